@@ -1,0 +1,112 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::SecretKeySelector;
+
+/// How the issuer logs in to Vault. Exactly one method is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.tokenSecretRef), has(self.appRole), has(self.kubernetes), has(self.clientCertificate)].filter(set, set).size() == 1",
+    "message": "set exactly one of tokenSecretRef, appRole, kubernetes, clientCertificate"
+}]))]
+pub struct Auth {
+    /// A Vault token kept in a Secret; the key defaults to `token`. Renewed while Vault allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_secret_ref: Option<SecretKeySelector>,
+    /// Login with an AppRole's role ID and secret ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_role: Option<AppRole>,
+    /// Login with a Kubernetes service account token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesAuth>,
+    /// Login with a TLS client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// Login with an AppRole's role ID and secret ID.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.path) || !self.path.split('/').exists(s, s == '..')",
+    "message": "path must not contain '..'"
+}]))]
+pub struct AppRole {
+    /// Where the method is mounted, such as `approle`, `auth/approle` or `/v1/auth/approle`. Defaults to `approle`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub path: Option<String>,
+    /// The role ID of the AppRole.
+    #[schemars(length(min = 1, max = 4096))]
+    pub role_id: String,
+    /// The Secret that holds the secret ID; the key defaults to `secretId`.
+    pub secret_ref: SecretKeySelector,
+}
+
+/// Login with a Kubernetes service account token. Exactly one of `secretRef` and `serviceAccountRef` is set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.secretRef) != has(self.serviceAccountRef)",
+        "message": "set exactly one of secretRef, serviceAccountRef"
+    },
+    {
+        "rule": "!has(self.mountPath) || !self.mountPath.split('/').exists(s, s == '..')",
+        "message": "mountPath must not contain '..'"
+    }
+]))]
+pub struct KubernetesAuth {
+    /// Where the method is mounted, such as `kubernetes`, `auth/kubernetes` or `/v1/auth/kubernetes`. Defaults to
+    /// `kubernetes`. A `jwt` mount works as well: it takes the same role and token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub mount_path: Option<String>,
+    /// The Vault role to log in as.
+    #[schemars(length(min = 1, max = 512))]
+    pub role: String,
+    /// A Secret that holds a service account token; the key defaults to `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeySelector>,
+    /// A service account for which the controller requests a token that lives ten minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_ref: Option<ServiceAccountRef>,
+}
+
+/// A service account in the issuer's namespace, or in the cluster resource namespace for a cluster issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountRef {
+    /// The name of the service account.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Audiences of the token beside `vault://<namespace>/<issuer>` (`vault://<issuer>` for a cluster issuer)
+    /// and the server's URL, which are always among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub audiences: Vec<String>,
+}
+
+/// Login with a TLS client certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.mountPath) || !self.mountPath.split('/').exists(s, s == '..')",
+    "message": "mountPath must not contain '..'"
+}]))]
+pub struct ClientCertificate {
+    /// Where the method is mounted, such as `cert`, `auth/cert` or `/v1/auth/cert`. Defaults to `cert`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub mount_path: Option<String>,
+    /// A Secret of type `kubernetes.io/tls` whose certificate logs in. Without it the certificate of
+    /// `clientCertSecretRef` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+    /// The certificate role to log in as; Vault tries all roles without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub name: Option<String>,
+}

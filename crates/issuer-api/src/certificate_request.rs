@@ -1,0 +1,128 @@
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::NamespaceResourceScope;
+use serde::{Deserialize, Serialize};
+
+/// cert-manager's `CertificateRequest`, as far as an issuer reads it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct CertificateRequest {
+    /// Standard metadata.
+    pub metadata: ObjectMeta,
+    /// What is asked for; immutable once created.
+    pub spec: CertificateRequestSpec,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<CertificateRequestStatus>,
+}
+
+/// What a `CertificateRequest` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRequestSpec {
+    /// The certificate signing request, PEM.
+    pub request: ByteString,
+    /// Who is to sign it.
+    pub issuer_ref: IssuerRef,
+    /// How long the certificate shall be valid, as Go prints a duration (`2160h0m0s`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// Whether a CA certificate is asked for.
+    #[serde(rename = "isCA", default)]
+    pub is_ca: bool,
+}
+
+/// Names an issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct IssuerRef {
+    /// The issuer's name.
+    pub name: String,
+    /// The issuer's kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The issuer's API group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+/// What became of a `CertificateRequest`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRequestStatus {
+    /// Conditions by type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<RequestCondition>,
+    /// The signed certificate and its intermediates, PEM, leaf first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<ByteString>,
+    /// The highest CA known, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<ByteString>,
+    /// When the request failed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_time: Option<Timestamp>,
+}
+
+/// A condition of a `CertificateRequest`, in cert-manager's shape.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestCondition {
+    /// `Approved`, `Denied`, `InvalidRequest` or `Ready`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// When the status last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Timestamp>,
+    /// A word in CamelCase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// A sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl CertificateRequest {
+    /// Returns the condition of the given type.
+    pub fn condition(&self, kind: &str) -> Option<&RequestCondition> {
+        let status = self.status.as_ref()?;
+        status.conditions.iter().find(|c| c.kind == kind)
+    }
+
+    /// Tells whether the condition of the given type is `True`.
+    pub fn is(&self, kind: &str) -> bool {
+        self.condition(kind).is_some_and(|c| c.status == "True")
+    }
+}
+
+impl kube::Resource for CertificateRequest {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "CertificateRequest".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "cert-manager.io".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "certificaterequests".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

@@ -1,0 +1,26 @@
+//! The Kubernetes API of vault-issuer, as types and nothing else.
+//!
+//! Two kinds of issuer, [`VaultIssuer`] and [`VaultClusterIssuer`], share one [`VaultSpec`] whose fields
+//! bear the names of cert-manager's `spec.vault`, so that migrating is moving that block up one level.
+//! [`CertificateRequest`] holds the part of cert-manager's resource that an issuer reads.
+//!
+//! Architecture invariant: this crate knows no client, no runtime and no Vault.
+
+mod auth;
+mod certificate_request;
+mod condition;
+mod issuer;
+
+pub use auth::{AppRole, Auth, ClientCertificate, KubernetesAuth, ServiceAccountRef};
+pub use certificate_request::{
+    CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef,
+    RequestCondition,
+};
+pub use condition::{Condition, ConditionStatus, IssuerStatus};
+pub use issuer::{SecretKeySelector, VaultClusterIssuer, VaultIssuer, VaultSpec, crds};
+
+/// The API group of both issuer kinds, and the `issuerRef.group` this controller answers to.
+pub const GROUP: &str = "vault-issuer.io";
+
+/// The served version of both issuer kinds.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,68 @@
+use std::fmt;
+use std::time::Duration;
+
+use crate::{Origin, Secret};
+
+/// What a driver must dial, as data.
+///
+/// Two equal values may share connections; two that differ must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// The only scheme, host and port that requests go to.
+    pub origin: Origin,
+    /// The name to send as SNI and to verify the server's certificate against, where it is not the origin's host.
+    pub server_name: Option<String>,
+    /// Whom the server's certificate must chain to.
+    pub roots: Roots,
+    /// The certificate to present where the server asks for one.
+    pub identity: Option<Identity>,
+    /// When to give up.
+    pub limits: Limits,
+}
+
+/// Whom a server's certificate must chain to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roots {
+    /// Any of these certificates, PEM; at least one block.
+    Bundle(Vec<u8>),
+    /// The system's CA certificates.
+    System,
+}
+
+/// A client certificate and its private key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate and its intermediates, PEM, leaf first.
+    pub certificate: Vec<u8>,
+    /// The private key, PEM (PKCS#8, PKCS#1 or SEC1).
+    pub key: Secret,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+/// When to give up on a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time to connect and to finish the TLS handshake.
+    pub connect: Duration,
+    /// Time from the start of the request to the end of the reply, connecting included.
+    pub exchange: Duration,
+    /// Bytes of a reply's body.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    /// Five seconds, thirty seconds, 1 MiB: Vault itself gives up after ninety seconds, and the largest chain that
+    /// cert-manager accepts is 95 kB.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            exchange: Duration::from_secs(30),
+            body: 1 << 20,
+        }
+    }
+}

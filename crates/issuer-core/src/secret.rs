@@ -1,0 +1,70 @@
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+/// Bytes that nobody may print: a token, a secret ID, a private key.
+///
+/// Clones share one buffer, which is wiped when the last of them goes. There is no `Debug`, `Display` or
+/// `Serialize`:
+///
+/// ```compile_fail
+/// format!("{:?}", issuer_core::Secret::from("hvs.x"));
+/// ```
+///
+/// ```compile_fail
+/// format!("{}", issuer_core::Secret::from("hvs.x"));
+/// ```
+///
+/// ```compile_fail
+/// serde_json::to_string(&issuer_core::Secret::from("hvs.x"));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+
+impl Secret {
+    /// Returns the bytes. To be called only where they meet the wire or are parsed.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns the text without surrounding white space, or `None` if the bytes are not UTF-8.
+    pub fn expose_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok().map(str::trim)
+    }
+}
+
+impl From<Vec<u8>> for Secret {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Zeroizing::new(bytes)))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        text.as_bytes().to_vec().into()
+    }
+}
+
+/// The body of a request or reply: wiped on drop, printed as its length.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Body(Zeroizing<Vec<u8>>);
+
+impl Body {
+    /// Returns the bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
+    }
+}

@@ -1,0 +1,2 @@
+//! vault-issuer
+fn main() {}
