@@ -1,2 +1,62 @@
-//! xtask
-fn main() {}
+//! The project's own automation: `cargo xtask <command>`.
+//!
+//! Each command is a module with an `Args` that clap parses and whose `run` does the work, in the repository's root.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
+
+mod cache;
+mod ci;
+mod codegen;
+mod process;
+mod tidy;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+// bench, demo, e2e and sim plug in here: a variant, its arm in `run`, its module above.
+#[derive(Subcommand)]
+enum Command {
+    Ci(ci::Args),
+    Codegen(codegen::Args),
+    Tidy(tidy::Args),
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Ci(args) => args.run(),
+            Self::Codegen(args) => args.run(),
+            Self::Tidy(args) => args.run(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let begun = Instant::now();
+    let outcome = env::set_current_dir(root()).map_err(Into::into).and_then(|()| cli.command.run());
+    eprintln!("xtask: {:.1} s", begun.elapsed().as_secs_f64());
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns the root of the repository.
+fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_owned()
+}

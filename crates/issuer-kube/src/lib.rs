@@ -1,1 +1,5 @@
 //! issuer-kube
+
+mod transport;
+
+pub use transport::Transport;

@@ -1,1 +1,14 @@
-//! issuer-tls
+//! What both drivers share below HTTP: the TLS configuration that a [`Connect`](issuer_core::Connect) describes, what
+//! a broken connection means, and what is kept per server. No IO but one reading of the system's CA certificates.
+//!
+//! Nothing here can switch the verification of a certificate off, the cryptography is aws-lc-rs and named explicitly,
+//! and a client certificate is sent whenever the server asks for one: a server's list of acceptable issuers often
+//! leaves out the intermediate that signed it.
+
+mod cache;
+mod config;
+mod error;
+
+pub use cache::Cache;
+pub use config::{client_config, server_name, signatures};
+pub use error::{classify, connect_error, exchange_error, handshake_error};

@@ -1,1 +1,130 @@
-//! issuer-ureq
+//! The blocking driver: sends what the core asks for, on ureq, and reports what came back.
+//!
+//! It decides nothing. ureq's redirects, proxies, default headers and status errors are off; retries, cookies and
+//! compression are not compiled in. A connection is reused only if a probe right before finds it open, and a request
+//! that has met a broken one is not sent again.
+
+mod dial;
+
+use std::io::Read;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use issuer_core::{
+    Body, Connect, ConnectError, Flow, Now, Reply, Request, Step, TransportError,
+};
+use issuer_tls::{Cache, exchange_error};
+use ureq::config::Config;
+use ureq::{Agent, Error, Timeout};
+
+use crate::dial::{Dial, Resolve};
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+const IDLE: Duration = Duration::from_secs(60);
+const IDLE_MAX: usize = 8;
+const HEAD_MAX: usize = 64 << 10;
+const BODY_TYPICAL: usize = 16 << 10;
+
+/// Sends requests on the calling thread.
+#[derive(Debug, Default)]
+pub struct Driver {
+    agents: Cache<Agent>,
+}
+
+impl Driver {
+    /// Creates a driver without connections.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends a request once and waits for the whole reply, within the limits of its `connect`.
+    ///
+    /// Resolving the host's name may take as long as connecting once more.
+    pub fn call(&self, request: Request) -> Reply {
+        let connect = request.connect;
+        let agent = self.agents.entry(&connect, || {
+            Ok(Agent::with_parts(config(&connect), Dial::new(&connect)?, Resolve::default()))
+        })?;
+        let (parts, body) = request.http.into_parts();
+        let response = if parts.method.is_safe() {
+            agent.run(http::Request::from_parts(parts, ()))
+        } else {
+            agent.run(http::Request::from_parts(parts, body.as_bytes()))
+        };
+        read(response.map_err(transport_error)?, connect.limits.body)
+    }
+
+    /// Carries a conversation to its end.
+    pub fn drive<F: Flow>(&self, mut step: Step<F>) -> F::Output {
+        loop {
+            match step {
+                Step::Send(request, flow) => {
+                    let reply = self.call(request);
+                    step = flow.resume(Self::now(), reply);
+                }
+                Step::Done(output) => return output,
+            }
+        }
+    }
+
+    /// Samples the clocks; the monotonic one starts with the process's first sample.
+    pub fn now() -> Now {
+        Now {
+            monotonic: START.elapsed(),
+            unix: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        }
+    }
+}
+
+fn config(connect: &Connect) -> Config {
+    let limits = connect.limits;
+    let dial = limits.connect.min(limits.exchange);
+    Config::builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("vault-issuer/", env!("CARGO_PKG_VERSION")))
+        .accept("")
+        .accept_encoding("")
+        .timeout_resolve(Some(dial))
+        .timeout_connect(Some(dial))
+        .timeout_global(Some(limits.exchange))
+        .max_idle_age(IDLE)
+        .max_idle_connections(IDLE_MAX)
+        .max_idle_connections_per_host(IDLE_MAX)
+        .max_response_header_size(HEAD_MAX)
+        .build()
+}
+
+fn read(response: http::Response<ureq::Body>, limit: usize) -> Reply {
+    let (parts, body) = response.into_parts();
+    let length = body.content_length().map_or(BODY_TYPICAL.min(limit), |length| {
+        usize::try_from(length).unwrap_or(usize::MAX)
+    });
+    if length > limit {
+        return Err(TransportError::TooLarge);
+    }
+    // Sized at once where possible: a vector that grows leaves copies behind that are not wiped.
+    let mut bytes = Vec::with_capacity(length);
+    let reader = body.into_reader();
+    let read = reader.take(limit as u64 + 1).read_to_end(&mut bytes);
+    let body = Body::from(bytes);
+    read.map_err(|error| transport_error(error.into()))?;
+    if body.as_bytes().len() > limit {
+        return Err(TransportError::TooLarge);
+    }
+    Ok(http::Response::from_parts(parts, body))
+}
+
+fn transport_error(error: Error) -> TransportError {
+    match error {
+        Error::Other(ours) => ours.downcast_ref().copied().unwrap_or(TransportError::Reset),
+        Error::Timeout(Timeout::Resolve | Timeout::Connect) => ConnectError::Timeout.into(),
+        Error::Timeout(_) => TransportError::Timeout,
+        Error::Io(error) => exchange_error(&error, false),
+        Error::Protocol(_) | Error::LargeResponseHeader(..) => TransportError::NotHttp,
+        _ => TransportError::Reset,
+    }
+}

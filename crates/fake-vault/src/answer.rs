@@ -1,0 +1,151 @@
+//! What Vault's replies look like.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
+use http::{HeaderValue, Response, StatusCode};
+use issuer_core::Body;
+use serde_json::{Map, Value, json};
+
+/// A successful reply of a logical backend.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) data: Option<Map<String, Value>>,
+    pub(crate) auth: Option<Value>,
+    pub(crate) lease: Option<Lease>,
+    pub(crate) warnings: Vec<String>,
+    /// The type of the mount that answers.
+    pub(crate) mount: &'static str,
+    /// Whether the data is given at the top level too, as the older parts of the system backend do.
+    pub(crate) injected: bool,
+}
+
+/// The lease of a secret.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) id: String,
+    pub(crate) seconds: u64,
+}
+
+impl Answer {
+    pub(crate) fn data(mount: &'static str, data: Map<String, Value>) -> Self {
+        Self { data: Some(data), mount, ..Self::default() }
+    }
+
+    pub(crate) fn auth(mount: &'static str, auth: Value, warnings: Vec<String>) -> Self {
+        Self { auth: Some(auth), warnings, mount, ..Self::default() }
+    }
+
+    /// Returns the reply: the envelope, or 204 where there is nothing to put into it.
+    pub(crate) fn into_response(self, request_id: String) -> Response<Body> {
+        if self.data.is_none() && self.auth.is_none() && self.warnings.is_empty() {
+            return reply(StatusCode::NO_CONTENT, Vec::new());
+        }
+        let lease = self.lease.unwrap_or(Lease { id: String::new(), seconds: 0 });
+        let warnings = if self.warnings.is_empty() { Value::Null } else { json!(self.warnings) };
+        let mut envelope = json!({
+            "request_id": request_id,
+            "lease_id": lease.id,
+            "renewable": false,
+            "lease_duration": lease.seconds,
+            "data": self.data,
+            "wrap_info": null,
+            "warnings": warnings,
+            "auth": self.auth,
+            "mount_type": self.mount,
+        });
+        if let (true, Some(envelope), Some(data)) =
+            (self.injected, envelope.as_object_mut(), self.data)
+        {
+            for (key, value) in data {
+                envelope.entry(key).or_insert(value);
+            }
+        }
+        json_reply(StatusCode::OK, &envelope)
+    }
+}
+
+/// A refusal: a status and Vault's `errors`.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) errors: Vec<String>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, errors: vec![error.into()] }
+    }
+
+    /// A status without any text.
+    pub(crate) fn bare(status: StatusCode) -> Self {
+        Self { status, errors: Vec::new() }
+    }
+
+    /// What a backend says about a request that it can make no use of.
+    pub(crate) fn bad_request(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// A failure of Vault's own.
+    pub(crate) fn internal(error: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, occurred(&[error]))
+    }
+
+    /// No policy of the token allows this.
+    pub(crate) fn permission_denied() -> Self {
+        Self::new(StatusCode::FORBIDDEN, occurred(&["permission denied"]))
+    }
+
+    /// The token is unknown, expired or revoked.
+    pub(crate) fn invalid_token() -> Self {
+        Self::new(StatusCode::FORBIDDEN, occurred(&["permission denied", "invalid token"]))
+    }
+
+    pub(crate) fn unsupported_operation() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, occurred(&["unsupported operation"]))
+    }
+
+    pub(crate) fn unsupported_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, occurred(&["unsupported path"]))
+    }
+
+    /// Nothing is mounted there.
+    pub(crate) fn no_handler(path: &str) -> Self {
+        let error = format!("no handler for route \"{path}\". route entry not found.");
+        Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    pub(crate) fn sealed() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Vault is sealed")
+    }
+
+    pub(crate) fn into_response(self) -> Response<Body> {
+        json_reply(self.status, &json!({ "errors": self.errors }))
+    }
+}
+
+/// Returns the text of HashiCorp's multierror.
+pub(crate) fn occurred(errors: &[&str]) -> String {
+    let count = match errors.len() {
+        1 => "1 error occurred:".to_owned(),
+        n => format!("{n} errors occurred:"),
+    };
+    let lines: String = errors.iter().map(|error| format!("\n\t* {error}")).collect();
+    format!("{count}{lines}\n\n")
+}
+
+/// Returns a reply with a JSON body.
+pub(crate) fn json_reply(status: StatusCode, body: &Value) -> Response<Body> {
+    reply(status, format!("{body}\n").into_bytes())
+}
+
+/// Returns a reply with the headers that Vault puts on every one.
+pub(crate) fn reply(status: StatusCode, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let transport = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+    headers.insert(STRICT_TRANSPORT_SECURITY, transport);
+    response
+}

@@ -1,0 +1,256 @@
+//! A request, as Vault reads it.
+
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, Method, Request, StatusCode};
+use issuer_core::{Body, Operation};
+use serde_json::{Map, Value};
+
+use crate::PeerCertificate;
+use crate::answer::Refusal;
+use crate::policy::Capability;
+
+/// A request, as Vault reads it.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The path below `/v1/`, decoded.
+    pub(crate) path: String,
+    pub(crate) action: Action,
+    pub(crate) token: Option<String>,
+    /// The namespace of the header, without slashes around it; `None` for the root namespace.
+    pub(crate) namespace: Option<String>,
+    pub(crate) fields: Fields,
+    /// The DER certificate that the client presented.
+    pub(crate) peer: Option<Vec<u8>>,
+    pub(crate) query: String,
+}
+
+/// What is to be done at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Delete,
+    Head,
+    List,
+    Read,
+    Update,
+}
+
+impl Action {
+    /// Returns the capability that a policy must grant.
+    pub(crate) fn capability(self) -> Capability {
+        match self {
+            Self::Delete => Capability::Delete,
+            Self::Head | Self::Read => Capability::Read,
+            Self::List => Capability::List,
+            Self::Update => Capability::Update,
+        }
+    }
+}
+
+impl Call {
+    pub(crate) fn parse(request: &Request<Body>) -> Result<Self, Refusal> {
+        let path = decoded(request.uri().path().strip_prefix("/v1/").unwrap_or_default());
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let action = match *request.method() {
+            Method::GET if query.split('&').any(|pair| pair == "list=true") => Action::List,
+            Method::GET => Action::Read,
+            Method::POST | Method::PUT => Action::Update,
+            Method::DELETE => Action::Delete,
+            Method::HEAD => Action::Head,
+            ref other if other.as_str() == "LIST" => Action::List,
+            _ => return Err(Refusal::bare(StatusCode::METHOD_NOT_ALLOWED)),
+        };
+        let fields = match action {
+            Action::Update => Fields::parse(request.body().as_bytes())?,
+            _ => Fields::default(),
+        };
+        Ok(Self {
+            path,
+            action,
+            token: token(request.headers()),
+            namespace: namespace(request.headers()),
+            fields,
+            peer: request.extensions().get::<PeerCertificate>().map(|peer| peer.0.clone()),
+            query,
+        })
+    }
+
+    /// Tells what the request is for, as far as an issuer would send it.
+    pub(crate) fn operation(&self) -> Option<Operation> {
+        match self.path.as_str() {
+            "sys/health" => Some(Operation::Health),
+            "auth/token/lookup-self" => Some(Operation::Lookup),
+            "auth/token/renew-self" => Some(Operation::Renew),
+            "auth/token/revoke-self" => Some(Operation::Revoke),
+            path if path.starts_with("auth/") && path.ends_with("/login") => Some(Operation::Login),
+            path if ["/sign/", "/sign-verbatim", "/sign-intermediate", "/issue/"]
+                .iter()
+                .any(|part| path.contains(part)) =>
+            {
+                let probe = self.fields.text("csr").is_empty() && !path.contains("/issue/");
+                Some(if probe { Operation::Probe } else { Operation::Sign })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Returns the token of a request's headers.
+fn token(headers: &HeaderMap) -> Option<String> {
+    let own = headers.get(HeaderName::from_static("x-vault-token"));
+    let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
+    let token = own.and_then(|value| value.to_str().ok()).or_else(bearer)?;
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+fn namespace(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(HeaderName::from_static("x-vault-namespace"))?.to_str().ok()?;
+    let name = value.trim_matches('/');
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Undoes percent encoding; what is not UTF-8 then becomes the replacement character.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).filter(|_| first == b'%');
+        let code = hex
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The fields of a request's JSON body, read as leniently as Vault reads them.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(body)
+            .map(Self)
+            .map_err(|error| Refusal::bad_request(format!("error parsing JSON: {error}")))
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Returns a field's text; empty where it is absent or no scalar.
+    pub(crate) fn text(&self, key: &str) -> String {
+        self.0.get(key).map(scalar).unwrap_or_default()
+    }
+
+    /// Returns a comma-separated text or an array of texts.
+    pub(crate) fn list(&self, key: &str) -> Vec<String> {
+        let items = match self.0.get(key) {
+            Some(Value::Array(items)) => items.iter().map(scalar).collect(),
+            Some(other) => scalar(other).split(',').map(|item| item.trim().to_owned()).collect(),
+            None => Vec::new(),
+        };
+        items.into_iter().filter(|item: &String| !item.is_empty()).collect()
+    }
+
+    pub(crate) fn flag(&self, key: &str) -> bool {
+        matches!(self.text(key).as_str(), "true" | "True" | "TRUE" | "t" | "1")
+    }
+
+    /// Returns a duration, given in seconds or as Go writes it; zero where there is none.
+    pub(crate) fn duration(&self, key: &str) -> Result<Duration, Refusal> {
+        let text = self.text(key);
+        if text.is_empty() {
+            return Ok(Duration::ZERO);
+        }
+        duration(&text).ok_or_else(|| {
+            let cause = "error parsing duration";
+            let field = format!("error converting input for field {key:?}: {cause}");
+            Refusal::bad_request(format!("Field validation failed: {field}"))
+        })
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
+    }
+}
+
+/// Parses `90`, `90s`, `1h30m` or `2d`.
+fn duration(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at_checked(digits)?;
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at_checked(letters)?;
+        let number: u64 = number.parse().ok()?;
+        let seconds = match unit {
+            "d" => number.checked_mul(86_400)?,
+            "h" => number.checked_mul(3_600)?,
+            "m" => number.checked_mul(60)?,
+            "s" => number,
+            "ms" => number / 1_000,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::from_secs(seconds))?;
+        rest = tail;
+    }
+    Some(total)
+}
+
+/// Writes a duration as Go prints it, such as `720h0m0s`.
+pub(crate) fn go_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_vault_reads_them() {
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("90", Some(90)),
+            ("90s", Some(90)),
+            ("1h30m", Some(5_400)),
+            ("2160h0m0s", Some(7_776_000)),
+            ("2d", Some(172_800)),
+            ("h", None),
+            ("5 s", None),
+            ("-5s", None),
+            ("99999999999999999d", None),
+        ] {
+            assert_eq!(duration(text), seconds.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(go_duration(Duration::from_secs(720 * 3_600)), "720h0m0s");
+        assert_eq!(go_duration(Duration::from_secs(61)), "1m1s");
+    }
+
+    #[test]
+    fn paths_are_decoded_once() {
+        assert_eq!(decoded("pki/sign/a%20b%2fc"), "pki/sign/a b/c");
+        assert_eq!(decoded("100%/%zz/%e4"), "100%/%zz/\u{fffd}");
+        assert_eq!(decoded("%2541"), "%41");
+    }
+}

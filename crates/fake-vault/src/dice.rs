@@ -1,0 +1,51 @@
+//! Text and bytes that look random and are not.
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// A splitmix64 sequence: equal seeds make equal runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Returns the sequence that belongs to a label (FNV-1a).
+    pub(crate) fn of(label: &str) -> Self {
+        Self(label.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        }))
+    }
+
+    pub(crate) fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.roll().to_le_bytes()[0])
+    }
+
+    /// Returns text of letters and digits.
+    pub(crate) fn text(&mut self, length: usize) -> String {
+        std::iter::repeat_with(|| self.roll() % 62)
+            .filter_map(|i| BASE62.get(usize::try_from(i).ok()?))
+            .map(|&byte| char::from(byte))
+            .take(length)
+            .collect()
+    }
+
+    /// Returns text in the form of a UUID.
+    pub(crate) fn uuid(&mut self) -> String {
+        let hex = format!("{:016x}{:016x}", self.roll(), self.roll());
+        [0..8, 8..12, 12..16, 16..20, 20..32]
+            .into_iter()
+            .filter_map(|range| hex.get(range))
+            .collect::<Vec<_>>()
+            .join("-")
+    }
+}

@@ -1,0 +1,447 @@
+//! A hostile Vault: what servers, proxies and networks do to an issuer that trusts them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderValue, Request, Response, StatusCode};
+use issuer_core::{Body, Limits, Now, Operation, Reply, TransportError};
+use serde_json::{Value, json};
+
+use crate::answer::{Refusal, json_reply, occurred, reply};
+use crate::dice::Dice;
+use crate::{FakeVault, origin_of};
+
+/// What goes wrong with one request.
+///
+/// Those of the first half come instead of an answer: Vault does nothing. Those of the second half come with or
+/// after it: Vault has done what was asked, and a certificate may have been signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection closes before Vault has seen the request.
+    Dropped,
+    /// 403, as from a standby that does not know a new token yet.
+    Forbidden,
+    /// 502 with the HTML page of a proxy.
+    Html,
+    /// 500.
+    InternalError,
+    /// 412: the state that the request needs has not arrived yet.
+    MissingState,
+    /// 429: a quota is used up.
+    RateLimited(RetryAfter),
+    /// 307.
+    Redirected(Redirect),
+    /// 503, as if sealed.
+    Unavailable,
+
+    /// The certificate is a CA's.
+    CaCertificate,
+    /// The certificate is for another key.
+    AnotherKey,
+    /// The certificate is for another name.
+    AnotherName,
+    /// The certificate is signed by another CA of the same name.
+    AnotherIssuer,
+    /// The certificate is valid until the end of 9999.
+    FarExpiry,
+    /// Every certificate of `ca_chain` is there twice.
+    ChainDoubled,
+    /// `ca_chain` is upside down.
+    ChainShuffled,
+    /// The connection breaks off after so many bytes of the body.
+    Cut(usize),
+    /// The body is JSON of ten thousand arrays in each other.
+    DeepJson,
+    /// 200 with `data` and `auth` null.
+    EmptyData,
+    /// The envelope and its parts have fields that nobody knows.
+    ExtraFields,
+    /// The body is 10 MiB long.
+    Huge,
+    /// The reply comes this much later.
+    Late(Duration),
+    /// The connection closes without a reply.
+    Lost,
+    /// 204.
+    NoContent,
+    /// 200 with a body that is not JSON.
+    NotJson,
+    /// No reply ever comes, and the connection stays open.
+    Silent,
+    /// The content type is that of plain text.
+    WrongContentType,
+    /// Texts are numbers, lists are texts, numbers are objects.
+    WrongTypes,
+}
+
+/// When a rate-limited client may come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// A date of HTTP, this many seconds ahead.
+    Date(u64),
+    /// The server does not say.
+    None,
+    /// This many seconds.
+    Seconds(u64),
+}
+
+/// Where a redirect leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// To a host that must never see a token.
+    Elsewhere,
+    /// To the same path of the same server.
+    SameOrigin,
+}
+
+/// What a broken CA does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Twist {
+    AnotherIssuer,
+    AnotherKey,
+    AnotherName,
+    CaCertificate,
+    FarExpiry,
+}
+
+/// What becomes of a request to a hostile server.
+#[derive(Clone, Debug)]
+pub enum Handled {
+    /// The connection closes without a reply.
+    Closed,
+    /// The connection closes after so many bytes of the reply's body.
+    Cut(Response<Body>, usize),
+    /// The reply comes this much later.
+    Late(Duration, Response<Body>),
+    /// The reply.
+    Reply(Response<Body>),
+    /// No reply ever comes.
+    Silent,
+}
+
+impl Handled {
+    /// Returns what a driver makes of it that keeps to these limits.
+    pub fn reply(self, limits: Limits) -> Reply {
+        let response = match self {
+            Self::Closed | Self::Cut(..) => return Err(TransportError::Reset),
+            Self::Silent => return Err(TransportError::Timeout),
+            Self::Late(delay, _) if delay >= limits.exchange => return Err(TransportError::Timeout),
+            Self::Late(_, response) | Self::Reply(response) => response,
+        };
+        if response.body().as_bytes().len() > limits.body {
+            return Err(TransportError::TooLarge);
+        }
+        Ok(response)
+    }
+}
+
+impl Fault {
+    /// The faults that a careful client gets over within a few requests, one of each kind.
+    pub const TRANSIENT: [Self; 11] = [
+        Self::ChainShuffled,
+        Self::ExtraFields,
+        Self::Forbidden,
+        Self::InternalError,
+        Self::Lost,
+        Self::MissingState,
+        Self::RateLimited(RetryAfter::Date(2)),
+        Self::RateLimited(RetryAfter::None),
+        Self::RateLimited(RetryAfter::Seconds(1)),
+        Self::Redirected(Redirect::SameOrigin),
+        Self::Unavailable,
+    ];
+
+    /// One of each kind.
+    pub const ALL: [Self; 30] = [
+        Self::Dropped,
+        Self::Forbidden,
+        Self::Html,
+        Self::InternalError,
+        Self::MissingState,
+        Self::RateLimited(RetryAfter::Date(2)),
+        Self::RateLimited(RetryAfter::None),
+        Self::RateLimited(RetryAfter::Seconds(1)),
+        Self::Redirected(Redirect::Elsewhere),
+        Self::Redirected(Redirect::SameOrigin),
+        Self::Unavailable,
+        Self::CaCertificate,
+        Self::AnotherKey,
+        Self::AnotherName,
+        Self::AnotherIssuer,
+        Self::FarExpiry,
+        Self::ChainDoubled,
+        Self::ChainShuffled,
+        Self::Cut(20),
+        Self::DeepJson,
+        Self::EmptyData,
+        Self::ExtraFields,
+        Self::Huge,
+        Self::Late(Duration::from_millis(50)),
+        Self::Lost,
+        Self::NoContent,
+        Self::NotJson,
+        Self::Silent,
+        Self::WrongContentType,
+        Self::WrongTypes,
+    ];
+
+    /// Tells whether Vault does what was asked.
+    pub fn is_handled(self) -> bool {
+        !matches!(
+            self,
+            Self::Dropped
+                | Self::Forbidden
+                | Self::Html
+                | Self::InternalError
+                | Self::MissingState
+                | Self::RateLimited(_)
+                | Self::Redirected(_)
+                | Self::Unavailable
+        )
+    }
+
+    fn twist(self) -> Option<Twist> {
+        match self {
+            Self::AnotherIssuer => Some(Twist::AnotherIssuer),
+            Self::AnotherKey => Some(Twist::AnotherKey),
+            Self::AnotherName => Some(Twist::AnotherName),
+            Self::CaCertificate => Some(Twist::CaCertificate),
+            Self::FarExpiry => Some(Twist::FarExpiry),
+            _ => None,
+        }
+    }
+
+    /// Acts the fault out.
+    pub(crate) fn act(self, vault: &mut FakeVault, now: Now, request: &Request<Body>) -> Handled {
+        if !self.is_handled() {
+            vault.counts.requests += 1;
+            return self.instead(now, request);
+        }
+        let response = vault.answer(now, request, self.twist());
+        match self {
+            Self::Cut(length) => Handled::Cut(response, length),
+            Self::Late(delay) => Handled::Late(delay, response),
+            Self::Lost => Handled::Closed,
+            Self::Silent => Handled::Silent,
+            _ => Handled::Reply(self.spoilt(response)),
+        }
+    }
+
+    /// Returns what comes instead of an answer.
+    fn instead(self, now: Now, request: &Request<Body>) -> Handled {
+        let refusal = |status, error: &str| Refusal::new(status, error).into_response();
+        Handled::Reply(match self {
+            Self::Forbidden => Refusal::permission_denied().into_response(),
+            Self::Html => html(),
+            Self::InternalError => {
+                refusal(StatusCode::INTERNAL_SERVER_ERROR, &occurred(&["internal error"]))
+            }
+            Self::MissingState => {
+                refusal(StatusCode::PRECONDITION_FAILED, "required index state not present")
+            }
+            Self::RateLimited(after) => {
+                let path = request.uri().path().trim_start_matches("/v1/");
+                let error = format!("request path {path:?}: rate limit quota exceeded");
+                let response = refusal(StatusCode::TOO_MANY_REQUESTS, &error);
+                with_header(response, RETRY_AFTER, after.value(now))
+            }
+            Self::Redirected(to) => {
+                let response = reply(StatusCode::TEMPORARY_REDIRECT, Vec::new());
+                with_header(response, LOCATION, Some(to.location(request)))
+            }
+            Self::Unavailable => Refusal::sealed().into_response(),
+            _ => return Handled::Closed,
+        })
+    }
+
+    /// Returns an answer as a broken server would give it.
+    fn spoilt(self, mut response: Response<Body>) -> Response<Body> {
+        let edit = |response: Response<Body>, change: fn(&mut Value)| edited(response, change);
+        match self {
+            Self::ChainDoubled => edit(response, |body| {
+                chain(body, |certificates| {
+                    *certificates = certificates.iter().flat_map(|c| [c.clone(), c.clone()]).collect();
+                });
+            }),
+            Self::ChainShuffled => edit(response, |body| chain(body, |all| all.reverse())),
+            Self::DeepJson => {
+                let body = "[".repeat(10_000) + &"]".repeat(10_000);
+                reply(StatusCode::OK, body.into_bytes())
+            }
+            Self::EmptyData => edit(response, |body| {
+                body["data"] = Value::Null;
+                body["auth"] = Value::Null;
+            }),
+            Self::ExtraFields => edit(response, extra_fields),
+            Self::Huge => {
+                let body = json!({ "data": { "certificate": "A".repeat(10 << 20) } });
+                json_reply(StatusCode::OK, &body)
+            }
+            Self::NoContent => reply(StatusCode::NO_CONTENT, Vec::new()),
+            Self::NotJson => reply(StatusCode::OK, b"OK, here is your certificate:".to_vec()),
+            Self::WrongContentType => {
+                let plain = HeaderValue::from_static("text/plain");
+                response.headers_mut().insert(CONTENT_TYPE, plain);
+                response
+            }
+            Self::WrongTypes => edit(response, wrong_types),
+            _ => response,
+        }
+    }
+}
+
+impl RetryAfter {
+    fn value(self, now: Now) -> Option<String> {
+        match self {
+            Self::Date(seconds) => {
+                let unix = now.unix.saturating_add(Duration::from_secs(seconds));
+                let date = Now { unix, ..now }.timestamp();
+                Some(date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+            }
+            Self::None => None,
+            Self::Seconds(seconds) => Some(seconds.to_string()),
+        }
+    }
+}
+
+impl Redirect {
+    fn location(self, request: &Request<Body>) -> String {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        match self {
+            Self::Elsewhere => format!("https://elsewhere.invalid{path}"),
+            Self::SameOrigin => origin_of(request) + path,
+        }
+    }
+}
+
+fn with_header(
+    mut response: Response<Body>,
+    name: http::HeaderName,
+    value: Option<String>,
+) -> Response<Body> {
+    if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+fn html() -> Response<Body> {
+    let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
+                <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
+    let mut response = reply(StatusCode::BAD_GATEWAY, page.as_bytes().to_vec());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    response
+}
+
+/// Changes a JSON body; one that is none stays as it is.
+fn edited(response: Response<Body>, change: fn(&mut Value)) -> Response<Body> {
+    let (parts, body) = response.into_parts();
+    let Ok(mut value) = serde_json::from_slice(body.as_bytes()) else {
+        return Response::from_parts(parts, body);
+    };
+    if Value::is_object(&value) {
+        change(&mut value);
+    }
+    Response::from_parts(parts, Body::from(format!("{value}\n").into_bytes()))
+}
+
+fn chain(body: &mut Value, change: fn(&mut Vec<Value>)) {
+    if let Some(certificates) = body.pointer_mut("/data/ca_chain").and_then(Value::as_array_mut) {
+        change(certificates);
+    }
+}
+
+fn extra_fields(body: &mut Value) {
+    let surprise = json!({ "a": [1, 2, { "b": null }], "certificate": "no" });
+    for part in ["", "/data", "/auth"] {
+        if let Some(part) = body.pointer_mut(part).and_then(Value::as_object_mut) {
+            part.insert("x_future".to_owned(), surprise.clone());
+        }
+    }
+}
+
+fn wrong_types(body: &mut Value) {
+    for part in ["", "/data", "/auth"] {
+        let fields = body.pointer_mut(part).and_then(Value::as_object_mut);
+        for (key, value) in fields.into_iter().flatten() {
+            if key == "data" || key == "auth" {
+                continue;
+            }
+            *value = match &value {
+                Value::String(text) => json!(text.len()),
+                Value::Array(_) => json!("a list"),
+                Value::Number(number) => json!({ "value": number }),
+                Value::Bool(flag) => json!(flag.to_string()),
+                Value::Null | Value::Object(_) => json!([]),
+            };
+        }
+    }
+}
+
+/// Which requests meet which fault.
+#[derive(Clone)]
+pub struct Faults {
+    script: VecDeque<(Option<Operation>, Fault)>,
+    rates: Arc<[(Fault, u16)]>,
+    dice: Dice,
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faults").field("script", &self.script).field("rates", &self.rates).finish()
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { script: VecDeque::new(), rates: Arc::new([]), dice: Dice::new(0) }
+    }
+}
+
+impl Faults {
+    /// Lets a fault meet the next request of a kind, or the next request at all. Several wait in line.
+    pub fn script(&mut self, operation: impl Into<Option<Operation>>, fault: Fault) {
+        self.script.push_back((operation.into(), fault));
+    }
+
+    /// Lets faults meet requests by chance: each its so many of a thousand. Equal seeds make equal runs.
+    pub fn randomize(&mut self, seed: u64, rates: impl IntoIterator<Item = (Fault, u16)>) {
+        self.rates = rates.into_iter().collect();
+        self.dice = Dice::new(seed);
+    }
+
+    /// Lets each of [`Fault::TRANSIENT`] meet so many of a thousand requests.
+    pub fn hostile(&mut self, seed: u64, per_mille: u16) {
+        self.randomize(seed, Fault::TRANSIENT.map(|fault| (fault, per_mille)));
+    }
+
+    /// Goes back to honesty.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Returns how many faults of the script are still to come.
+    pub fn scripted(&self) -> usize {
+        self.script.len()
+    }
+
+    /// Returns the fault that is due for a request.
+    pub(crate) fn draw(&mut self, operation: Option<Operation>) -> Option<Fault> {
+        let due = |(wanted, _): &(Option<Operation>, Fault)| wanted.is_none() || *wanted == operation;
+        if let Some(index) = self.script.iter().position(due) {
+            return self.script.remove(index).map(|(_, fault)| fault);
+        }
+        if self.rates.is_empty() {
+            return None;
+        }
+        let mut roll = self.dice.roll() % 1_000;
+        self.rates.iter().find_map(|(fault, rate)| {
+            let hit = roll < u64::from(*rate);
+            roll = roll.saturating_sub(u64::from(*rate));
+            hit.then_some(*fault)
+        })
+    }
+}

@@ -1,0 +1,388 @@
+//! The PKI secrets engine: a mount, its roles and its signing endpoints.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use issuer_core::Now;
+use rcgen::{
+    BasicConstraints, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+};
+use serde_json::{Map, Value, json};
+
+use crate::answer::{Answer, Lease, Refusal};
+use crate::ca::{Authority, Certificate, KeyType};
+use crate::call::{Action, Call, Fields};
+use crate::csr::Csr;
+use crate::dice::Dice;
+use crate::fault::Twist;
+use crate::role::Role;
+use crate::sign::{self, Template, Wanted};
+
+/// A PKI mount: its issuers and its roles.
+#[derive(Clone, Debug, Default)]
+pub struct Pki {
+    default: String,
+    issuers: BTreeMap<String, Authority>,
+    pub(crate) roles: BTreeMap<String, Role>,
+    pub(crate) leaf_not_after: LeafNotAfter,
+}
+
+/// What becomes of a certificate that would outlive its CA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeafNotAfter {
+    /// It is refused: Vault's default.
+    #[default]
+    Err,
+    /// It is signed.
+    Permit,
+    /// It ends with the CA.
+    Truncate,
+}
+
+/// A certificate that was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// The serial number, as Vault writes it: lower-case hex with colons.
+    pub serial: String,
+    /// The CSR, as it was given; empty where Vault made the key.
+    pub csr: String,
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// The path of the request, such as `pki/sign/web`.
+    pub path: String,
+    /// When it was signed.
+    pub at: Now,
+}
+
+/// What a request to a PKI mount asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint<'a> {
+    Intermediate,
+    Issue(&'a str),
+    Sign(&'a str),
+    Verbatim(Option<&'a str>),
+}
+
+impl Pki {
+    /// Returns a mount whose default issuer is `authority`, under the name `default`.
+    pub fn new(authority: Authority) -> Self {
+        Self::without_issuer().issuer("default", authority)
+    }
+
+    /// Returns a mount to which nobody has given a CA yet.
+    pub fn without_issuer() -> Self {
+        Self { default: "default".to_owned(), ..Self::default() }
+    }
+
+    /// Adds an issuer.
+    #[must_use]
+    pub fn issuer(mut self, name: &str, authority: Authority) -> Self {
+        self.issuers.insert(name.to_owned(), authority);
+        self
+    }
+
+    /// Adds a role.
+    #[must_use]
+    pub fn role(mut self, name: &str, role: Role) -> Self {
+        self.roles.insert(name.to_owned(), role);
+        self
+    }
+
+    /// Sets what becomes of a certificate that would outlive its CA.
+    #[must_use]
+    pub fn leaf_not_after(mut self, behavior: LeafNotAfter) -> Self {
+        self.leaf_not_after = behavior;
+        self
+    }
+
+    /// Returns an issuer by its name.
+    pub fn authority(&self, name: &str) -> Option<&Authority> {
+        self.issuers.get(name)
+    }
+
+    /// Answers a request at `path`, relative to the mount.
+    pub(crate) fn handle(
+        &self,
+        now: Now,
+        dice: &mut Dice,
+        call: &Call,
+        path: &str,
+        twist: Option<Twist>,
+    ) -> Result<(Answer, Issued), Refusal> {
+        let (reference, endpoint) = endpoint(path).ok_or_else(Refusal::unsupported_path)?;
+        if call.action != Action::Update {
+            return Err(Refusal::unsupported_operation());
+        }
+        let role = self.role_of(endpoint, &call.fields)?;
+        let format = Format::of(&call.fields)?;
+        let authority = self.issuer_of(reference.unwrap_or(&role.issuer_ref))?;
+        let mut wanted = match endpoint {
+            Endpoint::Issue(_) => Wanted::generated(&role, dice)?,
+            _ => Wanted::requested(Csr::parse(&call.fields.text("csr"))?),
+        };
+        let leaf_not_after = match endpoint {
+            Endpoint::Intermediate if self.leaf_not_after == LeafNotAfter::Err => {
+                LeafNotAfter::Truncate
+            }
+            _ => self.leaf_not_after,
+        };
+        let mut template =
+            Template::new(now, &role, &wanted, authority, leaf_not_after, &call.fields)?;
+        match endpoint {
+            Endpoint::Verbatim(_) => verbatim(&mut template, &wanted.csr),
+            Endpoint::Intermediate => intermediate(&mut template, &wanted.csr, &call.fields),
+            Endpoint::Issue(_) | Endpoint::Sign(_) => {}
+        }
+        if !wanted.csr.signature_valid {
+            return Err(Refusal::bad_request("request signature invalid"));
+        }
+        let mut warnings = ignored_warnings(endpoint, &role, &call.fields);
+        warnings.append(&mut template.warnings);
+        warnings.extend(unrecognized(endpoint, &call.fields));
+        let signed = sign::sign(template, &mut wanted, authority, dice, twist)?;
+        let mut chain: Vec<_> = authority.chain().collect();
+        if endpoint == Endpoint::Intermediate {
+            chain.insert(0, signed.certificate.clone());
+            warnings.push(NO_AIA.to_owned());
+        } else if call.fields.flag("remove_roots_from_chain") {
+            chain.retain(|certificate| !certificate.is_self_signed());
+        }
+        let mut data = format.data(&signed.certificate, authority.certificate(), &chain);
+        data.insert("serial_number".to_owned(), json!(signed.serial));
+        data.insert("expiration".to_owned(), json!(signed.not_after.as_secs()));
+        if let Some((key, kind)) = wanted.private_key {
+            data.insert("private_key".to_owned(), json!(key.trim_end()));
+            data.insert("private_key_type".to_owned(), json!(kind.as_str()));
+        }
+        let lease = role.generate_lease.then(|| Lease {
+            id: format!("{}/{}", call.path, dice.text(24)),
+            seconds: signed.not_after.saturating_sub(now.unix).as_secs(),
+        });
+        let issued = Issued {
+            serial: signed.serial,
+            csr: call.fields.text("csr"),
+            certificate: signed.certificate.pem.to_string(),
+            path: call.path.clone(),
+            at: now,
+        };
+        Ok((Answer { lease, warnings, ..Answer::data("pki", data) }, issued))
+    }
+
+    /// Returns the role that a request is under. Where it names none, nothing is forbidden.
+    fn role_of(&self, endpoint: Endpoint<'_>, fields: &Fields) -> Result<Role, Refusal> {
+        let named = |name: &str| {
+            let unknown = || Refusal::bad_request(format!("unknown role: {name}"));
+            self.roles.get(name).cloned().ok_or_else(unknown)
+        };
+        let free = Role::any_name();
+        match endpoint {
+            Endpoint::Sign(role) | Endpoint::Issue(role) => named(role),
+            Endpoint::Verbatim(None) => Ok(free),
+            Endpoint::Verbatim(Some(role)) => {
+                let Role { ttl, max_ttl, generate_lease, not_before_duration, issuer_ref, .. } =
+                    named(role)?;
+                Ok(Role { ttl, max_ttl, generate_lease, not_before_duration, issuer_ref, ..free })
+            }
+            Endpoint::Intermediate => {
+                let use_csr_common_name = fields.text("common_name").is_empty();
+                let use_csr_sans = fields.flag("use_csr_values");
+                Ok(Role { use_csr_common_name, use_csr_sans, ..free })
+            }
+        }
+    }
+
+    fn issuer_of(&self, reference: &str) -> Result<&Authority, Refusal> {
+        let name = if reference == "default" { &self.default } else { reference };
+        self.issuers.get(name).ok_or_else(|| {
+            let cause = format!("unable to find PKI issuer for reference: {reference}");
+            Refusal::internal(&format!("could not fetch the CA certificate (was one set?): {cause}"))
+        })
+    }
+}
+
+/// Reads a path: the issuer that it names, and what is asked of it.
+fn endpoint(path: &str) -> Option<(Option<&str>, Endpoint<'_>)> {
+    let segments: Vec<_> = path.split('/').collect();
+    if !segments.iter().all(|segment| is_name(segment)) {
+        return None;
+    }
+    let (issuer, rest) = match segments.as_slice() {
+        ["issuer", reference, rest @ ..] => (Some(*reference), rest),
+        rest => (None, rest),
+    };
+    let endpoint = match rest {
+        ["sign", role] => Endpoint::Sign(role),
+        ["issue", role] => Endpoint::Issue(role),
+        ["sign-verbatim"] => Endpoint::Verbatim(None),
+        ["sign-verbatim", role] => Endpoint::Verbatim(Some(role)),
+        ["root", "sign-intermediate"] if issuer.is_none() => Endpoint::Intermediate,
+        ["sign-intermediate"] if issuer.is_some() => Endpoint::Intermediate,
+        _ => return None,
+    };
+    Some((issuer, endpoint))
+}
+
+/// Tells whether Vault takes this for the name of a role or an issuer.
+fn is_name(segment: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let inner = |c: char| word(c) || c == '-' || c == '.';
+    segment.chars().all(inner) && segment.starts_with(word) && segment.ends_with(word)
+}
+
+/// Takes the subject and the extensions from the CSR as they are.
+fn verbatim(template: &mut Template, csr: &Csr) {
+    let params = &mut template.params;
+    params.distinguished_name = csr.subject.clone();
+    params.subject_alt_names = Vec::new();
+    params.extended_key_usages = Vec::new();
+    if csr.requests(&[2, 5, 29, 15]) {
+        params.key_usages = Vec::new();
+    }
+    params.custom_extensions.extend(csr.extensions.iter().cloned());
+}
+
+/// Makes a CA certificate of it.
+fn intermediate(template: &mut Template, csr: &Csr, fields: &Fields) {
+    if fields.flag("use_csr_values") {
+        verbatim(template, csr);
+    }
+    let params = &mut template.params;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.extended_key_usages = Vec::new();
+    params.custom_extensions.retain(|extension| !extension.oid_components().eq([2, 5, 29, 15]));
+}
+
+fn ignored_warnings(endpoint: Endpoint<'_>, role: &Role, fields: &Fields) -> Vec<String> {
+    if matches!(endpoint, Endpoint::Issue(_) | Endpoint::Intermediate) {
+        return Vec::new();
+    }
+    let ignored = |field: &str, switch: &str, on: bool| {
+        (on && !fields.text(field).is_empty()).then(|| {
+            format!("the {field} field was provided but the role is set with \"{switch}\" set to true")
+        })
+    };
+    [
+        ignored("common_name", "use_csr_common_name", role.use_csr_common_name),
+        ignored("alt_names", "use_csr_sans", role.use_csr_sans),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+const NO_AIA: &str = "This mount hasn't configured any authority information access (AIA) fields; this may make it \
+    harder for systems to find missing certificates in the chain or to validate revocation status of certificates. \
+    Consider updating /config/urls or the newly generated issuer with this information.";
+
+/// The fields that every signing endpoint knows.
+const FIELDS: [&str; 17] = [
+    "alt_names",
+    "cert_metadata",
+    "common_name",
+    "csr",
+    "exclude_cn_from_sans",
+    "format",
+    "ip_sans",
+    "issuer_ref",
+    "not_after",
+    "other_sans",
+    "private_key_format",
+    "remove_roots_from_chain",
+    "role",
+    "serial_number",
+    "ttl",
+    "uri_sans",
+    "user_ids",
+];
+
+fn unrecognized(endpoint: Endpoint<'_>, fields: &Fields) -> Option<String> {
+    if endpoint == Endpoint::Intermediate {
+        return None;
+    }
+    let verbatim = matches!(endpoint, Endpoint::Verbatim(_));
+    let more = ["ext_key_usage", "ext_key_usage_oids", "key_usage", "signature_bits", "use_pss"];
+    let known = |key: &&str| !(FIELDS.contains(key) || verbatim && more.contains(key));
+    let mut ignored: Vec<_> = fields.keys().filter(known).collect();
+    ignored.sort_unstable();
+    let list = ignored.join(" ");
+    (!list.is_empty()).then(|| format!("Endpoint ignored these unrecognized parameters: [{list}]"))
+}
+
+/// How certificates are written into a reply.
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    Der,
+    Pem,
+    PemBundle,
+}
+
+impl Format {
+    fn of(fields: &Fields) -> Result<Self, Refusal> {
+        match fields.text("format").as_str() {
+            "" | "pem" => Ok(Self::Pem),
+            "der" => Ok(Self::Der),
+            "pem_bundle" => Ok(Self::PemBundle),
+            _ => Err(Refusal::bad_request(
+                "the \"format\" path parameter must be \"pem\", \"der\", or \"pem_bundle\"",
+            )),
+        }
+    }
+
+    fn data(
+        self,
+        certificate: &Certificate,
+        issuer: &Certificate,
+        chain: &[Certificate],
+    ) -> Map<String, Value> {
+        let text = |certificate: &Certificate| match self {
+            Self::Der => sign::base64(&certificate.der),
+            Self::Pem | Self::PemBundle => certificate.pem.to_string(),
+        };
+        let all: Vec<_> = chain.iter().map(text).collect();
+        let own = match self {
+            Self::PemBundle => [&[text(certificate)], all.as_slice()].concat().join("\n"),
+            Self::Der | Self::Pem => text(certificate),
+        };
+        let mut data = Map::new();
+        data.insert("certificate".to_owned(), json!(own));
+        data.insert("issuing_ca".to_owned(), json!(text(issuer)));
+        if !all.is_empty() {
+            data.insert("ca_chain".to_owned(), json!(all));
+        }
+        data
+    }
+}
+
+/// Returns the subject of a certificate that a role shapes.
+pub(crate) fn subject(common_name: &str, serial: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    if !common_name.is_empty() {
+        subject.push(DnType::CommonName, common_name);
+    }
+    if !serial.is_empty() {
+        subject.push(DnType::CustomDnType(vec![2, 5, 4, 5]), serial);
+    }
+    subject
+}
+
+/// Returns the usages of a certificate that a role shapes.
+pub(crate) fn usages(role: &Role) -> (Vec<KeyUsagePurpose>, Vec<ExtendedKeyUsagePurpose>) {
+    let extended = [
+        (role.server_flag, ExtendedKeyUsagePurpose::ServerAuth),
+        (role.client_flag, ExtendedKeyUsagePurpose::ClientAuth),
+    ];
+    let usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyAgreement,
+    ];
+    (usages, extended.into_iter().filter(|(flag, _)| *flag).map(|(_, usage)| usage).collect())
+}
+
+/// Returns the kind of key that a role has Vault make.
+pub(crate) fn generated_kind(role: &Role) -> Result<KeyType, Refusal> {
+    role.key_type.ok_or_else(|| {
+        Refusal::bad_request("role key type \"any\" not allowed for issuing certificates, only signing")
+    })
+}

@@ -1,0 +1,166 @@
+//! The system backend: health, seal and capabilities.
+
+use http::{Response, StatusCode};
+use issuer_core::{Body, Now};
+use serde_json::{Map, Value, json};
+
+use crate::answer::{Refusal, json_reply};
+use crate::call::{Action, Call};
+
+/// The version that the model claims to be.
+pub(crate) const VERSION: &str = "1.21.0";
+
+/// What kind of node answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// The leader.
+    #[default]
+    Active,
+    /// A node of a disaster-recovery secondary: up, but of no use.
+    DrSecondary,
+    /// A standby that cannot reach the leader.
+    HaUnhealthy,
+    /// A standby that serves reads itself.
+    PerformanceStandby,
+    /// A node that was removed from the cluster.
+    Removed,
+    /// A standby that forwards requests.
+    Standby,
+    /// A server that nobody has initialised.
+    Uninitialized,
+}
+
+/// The state of the node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Node {
+    pub(crate) health: Health,
+    pub(crate) sealed: bool,
+}
+
+impl Node {
+    /// Tells whether requests beyond the system's own meet a sealed server.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed || matches!(self.health, Health::Uninitialized | Health::Removed)
+    }
+
+    fn is_standby(&self) -> bool {
+        matches!(
+            self.health,
+            Health::HaUnhealthy | Health::PerformanceStandby | Health::Standby
+        )
+    }
+
+    /// Answers `sys/health`: <https://developer.hashicorp.com/vault/api-docs/system/health>.
+    pub(crate) fn health(&self, now: Now, call: &Call) -> Response<Body> {
+        if !matches!(call.action, Action::Read | Action::Head) {
+            return Refusal::bare(StatusCode::METHOD_NOT_ALLOWED).into_response();
+        }
+        let Some(status) = self.health_status(&call.query) else {
+            return Refusal::bare(StatusCode::BAD_REQUEST).into_response();
+        };
+        let dr = if self.health == Health::DrSecondary { "secondary" } else { "disabled" };
+        let mut body = json!({
+            "initialized": self.health != Health::Uninitialized,
+            "sealed": self.is_sealed(),
+            "standby": self.is_standby() || self.is_sealed(),
+            "performance_standby": self.health == Health::PerformanceStandby,
+            "replication_performance_mode": if self.is_sealed() { "unknown" } else { "disabled" },
+            "replication_dr_mode": if self.is_sealed() { "unknown" } else { dr },
+            "server_time_utc": now.unix.as_secs(),
+            "version": VERSION,
+            "enterprise": self.health == Health::PerformanceStandby || self.health == Health::DrSecondary,
+            "echo_duration_ms": 0,
+            "clock_skew_ms": 0,
+            "replication_primary_canary_age_ms": 0,
+        });
+        if !self.is_sealed() {
+            body["cluster_name"] = json!(CLUSTER_NAME);
+            body["cluster_id"] = json!(CLUSTER_ID);
+        }
+        if self.health == Health::Removed {
+            body["removed_from_cluster"] = json!(true);
+        }
+        let mut response = json_reply(status, &body);
+        if call.action == Action::Head {
+            *response.body_mut() = Body::default();
+        }
+        response
+    }
+
+    fn health_status(&self, query: &str) -> Option<StatusCode> {
+        let asked = |key: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
+        };
+        let ok = |key: &str| asked(key).is_some_and(|value| value == "true" || value == "1");
+        let (key, code) = match self.health {
+            Health::Uninitialized => ("uninitcode", 501),
+            Health::Removed => ("removedcode", 530),
+            _ if self.sealed => ("sealedcode", 503),
+            Health::HaUnhealthy => ("haunhealthycode", 474),
+            Health::DrSecondary => ("drsecondarycode", 472),
+            Health::PerformanceStandby if !ok("perfstandbyok") => ("performancestandbycode", 473),
+            Health::Standby if !ok("standbyok") => ("standbycode", 429),
+            Health::Active | Health::PerformanceStandby | Health::Standby => ("activecode", 200),
+        };
+        let code = asked(key).map_or(Some(code), |value| value.parse().ok())?;
+        StatusCode::from_u16(code).ok()
+    }
+
+    /// Answers `sys/seal-status`: <https://developer.hashicorp.com/vault/api-docs/system/seal-status>.
+    pub(crate) fn seal_status(&self) -> Response<Body> {
+        let mut body = json!({
+            "type": "shamir",
+            "initialized": self.health != Health::Uninitialized,
+            "sealed": self.is_sealed(),
+            "t": 1,
+            "n": 1,
+            "progress": 0,
+            "nonce": "",
+            "version": VERSION,
+            "build_date": "2025-10-21T20:29:35Z",
+            "migration": false,
+            "recovery_seal": false,
+            "storage_type": "inmem",
+        });
+        if !self.is_sealed() {
+            body["cluster_name"] = json!(CLUSTER_NAME);
+            body["cluster_id"] = json!(CLUSTER_ID);
+        }
+        json_reply(StatusCode::OK, &body)
+    }
+
+    /// Answers `sys/unseal`, which takes the one key.
+    pub(crate) fn unseal(&mut self, call: &Call, key: &str) -> Result<Response<Body>, Refusal> {
+        if call.action != Action::Update {
+            return Err(Refusal::bare(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        let given = call.fields.text("key");
+        if given.is_empty() {
+            return Err(Refusal::bad_request(
+                "'key' must be specified in request body as JSON, or 'reset' set to true",
+            ));
+        }
+        if given.chars().any(|c| !c.is_ascii_hexdigit()) {
+            return Err(Refusal::bad_request("'key' must be a valid hex or base64 string"));
+        }
+        if given != key {
+            return Err(Refusal::bad_request("unseal failed, invalid key"));
+        }
+        self.sealed = false;
+        Ok(self.seal_status())
+    }
+}
+
+const CLUSTER_NAME: &str = "vault-cluster-fake";
+const CLUSTER_ID: &str = "5e3c7a10-0f1e-4b1d-9f52-0d7d5b7f8a01";
+
+/// Returns the data of `sys/capabilities-self`: the words per path, and those of the only path as `capabilities`.
+pub(crate) fn capabilities(paths: &[(String, Vec<&'static str>)]) -> Map<String, Value> {
+    let mut data: Map<_, _> =
+        paths.iter().map(|(path, words)| (path.clone(), json!(words))).collect();
+    if let [(_, words)] = paths {
+        data.insert("capabilities".to_owned(), json!(words));
+    }
+    data
+}

@@ -1,0 +1,396 @@
+use std::collections::HashSet;
+
+use super::*;
+
+const LEASE: u64 = 15;
+
+fn at(seconds: u64) -> Now {
+    // Wall clocks far apart: no decision may depend on them.
+    Now {
+        monotonic: Duration::from_secs(seconds),
+        unix: Duration::from_secs(1_800_000_000 + seconds),
+    }
+}
+
+fn elector(identity: &str) -> Elector {
+    Elector::new(identity.to_owned(), Timing::default(), 7)
+}
+
+/// A lease as the API server keeps it: every write needs the version it changes.
+#[derive(Clone, Default, Debug)]
+struct Server {
+    lease: Option<Lease>,
+    version: u64,
+}
+
+impl Server {
+    fn create(&mut self, lease: Lease) -> Result<Lease, WriteError> {
+        assert_eq!(lease.metadata.resource_version, None);
+        if self.lease.is_some() { Err(WriteError::Conflict) } else { Ok(self.store(lease)) }
+    }
+
+    fn update(&mut self, lease: Lease) -> Result<Lease, WriteError> {
+        let current = self.lease.as_ref().and_then(|l| l.metadata.resource_version.clone());
+        assert!(lease.metadata.resource_version.is_some());
+        if lease.metadata.resource_version == current {
+            Ok(self.store(lease))
+        } else {
+            Err(WriteError::Conflict)
+        }
+    }
+
+    fn store(&mut self, mut lease: Lease) -> Lease {
+        self.version += 1;
+        lease.metadata.resource_version = Some(self.version.to_string());
+        self.lease = Some(lease.clone());
+        lease
+    }
+
+    fn spec(&self) -> k8s_openapi::api::coordination::v1::LeaseSpec {
+        self.lease.clone().unwrap().spec.unwrap()
+    }
+
+    /// Answers the elector at once until it waits, and returns until when and how many requests that took.
+    fn settle(&mut self, elector: &mut Elector, now: Now) -> (Option<Duration>, u32) {
+        for requests in 0.. {
+            match elector.poll(now) {
+                Step::Read(read) => read.resume(elector, now, Ok(self.lease.clone())),
+                Step::Create(lease, write) => write.resume(elector, now, self.create(lease)),
+                Step::Update(lease, write) => write.resume(elector, now, self.update(lease)),
+                Step::Wait(until) => return (Some(until), requests),
+                Step::Released => return (None, requests),
+            }
+        }
+        unreachable!()
+    }
+}
+
+#[test]
+fn the_first_candidate_creates_the_lease_and_renews_it_every_retry_period() {
+    let (mut server, mut a) = (Server::default(), elector("a"));
+    assert_eq!(server.settle(&mut a, at(100)), (Some(Duration::from_secs(102)), 2));
+    assert!(a.is_leader(at(100)));
+    let spec = server.spec();
+    assert_eq!(spec.holder_identity.as_deref(), Some("a"));
+    assert_eq!(spec.lease_duration_seconds, Some(15));
+    assert_eq!(spec.lease_transitions, Some(0));
+    assert_eq!(spec.acquire_time, spec.renew_time);
+
+    assert_eq!(server.settle(&mut a, at(102)), (Some(Duration::from_secs(104)), 1));
+    let renewed = server.spec();
+    assert_eq!(renewed.acquire_time, spec.acquire_time);
+    assert!(renewed.renew_time > spec.renew_time);
+    assert_eq!(renewed.lease_transitions, Some(0));
+}
+
+#[test]
+fn a_leader_stops_by_itself_at_the_renew_deadline() {
+    let (mut server, mut a) = (Server::default(), elector("a"));
+    let _ = server.settle(&mut a, at(0));
+    assert!(a.is_leader(at(9)));
+    assert!(!a.is_leader(at(10)));
+    assert_eq!(a.held_until(), Duration::from_secs(10));
+}
+
+#[test]
+fn the_leadership_is_measured_from_the_sending_of_the_write() {
+    let (mut server, mut a) = (Server::default(), elector("a"));
+    let _ = server.settle(&mut a, at(0));
+    let Step::Update(lease, write) = a.poll(at(2)) else { panic!("a renewal is due") };
+    let answer = server.update(lease);
+    write.resume(&mut a, at(8), answer);
+    assert_eq!(a.held_until(), Duration::from_secs(12));
+}
+
+#[test]
+fn another_takes_over_when_the_lease_has_not_changed_for_its_duration() {
+    let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
+    let _ = server.settle(&mut a, at(0));
+    let mut time = 5;
+    loop {
+        let (until, requests) = server.settle(&mut b, at(time));
+        if b.is_leader(at(time)) {
+            break;
+        }
+        assert_eq!(requests, 1, "a candidate only reads");
+        assert!(until.unwrap() >= Duration::from_secs(time + 2), "not before the retry period");
+        time = until.unwrap().as_secs() + 1;
+    }
+    assert!((5 + LEASE..5 + LEASE + 6).contains(&time), "took over at {time}");
+    assert_eq!(server.spec().lease_transitions, Some(1));
+    assert_eq!(server.spec().holder_identity.as_deref(), Some("b"));
+
+    // `a` wakes from a long pause: it does not lead, finds out by a conflict, and waits.
+    assert!(!a.is_leader(at(time)));
+    let (_, requests) = server.settle(&mut a, at(time));
+    assert_eq!(requests, 2, "a refused renewal and a read");
+    assert!(!a.is_leader(at(time)));
+    assert_eq!(a.holder(), Some("b"));
+}
+
+#[test]
+fn a_renewed_lease_is_never_taken_whatever_its_times_say() {
+    let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
+    for time in 0..200 {
+        let mut skewed = at(time);
+        skewed.unix = Duration::from_secs(1000);
+        let _ = server.settle(&mut a, skewed);
+        let _ = server.settle(&mut b, at(time));
+        assert!(a.is_leader(at(time)) && !b.is_leader(at(time)));
+    }
+}
+
+#[test]
+fn a_release_hands_over_at_once() {
+    let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
+    let _ = server.settle(&mut a, at(0));
+    a.release();
+    assert!(!a.is_leader(at(0)));
+    assert_eq!(server.settle(&mut a, at(1)), (None, 1));
+    assert_eq!(server.spec().holder_identity.as_deref(), Some(""));
+    assert_eq!(server.spec().lease_duration_seconds, Some(1));
+
+    let _ = server.settle(&mut b, at(1));
+    assert!(b.is_leader(at(1)));
+    assert_eq!(server.spec().lease_transitions, Some(1));
+}
+
+#[test]
+fn a_release_leaves_anothers_lease_alone() {
+    let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
+    let _ = server.settle(&mut a, at(0));
+    let _ = server.settle(&mut b, at(0));
+    b.release();
+    assert_eq!(server.settle(&mut b, at(100)), (None, 1));
+    assert_eq!(server.spec().holder_identity.as_deref(), Some("a"));
+}
+
+#[test]
+fn a_release_during_a_renewal_still_clears_the_lease() {
+    let (mut server, mut a) = (Server::default(), elector("a"));
+    let _ = server.settle(&mut a, at(0));
+    let Step::Update(lease, write) = a.poll(at(2)) else { panic!("a renewal is due") };
+    a.release();
+    let answer = server.update(lease);
+    write.resume(&mut a, at(3), answer);
+    assert!(!a.is_leader(at(3)));
+    assert_eq!(server.settle(&mut a, at(3)), (None, 1));
+    assert_eq!(server.spec().holder_identity.as_deref(), Some(""));
+}
+
+#[test]
+fn a_lost_reply_is_made_good_by_reading() {
+    for applied in [false, true] {
+        let (mut server, mut a) = (Server::default(), elector("a"));
+        let _ = server.settle(&mut a, at(0));
+        let Step::Update(lease, write) = a.poll(at(2)) else { panic!("a renewal is due") };
+        if applied {
+            let _ = server.update(lease);
+        }
+        write.resume(&mut a, at(5), Err(WriteError::Unanswered));
+        assert_eq!(a.held_until(), Duration::from_secs(10), "only a confirmed write prolongs");
+        assert_eq!(server.settle(&mut a, at(7)), (Some(Duration::from_secs(9)), 2));
+        assert_eq!(a.held_until(), Duration::from_secs(17));
+    }
+}
+
+#[test]
+fn an_answer_that_is_never_given_is_made_good_by_reading() {
+    let (mut server, mut a) = (Server::default(), elector("a"));
+    let Step::Read(_) = a.poll(at(0)) else { panic!("the first step is to read") };
+    assert_eq!(a.poll(at(1)), Step::Wait(Duration::from_secs(2)));
+    let _ = server.settle(&mut a, at(2));
+    assert!(a.is_leader(at(2)));
+}
+
+#[test]
+fn candidates_that_conflict_wait_before_they_write_again() {
+    let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
+    let Step::Read(read) = b.poll(at(0)) else { panic!("the first step is to read") };
+    read.resume(&mut b, at(0), Ok(None));
+    let _ = server.settle(&mut a, at(0));
+    let Step::Create(lease, write) = b.poll(at(0)) else { panic!("there is no lease") };
+    let answer = server.create(lease);
+    write.resume(&mut b, at(0), answer);
+    assert!(matches!(b.poll(at(0)), Step::Wait(until) if until >= Duration::from_secs(2)));
+    assert!(!b.is_leader(at(0)));
+}
+
+#[test]
+fn a_deleted_lease_is_created_again() {
+    let (mut server, mut a) = (Server::default(), elector("a"));
+    let _ = server.settle(&mut a, at(0));
+    server.lease = None;
+    let (_, requests) = server.settle(&mut a, at(2));
+    assert_eq!(requests, 3, "a refused renewal, a read, a creation");
+    assert!(a.is_leader(at(2)));
+}
+
+#[test]
+fn what_others_wrote_into_the_lease_is_kept() {
+    let (mut server, mut a) = (Server::default(), elector("a"));
+    let labels = [("app".to_owned(), "x".to_owned())].into();
+    let metadata = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
+    server.store(Lease { metadata: metadata.clone(), spec: None });
+    let _ = server.settle(&mut a, at(0));
+    assert!(a.is_leader(at(0)));
+    assert_eq!(server.lease.unwrap().metadata.labels, metadata.labels);
+}
+
+#[test]
+fn candidates_of_different_seeds_spread_their_attempts() {
+    let (mut server, mut a) = (Server::default(), elector("a"));
+    let _ = server.settle(&mut a, at(0));
+    let waits: HashSet<Duration> = (0..100)
+        .map(|seed| {
+            let mut b = Elector::new("b".to_owned(), Timing::default(), seed);
+            server.settle(&mut b, at(0)).0.unwrap()
+        })
+        .collect();
+    assert!(waits.len() > 90, "{} different waits", waits.len());
+    let range = Duration::from_secs(2)..=Duration::from_millis(4400);
+    assert!(waits.iter().all(|wait| range.contains(wait)), "{waits:?}");
+}
+
+#[test]
+fn timings_that_are_not_safe_are_refused() {
+    let timing = |lease, renew, retry| {
+        Timing::new(
+            Duration::from_millis(lease),
+            Duration::from_millis(renew),
+            Duration::from_millis(retry),
+        )
+    };
+    assert_eq!(timing(15_000, 10_000, 2_000), Ok(Timing::default()));
+    assert_eq!(timing(10_000, 10_000, 2_000), Err(TimingError::Lease));
+    assert_eq!(timing(10_900, 10_500, 2_000), Err(TimingError::Lease), "whole seconds count");
+    assert_eq!(timing(15_000, 2_400, 2_000), Err(TimingError::Renew));
+    assert_eq!(timing(15_000, 10_000, 0), Err(TimingError::Retry));
+}
+
+/// Two electors, one lease, and every order of steps, effects and answers, with any request or reply lost.
+mod exploration {
+    use super::*;
+
+    /// A request on its way: what it asks, then what its effect was.
+    #[derive(Clone, Debug)]
+    enum Flight {
+        Ask(Step),
+        Answer(Step, Result<Option<Lease>, WriteError>),
+    }
+
+    #[derive(Clone, Debug)]
+    struct World {
+        time: u64,
+        server: Server,
+        electors: [Elector; 2],
+        flights: [Option<Flight>; 2],
+    }
+
+    const END: u64 = 5;
+
+    impl World {
+        fn new() -> Self {
+            let seconds = Duration::from_secs;
+            let timing = Timing::new(seconds(3), seconds(2), seconds(1)).unwrap();
+            Self {
+                time: 0,
+                server: Server::default(),
+                electors: ["a", "b"].map(|id| Elector::new(id.to_owned(), timing, 1)),
+                flights: [None, None],
+            }
+        }
+
+        fn leads(&self, who: usize) -> bool {
+            self.electors[who].is_leader(at(self.time))
+        }
+
+        /// Returns every world that may follow.
+        fn next(&self) -> Vec<Self> {
+            let mut next = Vec::new();
+            if self.time < END {
+                next.push(Self { time: self.time + 1, ..self.clone() });
+            }
+            for who in 0..2 {
+                let mut world = self.clone();
+                match world.flights[who].take() {
+                    None => {
+                        let mut released = self.clone();
+                        released.electors[who].release();
+                        next.push(released);
+                        let step = world.electors[who].poll(at(self.time));
+                        if !matches!(step, Step::Wait(_) | Step::Released) {
+                            world.flights[who] = Some(Flight::Ask(step));
+                            next.push(world);
+                        }
+                    }
+                    Some(Flight::Ask(step)) => {
+                        // Lost on the way; refused; or done.
+                        next.push(world.clone().answered(who, &step, Err(WriteError::Unanswered)));
+                        let result = world.apply(&step);
+                        world.flights[who] = Some(Flight::Answer(step, result));
+                        next.push(world);
+                    }
+                    Some(Flight::Answer(step, result)) => {
+                        next.push(world.clone().answered(who, &step, Err(WriteError::Unanswered)));
+                        next.push(world.answered(who, &step, result));
+                    }
+                }
+            }
+            next
+        }
+
+        fn apply(&mut self, step: &Step) -> Result<Option<Lease>, WriteError> {
+            match step.clone() {
+                Step::Create(lease, _) => self.server.create(lease).map(Some),
+                Step::Update(lease, _) => self.server.update(lease).map(Some),
+                _ => Ok(self.server.lease.clone()),
+            }
+        }
+
+        fn answered(
+            mut self,
+            who: usize,
+            step: &Step,
+            result: Result<Option<Lease>, WriteError>,
+        ) -> Self {
+            let (elector, now) = (&mut self.electors[who], at(self.time));
+            match step.clone() {
+                Step::Read(read) => read.resume(elector, now, result.map_err(|_| ReadFailed)),
+                Step::Create(_, write) | Step::Update(_, write) => {
+                    write.resume(elector, now, result.map(Option::unwrap));
+                }
+                Step::Wait(_) | Step::Released => unreachable!(),
+            }
+            self
+        }
+    }
+
+    #[test]
+    fn at_most_one_leads_in_every_reachable_state() {
+        let mut seen = HashSet::new();
+        let mut open = vec![(World::new(), [false, false])];
+        let (mut handed_over, mut expired) = (0, 0);
+        while let Some((world, mut led)) = open.pop() {
+            if !seen.insert(format!("{world:?}{led:?}")) {
+                continue;
+            }
+            if seen.len()%200000==0 {eprintln!("{}",seen.len());}
+            if seen.len()%200000==0 {eprintln!("{}",seen.len());}
+            if seen.len()%200000==0 {eprintln!("{}",seen.len());}
+            assert!(!(world.leads(0) && world.leads(1)), "both lead: {world:#?}");
+            for who in 0..2 {
+                led[who] |= world.leads(who);
+            }
+            if led == [true, true] {
+                let released = world.electors.iter().any(|e| e.releasing);
+                if released { handed_over += 1 } else { expired += 1 }
+            }
+            open.extend(world.next().into_iter().map(|world| (world, led)));
+        }
+        eprintln!("END {END}: {} states {handed_over} {expired}", seen.len());
+        eprintln!("END {END}: {} states {handed_over} {expired}", seen.len());
+        eprintln!("END {END}: {} states {handed_over} {expired}", seen.len());
+        assert!(handed_over > 0 && expired > 0, "{handed_over} {expired}");
+    }
+}

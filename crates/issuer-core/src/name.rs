@@ -1,0 +1,235 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use x509_parser::x509::X509Name;
+
+use crate::der;
+
+/// A subject alternative name, in the form in which names are compared: DNS names and the domains of e-mail addresses
+/// in lower case, IPv4 addresses never as IPv6.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    Dns(String),
+    Email(String),
+    Ip(IpAddr),
+    /// An `otherName` whose value is a `UTF8String`.
+    Other { oid: String, value: String },
+    Uri(String),
+    /// A name of any other kind, as it is encoded.
+    Opaque { tag: u8, content: Vec<u8> },
+}
+
+impl Name {
+    /// Reads a `GeneralNames`, the value of a subject alternative name extension.
+    pub(crate) fn parse_all(general_names: &[u8]) -> Option<BTreeSet<Self>> {
+        let names = der::elements(der::only(der::SEQUENCE, general_names)?)?;
+        names.into_iter().map(|name| Self::parse(name.tag, name.content)).collect()
+    }
+
+    fn parse(tag: u8, content: &[u8]) -> Option<Self> {
+        let text = || std::str::from_utf8(content).ok().filter(|text| text.is_ascii());
+        Some(match tag {
+            0x81 => Self::Email(normal_email(text()?)),
+            0x82 => Self::Dns(text()?.to_ascii_lowercase()),
+            0x86 => Self::Uri(text()?.to_owned()),
+            0x87 => Self::Ip(match content.len() {
+                4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(content).ok()?)),
+                _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(content).ok()?)).to_canonical(),
+            }),
+            _ => other(tag, content).unwrap_or_else(|| Self::Opaque { tag, content: content.to_vec() }),
+        })
+    }
+
+    /// Tells whether a common name says the same as this name.
+    pub(crate) fn is_common_name(&self, common_name: &str) -> bool {
+        match self {
+            Self::Dns(name) => name.eq_ignore_ascii_case(common_name),
+            Self::Email(address) => *address == normal_email(common_name),
+            Self::Ip(address) => common_name.parse() == Ok(*address),
+            Self::Uri(uri) => uri == common_name,
+            Self::Other { .. } | Self::Opaque { .. } => false,
+        }
+    }
+}
+
+fn other(tag: u8, content: &[u8]) -> Option<Name> {
+    let [oid, value] = der::elements(content)?.try_into().ok()?;
+    let value = der::only(der::UTF8_STRING, der::only(der::CONTEXT_0, value.whole)?)?;
+    let other = Name::Other {
+        oid: dotted(der::only(der::OBJECT_IDENTIFIER, oid.whole)?)?,
+        value: std::str::from_utf8(value).ok()?.to_owned(),
+    };
+    (tag == der::CONTEXT_0).then_some(other)
+}
+
+fn normal_email(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((local, domain)) => format!("{local}@{}", domain.to_ascii_lowercase()),
+        None => address.to_owned(),
+    }
+}
+
+/// Writes an object identifier in dotted form; `None` if it is not in its shortest encoding.
+fn dotted(content: &[u8]) -> Option<String> {
+    let (mut arcs, mut arc, mut open) = (Vec::new(), 0_u64, false);
+    for byte in content {
+        if !open && *byte == 0x80 {
+            return None;
+        }
+        arc = arc.checked_mul(128)?.checked_add(u64::from(byte & 0x7f))?;
+        open = byte & 0x80 != 0;
+        if !open {
+            arcs.push(std::mem::take(&mut arc));
+        }
+    }
+    let (first, rest) = arcs.split_first().filter(|_| !open)?;
+    let root = (first / 40).min(2);
+    let start = format!("{root}.{}", first - 40 * root);
+    Some(rest.iter().fold(start, |text, arc| format!("{text}.{arc}")))
+}
+
+impl fmt::Display for Name {
+    /// Writes the kind and the name, made fit for a condition: printable ASCII, at most 100 characters of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => write!(f, "DNS name {}", Shown(name)),
+            Self::Email(address) => write!(f, "e-mail address {}", Shown(address)),
+            Self::Ip(address) => write!(f, "IP address {address}"),
+            Self::Other { oid, value } => write!(f, "otherName {};UTF8:{}", Shown(oid), Shown(value)),
+            Self::Uri(uri) => write!(f, "URI {}", Shown(uri)),
+            Self::Opaque { tag, .. } => f.write_str(match tag & 0x1f {
+                0 => "otherName that is no UTF8String",
+                3 => "x400Address",
+                4 => "directoryName",
+                5 => "ediPartyName",
+                8 => "registeredID",
+                _ => "name of an unknown kind",
+            }),
+        }
+    }
+}
+
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |character: char| if character.is_ascii_graphic() { character } else { '?' };
+        let text: String = self.0.chars().take(100).map(shown).collect();
+        let more = if self.0.chars().nth(100).is_some() { ".." } else { "" };
+        write!(f, "{text}{more}")
+    }
+}
+
+/// Why a subject's common name cannot be read: it is in an encoding that nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct UnreadableCommonName;
+
+/// Reads the common name of a subject; the last one where there are several, as Go and hence Vault does. An empty one
+/// is none.
+pub(crate) fn common_name(subject: &X509Name<'_>) -> Result<Option<String>, UnreadableCommonName> {
+    const TELETEX_STRING: u32 = 0x14;
+    const BMP_STRING: u32 = 0x1e;
+    let Some(attribute) = subject.iter_common_name().last() else {
+        return Ok(None);
+    };
+    let bytes = attribute.as_slice();
+    let text = match attribute.attr_value().tag().0 {
+        TELETEX_STRING => Some(bytes.iter().copied().map(char::from).collect()),
+        BMP_STRING => {
+            let (units, rest) = bytes.as_chunks::<2>();
+            let units: Vec<u16> = units.iter().copied().map(u16::from_be_bytes).collect();
+            String::from_utf16(&units).ok().filter(|_| rest.is_empty())
+        }
+        _ => attribute.as_str().ok().map(str::to_owned),
+    };
+    let text = text.ok_or(UnreadableCommonName)?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::prelude::FromDer;
+
+    use super::*;
+
+    fn san(names: &[u8]) -> Option<BTreeSet<Name>> {
+        Name::parse_all(&[&[0x30, u8::try_from(names.len()).unwrap()], names].concat())
+    }
+
+    #[test]
+    fn reads_every_kind() {
+        let mapped = [&[0x87, 16], [0; 10].as_slice(), &[0xff, 0xff, 10, 0, 0, 1]].concat();
+        let upn = b"\xa0\x10\x06\x03\x88\x37\x01\xa0\x09\x0c\x07us\xc3\xa9r@x";
+        let table: [(&[u8], Name, &str); 9] = [
+            (b"\x82\x03A.b", Name::Dns("a.b".to_owned()), "DNS name a.b"),
+            (b"\x81\x05Me@EX", Name::Email("Me@ex".to_owned()), "e-mail address Me@ex"),
+            (b"\x86\x03A:b", Name::Uri("A:b".to_owned()), "URI A:b"),
+            (b"\x87\x04\x0a\0\0\x01", Name::Ip([10, 0, 0, 1].into()), "IP address 10.0.0.1"),
+            (&mapped, Name::Ip([10, 0, 0, 1].into()), "IP address 10.0.0.1"),
+            (
+                upn,
+                Name::Other { oid: "2.999.1".to_owned(), value: "usér@x".to_owned() },
+                "otherName 2.999.1;UTF8:us?r@x",
+            ),
+            (b"\xa4\x02\x30\0", Name::Opaque { tag: 0xa4, content: vec![0x30, 0] }, "directoryName"),
+            (b"\x88\x01\x2a", Name::Opaque { tag: 0x88, content: vec![0x2a] }, "registeredID"),
+            (
+                b"\xa0\x07\x06\x01\x2a\xa0\x02\x05\0",
+                Name::Opaque { tag: 0xa0, content: b"\x06\x01\x2a\xa0\x02\x05\0".to_vec() },
+                "otherName that is no UTF8String",
+            ),
+        ];
+        for (encoded, name, shown) in table {
+            assert_eq!(san(encoded), Some(BTreeSet::from([name.clone()])), "{shown}");
+            assert_eq!(name.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_list_of_names() {
+        let broken: [&[u8]; 5] = [b"\x82\x05ab", b"\x82\x02\xc3\xa9", b"\x87\x05\x0a\0\0\0\0", b"\x82", b"\x81\x01\xff"];
+        for names in broken {
+            assert_eq!(san(names), None, "{names:?}");
+        }
+        assert_eq!(Name::parse_all(b"\x30\0\0"), None);
+        assert_eq!(Name::parse_all(b"\x31\0"), None);
+        assert_eq!(san(b""), Some(BTreeSet::new()));
+    }
+
+    #[test]
+    fn shows_only_short_printable_names() {
+        let shown = Name::Dns(format!("\u{1b}[31m\n{}", "x".repeat(1000))).to_string();
+        assert!(shown.starts_with("DNS name ?[31m?xxx") && shown.ends_with("x..") && shown.len() < 120);
+    }
+
+    #[test]
+    fn writes_only_shortest_object_identifiers() {
+        assert_eq!(dotted(&[0x2a, 0x86, 0x48]).as_deref(), Some("1.2.840"));
+        assert_eq!(dotted(&[0x55, 0x1d, 0x11]).as_deref(), Some("2.5.29.17"));
+        for broken in [[].as_slice(), &[0x2a, 0x86], &[0x2a, 0x80, 0x01], &[0x2a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]] {
+            assert_eq!(dotted(broken), None, "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn reads_the_last_common_name_in_any_usual_encoding() {
+        let attribute = |value: &[u8]| {
+            let inner = [b"\x06\x03\x55\x04\x03".as_slice(), value].concat();
+            let length = u8::try_from(inner.len()).unwrap();
+            [&[0x31, length + 2, 0x30, length], inner.as_slice()].concat()
+        };
+        let read = |values: &[&[u8]]| {
+            let attributes: Vec<u8> = values.iter().flat_map(|value| attribute(value)).collect();
+            let subject = [&[0x30, u8::try_from(attributes.len()).unwrap()], attributes.as_slice()].concat();
+            common_name(&X509Name::from_der(&subject).unwrap().1)
+        };
+        let some = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[b"\x0c\0"]), Ok(None));
+        assert_eq!(read(&[b"\x0c\x01a", b"\x13\x01b"]), some("b"));
+        assert_eq!(read(&[b"\x14\x02\xe9a"]), some("éa"));
+        assert_eq!(read(&[b"\x1e\x04\0a\0b"]), some("ab"));
+        assert_eq!(read(&[b"\x02\x01\x05"]), Err(UnreadableCommonName));
+    }
+}

@@ -1,0 +1,91 @@
+use std::fmt;
+
+use http::Uri;
+use http::uri::{Authority, Scheme};
+
+/// The one place an issuer's credentials may go to: a scheme, host and port, and the path that the API lies below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    scheme: Scheme,
+    authority: Authority,
+    base: String,
+}
+
+impl Origin {
+    /// Parses a server URL such as `https://vault.example.com:8200`; `None` if it is no http or https URL with a host,
+    /// or carries user information, a query or a fragment.
+    pub fn parse(server: &str) -> Option<Self> {
+        if server.contains('#') {
+            return None;
+        }
+        let uri: Uri = server.trim().parse().ok()?;
+        let parts = uri.into_parts();
+        let (scheme, authority) = (parts.scheme?, parts.authority?);
+        let base = parts.path_and_query.map_or(String::new(), |path| path.as_str().to_owned());
+        let plain = !base.contains(['?', '%']) && !base.split('/').any(|s| s == "." || s == "..");
+        let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
+        if !known || !plain || authority.as_str().contains('@') || authority.host().is_empty() {
+            return None;
+        }
+        let base = base.trim_end_matches('/').to_owned();
+        Some(Self { scheme, authority, base })
+    }
+
+    /// Returns the host, an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        self.authority.host()
+    }
+
+    /// Returns the port: 443 for https and 80 for http where the URL names none.
+    pub fn port(&self) -> u16 {
+        let default = if self.is_tls() { 443 } else { 80 };
+        self.authority.port_u16().unwrap_or(default)
+    }
+
+    /// Tells whether the scheme is https.
+    pub fn is_tls(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
+    /// Returns the URL of an API path, which is given without `/v1/`.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{self}/v1/{path}")
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_server_urls() {
+        for (server, url) in [
+            ("https://vault:8200", "https://vault:8200/v1/sys/health"),
+            (" https://vault/ ", "https://vault/v1/sys/health"),
+            ("https://proxy/vault/", "https://proxy/vault/v1/sys/health"),
+            ("https://[::1]:8200", "https://[::1]:8200/v1/sys/health"),
+            ("http://127.0.0.1:8200", "http://127.0.0.1:8200/v1/sys/health"),
+        ] {
+            assert_eq!(Origin::parse(server).unwrap().url("sys/health"), url, "{server}");
+        }
+        assert_eq!(Origin::parse("https://vault").unwrap().port(), 443);
+        assert_eq!(Origin::parse("http://vault").unwrap().port(), 80);
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_server() {
+        for server in [
+            "", "vault:8200", "vault", "https:/vault", "ftp://vault", "https://", "unix:///run/vault",
+            "https://user:pw@vault", "https://vault/?a=b", "https://vault/#a", "https://vault/../x",
+            "https://va ult", "https://vault/%2e%2e/",
+        ] {
+            assert_eq!(Origin::parse(server), None, "{server}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use super::controller::Controller;
+use super::{
+    AwaitPublish, AwaitReply, AwaitSecret, AwaitToken, AwaitWrite, Event, Key, Outcome, Replied,
+    Step, Wrote, WriteError, status,
+};
+use crate::Now;
+use crate::reference::IssuerKey;
+use crate::session;
+use crate::target::Target;
+
+/// The check of one issuer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Task {
+    key: IssuerKey,
+    uid: String,
+    /// The generation that the check is about.
+    generation: i64,
+    epoch: u64,
+}
+
+/// Begins to check an issuer: its spec, its Secrets, its Vault.
+pub(super) fn begin(controller: &mut Controller, now: Now, key: IssuerKey) -> Step {
+    let namespace = controller.secret_namespace(&key);
+    let Some(issuer) = controller.issuers.get(&key) else {
+        return controller.finish(&Key::Issuer(key), Outcome::Idle, None);
+    };
+    let observed = &issuer.observed;
+    let held = issuer.access.clone();
+    let (generation, epoch) = (observed.generation, issuer.epoch);
+    let task = Task { key, uid: observed.uid.clone(), generation, epoch };
+    let step = match Target::parse(&observed.spec, &task.key, controller.config.allow_http) {
+        Ok(target) => session::begin(target, &namespace, held, now),
+        Err(error) => session::Step::Done(session::Outcome { access: held, verdict: Err(error.into()) }),
+    };
+    task.advance(controller, now, step)
+}
+
+impl Task {
+    pub(super) fn advance(self, controller: &mut Controller, now: Now, step: session::Step) -> Step {
+        match step {
+            session::Step::Exchange(request, state) => {
+                Step::Exchange(request, AwaitReply(Replied::Issuer(self, state)))
+            }
+            session::Step::MintToken(spec, state) => Step::MintToken(spec, AwaitToken(self, state)),
+            session::Step::ReadSecret(secret, state) => Step::ReadSecret(secret, AwaitSecret(self, state)),
+            session::Step::Done(outcome) => self.checked(controller, now, outcome),
+        }
+    }
+
+    /// Keeps what the check found, wakes the requests that wait for it, and tells the user.
+    fn checked(self, controller: &mut Controller, now: Now, found: session::Outcome) -> Step {
+        let key = Key::Issuer(self.key.clone());
+        let session::Outcome { access, verdict } = found;
+        let known = controller.issuers.get_mut(&self.key);
+        let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
+            controller.retire(access);
+            return controller.finish(&key, Outcome::Idle, None);
+        };
+        issuer.access = access;
+        if (issuer.observed.generation, issuer.epoch) != (self.generation, self.epoch) {
+            // The spec has changed, or a signature has failed, since the check began: the next one is due already.
+            return controller.finish(&key, Outcome::Idle, None);
+        }
+        let observed = issuer.observed.clone();
+        let (outcome, again) = controller.settle(&self.key, &verdict, now);
+        let told = verdict.map_err(|error| (error.reason(), error.to_string()));
+        let Some(patch) = status::ready(key.clone(), &observed, told.clone(), now) else {
+            return controller.finish(&key, outcome, again);
+        };
+        let reason = told.as_ref().map_or_else(|(reason, _)| *reason, |()| "VaultVerified");
+        let turned = observed.status.ready().is_none_or(|before| before.reason != reason);
+        let event = turned.then(|| Event {
+            regarding: key.clone(),
+            uid: self.uid,
+            warning: told.is_err(),
+            reason,
+            note: told.map_or_else(|(_, message)| message, |()| "Vault verified".to_owned()),
+        });
+        Step::WriteStatus(patch, AwaitWrite(Wrote::Issuer(Writing { key, event, outcome, again })))
+    }
+}
+
+/// The write of an issuer's status.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Writing {
+    key: Key,
+    event: Option<Event>,
+    outcome: Outcome,
+    again: Option<Duration>,
+}
+
+impl Writing {
+    pub(super) fn resume(self, controller: &mut Controller, now: Now, answer: Result<(), WriteError>) -> Step {
+        let Self { key, event, outcome, again } = self;
+        match answer {
+            Ok(()) => match event {
+                Some(event) => Step::Publish(event, AwaitPublish { key, outcome, again }),
+                None => controller.finish(&key, outcome, again),
+            },
+            Err(WriteError::NotFound) => controller.finish(&key, outcome, None),
+            Err(error) => {
+                let wait = Duration::from_secs(if error == WriteError::Conflict { 1 } else { 15 });
+                let soon = now.monotonic + wait;
+                controller.finish(&key, Outcome::Unsaved, Some(again.map_or(soon, |again| again.min(soon))))
+            }
+        }
+    }
+}

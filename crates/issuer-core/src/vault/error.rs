@@ -1,0 +1,225 @@
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Excerpt;
+use crate::{Body, Now, Reply, TransportError};
+
+/// Why Vault did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// Status 403: the token is dead or may not do this. Vault tells the two apart, OpenBao does not.
+    #[error("Vault denied permission (403)")]
+    Denied,
+    /// Vault broke its contract.
+    #[error("the server's answer is not Vault's: {0}")]
+    Misbehaved(#[from] Misbehaviour),
+    /// Status 404: nothing is mounted there, or the path is no endpoint.
+    #[error("Vault knows no such path (404)")]
+    NotFound,
+    /// A redirect: a standby that does not forward. It is never followed, since it would carry the token elsewhere.
+    #[error("the server redirects to another address; point spec.server at the active node or a load balancer")]
+    Redirected,
+    /// Status 400, 405, 413: Vault refuses this request for the reason given.
+    #[error("{reason}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// Vault's reason.
+        reason: Excerpt,
+    },
+    /// Status 503 with Vault's word for it.
+    #[error("Vault is sealed")]
+    Sealed,
+    /// Status 429: a quota.
+    #[error("Vault's rate limit is reached (429)")]
+    Throttled {
+        /// How long to wait at the least, where Vault says so.
+        retry_after: Option<Duration>,
+    },
+    /// No reply.
+    #[error("{0}")]
+    Transport(#[from] TransportError),
+    /// Status 412 or 500 and above.
+    #[error("Vault is unavailable ({status})")]
+    Unavailable {
+        /// The status.
+        status: u16,
+        /// How long to wait at the least, where Vault says so.
+        retry_after: Option<Duration>,
+        /// Whether Vault says that the mount has no CA to sign with.
+        lacks_ca: bool,
+    },
+}
+
+/// How Vault broke its contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misbehaviour {
+    /// The answer lacks a field, or it is of another type.
+    #[error("{0} is missing or of the wrong type")]
+    Field(&'static str),
+    /// The body is not JSON, as from a proxy or a captive portal.
+    #[error("it is not JSON")]
+    NotJson,
+    /// The login wants a second factor, which a controller does not have.
+    #[error("the login asks for a second factor (MFA)")]
+    SecondFactor,
+    /// The status is none that Vault uses.
+    #[error("status {0}")]
+    Status(u16),
+}
+
+impl VaultError {
+    /// Returns how long Vault asks to wait at the least.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Errors {
+    #[serde(default)]
+    errors: Vec<String>,
+}
+
+/// Reads the JSON of a reply of status 200, and sorts every other.
+pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static str) -> Result<T, VaultError> {
+    let reply = reply?;
+    let status = reply.status();
+    let body = reply.body().as_bytes();
+    if status == StatusCode::OK {
+        return serde_json::from_slice(body).map_err(|error| {
+            let what = if error.is_data() { Misbehaviour::Field(field) } else { Misbehaviour::NotJson };
+            what.into()
+        });
+    }
+    Err(refusal(now, &reply))
+}
+
+/// Sorts a reply of any status but 200.
+pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
+    let status = reply.status();
+    let errors = serde_json::from_slice::<Errors>(reply.body().as_bytes());
+    let reason = Excerpt::new(errors.as_ref().map_or(&[], |body| &body.errors));
+    let retry_after = retry_after(now, reply);
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => {
+            match errors {
+                Ok(_) => VaultError::Refused { status: status.as_u16(), reason },
+                Err(_) => Misbehaviour::NotJson.into(),
+            }
+        }
+        StatusCode::FORBIDDEN => VaultError::Denied,
+        StatusCode::NOT_FOUND => VaultError::NotFound,
+        StatusCode::TOO_MANY_REQUESTS => VaultError::Throttled { retry_after },
+        StatusCode::SERVICE_UNAVAILABLE if reason.contains("sealed") => VaultError::Sealed,
+        _ if status.is_redirection() => VaultError::Redirected,
+        _ if status.is_server_error() || status == StatusCode::PRECONDITION_FAILED => VaultError::Unavailable {
+            status: status.as_u16(),
+            retry_after,
+            lacks_ca: reason.contains("could not fetch the CA certificate")
+                || reason.contains("error fetching CA certificate"),
+        },
+        _ => Misbehaviour::Status(status.as_u16()).into(),
+    }
+}
+
+/// Reads `Retry-After`, in seconds or as a date (RFC 9110 section 10.2.3), between one second and ten minutes.
+///
+/// OpenBao truncates to whole seconds and may say 0; older Vault ended the date with `UTC`.
+fn retry_after(now: Now, reply: &http::Response<Body>) -> Option<Duration> {
+    let value = reply.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = value.replace("UTC", "GMT");
+            let date = jiff::fmt::rfc2822::parse(&date).ok()?.timestamp();
+            until(now, date)
+        }
+    };
+    Some(wait.clamp(Duration::from_secs(1), Duration::from_secs(600)))
+}
+
+fn until(now: Now, date: Timestamp) -> Duration {
+    let at = Duration::from_secs(u64::try_from(date.as_second()).unwrap_or(0));
+    at.saturating_sub(now.unix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, body: &str) -> http::Response<Body> {
+        let body = Body::from(body.as_bytes().to_vec());
+        http::Response::builder().status(status).body(body).unwrap()
+    }
+
+    #[test]
+    fn sorts_every_status() {
+        let refused = |status, reason: &str| VaultError::Refused {
+            status,
+            reason: Excerpt::new(&[reason.to_owned()]),
+        };
+        let unavailable = |status, lacks_ca| VaultError::Unavailable { status, retry_after: None, lacks_ca };
+        for (status, body, class) in [
+            (301, "", VaultError::Redirected),
+            (307, "", VaultError::Redirected),
+            (400, r#"{"errors":["unknown role: x"]}"#, refused(400, "unknown role: x")),
+            (400, "<html>", Misbehaviour::NotJson.into()),
+            (403, "", VaultError::Denied),
+            (404, r#"{"errors":[]}"#, VaultError::NotFound),
+            (405, r#"{"errors":[]}"#, refused(405, "")),
+            (412, "", unavailable(412, false)),
+            (413, r#"{"errors":["http: request body too large"]}"#, refused(413, "http: request body too large")),
+            (418, "", Misbehaviour::Status(418).into()),
+            (204, "", Misbehaviour::Status(204).into()),
+            (429, "", VaultError::Throttled { retry_after: None }),
+            (500, "boom", unavailable(500, false)),
+            (500, r#"{"errors":["could not fetch the CA certificate (was one set?): x"]}"#, unavailable(500, true)),
+            (502, "", unavailable(502, false)),
+            (503, r#"{"errors":["Vault is sealed"]}"#, VaultError::Sealed),
+            (503, r#"{"errors":["no active Vault instance found"]}"#, unavailable(503, false)),
+            (530, "", unavailable(530, false)),
+        ] {
+            assert_eq!(refusal(Now::default(), &reply(status, body)), class, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn reads_retry_after_in_every_form() {
+        let now = Now { monotonic: Duration::ZERO, unix: Duration::from_secs(1_445_412_480) };
+        for (value, seconds) in [
+            ("7", Some(7)),
+            ("0", Some(1)),
+            ("99999", Some(600)),
+            ("-3", None),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", Some(30)),
+            ("Wed, 21 Oct 2015 07:28:30 UTC", Some(30)),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(1)),
+            ("soon", None),
+            ("", None),
+        ] {
+            let mut reply = reply(429, "");
+            reply.headers_mut().insert(RETRY_AFTER, value.parse().unwrap());
+            assert_eq!(retry_after(now, &reply), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_page_from_a_proxy_is_not_an_answer() {
+        let read = |body: &str| read::<Errors>(Now::default(), Ok(reply(200, body)), "errors").err();
+        assert_eq!(read("<html>hello</html>"), Some(Misbehaviour::NotJson.into()));
+        assert_eq!(read(r#"{"errors":"#), Some(Misbehaviour::NotJson.into()));
+        assert_eq!(read(r#"{"errors":7}"#), Some(Misbehaviour::Field("errors").into()));
+        assert_eq!(read(&"[".repeat(10_000)), Some(Misbehaviour::NotJson.into()));
+    }
+}

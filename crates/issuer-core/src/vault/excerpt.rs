@@ -1,0 +1,105 @@
+use std::fmt;
+
+/// What Vault gave as the reason of a refusal, made fit for a condition: one line of printable characters, at most
+/// 256 bytes, with nothing in it that could be a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(String);
+
+const LIMIT: usize = 256;
+
+impl Excerpt {
+    /// Joins Vault's `errors`, drops the framing that Vault's core adds (`1 error occurred: * ..`), blanks words that
+    /// look like a token, a JWT or a key, and cuts what is too long.
+    pub(crate) fn new(errors: &[String]) -> Self {
+        let mut text = String::new();
+        let words = errors.iter().flat_map(|error| error.split(|c: char| c.is_whitespace() || c.is_control()));
+        for word in words.filter(|word| !matches!(*word, "" | "*")) {
+            let word = if is_credential(word) { "[redacted]" } else { word };
+            if text.len() + word.len() + 1 > LIMIT {
+                text.push('…');
+                break;
+            }
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(word);
+        }
+        for framing in ["1 error occurred: ", "2 errors occurred: "] {
+            if let Some(rest) = text.strip_prefix(framing) {
+                text = rest.to_owned();
+            }
+        }
+        Self(text)
+    }
+
+    pub(crate) fn contains(&self, words: &str) -> bool {
+        self.0.contains(words)
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str("no reason given") } else { f.write_str(&self.0) }
+    }
+}
+
+/// Tells whether a word could be a secret: a Vault token, a JWT, a UUID, or a run of 20 letters and digits.
+fn is_credential(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let prefixed = ["hvs.", "hvb.", "hvr.", "s.", "b.", "r.", "eyJ"]
+        .iter()
+        .any(|prefix| word.starts_with(prefix) && word.len() >= 20);
+    let opaque = |run: &str| {
+        let has = |class: fn(&u8) -> bool| run.as_bytes().iter().any(class);
+        run.len() >= 20 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    };
+    let runs = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '/' | '='));
+    prefixed || is_uuid(word) || word.split(runs).any(opaque)
+}
+
+fn is_uuid(word: &str) -> bool {
+    let lengths = word.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && word.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excerpt(error: &str) -> String {
+        Excerpt::new(&[error.to_owned()]).to_string()
+    }
+
+    #[test]
+    fn keeps_the_reason() {
+        for reason in [
+            "common name web.example.org not allowed by this role",
+            "subject alternate name web-7-of-the-production-cluster.example.org not allowed by this role",
+            "unknown role: production-web-2-of-3",
+        ] {
+            assert_eq!(excerpt(reason), reason);
+        }
+        assert_eq!(excerpt("1 error occurred:\n\t* permission denied\n\n"), "permission denied");
+        assert_eq!(excerpt(""), "no reason given");
+    }
+
+    #[test]
+    fn blanks_what_could_be_a_credential() {
+        for secret in [
+            "hvs.CAESIJzVnLGGR0mLkQJX4YkJ",
+            "s.aaaaaaaaaaaaaaaaaaaaaaaa",
+            "eyJhbGciOiJSUzI1NiIsImtpZCI6IiJ9.eyJpc3MiOiJr.c2lnbmF0dXJl",
+            "bd84f1c1-86c0-0b55-3ecd-e4f60a3df2a3",
+            "\"hvs.CAESIJzVnLGGR0mLkQJX4YkJ\",",
+        ] {
+            assert_eq!(excerpt(&format!("bad {secret}")), "bad [redacted]");
+        }
+    }
+
+    #[test]
+    fn is_one_short_line() {
+        let long = excerpt(&"<html>\u{7}\n".repeat(1000));
+        assert!(long.len() <= LIMIT + '…'.len_utf8());
+        assert!(!long.contains(char::is_control));
+    }
+}

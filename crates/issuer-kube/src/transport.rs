@@ -1,0 +1,346 @@
+//! The transport to Vault: hyper's HTTP/1.1 connections, and a pool that hides nothing.
+//!
+//! A connection is not a task: whoever sends a request on it drives it, and an idle one just lies in the pool. So every
+//! error reaches the request it belongs to, and giving up on a request closes its connection.
+
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::future::{Either, select};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use issuer_core::{
+    Body, Connect, ConnectError, DialError, Flow, Now, Reply, Request, Step, TransportError,
+};
+use issuer_tls::{
+    Cache, client_config, connect_error, exchange_error, handshake_error, server_name,
+};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+
+/// Less than the five minutes after which Vault closes an idle connection.
+const IDLE: Duration = Duration::from_secs(60);
+const IDLE_MAX: usize = 8;
+const HEAD_MAX: usize = 64 << 10;
+const BODY_TYPICAL: usize = 16 << 10;
+
+/// Sends requests to Vault for all the tasks of a process; clones share their connections.
+///
+/// It decides nothing: no retries, redirects or proxies, and nothing from the environment. A request goes to a second
+/// connection only if the first, an idle one, turns out to be closed before a byte of the request was written.
+#[derive(Clone, Debug, Default)]
+pub struct Transport {
+    pools: Arc<Cache<Pool>>,
+}
+
+impl Transport {
+    /// Creates a transport without connections.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends a request once and waits for the whole reply, within the limits of its `connect`.
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn call(&self, request: Request) -> Reply {
+        let connect = request.connect;
+        let pool = self.pools.entry(&connect, || Pool::new(&connect))?;
+        pool.call(&connect, wire(request.http)).await
+    }
+
+    /// Carries a conversation to its end.
+    pub async fn drive<F: Flow>(&self, mut step: Step<F>) -> F::Output {
+        loop {
+            match step {
+                Step::Send(request, flow) => {
+                    let reply = self.call(request).await;
+                    step = flow.resume(Self::now(), reply);
+                }
+                Step::Done(output) => return output,
+            }
+        }
+    }
+
+    /// Samples the clocks; the monotonic one starts with the process's first sample.
+    pub fn now() -> Now {
+        Now {
+            monotonic: START.elapsed(),
+            unix: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        }
+    }
+}
+
+type Outgoing = http::Request<Full<Bytes>>;
+
+/// A body on its way out, wiped once it is sent.
+struct Owned(Body);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+fn wire(request: http::Request<Body>) -> Outgoing {
+    let (mut parts, body) = request.into_parts();
+    let host = parts.uri.authority().map(|authority| authority.as_str());
+    if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
+        parts.headers.insert(HOST, host);
+    }
+    if let Some(path) = parts.uri.path_and_query() {
+        parts.uri = path.clone().into();
+    }
+    let agent = HeaderValue::from_static(concat!("vault-issuer/", env!("CARGO_PKG_VERSION")));
+    parts.headers.insert(USER_AGENT, agent);
+    if !parts.method.is_safe() {
+        parts.headers.insert(CONTENT_LENGTH, body.as_bytes().len().into());
+    }
+    http::Request::from_parts(parts, Full::new(Bytes::from_owner(Owned(body))))
+}
+
+/// The idle connections to one server, oldest first, and how to make another.
+struct Pool {
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    idle: Mutex<Vec<(Instant, Link)>>,
+}
+
+impl Pool {
+    fn new(connect: &Connect) -> Result<Self, DialError> {
+        let tls = if connect.origin.is_tls() {
+            Some((client_config(connect)?.into(), server_name(connect)?))
+        } else {
+            None
+        };
+        Ok(Self { tls, idle: Mutex::default() })
+    }
+
+    async fn call(&self, connect: &Connect, mut request: Outgoing) -> Reply {
+        let limits = connect.limits;
+        let start = Instant::now();
+        let deadline = start + limits.exchange;
+        // Lets the runtime notice which idle connections were closed meanwhile.
+        tokio::task::yield_now().await;
+        loop {
+            let link = match self.take() {
+                Some(link) => link,
+                None => self.dial(connect, deadline.min(start + limits.connect)).await?,
+            };
+            let end = timeout_at(deadline, link.exchange(request, limits.body)).await;
+            match end.map_err(|_| TransportError::Timeout)? {
+                End::Replied(response, link) => {
+                    self.keep(link);
+                    return Ok(response);
+                }
+                End::Unsent(returned) => request = returned,
+                End::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take(&self) -> Option<Link> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        match idle.pop() {
+            Some((since, link)) if since.elapsed() < IDLE => Some(link),
+            _ => {
+                idle.clear();
+                None
+            }
+        }
+    }
+
+    fn keep(&self, link: Option<Link>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = link
+            && idle.len() < IDLE_MAX
+        {
+            idle.push((Instant::now(), link));
+        }
+    }
+
+    async fn dial(&self, connect: &Connect, deadline: Instant) -> Result<Link, TransportError> {
+        let tcp = tcp(connect.origin.host(), connect.origin.port(), deadline).await?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            Some((tls, name)) => {
+                let shaken = timeout_at(deadline, tls.connect(name.clone(), tcp)).await;
+                let shaken = shaken.map_err(|_| ConnectError::Timeout)?;
+                Box::new(shaken.map_err(|error| handshake_error(&error))?)
+            }
+            None => Box::new(tcp),
+        };
+        let mut http = http1::Builder::new();
+        http.max_buf_size(HEAD_MAX);
+        let (sender, connection) =
+            http.handshake(TokioIo::new(stream)).await.map_err(|_| TransportError::Reset)?;
+        Ok(Link { sender, connection, first: true })
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pool")
+    }
+}
+
+/// Connects to the first address that answers; each but the last gets half of what time is left.
+async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
+    let host = host.trim_matches(['[', ']']);
+    let found = timeout_at(deadline, lookup_host((host, port))).await;
+    let found = found.map_err(|_| ConnectError::Timeout)?.map_err(|_| ConnectError::Dns)?;
+    let mut addresses = found.peekable();
+    let mut last = ConnectError::Dns;
+    while let Some(address) = addresses.next() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = if addresses.peek().is_some() { left / 2 } else { left };
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Only costs some latency where it fails.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = connect_error(&error),
+            Err(_) => last = ConnectError::Timeout,
+        }
+    }
+    Err(last)
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection; `first` until the server has answered on it.
+struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    connection: Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>,
+    first: bool,
+}
+
+enum End {
+    /// The whole reply, and the connection if it can be used again.
+    Replied(http::Response<Body>, Option<Link>),
+    /// The idle connection was closed before a byte of the request was written.
+    Unsent(Outgoing),
+    Failed(TransportError),
+}
+
+impl Link {
+    async fn exchange(self, request: Outgoing, limit: usize) -> End {
+        let Self { mut sender, mut connection, first } = self;
+        let (reply, rest) = {
+            let reply = pin!(async {
+                let response = sender.try_send_request(request).await?;
+                Ok(read(response, limit).await)
+            });
+            match select(reply, &mut connection).await {
+                Either::Left((reply, _)) => (reply, Either::Left(connection)),
+                Either::Right((_, reply)) => {
+                    // Taking the connection apart gives back a request that it has not begun to write.
+                    let stream = connection.into_parts().io.into_inner();
+                    (reply.await, Either::Right(stream))
+                }
+            }
+        };
+        match (reply, rest) {
+            (Ok(Ok(response)), Either::Left(connection)) => {
+                let link = Self { sender, connection, first: false };
+                End::Replied(response, link.idle().await)
+            }
+            (Ok(Ok(response)), Either::Right(_)) => End::Replied(response, None),
+            (Ok(Err(error)), _) => End::Failed(error),
+            (Err(error), Either::Left(connection)) => {
+                failed(error, first, connection.into_parts().io.into_inner()).await
+            }
+            (Err(error), Either::Right(stream)) => failed(error, first, stream).await,
+        }
+    }
+
+    /// Returns the connection if it is ready for another request.
+    async fn idle(mut self) -> Option<Self> {
+        let open = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_pending()));
+        (open.await && self.sender.is_ready()).then_some(self)
+    }
+}
+
+/// Tells what a request came to that was not answered on a connection whose `stream` is left.
+async fn failed(mut error: TrySendError<Outgoing>, first: bool, mut stream: Box<dyn Stream>) -> End {
+    let unsent = error.take_message();
+    if let (Some(request), false) = (unsent, first) {
+        return End::Unsent(request);
+    }
+    let error = error.into_error();
+    let broken = io_cause(&error).is_some_and(|error| {
+        matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+    });
+    // A server that refuses the client certificate says so in an alert and closes at once, and then the write may meet
+    // the closed connection before anything has read the alert.
+    let last = if broken { stream.read(&mut [0]).await.err() } else { None };
+    End::Failed(match last {
+        Some(last) => exchange_error(&last, first),
+        None => transport_error(&error, first),
+    })
+}
+
+async fn read(response: http::Response<Incoming>, limit: usize) -> Reply {
+    let (parts, mut incoming) = response.into_parts();
+    let length = incoming.size_hint().exact().map_or(BODY_TYPICAL.min(limit), |length| {
+        usize::try_from(length).unwrap_or(usize::MAX)
+    });
+    if length > limit {
+        return Err(TransportError::TooLarge);
+    }
+    // Sized at once where possible: a vector that grows leaves copies behind that are not wiped.
+    let mut bytes = Vec::with_capacity(length);
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| transport_error(&error, false))?;
+        let data = frame.into_data().unwrap_or_default();
+        if data.len() > limit - bytes.len() {
+            return Err(TransportError::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(http::Response::from_parts(parts, bytes.into()))
+}
+
+fn transport_error(error: &hyper::Error, first: bool) -> TransportError {
+    match io_cause(error) {
+        _ if error.is_parse() => TransportError::NotHttp,
+        Some(cause) if is_decoding(cause) => TransportError::NotHttp,
+        Some(cause) => exchange_error(cause, first),
+        // The server has spoken before it was asked.
+        None if error.source().is_some_and(|source| source.is::<hyper::Error>()) => TransportError::NotHttp,
+        None => TransportError::Reset,
+    }
+}
+
+/// Tells whether hyper could not make sense of a body.
+fn is_decoding(error: &io::Error) -> bool {
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) && !is_tls
+}
+
+fn io_cause(error: &hyper::Error) -> Option<&io::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
+        }
+        cause = error.source();
+    }
+    None
+}

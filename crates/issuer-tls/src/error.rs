@@ -1,0 +1,117 @@
+use std::io::{self, ErrorKind};
+
+use issuer_core::{ConnectError, TlsError, TransportError};
+use rustls::{AlertDescription, CertificateError, Error};
+
+/// Tells what a TLS error comes to: which side's certificate is at fault, and why.
+///
+/// A server's certificate that is broken in another way than by date or name counts as not signed by a known CA.
+/// Alerts about certificates can only be about ours: the server's is judged here, not there.
+pub fn classify(error: &Error) -> TlsError {
+    match error {
+        Error::InvalidCertificate(reason) => server_certificate(reason),
+        Error::AlertReceived(alert) => alerted(*alert),
+        _ => TlsError::Handshake,
+    }
+}
+
+fn server_certificate(reason: &CertificateError) -> TlsError {
+    match reason {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => TlsError::Expired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsError::Name
+        }
+        _ => TlsError::UnknownIssuer,
+    }
+}
+
+fn alerted(alert: AlertDescription) -> TlsError {
+    match alert {
+        AlertDescription::AccessDenied
+        | AlertDescription::BadCertificate
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateRequired
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::NoCertificate
+        | AlertDescription::UnknownCA
+        | AlertDescription::UnsupportedCertificate => TlsError::ClientCertificate,
+        AlertDescription::UnrecognisedName => TlsError::Name,
+        _ => TlsError::Handshake,
+    }
+}
+
+/// Tells why a TCP connection could not be made.
+pub fn connect_error(error: &io::Error) -> ConnectError {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => ConnectError::Refused,
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectError::Timeout,
+        _ => ConnectError::Unreachable,
+    }
+}
+
+/// Tells what an error during the TLS handshake comes to.
+pub fn handshake_error(error: &io::Error) -> TransportError {
+    match error.kind() {
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectError::Timeout.into(),
+        _ => wrapped(error).map_or(TlsError::Handshake, classify).into(),
+    }
+}
+
+/// Tells what an error after the TLS handshake comes to; `first` if nothing has come from the server yet.
+///
+/// In TLS 1.3 the client is done before the server has seen its certificate, so that a refusal comes only now. The
+/// server has not handled the request then: to it, the handshake failed.
+pub fn exchange_error(error: &io::Error, first: bool) -> TransportError {
+    match wrapped(error).map(classify) {
+        Some(TlsError::ClientCertificate) if first => TlsError::ClientCertificate.into(),
+        _ => TransportError::Reset,
+    }
+}
+
+fn wrapped(error: &io::Error) -> Option<&Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds() {
+        let alert = |alert| classify(&Error::AlertReceived(alert));
+        let certificate = |reason| classify(&Error::InvalidCertificate(reason));
+        assert_eq!(alert(AlertDescription::CertificateRequired), TlsError::ClientCertificate);
+        assert_eq!(alert(AlertDescription::BadCertificate), TlsError::ClientCertificate);
+        assert_eq!(alert(AlertDescription::UnknownCA), TlsError::ClientCertificate);
+        assert_eq!(alert(AlertDescription::UnrecognisedName), TlsError::Name);
+        assert_eq!(alert(AlertDescription::ProtocolVersion), TlsError::Handshake);
+        assert_eq!(alert(AlertDescription::HandshakeFailure), TlsError::Handshake);
+        assert_eq!(certificate(CertificateError::Expired), TlsError::Expired);
+        assert_eq!(certificate(CertificateError::NotValidYet), TlsError::Expired);
+        assert_eq!(certificate(CertificateError::NotValidForName), TlsError::Name);
+        assert_eq!(certificate(CertificateError::UnknownIssuer), TlsError::UnknownIssuer);
+        assert_eq!(certificate(CertificateError::BadSignature), TlsError::UnknownIssuer);
+        assert_eq!(classify(&Error::DecryptError), TlsError::Handshake);
+    }
+
+    #[test]
+    fn a_late_alert_refuses_the_client_only_before_the_first_byte() {
+        let alert = Error::AlertReceived(AlertDescription::CertificateRequired);
+        let error = io::Error::new(ErrorKind::InvalidData, alert);
+        assert_eq!(exchange_error(&error, true), TlsError::ClientCertificate.into());
+        assert_eq!(exchange_error(&error, false), TransportError::Reset);
+        let error = io::Error::new(ErrorKind::InvalidData, Error::DecryptError);
+        assert_eq!(exchange_error(&error, true), TransportError::Reset);
+        assert_eq!(exchange_error(&ErrorKind::BrokenPipe.into(), true), TransportError::Reset);
+    }
+
+    #[test]
+    fn a_handshake_that_takes_too_long_never_connected() {
+        assert_eq!(handshake_error(&ErrorKind::TimedOut.into()), ConnectError::Timeout.into());
+        assert_eq!(handshake_error(&ErrorKind::UnexpectedEof.into()), TlsError::Handshake.into());
+    }
+}

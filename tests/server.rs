@@ -1,0 +1,227 @@
+//! A server that follows a script, however wrong, and the PKI it stands in.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use issuer_core::{Identity, Secret};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
+};
+
+/// One thing a server does on a connection, which it closes after the last one without a word.
+#[derive(Clone, Copy)]
+pub(crate) enum Act {
+    /// Waits until the client closes.
+    Hang,
+    /// Announces the end, as TLS has it.
+    Notify,
+    /// Reads one whole request.
+    Read,
+    /// Sends these bytes.
+    Send(&'static str),
+}
+
+/// What a server speaks below HTTP.
+#[derive(Clone, Copy)]
+pub(crate) enum Speaks {
+    Plain,
+    Tls {
+        versions: &'static [&'static SupportedProtocolVersion],
+        expired: bool,
+        client_auth: bool,
+    },
+}
+
+/// A server that takes one connection after the other, one for each of its scripts.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    seen: Arc<Mutex<Vec<String>>>,
+    ended: Receiver<()>,
+}
+
+impl Server {
+    pub(crate) fn start(speaks: Speaks, scripts: &'static [&'static [Act]]) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::<Mutex<_>>::default();
+        let (end, ended) = channel();
+        let log = Arc::clone(&seen);
+        thread::spawn(move || serve(&listener, speaks, scripts, &log, &end));
+        Self { port, seen, ended }
+    }
+
+    /// Returns the requests that were read to their end.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Waits until one more connection has ended.
+    pub(crate) fn ended(&self) {
+        self.ended.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+}
+
+fn serve(
+    listener: &TcpListener,
+    speaks: Speaks,
+    scripts: &[&[Act]],
+    log: &Mutex<Vec<String>>,
+    end: &Sender<()>,
+) {
+    let config = config(speaks);
+    for script in scripts {
+        let (tcp, _) = listener.accept().unwrap();
+        // A failure is the client's doing, and what it is about.
+        let _ = match &config {
+            Some(config) => tls(tcp, config, script, log),
+            None => script.iter().try_for_each(|act| perform(*act, &mut &tcp, log)),
+        };
+        let _ = end.send(());
+    }
+}
+
+fn tls(
+    mut tcp: TcpStream,
+    config: &Arc<ServerConfig>,
+    script: &[Act],
+    log: &Mutex<Vec<String>>,
+) -> io::Result<()> {
+    let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
+    connection.complete_io(&mut tcp)?;
+    let mut stream = StreamOwned::new(connection, tcp);
+    for act in script {
+        if let Act::Notify = act {
+            stream.conn.send_close_notify();
+            stream.flush()?;
+        } else {
+            perform(*act, &mut stream, log)?;
+        }
+    }
+    Ok(())
+}
+
+fn perform(act: Act, stream: &mut (impl Read + Write), log: &Mutex<Vec<String>>) -> io::Result<()> {
+    match act {
+        Act::Hang => io::copy(stream, &mut io::sink()).map(drop),
+        Act::Notify => Ok(()),
+        Act::Read => {
+            let request = read(stream)?;
+            log.lock().unwrap().push(request);
+            Ok(())
+        }
+        Act::Send(text) => stream.write_all(text.as_bytes()).and_then(|()| stream.flush()),
+    }
+}
+
+fn read(stream: &mut impl Read) -> io::Result<String> {
+    let mut request = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&request);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_lowercase().lines().find_map(|line| {
+                line.strip_prefix("content-length: ").map(|length| length.parse().unwrap())
+            });
+            if body.len() >= length.unwrap_or(0) {
+                return Ok(text.into_owned());
+            }
+        }
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        request.extend(byte);
+    }
+}
+
+fn config(speaks: Speaks) -> Option<Arc<ServerConfig>> {
+    let Speaks::Tls { versions, expired, client_auth } = speaks else { return None };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .unwrap();
+    let builder = if client_auth {
+        let mut roots = RootCertStore::empty();
+        roots.add(PKI.ca.der().clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        builder.with_client_cert_verifier(verifier.build().unwrap())
+    } else {
+        builder.with_no_client_auth()
+    };
+    let (certificate, key) = if expired { &PKI.expired } else { &PKI.server };
+    let chain = vec![certificate.der().clone()];
+    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    Some(Arc::new(builder.with_single_cert(chain, key).unwrap()))
+}
+
+/// The certificates of both sides.
+pub(crate) struct Pki {
+    ca: Certificate,
+    stranger: Certificate,
+    server: (Certificate, KeyPair),
+    expired: (Certificate, KeyPair),
+    client: (Certificate, KeyPair),
+    strange_client: (Certificate, KeyPair),
+}
+
+pub(crate) static PKI: LazyLock<Pki> = LazyLock::new(|| {
+    let (ca, issuer) = authority();
+    let (stranger, strange_issuer) = authority();
+    Pki {
+        server: leaf(&issuer, 4000),
+        expired: leaf(&issuer, 2020),
+        client: leaf(&issuer, 4000),
+        strange_client: leaf(&strange_issuer, 4000),
+        ca,
+        stranger,
+    }
+});
+
+impl Pki {
+    /// Returns the CA certificate that the servers' certificates chain to.
+    pub(crate) fn ca(&self) -> Vec<u8> {
+        self.ca.pem().into()
+    }
+
+    /// Returns the CA certificate that nothing but one client's certificate chains to.
+    pub(crate) fn stranger(&self) -> Vec<u8> {
+        self.stranger.pem().into()
+    }
+
+    /// Returns a client certificate that the servers accept.
+    pub(crate) fn client(&self) -> Identity {
+        identity(&self.client)
+    }
+
+    /// Returns a client certificate that the servers do not accept.
+    pub(crate) fn strange_client(&self) -> Identity {
+        identity(&self.strange_client)
+    }
+}
+
+fn identity((certificate, key): &(Certificate, KeyPair)) -> Identity {
+    let key = Secret::from(key.serialize_pem().as_str());
+    Identity { certificate: certificate.pem().into(), key }
+}
+
+fn authority() -> (Certificate, Issuer<'static, KeyPair>) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate, Issuer::new(params, key))
+}
+
+fn leaf(issuer: &Issuer<'static, KeyPair>, until: i32) -> (Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let names = ["127.0.0.1".to_owned(), "vault.test".to_owned()];
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    (params.signed_by(&key, issuer).unwrap(), key)
+}

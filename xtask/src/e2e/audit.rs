@@ -1,0 +1,72 @@
+//! Vault's own account of the requests it got: what an issuer did is counted where it arrived.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::process;
+
+/// Where Vault's audit log is.
+pub(crate) enum Audit {
+    /// In a file.
+    File(PathBuf),
+    /// In a file of the pod `vault` in the namespace `vault`.
+    Pod {
+        /// The kubeconfig of the cluster.
+        kubeconfig: PathBuf,
+        /// The file.
+        path: &'static str,
+    },
+}
+
+/// One request and what Vault answered.
+pub(crate) struct Answered {
+    /// The path, without `/v1/`.
+    pub(crate) path: String,
+    /// Whether Vault did what was asked.
+    pub(crate) done: bool,
+    /// The AppRole that the token was made for, or nothing.
+    pub(crate) role: String,
+    /// When the answer was given, RFC 3339.
+    pub(crate) time: String,
+}
+
+impl Audit {
+    /// Returns all requests so far, oldest first.
+    pub(crate) fn answered(&self) -> anyhow::Result<Vec<Answered>> {
+        let text = self.text()?;
+        // The last line may be half written.
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(lines.filter(|line| line["type"] == "response").map(|line| answered(&line)).collect())
+    }
+
+    /// Counts what Vault has signed on a path, such as `pki/sign/web`.
+    pub(crate) fn signatures(&self, path: &str) -> anyhow::Result<usize> {
+        Ok(self.answered()?.iter().filter(|answer| answer.done && answer.path == path).count())
+    }
+
+    /// Returns the log as it is.
+    pub(crate) fn text(&self) -> anyhow::Result<String> {
+        match self {
+            Self::File(path) => Ok(fs::read_to_string(path)?),
+            Self::Pod { kubeconfig, path } => {
+                let mut kubectl = Command::new("kubectl");
+                kubectl.arg("--kubeconfig").arg(kubeconfig);
+                process::read(kubectl.args(["--namespace", "vault", "exec", "vault", "--", "cat", path]))
+            }
+        }
+    }
+}
+
+fn answered(line: &Value) -> Answered {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let refused = !line["error"].is_null() || !line["response"]["data"]["error"].is_null();
+    Answered {
+        path: text(&line["request"]["path"]),
+        done: !refused,
+        role: text(&line["auth"]["metadata"]["role_name"]),
+        time: text(&line["time"]),
+    }
+}

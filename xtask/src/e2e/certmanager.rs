@@ -1,0 +1,82 @@
+//! cert-manager: its CRDs, its controllers, and its approver as a process and user of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use kube::Client;
+use serde_json::json;
+
+use super::cluster::{APPROVER, CERT_MANAGER, Cluster, apply, apply_object};
+use super::components::Components;
+use super::process::Process;
+
+/// cert-manager's own processes.
+pub(crate) struct CertManager {
+    controllers: Process,
+    approver: Process,
+}
+
+/// The ClusterRole that lets the approver approve, to be bound in the namespaces where it shall.
+pub(crate) const APPROVE: &str = "e2e-approve";
+
+impl CertManager {
+    /// Applies the CRDs and starts the controllers.
+    ///
+    /// The approver is apart so that it approves only in namespaces that bind it the ClusterRole `e2e-approve`; in
+    /// the others a case approves, denies or waits by itself.
+    pub(crate) async fn start(
+        dir: &Path,
+        components: &Components,
+        cluster: &Cluster,
+        client: &Client,
+    ) -> anyhow::Result<Self> {
+        for entry in fs::read_dir(components.cert_manager_crds())? {
+            apply(client, &fs::read_to_string(entry?.path())?).await?;
+        }
+        rights(client).await?;
+        let start = |name: &str, user: &str, controllers: &str| {
+            let mut command = Command::new(components.cert_manager());
+            command.arg("-kubeconfig").arg(cluster.kubeconfig(user));
+            command.args(["-cluster-resource-namespace", "vault-issuer", "-controllers", controllers]);
+            Process::start(dir, name, &mut command)
+        };
+        Ok(Self {
+            controllers: start("cert-manager", CERT_MANAGER, "*,-certificaterequests-approver")?,
+            approver: start("cert-manager-approver", APPROVER, "certificaterequests-approver")?,
+        })
+    }
+
+    /// Returns the processes.
+    pub(crate) fn processes(&mut self) -> [&mut Process; 2] {
+        [&mut self.controllers, &mut self.approver]
+    }
+}
+
+/// Lets the approver read everywhere and defines what it needs where it shall approve.
+async fn rights(client: &Client) -> anyhow::Result<()> {
+    let role = |name: &str, rules| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": { "name": name },
+            "rules": rules,
+        })
+    };
+    let read = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"] }]);
+    let approve = json!([{
+        "apiGroups": ["cert-manager.io"],
+        "resources": ["certificaterequests", "certificaterequests/status"],
+        "verbs": ["update", "patch"],
+    }]);
+    apply_object(client, role("e2e-read", read)).await?;
+    apply_object(client, role(APPROVE, approve)).await?;
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": { "name": "e2e-read" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "e2e-read" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": APPROVER }],
+    });
+    apply_object(client, binding).await
+}

@@ -1,0 +1,85 @@
+//! Our controller, as a process with the rights that `deploy/` gives it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::process::{Process, eventually, free_port};
+use crate::process;
+
+/// The namespace that the controller lives in: its service account, its lease, the Secrets of cluster issuers.
+pub(crate) const NAMESPACE: &str = "vault-issuer";
+
+/// How the controller is built.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// Quick to build.
+    Dev,
+    /// As it is shipped.
+    Release,
+}
+
+/// A running `vault-issuer controller`.
+pub(crate) struct Controller {
+    process: Process,
+    metrics: u16,
+}
+
+impl Controller {
+    /// Starts the controller with a kubeconfig and waits until it is ready.
+    pub(crate) async fn start(dir: &Path, binary: &Path, kubeconfig: &Path) -> anyhow::Result<Self> {
+        let (metrics, probes) = (free_port()?, free_port()?);
+        let mut command = Command::new(binary);
+        command
+            .arg("controller")
+            .args(["--cluster-resource-namespace", NAMESPACE])
+            .args(["--metrics-bind-address", &format!("127.0.0.1:{metrics}")])
+            .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])
+            .args(["--leader-elect", "--leader-election-namespace", NAMESPACE])
+            .args(["--leader-election-lease-duration", "15s", "--issuer-check-interval", "60s"])
+            .args(["--log-level", "debug", "--log-format", "json"])
+            .env("KUBECONFIG", kubeconfig);
+        let mut process = Process::start(dir, "vault-issuer", &mut command)?;
+        eventually(Duration::from_secs(60), async || {
+            process.check()?;
+            page(probes, "/readyz").await
+        })
+        .await
+        .context("the controller is not ready")?;
+        Ok(Self { process, metrics })
+    }
+
+    /// Returns the process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Returns the metrics page.
+    pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
+        page(self.metrics, "/metrics").await
+    }
+}
+
+/// Builds the binary and returns its path.
+pub(crate) fn build(profile: Profile) -> anyhow::Result<PathBuf> {
+    let mut cargo = process::cargo(["build", "--quiet", "--package", "vault-issuer"]);
+    let folder = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => {
+            cargo.arg("--release");
+            "release"
+        }
+    };
+    process::run(&mut cargo)?;
+    let here = std::env::current_exe()?;
+    let target = here.ancestors().nth(2).context("this program lies in no target folder")?;
+    Ok(target.join(folder).join("vault-issuer"))
+}
+
+/// Returns a page of a loopback port.
+async fn page(port: u16, path: &str) -> anyhow::Result<String> {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    tokio::task::spawn_blocking(move || Ok(ureq::get(&url).call()?.body_mut().read_to_string()?)).await?
+}

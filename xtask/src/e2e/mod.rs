@@ -1,0 +1,180 @@
+//! `e2e`: the whole job on real servers, none of them faked.
+//!
+//! Two providers run the servers: `local` builds etcd, kube-apiserver, kube-controller-manager, cert-manager's
+//! controllers and Vault from the Go modules that `tests/components/` pins and starts them on loopback; `kind` puts
+//! them into a kind cluster. Cases are in `cases/`, one table.
+
+mod audit;
+mod cases;
+mod certmanager;
+pub(crate) mod cluster;
+mod components;
+pub(crate) mod controller;
+pub(crate) mod env;
+mod grants;
+mod issued;
+mod kind;
+mod pki;
+mod process;
+mod proxy;
+mod report;
+pub(crate) mod stage;
+mod vault;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+use futures::StreamExt as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use cases::{CASES, Case};
+use components::{Components, go_found};
+use controller::Profile;
+use env::Env;
+use stage::Stage;
+
+/// How many cases run at once.
+const AT_ONCE: usize = 6;
+
+/// How long one case may take.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Runs the end-to-end cases on real servers.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Who runs the servers.
+    #[arg(long, value_enum, default_value_t = Runner::Local)]
+    provider: Runner,
+    /// Leaves the servers running and says where they are.
+    #[arg(long)]
+    keep: bool,
+    /// Runs this case only; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
+    /// Lists the cases.
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Runner {
+    /// Processes on loopback; needs Go once, to build them.
+    Local,
+    /// A kind cluster; needs docker, kind, kubectl and helm.
+    Kind,
+}
+
+impl Args {
+    /// Runs the cases that are asked for; fails if one fails.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        if self.list {
+            CASES.iter().for_each(|case| println!("{}", case.name));
+            return Ok(());
+        }
+        let chosen = self.chosen()?;
+        let missing = match self.provider {
+            Runner::Local => local_missing(),
+            Runner::Kind => kind::missing(),
+        };
+        if let Some(missing) = missing {
+            return skip(&missing);
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                outcome = self.suite(&chosen) => outcome,
+                _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+                _ = terminate.recv() => bail!("terminated"),
+            }
+        })
+    }
+
+    fn chosen(&self) -> anyhow::Result<Vec<&'static Case>> {
+        for name in &self.case {
+            ensure!(CASES.iter().any(|case| case.name == name), "no case {name}; --list lists them");
+        }
+        let local = self.provider == Runner::Local;
+        let wanted = |case: &&Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
+        Ok(CASES.iter().filter(wanted).filter(|case| local || case.anywhere).collect())
+    }
+
+    /// Starts the servers, runs the cases, stops the servers.
+    async fn suite(&self, chosen: &[&'static Case]) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut env = match self.provider {
+            Runner::Local => start_local(Profile::Dev).await?,
+            Runner::Kind => kind::start().await?,
+        };
+        say(&format!("servers are ready after {:.1} s", begun.elapsed().as_secs_f64()));
+        let together = chosen.iter().filter(|case| !case.alone);
+        let mut passed: Vec<bool> =
+            futures::stream::iter(together).map(|case| run(&env, case)).buffer_unordered(AT_ONCE).collect().await;
+        for case in chosen.iter().filter(|case| case.alone) {
+            let well = run(&env, case).await;
+            if !well {
+                env.restore().await?;
+            }
+            passed.push(well);
+        }
+        let failed = passed.iter().filter(|passed| !**passed).count();
+        say(&format!("{} passed, {failed} failed", passed.len() - failed));
+        if self.keep {
+            env.keep().await?;
+        }
+        ensure!(failed == 0, "{failed} of {} cases failed", passed.len());
+        Ok(())
+    }
+}
+
+/// Builds what is missing and starts all servers on loopback.
+pub(crate) async fn start_local(profile: Profile) -> anyhow::Result<Env> {
+    let root = std::env::current_dir()?;
+    let components = Components::build(&root)?;
+    say("building vault-issuer");
+    let binary = controller::build(profile)?;
+    Env::local(env::run_dir(&root)?, &components, binary).await
+}
+
+/// Says what keeps the local provider from running, if anything does.
+pub(crate) fn local_missing() -> Option<String> {
+    (!go_found()).then(|| "Go 1.26 (https://go.dev/dl), which builds the servers, is not found".to_owned())
+}
+
+/// Says that nothing was run; fails where that must not be.
+pub(crate) fn skip(missing: &str) -> anyhow::Result<()> {
+    ensure!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
+    say(&format!("SKIPPED, nothing was run: {missing}"));
+    Ok(())
+}
+
+/// Runs a case in a namespace of its own and prints its outcome; whether it passed.
+async fn run(env: &Env, case: &Case) -> bool {
+    let begun = Instant::now();
+    let outcome = match tokio::time::timeout(LIMIT, attempt(env, case)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(anyhow::anyhow!("not done within {} s", LIMIT.as_secs())),
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    match &outcome {
+        Ok(()) => println!("ok    {:<34}{seconds:>7.1} s", case.name),
+        Err(error) => {
+            let details = report::details(env, case.name).await;
+            println!("FAIL  {:<34}{seconds:>7.1} s\n{error:?}\n{details}", case.name);
+        }
+    }
+    outcome.is_ok()
+}
+
+async fn attempt(env: &Env, case: &Case) -> anyhow::Result<()> {
+    let stage = Stage::open(env, case.name).await?;
+    (case.run)(&stage).await?;
+    report::no_secrets(&stage).await?;
+    stage.close().await
+}
+
+/// Prints a line about the run itself.
+pub(crate) fn say(line: &str) {
+    println!("e2e: {line}");
+}

@@ -1,0 +1,100 @@
+//! Which crate may depend on which.
+
+use std::fs;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::Finding;
+use crate::process::{cargo, read};
+
+/// Our crates, and those of ours that each may depend on, from the lowest upwards. `tests` and `xtask` are free, and so
+/// are dev-dependencies.
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("issuer-api", &[]),
+    ("issuer-core", &["issuer-api"]),
+    ("issuer-tls", &["issuer-api", "issuer-core"]),
+    ("issuer-ureq", &["issuer-api", "issuer-core", "issuer-tls"]),
+    ("issuer-kube", &["issuer-api", "issuer-core", "issuer-tls"]),
+    ("vault-issuer", &["issuer-api", "issuer-core", "issuer-tls", "issuer-ureq", "issuer-kube"]),
+    ("fake-vault", &["issuer-api", "issuer-core", "issuer-tls"]),
+    ("simulator", &["issuer-api", "issuer-core", "fake-vault"]),
+];
+
+const FREE: [&str; 2] = ["tests", "xtask"];
+
+/// What issuer-core must not contain: runtimes, sockets, HTTP clients, clients of Kubernetes, TLS, randomness, clocks.
+/// A name that ends in `-` stands for all that begin with it.
+const IMPURE: [&str; 22] = [
+    "async-", "aws-lc-", "chrono", "fastrand", "futures-", "getrandom", "h2", "hyper", "hyper-", "kube-client",
+    "kube-runtime", "mio", "native-tls", "rand", "reqwest", "rustls", "signal-hook", "smol", "socket2", "tokio", "tokio-",
+    "ureq",
+];
+
+/// What nothing may contain: the one TLS stack is rustls on aws-lc-rs.
+const BANNED: [&str; 3] = ["native-tls", "openssl-", "ring"];
+
+pub(super) fn check() -> anyhow::Result<Vec<Finding>> {
+    let metadata = read(&mut cargo(["metadata", "--format-version=1", "--no-deps", "--locked"]))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
+    let mut findings = Vec::new();
+    for package in packages {
+        let manifest = package["manifest_path"].as_str().context("a package has a manifest")?;
+        if !fs::read_to_string(manifest)?.contains("[lints]\nworkspace = true\n") {
+            let name = package["name"].as_str().unwrap_or_default();
+            findings.push(finding(name, "does not inherit the workspace's lints".into()));
+        }
+        findings.extend(arrows(package));
+    }
+    let core = tree(&["--package=issuer-core", "--edges=normal"])?;
+    findings.extend(
+        matching(&core, &IMPURE).map(|name| finding("issuer-core", format!("depends on {name}, so it is not sans-IO"))),
+    );
+    let all = tree(&["--workspace", "--edges=all", "--target=all"])?;
+    findings.extend(matching(&all, &BANNED).map(|name| Finding {
+        file: "Cargo.lock".into(),
+        line: line_of_package(&fs::read_to_string("Cargo.lock").unwrap_or_default(), name),
+        rule: format!("{name} must not be in the tree"),
+    }));
+    Ok(findings)
+}
+
+/// Finds the arrows from one of our packages that point up or sideways.
+fn arrows(package: &Value) -> Vec<Finding> {
+    let name = package["name"].as_str().unwrap_or_default();
+    if FREE.contains(&name) {
+        return Vec::new();
+    }
+    let Some((_, below)) = ARROWS.iter().find(|(known, _)| *known == name) else {
+        return vec![finding(name, "has no place in the order of crates (xtask/src/tidy/graph.rs)".into())];
+    };
+    let dependencies = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ours = dependencies.iter().filter(|dependency| dependency["path"].is_string() && dependency["kind"] != "dev");
+    let names = ours.filter_map(|dependency| dependency["name"].as_str());
+    names.filter(|other| !below.contains(other)).map(|other| finding(name, format!("must not depend on {other}"))).collect()
+}
+
+/// Returns the names in a dependency tree, sorted, each once.
+fn tree(args: &[&str]) -> anyhow::Result<Vec<String>> {
+    let tree = read(cargo(["tree", "--locked", "--prefix=none"]).args(args))?;
+    let mut names: Vec<String> = tree.lines().filter_map(|line| line.split(' ').next()).map(Into::into).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn matching<'a>(names: &'a [String], patterns: &[&str]) -> impl Iterator<Item = &'a str> {
+    let matches = move |name: &str, pattern: &str| name == pattern || pattern.ends_with('-') && name.starts_with(pattern);
+    names.iter().map(String::as_str).filter(move |name| patterns.iter().any(|pattern| matches(name, pattern)))
+}
+
+fn finding(package: &str, rule: String) -> Finding {
+    let directory = if FREE.contains(&package) { package.into() } else { format!("crates/{package}") };
+    Finding { file: format!("{directory}/Cargo.toml"), line: 1, rule }
+}
+
+fn line_of_package(lock: &str, name: &str) -> usize {
+    let entry = format!("name = \"{name}\"");
+    lock.lines().position(|line| line == entry).map_or(1, |index| index + 1)
+}

@@ -1,0 +1,69 @@
+//! `tidy`: the rules of the repository that no compiler checks.
+
+mod graph;
+mod layout;
+mod text;
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::ensure;
+
+use crate::process::{cargo, read, run};
+
+/// Checks the rules of the repository: what lies where, what the sources say, which crate depends on which, and that
+/// issuer-core compiles without an operating system.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+/// A place where a rule does not hold.
+#[derive(Debug, PartialEq)]
+struct Finding {
+    file: String,
+    line: usize,
+    rule: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.rule)
+    }
+}
+
+impl Args {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let files = files()?;
+        let mut findings = layout::check(&files);
+        findings.extend(text::check(&files)?);
+        findings.extend(graph::check()?);
+        for finding in &findings {
+            println!("{finding}");
+        }
+        ensure!(findings.is_empty(), "{} findings", findings.len());
+        println!("{} files are tidy", files.len());
+        check_wasm()
+    }
+}
+
+/// Returns the paths of all files that are tracked or could be.
+fn files() -> anyhow::Result<Vec<String>> {
+    let mut git = std::process::Command::new("git");
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]);
+    let files = read(&mut git)?;
+    // A file that is deleted but not yet committed is still listed.
+    Ok(files.split_terminator('\0').filter(|path| Path::new(path).is_file()).map(Into::into).collect())
+}
+
+/// A target without sockets, threads and clocks is the proof that issuer-core uses none.
+fn check_wasm() -> anyhow::Result<()> {
+    const TARGET: &str = "wasm32-unknown-unknown";
+    let mut rustc = std::process::Command::new("rustc");
+    let library = read(rustc.args(["--print", "target-libdir", "--target", TARGET]))?;
+    if !Path::new(library.trim()).is_dir() {
+        println!("skipped: issuer-core for {TARGET}, which is not installed (rustup target add {TARGET})");
+        return Ok(());
+    }
+    run(&mut cargo(["check", "--quiet", "--locked", "--package", "issuer-core", "--target", TARGET]))?;
+    println!("issuer-core compiles for {TARGET}");
+    Ok(())
+}
