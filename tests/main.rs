@@ -1,1 +1,11 @@
-//! Integration tests.
+//! Integration tests: what no single crate can test alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected fails"
+)]
+
+mod drivers;
+mod server;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use issuer_core::{Identity, Secret};
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -28,6 +28,8 @@ pub(crate) enum Act {
     Read,
     /// Sends these bytes.
     Send(&'static str),
+    /// Waits until told to go on.
+    Wait,
 }
 
 /// What a server speaks below HTTP.
@@ -46,6 +48,7 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     seen: Arc<Mutex<Vec<String>>>,
     ended: Receiver<()>,
+    proceed: Sender<()>,
 }
 
 impl Server {
@@ -54,14 +57,36 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::<Mutex<_>>::default();
         let (end, ended) = channel();
-        let log = Arc::clone(&seen);
-        thread::spawn(move || serve(&listener, speaks, scripts, &log, &end));
-        Self { port, seen, ended }
+        let (proceed, told) = channel();
+        let stage = Stage {
+            tls: config(speaks),
+            seen: Arc::clone(&seen),
+            told,
+        };
+        thread::spawn(move || {
+            for script in scripts {
+                let (tcp, _) = listener.accept().unwrap();
+                // A failure is the client's doing, and what it is about.
+                let _ = stage.play(script, tcp);
+                let _ = end.send(());
+            }
+        });
+        Self {
+            port,
+            seen,
+            ended,
+            proceed,
+        }
     }
 
     /// Returns the requests that were read to their end.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Lets the server go on from where it waits.
+    pub(crate) fn proceed(&self) {
+        self.proceed.send(()).unwrap();
     }
 
     /// Waits until one more connection has ended.
@@ -70,55 +95,49 @@ impl Server {
     }
 }
 
-fn serve(
-    listener: &TcpListener,
-    speaks: Speaks,
-    scripts: &[&[Act]],
-    log: &Mutex<Vec<String>>,
-    end: &Sender<()>,
-) {
-    let config = config(speaks);
-    for script in scripts {
-        let (tcp, _) = listener.accept().unwrap();
-        // A failure is the client's doing, and what it is about.
-        let _ = match &config {
-            Some(config) => tls(tcp, config, script, log),
-            None => script.iter().try_for_each(|act| perform(*act, &mut &tcp, log)),
+/// The server's side of it.
+struct Stage {
+    tls: Option<Arc<ServerConfig>>,
+    seen: Arc<Mutex<Vec<String>>>,
+    told: Receiver<()>,
+}
+
+impl Stage {
+    fn play(&self, script: &[Act], mut tcp: TcpStream) -> io::Result<()> {
+        let Some(config) = &self.tls else {
+            return script
+                .iter()
+                .try_for_each(|act| self.perform(*act, &mut tcp));
         };
-        let _ = end.send(());
-    }
-}
-
-fn tls(
-    mut tcp: TcpStream,
-    config: &Arc<ServerConfig>,
-    script: &[Act],
-    log: &Mutex<Vec<String>>,
-) -> io::Result<()> {
-    let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
-    connection.complete_io(&mut tcp)?;
-    let mut stream = StreamOwned::new(connection, tcp);
-    for act in script {
-        if let Act::Notify = act {
-            stream.conn.send_close_notify();
-            stream.flush()?;
-        } else {
-            perform(*act, &mut stream, log)?;
+        let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
+        connection.complete_io(&mut tcp)?;
+        let mut stream = StreamOwned::new(connection, tcp);
+        for act in script {
+            if let Act::Notify = act {
+                stream.conn.send_close_notify();
+                stream.flush()?;
+            } else {
+                self.perform(*act, &mut stream)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn perform(act: Act, stream: &mut (impl Read + Write), log: &Mutex<Vec<String>>) -> io::Result<()> {
-    match act {
-        Act::Hang => io::copy(stream, &mut io::sink()).map(drop),
-        Act::Notify => Ok(()),
-        Act::Read => {
-            let request = read(stream)?;
-            log.lock().unwrap().push(request);
-            Ok(())
+    fn perform(&self, act: Act, stream: &mut (impl Read + Write)) -> io::Result<()> {
+        match act {
+            Act::Hang => drop(io::copy(stream, &mut io::sink())?),
+            Act::Notify => (),
+            Act::Read => {
+                let request = read(stream)?;
+                self.seen.lock().unwrap().push(request);
+            }
+            Act::Send(text) => {
+                stream.write_all(text.as_bytes())?;
+                stream.flush()?;
+            }
+            Act::Wait => self.told.recv().unwrap(),
         }
-        Act::Send(text) => stream.write_all(text.as_bytes()).and_then(|()| stream.flush()),
+        Ok(())
     }
 }
 
@@ -128,7 +147,8 @@ fn read(stream: &mut impl Read) -> io::Result<String> {
         let text = String::from_utf8_lossy(&request);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.to_lowercase().lines().find_map(|line| {
-                line.strip_prefix("content-length: ").map(|length| length.parse().unwrap())
+                line.strip_prefix("content-length: ")
+                    .map(|length| length.parse().unwrap())
             });
             if body.len() >= length.unwrap_or(0) {
                 return Ok(text.into_owned());
@@ -141,7 +161,14 @@ fn read(stream: &mut impl Read) -> io::Result<String> {
 }
 
 fn config(speaks: Speaks) -> Option<Arc<ServerConfig>> {
-    let Speaks::Tls { versions, expired, client_auth } = speaks else { return None };
+    let Speaks::Tls {
+        versions,
+        expired,
+        client_auth,
+    } = speaks
+    else {
+        return None;
+    };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
@@ -164,22 +191,27 @@ fn config(speaks: Speaks) -> Option<Arc<ServerConfig>> {
 pub(crate) struct Pki {
     ca: Certificate,
     stranger: Certificate,
+    namesake: Certificate,
     server: (Certificate, KeyPair),
     expired: (Certificate, KeyPair),
     client: (Certificate, KeyPair),
     strange_client: (Certificate, KeyPair),
+    namesake_client: (Certificate, KeyPair),
 }
 
 pub(crate) static PKI: LazyLock<Pki> = LazyLock::new(|| {
-    let (ca, issuer) = authority();
-    let (stranger, strange_issuer) = authority();
+    let (ca, issuer) = authority("ca");
+    let (stranger, strange_issuer) = authority("stranger");
+    let (namesake, namesake_issuer) = authority("ca");
     Pki {
         server: leaf(&issuer, 4000),
         expired: leaf(&issuer, 2020),
         client: leaf(&issuer, 4000),
         strange_client: leaf(&strange_issuer, 4000),
+        namesake_client: leaf(&namesake_issuer, 4000),
         ca,
         stranger,
+        namesake,
     }
 });
 
@@ -194,6 +226,11 @@ impl Pki {
         self.stranger.pem().into()
     }
 
+    /// Returns a CA certificate with the name of the servers' CA and another key.
+    pub(crate) fn namesake(&self) -> Vec<u8> {
+        self.namesake.pem().into()
+    }
+
     /// Returns a client certificate that the servers accept.
     pub(crate) fn client(&self) -> Identity {
         identity(&self.client)
@@ -203,16 +240,25 @@ impl Pki {
     pub(crate) fn strange_client(&self) -> Identity {
         identity(&self.strange_client)
     }
+
+    /// Returns a client certificate that seems to be of the servers' CA.
+    pub(crate) fn namesake_client(&self) -> Identity {
+        identity(&self.namesake_client)
+    }
 }
 
 fn identity((certificate, key): &(Certificate, KeyPair)) -> Identity {
     let key = Secret::from(key.serialize_pem().as_str());
-    Identity { certificate: certificate.pem().into(), key }
+    Identity {
+        certificate: certificate.pem().into(),
+        key,
+    }
 }
 
-fn authority() -> (Certificate, Issuer<'static, KeyPair>) {
+fn authority(name: &str) -> (Certificate, Issuer<'static, KeyPair>) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = params.self_signed(&key).unwrap();
     (certificate, Issuer::new(params, key))

@@ -7,7 +7,11 @@ use anyhow::Context;
 
 /// Returns `$XDG_CACHE_HOME/vault-issuer`, or `$HOME/.cache/vault-issuer` where that variable names no absolute path.
 pub(crate) fn dir() -> anyhow::Result<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
     let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("vault-issuer"))
+    Ok(cache
+        .context("neither XDG_CACHE_HOME nor HOME is set")?
+        .join("vault-issuer"))
 }

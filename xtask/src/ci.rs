@@ -6,7 +6,7 @@ use std::iter;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::cache;
 use crate::process::{cargo, run};
@@ -30,16 +30,40 @@ struct Step {
 
 /// The checks, those that fail fastest first.
 const STEPS: [Step; 8] = [
-    Step { name: "fmt", args: "fmt --check" },
-    Step { name: "clippy", args: "clippy --workspace --all-targets --locked -- -D warnings" },
-    Step { name: "test", args: "test --workspace --locked" },
-    Step { name: "doc", args: "doc --workspace --no-deps --locked" },
-    Step { name: "codegen", args: "xtask codegen --check" },
-    Step { name: "tidy", args: "xtask tidy" },
+    Step {
+        name: "fmt",
+        args: "fmt --check",
+    },
+    Step {
+        name: "clippy",
+        args: "clippy --workspace --all-targets --locked -- -D warnings",
+    },
+    Step {
+        name: "test",
+        args: "test --workspace --locked",
+    },
+    Step {
+        name: "doc",
+        args: "doc --workspace --no-deps --locked",
+    },
+    Step {
+        name: "codegen",
+        args: "xtask codegen --check",
+    },
+    Step {
+        name: "tidy",
+        args: "xtask tidy",
+    },
     // Advisories come from GitHub, which a machine that builds from a registry mirror alone cannot reach; the workflow
     // in .github checks them.
-    Step { name: "deny", args: "deny --locked check bans licenses sources" },
-    Step { name: "e2e", args: "xtask e2e" },
+    Step {
+        name: "deny",
+        args: "deny --locked check bans licenses sources",
+    },
+    Step {
+        name: "e2e",
+        args: "xtask e2e",
+    },
 ];
 
 const CARGO_DENY: &str = "0.20.2";
@@ -52,7 +76,10 @@ impl Args {
         };
         let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
         if steps.is_empty() {
-            bail!("no such step; there are: {}", STEPS.map(|step| step.name).join(" "));
+            bail!(
+                "no such step; there are: {}",
+                STEPS.map(|step| step.name).join(" ")
+            );
         }
         let mut table = String::new();
         let (mut passed, mut failure) = (0, None);
@@ -60,14 +87,17 @@ impl Args {
             println!("\n== {}: cargo {}", step.name, step.args);
             let begun = Instant::now();
             let outcome = step.run();
-            table += &format!("{:<8} {:>7.1} s  ", step.name, begun.elapsed().as_secs_f64());
-            if let Err(error) = outcome {
-                table += "failed\n";
-                failure = Some(error.context(format!("again: cargo xtask ci --only {}", step.name)));
-                break;
+            let word = if outcome.is_ok() { "passed" } else { "failed" };
+            let seconds = begun.elapsed().as_secs_f64();
+            table += &format!("{:<8} {seconds:>7.1} s  {word}\n", step.name);
+            match outcome {
+                Ok(()) => passed += 1,
+                Err(error) => {
+                    let again = format!("to run it again: cargo xtask ci --only {}", step.name);
+                    failure = Some(anyhow!("{error:#}; {again}"));
+                    break;
+                }
             }
-            table += "passed\n";
-            passed += 1;
         }
         print!("\n{table}");
         println!("{passed} passed, {} failed", usize::from(failure.is_some()));
@@ -82,7 +112,10 @@ impl Step {
             install_cargo_deny(&path)?;
         }
         let mut cargo = cargo([]);
-        cargo.args(self.args.split(' ')).env("PATH", path).env("RUSTDOCFLAGS", "-D warnings");
+        cargo.args(self.args.split(' ')).env("PATH", path);
+        if self.name == "doc" {
+            cargo.env("RUSTDOCFLAGS", "-D warnings");
+        }
         run(&mut cargo)
     }
 }
@@ -91,17 +124,29 @@ impl Step {
 fn path() -> anyhow::Result<OsString> {
     let tools = cache::dir()?.join("tools/bin");
     let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(env::split_paths(&path).chain(iter::once(tools))).context("the cache directory's name has a colon")
+    env::join_paths(env::split_paths(&path).chain(iter::once(tools)))
+        .context("the cache directory's name has a colon")
 }
 
 /// Installs cargo-deny into the cache unless there is one.
 fn install_cargo_deny(path: &OsString) -> anyhow::Result<()> {
     let mut version = cargo(["deny", "--version"]);
-    let status = version.env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    let status = version
+        .env("PATH", path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
     if status.success() {
         return Ok(());
     }
     println!("installing cargo-deny {CARGO_DENY} (once; minutes)");
-    let mut install: Command = cargo(["install", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"]);
+    let mut install: Command = cargo([
+        "install",
+        "--locked",
+        "--version",
+        CARGO_DENY,
+        "cargo-deny",
+        "--root",
+    ]);
     run(install.arg(cache::dir()?.join("tools")))
 }

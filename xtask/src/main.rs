@@ -1,11 +1,16 @@
 //! The project's own automation: `cargo xtask <command>`.
 //!
 //! Each command is a module with an `Args` that clap parses and whose `run` does the work, in the repository's root.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool for the terminal"
+)]
 
 mod cache;
 mod ci;
 mod codegen;
+mod e2e;
 mod process;
 mod tidy;
 
@@ -23,11 +28,12 @@ struct Cli {
     command: Command,
 }
 
-// bench, demo, e2e and sim plug in here: a variant, its arm in `run`, its module above.
+// bench, demo and sim plug in here: a variant, its arm in `run`, its module above.
 #[derive(Subcommand)]
 enum Command {
     Ci(ci::Args),
     Codegen(codegen::Args),
+    E2e(e2e::Args),
     Tidy(tidy::Args),
 }
 
@@ -36,6 +42,7 @@ impl Command {
         match self {
             Self::Ci(args) => args.run(),
             Self::Codegen(args) => args.run(),
+            Self::E2e(args) => args.run(),
             Self::Tidy(args) => args.run(),
         }
     }
@@ -43,9 +50,15 @@ impl Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // What ci says last is the sum of its steps, and it times each of them.
+    let timed = !matches!(cli.command, Command::Ci(_));
     let begun = Instant::now();
-    let outcome = env::set_current_dir(root()).map_err(Into::into).and_then(|()| cli.command.run());
-    eprintln!("xtask: {:.1} s", begun.elapsed().as_secs_f64());
+    let outcome = env::set_current_dir(root())
+        .map_err(Into::into)
+        .and_then(|()| cli.command.run());
+    if timed {
+        eprintln!("xtask: {:.1} s", begun.elapsed().as_secs_f64());
+    }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

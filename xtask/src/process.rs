@@ -13,22 +13,35 @@ pub(crate) fn cargo<const N: usize>(args: [&str; N]) -> Command {
 
 /// Runs `command` with its output passed through; fails unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {}", line(command)))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {}", line(command)))?;
     ensure!(status.success(), "{} ended with {status}", line(command));
     Ok(())
 }
 
 /// Runs `command` and returns its standard output; fails with its standard error unless it succeeds.
 pub(crate) fn read(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {}", line(command)))?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {}", line(command)))?;
     if !output.status.success() {
-        bail!("{}: {}", line(command), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{}: {}",
+            line(command),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8(output.stdout)?)
 }
 
 fn line(command: &Command) -> String {
-    let name = std::path::Path::new(command.get_program()).file_name().unwrap_or_default();
+    let name = std::path::Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default();
     let words = std::iter::once(name).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -27,11 +27,20 @@ pub(crate) struct Lease {
 
 impl Answer {
     pub(crate) fn data(mount: &'static str, data: Map<String, Value>) -> Self {
-        Self { data: Some(data), mount, ..Self::default() }
+        Self {
+            data: Some(data),
+            mount,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn auth(mount: &'static str, auth: Value, warnings: Vec<String>) -> Self {
-        Self { auth: Some(auth), warnings, mount, ..Self::default() }
+        Self {
+            auth: Some(auth),
+            warnings,
+            mount,
+            ..Self::default()
+        }
     }
 
     /// Returns the reply: the envelope, or 204 where there is nothing to put into it.
@@ -39,8 +48,15 @@ impl Answer {
         if self.data.is_none() && self.auth.is_none() && self.warnings.is_empty() {
             return reply(StatusCode::NO_CONTENT, Vec::new());
         }
-        let lease = self.lease.unwrap_or(Lease { id: String::new(), seconds: 0 });
-        let warnings = if self.warnings.is_empty() { Value::Null } else { json!(self.warnings) };
+        let lease = self.lease.unwrap_or(Lease {
+            id: String::new(),
+            seconds: 0,
+        });
+        let warnings = if self.warnings.is_empty() {
+            Value::Null
+        } else {
+            json!(self.warnings)
+        };
         let mut envelope = json!({
             "request_id": request_id,
             "lease_id": lease.id,
@@ -72,12 +88,18 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, errors: vec![error.into()] }
+        Self {
+            status,
+            errors: vec![error.into()],
+        }
     }
 
     /// A status without any text.
     pub(crate) fn bare(status: StatusCode) -> Self {
-        Self { status, errors: Vec::new() }
+        Self {
+            status,
+            errors: Vec::new(),
+        }
     }
 
     /// What a backend says about a request that it can make no use of.
@@ -90,6 +112,11 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, occurred(&[error]))
     }
 
+    /// There is no token.
+    pub(crate) fn no_token() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "permission denied")
+    }
+
     /// No policy of the token allows this.
     pub(crate) fn permission_denied() -> Self {
         Self::new(StatusCode::FORBIDDEN, occurred(&["permission denied"]))
@@ -97,11 +124,17 @@ impl Refusal {
 
     /// The token is unknown, expired or revoked.
     pub(crate) fn invalid_token() -> Self {
-        Self::new(StatusCode::FORBIDDEN, occurred(&["permission denied", "invalid token"]))
+        Self::new(
+            StatusCode::FORBIDDEN,
+            occurred(&["permission denied", "invalid token"]),
+        )
     }
 
     pub(crate) fn unsupported_operation() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, occurred(&["unsupported operation"]))
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            occurred(&["unsupported operation"]),
+        )
     }
 
     pub(crate) fn unsupported_path() -> Self {
@@ -129,7 +162,10 @@ pub(crate) fn occurred(errors: &[&str]) -> String {
         1 => "1 error occurred:".to_owned(),
         n => format!("{n} errors occurred:"),
     };
-    let lines: String = errors.iter().map(|error| format!("\n\t* {error}")).collect();
+    let lines: String = errors
+        .iter()
+        .map(|error| format!("\n\t* {error}"))
+        .collect();
     format!("{count}{lines}\n\n")
 }
 

@@ -13,7 +13,7 @@ use x509_parser::parse_x509_certificate;
 
 use crate::answer::Refusal;
 use crate::ca::Authority;
-use crate::call::Call;
+use crate::call::{Action, Call};
 use crate::dice::Dice;
 use crate::role::glob;
 use crate::token::{Origin, TokenParams};
@@ -46,7 +46,11 @@ impl AppRole {
     /// Returns a role with one secret ID that never ends.
     pub fn new(role_id: &str, secret_id: &str, token: TokenParams) -> Self {
         let secret_ids = BTreeMap::from([(secret_id.to_owned(), SecretId::default())]);
-        Self { role_id: role_id.to_owned(), secret_ids, token }
+        Self {
+            role_id: role_id.to_owned(),
+            secret_ids,
+            token,
+        }
     }
 }
 
@@ -136,14 +140,6 @@ impl AuthMethod {
         }
     }
 
-    pub(crate) fn has_role(&self, role: &str) -> bool {
-        match self {
-            Self::AppRole(roles) => roles.contains_key(role),
-            Self::Cert(roles) => roles.contains_key(role),
-            Self::Jwt(roles) | Self::Kubernetes(roles) => roles.contains_key(role),
-        }
-    }
-
     pub(crate) fn remove_role(&mut self, role: &str) -> bool {
         match self {
             Self::AppRole(roles) => roles.remove(role).is_some(),
@@ -152,8 +148,37 @@ impl AuthMethod {
         }
     }
 
+    /// Checks that a token may still be renewed: its role is there, and a certificate is shown where one was shown
+    /// at the login.
+    pub(crate) fn renew(&self, now: Now, role: &str, call: &Call) -> Result<(), Refusal> {
+        let exists = match self {
+            Self::AppRole(roles) => roles.contains_key(role),
+            Self::Cert(roles) => {
+                let role = roles.get_key_value(role);
+                let roles = role
+                    .map(|(name, role)| (name.clone(), role.clone()))
+                    .into_iter();
+                return certificate(&roles.collect(), now, call).map(drop);
+            }
+            Self::Jwt(roles) | Self::Kubernetes(roles) => roles.contains_key(role),
+        };
+        if exists {
+            return Ok(());
+        }
+        let cause = format!("role {role:?} does not exist during renewal");
+        Err(Refusal::internal(&format!(
+            "failed to renew entry: {cause}"
+        )))
+    }
+
     /// Answers a login at a mount, which is without `auth/`.
     pub(crate) fn login(&mut self, now: Now, mount: &str, call: &Call) -> Result<Login, Refusal> {
+        if call.action != Action::Update && !matches!(self, Self::AppRole(_)) {
+            return Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "unsupported operation",
+            ));
+        }
         let (role, params, display_name, meta) = match self {
             Self::AppRole(roles) => app_role(roles, now, call)?,
             Self::Cert(roles) => certificate(roles, now, call)?,
@@ -164,8 +189,10 @@ impl AuthMethod {
         let origin = Origin {
             path: format!("auth/{mount}/login"),
             role: Some((mount.to_owned(), role)),
-            mount_type: self.as_str(),
-            display_name: [mount, display_name.as_str()].join("-").trim_end_matches('-').to_owned(),
+            display_name: [mount, display_name.as_str()]
+                .join("-")
+                .trim_end_matches('-')
+                .to_owned(),
             meta,
             entity,
         };
@@ -184,15 +211,25 @@ fn app_role(
     let invalid = || Refusal::bad_request("invalid role or secret ID");
     let role_id = call.fields.text("role_id").trim().to_owned();
     if role_id.is_empty() {
-        return Err(Refusal::bad_request("missing role_id"));
+        let error = "failed to determine alias name from login request";
+        return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error));
     }
-    let (name, role) =
-        roles.iter_mut().find(|(_, role)| role.role_id == role_id).ok_or_else(invalid)?;
+    if call.action != Action::Update {
+        return Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "unsupported operation",
+        ));
+    }
+    let (name, role) = roles
+        .iter_mut()
+        .find(|(_, role)| role.role_id == role_id)
+        .ok_or_else(invalid)?;
     let secret_id = call.fields.text("secret_id").trim().to_owned();
     if secret_id.is_empty() {
         return Err(Refusal::bad_request("missing secret_id"));
     }
-    role.secret_ids.retain(|_, secret| secret.expires.is_none_or(|end| now.monotonic < end));
+    role.secret_ids
+        .retain(|_, secret| secret.expires.is_none_or(|end| now.monotonic < end));
     let secret = role.secret_ids.get_mut(&secret_id).ok_or_else(invalid)?;
     match secret.num_uses {
         0 => {}
@@ -214,7 +251,9 @@ fn certificate(
         || Refusal::bad_request("failed to match all constraints for this login certificate");
     let (_, certificate) = parse_x509_certificate(der).map_err(|_| mismatch())?;
     let common_name = certificate.subject().iter_common_name().next();
-    let common_name = common_name.and_then(|name| name.as_str().ok()).unwrap_or_default();
+    let common_name = common_name
+        .and_then(|name| name.as_str().ok())
+        .unwrap_or_default();
     let asked = call.fields.text("name");
     let (name, role) = roles
         .iter()
@@ -244,16 +283,23 @@ impl CertRole {
         }
         let seconds = i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX);
         let validity = certificate.validity();
-        let in_time = (validity.not_before.timestamp()..=validity.not_after.timestamp())
-            .contains(&seconds);
+        let in_time =
+            (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&seconds);
         in_time
             && match &self.trusted {
                 Trusted::Leaf(leaf) => leaf == der,
-                Trusted::Ca(ca) => parse_x509_certificate(&ca.certificate().der)
-                    .is_ok_and(|(_, ca)| certificate.verify_signature(Some(ca.public_key())).is_ok()),
+                Trusted::Ca(ca) => {
+                    parse_x509_certificate(&ca.certificate().der).is_ok_and(|(_, ca)| {
+                        certificate.verify_signature(Some(ca.public_key())).is_ok()
+                    })
+                }
             }
     }
 }
+
+const AUDIENCE: &str =
+    "invalid audience (aud) claim: audience claim does not match any expected audience";
+const EXPIRED: &str = "invalid expiration time (exp) claim: token is expired";
 
 fn jwt(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
     let (name, token) = (call.fields.text("role"), call.fields.text("jwt"));
@@ -267,11 +313,11 @@ fn jwt(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call) -> Result<Admit
     }
     let subject = role.accepts.check(now, &token).map_err(|error| {
         let cause = match error {
-            JwtError::Malformed => "malformed token",
-            JwtError::Expired => "token is expired",
-            JwtError::Audience => "aud claim does not match any bound audience",
-            JwtError::Subject => "sub claim does not match bound subject",
-            JwtError::Unknown => "no known key successfully validated the token signature",
+            JwtError::Malformed => "error verifying token signature: malformed token",
+            JwtError::Expired => EXPIRED,
+            JwtError::Audience => AUDIENCE,
+            JwtError::Subject => "invalid subject (sub) claim",
+            JwtError::Unknown => "error verifying token signature: no known key",
         };
         Refusal::bad_request(format!("error validating token: {cause}"))
     })?;
@@ -294,13 +340,18 @@ fn kubernetes(
     let unknown = || Refusal::bad_request(format!("invalid role name {name:?}"));
     let role = roles.get(&name).ok_or_else(unknown)?;
     let forbidden = |error: &str| Refusal::new(StatusCode::FORBIDDEN, error);
-    let subject = role.accepts.check(now, &token).map_err(|error| match error {
-        JwtError::Audience => forbidden("invalid audience (aud) claim: audience claim does not match"),
-        JwtError::Subject => forbidden("service account name not authorized"),
-        JwtError::Expired | JwtError::Unknown => Refusal::permission_denied(),
-        JwtError::Malformed => forbidden("error parsing token"),
-    })?;
-    let account = subject.strip_prefix("system:serviceaccount:").unwrap_or(&subject);
+    let subject = role
+        .accepts
+        .check(now, &token)
+        .map_err(|error| match error {
+            JwtError::Audience => forbidden(AUDIENCE),
+            JwtError::Expired => forbidden(EXPIRED),
+            JwtError::Subject => forbidden("service account name not authorized"),
+            JwtError::Malformed | JwtError::Unknown => forbidden("permission denied"),
+        })?;
+    let account = subject
+        .strip_prefix("system:serviceaccount:")
+        .unwrap_or(&subject);
     let (namespace, account) = account.split_once(':').unwrap_or_default();
     let meta = [
         ("role", name.clone()),
@@ -310,7 +361,12 @@ fn kubernetes(
         ("service_account_uid", Dice::of(&subject).uuid()),
     ];
     let meta = meta.map(|(key, value)| (key.to_owned(), value)).into();
-    Ok((name, role.token.clone(), format!("{namespace}-{account}"), meta))
+    Ok((
+        name,
+        role.token.clone(),
+        format!("{namespace}-{account}"),
+        meta,
+    ))
 }
 
 impl Accepts {
@@ -325,14 +381,20 @@ impl Accepts {
             Self::Claims { audience, subjects } => (audience, subjects),
         };
         let claims = claims(jwt).ok_or(JwtError::Malformed)?;
-        if claims["exp"].as_u64().is_none_or(|exp| exp <= now.unix.as_secs()) {
+        if claims["exp"]
+            .as_u64()
+            .is_none_or(|exp| exp <= now.unix.as_secs())
+        {
             return Err(JwtError::Expired);
         }
         let given = match &claims["aud"] {
             Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
             other => Vec::from_iter(other.as_str()),
         };
-        if audience.as_deref().is_some_and(|audience| !given.contains(&audience)) {
+        if audience
+            .as_deref()
+            .is_some_and(|audience| !given.contains(&audience))
+        {
             return Err(JwtError::Audience);
         }
         let subject = claims["sub"].as_str().ok_or(JwtError::Subject)?;
@@ -348,5 +410,7 @@ fn claims(jwt: &str) -> Option<Value> {
     let mut parts = jwt.split('.');
     let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
     let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
-    serde_json::from_slice(&claims).ok().filter(Value::is_object)
+    serde_json::from_slice(&claims)
+        .ok()
+        .filter(Value::is_object)
 }

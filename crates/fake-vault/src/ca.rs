@@ -41,7 +41,10 @@ impl KeyType {
 }
 
 /// Returns the key that belongs to a label. Two labels have two keys; nobody should trust either.
-#[expect(clippy::expect_used, reason = "a constant form around 32 bytes is a key or this file is wrong")]
+#[expect(
+    clippy::expect_used,
+    reason = "a constant form around 32 bytes is a key or this file is wrong"
+)]
 pub fn key(kind: KeyType, label: &str) -> KeyPair {
     static RSA: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
     let der = match kind {
@@ -89,7 +92,9 @@ pub struct Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("certificates", &(1 + self.above.len())).finish()
+        f.debug_struct("Authority")
+            .field("certificates", &(1 + self.above.len()))
+            .finish()
     }
 }
 
@@ -159,7 +164,12 @@ impl Authority {
 
     /// Makes a root of the same name that has nothing else to do with this one.
     pub(crate) fn impostor(&self) -> Self {
-        Self::certified(&self.name, key(KeyType::Ed25519, "impostor"), self.not_after, None)
+        Self::certified(
+            &self.name,
+            key(KeyType::Ed25519, "impostor"),
+            self.not_after,
+            None,
+        )
     }
 
     /// Adds the certificate that `other` gave to the same name and key, and what leads up from there.
@@ -167,17 +177,34 @@ impl Authority {
     #[expect(clippy::expect_used, reason = "fixed names and keys can be signed")]
     pub fn cross_signed_by(&self, other: &Self) -> Self {
         let params = parameters(&self.name, "cross", self.not_after);
-        let cross = params.signed_by(self.issuer.key(), &other.issuer).expect("a certificate");
+        let cross = params
+            .signed_by(self.issuer.key(), &other.issuer)
+            .expect("a certificate");
         let cross = Certificate::new(&cross, false);
-        let above = self.above.iter().cloned().chain([cross]).chain(other.chain());
-        Self { above: above.collect(), ..self.clone() }
+        let above = self
+            .above
+            .iter()
+            .cloned()
+            .chain([cross])
+            .chain(other.chain());
+        Self {
+            above: above.collect(),
+            ..self.clone()
+        }
     }
 
     /// Forgets the roots' own certificates, as if Vault had never been given them.
     #[must_use]
     pub fn without_root(&self) -> Self {
-        let above = self.above.iter().filter(|certificate| !certificate.self_signed).cloned();
-        Self { above: above.collect(), ..self.clone() }
+        let above = self
+            .above
+            .iter()
+            .filter(|certificate| !certificate.self_signed)
+            .cloned();
+        Self {
+            above: above.collect(),
+            ..self.clone()
+        }
     }
 
     /// Returns the CA's own certificate.
@@ -187,34 +214,50 @@ impl Authority {
 
     /// Returns the CA's own certificate and those that lead up from it: the `ca_chain` of a signature.
     pub fn chain(&self) -> impl Iterator<Item = Certificate> {
-        [self.certificate.clone()].into_iter().chain(self.above.iter().cloned())
+        [self.certificate.clone()]
+            .into_iter()
+            .chain(self.above.iter().cloned())
     }
 
     /// Makes a certificate and key for a TLS client.
     pub fn client(&self, name: &str) -> Certified {
-        self.leaf(name, KeyType::Ec, ExtendedKeyUsagePurpose::ClientAuth)
+        self.leaf(name, FAR, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
     /// Makes a certificate and key for a TLS server, valid for these DNS names and IP addresses.
     pub fn server(&self, names: &[&str]) -> Certified {
-        self.leaf(&names.join(","), KeyType::Ec, ExtendedKeyUsagePurpose::ServerAuth)
+        self.server_until(names, FAR)
     }
 
-    #[expect(clippy::expect_used, reason = "names of a test can be signed or the test is wrong")]
-    fn leaf(&self, names: &str, kind: KeyType, usage: ExtendedKeyUsagePurpose) -> Certified {
+    /// Makes a certificate and key for a TLS server, with an end in time since the Unix epoch.
+    pub fn server_until(&self, names: &[&str], not_after: Duration) -> Certified {
+        self.leaf(
+            &names.join(","),
+            not_after,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "names of a test can be signed or the test is wrong"
+    )]
+    fn leaf(&self, names: &str, end: Duration, usage: ExtendedKeyUsagePurpose) -> Certified {
+        let key = key(KeyType::Ec, &format!("leaf {names}"));
         let names: Vec<_> = names.split(',').map(str::to_owned).collect();
         let common_name = names.first().cloned().unwrap_or_default();
-        let key = key(kind, &format!("leaf {}", names.join(",")));
         let mut params = CertificateParams::new(names).expect("names of ASCII");
         params.distinguished_name = common_name_only(&common_name);
         params.extended_key_usages = vec![usage];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        valid(&mut params, Duration::ZERO, FAR);
+        valid(&mut params, Duration::ZERO, end);
         params.serial_number = Some(serial(&format!("{common_name} leaf")));
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let above = self.chain().filter(|certificate| !certificate.self_signed);
-        let above: String = above.map(|certificate| format!("{}\n", certificate.pem)).collect();
+        let above: String = above
+            .map(|certificate| format!("{}\n", certificate.pem))
+            .collect();
         Certified {
             chain_pem: certificate.pem() + &above,
             key_pem: key.serialize_pem(),
@@ -287,7 +330,9 @@ mod tests {
     }
 
     fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
-        pairs.map(|(subject, issuer)| (format!("CN={subject}"), format!("CN={issuer}"))).to_vec()
+        pairs
+            .map(|(subject, issuer)| (format!("CN={subject}"), format!("CN={issuer}")))
+            .to_vec()
     }
 
     #[test]
@@ -295,14 +340,27 @@ mod tests {
         let (old, new) = (Authority::root("old"), Authority::root("new"));
         let crossed = new.cross_signed_by(&old);
         assert_eq!(names(&old), pairs([("old", "old")]));
-        assert_eq!(names(&crossed), pairs([("new", "new"), ("new", "old"), ("old", "old")]));
+        assert_eq!(
+            names(&crossed),
+            pairs([("new", "new"), ("new", "old"), ("old", "old")])
+        );
         let intermediate = crossed.intermediate("int");
-        let expected = pairs([("int", "new"), ("new", "new"), ("new", "old"), ("old", "old")]);
+        let expected = pairs([
+            ("int", "new"),
+            ("new", "new"),
+            ("new", "old"),
+            ("old", "old"),
+        ]);
         assert_eq!(names(&intermediate), expected);
         let expected = pairs([("int", "new"), ("new", "old")]);
         assert_eq!(names(&intermediate.without_root()), expected);
         let twice = new.intermediate("int").cross_signed_by(&old);
-        let expected = pairs([("int", "new"), ("new", "new"), ("int", "old"), ("old", "old")]);
+        let expected = pairs([
+            ("int", "new"),
+            ("new", "new"),
+            ("int", "old"),
+            ("old", "old"),
+        ]);
         assert_eq!(names(&twice), expected);
     }
 
@@ -315,8 +373,16 @@ mod tests {
             let chain: Vec<_> = root.intermediate_with("int", kind, FAR).chain().collect();
             let (int, root) = (parse(&chain[0].der), parse(&chain[1].der));
             let leaf = parse(&leaf.der);
-            assert_eq!(leaf.verify_signature(Some(int.public_key())), Ok(()), "{kind:?}");
-            assert_eq!(int.verify_signature(Some(root.public_key())), Ok(()), "{kind:?}");
+            assert_eq!(
+                leaf.verify_signature(Some(int.public_key())),
+                Ok(()),
+                "{kind:?}"
+            );
+            assert_eq!(
+                int.verify_signature(Some(root.public_key())),
+                Ok(()),
+                "{kind:?}"
+            );
             assert_eq!(root.verify_signature(None), Ok(()), "{kind:?}");
         }
     }
@@ -324,7 +390,13 @@ mod tests {
     #[test]
     fn ed25519_is_the_same_in_every_run() {
         let first = Authority::root("root").intermediate("int");
-        assert_eq!(first.certificate(), Authority::root("root").intermediate("int").certificate());
-        assert_ne!(first.certificate().der, Authority::root("root").intermediate("i").certificate().der);
+        assert_eq!(
+            first.certificate(),
+            Authority::root("root").intermediate("int").certificate()
+        );
+        assert_ne!(
+            first.certificate().der,
+            Authority::root("root").intermediate("i").certificate().der
+        );
     }
 }

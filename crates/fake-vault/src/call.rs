@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, Method, Request, StatusCode};
 use issuer_core::{Body, Operation};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::PeerCertificate;
@@ -50,7 +51,13 @@ impl Action {
 
 impl Call {
     pub(crate) fn parse(request: &Request<Body>) -> Result<Self, Refusal> {
-        let path = decoded(request.uri().path().strip_prefix("/v1/").unwrap_or_default());
+        let mut path = decoded(
+            request
+                .uri()
+                .path()
+                .strip_prefix("/v1/")
+                .unwrap_or_default(),
+        );
         let query = request.uri().query().unwrap_or_default().to_owned();
         let action = match *request.method() {
             Method::GET if query.split('&').any(|pair| pair == "list=true") => Action::List,
@@ -61,6 +68,9 @@ impl Call {
             ref other if other.as_str() == "LIST" => Action::List,
             _ => return Err(Refusal::bare(StatusCode::METHOD_NOT_ALLOWED)),
         };
+        if action == Action::List && !path.ends_with('/') {
+            path.push('/');
+        }
         let fields = match action {
             Action::Update => Fields::parse(request.body().as_bytes())?,
             _ => Fields::default(),
@@ -71,7 +81,10 @@ impl Call {
             token: token(request.headers()),
             namespace: namespace(request.headers()),
             fields,
-            peer: request.extensions().get::<PeerCertificate>().map(|peer| peer.0.clone()),
+            peer: request
+                .extensions()
+                .get::<PeerCertificate>()
+                .map(|peer| peer.0.clone()),
             query,
         })
     }
@@ -89,7 +102,11 @@ impl Call {
                 .any(|part| path.contains(part)) =>
             {
                 let probe = self.fields.text("csr").is_empty() && !path.contains("/issue/");
-                Some(if probe { Operation::Probe } else { Operation::Sign })
+                Some(if probe {
+                    Operation::Probe
+                } else {
+                    Operation::Sign
+                })
             }
             _ => None,
         }
@@ -99,13 +116,22 @@ impl Call {
 /// Returns the token of a request's headers.
 fn token(headers: &HeaderMap) -> Option<String> {
     let own = headers.get(HeaderName::from_static("x-vault-token"));
-    let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
+    let bearer = || {
+        headers
+            .get(AUTHORIZATION)?
+            .to_str()
+            .ok()?
+            .strip_prefix("Bearer ")
+    };
     let token = own.and_then(|value| value.to_str().ok()).or_else(bearer)?;
     (!token.is_empty()).then(|| token.to_owned())
 }
 
 fn namespace(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(HeaderName::from_static("x-vault-namespace"))?.to_str().ok()?;
+    let value = headers
+        .get(HeaderName::from_static("x-vault-namespace"))?
+        .to_str()
+        .ok()?;
     let name = value.trim_matches('/');
     (!name.is_empty()).then(|| name.to_owned())
 }
@@ -120,7 +146,11 @@ fn decoded(path: &str) -> String {
             .and_then(|hex| std::str::from_utf8(hex).ok())
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         bytes.push(code.unwrap_or(first));
-        rest = if code.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
+        rest = if code.is_some() {
+            tail.get(2..).unwrap_or_default()
+        } else {
+            tail
+        };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -130,13 +160,22 @@ fn decoded(path: &str) -> String {
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
+    /// Reads a body. What begins like no JSON object or array is taken for a form, whose fields do not matter here.
     fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self::default());
+        match body.trim_ascii_start().first() {
+            Some(b'{') => serde_json::from_slice(body).map(Self).map_err(|error| {
+                let text = match error.classify() {
+                    Category::Eof => "malformed JSON, unclosed containers",
+                    _ => "invalid character in JSON",
+                };
+                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }),
+            Some(b'[') => {
+                let cause = "failed to parse JSON input: json: cannot unmarshal array";
+                Err(Refusal::bad_request(format!("error parsing JSON: {cause}")))
+            }
+            _ => Ok(Self::default()),
         }
-        serde_json::from_slice(body)
-            .map(Self)
-            .map_err(|error| Refusal::bad_request(format!("error parsing JSON: {error}")))
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
@@ -152,28 +191,59 @@ impl Fields {
     pub(crate) fn list(&self, key: &str) -> Vec<String> {
         let items = match self.0.get(key) {
             Some(Value::Array(items)) => items.iter().map(scalar).collect(),
-            Some(other) => scalar(other).split(',').map(|item| item.trim().to_owned()).collect(),
+            Some(other) => scalar(other)
+                .split(',')
+                .map(|item| item.trim().to_owned())
+                .collect(),
             None => Vec::new(),
         };
-        items.into_iter().filter(|item: &String| !item.is_empty()).collect()
+        items
+            .into_iter()
+            .filter(|item: &String| !item.is_empty())
+            .collect()
     }
 
     pub(crate) fn flag(&self, key: &str) -> bool {
-        matches!(self.text(key).as_str(), "true" | "True" | "TRUE" | "t" | "1")
+        matches!(
+            self.text(key).as_str(),
+            "true" | "True" | "TRUE" | "t" | "1"
+        )
+    }
+
+    /// Refuses what is no text where a text is wanted.
+    pub(crate) fn require_texts(&self, keys: &[&str]) -> Result<(), Refusal> {
+        let bad =
+            |key: &&&str| matches!(self.0.get(**key), Some(Value::Array(_) | Value::Object(_)));
+        match keys.iter().find(bad) {
+            Some(key) => Err(invalid(
+                key,
+                "'' expected type 'string', got unconvertible type",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Returns a duration, given in seconds or as Go writes it; zero where there is none.
     pub(crate) fn duration(&self, key: &str) -> Result<Duration, Refusal> {
-        let text = self.text(key);
-        if text.is_empty() {
-            return Ok(Duration::ZERO);
+        if let Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) = self.0.get(key) {
+            return Err(invalid(key, "could not parse duration from input"));
         }
-        duration(&text).ok_or_else(|| {
-            let cause = "error parsing duration";
-            let field = format!("error converting input for field {key:?}: {cause}");
-            Refusal::bad_request(format!("Field validation failed: {field}"))
-        })
+        let text = self.text(key);
+        match duration(&text) {
+            _ if text.is_empty() => Ok(Duration::ZERO),
+            Some(duration) => Ok(duration),
+            None if text.starts_with('-') => Err(invalid(
+                key,
+                &format!("cannot provide negative value '{text}'"),
+            )),
+            None => Err(invalid(key, &format!("time: invalid duration {text:?}"))),
+        }
     }
+}
+
+fn invalid(key: &str, cause: &str) -> Refusal {
+    let field = format!("error converting input for field {key:?}: {cause}");
+    Refusal::bad_request(format!("Field validation failed: {field}"))
 }
 
 fn scalar(value: &Value) -> String {
@@ -195,7 +265,9 @@ fn duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at_checked(digits)?;
-        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at_checked(letters)?;
         let number: u64 = number.parse().ok()?;
         let seconds = match unit {
@@ -223,6 +295,16 @@ pub(crate) fn go_duration(duration: Duration) -> String {
     }
 }
 
+/// Writes a duration as Vault's own warnings do, such as `720h`.
+pub(crate) fn human_duration(duration: Duration) -> String {
+    let text = go_duration(duration);
+    let text = match text.strip_suffix("m0s") {
+        Some(rest) => format!("{rest}m"),
+        None => text,
+    };
+    text.replace("h0m", "h")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +327,10 @@ mod tests {
         }
         assert_eq!(go_duration(Duration::from_secs(720 * 3_600)), "720h0m0s");
         assert_eq!(go_duration(Duration::from_secs(61)), "1m1s");
+        assert_eq!(human_duration(Duration::from_secs(5 * 3_600)), "5h");
+        assert_eq!(human_duration(Duration::from_secs(7_199)), "1h59m59s");
+        assert_eq!(human_duration(Duration::from_secs(3_601)), "1h1s");
+        assert_eq!(human_duration(Duration::from_secs(600)), "10m");
     }
 
     #[test]

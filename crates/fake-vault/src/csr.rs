@@ -67,12 +67,12 @@ impl Csr {
         let key = SubjectPublicKeyInfo::from_der(info.subject_pki.raw).map_err(|_| {
             Refusal::bad_request("Unknown key type in CSR: UnknownPublicKeyAlgorithm")
         })?;
-        let requested = info.iter_attributes().find_map(|attribute| {
-            match attribute.parsed_attribute() {
-                ParsedCriAttribute::ExtensionRequest(requested) => Some(&requested.extensions),
-                _ => None,
-            }
-        });
+        let requested =
+            info.iter_attributes()
+                .find_map(|attribute| match attribute.parsed_attribute() {
+                    ParsedCriAttribute::ExtensionRequest(requested) => Some(&requested.extensions),
+                    _ => None,
+                });
         let requested: &[X509Extension<'_>] = requested.map_or(&[], Vec::as_slice);
         let attribute = |oid: &[u64]| attribute(&info.subject, oid).unwrap_or_default();
         Ok(Self {
@@ -90,16 +90,20 @@ impl Csr {
 
     /// Tells whether an extension is requested.
     pub(crate) fn requests(&self, oid: &[u64]) -> bool {
-        self.extensions.iter().any(|extension| extension.oid_components().eq(oid.iter().copied()))
+        self.extensions
+            .iter()
+            .any(|extension| extension.oid_components().eq(oid.iter().copied()))
     }
 }
 
 fn names(extensions: &[X509Extension<'_>]) -> Option<Names> {
     let mut names = Names::default();
-    let general = extensions.iter().filter_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectAlternativeName(san) => Some(&san.general_names),
-        _ => None,
-    });
+    let general = extensions
+        .iter()
+        .filter_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(san) => Some(&san.general_names),
+            _ => None,
+        });
     for name in general.flatten() {
         match name {
             GeneralName::DNSName(name) => names.dns.push((*name).to_owned()),
@@ -114,11 +118,15 @@ fn names(extensions: &[X509Extension<'_>]) -> Option<Names> {
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 fn extension(extension: &X509Extension<'_>) -> Option<CustomExtension> {
-    if matches!(extension.parsed_extension(), ParsedExtension::BasicConstraints(_)) {
+    if matches!(
+        extension.parsed_extension(),
+        ParsedExtension::BasicConstraints(_)
+    ) {
         return None;
     }
     let oid = components(&extension.oid)?;

@@ -128,7 +128,9 @@ impl Handled {
         let response = match self {
             Self::Closed | Self::Cut(..) => return Err(TransportError::Reset),
             Self::Silent => return Err(TransportError::Timeout),
-            Self::Late(delay, _) if delay >= limits.exchange => return Err(TransportError::Timeout),
+            Self::Late(delay, _) if delay >= limits.exchange => {
+                return Err(TransportError::Timeout);
+            }
             Self::Late(_, response) | Self::Reply(response) => response,
         };
         if response.body().as_bytes().len() > limits.body {
@@ -236,12 +238,14 @@ impl Fault {
         Handled::Reply(match self {
             Self::Forbidden => Refusal::permission_denied().into_response(),
             Self::Html => html(),
-            Self::InternalError => {
-                refusal(StatusCode::INTERNAL_SERVER_ERROR, &occurred(&["internal error"]))
-            }
-            Self::MissingState => {
-                refusal(StatusCode::PRECONDITION_FAILED, "required index state not present")
-            }
+            Self::InternalError => refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &occurred(&["internal error"]),
+            ),
+            Self::MissingState => refusal(
+                StatusCode::PRECONDITION_FAILED,
+                "required index state not present",
+            ),
             Self::RateLimited(after) => {
                 let path = request.uri().path().trim_start_matches("/v1/");
                 let error = format!("request path {path:?}: rate limit quota exceeded");
@@ -263,7 +267,10 @@ impl Fault {
         match self {
             Self::ChainDoubled => edit(response, |body| {
                 chain(body, |certificates| {
-                    *certificates = certificates.iter().flat_map(|c| [c.clone(), c.clone()]).collect();
+                    *certificates = certificates
+                        .iter()
+                        .flat_map(|c| [c.clone(), c.clone()])
+                        .collect();
                 });
             }),
             Self::ChainShuffled => edit(response, |body| chain(body, |all| all.reverse())),
@@ -309,7 +316,10 @@ impl RetryAfter {
 
 impl Redirect {
     fn location(self, request: &Request<Body>) -> String {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str());
         match self {
             Self::Elsewhere => format!("https://elsewhere.invalid{path}"),
             Self::SameOrigin => origin_of(request) + path,
@@ -332,7 +342,9 @@ fn html() -> Response<Body> {
     let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
                 <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
     let mut response = reply(StatusCode::BAD_GATEWAY, page.as_bytes().to_vec());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
     response
 }
 
@@ -349,7 +361,10 @@ fn edited(response: Response<Body>, change: fn(&mut Value)) -> Response<Body> {
 }
 
 fn chain(body: &mut Value, change: fn(&mut Vec<Value>)) {
-    if let Some(certificates) = body.pointer_mut("/data/ca_chain").and_then(Value::as_array_mut) {
+    if let Some(certificates) = body
+        .pointer_mut("/data/ca_chain")
+        .and_then(Value::as_array_mut)
+    {
         change(certificates);
     }
 }
@@ -391,13 +406,20 @@ pub struct Faults {
 
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faults").field("script", &self.script).field("rates", &self.rates).finish()
+        f.debug_struct("Faults")
+            .field("script", &self.script)
+            .field("rates", &self.rates)
+            .finish()
     }
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { script: VecDeque::new(), rates: Arc::new([]), dice: Dice::new(0) }
+        Self {
+            script: VecDeque::new(),
+            rates: Arc::new([]),
+            dice: Dice::new(0),
+        }
     }
 }
 
@@ -430,7 +452,8 @@ impl Faults {
 
     /// Returns the fault that is due for a request.
     pub(crate) fn draw(&mut self, operation: Option<Operation>) -> Option<Fault> {
-        let due = |(wanted, _): &(Option<Operation>, Fault)| wanted.is_none() || *wanted == operation;
+        let due =
+            |(wanted, _): &(Option<Operation>, Fault)| wanted.is_none() || *wanted == operation;
         if let Some(index) = self.script.iter().position(due) {
             return self.script.remove(index).map(|(_, fault)| fault);
         }

@@ -44,14 +44,14 @@ use std::sync::Arc;
 
 use http::header::HeaderName;
 use http::{HeaderValue, Request, Response, StatusCode};
-use issuer_core::{Body, Now, Operation};
+use issuer_core::{Body, Now};
 
-use crate::answer::{Answer, Refusal, occurred};
+use crate::answer::{Answer, Refusal};
 use crate::call::{Action, Call};
 use crate::dice::Dice;
 use crate::fault::Twist;
 use crate::sys::Node;
-use crate::token::{Origin, Tokens};
+use crate::token::{Origin, Token, Tokens};
 
 pub use auth::{Accepts, AppRole, AuthMethod, CertRole, JwtRole, SecretId, Trusted};
 pub use ca::{Authority, Certificate, Certified, KeyType, key};
@@ -152,7 +152,8 @@ impl FakeVault {
         let mut response = match Call::parse(request) {
             Ok(call) => {
                 self.note(&call);
-                self.dispatch(now, &call, twist).unwrap_or_else(Refusal::into_response)
+                self.dispatch(now, &call, twist)
+                    .unwrap_or_else(Refusal::into_response)
             }
             Err(refusal) => {
                 self.counts.requests += 1;
@@ -198,7 +199,9 @@ impl FakeVault {
             return Err(Refusal::sealed());
         }
         if self.node.health == Health::DrSecondary {
-            return Err(Refusal::bad_request("path disabled in replication DR secondary mode"));
+            return Err(Refusal::bad_request(
+                "path disabled in replication DR secondary mode",
+            ));
         }
         let (path, inside) = self.relative(call);
         if call.action == Action::Update && path.ends_with('/') {
@@ -213,12 +216,16 @@ impl FakeVault {
 
     /// Returns the path below the namespace that the model has, and whether the request is inside it at all.
     fn relative(&self, call: &Call) -> (String, bool) {
-        let Some(namespace) = &self.namespace else { return (call.path.clone(), true) };
+        let Some(namespace) = &self.namespace else {
+            return (call.path.clone(), true);
+        };
         let full = match &call.namespace {
             Some(prefix) => format!("{prefix}/{}", call.path),
             None => call.path.clone(),
         };
-        let below = full.strip_prefix(namespace.as_ref()).and_then(|rest| rest.strip_prefix('/'));
+        let below = full
+            .strip_prefix(namespace.as_ref())
+            .and_then(|rest| rest.strip_prefix('/'));
         match below {
             Some(path) => (path.to_owned(), true),
             None => (full, false),
@@ -232,17 +239,14 @@ impl FakeVault {
     }
 
     fn login(&mut self, now: Now, mount: &str, call: &Call) -> Result<Answer, Refusal> {
-        if call.action != Action::Update {
-            return Err(Refusal::unsupported_operation());
-        }
         let method = Arc::make_mut(&mut self.auth).get_mut(mount);
-        let method = method.ok_or_else(Refusal::permission_denied)?;
-        let kind = method.as_str();
+        let method = method.ok_or_else(Refusal::no_token)?;
         let login = method.login(now, mount, call)?;
         let (_, auth, warnings) =
-            self.tokens.issue(now, &mut self.dice, &login.params, login.origin);
+            self.tokens
+                .issue(now, &mut self.dice, &login.params, login.origin);
         self.counts.logins += 1;
-        Ok(Answer { mount: kind, ..Answer::auth(kind, auth, warnings) })
+        Ok(Answer::auth("", auth, warnings))
     }
 
     /// Answers a request that a token must allow.
@@ -254,7 +258,7 @@ impl FakeVault {
         inside: bool,
         twist: Option<Twist>,
     ) -> Result<Answer, Refusal> {
-        let id = call.token.clone().ok_or_else(Refusal::permission_denied)?;
+        let id = call.token.clone().ok_or_else(Refusal::no_token)?;
         let granted = self.words(&id, path)?;
         let is_self = path.starts_with("auth/token/") && path.ends_with("-self");
         let last_use = self.tokens.spend(&id);
@@ -293,6 +297,9 @@ impl FakeVault {
                 Ok(answer)
             }
             ("auth/token/revoke-self", Action::Update) => {
+                if self.tokens.get(id).is_some_and(Token::is_batch) {
+                    return Err(Refusal::bad_request("batch tokens cannot be revoked"));
+                }
                 self.tokens.revoke(id);
                 self.counts.revocations += 1;
                 Ok(Answer::default())
@@ -315,7 +322,12 @@ impl FakeVault {
         twist: Option<Twist>,
     ) -> Result<Answer, Refusal> {
         let mounted = self.secrets.iter().rev().find_map(|(mount, pki)| {
-            let rest = path.strip_prefix(mount.as_str())?.strip_prefix('/')?;
+            let rest = path.strip_prefix(mount.as_str())?;
+            let rest = if rest.is_empty() {
+                rest
+            } else {
+                rest.strip_prefix('/')?
+            };
             Some((Arc::clone(pki), rest))
         });
         let (pki, rest) = mounted.ok_or_else(|| Refusal::no_handler(path))?;
@@ -334,15 +346,15 @@ impl FakeVault {
 
     fn renew(&mut self, now: Now, id: &str, call: &Call) -> Result<Answer, Refusal> {
         if id == Self::ROOT_TOKEN {
-            return Err(Refusal::bad_request("invalid lease ID"));
+            return Err(Refusal::bad_request("lease is not renewable"));
         }
-        let origin = self.tokens.get(id).and_then(|token| token.origin.role.clone());
+        let origin = self
+            .tokens
+            .get(id)
+            .and_then(|token| token.origin.role.clone());
         if let Some((mount, role)) = origin {
-            let exists = self.auth.get(&mount).is_some_and(|method| method.has_role(&role));
-            if !exists {
-                let cause = format!("role {role:?} does not exist during renewal");
-                return Err(Refusal::internal(&format!("failed to renew entry: {cause}")));
-            }
+            let method = self.auth.get(&mount).ok_or_else(Refusal::invalid_token)?;
+            method.renew(now, &role, call)?;
         }
         self.tokens.renew(now, id, &call.fields)
     }
@@ -355,10 +367,20 @@ impl FakeVault {
         }
         let words = paths.into_iter().map(|path| {
             let words = self.words(id, &path)?;
-            Ok((path, if words.is_empty() { vec!["deny"] } else { words }))
+            Ok((
+                path,
+                if words.is_empty() {
+                    vec!["deny"]
+                } else {
+                    words
+                },
+            ))
         });
         let words = words.collect::<Result<Vec<_>, Refusal>>()?;
-        Ok(Answer { injected: true, ..Answer::data("system", sys::capabilities(&words)) })
+        Ok(Answer {
+            injected: true,
+            ..Answer::data("system", sys::capabilities(&words))
+        })
     }
 
     /// Returns what a token may do at a path, in Vault's words.
@@ -380,13 +402,12 @@ impl FakeVault {
         if call.action != Action::Update {
             return Err(Refusal::bare(StatusCode::METHOD_NOT_ALLOWED));
         }
-        if self.node.is_sealed() {
-            return Err(Refusal::sealed());
-        }
-        let denied = || Refusal::new(StatusCode::FORBIDDEN, occurred(&["permission denied"]));
-        let words = self.words(call.token.as_deref().ok_or_else(denied)?, "sys/seal")?;
-        if !words.contains(&"root") && !words.contains(&"sudo") {
-            return Err(denied());
+        if !self.node.is_sealed() {
+            let token = call.token.as_deref().ok_or_else(Refusal::no_token)?;
+            let words = self.words(token, "sys/seal")?;
+            if !words.contains(&"root") && !words.contains(&"sudo") {
+                return Err(Refusal::permission_denied());
+            }
         }
         self.seal();
         Ok(Answer::default().into_response(String::new()))
@@ -404,7 +425,8 @@ impl FakeVault {
     pub fn disable_auth(&mut self, path: &str) {
         let path = path.trim_matches('/');
         Arc::make_mut(&mut self.auth).remove(path);
-        self.tokens.revoke_if(|token| token.origin.role.as_ref().is_some_and(|(m, _)| m == path));
+        self.tokens
+            .revoke_if(|token| token.origin.role.as_ref().is_some_and(|(m, _)| m == path));
     }
 
     /// Mounts a PKI.
@@ -493,7 +515,6 @@ impl FakeVault {
         let origin = Origin {
             path: "auth/token/create".to_owned(),
             role: None,
-            mount_type: "token",
             display_name: "token".to_owned(),
             meta: BTreeMap::new(),
             entity: String::new(),
@@ -540,8 +561,16 @@ impl FakeVault {
 
 /// Returns the origin that a request was sent to, as `https://host:port`.
 fn origin_of(request: &Request<Body>) -> String {
-    let host = request.headers().get(http::header::HOST).map(HeaderValue::to_str);
+    let host = request
+        .headers()
+        .get(http::header::HOST)
+        .map(HeaderValue::to_str);
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let authority = authority.or(host.and_then(Result::ok)).unwrap_or("localhost");
-    format!("{}://{authority}", request.uri().scheme_str().unwrap_or("https"))
+    let authority = authority
+        .or(host.and_then(Result::ok))
+        .unwrap_or("localhost");
+    format!(
+        "{}://{authority}",
+        request.uri().scheme_str().unwrap_or("https")
+    )
 }

@@ -17,6 +17,7 @@ use crate::dice::Dice;
 use crate::fault::Twist;
 use crate::role::Role;
 use crate::sign::{self, Template, Wanted};
+use crate::token::SYSTEM_TTL;
 
 /// A PKI mount: its issuers and its roles.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +25,8 @@ pub struct Pki {
     default: String,
     issuers: BTreeMap<String, Authority>,
     pub(crate) roles: BTreeMap<String, Role>,
-    pub(crate) leaf_not_after: LeafNotAfter,
+    leaf_not_after: LeafNotAfter,
+    max_lease_ttl: Option<Duration>,
 }
 
 /// What becomes of a certificate that would outlive its CA.
@@ -71,7 +73,10 @@ impl Pki {
 
     /// Returns a mount to which nobody has given a CA yet.
     pub fn without_issuer() -> Self {
-        Self { default: "default".to_owned(), ..Self::default() }
+        Self {
+            default: "default".to_owned(),
+            ..Self::default()
+        }
     }
 
     /// Adds an issuer.
@@ -95,6 +100,13 @@ impl Pki {
         self
     }
 
+    /// Sets the longest TTL of a certificate, where the role says none; otherwise it is 32 days.
+    #[must_use]
+    pub fn max_lease_ttl(mut self, max_lease_ttl: Duration) -> Self {
+        self.max_lease_ttl = Some(max_lease_ttl);
+        self
+    }
+
     /// Returns an issuer by its name.
     pub fn authority(&self, name: &str) -> Option<&Authority> {
         self.issuers.get(name)
@@ -113,7 +125,16 @@ impl Pki {
         if call.action != Action::Update {
             return Err(Refusal::unsupported_operation());
         }
+        call.fields
+            .require_texts(&["csr", "common_name", "alt_names", "format", "not_after"])?;
         let role = self.role_of(endpoint, &call.fields)?;
+        let max_ttl = Some(role.max_ttl)
+            .filter(|ttl| !ttl.is_zero())
+            .or(self.max_lease_ttl);
+        let role = Role {
+            max_ttl: max_ttl.unwrap_or(SYSTEM_TTL),
+            ..role
+        };
         let format = Format::of(&call.fields)?;
         let authority = self.issuer_of(reference.unwrap_or(&role.issuer_ref))?;
         let mut wanted = match endpoint {
@@ -136,17 +157,18 @@ impl Pki {
         if !wanted.csr.signature_valid {
             return Err(Refusal::bad_request("request signature invalid"));
         }
-        let mut warnings = ignored_warnings(endpoint, &role, &call.fields);
+        let mut warnings = template.warnings.clone();
+        warnings.extend(ignored(endpoint, &role, &call.fields));
         warnings.append(&mut template.warnings);
-        warnings.extend(unrecognized(endpoint, &call.fields));
         let signed = sign::sign(template, &mut wanted, authority, dice, twist)?;
         let mut chain: Vec<_> = authority.chain().collect();
         if endpoint == Endpoint::Intermediate {
             chain.insert(0, signed.certificate.clone());
-            warnings.push(NO_AIA.to_owned());
+            warnings.insert(0, NO_AIA.to_owned());
         } else if call.fields.flag("remove_roots_from_chain") {
             chain.retain(|certificate| !certificate.is_self_signed());
         }
+        warnings.extend(unrecognized(endpoint, &call.fields));
         let mut data = format.data(&signed.certificate, authority.certificate(), &chain);
         data.insert("serial_number".to_owned(), json!(signed.serial));
         data.insert("expiration".to_owned(), json!(signed.not_after.as_secs()));
@@ -165,7 +187,14 @@ impl Pki {
             path: call.path.clone(),
             at: now,
         };
-        Ok((Answer { lease, warnings, ..Answer::data("pki", data) }, issued))
+        Ok((
+            Answer {
+                lease,
+                warnings,
+                ..Answer::data("pki", data)
+            },
+            issued,
+        ))
     }
 
     /// Returns the role that a request is under. Where it names none, nothing is forbidden.
@@ -179,23 +208,49 @@ impl Pki {
             Endpoint::Sign(role) | Endpoint::Issue(role) => named(role),
             Endpoint::Verbatim(None) => Ok(free),
             Endpoint::Verbatim(Some(role)) => {
-                let Role { ttl, max_ttl, generate_lease, not_before_duration, issuer_ref, .. } =
-                    named(role)?;
-                Ok(Role { ttl, max_ttl, generate_lease, not_before_duration, issuer_ref, ..free })
+                let Role {
+                    ttl,
+                    max_ttl,
+                    generate_lease,
+                    not_before_duration,
+                    issuer_ref,
+                    ..
+                } = named(role)?;
+                Ok(Role {
+                    ttl,
+                    max_ttl,
+                    generate_lease,
+                    not_before_duration,
+                    issuer_ref,
+                    ..free
+                })
             }
             Endpoint::Intermediate => {
                 let use_csr_common_name = fields.text("common_name").is_empty();
                 let use_csr_sans = fields.flag("use_csr_values");
-                Ok(Role { use_csr_common_name, use_csr_sans, ..free })
+                Ok(Role {
+                    use_csr_common_name,
+                    use_csr_sans,
+                    ..free
+                })
             }
         }
     }
 
     fn issuer_of(&self, reference: &str) -> Result<&Authority, Refusal> {
-        let name = if reference == "default" { &self.default } else { reference };
+        let name = if reference == "default" {
+            &self.default
+        } else {
+            reference
+        };
         self.issuers.get(name).ok_or_else(|| {
-            let cause = format!("unable to find PKI issuer for reference: {reference}");
-            Refusal::internal(&format!("could not fetch the CA certificate (was one set?): {cause}"))
+            let cause = match reference {
+                "default" => "no default issuer currently configured".to_owned(),
+                _ => format!("unable to find PKI issuer for reference: {reference}"),
+            };
+            Refusal::internal(&format!(
+                "could not fetch the CA certificate (was one set?): {cause}"
+            ))
         })
     }
 }
@@ -238,7 +293,9 @@ fn verbatim(template: &mut Template, csr: &Csr) {
     if csr.requests(&[2, 5, 29, 15]) {
         params.key_usages = Vec::new();
     }
-    params.custom_extensions.extend(csr.extensions.iter().cloned());
+    params
+        .custom_extensions
+        .extend(csr.extensions.iter().cloned());
 }
 
 /// Makes a CA certificate of it.
@@ -250,20 +307,28 @@ fn intermediate(template: &mut Template, csr: &Csr, fields: &Fields) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.extended_key_usages = Vec::new();
-    params.custom_extensions.retain(|extension| !extension.oid_components().eq([2, 5, 29, 15]));
+    params
+        .custom_extensions
+        .retain(|extension| !extension.oid_components().eq([2, 5, 29, 15]));
 }
 
-fn ignored_warnings(endpoint: Endpoint<'_>, role: &Role, fields: &Fields) -> Vec<String> {
+fn ignored(endpoint: Endpoint<'_>, role: &Role, fields: &Fields) -> Vec<String> {
     if matches!(endpoint, Endpoint::Issue(_) | Endpoint::Intermediate) {
         return Vec::new();
     }
     let ignored = |field: &str, switch: &str, on: bool| {
         (on && !fields.text(field).is_empty()).then(|| {
-            format!("the {field} field was provided but the role is set with \"{switch}\" set to true")
+            format!(
+                "the {field} field was provided but the role is set with \"{switch}\" set to true"
+            )
         })
     };
     [
-        ignored("common_name", "use_csr_common_name", role.use_csr_common_name),
+        ignored(
+            "common_name",
+            "use_csr_common_name",
+            role.use_csr_common_name,
+        ),
         ignored("alt_names", "use_csr_sans", role.use_csr_sans),
     ]
     .into_iter()
@@ -301,7 +366,13 @@ fn unrecognized(endpoint: Endpoint<'_>, fields: &Fields) -> Option<String> {
         return None;
     }
     let verbatim = matches!(endpoint, Endpoint::Verbatim(_));
-    let more = ["ext_key_usage", "ext_key_usage_oids", "key_usage", "signature_bits", "use_pss"];
+    let more = [
+        "ext_key_usage",
+        "ext_key_usage_oids",
+        "key_usage",
+        "signature_bits",
+        "use_pss",
+    ];
     let known = |key: &&str| !(FIELDS.contains(key) || verbatim && more.contains(key));
     let mut ignored: Vec<_> = fields.keys().filter(known).collect();
     ignored.sort_unstable();
@@ -377,12 +448,21 @@ pub(crate) fn usages(role: &Role) -> (Vec<KeyUsagePurpose>, Vec<ExtendedKeyUsage
         KeyUsagePurpose::KeyEncipherment,
         KeyUsagePurpose::KeyAgreement,
     ];
-    (usages, extended.into_iter().filter(|(flag, _)| *flag).map(|(_, usage)| usage).collect())
+    (
+        usages,
+        extended
+            .into_iter()
+            .filter(|(flag, _)| *flag)
+            .map(|(_, usage)| usage)
+            .collect(),
+    )
 }
 
 /// Returns the kind of key that a role has Vault make.
 pub(crate) fn generated_kind(role: &Role) -> Result<KeyType, Refusal> {
     role.key_type.ok_or_else(|| {
-        Refusal::bad_request("role key type \"any\" not allowed for issuing certificates, only signing")
+        Refusal::bad_request(
+            "role key type \"any\" not allowed for issuing certificates, only signing",
+        )
     })
 }

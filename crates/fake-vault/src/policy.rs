@@ -51,7 +51,10 @@ impl Policy {
     /// Adds a rule.
     #[must_use]
     pub fn allow(mut self, path: &str, capabilities: &[Capability]) -> Self {
-        self.rules.push((path.trim_start_matches('/').to_owned(), capabilities.to_vec()));
+        self.rules.push((
+            path.trim_start_matches('/').to_owned(),
+            capabilities.to_vec(),
+        ));
         self
     }
 
@@ -74,14 +77,22 @@ impl Policy {
             ("sys/wrapping/unwrap", Capability::Update),
         ]
         .into_iter()
-        .fold(Self::new(), |policy, (path, capability)| policy.allow(path, &[capability]))
+        .fold(Self::new(), |policy, (path, capability)| {
+            policy.allow(path, &[capability])
+        })
     }
 
     /// Returns the policy in HCL, as `sys/policies/acl/:name` takes it.
     pub fn hcl(&self) -> String {
         let rule = |(path, capabilities): &(String, Vec<Capability>)| {
-            let words: Vec<_> = capabilities.iter().map(|c| format!("\"{}\"", c.as_str())).collect();
-            format!("path \"{path}\" {{ capabilities = [{}] }}\n", words.join(", "))
+            let words: Vec<_> = capabilities
+                .iter()
+                .map(|c| format!("\"{}\"", c.as_str()))
+                .collect();
+            format!(
+                "path \"{path}\" {{ capabilities = [{}] }}\n",
+                words.join(", ")
+            )
         };
         self.rules.iter().map(rule).collect()
     }
@@ -137,7 +148,9 @@ fn matches(pattern: &str, path: &str) -> bool {
     let mut segments = path.split('/');
     let mut patterns = pattern.split('/').peekable();
     while let Some(pattern) = patterns.next() {
-        let Some(segment) = segments.next() else { return false };
+        let Some(segment) = segments.next() else {
+            return false;
+        };
         let last = patterns.peek().is_none();
         let same = match pattern {
             "+" => true,
@@ -159,8 +172,12 @@ mod tests {
     fn the_most_specific_path_decides() {
         use Capability::{Deny, Read, Update};
         let policies = [
-            Policy::new().allow("pki/*", &[Read]).allow("pki/sign/+", &[Update]),
-            Policy::new().allow("pki/sign/web", &[Deny]).allow("pki/sign/*", &[Read, Update]),
+            Policy::new()
+                .allow("pki/*", &[Read])
+                .allow("pki/sign/+", &[Update]),
+            Policy::new()
+                .allow("pki/sign/web", &[Deny])
+                .allow("pki/sign/*", &[Read, Update]),
         ];
         let at = |path| Vec::from_iter(capabilities(policies.iter(), path));
         assert_eq!(at("pki/sign/web"), [Deny]);

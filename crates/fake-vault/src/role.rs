@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::answer::Refusal;
 use crate::ca::KeyType;
 use crate::csr::{Csr, Names};
@@ -96,6 +98,35 @@ impl Role {
         }
     }
 
+    /// Returns the role as `<mount>/roles/:name` takes it.
+    pub fn parameters(&self) -> Value {
+        json!({
+            "allow_any_name": self.allow_any_name,
+            "allow_bare_domains": self.allow_bare_domains,
+            "allow_glob_domains": self.allow_glob_domains,
+            "allow_ip_sans": self.allow_ip_sans,
+            "allow_localhost": self.allow_localhost,
+            "allow_subdomains": self.allow_subdomains,
+            "allow_wildcard_certificates": self.allow_wildcard_certificates,
+            "allowed_domains": self.allowed_domains,
+            "allowed_serial_numbers": self.allowed_serial_numbers,
+            "allowed_uri_sans": self.allowed_uri_sans,
+            "basic_constraints_valid_for_non_ca": self.basic_constraints_valid_for_non_ca,
+            "client_flag": self.client_flag,
+            "enforce_hostnames": self.enforce_hostnames,
+            "generate_lease": self.generate_lease,
+            "issuer_ref": self.issuer_ref,
+            "key_type": self.key_type.map_or("any", KeyType::as_str),
+            "max_ttl": self.max_ttl.as_secs(),
+            "not_before_duration": self.not_before_duration.as_secs(),
+            "require_cn": self.require_cn,
+            "server_flag": self.server_flag,
+            "ttl": self.ttl.as_secs(),
+            "use_csr_common_name": self.use_csr_common_name,
+            "use_csr_sans": self.use_csr_sans,
+        })
+    }
+
     /// Refuses a key that the role does not allow.
     pub(crate) fn check_key(&self, csr: &Csr) -> Result<(), Refusal> {
         if let Some(required) = self.key_type.filter(|required| *required != csr.key_type) {
@@ -131,14 +162,18 @@ impl Role {
     ) -> Result<(), Refusal> {
         let refuse = |error: String| Err(Refusal::bad_request(error));
         if !common_name.is_empty() && !self.allows(common_name) {
-            return refuse(format!("common name {common_name} not allowed by this role"));
+            return refuse(format!(
+                "common name {common_name} not allowed by this role"
+            ));
         }
         let allowed = |allowed: &String| glob(allowed, serial);
         if !serial.is_empty() && !self.allowed_serial_numbers.iter().any(allowed) {
             return refuse(format!("serial_number {serial} not allowed by this role"));
         }
         if let Some(name) = names.dns.iter().find(|name| !self.allows(name)) {
-            return refuse(format!("subject alternate name {name} not allowed by this role"));
+            return refuse(format!(
+                "subject alternate name {name} not allowed by this role"
+            ));
         }
         if let Some(name) = names.emails.iter().find(|name| !self.allows(name)) {
             return refuse(format!("email address {name} not allowed by this role"));
@@ -158,11 +193,15 @@ impl Role {
         };
         let what = "URI Subject Alternative Names";
         if !names.uris.is_empty() && self.allowed_uri_sans.is_empty() {
-            return refuse(format!("{what} are not allowed in this role, but were provided {via}"));
+            return refuse(format!(
+                "{what} are not allowed in this role, but were provided {via}"
+            ));
         }
         let allowed = |uri: &String| self.allowed_uri_sans.iter().any(|glob_| glob(glob_, uri));
         if !names.uris.iter().all(allowed) {
-            return refuse(format!("{what} were provided {via} which are not valid for this role"));
+            return refuse(format!(
+                "{what} were provided {via} which are not valid for this role"
+            ));
         }
         Ok(())
     }
@@ -201,16 +240,19 @@ impl Role {
         if self.allow_localhost && (local("localhost") || local("localdomain")) {
             return true;
         }
-        self.allowed_domains.iter().filter(|domain| !domain.is_empty()).any(|domain| {
-            let same = |name: &str| name.eq_ignore_ascii_case(domain);
-            let bare = self.allow_bare_domains && (same(name) || is_email && same(host));
-            let below = self.allow_subdomains
-                && (is_below(reduced, domain) || is_wildcard && same(reduced));
-            let globbed = self.allow_glob_domains
-                && domain.contains('*')
-                && glob(&domain.to_lowercase(), &name.to_lowercase());
-            bare || below || globbed
-        })
+        self.allowed_domains
+            .iter()
+            .filter(|domain| !domain.is_empty())
+            .any(|domain| {
+                let same = |name: &str| name.eq_ignore_ascii_case(domain);
+                let bare = self.allow_bare_domains && (same(name) || is_email && same(host));
+                let below = self.allow_subdomains
+                    && (is_below(reduced, domain) || is_wildcard && same(reduced));
+                let globbed = self.allow_glob_domains
+                    && domain.contains('*')
+                    && glob(&domain.to_lowercase(), &name.to_lowercase());
+                bare || below || globbed
+            })
     }
 }
 
@@ -222,7 +264,8 @@ pub(crate) enum Source {
 }
 
 fn is_below(name: &str, domain: &str) -> bool {
-    name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+    name.strip_suffix(domain)
+        .is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// Tells whether a name is made of DNS labels. Names beyond ASCII are no part of this model.
@@ -245,8 +288,13 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
-            let ends = rest.char_indices().map(|(index, _)| index).chain([rest.len()]);
-            ends.into_iter().filter_map(|end| rest.get(end..)).any(|rest| glob(tail, rest))
+            let ends = rest
+                .char_indices()
+                .map(|(index, _)| index)
+                .chain([rest.len()]);
+            ends.into_iter()
+                .filter_map(|end| rest.get(end..))
+                .any(|rest| glob(tail, rest))
         }),
     }
 }
@@ -262,13 +310,20 @@ mod tests {
             allow_subdomains: true,
             ..Role::default()
         };
-        let bare = Role { allow_bare_domains: true, allow_subdomains: false, ..subdomains.clone() };
+        let bare = Role {
+            allow_bare_domains: true,
+            allow_subdomains: false,
+            ..subdomains.clone()
+        };
         let globs = Role {
             allowed_domains: vec!["web-*.example.*".to_owned()],
             allow_glob_domains: true,
             ..Role::default()
         };
-        let plain = Role { allow_wildcard_certificates: false, ..subdomains.clone() };
+        let plain = Role {
+            allow_wildcard_certificates: false,
+            ..subdomains.clone()
+        };
         for (role, name, allowed) in [
             (&subdomains, "www.example.com", true),
             (&subdomains, "a.b.example.com", true),
@@ -295,7 +350,14 @@ mod tests {
             (&globs, "web-1.example.org", true),
             (&globs, "api-1.example.org", false),
             (&Role::any_name(), "any thing_at all", true),
-            (&Role { enforce_hostnames: true, ..Role::any_name() }, "any thing", false),
+            (
+                &Role {
+                    enforce_hostnames: true,
+                    ..Role::any_name()
+                },
+                "any thing",
+                false,
+            ),
         ] {
             assert_eq!(role.allows(name), allowed, "{name}");
         }

@@ -8,9 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use issuer_core::Now;
 use jiff::Timestamp;
-use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, IsCa, SanType, SerialNumber,
-};
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, SanType, SerialNumber};
 
 use crate::answer::Refusal;
 use crate::ca::{self, Authority, Certificate, KeyType};
@@ -32,7 +30,10 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     pub(crate) fn requested(csr: Csr) -> Self {
-        Self { csr, private_key: None }
+        Self {
+            csr,
+            private_key: None,
+        }
     }
 
     /// Makes a key, and an empty request for it.
@@ -44,7 +45,10 @@ impl Wanted {
         let csr = params.serialize_request(&key).and_then(|csr| csr.pem());
         let csr = csr.map_err(|_| Refusal::internal("unable to generate a key"))?;
         let pem = key.serialize_pem();
-        Ok(Self { csr: Csr::parse(&csr)?, private_key: Some((pem, kind)) })
+        Ok(Self {
+            csr: Csr::parse(&csr)?,
+            private_key: Some((pem, kind)),
+        })
     }
 }
 
@@ -81,7 +85,11 @@ impl Template {
         let common_name = common_name(role, csr, generated, fields)?;
         let serial = Some(fields.text("serial_number")).filter(|serial| !serial.is_empty());
         let serial = serial.unwrap_or_else(|| csr.subject_serial.clone());
-        let source = if role.use_csr_sans && !generated { Source::Csr } else { Source::Body };
+        let source = if role.use_csr_sans && !generated {
+            Source::Csr
+        } else {
+            Source::Body
+        };
         let mut names = match source {
             Source::Csr => csr.names.clone(),
             Source::Body => names(fields)?,
@@ -104,7 +112,12 @@ impl Template {
             params.is_ca = IsCa::ExplicitNoCa;
         }
         let not_before = now.unix.saturating_sub(role.not_before_duration);
-        Ok(Self { params, not_before, not_after, warnings })
+        Ok(Self {
+            params,
+            not_before,
+            not_after,
+            warnings,
+        })
     }
 }
 
@@ -137,7 +150,10 @@ fn names(fields: &Fields) -> Result<Names, Refusal> {
         })
     });
     Ok(Names {
-        dns: others.into_iter().filter(|name| is_hostname(name)).collect(),
+        dns: others
+            .into_iter()
+            .filter(|name| is_hostname(name))
+            .collect(),
         emails,
         ips: ips.collect::<Result<_, _>>()?,
         uris: fields.list("uri_sans"),
@@ -162,7 +178,7 @@ fn sans(names: Names) -> Result<Vec<SanType>, Refusal> {
     Ok(sans)
 }
 
-/// Returns the end of validity that is asked for, with what Vault would warn about.
+/// Returns the end of validity that is asked for, with what Vault would warn about. The role's `max_ttl` is set.
 fn not_after(now: Now, role: &Role, fields: &Fields) -> Result<(Duration, Vec<String>), Refusal> {
     let ttl = fields.duration("ttl")?;
     let not_after = fields.text("not_after");
@@ -171,9 +187,11 @@ fn not_after(now: Now, role: &Role, fields: &Fields) -> Result<(Duration, Vec<St
             "Either ttl or not_after should be provided. Both should not be provided in the same request.",
         ));
     }
-    let set = |candidates: [Duration; 3]| candidates.into_iter().find(|ttl| !ttl.is_zero());
-    let ttl = set([ttl, role.ttl, SYSTEM_TTL]).unwrap_or(SYSTEM_TTL);
-    let max_ttl = set([role.max_ttl, SYSTEM_TTL, SYSTEM_TTL]).unwrap_or(SYSTEM_TTL);
+    let ttl = [ttl, role.ttl]
+        .into_iter()
+        .find(|ttl| !ttl.is_zero())
+        .unwrap_or(SYSTEM_TTL);
+    let max_ttl = role.max_ttl;
     let warnings = (ttl > max_ttl).then(|| {
         format!(
             "TTL {:?} is longer than permitted maxTTL {:?}, so maxTTL is being used",
@@ -182,12 +200,19 @@ fn not_after(now: Now, role: &Role, fields: &Fields) -> Result<(Duration, Vec<St
         )
     });
     if not_after.is_empty() {
-        return Ok((now.unix.saturating_add(ttl.min(max_ttl)), warnings.into_iter().collect()));
+        return Ok((
+            now.unix.saturating_add(ttl.min(max_ttl)),
+            warnings.into_iter().collect(),
+        ));
     }
     let end = not_after.parse::<Timestamp>().ok();
-    let end = end.and_then(|end| u64::try_from(end.as_second()).ok()).ok_or_else(|| {
-        Refusal::bad_request(format!("parsing time {not_after:?} as \"2006-01-02T15:04:05Z07:00\""))
-    })?;
+    let end = end
+        .and_then(|end| u64::try_from(end.as_second()).ok())
+        .ok_or_else(|| {
+            Refusal::bad_request(format!(
+                "parsing time {not_after:?} as \"2006-01-02T15:04:05Z07:00\""
+            ))
+        })?;
     Ok((Duration::from_secs(end), warnings.into_iter().collect()))
 }
 
@@ -203,7 +228,13 @@ fn bounded(
     if behavior == LeafNotAfter::Truncate {
         return Ok(authority.not_after);
     }
-    let date = |unix| Now { unix, ..Now::default() }.timestamp();
+    let date = |unix| {
+        Now {
+            unix,
+            ..Now::default()
+        }
+        .timestamp()
+    };
     Err(Refusal::bad_request(format!(
         "cannot satisfy request, as TTL would result in notAfter of {} that is beyond the expiration of the CA \
          certificate at {}",
@@ -220,7 +251,12 @@ pub(crate) fn sign(
     dice: &mut Dice,
     twist: Option<Twist>,
 ) -> Result<Signed, Refusal> {
-    let Template { mut params, not_before, mut not_after, .. } = template;
+    let Template {
+        mut params,
+        not_before,
+        mut not_after,
+        ..
+    } = template;
     let broken = |_| Refusal::internal("unable to create certificate");
     let mut issuer = authority.clone();
     match twist {
@@ -233,7 +269,9 @@ pub(crate) fn sign(
         Some(Twist::AnotherName) => {
             let name = "somebody-else.invalid";
             params.distinguished_name = pki::subject(name, "");
-            params.custom_extensions.retain(|e| !e.oid_components().eq([2, 5, 29, 17]));
+            params
+                .custom_extensions
+                .retain(|e| !e.oid_components().eq([2, 5, 29, 17]));
             params.subject_alt_names = vec![SanType::DnsName(name.try_into().map_err(broken)?)];
         }
         Some(Twist::CaCertificate) => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
@@ -245,11 +283,19 @@ pub(crate) fn sign(
     params.use_authority_key_identifier_extension = true;
     ca::valid(&mut params, not_before, not_after);
     if params.is_ca == IsCa::NoCa {
-        params.custom_extensions.push(key_identifier(&params, &wanted.csr));
+        params
+            .custom_extensions
+            .push(key_identifier(&params, &wanted.csr));
     }
-    let certificate = params.signed_by(&wanted.csr.key, &issuer.issuer).map_err(broken)?;
+    let certificate = params
+        .signed_by(&wanted.csr.key, &issuer.issuer)
+        .map_err(broken)?;
     let serial: Vec<_> = serial.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Signed { certificate: Certificate::issued(&certificate), serial: serial.join(":"), not_after })
+    Ok(Signed {
+        certificate: Certificate::issued(&certificate),
+        serial: serial.join(":"),
+        not_after,
+    })
 }
 
 /// Returns the subject key identifier, which rcgen leaves out where there are no basic constraints.

@@ -58,7 +58,11 @@ impl Node {
         let Some(status) = self.health_status(&call.query) else {
             return Refusal::bare(StatusCode::BAD_REQUEST).into_response();
         };
-        let dr = if self.health == Health::DrSecondary { "secondary" } else { "disabled" };
+        let dr = if self.health == Health::DrSecondary {
+            "secondary"
+        } else {
+            "disabled"
+        };
         let mut body = json!({
             "initialized": self.health != Health::Uninitialized,
             "sealed": self.is_sealed(),
@@ -142,10 +146,20 @@ impl Node {
             ));
         }
         if given.chars().any(|c| !c.is_ascii_hexdigit()) {
-            return Err(Refusal::bad_request("'key' must be a valid hex or base64 string"));
+            return Err(Refusal::bad_request(
+                "'key' must be a valid hex or base64 string",
+            ));
+        }
+        if given.len() < 32 {
+            return Err(Refusal::bad_request(
+                "invalid key: key is shorter than minimum 16 bytes",
+            ));
         }
         if given != key {
-            return Err(Refusal::bad_request("unseal failed, invalid key"));
+            let cause = "invalid key: failed to decrypt keys from storage";
+            return Err(Refusal::bad_request(format!(
+                "unable to retrieve stored keys: {cause}"
+            )));
         }
         self.sealed = false;
         Ok(self.seal_status())
@@ -157,8 +171,10 @@ const CLUSTER_ID: &str = "5e3c7a10-0f1e-4b1d-9f52-0d7d5b7f8a01";
 
 /// Returns the data of `sys/capabilities-self`: the words per path, and those of the only path as `capabilities`.
 pub(crate) fn capabilities(paths: &[(String, Vec<&'static str>)]) -> Map<String, Value> {
-    let mut data: Map<_, _> =
-        paths.iter().map(|(path, words)| (path.clone(), json!(words))).collect();
+    let mut data: Map<_, _> = paths
+        .iter()
+        .map(|(path, words)| (path.clone(), json!(words)))
+        .collect();
     if let [(_, words)] = paths {
         data.insert("capabilities".to_owned(), json!(words));
     }

@@ -8,7 +8,7 @@ use issuer_core::Now;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Refusal};
-use crate::call::{Fields, go_duration};
+use crate::call::{Fields, human_duration};
 use crate::dice::Dice;
 
 /// The time to live, and the longest one, of what does not say otherwise: 32 days.
@@ -56,19 +56,43 @@ impl Default for TokenParams {
 impl TokenParams {
     /// Returns parameters with these policies and nothing else.
     pub fn policies<const N: usize>(policies: [&str; N]) -> Self {
-        Self { policies: policies.map(str::to_owned).to_vec(), ..Self::default() }
+        Self {
+            policies: policies.map(str::to_owned).to_vec(),
+            ..Self::default()
+        }
     }
 
     /// Sets the time to live and the longest one.
     #[must_use]
     pub fn ttl(self, ttl: Duration, max_ttl: Duration) -> Self {
-        Self { ttl, max_ttl, ..self }
+        Self {
+            ttl,
+            max_ttl,
+            ..self
+        }
+    }
+
+    /// Returns the parameters as the role of an auth method takes them.
+    pub fn parameters(&self) -> Value {
+        json!({
+            "token_explicit_max_ttl": self.explicit_max_ttl.as_secs(),
+            "token_max_ttl": self.max_ttl.as_secs(),
+            "token_no_default_policy": self.no_default_policy,
+            "token_num_uses": self.num_uses,
+            "token_period": self.period.as_secs(),
+            "token_policies": self.policies,
+            "token_ttl": self.ttl.as_secs(),
+            "token_type": self.kind.as_str(),
+        })
     }
 
     /// Returns the names of the policies as Vault shows them.
     fn policy_names(&self) -> Vec<String> {
         let default = (!self.no_default_policy).then(|| "default".to_owned());
-        let mut names: Vec<_> = default.into_iter().chain(self.policies.iter().cloned()).collect();
+        let mut names: Vec<_> = default
+            .into_iter()
+            .chain(self.policies.iter().cloned())
+            .collect();
         names.sort();
         names.dedup();
         names
@@ -85,8 +109,8 @@ impl TokenParams {
         let mut capped = |what: &str, value: Duration, limit: Duration| {
             warnings.push(format!(
                 "{what} of {:?} exceeded the effective max_ttl of {:?}; {what} value is capped accordingly",
-                go_duration(value),
-                go_duration(limit),
+                human_duration(value),
+                human_duration(limit),
             ));
         };
         let (wanted, limit) = if self.period.is_zero() {
@@ -135,7 +159,6 @@ pub(crate) struct Origin {
     pub(crate) path: String,
     /// The mount and the role of the auth method; `None` for a token made by hand.
     pub(crate) role: Option<(String, String)>,
-    pub(crate) mount_type: &'static str,
     pub(crate) display_name: String,
     pub(crate) meta: BTreeMap<String, String>,
     pub(crate) entity: String,
@@ -168,8 +191,24 @@ impl Token {
         self.params.policy_names()
     }
 
-    fn is_batch(&self) -> bool {
+    pub(crate) fn is_batch(&self) -> bool {
         self.params.kind == TokenType::Batch
+    }
+
+    fn meta(&self) -> Value {
+        if self.origin.meta.is_empty() {
+            Value::Null
+        } else {
+            json!(self.origin.meta)
+        }
+    }
+
+    /// Returns the uses that are left as Vault shows them: -1 while it answers the last one.
+    fn uses(&self) -> i64 {
+        match i64::try_from(self.uses_left) {
+            Ok(0) if self.params.num_uses > 0 => -1,
+            uses => uses.unwrap_or(i64::MAX),
+        }
     }
 
     /// Returns the `auth` block of a login or a renewal.
@@ -179,12 +218,12 @@ impl Token {
             "accessor": self.accessor,
             "policies": self.policies(),
             "token_policies": self.policies(),
-            "metadata": self.origin.meta,
+            "metadata": self.meta(),
             "lease_duration": lease.as_secs(),
             "renewable": self.params.renewable && !self.is_batch(),
             "entity_id": self.origin.entity,
             "token_type": self.params.kind.as_str(),
-            "orphan": true,
+            "orphan": self.origin.role.is_some(),
             "mfa_requirement": null,
             "num_uses": self.params.num_uses,
         })
@@ -210,8 +249,9 @@ impl Tokens {
         } else {
             (format!("hvs.{}", dice.text(24)), dice.text(24))
         };
-        let (ttl, warnings) =
-            params.lifetime(Duration::ZERO, Duration::ZERO).unwrap_or((SYSTEM_TTL, Vec::new()));
+        let (ttl, warnings) = params
+            .lifetime(Duration::ZERO, Duration::ZERO)
+            .unwrap_or((SYSTEM_TTL, Vec::new()));
         let token = Token {
             accessor,
             params: params.clone(),
@@ -266,10 +306,10 @@ impl Tokens {
             "accessor": token.accessor,
             "policies": token.policies(),
             "path": token.origin.path,
-            "meta": token.origin.meta,
+            "meta": token.meta(),
             "display_name": token.origin.display_name,
-            "num_uses": token.uses_left,
-            "orphan": true,
+            "num_uses": token.uses(),
+            "orphan": token.origin.role.is_some(),
             "creation_time": token.issued.unix.as_secs(),
             "creation_ttl": token.ttl.as_secs(),
             "expire_time": Now { unix: now.unix + left, ..now }.timestamp().to_string(),
@@ -287,16 +327,13 @@ impl Tokens {
             data["last_renewal"] = json!(renewed.timestamp().to_string());
             data["last_renewal_time"] = json!(renewed.unix.as_secs());
         }
-        let Value::Object(data) = data else { return Err(Refusal::internal("no data")) };
+        let Value::Object(data) = data else {
+            return Err(Refusal::internal("no data"));
+        };
         Ok(Answer::data("token", data))
     }
 
-    pub(crate) fn renew(
-        &mut self,
-        now: Now,
-        id: &str,
-        fields: &Fields,
-    ) -> Result<Answer, Refusal> {
+    pub(crate) fn renew(&mut self, now: Now, id: &str, fields: &Fields) -> Result<Answer, Refusal> {
         let increment = fields.duration("increment")?;
         let token = self.0.get_mut(id).ok_or_else(Refusal::invalid_token)?;
         if token.is_batch() {
@@ -317,26 +354,31 @@ impl Tokens {
     }
 }
 
-/// Returns what Vault says about a root token, which no login made and nothing ends.
+/// Returns what Vault says about a root token that was made by hand, as the development server's is.
 pub(crate) fn root_lookup(id: &str) -> Map<String, Value> {
     let pairs = [
         ("id", json!(id)),
         ("accessor", json!(Dice::of(id).text(24))),
         ("policies", json!(["root"])),
-        ("path", json!("auth/token/root")),
+        ("path", json!("auth/token/create")),
         ("meta", Value::Null),
-        ("display_name", json!("root")),
+        ("display_name", json!("token")),
         ("num_uses", json!(0)),
         ("orphan", json!(true)),
         ("creation_time", json!(0)),
         ("creation_ttl", json!(0)),
         ("expire_time", Value::Null),
+        ("issue_time", json!(Now::default().timestamp().to_string())),
+        ("renewable", json!(false)),
         ("ttl", json!(0)),
         ("explicit_max_ttl", json!(0)),
         ("entity_id", json!("")),
         ("type", json!("service")),
     ];
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 #[cfg(test)]
@@ -348,8 +390,14 @@ mod tests {
     #[test]
     fn lifetimes_follow_vaults_rule() {
         let plain = TokenParams::default().ttl(HOUR, 3 * HOUR);
-        let periodic = TokenParams { period: HOUR, ..TokenParams::default() };
-        let bounded = TokenParams { explicit_max_ttl: 2 * HOUR, ..periodic.clone() };
+        let periodic = TokenParams {
+            period: HOUR,
+            ..TokenParams::default()
+        };
+        let bounded = TokenParams {
+            explicit_max_ttl: 2 * HOUR,
+            ..periodic.clone()
+        };
         let zero = Duration::ZERO;
         for (params, increment, age, expected, warned) in [
             (&plain, zero, zero, Some(HOUR), false),
@@ -362,8 +410,15 @@ mod tests {
             (&TokenParams::default(), zero, zero, Some(SYSTEM_TTL), false),
         ] {
             let lifetime = params.lifetime(increment, age);
-            assert_eq!(lifetime.as_ref().map(|(ttl, _)| *ttl), expected, "{params:?} at {age:?}");
-            assert_eq!(lifetime.is_some_and(|(_, warnings)| !warnings.is_empty()), warned);
+            assert_eq!(
+                lifetime.as_ref().map(|(ttl, _)| *ttl),
+                expected,
+                "{params:?} at {age:?}"
+            );
+            assert_eq!(
+                lifetime.is_some_and(|(_, warnings)| !warnings.is_empty()),
+                warned
+            );
         }
     }
 }

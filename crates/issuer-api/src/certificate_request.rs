@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -83,6 +84,13 @@ pub struct RequestCondition {
     /// A sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+impl Hash for CertificateRequest {
+    /// The version stands for all of it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.metadata.uid, &self.metadata.resource_version).hash(state);
+    }
 }
 
 impl CertificateRequest {

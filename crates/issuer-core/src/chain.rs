@@ -28,7 +28,10 @@ impl<'a> Certificate<'a> {
     pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
         let (rest, x509) = X509Certificate::from_der(der).ok()?;
         let (tbs, signed) = (x509.tbs_certificate, Signed::parse(der)?);
-        let is_ca = match tbs.get_extension_unique(&OID_X509_EXT_BASIC_CONSTRAINTS).ok()? {
+        let is_ca = match tbs
+            .get_extension_unique(&OID_X509_EXT_BASIC_CONSTRAINTS)
+            .ok()?
+        {
             Some(extension) => match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) => constraints.ca,
                 _ => return None,
@@ -58,7 +61,11 @@ impl<'a> Certificate<'a> {
 
     /// Returns the subject alternative names; `None` if they are not well-formed.
     pub(crate) fn names(&self) -> Option<BTreeSet<Name>> {
-        match self.tbs.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME).ok()? {
+        match self
+            .tbs
+            .get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME)
+            .ok()?
+        {
             Some(extension) => Name::parse_all(extension.value),
             None => Some(BTreeSet::new()),
         }
@@ -67,23 +74,38 @@ impl<'a> Certificate<'a> {
     /// Returns the seconds of the Unix epoch from which on and up to which the certificate is valid.
     pub(crate) fn validity(&self) -> (i64, i64) {
         let validity = &self.tbs.validity;
-        (validity.not_before.timestamp(), validity.not_after.timestamp())
+        (
+            validity.not_before.timestamp(),
+            validity.not_after.timestamp(),
+        )
     }
 
     /// Returns the serial number as Vault prints it, lower-case hex with colons; `None` unless it is positive.
     pub(crate) fn serial(&self) -> Option<String> {
         let bytes = self.tbs.raw_serial();
         let negative = bytes.first().is_some_and(|byte| byte & 0x80 != 0);
-        let digits: Vec<_> = bytes.iter().skip_while(|byte| **byte == 0).map(|byte| format!("{byte:02x}")).collect();
+        let digits: Vec<_> = bytes
+            .iter()
+            .skip_while(|byte| **byte == 0)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         (!negative && !digits.is_empty()).then(|| digits.join(":"))
     }
 
     /// Tells whether the certificate's issuer is `issuer` by name and signature.
-    pub(crate) fn is_signed_by(&self, issuer: &Certificate<'_>, signatures: &Signatures) -> Verdict {
+    pub(crate) fn is_signed_by(
+        &self,
+        issuer: &Certificate<'_>,
+        signatures: &Signatures,
+    ) -> Verdict {
         if self.tbs.issuer.as_raw() != issuer.tbs.subject.as_raw() {
             return Verdict::Wrong;
         }
-        let Signed { message, algorithm, signature } = self.signed;
+        let Signed {
+            message,
+            algorithm,
+            signature,
+        } = self.signed;
         signatures.verify(issuer.key, algorithm, message, signature)
     }
 
@@ -149,7 +171,11 @@ impl<'p, 'a> Path<'p, 'a> {
         if root.is_none() && unsupported {
             return Err(PathError::Unsupported);
         }
-        let farthest = || (0..links.len()).rev().max_by_key(|at| links.get(*at).map(|link| link.depth));
+        let farthest = || {
+            (0..links.len())
+                .rev()
+                .max_by_key(|at| links.get(*at).map(|link| link.depth))
+        };
         let mut next = root.or_else(farthest);
         let mut on_path = Vec::new();
         while let Some(link) = next.and_then(|at| links.get(at)) {
@@ -157,10 +183,26 @@ impl<'p, 'a> Path<'p, 'a> {
             next = link.below;
         }
         let beside = |(at, link): &(usize, &Link<'p, 'a>)| !link.is_root && !on_path.contains(at);
-        let alternates = links.iter().enumerate().filter(beside).map(|(_, link)| link.certificate).collect();
-        let issuers: Vec<_> =
-            on_path.iter().rev().filter_map(|at| links.get(*at)).map(|link| link.certificate).collect();
-        if issuers.is_empty() { Err(PathError::Broken) } else { Ok(Self { issuers, alternates }) }
+        let alternates = links
+            .iter()
+            .enumerate()
+            .filter(beside)
+            .map(|(_, link)| link.certificate)
+            .collect();
+        let issuers: Vec<_> = on_path
+            .iter()
+            .rev()
+            .filter_map(|at| links.get(*at))
+            .map(|link| link.certificate)
+            .collect();
+        if issuers.is_empty() {
+            Err(PathError::Broken)
+        } else {
+            Ok(Self {
+                issuers,
+                alternates,
+            })
+        }
     }
 }
 
@@ -181,17 +223,24 @@ fn climb<'p, 'a>(
             None => (leaf, false, 0),
         };
         if !is_root {
-            rest.retain(|candidate| match child.is_signed_by(candidate, signatures) {
-                Verdict::Valid if candidate.may_sign(signatures) => {
-                    let is_root = candidate.is_self_signed(signatures);
-                    links.push(Link { certificate: candidate, is_root, below, depth });
-                    false
-                }
-                verdict => {
-                    unsupported |= verdict == Verdict::Unsupported;
-                    true
-                }
-            });
+            rest.retain(
+                |candidate| match child.is_signed_by(candidate, signatures) {
+                    Verdict::Valid if candidate.may_sign(signatures) => {
+                        let is_root = candidate.is_self_signed(signatures);
+                        links.push(Link {
+                            certificate: candidate,
+                            is_root,
+                            below,
+                            depth,
+                        });
+                        false
+                    }
+                    verdict => {
+                        unsupported |= verdict == Verdict::Unsupported;
+                        true
+                    }
+                },
+            );
         }
         below = Some(below.map_or(0, |at| at + 1));
         if below >= Some(links.len()) {

@@ -6,7 +6,7 @@ use crate::{Origin, Secret};
 /// What a driver must dial, as data.
 ///
 /// Two equal values may share connections; two that differ must not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Connect {
     /// The only scheme, host and port that requests go to.
     pub origin: Origin,
@@ -21,7 +21,7 @@ pub struct Connect {
 }
 
 /// Whom a server's certificate must chain to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Roots {
     /// Any of these certificates, PEM; at least one block.
     Bundle(Vec<u8>),
@@ -30,7 +30,7 @@ pub enum Roots {
 }
 
 /// A client certificate and its private key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The certificate and its intermediates, PEM, leaf first.
     pub certificate: Vec<u8>,
@@ -45,7 +45,7 @@ impl fmt::Debug for Identity {
 }
 
 /// When to give up on a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Time to connect and to finish the TLS handshake.
     pub connect: Duration,

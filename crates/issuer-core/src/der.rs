@@ -27,18 +27,31 @@ pub(crate) fn split(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
     let (&tag, rest) = input.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
-        ..0x80 => (usize::from(first), rest),
+        ..=0x7f => (usize::from(first), rest),
         0x81..=0x83 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-            let shortest = if bytes.len() == 1 { length >= 0x80 } else { bytes.first() != Some(&0) };
+            let length = bytes
+                .iter()
+                .fold(0, |length, byte| length << 8 | usize::from(*byte));
+            let shortest = if bytes.len() == 1 {
+                length >= 0x80
+            } else {
+                bytes.first() != Some(&0)
+            };
             (shortest.then_some(length)?, rest)
         }
         _ => return None,
     };
     let (content, rest) = rest.split_at_checked(length)?;
     let whole = input.get(..input.len() - rest.len())?;
-    (tag & 0x1f != 0x1f).then_some((Element { tag, content, whole }, rest))
+    (tag & 0x1f != 0x1f).then_some((
+        Element {
+            tag,
+            content,
+            whole,
+        },
+        rest,
+    ))
 }
 
 /// Reads the content of the one element of the given tag that is all of the input.
@@ -83,7 +96,10 @@ impl<'a> SubjectPublicKey<'a> {
     /// Splits a DER `SubjectPublicKeyInfo`.
     pub(crate) fn parse(spki: &'a [u8]) -> Option<Self> {
         let [algorithm, key] = elements(only(SEQUENCE, spki)?)?.try_into().ok()?;
-        Some(Self { algorithm: only(SEQUENCE, algorithm.whole)?, bits: bits(key)? })
+        Some(Self {
+            algorithm: only(SEQUENCE, algorithm.whole)?,
+            bits: bits(key)?,
+        })
     }
 }
 
@@ -108,8 +124,14 @@ pub(crate) fn blocks(mut text: &str) -> impl Iterator<Item = Block<'_>> {
         let end = format!("-----END {label}-----");
         let (body, rest) = rest.split_once(end.as_str()).unwrap_or(("-", ""));
         text = rest;
-        let body: Vec<u8> = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        Some(Block { label, der: STANDARD.decode(body).ok() })
+        let body: Vec<u8> = body
+            .bytes()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect();
+        Some(Block {
+            label,
+            der: STANDARD.decode(body).ok(),
+        })
     })
 }
 
@@ -152,7 +174,11 @@ mod tests {
             (&[0x1f, 0x81, 0x01, 0x00], None),
         ];
         for (input, content) in table {
-            assert_eq!(split(input).map(|(element, _)| element.content.len()), content, "{input:?}");
+            assert_eq!(
+                split(input).map(|(element, _)| element.content.len()),
+                content,
+                "{input:?}"
+            );
         }
         let long: Vec<u8> = [0x04, 0x81, 0x80].into_iter().chain([7; 0x80]).collect();
         assert_eq!(only(0x04, &long), Some([7; 0x80].as_slice()));
@@ -161,9 +187,18 @@ mod tests {
 
     #[test]
     fn reads_pem_among_other_text() {
-        let text = format!("subject: x\n{}junk{}", pem("A", b"one"), pem("B C", &[9; 100]));
-        let found: Vec<_> = blocks(&text).map(|block| (block.label, block.der)).collect();
-        assert_eq!(found, [("A", Some(b"one".to_vec())), ("B C", Some(vec![9; 100]))]);
+        let text = format!(
+            "subject: x\n{}junk{}",
+            pem("A", b"one"),
+            pem("B C", &[9; 100])
+        );
+        let found: Vec<_> = blocks(&text)
+            .map(|block| (block.label, block.der))
+            .collect();
+        assert_eq!(
+            found,
+            [("A", Some(b"one".to_vec())), ("B C", Some(vec![9; 100]))]
+        );
         assert!(text.lines().all(|line| line.len() <= 64));
     }
 
@@ -179,7 +214,14 @@ mod tests {
             "-----BEGIN A-----\nk: v\n\nAAAA\n-----END A-----",
             "-----BEGIN A----------BEGIN A-----\nAAAA\n-----END A-----",
         ] {
-            assert_eq!(blocks(text).next(), Some(Block { label: "A", der: None }), "{text}");
+            assert_eq!(
+                blocks(text).next(),
+                Some(Block {
+                    label: "A",
+                    der: None
+                }),
+                "{text}"
+            );
         }
     }
 

@@ -49,7 +49,11 @@ impl Timing {
         if renew <= stretch(retry, JITTER) {
             return Err(TimingError::Renew);
         }
-        Ok(Self { lease, renew, retry })
+        Ok(Self {
+            lease,
+            renew,
+            retry,
+        })
     }
 
     /// Returns the time between two attempts.
@@ -67,7 +71,11 @@ impl Default for Timing {
     /// Fifteen, ten and two seconds: Kubernetes' own.
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { lease: seconds(15), renew: seconds(10), retry: seconds(2) }
+        Self {
+            lease: seconds(15),
+            renew: seconds(10),
+            retry: seconds(2),
+        }
     }
 }
 
@@ -214,7 +222,10 @@ impl Elector {
         }
         self.due = now.monotonic + self.timing.retry;
         let plan = mem::replace(&mut self.plan, Plan::Read);
-        let write = AwaitWrite { sent: now.monotonic, plan };
+        let write = AwaitWrite {
+            sent: now.monotonic,
+            plan,
+        };
         match (plan, &self.seen) {
             (Plan::Create, _) => Step::Create(self.claim(Lease::default(), now), write),
             (Plan::Take | Plan::Renew, Some((lease, _))) => {
@@ -245,11 +256,18 @@ impl Elector {
             spec.lease_duration_seconds = i32::try_from(self.timing.lease.as_secs()).ok();
             if !ours {
                 spec.acquire_time = Some(time);
-                spec.lease_transitions = Some(old.lease_transitions.map_or(0, |n| n.saturating_add(1)));
+                spec.lease_transitions =
+                    Some(old.lease_transitions.map_or(0, |n| n.saturating_add(1)));
             }
         }
-        let metadata = ObjectMeta { managed_fields: None, ..lease.metadata };
-        Lease { metadata, spec: Some(spec) }
+        let metadata = ObjectMeta {
+            managed_fields: None,
+            ..lease.metadata
+        };
+        Lease {
+            metadata,
+            spec: Some(spec),
+        }
     }
 
     /// Plans by the lease just read.
@@ -283,7 +301,11 @@ impl Elector {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let thousandths = ((z ^ (z >> 31)) >> 32) * u64::from(JITTER) >> 32;
-        self.timing.retry + stretch(self.timing.retry, u32::try_from(thousandths).unwrap_or(JITTER))
+        self.timing.retry
+            + stretch(
+                self.timing.retry,
+                u32::try_from(thousandths).unwrap_or(JITTER),
+            )
     }
 }
 
@@ -343,7 +365,10 @@ fn holder(lease: &Lease) -> Option<&str> {
 }
 
 fn duration(lease: &Lease) -> Duration {
-    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+    let seconds = lease
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.lease_duration_seconds);
     Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0))
 }
 

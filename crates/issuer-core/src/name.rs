@@ -8,36 +8,54 @@ use crate::der;
 
 /// A subject alternative name, in the form in which names are compared: DNS names and the domains of e-mail addresses
 /// in lower case, IPv4 addresses never as IPv6.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Name {
     Dns(String),
     Email(String),
     Ip(IpAddr),
     /// An `otherName` whose value is a `UTF8String`.
-    Other { oid: String, value: String },
+    Other {
+        oid: String,
+        value: String,
+    },
     Uri(String),
     /// A name of any other kind, as it is encoded.
-    Opaque { tag: u8, content: Vec<u8> },
+    Opaque {
+        tag: u8,
+        content: Vec<u8>,
+    },
 }
 
 impl Name {
     /// Reads a `GeneralNames`, the value of a subject alternative name extension.
     pub(crate) fn parse_all(general_names: &[u8]) -> Option<BTreeSet<Self>> {
         let names = der::elements(der::only(der::SEQUENCE, general_names)?)?;
-        names.into_iter().map(|name| Self::parse(name.tag, name.content)).collect()
+        names
+            .into_iter()
+            .map(|name| Self::parse(name.tag, name.content))
+            .collect()
     }
 
     fn parse(tag: u8, content: &[u8]) -> Option<Self> {
-        let text = || std::str::from_utf8(content).ok().filter(|text| text.is_ascii());
+        let text = || {
+            std::str::from_utf8(content)
+                .ok()
+                .filter(|text| text.is_ascii())
+        };
         Some(match tag {
             0x81 => Self::Email(normal_email(text()?)),
             0x82 => Self::Dns(text()?.to_ascii_lowercase()),
             0x86 => Self::Uri(text()?.to_owned()),
             0x87 => Self::Ip(match content.len() {
                 4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(content).ok()?)),
-                _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(content).ok()?)).to_canonical(),
+                _ => {
+                    IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(content).ok()?)).to_canonical()
+                }
             }),
-            _ => other(tag, content).unwrap_or_else(|| Self::Opaque { tag, content: content.to_vec() }),
+            _ => other(tag, content).unwrap_or_else(|| Self::Opaque {
+                tag,
+                content: content.to_vec(),
+            }),
         })
     }
 
@@ -96,7 +114,9 @@ impl fmt::Display for Name {
             Self::Dns(name) => write!(f, "DNS name {}", Shown(name)),
             Self::Email(address) => write!(f, "e-mail address {}", Shown(address)),
             Self::Ip(address) => write!(f, "IP address {address}"),
-            Self::Other { oid, value } => write!(f, "otherName {};UTF8:{}", Shown(oid), Shown(value)),
+            Self::Other { oid, value } => {
+                write!(f, "otherName {};UTF8:{}", Shown(oid), Shown(value))
+            }
             Self::Uri(uri) => write!(f, "URI {}", Shown(uri)),
             Self::Opaque { tag, .. } => f.write_str(match tag & 0x1f {
                 0 => "otherName that is no UTF8String",
@@ -114,9 +134,19 @@ struct Shown<'a>(&'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |character: char| if character.is_ascii_graphic() { character } else { '?' };
+        let shown = |character: char| {
+            if character.is_ascii_graphic() {
+                character
+            } else {
+                '?'
+            }
+        };
         let text: String = self.0.chars().take(100).map(shown).collect();
-        let more = if self.0.chars().nth(100).is_some() { ".." } else { "" };
+        let more = if self.0.chars().nth(100).is_some() {
+            ".."
+        } else {
+            ""
+        };
         write!(f, "{text}{more}")
     }
 }
@@ -163,32 +193,74 @@ mod tests {
         let upn = b"\xa0\x10\x06\x03\x88\x37\x01\xa0\x09\x0c\x07us\xc3\xa9r@x";
         let table: [(&[u8], Name, &str); 9] = [
             (b"\x82\x03A.b", Name::Dns("a.b".to_owned()), "DNS name a.b"),
-            (b"\x81\x05Me@EX", Name::Email("Me@ex".to_owned()), "e-mail address Me@ex"),
+            (
+                b"\x81\x05Me@EX",
+                Name::Email("Me@ex".to_owned()),
+                "e-mail address Me@ex",
+            ),
             (b"\x86\x03A:b", Name::Uri("A:b".to_owned()), "URI A:b"),
-            (b"\x87\x04\x0a\0\0\x01", Name::Ip([10, 0, 0, 1].into()), "IP address 10.0.0.1"),
-            (&mapped, Name::Ip([10, 0, 0, 1].into()), "IP address 10.0.0.1"),
+            (
+                b"\x87\x04\x0a\0\0\x01",
+                Name::Ip([10, 0, 0, 1].into()),
+                "IP address 10.0.0.1",
+            ),
+            (
+                &mapped,
+                Name::Ip([10, 0, 0, 1].into()),
+                "IP address 10.0.0.1",
+            ),
             (
                 upn,
-                Name::Other { oid: "2.999.1".to_owned(), value: "usér@x".to_owned() },
+                Name::Other {
+                    oid: "2.999.1".to_owned(),
+                    value: "usér@x".to_owned(),
+                },
                 "otherName 2.999.1;UTF8:us?r@x",
             ),
-            (b"\xa4\x02\x30\0", Name::Opaque { tag: 0xa4, content: vec![0x30, 0] }, "directoryName"),
-            (b"\x88\x01\x2a", Name::Opaque { tag: 0x88, content: vec![0x2a] }, "registeredID"),
+            (
+                b"\xa4\x02\x30\0",
+                Name::Opaque {
+                    tag: 0xa4,
+                    content: vec![0x30, 0],
+                },
+                "directoryName",
+            ),
+            (
+                b"\x88\x01\x2a",
+                Name::Opaque {
+                    tag: 0x88,
+                    content: vec![0x2a],
+                },
+                "registeredID",
+            ),
             (
                 b"\xa0\x07\x06\x01\x2a\xa0\x02\x05\0",
-                Name::Opaque { tag: 0xa0, content: b"\x06\x01\x2a\xa0\x02\x05\0".to_vec() },
+                Name::Opaque {
+                    tag: 0xa0,
+                    content: b"\x06\x01\x2a\xa0\x02\x05\0".to_vec(),
+                },
                 "otherName that is no UTF8String",
             ),
         ];
         for (encoded, name, shown) in table {
-            assert_eq!(san(encoded), Some(BTreeSet::from([name.clone()])), "{shown}");
+            assert_eq!(
+                san(encoded),
+                Some(BTreeSet::from([name.clone()])),
+                "{shown}"
+            );
             assert_eq!(name.to_string(), shown);
         }
     }
 
     #[test]
     fn refuses_what_is_no_list_of_names() {
-        let broken: [&[u8]; 5] = [b"\x82\x05ab", b"\x82\x02\xc3\xa9", b"\x87\x05\x0a\0\0\0\0", b"\x82", b"\x81\x01\xff"];
+        let broken: [&[u8]; 5] = [
+            b"\x82\x05ab",
+            b"\x82\x02\xc3\xa9",
+            b"\x87\x05\x0a\0\0\0\0",
+            b"\x82",
+            b"\x81\x01\xff",
+        ];
         for names in broken {
             assert_eq!(san(names), None, "{names:?}");
         }
@@ -200,14 +272,23 @@ mod tests {
     #[test]
     fn shows_only_short_printable_names() {
         let shown = Name::Dns(format!("\u{1b}[31m\n{}", "x".repeat(1000))).to_string();
-        assert!(shown.starts_with("DNS name ?[31m?xxx") && shown.ends_with("x..") && shown.len() < 120);
+        assert!(
+            shown.starts_with("DNS name ?[31m?xxx") && shown.ends_with("x..") && shown.len() < 120
+        );
     }
 
     #[test]
     fn writes_only_shortest_object_identifiers() {
         assert_eq!(dotted(&[0x2a, 0x86, 0x48]).as_deref(), Some("1.2.840"));
         assert_eq!(dotted(&[0x55, 0x1d, 0x11]).as_deref(), Some("2.5.29.17"));
-        for broken in [[].as_slice(), &[0x2a, 0x86], &[0x2a, 0x80, 0x01], &[0x2a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]] {
+        for broken in [
+            [].as_slice(),
+            &[0x2a, 0x86],
+            &[0x2a, 0x80, 0x01],
+            &[
+                0x2a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
+            ],
+        ] {
             assert_eq!(dotted(broken), None, "{broken:?}");
         }
     }
@@ -221,7 +302,11 @@ mod tests {
         };
         let read = |values: &[&[u8]]| {
             let attributes: Vec<u8> = values.iter().flat_map(|value| attribute(value)).collect();
-            let subject = [&[0x30, u8::try_from(attributes.len()).unwrap()], attributes.as_slice()].concat();
+            let subject = [
+                &[0x30, u8::try_from(attributes.len()).unwrap()],
+                attributes.as_slice(),
+            ]
+            .concat();
             common_name(&X509Name::from_der(&subject).unwrap().1)
         };
         let some = |text: &str| Ok(Some(text.to_owned()));

@@ -4,7 +4,7 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 
 /// The one place an issuer's credentials may go to: a scheme, host and port, and the path that the API lies below.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     scheme: Scheme,
     authority: Authority,

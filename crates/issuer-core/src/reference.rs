@@ -93,7 +93,7 @@ pub struct SecretRef {
 }
 
 /// Names a key of a Secret in the namespace that an issuer reads from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SecretKey {
     /// The name of the Secret.
     pub name: String,
@@ -102,7 +102,7 @@ pub struct SecretKey {
 }
 
 /// A token to be requested for a service account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenSpec {
     /// The namespace of the service account.
     pub namespace: String,

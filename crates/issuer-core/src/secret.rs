@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -21,6 +22,12 @@ use zeroize::Zeroizing;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
+    }
+}
 
 impl Secret {
     /// Returns the bytes. To be called only where they meet the wire or are parsed.

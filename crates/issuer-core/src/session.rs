@@ -6,6 +6,7 @@
 mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 pub use resolve::SecretError;
@@ -30,8 +31,15 @@ impl std::fmt::Debug for SecretData {
     }
 }
 
+impl Hash for SecretData {
+    /// The version stands for all of it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.resource_version.hash(state);
+    }
+}
+
 /// Why a Kubernetes object could not be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadError {
     /// The controller may not have it.
     Forbidden,
@@ -42,7 +50,7 @@ pub enum ReadError {
 }
 
 /// What an issuer has to sign with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Access {
     /// The way to Vault.
     pub vault: Vault,
@@ -55,7 +63,7 @@ pub struct Access {
 }
 
 /// The spec and the versions of the Secrets that an access was made from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct Basis {
     target: Target,
     versions: BTreeMap<String, String>,
@@ -145,8 +153,17 @@ pub enum Step {
 pub struct Outcome {
     /// The access to hold on to, good or not.
     pub access: Option<Access>,
+    /// The access that another has taken the place of: its token is to be revoked when nobody uses it any more.
+    pub superseded: Option<Access>,
     /// Whether certificates can be signed with it.
     pub verdict: Result<(), SessionError>,
+}
+
+impl Outcome {
+    /// It failed before anything could be asked of Vault.
+    pub(crate) fn failed(access: Option<Access>, error: impl Into<SessionError>) -> Self {
+        Self { access, superseded: None, verdict: Err(error.into()) }
+    }
 }
 
 /// Begins to make sure that the issuer can sign. `namespace` is where its Secrets and service accounts are; `held` is
@@ -157,7 +174,7 @@ pub fn begin(target: Target, namespace: &str, held: Option<Access>, now: Now) ->
     gather(context, wanted, BTreeMap::new(), now)
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct Context {
     target: Target,
     namespace: String,
@@ -166,7 +183,7 @@ struct Context {
 
 impl Context {
     fn fail(self, error: impl Into<SessionError>) -> Step {
-        Step::Done(Outcome { access: self.held, verdict: Err(error.into()) })
+        Step::Done(Outcome::failed(self.held, error))
     }
 }
 
@@ -201,7 +218,7 @@ fn check(mut context: Context, secrets: &BTreeMap<String, SecretData>, now: Now)
 }
 
 /// A check under way, and what its token will be kept with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct Checking {
     context: Context,
     vault: Vault,
@@ -237,20 +254,24 @@ impl Checking {
 
     /// Keeps the token with what it was made from: one that was to be superseded, but is not yet, stays so.
     fn end(self, lease: Option<Lease>, verdict: Result<(), SessionError>) -> Step {
-        let basis = match (&self.held, &lease) {
-            (Some(held), Some(lease)) if verdict.is_err() && held.lease.token() == lease.token() => {
-                held.basis.clone()
-            }
-            _ => self.basis,
+        let Self { context, vault, basis, held } = self;
+        let held = held.map(|held| {
+            let stays = lease.as_ref().is_some_and(|lease| lease.token() == held.lease.token());
+            (held, stays)
+        });
+        let (basis, superseded) = match held {
+            Some((held, true)) if verdict.is_err() => (held.basis, None),
+            Some((held, false)) => (basis, Some(held)),
+            Some((_, true)) | None => (basis, None),
         };
-        let path = self.context.target.path;
-        let access = lease.map(|lease| Access { vault: self.vault, path, lease, basis });
-        Step::Done(Outcome { access, verdict })
+        let path = context.target.path;
+        let access = lease.map(|lease| Access { vault, path, lease, basis });
+        Step::Done(Outcome { access, superseded, verdict })
     }
 }
 
 /// Awaits a Secret.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitSecret {
     context: Context,
     name: String,
@@ -275,7 +296,7 @@ impl AwaitSecret {
 }
 
 /// Awaits a service account's token.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitToken {
     state: Checking,
     jwt: AwaitJwt,
@@ -297,7 +318,7 @@ impl AwaitToken {
 }
 
 /// Awaits a reply of Vault.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitReply {
     state: Checking,
     check: Check,

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use rustls_pki_types::{SignatureVerificationAlgorithm, alg_id};
 
@@ -14,6 +15,12 @@ pub struct Signatures(pub &'static [&'static dyn SignatureVerificationAlgorithm]
 impl PartialEq for Signatures {
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Hash for Signatures {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.len().hash(state);
     }
 }
 
@@ -44,9 +51,14 @@ impl Signatures {
         message: &[u8],
         signature: &[u8],
     ) -> Verdict {
-        let named = || self.0.iter().filter(|known| *known.signature_alg_id() == *algorithm);
-        let mut fitting =
-            named().filter(|known| *known.public_key_alg_id() == *key.algorithm).peekable();
+        let named = || {
+            self.0
+                .iter()
+                .filter(|known| *known.signature_alg_id() == *algorithm)
+        };
+        let mut fitting = named()
+            .filter(|known| *known.public_key_alg_id() == *key.algorithm)
+            .peekable();
         if fitting.peek().is_some() {
             let valid = |known: &&dyn SignatureVerificationAlgorithm| {
                 known.verify_signature(key.bits, message, signature).is_ok()
@@ -64,7 +76,11 @@ impl Signatures {
         let apart = named().next().is_some()
             && self.0.iter().any(|known| same_kind(&known))
             && !named().any(|known| same_kind(&known));
-        if apart { Verdict::Wrong } else { Verdict::Unsupported }
+        if apart {
+            Verdict::Wrong
+        } else {
+            Verdict::Unsupported
+        }
     }
 }
 
@@ -86,14 +102,22 @@ impl SubjectPublicKey<'_> {
     /// Tells whether crypto libraries check signatures of a key of this size: they refuse RSA below 2048 and above
     /// 8192 bits as if the signature were wrong.
     fn is_of_checked_size(&self) -> bool {
-        *self.algorithm != *alg_id::RSA_ENCRYPTION || self.modulus_bits().is_none_or(|bits| (2048..=8192).contains(&bits))
+        *self.algorithm != *alg_id::RSA_ENCRYPTION
+            || self
+                .modulus_bits()
+                .is_none_or(|bits| (2048..=8192).contains(&bits))
     }
 
     fn modulus_bits(&self) -> Option<usize> {
         let (modulus, _) = der::split(der::only(der::SEQUENCE, self.bits)?)?;
-        let zeros = modulus.content.iter().take_while(|byte| **byte == 0).count();
+        let zeros = modulus
+            .content
+            .iter()
+            .take_while(|byte| **byte == 0)
+            .count();
         let first = modulus.content.get(zeros)?;
-        let bits = (modulus.content.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?;
+        let bits =
+            (modulus.content.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?;
         (modulus.tag == der::INTEGER).then_some(bits)
     }
 }
@@ -105,24 +129,32 @@ mod tests {
     use super::*;
 
     fn signatures() -> Signatures {
-        Signatures(rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all)
+        Signatures(
+            rustls::crypto::aws_lc_rs::default_provider()
+                .signature_verification_algorithms
+                .all,
+        )
     }
 
     #[test]
     fn tells_wrong_from_unsupported() {
         let ec = KeyPair::generate().unwrap();
         let other = KeyPair::generate().unwrap();
-        let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        let rsa =
+            KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         let made = ec.sign(b"message").unwrap();
         let made_by_rsa = rsa.sign(b"message").unwrap();
         // ecdsa-with-SHA224, and P-224 as a curve: neither is checked.
         let sha224: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 1];
-        let p224: &[u8] = &[6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x21];
+        let p224: &[u8] = &[
+            6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x21,
+        ];
         let ec_id: &[u8] = &alg_id::ECDSA_P256;
         let rsa_id: &[u8] = &alg_id::RSA_ENCRYPTION;
         let ecdsa: &[u8] = &alg_id::ECDSA_SHA256;
         let pkcs1: &[u8] = &alg_id::RSA_PKCS1_SHA256;
-        let table: [(&[u8], &[u8], &[u8], &[u8], Verdict); 9] = [
+        type Row<'a> = (&'a [u8], &'a [u8], &'a [u8], &'a [u8], Verdict);
+        let table: [Row<'_>; 9] = [
             (ec_id, ec.der_bytes(), ecdsa, &made, Verdict::Valid),
             (rsa_id, rsa.der_bytes(), pkcs1, &made_by_rsa, Verdict::Valid),
             (ec_id, other.der_bytes(), ecdsa, &made, Verdict::Wrong),
@@ -133,27 +165,48 @@ mod tests {
             (p224, ec.der_bytes(), ecdsa, &made, Verdict::Unsupported),
             (b"", b"", b"", b"", Verdict::Unsupported),
         ];
-        for (row, (algorithm, bits, signature_algorithm, signature, verdict)) in table.into_iter().enumerate() {
+        for (row, (algorithm, bits, signature_algorithm, signature, verdict)) in
+            table.into_iter().enumerate()
+        {
             let key = SubjectPublicKey { algorithm, bits };
-            assert_eq!(signatures().verify(key, signature_algorithm, b"message", signature), verdict, "row {row}");
+            assert_eq!(
+                signatures().verify(key, signature_algorithm, b"message", signature),
+                verdict,
+                "row {row}"
+            );
         }
     }
 
     #[test]
     fn does_not_call_a_small_rsa_key_wrong() {
-        for (modulus, verdict) in [(128, Verdict::Unsupported), (256, Verdict::Wrong), (2048, Verdict::Unsupported)] {
+        for (modulus, verdict) in [
+            (128, Verdict::Unsupported),
+            (256, Verdict::Wrong),
+            (2048, Verdict::Unsupported),
+        ] {
             let mut integers = vec![2, 0x82, (modulus >> 8) as u8, modulus as u8];
             integers.extend(vec![0xff; modulus]);
             integers.extend([2, 3, 1, 0, 1]);
-            let mut bits = vec![0x30, 0x82, (integers.len() >> 8) as u8, integers.len() as u8];
+            let mut bits = vec![
+                0x30,
+                0x82,
+                (integers.len() >> 8) as u8,
+                integers.len() as u8,
+            ];
             if modulus == 128 {
                 integers.splice(1..4, [0x81, 0x80]);
                 bits = vec![0x30, 0x81, integers.len() as u8];
             }
             bits.extend(integers);
-            let key = SubjectPublicKey { algorithm: &alg_id::RSA_ENCRYPTION, bits: &bits };
+            let key = SubjectPublicKey {
+                algorithm: &alg_id::RSA_ENCRYPTION,
+                bits: &bits,
+            };
             let signature = vec![1; modulus];
-            assert_eq!(signatures().verify(key, &alg_id::RSA_PKCS1_SHA256, b"message", &signature), verdict);
+            assert_eq!(
+                signatures().verify(key, &alg_id::RSA_PKCS1_SHA256, b"message", &signature),
+                verdict
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::Origin;
 use crate::reference::{IssuerKey, SecretKey};
 
 /// An issuer's spec, parsed once: nothing in it is left to check later.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Target {
     /// Where the server is.
     pub origin: Origin,
@@ -29,7 +29,7 @@ pub struct Target {
 }
 
 /// Whom an issuer trusts to vouch for its server.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Trust {
     /// The CA certificates in the spec, PEM.
     Inline(Vec<u8>),
@@ -40,7 +40,7 @@ pub enum Trust {
 }
 
 /// How an issuer logs in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Method {
     /// With a role ID and the secret ID in a Secret.
     AppRole {
@@ -264,7 +264,7 @@ fn segments(path: &str) -> Option<Vec<&str>> {
 }
 
 /// Where an auth method is mounted, below `auth/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mount(String);
 
 impl Mount {
@@ -286,7 +286,7 @@ impl fmt::Display for Mount {
 }
 
 /// A signing endpoint of a PKI mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SignPath {
     path: String,
     signs_ca: bool,

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -24,10 +24,10 @@ use issuer_core::{
     Body, Connect, ConnectError, DialError, Flow, Now, Reply, Request, Step, TransportError,
 };
 use issuer_tls::{
-    Cache, client_config, connect_error, exchange_error, handshake_error, server_name,
+    Cache, client_config, connect_error, exchange_error, handshake_error, is_closed, server_name,
 };
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -42,8 +42,8 @@ const BODY_TYPICAL: usize = 16 << 10;
 
 /// Sends requests to Vault for all the tasks of a process; clones share their connections.
 ///
-/// It decides nothing: no retries, redirects or proxies, and nothing from the environment. A request goes to a second
-/// connection only if the first, an idle one, turns out to be closed before a byte of the request was written.
+/// It decides nothing: no retries, redirects or proxies, and nothing from the environment. Only a request for which an
+/// idle connection was taken, and found closed before a byte was written on it, goes to another connection.
 #[derive(Clone, Debug, Default)]
 pub struct Transport {
     pools: Arc<Cache<Pool>>,
@@ -109,12 +109,14 @@ fn wire(request: http::Request<Body>) -> Outgoing {
     let agent = HeaderValue::from_static(concat!("vault-issuer/", env!("CARGO_PKG_VERSION")));
     parts.headers.insert(USER_AGENT, agent);
     if !parts.method.is_safe() {
-        parts.headers.insert(CONTENT_LENGTH, body.as_bytes().len().into());
+        parts
+            .headers
+            .insert(CONTENT_LENGTH, body.as_bytes().len().into());
     }
     http::Request::from_parts(parts, Full::new(Bytes::from_owner(Owned(body))))
 }
 
-/// The idle connections to one server, oldest first, and how to make another.
+/// The idle connections to one server, the last used last, and how to make another.
 struct Pool {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     idle: Mutex<Vec<(Instant, Link)>>,
@@ -127,7 +129,10 @@ impl Pool {
         } else {
             None
         };
-        Ok(Self { tls, idle: Mutex::default() })
+        Ok(Self {
+            tls,
+            idle: Mutex::default(),
+        })
     }
 
     async fn call(&self, connect: &Connect, mut request: Outgoing) -> Reply {
@@ -139,7 +144,10 @@ impl Pool {
         loop {
             let link = match self.take() {
                 Some(link) => link,
-                None => self.dial(connect, deadline.min(start + limits.connect)).await?,
+                None => {
+                    self.dial(connect, deadline.min(start + limits.connect))
+                        .await?
+                }
             };
             let end = timeout_at(deadline, link.exchange(request, limits.body)).await;
             match end.map_err(|_| TransportError::Timeout)? {
@@ -155,13 +163,8 @@ impl Pool {
 
     fn take(&self) -> Option<Link> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        match idle.pop() {
-            Some((since, link)) if since.elapsed() < IDLE => Some(link),
-            _ => {
-                idle.clear();
-                None
-            }
-        }
+        idle.retain(|(since, _)| since.elapsed() < IDLE);
+        idle.pop().map(|(_, link)| link)
     }
 
     fn keep(&self, link: Option<Link>) {
@@ -177,7 +180,7 @@ impl Pool {
         let tcp = tcp(connect.origin.host(), connect.origin.port(), deadline).await?;
         let stream: Box<dyn Stream> = match &self.tls {
             Some((tls, name)) => {
-                let shaken = timeout_at(deadline, tls.connect(name.clone(), tcp)).await;
+                let shaken = timeout_at(deadline, tls.connect(name.clone(), LastWords(tcp))).await;
                 let shaken = shaken.map_err(|_| ConnectError::Timeout)?;
                 Box::new(shaken.map_err(|error| handshake_error(&error))?)
             }
@@ -185,9 +188,15 @@ impl Pool {
         };
         let mut http = http1::Builder::new();
         http.max_buf_size(HEAD_MAX);
-        let (sender, connection) =
-            http.handshake(TokioIo::new(stream)).await.map_err(|_| TransportError::Reset)?;
-        Ok(Link { sender, connection, first: true })
+        let (sender, connection) = http
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| TransportError::Reset)?;
+        Ok(Link {
+            sender,
+            connection,
+            first: true,
+        })
     }
 }
 
@@ -201,12 +210,18 @@ impl fmt::Debug for Pool {
 async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
     let host = host.trim_matches(['[', ']']);
     let found = timeout_at(deadline, lookup_host((host, port))).await;
-    let found = found.map_err(|_| ConnectError::Timeout)?.map_err(|_| ConnectError::Dns)?;
+    let found = found
+        .map_err(|_| ConnectError::Timeout)?
+        .map_err(|_| ConnectError::Dns)?;
     let mut addresses = found.peekable();
     let mut last = ConnectError::Dns;
     while let Some(address) = addresses.next() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let share = if addresses.peek().is_some() { left / 2 } else { left };
+        let share = if addresses.peek().is_some() {
+            left / 2
+        } else {
+            left
+        };
         match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Only costs some latency where it fails.
@@ -223,6 +238,40 @@ async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Conn
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection that leaves it to reading to find that the server has closed it; see [`is_closed`].
+struct LastWords(TcpStream);
+
+impl AsyncRead for LastWords {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, bytes)
+    }
+}
+
+impl AsyncWrite for LastWords {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.0).poll_write(cx, bytes) {
+            Poll::Ready(Err(error)) if is_closed(&error) => Poll::Ready(Ok(bytes.len())),
+            written => written,
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
 
 /// A connection; `first` until the server has answered on it.
 struct Link {
@@ -241,66 +290,56 @@ enum End {
 
 impl Link {
     async fn exchange(self, request: Outgoing, limit: usize) -> End {
-        let Self { mut sender, mut connection, first } = self;
-        let (reply, rest) = {
+        let Self {
+            mut sender,
+            connection,
+            first,
+        } = self;
+        let (reply, connection) = {
             let reply = pin!(async {
                 let response = sender.try_send_request(request).await?;
-                Ok(read(response, limit).await)
+                Ok::<_, TrySendError<_>>(read(response, limit).await)
             });
-            match select(reply, &mut connection).await {
-                Either::Left((reply, _)) => (reply, Either::Left(connection)),
-                Either::Right((_, reply)) => {
-                    // Taking the connection apart gives back a request that it has not begun to write.
-                    let stream = connection.into_parts().io.into_inner();
-                    (reply.await, Either::Right(stream))
-                }
+            match select(reply, connection).await {
+                Either::Left((reply, connection)) => (reply, Some(connection)),
+                // The connection is gone, and has given back a request that it had not begun to write.
+                Either::Right((_, reply)) => (reply.await, None),
             }
         };
-        match (reply, rest) {
-            (Ok(Ok(response)), Either::Left(connection)) => {
-                let link = Self { sender, connection, first: false };
-                End::Replied(response, link.idle().await)
+        let mut error = match reply {
+            Ok(Ok(response)) => {
+                let link = connection.map(|connection| Self {
+                    sender,
+                    connection,
+                    first: false,
+                });
+                return End::Replied(response, idle(link).await);
             }
-            (Ok(Ok(response)), Either::Right(_)) => End::Replied(response, None),
-            (Ok(Err(error)), _) => End::Failed(error),
-            (Err(error), Either::Left(connection)) => {
-                failed(error, first, connection.into_parts().io.into_inner()).await
-            }
-            (Err(error), Either::Right(stream)) => failed(error, first, stream).await,
+            Ok(Err(error)) => return End::Failed(error),
+            Err(error) => error,
+        };
+        match error.take_message() {
+            Some(request) if !first => End::Unsent(request),
+            _ => End::Failed(transport_error(&error.into_error(), first)),
         }
-    }
-
-    /// Returns the connection if it is ready for another request.
-    async fn idle(mut self) -> Option<Self> {
-        let open = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_pending()));
-        (open.await && self.sender.is_ready()).then_some(self)
     }
 }
 
-/// Tells what a request came to that was not answered on a connection whose `stream` is left.
-async fn failed(mut error: TrySendError<Outgoing>, first: bool, mut stream: Box<dyn Stream>) -> End {
-    let unsent = error.take_message();
-    if let (Some(request), false) = (unsent, first) {
-        return End::Unsent(request);
-    }
-    let error = error.into_error();
-    let broken = io_cause(&error).is_some_and(|error| {
-        matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
-    });
-    // A server that refuses the client certificate says so in an alert and closes at once, and then the write may meet
-    // the closed connection before anything has read the alert.
-    let last = if broken { stream.read(&mut [0]).await.err() } else { None };
-    End::Failed(match last {
-        Some(last) => exchange_error(&last, first),
-        None => transport_error(&error, first),
-    })
+/// Returns the connection if it is ready for another request.
+async fn idle(link: Option<Link>) -> Option<Link> {
+    let mut link = link?;
+    let open = poll_fn(|cx| Poll::Ready(Pin::new(&mut link.connection).poll(cx).is_pending()));
+    (open.await && link.sender.is_ready()).then_some(link)
 }
 
 async fn read(response: http::Response<Incoming>, limit: usize) -> Reply {
     let (parts, mut incoming) = response.into_parts();
-    let length = incoming.size_hint().exact().map_or(BODY_TYPICAL.min(limit), |length| {
-        usize::try_from(length).unwrap_or(usize::MAX)
-    });
+    let length = incoming
+        .size_hint()
+        .exact()
+        .map_or(BODY_TYPICAL.min(limit), |length| {
+            usize::try_from(length).unwrap_or(usize::MAX)
+        });
     if length > limit {
         return Err(TransportError::TooLarge);
     }
@@ -323,15 +362,25 @@ fn transport_error(error: &hyper::Error, first: bool) -> TransportError {
         Some(cause) if is_decoding(cause) => TransportError::NotHttp,
         Some(cause) => exchange_error(cause, first),
         // The server has spoken before it was asked.
-        None if error.source().is_some_and(|source| source.is::<hyper::Error>()) => TransportError::NotHttp,
+        None if error
+            .source()
+            .is_some_and(|source| source.is::<hyper::Error>()) =>
+        {
+            TransportError::NotHttp
+        }
         None => TransportError::Reset,
     }
 }
 
 /// Tells whether hyper could not make sense of a body.
 fn is_decoding(error: &io::Error) -> bool {
-    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) && !is_tls
+    let is_tls = error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>());
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidData | ErrorKind::InvalidInput
+    ) && !is_tls
 }
 
 fn io_cause(error: &hyper::Error) -> Option<&io::Error> {

@@ -32,7 +32,10 @@ impl<T> Cache<T> {
         }
         let value = Arc::new(make()?);
         entries.retain(|entry| Arc::strong_count(&entry.connect) > 1);
-        entries.push(Entry { connect: connect.clone(), value: value.clone() });
+        entries.push(Entry {
+            connect: connect.clone(),
+            value: value.clone(),
+        });
         Ok(value)
     }
 }
@@ -89,7 +92,10 @@ mod tests {
     fn a_failure_is_not_kept() {
         let cache = Cache::default();
         let connect = connect("https://a");
-        assert_eq!(cache.entry(&connect, || Err(DialError::Roots)), Err(DialError::Roots));
+        assert_eq!(
+            cache.entry(&connect, || Err(DialError::Roots)),
+            Err(DialError::Roots)
+        );
         assert_eq!(*cache.entry(&connect, || Ok(1)).unwrap(), 1);
     }
 }

@@ -29,7 +29,10 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
 /// [`DialError::SystemRoots`] if the system has none, [`DialError::Identity`] if the client certificate or its key
 /// cannot be parsed or they do not belong together.
 pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> {
-    #[expect(clippy::expect_used, reason = "the provider is fixed and has suites for both")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the provider is fixed and has suites for both"
+    )]
     let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
@@ -37,7 +40,9 @@ pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> 
     let mut config = match &connect.identity {
         Some(identity) => {
             let (chain, key) = parse(identity).ok_or(DialError::Identity)?;
-            builder.with_client_auth_cert(chain, key).map_err(|_| DialError::Identity)?
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|_| DialError::Identity)?
         }
         None => builder.with_no_client_auth(),
     };
@@ -52,8 +57,13 @@ pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> 
 ///
 /// [`DialError::ServerName`] if it is neither a DNS name nor an IP address.
 pub fn server_name(connect: &Connect) -> Result<ServerName<'static>, DialError> {
-    let name = connect.server_name.as_deref().unwrap_or_else(|| connect.origin.host());
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let name = connect
+        .server_name
+        .as_deref()
+        .unwrap_or_else(|| connect.origin.host());
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
     ServerName::try_from(address.unwrap_or(name).to_owned()).map_err(|_| DialError::ServerName)
 }
 
@@ -67,7 +77,11 @@ fn roots(roots: &Roots) -> Result<Arc<RootCertStore>, DialError> {
         Roots::Bundle(pem) => {
             let mut store = RootCertStore::empty();
             store.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).flatten());
-            if store.is_empty() { Err(DialError::Roots) } else { Ok(Arc::new(store)) }
+            if store.is_empty() {
+                Err(DialError::Roots)
+            } else {
+                Ok(Arc::new(store))
+            }
         }
         Roots::System if SYSTEM.is_empty() => Err(DialError::SystemRoots),
         Roots::System => Ok(SYSTEM.clone()),
@@ -114,7 +128,10 @@ mod tests {
     }
 
     fn present(certificate: &str, key: &str) -> Result<(), DialError> {
-        let identity = Identity { certificate: certificate.into(), key: Secret::from(key) };
+        let identity = Identity {
+            certificate: certificate.into(),
+            key: Secret::from(key),
+        };
         client_config(&connect(ca(), Some(identity))).map(drop)
     }
 
@@ -128,7 +145,12 @@ mod tests {
         let good = certificate(&KeyPair::generate().unwrap());
         let bad = pem("CERTIFICATE", b"no certificate");
         let torn = "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n";
-        for bundle in [good.clone(), bad.clone() + &good, good.clone() + &bad, torn.to_owned() + &good] {
+        for bundle in [
+            good.clone(),
+            bad.clone() + &good,
+            good.clone() + &bad,
+            torn.to_owned() + &good,
+        ] {
             assert_eq!(dial(Roots::Bundle(bundle.into())), Ok(()));
         }
         for bundle in ["", "garbage", &bad, torn] {
@@ -174,15 +196,34 @@ mod tests {
         let name = |server: &str, name: Option<&str>| {
             let origin = Origin::parse(server).unwrap();
             let connect = connect(Roots::System, None);
-            let name = server_name(&Connect { origin, server_name: name.map(Into::into), ..connect });
+            let name = server_name(&Connect {
+                origin,
+                server_name: name.map(Into::into),
+                ..connect
+            });
             name.map(|name| name.to_str().into_owned())
         };
-        assert_eq!(name("https://vault.example.com:8200", None).as_deref(), Ok("vault.example.com"));
-        assert_eq!(name("https://10.0.0.1:8200", None).as_deref(), Ok("10.0.0.1"));
-        assert_eq!(name("https://[fd00::1]:8200", None).as_deref(), Ok("fd00::1"));
+        assert_eq!(
+            name("https://vault.example.com:8200", None).as_deref(),
+            Ok("vault.example.com")
+        );
+        assert_eq!(
+            name("https://10.0.0.1:8200", None).as_deref(),
+            Ok("10.0.0.1")
+        );
+        assert_eq!(
+            name("https://[fd00::1]:8200", None).as_deref(),
+            Ok("fd00::1")
+        );
         assert_eq!(name("https://vault.svc.", None).as_deref(), Ok("vault.svc"));
-        assert_eq!(name("https://10.0.0.1", Some("vault.svc")).as_deref(), Ok("vault.svc"));
-        assert_eq!(name("https://10.0.0.1", Some("no name")), Err(DialError::ServerName));
+        assert_eq!(
+            name("https://10.0.0.1", Some("vault.svc")).as_deref(),
+            Ok("vault.svc")
+        );
+        assert_eq!(
+            name("https://10.0.0.1", Some("no name")),
+            Err(DialError::ServerName)
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@ use rustls::{AlertDescription, CertificateError, Error};
 /// Tells what a TLS error comes to: which side's certificate is at fault, and why.
 ///
 /// A server's certificate that is broken in another way than by date or name counts as not signed by a known CA.
-/// Alerts about certificates can only be about ours: the server's is judged here, not there.
+/// Alerts about certificates can only be about ours, for the server's is judged here; so are those about a signature
+/// that does not verify, as of a CA of the same name with another key.
 pub fn classify(error: &Error) -> TlsError {
     match error {
         Error::InvalidCertificate(reason) => server_certificate(reason),
@@ -36,6 +37,7 @@ fn alerted(alert: AlertDescription) -> TlsError {
         | AlertDescription::CertificateRequired
         | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateUnknown
+        | AlertDescription::DecryptError
         | AlertDescription::NoCertificate
         | AlertDescription::UnknownCA
         | AlertDescription::UnsupportedCertificate => TlsError::ClientCertificate,
@@ -72,6 +74,17 @@ pub fn exchange_error(error: &io::Error, first: bool) -> TransportError {
     }
 }
 
+/// Tells whether a write failed because the server has closed the connection.
+///
+/// A driver goes on as if it had been written, and reads: a server that refuses the client certificate says so in an
+/// alert and closes at once, so that a write may meet the closed connection while the alert still waits to be read.
+pub fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+    )
+}
+
 fn wrapped(error: &io::Error) -> Option<&Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
@@ -84,17 +97,48 @@ mod tests {
     fn kinds() {
         let alert = |alert| classify(&Error::AlertReceived(alert));
         let certificate = |reason| classify(&Error::InvalidCertificate(reason));
-        assert_eq!(alert(AlertDescription::CertificateRequired), TlsError::ClientCertificate);
-        assert_eq!(alert(AlertDescription::BadCertificate), TlsError::ClientCertificate);
-        assert_eq!(alert(AlertDescription::UnknownCA), TlsError::ClientCertificate);
+        assert_eq!(
+            alert(AlertDescription::CertificateRequired),
+            TlsError::ClientCertificate
+        );
+        assert_eq!(
+            alert(AlertDescription::BadCertificate),
+            TlsError::ClientCertificate
+        );
+        assert_eq!(
+            alert(AlertDescription::UnknownCA),
+            TlsError::ClientCertificate
+        );
+        assert_eq!(
+            alert(AlertDescription::DecryptError),
+            TlsError::ClientCertificate
+        );
         assert_eq!(alert(AlertDescription::UnrecognisedName), TlsError::Name);
-        assert_eq!(alert(AlertDescription::ProtocolVersion), TlsError::Handshake);
-        assert_eq!(alert(AlertDescription::HandshakeFailure), TlsError::Handshake);
+        assert_eq!(
+            alert(AlertDescription::ProtocolVersion),
+            TlsError::Handshake
+        );
+        assert_eq!(
+            alert(AlertDescription::HandshakeFailure),
+            TlsError::Handshake
+        );
         assert_eq!(certificate(CertificateError::Expired), TlsError::Expired);
-        assert_eq!(certificate(CertificateError::NotValidYet), TlsError::Expired);
-        assert_eq!(certificate(CertificateError::NotValidForName), TlsError::Name);
-        assert_eq!(certificate(CertificateError::UnknownIssuer), TlsError::UnknownIssuer);
-        assert_eq!(certificate(CertificateError::BadSignature), TlsError::UnknownIssuer);
+        assert_eq!(
+            certificate(CertificateError::NotValidYet),
+            TlsError::Expired
+        );
+        assert_eq!(
+            certificate(CertificateError::NotValidForName),
+            TlsError::Name
+        );
+        assert_eq!(
+            certificate(CertificateError::UnknownIssuer),
+            TlsError::UnknownIssuer
+        );
+        assert_eq!(
+            certificate(CertificateError::BadSignature),
+            TlsError::UnknownIssuer
+        );
         assert_eq!(classify(&Error::DecryptError), TlsError::Handshake);
     }
 
@@ -102,16 +146,28 @@ mod tests {
     fn a_late_alert_refuses_the_client_only_before_the_first_byte() {
         let alert = Error::AlertReceived(AlertDescription::CertificateRequired);
         let error = io::Error::new(ErrorKind::InvalidData, alert);
-        assert_eq!(exchange_error(&error, true), TlsError::ClientCertificate.into());
+        assert_eq!(
+            exchange_error(&error, true),
+            TlsError::ClientCertificate.into()
+        );
         assert_eq!(exchange_error(&error, false), TransportError::Reset);
         let error = io::Error::new(ErrorKind::InvalidData, Error::DecryptError);
         assert_eq!(exchange_error(&error, true), TransportError::Reset);
-        assert_eq!(exchange_error(&ErrorKind::BrokenPipe.into(), true), TransportError::Reset);
+        assert_eq!(
+            exchange_error(&ErrorKind::BrokenPipe.into(), true),
+            TransportError::Reset
+        );
     }
 
     #[test]
     fn a_handshake_that_takes_too_long_never_connected() {
-        assert_eq!(handshake_error(&ErrorKind::TimedOut.into()), ConnectError::Timeout.into());
-        assert_eq!(handshake_error(&ErrorKind::UnexpectedEof.into()), TlsError::Handshake.into());
+        assert_eq!(
+            handshake_error(&ErrorKind::TimedOut.into()),
+            ConnectError::Timeout.into()
+        );
+        assert_eq!(
+            handshake_error(&ErrorKind::UnexpectedEof.into()),
+            TlsError::Handshake.into()
+        );
     }
 }

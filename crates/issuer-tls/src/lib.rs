@@ -11,4 +11,4 @@ mod error;
 
 pub use cache::Cache;
 pub use config::{client_config, server_name, signatures};
-pub use error::{classify, connect_error, exchange_error, handshake_error};
+pub use error::{classify, connect_error, exchange_error, handshake_error, is_closed};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use issuer_core::{Connect, ConnectError, DialError, TransportError};
-use issuer_tls::{client_config, connect_error, exchange_error, handshake_error, server_name};
+use issuer_tls::{
+    classify, client_config, connect_error, exchange_error, handshake_error, is_closed, server_name,
+};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
@@ -26,10 +28,12 @@ impl Resolver for Resolve {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        self.0.resolve(uri, config, timeout).map_err(|error| match error {
-            Error::Timeout(_) => ours(ConnectError::Timeout),
-            _ => ours(ConnectError::Dns),
-        })
+        self.0
+            .resolve(uri, config, timeout)
+            .map_err(|error| match error {
+                Error::Timeout(_) => ours(ConnectError::Timeout),
+                _ => ours(ConnectError::Dns),
+            })
     }
 }
 
@@ -49,7 +53,10 @@ impl Dial {
         } else {
             None
         };
-        Ok(Self { tcp: TcpConnector::default(), tls })
+        Ok(Self {
+            tcp: TcpConnector::default(),
+            tls,
+        })
     }
 }
 
@@ -62,36 +69,41 @@ impl Connector for Dial {
         _: Option<()>,
     ) -> Result<Option<Self::Out>, Error> {
         let start = Instant::now();
-        let tcp: Option<Box<dyn Transport>> =
-            match Connector::<()>::connect(&self.tcp, details, None) {
-                Ok(tcp) => tcp.map(|tcp| Box::new(tcp) as _),
-                Err(Error::Timeout(_)) => return Err(ours(ConnectError::Timeout)),
-                Err(Error::Io(error)) => return Err(ours(connect_error(&error))),
-                Err(_) => return Err(ours(ConnectError::Unreachable)),
-            };
-        let (Some(tcp), Some((config, name))) = (tcp, &self.tls) else {
-            return Ok(tcp);
+        let tcp = match Connector::<()>::connect(&self.tcp, details, None) {
+            Ok(tcp) => tcp.ok_or_else(|| ours(ConnectError::Unreachable))?,
+            Err(Error::Timeout(_)) => return Err(ours(ConnectError::Timeout)),
+            Err(Error::Io(error)) => return Err(ours(connect_error(&error))),
+            Err(_) => return Err(ours(ConnectError::Unreachable)),
+        };
+        let Some((config, name)) = &self.tls else {
+            return Ok(Some(Box::new(tcp)));
         };
         let mut timeout = details.timeout;
         timeout.after = timeout.after.saturating_sub(start.elapsed()).into();
-        let mut sock = TransportAdapter::new(tcp, details.current_time.clone());
-        sock.set_timeout(timeout);
+        let clock = details.current_time.clone();
+        let mut sock = LastWords(TransportAdapter::new(Box::new(tcp), clock));
+        sock.0.set_timeout(timeout);
         let mut conn = ClientConnection::new(config.clone(), name.clone())
-            .map_err(|error| ours(issuer_tls::classify(&error)))?;
-        conn.complete_io(&mut sock).map_err(|error| match Error::from(error) {
-            Error::Io(error) => ours(handshake_error(&error)),
-            _ => ours(ConnectError::Timeout),
-        })?;
+            .map_err(|error| ours(classify(&error)))?;
+        conn.complete_io(&mut sock)
+            .map_err(|error| match Error::from(error) {
+                Error::Io(error) => ours(handshake_error(&error)),
+                _ => ours(ConnectError::Timeout),
+            })?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         let stream = StreamOwned::new(conn, sock);
-        Ok(Some(Box::new(Tls { stream, buffers, first: true })))
+        Ok(Some(Box::new(Tls {
+            stream,
+            buffers,
+            first: true,
+        })))
     }
 }
 
 /// A TLS connection; `first` until the server has sent something after the handshake.
 struct Tls {
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
+    stream: StreamOwned<ClientConnection, LastWords>,
     buffers: LazyBuffers,
     first: bool,
 }
@@ -103,14 +115,6 @@ impl Tls {
             error => error,
         }
     }
-
-    /// Looks for an alert behind a failed write: a server that refuses the client certificate says so and closes at
-    /// once, and then the write may meet the closed connection before anything has read the alert.
-    fn last_words(&mut self, error: io::Error) -> Error {
-        let StreamOwned { conn, sock } = &mut self.stream;
-        let alert = conn.read_tls(sock).ok().and_then(|_| conn.process_new_packets().err());
-        self.failed(alert.map_or(error, |alert| io::Error::new(io::ErrorKind::InvalidData, alert)))
-    }
 }
 
 impl Transport for Tls {
@@ -119,17 +123,17 @@ impl Transport for Tls {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.stream.sock.set_timeout(timeout);
+        self.stream.sock.0.set_timeout(timeout);
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        let sent = self.stream.write_all(output).and_then(|()| self.stream.flush());
-        sent.map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.last_words(error),
-            _ => self.failed(error),
-        })
+        let sent = self
+            .stream
+            .write_all(output)
+            .and_then(|()| self.stream.flush());
+        sent.map_err(|error| self.failed(error))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.stream.sock.set_timeout(timeout);
+        self.stream.sock.0.set_timeout(timeout);
         let amount = match self.stream.read(self.buffers.input_append_buf()) {
             Ok(amount) => amount,
             Err(error) => return Err(self.failed(error)),
@@ -141,8 +145,9 @@ impl Transport for Tls {
 
     fn is_open(&mut self) -> bool {
         let StreamOwned { conn, sock } = &mut self.stream;
-        conn.process_new_packets().is_ok_and(|state| !state.peer_has_closed())
-            && sock.get_mut().is_open()
+        conn.process_new_packets()
+            .is_ok_and(|state| !state.peer_has_closed())
+            && sock.0.get_mut().is_open()
     }
 
     fn is_tls(&self) -> bool {
@@ -153,6 +158,28 @@ impl Transport for Tls {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tls")
+    }
+}
+
+/// A connection that leaves it to reading to find that the server has closed it; see [`is_closed`].
+struct LastWords(TransportAdapter);
+
+impl Read for LastWords {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl Write for LastWords {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if is_closed(&error) => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

@@ -10,9 +10,7 @@ use std::io::Read;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
-use issuer_core::{
-    Body, Connect, ConnectError, Flow, Now, Reply, Request, Step, TransportError,
-};
+use issuer_core::{Body, Connect, ConnectError, Flow, Now, Reply, Request, Step, TransportError};
 use issuer_tls::{Cache, exchange_error};
 use ureq::config::Config;
 use ureq::{Agent, Error, Timeout};
@@ -44,7 +42,11 @@ impl Driver {
     pub fn call(&self, request: Request) -> Reply {
         let connect = request.connect;
         let agent = self.agents.entry(&connect, || {
-            Ok(Agent::with_parts(config(&connect), Dial::new(&connect)?, Resolve::default()))
+            Ok(Agent::with_parts(
+                config(&connect),
+                Dial::new(&connect)?,
+                Resolve::default(),
+            ))
         })?;
         let (parts, body) = request.http.into_parts();
         let response = if parts.method.is_safe() {
@@ -100,9 +102,11 @@ fn config(connect: &Connect) -> Config {
 
 fn read(response: http::Response<ureq::Body>, limit: usize) -> Reply {
     let (parts, body) = response.into_parts();
-    let length = body.content_length().map_or(BODY_TYPICAL.min(limit), |length| {
-        usize::try_from(length).unwrap_or(usize::MAX)
-    });
+    let length = body
+        .content_length()
+        .map_or(BODY_TYPICAL.min(limit), |length| {
+            usize::try_from(length).unwrap_or(usize::MAX)
+        });
     if length > limit {
         return Err(TransportError::TooLarge);
     }
@@ -120,7 +124,10 @@ fn read(response: http::Response<ureq::Body>, limit: usize) -> Reply {
 
 fn transport_error(error: Error) -> TransportError {
     match error {
-        Error::Other(ours) => ours.downcast_ref().copied().unwrap_or(TransportError::Reset),
+        Error::Other(ours) => ours
+            .downcast_ref()
+            .copied()
+            .unwrap_or(TransportError::Reset),
         Error::Timeout(Timeout::Resolve | Timeout::Connect) => ConnectError::Timeout.into(),
         Error::Timeout(_) => TransportError::Timeout,
         Error::Io(error) => exchange_error(&error, false),

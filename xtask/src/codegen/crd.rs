@@ -8,7 +8,19 @@ pub(super) const DIRECTORY: &str = "deploy/crds";
 
 pub(super) fn files() -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
-    for crd in issuer_api::crds()? {
+    for mut crd in issuer_api::crds()? {
+        for schema in crd
+            .spec
+            .versions
+            .iter_mut()
+            .filter_map(|version| version.schema.as_mut())
+        {
+            // The API server refuses `$schema` in a CRD that has a status subresource.
+            schema
+                .open_api_v3_schema
+                .iter_mut()
+                .for_each(|schema| schema.schema = None);
+        }
         let name = crd.metadata.name.as_deref().context("a CRD has a name")?;
         let (plural, group) = (&crd.spec.names.plural, &crd.spec.group);
         files.push(File {
@@ -43,4 +55,51 @@ spec:
 {spec}{{{{- end }}}}
 "#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use issuer_api::VaultSpec;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::root;
+
+    #[test]
+    fn the_issuers_of_the_examples_hold_only_known_fields() {
+        let mut issuers = 0;
+        for entry in fs::read_dir(root().join("deploy/examples")).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+            for object in objects
+                .iter()
+                .filter(|o| o["apiVersion"] == "vault-issuer.io/v1alpha1")
+            {
+                let spec: VaultSpec = serde_json::from_value(object["spec"].clone()).unwrap();
+                assert_eq!(serde_json::to_value(&spec).unwrap(), object["spec"]);
+                issuers += 1;
+            }
+        }
+        assert!(issuers >= 6, "{issuers} issuers");
+    }
+
+    #[test]
+    fn the_kustomization_lists_every_generated_manifest() {
+        let text = fs::read_to_string(root().join("deploy/kustomization.yaml")).unwrap();
+        let kustomization: Value = serde_saphyr::from_str(&text).unwrap();
+        let resources = kustomization["resources"].as_array().unwrap();
+        for file in files()
+            .unwrap()
+            .iter()
+            .chain(&crate::codegen::rbac::files().unwrap())
+        {
+            let path = file.path.strip_prefix("deploy/").unwrap();
+            assert!(
+                path.starts_with("charts/") || resources.contains(&path.into()),
+                "{path}"
+            );
+        }
+    }
 }

@@ -38,13 +38,19 @@ impl Args {
         let mut files = crd::files()?;
         files.extend(rbac::files()?);
         files.extend(values::files()?);
-        if self.check { check(&files) } else { write(&files) }
+        if self.check {
+            check(&files)
+        } else {
+            write(&files)
+        }
     }
 }
 
 fn write(files: &[File]) -> anyhow::Result<()> {
     for File { path, text } in files {
-        let directory = Path::new(path).parent().context("a generated file has a directory")?;
+        let directory = Path::new(path)
+            .parent()
+            .context("a generated file has a directory")?;
         fs::create_dir_all(directory)?;
         if fs::read_to_string(path).ok().as_ref() != Some(text) {
             fs::write(path, text).with_context(|| format!("cannot write {path}"))?;
@@ -72,7 +78,10 @@ fn check(files: &[File]) -> anyhow::Result<()> {
         println!("{path}: is not generated");
         stale += 1;
     }
-    ensure!(stale == 0, "{stale} files are not as generated; run `cargo xtask codegen`");
+    ensure!(
+        stale == 0,
+        "{stale} files are not as generated; run `cargo xtask codegen`"
+    );
     println!("{} generated files are as they should be", files.len());
     Ok(())
 }
@@ -94,21 +103,36 @@ fn strangers(files: &[File]) -> anyhow::Result<Vec<String>> {
 
 /// Shows the one range of lines in which `found` and `wanted` differ, at most ten of each.
 fn difference(path: &str, found: &str, wanted: &str) -> String {
-    let (found, wanted): (Vec<&str>, Vec<&str>) = (found.lines().collect(), wanted.lines().collect());
+    let (found, wanted): (Vec<&str>, Vec<&str>) =
+        (found.lines().collect(), wanted.lines().collect());
     let common = found.len().min(wanted.len());
     let same = |(a, b): &(&&str, &&str)| a == b;
     let head = found.iter().zip(&wanted).take_while(same).count();
-    let tail = found.iter().rev().zip(wanted.iter().rev()).take(common - head).take_while(same).count();
+    let tail = found
+        .iter()
+        .rev()
+        .zip(wanted.iter().rev())
+        .take(common - head)
+        .take_while(same)
+        .count();
     let range = |lines: &[&str], mark: char| {
         let middle = lines.iter().take(lines.len() - tail).skip(head).take(10);
-        middle.map(|line| format!("\n{mark}{line}")).collect::<String>()
+        middle
+            .map(|line| format!("\n{mark}{line}"))
+            .collect::<String>()
     };
-    format!("{path}:{}:{}{}", head + 1, range(&found, '-'), range(&wanted, '+'))
+    format!(
+        "{path}:{}:{}{}",
+        head + 1,
+        range(&found, '-'),
+        range(&wanted, '+')
+    )
 }
 
 /// Writes a value as one YAML document.
 fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
-    let options = SerializerOptions { prefer_block_scalars: false, ..SerializerOptions::default() };
+    let mut options = SerializerOptions::default();
+    options.prefer_block_scalars = false;
     Ok(serde_saphyr::to_string_with_options(value, options)?)
 }
 
@@ -121,7 +145,9 @@ fn literal(text: String) -> anyhow::Result<String> {
 }
 
 fn indent(text: &str, columns: usize) -> String {
-    text.lines().map(|line| format!("{:columns$}{line}\n", "")).collect()
+    text.lines()
+        .map(|line| format!("{:columns$}{line}\n", ""))
+        .collect()
 }
 
 #[cfg(test)]
@@ -137,6 +163,9 @@ mod tests {
 
     #[test]
     fn strings_that_yaml_1_1_reads_as_something_else_are_quoted() {
-        assert_eq!(yaml(&["on", "1.0", "", "a: b", "*"]).unwrap(), "- \"on\"\n- \"1.0\"\n- \"\"\n- \"a: b\"\n- \"*\"\n");
+        assert_eq!(
+            yaml(&["on", "1.0", "", "a: b", "*"]).unwrap(),
+            "- \"on\"\n- \"1.0\"\n- \"\"\n- \"a: b\"\n- \"*\"\n"
+        );
     }
 }

@@ -23,10 +23,26 @@ const NAME: &str = "vault-issuer";
 /// In all namespaces: reads requests and issuers, writes their status, and Events.
 fn controller() -> Vec<PolicyRule> {
     vec![
-        rule("cert-manager.io", &["certificaterequests"], &["get", "list", "watch"]),
-        rule("cert-manager.io", &["certificaterequests/status"], &["patch"]),
-        rule(GROUP, &["vaultissuers", "vaultclusterissuers"], &["get", "list", "watch"]),
-        rule(GROUP, &["vaultissuers/status", "vaultclusterissuers/status"], &["patch"]),
+        rule(
+            "cert-manager.io",
+            &["certificaterequests"],
+            &["get", "list", "watch"],
+        ),
+        rule(
+            "cert-manager.io",
+            &["certificaterequests/status"],
+            &["patch"],
+        ),
+        rule(
+            GROUP,
+            &["vaultissuers", "vaultclusterissuers"],
+            &["get", "list", "watch"],
+        ),
+        rule(
+            GROUP,
+            &["vaultissuers/status", "vaultclusterissuers/status"],
+            &["patch"],
+        ),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ]
 }
@@ -45,7 +61,11 @@ fn leader_election() -> Vec<PolicyRule> {
         rule("coordination.k8s.io", &["leases"], &["create"]),
         PolicyRule {
             resource_names: Some(vec![NAME.into()]),
-            ..rule("coordination.k8s.io", &["leases"], &["get", "update", "patch"])
+            ..rule(
+                "coordination.k8s.io",
+                &["leases"],
+                &["get", "update", "patch"],
+            )
         },
     ]
 }
@@ -54,7 +74,8 @@ fn leader_election() -> Vec<PolicyRule> {
 ///
 /// <https://cert-manager.io/docs/usage/certificaterequest/#rbac-syntax>
 fn approval() -> Vec<PolicyRule> {
-    let signers = ["vaultissuers", "vaultclusterissuers"].map(|plural| format!("{plural}.{GROUP}/*"));
+    let signers =
+        ["vaultissuers", "vaultclusterissuers"].map(|plural| format!("{plural}.{GROUP}/*"));
     vec![PolicyRule {
         resource_names: Some(signers.into()),
         ..rule("cert-manager.io", &["signers"], &["approve"])
@@ -64,14 +85,21 @@ fn approval() -> Vec<PolicyRule> {
 /// For people. Only reading is aggregated: who may create an issuer can have a Secret sent to a server of his choice,
 /// so no default role grants that.
 fn view() -> Vec<PolicyRule> {
-    vec![rule(GROUP, &["vaultissuers", "vaultclusterissuers"], &["get", "list", "watch"])]
+    vec![rule(
+        GROUP,
+        &["vaultissuers", "vaultclusterissuers"],
+        &["get", "list", "watch"],
+    )]
 }
 
 pub(super) fn files() -> anyhow::Result<Vec<File>> {
     let controller_name = format!("{NAME}-controller");
     let credentials_name = format!("{NAME}-credentials");
     let leases_name = format!("{NAME}-leader-election");
-    let approval_name = format!("cert-manager-controller-approve:{}", GROUP.replace('.', "-"));
+    let approval_name = format!(
+        "cert-manager-controller-approve:{}",
+        GROUP.replace('.', "-")
+    );
     let view_labels = [("rbac.authorization.k8s.io/aggregate-to-view", "true")];
     Ok(vec![
         file(
@@ -83,7 +111,10 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
                     ..ServiceAccount::default()
                 })?,
                 yaml(&cluster_role(&controller_name, &[], controller()))?,
-                yaml(&cluster_role_binding(&controller_name, service_account(NAME, NAME)))?,
+                yaml(&cluster_role_binding(
+                    &controller_name,
+                    service_account(NAME, NAME),
+                ))?,
             ],
         ),
         file(
@@ -107,10 +138,20 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
             "approval",
             &[
                 yaml(&cluster_role(&approval_name, &[], approval()))?,
-                yaml(&cluster_role_binding(&approval_name, service_account("cert-manager", "cert-manager")))?,
+                yaml(&cluster_role_binding(
+                    &approval_name,
+                    service_account("cert-manager", "cert-manager"),
+                ))?,
             ],
         ),
-        file("view", &[yaml(&cluster_role(&format!("{NAME}-view"), &view_labels, view()))?]),
+        file(
+            "view",
+            &[yaml(&cluster_role(
+                &format!("{NAME}-view"),
+                &view_labels,
+                view(),
+            ))?],
+        ),
         chart_rules()?,
     ])
 }
@@ -124,16 +165,26 @@ fn chart_rules() -> anyhow::Result<File> {
         ("leader-election", leader_election()),
         ("view", view()),
     ];
-    let mut text = format!("{{{{- /* {} */}}}}\n", HEADER.trim_start_matches('#').trim());
+    let mut text = format!(
+        "{{{{- /* {} */}}}}\n",
+        HEADER.trim_start_matches('#').trim()
+    );
     for (name, rules) in all {
         let rules = literal(yaml(&rules)?)?;
-        text += &format!("\n{{{{- define \"vault-issuer.rules.{name}\" -}}}}\n{rules}{{{{- end }}}}\n");
+        text +=
+            &format!("\n{{{{- define \"vault-issuer.rules.{name}\" -}}}}\n{rules}{{{{- end }}}}\n");
     }
-    Ok(File { path: format!("{CHART}/templates/_rules.tpl"), text })
+    Ok(File {
+        path: format!("{CHART}/templates/_rules.tpl"),
+        text,
+    })
 }
 
 fn file(name: &str, documents: &[String]) -> File {
-    File { path: format!("{DIRECTORY}/{name}.yaml"), text: format!("{HEADER}{}", documents.join("---\n")) }
+    File {
+        path: format!("{DIRECTORY}/{name}.yaml"),
+        text: format!("{HEADER}{}", documents.join("---\n")),
+    }
 }
 
 fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
@@ -147,7 +198,11 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
 }
 
 fn cluster_role(name: &str, labels: &[(&str, &str)], rules: Vec<PolicyRule>) -> ClusterRole {
-    ClusterRole { metadata: metadata(name, None, labels), rules: Some(rules), ..ClusterRole::default() }
+    ClusterRole {
+        metadata: metadata(name, None, labels),
+        rules: Some(rules),
+        ..ClusterRole::default()
+    }
 }
 
 fn cluster_role_binding(name: &str, subject: Subject) -> ClusterRoleBinding {
@@ -168,7 +223,11 @@ fn role_binding(name: &str, kind: &str) -> RoleBinding {
 }
 
 fn role_ref(kind: &str, name: &str) -> RoleRef {
-    RoleRef { api_group: ClusterRole::GROUP.into(), kind: kind.into(), name: name.into() }
+    RoleRef {
+        api_group: ClusterRole::GROUP.into(),
+        kind: kind.into(),
+        name: name.into(),
+    }
 }
 
 fn service_account(namespace: &str, name: &str) -> Subject {
@@ -182,7 +241,10 @@ fn service_account(namespace: &str, name: &str) -> Subject {
 
 fn metadata(name: &str, namespace: Option<&str>, labels: &[(&str, &str)]) -> ObjectMeta {
     let own = [("app.kubernetes.io/name", NAME)];
-    let labels = own.iter().chain(labels).map(|&(key, value)| (key.into(), value.into()));
+    let labels = own
+        .iter()
+        .chain(labels)
+        .map(|&(key, value)| (key.into(), value.into()));
     ObjectMeta {
         name: Some(name.into()),
         namespace: namespace.map(Into::into),

@@ -10,7 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::{CHART, File};
 
-const TABLE: [&str; 2] = ["<!-- values: written by `cargo xtask codegen` from values.yaml -->\n", "<!-- /values -->\n"];
+const TABLE: [&str; 2] = [
+    "<!-- values: written by `cargo xtask codegen` from values.yaml -->\n",
+    "<!-- /values -->\n",
+];
 
 pub(super) fn files() -> anyhow::Result<Vec<File>> {
     let read = |name: &str| {
@@ -21,8 +24,14 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
     let schema = format!("{:#}\n", schema(&values)?);
     let readme = with_table(&read("README.md")?, &table(&values))?;
     Ok(vec![
-        File { path: format!("{CHART}/values.schema.json"), text: schema },
-        File { path: format!("{CHART}/README.md"), text: readme },
+        File {
+            path: format!("{CHART}/values.schema.json"),
+            text: schema,
+        },
+        File {
+            path: format!("{CHART}/README.md"),
+            text: readme,
+        },
     ])
 }
 
@@ -37,7 +46,8 @@ struct Entry {
 
 impl Entry {
     fn is_group(&self) -> bool {
-        !self.schema.contains_key("type") && self.default.as_object().is_some_and(|map| !map.is_empty())
+        !self.schema.contains_key("type")
+            && self.default.as_object().is_some_and(|map| !map.is_empty())
     }
 
     fn name(&self) -> String {
@@ -46,7 +56,9 @@ impl Entry {
 
     fn schema(&self) -> Value {
         let mut schema = match &self.default {
-            _ if self.is_group() => json!({ "type": "object", "additionalProperties": false, "properties": {} }),
+            _ if self.is_group() => {
+                json!({ "type": "object", "additionalProperties": false, "properties": {} })
+            }
             Value::Null => json!({}),
             Value::Bool(_) => json!({ "type": "boolean" }),
             Value::Number(_) => json!({ "type": "integer" }),
@@ -82,12 +94,21 @@ fn parse(text: &str) -> anyhow::Result<Vec<Entry>> {
         }
         let comment = std::mem::take(&mut comment);
         let indentation = line.len() - content.len();
-        let Some((key, _)) = content.split_once(':').filter(|_| !content.starts_with('-')) else { continue };
+        let Some((key, _)) = content
+            .split_once(':')
+            .filter(|_| !content.starts_with('-'))
+        else {
+            continue;
+        };
         enclosing.retain(|(outer, ..)| *outer < indentation);
         if enclosing.iter().any(|(.., group)| !group) {
             continue;
         }
-        let path: Vec<String> = enclosing.iter().map(|(_, name, _)| name.clone()).chain([key.into()]).collect();
+        let path: Vec<String> = enclosing
+            .iter()
+            .map(|(_, name, _)| name.clone())
+            .chain([key.into()])
+            .collect();
         let entry = entry(path, &comment, &defaults)?;
         enclosing.push((indentation, key.into(), entry.is_group()));
         entries.push(entry);
@@ -98,15 +119,25 @@ fn parse(text: &str) -> anyhow::Result<Vec<Entry>> {
 fn entry(path: Vec<String>, comment: &[&str], defaults: &Value) -> anyhow::Result<Entry> {
     let name = path.join(".");
     let default = path.iter().try_fold(defaults, |value, key| value.get(key));
-    let default = default.with_context(|| format!("cannot find the value {name}"))?.clone();
+    let default = default
+        .with_context(|| format!("cannot find the value {name}"))?
+        .clone();
     let (mut docs, mut schema) = (Vec::new(), Map::new());
     for line in comment {
         match line.strip_prefix("@schema ") {
-            Some(json) => schema = serde_json::from_str(json).with_context(|| format!("the @schema of {name}"))?,
+            Some(json) => {
+                schema =
+                    serde_json::from_str(json).with_context(|| format!("the @schema of {name}"))?
+            }
             None => docs.push(*line),
         }
     }
-    let entry = Entry { path, docs: docs.join(" "), schema, default };
+    let entry = Entry {
+        path,
+        docs: docs.join(" "),
+        schema,
+        default,
+    };
     if entry.docs.is_empty() && !entry.is_group() {
         bail!("the value {name} has no comment");
     }
@@ -124,10 +155,18 @@ fn schema(values: &[Entry]) -> anyhow::Result<Value> {
         },
     });
     for value in values {
-        let Some((key, groups)) = value.path.split_last() else { continue };
-        let group = groups.iter().fold(String::new(), |pointer, group| format!("{pointer}/properties/{group}"));
-        let properties = root.pointer_mut(&format!("{group}/properties")).and_then(Value::as_object_mut);
-        properties.with_context(|| format!("{} is in no group", value.name()))?.insert(key.clone(), value.schema());
+        let Some((key, groups)) = value.path.split_last() else {
+            continue;
+        };
+        let group = groups.iter().fold(String::new(), |pointer, group| {
+            format!("{pointer}/properties/{group}")
+        });
+        let properties = root
+            .pointer_mut(&format!("{group}/properties"))
+            .and_then(Value::as_object_mut);
+        properties
+            .with_context(|| format!("{} is in no group", value.name()))?
+            .insert(key.clone(), value.schema());
     }
     root.sort_all_objects();
     Ok(root)
@@ -144,8 +183,12 @@ fn table(values: &[Entry]) -> String {
 
 fn with_table(readme: &str, table: &str) -> anyhow::Result<String> {
     let [begin, end] = TABLE;
-    let (head, rest) = readme.split_once(begin).with_context(|| format!("the README has no {begin}"))?;
-    let (_, tail) = rest.split_once(end).with_context(|| format!("the README has no {end}"))?;
+    let (head, rest) = readme
+        .split_once(begin)
+        .with_context(|| format!("the README has no {begin}"))?;
+    let (_, tail) = rest
+        .split_once(end)
+        .with_context(|| format!("the README has no {end}"))?;
     Ok(format!("{head}{begin}\n{table}\n{end}{tail}"))
 }
 
@@ -175,8 +218,11 @@ app:
 
     #[test]
     fn values_come_in_order_with_their_comments() {
-        let names: Vec<(String, String)> =
-            parse(VALUES).unwrap().iter().map(|entry| (entry.name(), entry.docs.clone())).collect();
+        let names: Vec<(String, String)> = parse(VALUES)
+            .unwrap()
+            .iter()
+            .map(|entry| (entry.name(), entry.docs.clone()))
+            .collect();
         let expected = [
             ("count", "How many."),
             ("app", ""),
@@ -184,7 +230,10 @@ app:
             ("app.limits", "Opaque."),
             ("app.enabled", "Whether it runs."),
         ];
-        assert_eq!(names, expected.map(|(name, docs)| (name.into(), docs.into())));
+        assert_eq!(
+            names,
+            expected.map(|(name, docs)| (name.into(), docs.into()))
+        );
     }
 
     #[test]
@@ -214,7 +263,10 @@ app:
     fn the_table_replaces_what_was_between_the_marks() {
         let readme = format!("head\n{}old{}tail\n", TABLE[0], TABLE[1]);
         let once = with_table(&readme, "new\n").unwrap();
-        assert_eq!(once, format!("head\n{}\nnew\n\n{}tail\n", TABLE[0], TABLE[1]));
+        assert_eq!(
+            once,
+            format!("head\n{}\nnew\n\n{}tail\n", TABLE[0], TABLE[1])
+        );
         assert_eq!(with_table(&once, "new\n").unwrap(), once);
     }
 }

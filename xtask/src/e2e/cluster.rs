@@ -61,7 +61,7 @@ impl Cluster {
         let mut apiserver = Process::start(dir, "kube-apiserver", &mut command)?;
         write_kubeconfigs(dir, port, &authority.pem)?;
         let client = client(&kubeconfig(dir, ADMIN)).await?;
-        let readyz = || async {
+        let readyz = async || {
             apiserver.check()?;
             let request = http::Request::get("/readyz").body(Vec::new())?;
             Ok(client.request_text(request).await?)
@@ -306,7 +306,7 @@ pub(crate) async fn apply_object(client: &Client, object: Value) -> anyhow::Resu
 /// Requests a token of a service account that lives for two hours.
 pub(crate) async fn service_account_token(client: &Client, namespace: &str, name: &str) -> anyhow::Result<String> {
     let spec = TokenRequestSpec { expiration_seconds: Some(7200), ..TokenRequestSpec::default() };
-    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
+    let request = TokenRequest { spec, ..TokenRequest::default() };
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let granted = accounts.create_token_request(name, &PostParams::default(), &request).await?;
     Ok(granted.status.context("no token")?.token)

@@ -89,6 +89,7 @@ const KUBERNETES: Recipe = Recipe {
     binaries: &[
         ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
         ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+        ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
     ],
     ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v{version} \
               -X k8s.io/component-base/version.gitMajor={major} -X k8s.io/component-base/version.gitMinor={minor}",

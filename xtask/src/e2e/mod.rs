@@ -161,7 +161,7 @@ async fn run(env: &Env, case: &Case) -> bool {
         Ok(()) => println!("ok    {:<34}{seconds:>7.1} s", case.name),
         Err(error) => {
             let details = report::details(env, case.name).await;
-            println!("FAIL  {:<34}{seconds:>7.1} s\n{error:?}\n{details}", case.name);
+            println!("FAIL  {:<34}{seconds:>7.1} s\n      {error:#}\n{details}", case.name);
         }
     }
     outcome.is_ok()

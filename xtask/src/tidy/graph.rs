@@ -16,7 +16,16 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("issuer-tls", &["issuer-api", "issuer-core"]),
     ("issuer-ureq", &["issuer-api", "issuer-core", "issuer-tls"]),
     ("issuer-kube", &["issuer-api", "issuer-core", "issuer-tls"]),
-    ("vault-issuer", &["issuer-api", "issuer-core", "issuer-tls", "issuer-ureq", "issuer-kube"]),
+    (
+        "vault-issuer",
+        &[
+            "issuer-api",
+            "issuer-core",
+            "issuer-tls",
+            "issuer-ureq",
+            "issuer-kube",
+        ],
+    ),
     ("fake-vault", &["issuer-api", "issuer-core", "issuer-tls"]),
     ("simulator", &["issuer-api", "issuer-core", "fake-vault"]),
 ];
@@ -26,31 +35,66 @@ const FREE: [&str; 2] = ["tests", "xtask"];
 /// What issuer-core must not contain: runtimes, sockets, HTTP clients, clients of Kubernetes, TLS, randomness, clocks.
 /// A name that ends in `-` stands for all that begin with it.
 const IMPURE: [&str; 22] = [
-    "async-", "aws-lc-", "chrono", "fastrand", "futures-", "getrandom", "h2", "hyper", "hyper-", "kube-client",
-    "kube-runtime", "mio", "native-tls", "rand", "reqwest", "rustls", "signal-hook", "smol", "socket2", "tokio", "tokio-",
+    "async-",
+    "aws-lc-",
+    "chrono",
+    "fastrand",
+    "futures-",
+    "getrandom",
+    "h2",
+    "hyper",
+    "hyper-",
+    "kube-client",
+    "kube-runtime",
+    "mio",
+    "native-tls",
+    "rand",
+    "reqwest",
+    "rustls",
+    "signal-hook",
+    "smol",
+    "socket2",
+    "tokio",
+    "tokio-",
     "ureq",
 ];
 
 /// What nothing may contain: the one TLS stack is rustls on aws-lc-rs.
-const BANNED: [&str; 3] = ["native-tls", "openssl-", "ring"];
+const BANNED: [&str; 4] = ["native-tls", "openssl", "openssl-sys", "ring"];
 
 pub(super) fn check() -> anyhow::Result<Vec<Finding>> {
-    let metadata = read(&mut cargo(["metadata", "--format-version=1", "--no-deps", "--locked"]))?;
+    let metadata = read(&mut cargo([
+        "metadata",
+        "--format-version=1",
+        "--no-deps",
+        "--locked",
+    ]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
-    let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
+    let packages = metadata
+        .get("packages")
+        .and_then(Value::as_array)
+        .context("cargo metadata lists packages")?;
     let mut findings = Vec::new();
     for package in packages {
-        let manifest = package["manifest_path"].as_str().context("a package has a manifest")?;
+        let manifest = package["manifest_path"]
+            .as_str()
+            .context("a package has a manifest")?;
         if !fs::read_to_string(manifest)?.contains("[lints]\nworkspace = true\n") {
             let name = package["name"].as_str().unwrap_or_default();
-            findings.push(finding(name, "does not inherit the workspace's lints".into()));
+            findings.push(finding(
+                name,
+                "does not inherit the workspace's lints".into(),
+            ));
         }
         findings.extend(arrows(package));
     }
-    let core = tree(&["--package=issuer-core", "--edges=normal"])?;
-    findings.extend(
-        matching(&core, &IMPURE).map(|name| finding("issuer-core", format!("depends on {name}, so it is not sans-IO"))),
-    );
+    let core = tree(&["--package=issuer-core", "--edges=normal", "--target=all"])?;
+    findings.extend(matching(&core, &IMPURE).map(|name| {
+        finding(
+            "issuer-core",
+            format!("depends on {name}, so it is not sans-IO"),
+        )
+    }));
     let all = tree(&["--workspace", "--edges=all", "--target=all"])?;
     findings.extend(matching(&all, &BANNED).map(|name| Finding {
         file: "Cargo.lock".into(),
@@ -67,34 +111,124 @@ fn arrows(package: &Value) -> Vec<Finding> {
         return Vec::new();
     }
     let Some((_, below)) = ARROWS.iter().find(|(known, _)| *known == name) else {
-        return vec![finding(name, "has no place in the order of crates (xtask/src/tidy/graph.rs)".into())];
+        return vec![finding(
+            name,
+            "has no place in the order of crates (xtask/src/tidy/graph.rs)".into(),
+        )];
     };
-    let dependencies = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ours = dependencies.iter().filter(|dependency| dependency["path"].is_string() && dependency["kind"] != "dev");
+    let dependencies = package["dependencies"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let ours = dependencies
+        .iter()
+        .filter(|dependency| dependency["path"].is_string() && dependency["kind"] != "dev");
     let names = ours.filter_map(|dependency| dependency["name"].as_str());
-    names.filter(|other| !below.contains(other)).map(|other| finding(name, format!("must not depend on {other}"))).collect()
+    names
+        .filter(|other| !below.contains(other))
+        .map(|other| finding(name, format!("must not depend on {other}")))
+        .collect()
 }
 
 /// Returns the names in a dependency tree, sorted, each once.
 fn tree(args: &[&str]) -> anyhow::Result<Vec<String>> {
     let tree = read(cargo(["tree", "--locked", "--prefix=none"]).args(args))?;
-    let mut names: Vec<String> = tree.lines().filter_map(|line| line.split(' ').next()).map(Into::into).collect();
+    let mut names: Vec<String> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(Into::into)
+        .collect();
     names.sort();
     names.dedup();
     Ok(names)
 }
 
 fn matching<'a>(names: &'a [String], patterns: &[&str]) -> impl Iterator<Item = &'a str> {
-    let matches = move |name: &str, pattern: &str| name == pattern || pattern.ends_with('-') && name.starts_with(pattern);
-    names.iter().map(String::as_str).filter(move |name| patterns.iter().any(|pattern| matches(name, pattern)))
+    let matches = move |name: &str, pattern: &str| {
+        name == pattern || pattern.ends_with('-') && name.starts_with(pattern)
+    };
+    names
+        .iter()
+        .map(String::as_str)
+        .filter(move |name| patterns.iter().any(|pattern| matches(name, pattern)))
 }
 
 fn finding(package: &str, rule: String) -> Finding {
-    let directory = if FREE.contains(&package) { package.into() } else { format!("crates/{package}") };
-    Finding { file: format!("{directory}/Cargo.toml"), line: 1, rule }
+    let directory = if FREE.contains(&package) {
+        package.into()
+    } else {
+        format!("crates/{package}")
+    };
+    Finding {
+        file: format!("{directory}/Cargo.toml"),
+        line: 1,
+        rule,
+    }
 }
 
 fn line_of_package(lock: &str, name: &str) -> usize {
     let entry = format!("name = \"{name}\"");
-    lock.lines().position(|line| line == entry).map_or(1, |index| index + 1)
+    lock.lines()
+        .position(|line| line == entry)
+        .map_or(1, |index| index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rules(name: &str, dependencies: &[(&str, Option<&str>)]) -> Vec<String> {
+        let dependencies = dependencies
+            .iter()
+            .map(|(name, kind)| json!({ "name": name, "kind": kind, "path": "p" }));
+        let package = json!({ "name": name, "dependencies": dependencies.collect::<Vec<_>>() });
+        arrows(&package)
+            .into_iter()
+            .map(|finding| finding.rule)
+            .collect()
+    }
+
+    #[test]
+    fn arrows_point_down() {
+        assert_eq!(
+            rules(
+                "issuer-core",
+                &[("issuer-api", None), ("fake-vault", Some("dev"))]
+            ),
+            [""; 0]
+        );
+        assert_eq!(
+            rules("issuer-core", &[("issuer-tls", None)]),
+            ["must not depend on issuer-tls"]
+        );
+        assert_eq!(
+            rules("issuer-kube", &[("issuer-ureq", Some("build"))]),
+            ["must not depend on issuer-ureq"]
+        );
+        assert_eq!(
+            rules("vault-issuer", &[("fake-vault", None)]),
+            ["must not depend on fake-vault"]
+        );
+        assert_eq!(rules("xtask", &[("fake-vault", None)]), [""; 0]);
+        assert_eq!(rules("new", &[]).len(), 1);
+    }
+
+    #[test]
+    fn a_dash_at_the_end_stands_for_any_ending() {
+        let names = ["hyper", "hyper-util", "ring", "stringprep"].map(String::from);
+        assert_eq!(
+            matching(&names, &["hyper-", "ring"]).collect::<Vec<_>>(),
+            ["hyper-util", "ring"]
+        );
+    }
+
+    #[test]
+    fn packages_are_found_in_the_lock_file() {
+        assert_eq!(
+            line_of_package("version = 4\n[[package]]\nname = \"ring\"\n", "ring"),
+            3
+        );
+    }
 }

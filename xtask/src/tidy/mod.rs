@@ -2,6 +2,7 @@
 
 mod graph;
 mod layout;
+mod metrics;
 mod text;
 
 use std::fmt;
@@ -35,6 +36,7 @@ impl Args {
         let files = files()?;
         let mut findings = layout::check(&files);
         findings.extend(text::check(&files)?);
+        findings.extend(metrics::check(&files)?);
         findings.extend(graph::check()?);
         for finding in &findings {
             println!("{finding}");
@@ -48,10 +50,21 @@ impl Args {
 /// Returns the paths of all files that are tracked or could be.
 fn files() -> anyhow::Result<Vec<String>> {
     let mut git = std::process::Command::new("git");
-    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]);
+    git.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "--deduplicate",
+    ]);
     let files = read(&mut git)?;
     // A file that is deleted but not yet committed is still listed.
-    Ok(files.split_terminator('\0').filter(|path| Path::new(path).is_file()).map(Into::into).collect())
+    Ok(files
+        .split_terminator('\0')
+        .filter(|path| Path::new(path).is_file())
+        .map(Into::into)
+        .collect())
 }
 
 /// A target without sockets, threads and clocks is the proof that issuer-core uses none.
@@ -60,10 +73,20 @@ fn check_wasm() -> anyhow::Result<()> {
     let mut rustc = std::process::Command::new("rustc");
     let library = read(rustc.args(["--print", "target-libdir", "--target", TARGET]))?;
     if !Path::new(library.trim()).is_dir() {
-        println!("skipped: issuer-core for {TARGET}, which is not installed (rustup target add {TARGET})");
+        println!(
+            "skipped: issuer-core for {TARGET}, which is not installed (rustup target add {TARGET})"
+        );
         return Ok(());
     }
-    run(&mut cargo(["check", "--quiet", "--locked", "--package", "issuer-core", "--target", TARGET]))?;
+    run(&mut cargo([
+        "check",
+        "--quiet",
+        "--locked",
+        "--package",
+        "issuer-core",
+        "--target",
+        TARGET,
+    ]))?;
     println!("issuer-core compiles for {TARGET}");
     Ok(())
 }

@@ -7,16 +7,35 @@ use super::Finding;
 const LINES_MAX: usize = 500;
 
 /// Words that say something is unfinished or switched off; split here so that this file may name them.
-const UNFINISHED: [&str; 5] =
-    [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!("), concat!("#[", "ignore")];
+const UNFINISHED: [&str; 5] = [
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("todo", "!"),
+    concat!("unimplemented", "!"),
+    concat!("#[", "ignore"),
+];
 
 /// Where people and build machines keep their files.
 const MACHINE: [&str; 3] = ["root", "home", "work"];
 
 /// What gives a decision a clock, a socket or a random order; time, bytes and seeds come in as arguments.
 const IMPURE: [&str; 16] = [
-    "HashMap", "HashSet", "Instant", "OffsetDateTime::now", "RandomState", "SystemTime", "TcpListener", "TcpStream",
-    "Timestamp::now", "ToSocketAddrs", "UdpSocket", "Zoned::now", "std::env", "std::fs", "std::process", "std::thread",
+    "HashMap",
+    "HashSet",
+    "Instant",
+    "OffsetDateTime::now",
+    "RandomState",
+    "SystemTime",
+    "TcpListener",
+    "TcpStream",
+    "Timestamp::now",
+    "ToSocketAddrs",
+    "UdpSocket",
+    "Zoned::now",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::thread",
 ];
 
 /// The crates in which all is decided and nothing is done.
@@ -35,7 +54,13 @@ pub(super) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
 
 fn findings_in(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut found = |line: usize, rule: String| findings.push(Finding { file: path.into(), line, rule });
+    let mut found = |line: usize, rule: String| {
+        findings.push(Finding {
+            file: path.into(),
+            line,
+            rule,
+        })
+    };
     let is_source = path.starts_with("crates/") && path.contains("/src/");
     let is_pure = PURE.iter().any(|pure| path.starts_with(pure)) && !is_test(path);
     let mut in_tests = false;
@@ -50,13 +75,22 @@ fn findings_in(path: &str, text: &str) -> Vec<Finding> {
         if let Some(name) = MACHINE.iter().find(|name| has_path(line, name)) {
             found(number, format!("a path under /{name} of some machine"));
         }
-        if is_pure && !in_tests && let Some(name) = IMPURE.iter().find(|name| has_word(line, name)) {
-            found(number, format!("{name} in a crate that has no clock, no IO and no chance"));
+        if is_pure
+            && !in_tests
+            && let Some(name) = IMPURE.iter().find(|name| has_word(line, name))
+        {
+            found(
+                number,
+                format!("{name} in a crate that has no clock, no IO and no chance"),
+            );
         }
     }
     let lines = text.lines().count();
     if is_source && lines > LINES_MAX {
-        found(LINES_MAX + 1, format!("{lines} lines are more than {LINES_MAX}"));
+        found(
+            LINES_MAX + 1,
+            format!("{lines} lines are more than {LINES_MAX}"),
+        );
     }
     findings
 }
@@ -69,8 +103,11 @@ fn is_test(path: &str) -> bool {
 fn has_word(line: &str, word: &str) -> bool {
     let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     line.match_indices(word).any(|(at, _)| {
-        let (before, after) = (line.get(..at).unwrap_or_default(), line.get(at + word.len()..).unwrap_or_default());
-        !is_part(before.chars().next_back()) && !(is_part(after.chars().next()) && !word.ends_with('('))
+        let (before, after) = (
+            line.get(..at).unwrap_or_default(),
+            line.get(at + word.len()..).unwrap_or_default(),
+        );
+        !is_part(before.chars().next_back()) && !is_part(after.chars().next())
     })
 }
 
@@ -87,16 +124,21 @@ mod tests {
     use super::*;
 
     fn rules(path: &str, text: &str) -> Vec<(usize, String)> {
-        findings_in(path, text).into_iter().map(|finding| (finding.line, finding.rule)).collect()
+        findings_in(path, text)
+            .into_iter()
+            .map(|finding| (finding.line, finding.rule))
+            .collect()
     }
 
     #[test]
     fn words_are_found_as_words() {
         for word in UNFINISHED {
-            assert_eq!(rules("a.rs", &format!("fine\n{word} x")), [(2, format!("{word} is unfinished business"))]);
+            assert_eq!(
+                rules("a.rs", &format!("fine\n{word} x")),
+                [(2, format!("{word} is unfinished business"))]
+            );
         }
         assert_eq!(rules("a.go", concat!("AUTO", "DOC")), []);
-        assert!(has_word("#[ignored", "#[ignored"));
     }
 
     #[test]
@@ -104,14 +146,24 @@ mod tests {
         for name in MACHINE {
             assert_eq!(rules("a.md", &format!("see /{name}/x")).len(), 1);
             assert_eq!(rules("a.md", &format!("\"/{name}/x\"")).len(), 1);
-            assert_eq!(rules("a.md", &format!("pki/{name}/sign https://example.com/{name}/ {{mount}}/{name}/x")), []);
+            assert_eq!(
+                rules(
+                    "a.md",
+                    &format!("pki/{name}/sign https://example.com/{name}/ {{mount}}/{name}/x")
+                ),
+                []
+            );
         }
     }
 
     #[test]
     fn pure_crates_have_no_clock_outside_tests() {
-        let text = "use std::time::Instant;\nfn instant() {}\n#[cfg(test)]\nmod tests { use std::fs; }";
-        let expected = [(1, "Instant in a crate that has no clock, no IO and no chance".into())];
+        let text =
+            "use std::time::Instant;\nfn instant() {}\n#[cfg(test)]\nmod tests { use std::fs; }";
+        let expected = [(
+            1,
+            "Instant in a crate that has no clock, no IO and no chance".into(),
+        )];
         assert_eq!(rules("crates/issuer-core/src/a.rs", text), expected);
         assert_eq!(rules("crates/issuer-core/src/a/tests.rs", text), []);
         assert_eq!(rules("crates/issuer-kube/src/a.rs", text), []);

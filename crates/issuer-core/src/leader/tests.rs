@@ -26,11 +26,18 @@ struct Server {
 impl Server {
     fn create(&mut self, lease: Lease) -> Result<Lease, WriteError> {
         assert_eq!(lease.metadata.resource_version, None);
-        if self.lease.is_some() { Err(WriteError::Conflict) } else { Ok(self.store(lease)) }
+        if self.lease.is_some() {
+            Err(WriteError::Conflict)
+        } else {
+            Ok(self.store(lease))
+        }
     }
 
     fn update(&mut self, lease: Lease) -> Result<Lease, WriteError> {
-        let current = self.lease.as_ref().and_then(|l| l.metadata.resource_version.clone());
+        let current = self
+            .lease
+            .as_ref()
+            .and_then(|l| l.metadata.resource_version.clone());
         assert!(lease.metadata.resource_version.is_some());
         if lease.metadata.resource_version == current {
             Ok(self.store(lease))
@@ -68,7 +75,10 @@ impl Server {
 #[test]
 fn the_first_candidate_creates_the_lease_and_renews_it_every_retry_period() {
     let (mut server, mut a) = (Server::default(), elector("a"));
-    assert_eq!(server.settle(&mut a, at(100)), (Some(Duration::from_secs(102)), 2));
+    assert_eq!(
+        server.settle(&mut a, at(100)),
+        (Some(Duration::from_secs(102)), 2)
+    );
     assert!(a.is_leader(at(100)));
     let spec = server.spec();
     assert_eq!(spec.holder_identity.as_deref(), Some("a"));
@@ -76,7 +86,10 @@ fn the_first_candidate_creates_the_lease_and_renews_it_every_retry_period() {
     assert_eq!(spec.lease_transitions, Some(0));
     assert_eq!(spec.acquire_time, spec.renew_time);
 
-    assert_eq!(server.settle(&mut a, at(102)), (Some(Duration::from_secs(104)), 1));
+    assert_eq!(
+        server.settle(&mut a, at(102)),
+        (Some(Duration::from_secs(104)), 1)
+    );
     let renewed = server.spec();
     assert_eq!(renewed.acquire_time, spec.acquire_time);
     assert!(renewed.renew_time > spec.renew_time);
@@ -96,7 +109,9 @@ fn a_leader_stops_by_itself_at_the_renew_deadline() {
 fn the_leadership_is_measured_from_the_sending_of_the_write() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let _ = server.settle(&mut a, at(0));
-    let Step::Update(lease, write) = a.poll(at(2)) else { panic!("a renewal is due") };
+    let Step::Update(lease, write) = a.poll(at(2)) else {
+        panic!("a renewal is due")
+    };
     let answer = server.update(lease);
     write.resume(&mut a, at(8), answer);
     assert_eq!(a.held_until(), Duration::from_secs(12));
@@ -113,10 +128,16 @@ fn another_takes_over_when_the_lease_has_not_changed_for_its_duration() {
             break;
         }
         assert_eq!(requests, 1, "a candidate only reads");
-        assert!(until.unwrap() >= Duration::from_secs(time + 2), "not before the retry period");
+        assert!(
+            until.unwrap() >= Duration::from_secs(time + 2),
+            "not before the retry period"
+        );
         time = until.unwrap().as_secs() + 1;
     }
-    assert!((5 + LEASE..5 + LEASE + 6).contains(&time), "took over at {time}");
+    assert!(
+        (5 + LEASE..5 + LEASE + 6).contains(&time),
+        "took over at {time}"
+    );
     assert_eq!(server.spec().lease_transitions, Some(1));
     assert_eq!(server.spec().holder_identity.as_deref(), Some("b"));
 
@@ -169,7 +190,9 @@ fn a_release_leaves_anothers_lease_alone() {
 fn a_release_during_a_renewal_still_clears_the_lease() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let _ = server.settle(&mut a, at(0));
-    let Step::Update(lease, write) = a.poll(at(2)) else { panic!("a renewal is due") };
+    let Step::Update(lease, write) = a.poll(at(2)) else {
+        panic!("a renewal is due")
+    };
     a.release();
     let answer = server.update(lease);
     write.resume(&mut a, at(3), answer);
@@ -183,13 +206,22 @@ fn a_lost_reply_is_made_good_by_reading() {
     for applied in [false, true] {
         let (mut server, mut a) = (Server::default(), elector("a"));
         let _ = server.settle(&mut a, at(0));
-        let Step::Update(lease, write) = a.poll(at(2)) else { panic!("a renewal is due") };
+        let Step::Update(lease, write) = a.poll(at(2)) else {
+            panic!("a renewal is due")
+        };
         if applied {
             let _ = server.update(lease);
         }
         write.resume(&mut a, at(5), Err(WriteError::Unanswered));
-        assert_eq!(a.held_until(), Duration::from_secs(10), "only a confirmed write prolongs");
-        assert_eq!(server.settle(&mut a, at(7)), (Some(Duration::from_secs(9)), 2));
+        assert_eq!(
+            a.held_until(),
+            Duration::from_secs(10),
+            "only a confirmed write prolongs"
+        );
+        assert_eq!(
+            server.settle(&mut a, at(7)),
+            (Some(Duration::from_secs(9)), 2)
+        );
         assert_eq!(a.held_until(), Duration::from_secs(17));
     }
 }
@@ -197,7 +229,9 @@ fn a_lost_reply_is_made_good_by_reading() {
 #[test]
 fn an_answer_that_is_never_given_is_made_good_by_reading() {
     let (mut server, mut a) = (Server::default(), elector("a"));
-    let Step::Read(_) = a.poll(at(0)) else { panic!("the first step is to read") };
+    let Step::Read(_) = a.poll(at(0)) else {
+        panic!("the first step is to read")
+    };
     assert_eq!(a.poll(at(1)), Step::Wait(Duration::from_secs(2)));
     let _ = server.settle(&mut a, at(2));
     assert!(a.is_leader(at(2)));
@@ -206,10 +240,14 @@ fn an_answer_that_is_never_given_is_made_good_by_reading() {
 #[test]
 fn candidates_that_conflict_wait_before_they_write_again() {
     let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
-    let Step::Read(read) = b.poll(at(0)) else { panic!("the first step is to read") };
+    let Step::Read(read) = b.poll(at(0)) else {
+        panic!("the first step is to read")
+    };
     read.resume(&mut b, at(0), Ok(None));
     let _ = server.settle(&mut a, at(0));
-    let Step::Create(lease, write) = b.poll(at(0)) else { panic!("there is no lease") };
+    let Step::Create(lease, write) = b.poll(at(0)) else {
+        panic!("there is no lease")
+    };
     let answer = server.create(lease);
     write.resume(&mut b, at(0), answer);
     assert!(matches!(b.poll(at(0)), Step::Wait(until) if until >= Duration::from_secs(2)));
@@ -230,8 +268,14 @@ fn a_deleted_lease_is_created_again() {
 fn what_others_wrote_into_the_lease_is_kept() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let labels = [("app".to_owned(), "x".to_owned())].into();
-    let metadata = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
-    server.store(Lease { metadata: metadata.clone(), spec: None });
+    let metadata = ObjectMeta {
+        labels: Some(labels),
+        ..ObjectMeta::default()
+    };
+    server.store(Lease {
+        metadata: metadata.clone(),
+        spec: None,
+    });
     let _ = server.settle(&mut a, at(0));
     assert!(a.is_leader(at(0)));
     assert_eq!(server.lease.unwrap().metadata.labels, metadata.labels);
@@ -263,134 +307,13 @@ fn timings_that_are_not_safe_are_refused() {
     };
     assert_eq!(timing(15_000, 10_000, 2_000), Ok(Timing::default()));
     assert_eq!(timing(10_000, 10_000, 2_000), Err(TimingError::Lease));
-    assert_eq!(timing(10_900, 10_500, 2_000), Err(TimingError::Lease), "whole seconds count");
+    assert_eq!(
+        timing(10_900, 10_500, 2_000),
+        Err(TimingError::Lease),
+        "whole seconds count"
+    );
     assert_eq!(timing(15_000, 2_400, 2_000), Err(TimingError::Renew));
     assert_eq!(timing(15_000, 10_000, 0), Err(TimingError::Retry));
 }
 
-/// Two electors, one lease, and every order of steps, effects and answers, with any request or reply lost.
-mod exploration {
-    use super::*;
-
-    /// A request on its way: what it asks, then what its effect was.
-    #[derive(Clone, Debug)]
-    enum Flight {
-        Ask(Step),
-        Answer(Step, Result<Option<Lease>, WriteError>),
-    }
-
-    #[derive(Clone, Debug)]
-    struct World {
-        time: u64,
-        server: Server,
-        electors: [Elector; 2],
-        flights: [Option<Flight>; 2],
-    }
-
-    const END: u64 = 5;
-
-    impl World {
-        fn new() -> Self {
-            let seconds = Duration::from_secs;
-            let timing = Timing::new(seconds(3), seconds(2), seconds(1)).unwrap();
-            Self {
-                time: 0,
-                server: Server::default(),
-                electors: ["a", "b"].map(|id| Elector::new(id.to_owned(), timing, 1)),
-                flights: [None, None],
-            }
-        }
-
-        fn leads(&self, who: usize) -> bool {
-            self.electors[who].is_leader(at(self.time))
-        }
-
-        /// Returns every world that may follow.
-        fn next(&self) -> Vec<Self> {
-            let mut next = Vec::new();
-            if self.time < END {
-                next.push(Self { time: self.time + 1, ..self.clone() });
-            }
-            for who in 0..2 {
-                let mut world = self.clone();
-                match world.flights[who].take() {
-                    None => {
-                        let mut released = self.clone();
-                        released.electors[who].release();
-                        next.push(released);
-                        let step = world.electors[who].poll(at(self.time));
-                        if !matches!(step, Step::Wait(_) | Step::Released) {
-                            world.flights[who] = Some(Flight::Ask(step));
-                            next.push(world);
-                        }
-                    }
-                    Some(Flight::Ask(step)) => {
-                        // Lost on the way; refused; or done.
-                        next.push(world.clone().answered(who, &step, Err(WriteError::Unanswered)));
-                        let result = world.apply(&step);
-                        world.flights[who] = Some(Flight::Answer(step, result));
-                        next.push(world);
-                    }
-                    Some(Flight::Answer(step, result)) => {
-                        next.push(world.clone().answered(who, &step, Err(WriteError::Unanswered)));
-                        next.push(world.answered(who, &step, result));
-                    }
-                }
-            }
-            next
-        }
-
-        fn apply(&mut self, step: &Step) -> Result<Option<Lease>, WriteError> {
-            match step.clone() {
-                Step::Create(lease, _) => self.server.create(lease).map(Some),
-                Step::Update(lease, _) => self.server.update(lease).map(Some),
-                _ => Ok(self.server.lease.clone()),
-            }
-        }
-
-        fn answered(
-            mut self,
-            who: usize,
-            step: &Step,
-            result: Result<Option<Lease>, WriteError>,
-        ) -> Self {
-            let (elector, now) = (&mut self.electors[who], at(self.time));
-            match step.clone() {
-                Step::Read(read) => read.resume(elector, now, result.map_err(|_| ReadFailed)),
-                Step::Create(_, write) | Step::Update(_, write) => {
-                    write.resume(elector, now, result.map(Option::unwrap));
-                }
-                Step::Wait(_) | Step::Released => unreachable!(),
-            }
-            self
-        }
-    }
-
-    #[test]
-    fn at_most_one_leads_in_every_reachable_state() {
-        let mut seen = HashSet::new();
-        let mut open = vec![(World::new(), [false, false])];
-        let (mut handed_over, mut expired) = (0, 0);
-        while let Some((world, mut led)) = open.pop() {
-            if !seen.insert(format!("{world:?}{led:?}")) {
-                continue;
-            }
-            if seen.len()%200000==0 {eprintln!("{}",seen.len());}
-            if seen.len()%200000==0 {eprintln!("{}",seen.len());}
-            if seen.len()%200000==0 {eprintln!("{}",seen.len());}
-            assert!(!(world.leads(0) && world.leads(1)), "both lead: {world:#?}");
-            for who in 0..2 {
-                led[who] |= world.leads(who);
-            }
-            if led == [true, true] {
-                let released = world.electors.iter().any(|e| e.releasing);
-                if released { handed_over += 1 } else { expired += 1 }
-            }
-            open.extend(world.next().into_iter().map(|world| (world, led)));
-        }
-        eprintln!("END {END}: {} states {handed_over} {expired}", seen.len());
-        eprintln!("END {END}: {} states {handed_over} {expired}", seen.len());
-        eprintln!("END {END}: {} states {handed_over} {expired}", seen.len());
-        assert!(handed_over > 0 && expired > 0, "{handed_over} {expired}");
-    }
-}
+mod exploration;

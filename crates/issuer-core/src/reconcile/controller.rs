@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::vault::{Revoke, SignError};
 use crate::{Now, Signatures};
 
 /// What the controller is told at its start.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Config {
     /// Whether http servers are allowed.
     pub allow_http: bool,
@@ -61,6 +62,13 @@ pub struct ObservedIssuer {
     pub status: IssuerStatus,
 }
 
+impl Hash for ObservedIssuer {
+    /// The version stands for all of it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.uid, &self.resource_version).hash(state);
+    }
+}
+
 impl ObservedIssuer {
     fn new(meta: ObjectMeta, spec: VaultSpec, status: Option<IssuerStatus>) -> Self {
         Self {
@@ -86,7 +94,7 @@ impl From<VaultClusterIssuer> for ObservedIssuer {
 }
 
 /// Everything the controller knows, and all its decisions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Controller {
     pub(super) config: Config,
     pub(super) issuers: BTreeMap<IssuerKey, Issuer>,
@@ -96,7 +104,7 @@ pub struct Controller {
     queue: Queue<Lane, Key>,
     /// The unfinished requests of each issuer.
     orders: BTreeMap<IssuerKey, BTreeSet<RequestKey>>,
-    /// Tokens of issuers that are gone, to be revoked.
+    /// Tokens that nobody needs any more, to be revoked.
     retired: BTreeMap<u64, Access>,
     tokens: u64,
     /// Which lists have been seen whole: nothing is done before all have.
@@ -105,7 +113,7 @@ pub struct Controller {
 }
 
 /// Work that shares its slots.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Lane {
     Check(IssuerKey),
     Requests(IssuerKey),
@@ -113,7 +121,7 @@ enum Lane {
 }
 
 /// A request that is not finished.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Tracked {
     pub(super) object: Arc<CertificateRequest>,
     issuer: IssuerKey,
@@ -123,7 +131,7 @@ pub(super) struct Tracked {
 }
 
 /// An issuer, and what its checks found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Issuer {
     pub(super) observed: ObservedIssuer,
     pub(super) access: Option<Access>,
@@ -136,7 +144,7 @@ pub(super) struct Issuer {
     trouble: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Standing {
     /// The last check said no.
     NotReady,
@@ -221,9 +229,13 @@ impl Controller {
         self.queue.next().filter(|_| self.is_listed())
     }
 
-    /// Stops to begin anything but what is owed: to save what is signed and to revoke tokens.
-    pub fn stop(&mut self) {
+    /// Stops to begin anything but what is owed: to save what is signed, at once, and to revoke tokens.
+    pub fn stop(&mut self, now: Now) {
         self.stopping = true;
+        let keys = self.requests.iter().map(|(key, tracked)| (tracked.issuer.clone(), Key::Request(key.clone())));
+        for (issuer, key) in keys.filter(|(_, key)| self.is_owed(key)).collect::<Vec<_>>() {
+            self.queue.push(Lane::Requests(issuer), key, now.monotonic);
+        }
     }
 
     /// Tells whether every task has ended and every certificate is saved.
@@ -236,6 +248,14 @@ impl Controller {
         for key in self.issuers.keys().cloned().collect::<Vec<_>>() {
             self.forget_issuer(&key);
         }
+        for token in self.retired.keys() {
+            self.queue.push(Lane::Tokens, Key::Token(*token), Duration::ZERO);
+        }
+    }
+
+    /// Tells whether every token that was let go of is revoked.
+    pub fn is_retired(&self) -> bool {
+        self.queue.is_idle() && self.retired.is_empty()
     }
 
     /// Returns how many requests wait to be finished.
@@ -300,7 +320,7 @@ impl Controller {
     fn forget_issuer(&mut self, key: &IssuerKey) {
         self.queue.cancel(&Key::Issuer(key.clone()));
         let access = self.issuers.remove(key).and_then(|issuer| issuer.access);
-        self.retire(access);
+        self.retire(access, Duration::ZERO);
     }
 
     fn observe_request(&mut self, now: Now, request: CertificateRequest) {
@@ -469,12 +489,12 @@ impl Controller {
         }
     }
 
-    /// Keeps a token that has no issuer any more, to revoke it.
-    pub(super) fn retire(&mut self, access: Option<Access>) {
+    /// Keeps a token that nobody needs any more, to revoke it at `at`.
+    pub(super) fn retire(&mut self, access: Option<Access>, at: Duration) {
         if let Some(access) = access {
             self.tokens += 1;
             self.retired.insert(self.tokens, access);
-            self.queue.push(Lane::Tokens, Key::Token(self.tokens), Duration::ZERO);
+            self.queue.push(Lane::Tokens, Key::Token(self.tokens), at);
         }
     }
 

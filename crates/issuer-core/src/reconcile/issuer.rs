@@ -10,8 +10,11 @@ use crate::reference::IssuerKey;
 use crate::session;
 use crate::target::Target;
 
+/// How long a superseded token is left to the requests that are being signed with it.
+const IN_USE: Duration = Duration::from_secs(30);
+
 /// The check of one issuer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Task {
     key: IssuerKey,
     uid: String,
@@ -32,7 +35,7 @@ pub(super) fn begin(controller: &mut Controller, now: Now, key: IssuerKey) -> St
     let task = Task { key, uid: observed.uid.clone(), generation, epoch };
     let step = match Target::parse(&observed.spec, &task.key, controller.config.allow_http) {
         Ok(target) => session::begin(target, &namespace, held, now),
-        Err(error) => session::Step::Done(session::Outcome { access: held, verdict: Err(error.into()) }),
+        Err(error) => session::Step::Done(session::Outcome::failed(held, error)),
     };
     task.advance(controller, now, step)
 }
@@ -52,10 +55,11 @@ impl Task {
     /// Keeps what the check found, wakes the requests that wait for it, and tells the user.
     fn checked(self, controller: &mut Controller, now: Now, found: session::Outcome) -> Step {
         let key = Key::Issuer(self.key.clone());
-        let session::Outcome { access, verdict } = found;
+        let session::Outcome { access, superseded, verdict } = found;
+        controller.retire(superseded, now.monotonic + IN_USE);
         let known = controller.issuers.get_mut(&self.key);
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
-            controller.retire(access);
+            controller.retire(access, now.monotonic);
             return controller.finish(&key, Outcome::Idle, None);
         };
         issuer.access = access;
@@ -83,7 +87,7 @@ impl Task {
 }
 
 /// The write of an issuer's status.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Writing {
     key: Key,
     event: Option<Event>,

@@ -5,12 +5,12 @@ use super::status::Conclusion;
 /// What has come of requests and is not yet seen in the watch: the memory that keeps one signature from becoming two.
 ///
 /// Entries go by the uid of the request, so a certificate cannot reach another request of the same name.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Ledger {
     entries: BTreeMap<String, Entry>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) enum Entry {
     /// What the request has come to is known, and to be saved. A certificate is kept here, so that there is no other.
     Concluded(Conclusion),

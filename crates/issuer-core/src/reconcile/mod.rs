@@ -38,7 +38,7 @@ pub enum Key {
     Issuer(IssuerKey),
     /// A CertificateRequest is to be brought on.
     Request(RequestKey),
-    /// A token of an issuer that is gone is to be revoked; the number tells tokens apart.
+    /// A token that nobody needs any more is to be revoked; the number tells tokens apart.
     Token(u64),
 }
 
@@ -103,7 +103,7 @@ impl Outcome {
 }
 
 /// Something to be recorded for people, as an `events.k8s.io/v1` Event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
     /// What it is about: an issuer or a request.
     pub regarding: Key,
@@ -118,7 +118,7 @@ pub struct Event {
 }
 
 /// Why a status was not written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WriteError {
     /// The object has changed since.
     Conflict,
@@ -131,10 +131,10 @@ pub enum WriteError {
 }
 
 /// Awaits a reply of Vault.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitReply(Replied);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 enum Replied {
     Issuer(issuer::Task, session::AwaitReply),
     Sign(Box<request::Signing>),
@@ -158,7 +158,7 @@ impl AwaitReply {
 }
 
 /// Awaits a service account's token.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitToken(issuer::Task, session::AwaitToken);
 
 impl AwaitToken {
@@ -169,7 +169,7 @@ impl AwaitToken {
 }
 
 /// Awaits a Secret.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitSecret(issuer::Task, session::AwaitSecret);
 
 impl AwaitSecret {
@@ -180,7 +180,7 @@ impl AwaitSecret {
 }
 
 /// Awaits a CertificateRequest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitRequest(request::Task);
 
 impl AwaitRequest {
@@ -196,10 +196,10 @@ impl AwaitRequest {
 }
 
 /// Awaits that a status is written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitWrite(Wrote);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 enum Wrote {
     Issuer(issuer::Writing),
     Request(Box<request::Writing>),
@@ -216,7 +216,7 @@ impl AwaitWrite {
 }
 
 /// Awaits that an event is recorded, or not: nothing depends on it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitPublish {
     key: Key,
     outcome: Outcome,

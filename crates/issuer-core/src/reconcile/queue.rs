@@ -5,7 +5,7 @@ use std::time::Duration;
 ///
 /// A key is worked on by one at a time: what becomes due meanwhile waits until that ends. A lane runs at most
 /// `width` keys at once, so an issuer that is slow to answer delays no other.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Queue<L, K> {
     width: usize,
     lanes: BTreeMap<L, Lane<K>>,
@@ -13,7 +13,7 @@ pub(super) struct Queue<L, K> {
     running: BTreeMap<K, L>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 struct Lane<K> {
     order: BTreeSet<(Duration, K)>,
     running: usize,

@@ -26,7 +26,7 @@ const NOT_READY: &str = "IssuerNotReady";
 const MISSING: &str = "Waiting for the creation of";
 
 /// One request, as the watch or the API server last showed it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Task {
     key: RequestKey,
     object: Arc<CertificateRequest>,
@@ -254,7 +254,7 @@ impl Task {
 }
 
 /// A request whose certificate is being signed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Signing {
     task: Task,
     issuer: IssuerKey,
@@ -280,7 +280,7 @@ impl Signing {
 }
 
 /// The write of a request's status.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Writing {
     task: Task,
     event: Option<Event>,
@@ -300,6 +300,15 @@ impl Writing {
                 match event {
                     Some(event) => Step::Publish(event, AwaitPublish { key, outcome, again }),
                     None => controller.finish(&key, outcome, again),
+                }
+            }
+            // That a request waits is told again later; it does not bring forward what it waits for.
+            Err(WriteError::Conflict | WriteError::Forbidden | WriteError::Unavailable)
+                if matches!(outcome, Outcome::Pending(_)) =>
+            {
+                match again {
+                    Some(again) => task.end(controller, Outcome::Unsaved, Some(again)),
+                    None => task.later(controller, now),
                 }
             }
             Err(WriteError::Conflict) if task.rereads < REREADS => {

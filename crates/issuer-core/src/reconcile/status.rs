@@ -1,6 +1,9 @@
-use issuer_api::{CertificateRequest, Condition, ConditionStatus, RequestCondition};
+use issuer_api::{
+    CertificateRequest, CertificateRequestStatus, Condition, ConditionStatus, IssuerStatus, RequestCondition,
+};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Key;
@@ -20,7 +23,7 @@ pub struct StatusPatch {
 }
 
 /// What a request has come to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) enum Conclusion {
     Denied,
     /// With the reason for the event, and the message.
@@ -52,30 +55,28 @@ pub(super) fn is_terminal(request: &CertificateRequest) -> bool {
 pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, now: Now) -> StatusPatch {
     let at = now.timestamp();
     let message = conclusion.message();
-    let mut conditions = conditions(request);
-    let mut status = json!({});
+    let mut status = CertificateRequestStatus { conditions: conditions(request), ..Default::default() };
     let (ready, reason) = match conclusion {
         Conclusion::Denied => ("False", "Denied"),
         Conclusion::Failed(..) => ("False", "Failed"),
         Conclusion::Invalid(_) => {
-            set(&mut conditions, "InvalidRequest", "True", "InvalidRequest", message, at);
+            set(&mut status.conditions, "InvalidRequest", "True", "InvalidRequest", message, at);
             ("False", "Failed")
         }
         Conclusion::Issued(verified) => {
             let chain = verified.chain();
-            let base64 = |pem: &str| ByteString(pem.as_bytes().to_vec());
-            status["certificate"] = json!(base64(&chain.certificate));
-            status["ca"] = json!(chain.ca.as_deref().map(base64));
+            let bytes = |pem: &str| Some(ByteString(pem.as_bytes().to_vec()));
+            status.certificate = bytes(&chain.certificate);
+            status.ca = chain.ca.as_deref().and_then(bytes);
             ("True", "Issued")
         }
     };
-    set(&mut conditions, "Ready", ready, reason, message, at);
+    set(&mut status.conditions, "Ready", ready, reason, message, at);
     if ready == "False" {
         let failed = request.status.as_ref().and_then(|status| status.failure_time);
-        status["failureTime"] = json!(failed.unwrap_or(at));
+        status.failure_time = Some(failed.unwrap_or(at));
     }
-    status["conditions"] = json!(conditions);
-    request_patch(request, status)
+    request_patch(request, &status)
 }
 
 /// Returns the patch that lets a request wait, or `None` if it says so already.
@@ -88,7 +89,8 @@ pub(super) fn pend(request: &CertificateRequest, message: &str, now: Now) -> Opt
     }
     let mut conditions = conditions(request);
     set(&mut conditions, "Ready", "False", "Pending", message, now.timestamp());
-    Some(request_patch(request, json!({ "conditions": conditions })))
+    let status = CertificateRequestStatus { conditions, ..Default::default() };
+    Some(request_patch(request, &status))
 }
 
 /// Returns the patch that says whether an issuer is ready, or `None` if it says so already.
@@ -119,18 +121,18 @@ pub(super) fn ready(
     let mut conditions = issuer.status.conditions.clone();
     conditions.retain(|condition| condition.kind != "Ready");
     conditions.push(condition);
-    let status = json!({ "conditions": conditions });
-    Some(StatusPatch { of, body: body(&issuer.uid, &issuer.resource_version, status) })
+    let status = IssuerStatus { conditions };
+    Some(StatusPatch { of, body: body(&issuer.uid, &issuer.resource_version, &status) })
 }
 
-fn request_patch(request: &CertificateRequest, status: Value) -> StatusPatch {
+fn request_patch(request: &CertificateRequest, status: &CertificateRequestStatus) -> StatusPatch {
     let meta = &request.metadata;
     let uid = meta.uid.as_deref().unwrap_or_default();
     let version = meta.resource_version.as_deref().unwrap_or_default();
     StatusPatch { of: Key::Request(super::request::key(request)), body: body(uid, version, status) }
 }
 
-fn body(uid: &str, resource_version: &str, status: Value) -> Value {
+fn body(uid: &str, resource_version: &str, status: &impl Serialize) -> Value {
     json!({ "metadata": { "uid": uid, "resourceVersion": resource_version }, "status": status })
 }
 

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use super::health::{self, HealthError};
 use super::probe::{self, ProbeError};
-use super::{Credentials, Lease, Vault, VaultError, login, revoke};
+use super::{Credentials, Lease, Vault, VaultError, login};
 use crate::target::SignPath;
 use crate::{Flow, Now, Reply, Secret, Step, TransportError};
 
 /// What an issuer has come to with its Vault: whom to talk to, where to sign, as whom.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Terms {
     /// The way to Vault.
     pub vault: Vault,
@@ -21,12 +21,12 @@ pub struct Terms {
 ///
 /// ```text
 /// Health -> [Renew] -> Probe -> done
-///        -> [Jwt] -> Login -> [Revoke the token it supersedes] -> Probe -> done
+///        -> [Jwt] -> Login -> Probe -> done
 ///           Probe denied with a token of an earlier check -> Login (once)
 /// ```
 ///
 /// Nothing but the health request is sent to a server that is sealed or out of reach.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Check {
     terms: Terms,
     /// The token that an earlier check left, while it is not superseded.
@@ -36,7 +36,7 @@ pub struct Check {
     awaiting: Awaiting,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 enum Awaiting {
     /// Whether the held token must be superseded.
     Health { supersede: bool },
@@ -44,7 +44,6 @@ enum Awaiting {
     Lookup,
     Probe { lease: Lease, fresh: bool },
     Renew(Lease),
-    Revoke(Lease),
 }
 
 /// How a check ended, or what it needs to go on.
@@ -52,7 +51,7 @@ enum Awaiting {
 pub enum Checked {
     /// It is over.
     Ended {
-        /// The token to hold on to, good or not.
+        /// The token to hold on to, good or not. If it is another than was held, that one is superseded.
         lease: Option<Lease>,
         /// Whether certificates can be signed.
         verdict: Result<(), CheckError>,
@@ -62,7 +61,7 @@ pub enum Checked {
 }
 
 /// A check that waits for a service account's token.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitJwt(Check);
 
 impl AwaitJwt {
@@ -202,17 +201,6 @@ impl Check {
         Step::Send(request, self.await_next(awaiting, now))
     }
 
-    /// A login has succeeded: ends the token that it supersedes, so that there is never more than one.
-    fn logged_in(mut self, lease: Lease, now: Now) -> Step<Self> {
-        match self.held.take() {
-            Some(old) if old.is_made() && old.is_usable(now) => {
-                let request = revoke::request(&self.terms.vault, &old);
-                Step::Send(request, self.await_next(Awaiting::Revoke(lease), now))
-            }
-            _ => self.probe(lease, true, now),
-        }
-    }
-
     fn probe(self, lease: Lease, fresh: bool, now: Now) -> Step<Self> {
         let request = probe::request(&self.terms.vault, &self.terms.path, &lease);
         Step::Send(request, self.await_next(Awaiting::Probe { lease, fresh }, now))
@@ -251,7 +239,7 @@ impl Flow for Check {
                 Err(error) => self.end(Err(error.into())),
             },
             Awaiting::Login => match login::read(now, self.sent, reply) {
-                Ok(lease) => self.logged_in(lease, now),
+                Ok(lease) => self.probe(lease, true, now),
                 Err(error) => self.end(Err(CheckError::Login(error))),
             },
             Awaiting::Lookup => {
@@ -259,13 +247,12 @@ impl Flow for Check {
                     return self.log_in(now);
                 };
                 match login::read_lookup(now, self.sent, token, reply) {
-                    Ok(lease) => self.logged_in(lease, now),
+                    Ok(lease) => self.probe(lease, true, now),
                     Err(error) => self.end(Err(CheckError::Login(error))),
                 }
             }
             Awaiting::Probe { lease, fresh } => self.probed(lease, fresh, now, reply),
             Awaiting::Renew(lease) => self.renewed(lease, now, reply),
-            Awaiting::Revoke(lease) => self.probe(lease, true, now),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::{Now, Secret};
 
 /// A Vault token and how long it is good for.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Hash)]
 pub struct Lease {
     token: Secret,
     /// When the request that granted or renewed it was sent: a slow reply makes it end early, never late.

@@ -11,7 +11,7 @@ use crate::target::Mount;
 use crate::{Now, Operation, Reply, Request, Secret};
 
 /// What an issuer logs in with.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Hash)]
 pub enum Credentials {
     /// A role ID and a secret ID.
     AppRole {

@@ -32,7 +32,7 @@ pub use sign::{Disposition, Sign, SignError};
 use crate::{Body, Connect, Operation, Request, Secret};
 
 /// One issuer's way to Vault.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Vault {
     /// How to dial for everything but the token's own requests.
     pub connect: Arc<Connect>,

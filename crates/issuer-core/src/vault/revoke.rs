@@ -1,10 +1,10 @@
 use serde_json::json;
 
 use super::{Lease, Vault};
-use crate::{Flow, Now, Operation, Reply, Request, Step};
+use crate::{Flow, Now, Operation, Reply, Step};
 
 /// Ends the life of a token. Whether it works out is not told: a token that Vault no longer reaches ends by itself.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Revoke(());
 
 impl Revoke {
@@ -13,12 +13,9 @@ impl Revoke {
         if !lease.is_made() {
             return Step::Done(());
         }
-        Step::Send(request(vault, lease), Self(()))
+        let request = vault.post(Operation::Revoke, "auth/token/revoke-self", Some(lease.token()), &json!({}));
+        Step::Send(request, Self(()))
     }
-}
-
-pub(super) fn request(vault: &Vault, lease: &Lease) -> Request {
-    vault.post(Operation::Revoke, "auth/token/revoke-self", Some(lease.token()), &json!({}))
 }
 
 impl Flow for Revoke {

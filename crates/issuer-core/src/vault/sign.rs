@@ -11,7 +11,7 @@ use crate::{Flow, Now, Operation, Order, Reply, Signatures, Step};
 ///
 /// Signing is not idempotent: every answer of status 200 is another certificate. So there is one request and no
 /// second try here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Sign {
     order: Order,
     signatures: Signatures,

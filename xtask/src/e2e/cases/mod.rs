@@ -10,7 +10,7 @@ mod quiet;
 mod requests;
 mod secrets;
 
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 
 use super::stage::Stage;
 
@@ -19,7 +19,7 @@ pub(super) struct Case {
     /// Its name.
     pub(super) name: &'static str,
     /// What it does; it passes if that succeeds.
-    pub(super) run: for<'s> fn(&'s Stage<'s>) -> BoxFuture<'s, anyhow::Result<()>>,
+    pub(super) run: for<'s> fn(&'s Stage<'s>) -> LocalBoxFuture<'s, anyhow::Result<()>>,
     /// Whether it disturbs what others use.
     pub(super) alone: bool,
     /// Whether it needs nothing but a Kubernetes API and Vault's.
@@ -36,6 +36,10 @@ macro_rules! together {
     ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, anywhere: true) };
 }
 
+macro_rules! loopback {
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, anywhere: false) };
+}
+
 macro_rules! alone {
     ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, anywhere: false) };
 }
@@ -47,13 +51,13 @@ pub(super) const CASES: &[Case] = &[
     together!("certificate-renewal", certificates::renewal),
     together!("wrong-policy", healing::wrong_policy),
     together!("wrong-role", healing::wrong_role),
-    together!("no-rights", secrets::no_rights),
-    case!("quiet", quiet::quiet, alone: false, anywhere: false),
+    loopback!("no-rights", secrets::no_rights),
+    loopback!("quiet", quiet::quiet),
     together!("api-rules", api::rules),
     together!("api-columns", api::columns),
     together!("certificate", certificates::namespaced),
     together!("certificate-cluster-issuer", certificates::cluster),
-    together!("certificate-denied", certificates::denied),
+    loopback!("certificate-denied", certificates::denied),
     together!("login-approle-mounts", auth::approle_mounts),
     together!("login-token", auth::token),
     together!("login-kubernetes-secret", auth::kubernetes_secret),
@@ -68,17 +72,17 @@ pub(super) const CASES: &[Case] = &[
     together!("certificate-authority", contents::certificate_authority),
     together!("chain-intermediate", contents::intermediate),
     together!("chain-cross-signed", contents::cross_signed),
-    together!("approval", requests::approval),
-    together!("approved-and-denied", requests::approved_and_denied),
-    together!("malformed-csr", requests::malformed),
+    loopback!("approval", requests::approval),
+    loopback!("approved-and-denied", requests::approved_and_denied),
+    loopback!("malformed-csr", requests::malformed),
     together!("refused-name", requests::refused_name),
     together!("refused-key", requests::refused_key),
     together!("mismatch", requests::mismatch),
-    together!("foreign-requests", requests::foreign),
+    loopback!("foreign-requests", requests::foreign),
     together!("wrong-path", healing::wrong_path),
     together!("wrong-secret", healing::wrong_secret),
     together!("wrong-bundle", healing::wrong_bundle),
-    together!("unreachable", healing::unreachable),
+    loopback!("unreachable", healing::unreachable),
     together!("missing-secret", healing::missing_secret),
     together!("rotated-secret", healing::rotated_secret),
     together!("revoked-token", healing::revoked_token),

@@ -1,0 +1,15 @@
+//! What the model says, directly and over TLS.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+mod auth;
+mod fault;
+mod scene;
+mod served;
+mod sign;
+mod system;

@@ -1,0 +1,391 @@
+//! Signing: refusals, certificates, chains.
+
+use std::time::Duration;
+
+use fake_vault::{Authority, FakeVault, KeyType, LeafNotAfter, Pki, Role};
+use rcgen::SanType;
+use serde_json::{Value, json};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::parse_x509_pem;
+
+use crate::scene::{Answer, HOUR, Scene, csr, csr_with, error};
+
+const ROOT: &str = FakeVault::ROOT_TOKEN;
+
+/// Parses the PEM of a reply and hands it on.
+fn certificate<T>(pem: &Value, then: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
+    let (_, pem) = parse_x509_pem(pem.as_str().unwrap().as_bytes()).unwrap();
+    then(&pem.parse_x509().unwrap())
+}
+
+fn chain(answer: &Answer) -> Vec<String> {
+    let all = answer.1["data"]["ca_chain"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    all.iter()
+        .map(|pem| certificate(pem, |c| format!("{} by {}", c.subject(), c.issuer())))
+        .map(|line| line.replace("CN=", ""))
+        .collect()
+}
+
+#[test]
+fn a_certificate_is_what_was_asked_for() {
+    let mut scene = Scene::new();
+    let token = scene.login();
+    let names = [
+        SanType::DnsName("www.example.com".try_into().unwrap()),
+        SanType::DnsName("a.example.com".try_into().unwrap()),
+        SanType::IpAddress([10, 0, 0, 1].into()),
+        SanType::Rfc822Name("me@example.com".try_into().unwrap()),
+    ];
+    let csr = csr_with(KeyType::Ec, "www.example.com", names.to_vec());
+    let body = json!({ "csr": csr, "ttl": "24h" });
+    let (status, reply) = scene.post("pki/sign/web", &token, body);
+    assert_eq!(status, 200, "{reply}");
+    let data = &reply["data"];
+    let (_, issuer) = parse_x509_pem(data["issuing_ca"].as_str().unwrap().as_bytes()).unwrap();
+    let issuer = issuer.parse_x509().unwrap();
+    let key = fake_vault::key(KeyType::Ec, "a test");
+    certificate(&data["certificate"], |leaf| {
+        assert_eq!(leaf.verify_signature(Some(issuer.public_key())), Ok(()));
+        assert_eq!(leaf.issuer(), issuer.subject());
+        assert_eq!(
+            leaf.public_key().subject_public_key.data.as_ref(),
+            key.public_key_raw()
+        );
+        assert_eq!(leaf.subject().to_string(), "CN=www.example.com");
+        let unix = i64::try_from(scene.now.unix.as_secs()).unwrap();
+        assert_eq!(leaf.validity().not_before.timestamp(), unix - 30);
+        assert_eq!(leaf.validity().not_after.timestamp(), unix + 86_400);
+        assert_eq!(data["expiration"], json!(unix + 86_400));
+        assert_eq!(
+            data["serial_number"].as_str().unwrap(),
+            leaf.raw_serial_as_string()
+        );
+        assert!(!leaf.is_ca());
+        let sans = leaf.subject_alternative_name().unwrap().unwrap().value;
+        let expected = [
+            GeneralName::DNSName("a.example.com"),
+            GeneralName::DNSName("www.example.com"),
+            GeneralName::RFC822Name("me@example.com"),
+            GeneralName::IPAddress(&[10, 0, 0, 1]),
+        ];
+        assert_eq!(sans.general_names, expected);
+        let usage = leaf.extended_key_usage().unwrap().unwrap().value;
+        assert!(usage.server_auth && usage.client_auth);
+    });
+    assert_eq!(data["ca_chain"][0], data["issuing_ca"]);
+    assert_eq!(
+        scene.vault.issued()[0].serial,
+        data["serial_number"].as_str().unwrap()
+    );
+    assert_eq!(scene.vault.issued()[0].csr, csr);
+}
+
+#[test]
+fn every_kind_of_key_signs_and_is_signed() {
+    for kind in [KeyType::Ec, KeyType::Ed25519, KeyType::Rsa] {
+        let root = Authority::root_with("root", kind, Duration::from_secs(2_000_000_000));
+        let mut scene = Scene::with(Pki::new(root));
+        let body = json!({ "csr": csr_with(kind, "www.example.com", Vec::new()) });
+        let (status, reply) = scene.post("pki/sign/web", ROOT, body);
+        assert_eq!(status, 200, "{kind:?} {reply}");
+        let (_, root) =
+            parse_x509_pem(reply["data"]["issuing_ca"].as_str().unwrap().as_bytes()).unwrap();
+        let root = root.parse_x509().unwrap();
+        certificate(&reply["data"]["certificate"], |leaf| {
+            assert_eq!(
+                leaf.verify_signature(Some(root.public_key())),
+                Ok(()),
+                "{kind:?}"
+            );
+        });
+    }
+}
+
+#[test]
+fn chains_come_in_every_shape() {
+    let (old, root) = (Authority::root("old"), Authority::root("root"));
+    let int = root.intermediate("int");
+    for (authority, expected) in [
+        (root.clone(), vec!["root by root"]),
+        (int.clone(), vec!["int by root", "root by root"]),
+        (int.without_root(), vec!["int by root"]),
+        (
+            root.cross_signed_by(&old).intermediate("int"),
+            vec!["int by root", "root by root", "root by old", "old by old"],
+        ),
+        (
+            int.cross_signed_by(&old),
+            vec!["int by root", "root by root", "int by old", "old by old"],
+        ),
+        (
+            int.intermediate("sub"),
+            vec!["sub by int", "int by root", "root by root"],
+        ),
+    ] {
+        let mut scene = Scene::with(Pki::new(authority));
+        let token = scene.login();
+        assert_eq!(chain(&scene.sign(&token)), expected);
+    }
+    let mut scene = Scene::new();
+    let body = json!({ "csr": csr(&["www.example.com"]), "remove_roots_from_chain": true });
+    assert_eq!(
+        chain(&scene.post("pki/sign/web", ROOT, body.clone())),
+        ["int by root"]
+    );
+    let signed = scene.post("pki/root/sign-intermediate", ROOT, body);
+    assert_eq!(
+        chain(&signed),
+        ["www.example.com by int", "int by root", "root by root"]
+    );
+    certificate(&signed.1["data"]["certificate"], |ca| assert!(ca.is_ca()));
+}
+
+#[test]
+fn refusals_come_in_vaults_order() {
+    let mut scene = Scene::new();
+    let token = scene.login();
+    let good = csr(&["www.example.com"]);
+    let denied = "1 error occurred:\n\t* permission denied\n\n";
+    for (path, token, body, status, text) in [
+        ("pki/sign/other", token.as_str(), json!({}), 403, denied),
+        ("nope/sign/web", &token, json!({}), 403, denied),
+        (
+            "pki/sign/web",
+            "hvs.dead",
+            json!({}),
+            403,
+            "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n",
+        ),
+        ("pki/sign/web", "", json!({}), 403, "permission denied"),
+        (
+            "nope/sign/web",
+            ROOT,
+            json!({}),
+            404,
+            "no handler for route \"nope/sign/web\". route entry not found.",
+        ),
+        (
+            "pki/nope/web",
+            ROOT,
+            json!({}),
+            404,
+            "1 error occurred:\n\t* unsupported path\n\n",
+        ),
+        (
+            "pki/sign/web/",
+            ROOT,
+            json!({}),
+            400,
+            "cannot write to a path ending in '/'",
+        ),
+        (
+            "pki/sign/other",
+            ROOT,
+            json!({ "format": "text" }),
+            400,
+            "unknown role: other",
+        ),
+        (
+            "pki/sign/web",
+            &token,
+            json!({ "format": "text" }),
+            400,
+            "the \"format\" path parameter must be \"pem\", \"der\", or \"pem_bundle\"",
+        ),
+        (
+            "pki/issuer/other/sign/web",
+            ROOT,
+            json!({}),
+            500,
+            "1 error occurred:\n\t* could not fetch the CA certificate (was one set?): unable to find PKI issuer for reference: other\n\n",
+        ),
+        ("pki/sign/web", &token, json!({}), 400, "\"csr\" is empty"),
+        (
+            "pki/sign/web",
+            &token,
+            json!({ "csr": "text" }),
+            400,
+            "csr contains no data",
+        ),
+        (
+            "pki/sign/web",
+            &token,
+            json!({ "csr": csr(&["www.example.org"]) }),
+            400,
+            "subject alternate name www.example.org not allowed by this role",
+        ),
+        (
+            "pki/sign/web",
+            &token,
+            json!({ "csr": good, "ttl": "1h", "not_after": "2030-01-01T00:00:00Z" }),
+            400,
+            "Either ttl or not_after should be provided. Both should not be provided in the same request.",
+        ),
+        (
+            "pki/sign/web",
+            &token,
+            json!({ "csr": good, "not_after": "2060-01-01T00:00:00Z" }),
+            400,
+            "cannot satisfy request, as TTL would result in notAfter of 2060-01-01T00:00:00Z that is beyond the expiration of the CA certificate at 2049-12-31T23:59:59Z",
+        ),
+    ] {
+        let answer = scene.post(path, token, body.clone());
+        assert_eq!((answer.0, error(&answer)), (status, text), "{path} {body}");
+    }
+    scene.vault.remove_role("pki", "web");
+    assert_eq!(error(&scene.sign(&token)), "unknown role: web");
+    scene.vault.disable_pki("pki");
+    assert_eq!(scene.sign(&token).0, 404);
+    assert_eq!(scene.vault.issued().len(), 0);
+}
+
+#[test]
+fn ttls_are_capped_with_a_warning() {
+    let mut scene = Scene::new();
+    let token = scene.login();
+    let warning =
+        "TTL \"2160h0m0s\" is longer than permitted maxTTL \"720h0m0s\", so maxTTL is being used";
+    let unix = scene.now.unix.as_secs();
+    let body = json!({ "csr": csr(&["www.example.com"]), "ttl": "2160h" });
+    let (_, reply) = scene.post("pki/sign/web", &token, body);
+    assert_eq!(
+        reply["warnings"],
+        json!([warning, warning]),
+        "Vault says it twice"
+    );
+    assert_eq!(reply["data"]["expiration"], json!(unix + 720 * 3_600));
+    scene.vault.set_role(
+        "pki",
+        "web",
+        Role {
+            ttl: 2 * HOUR,
+            ..Role::domain("example.com")
+        },
+    );
+    let (_, reply) = scene.sign(&token);
+    assert_eq!(reply["warnings"], Value::Null);
+    assert_eq!(reply["data"]["expiration"], json!(unix + 7_200));
+}
+
+#[test]
+fn a_ca_near_its_end_does_as_it_is_told() {
+    let unix = Scene::new().now.unix;
+    let authority = || Authority::root_with("root", KeyType::Ed25519, unix + HOUR);
+    let body = json!({ "csr": csr(&["www.example.com"]), "ttl": "24h" });
+    for (behavior, expected) in [
+        (LeafNotAfter::Err, None),
+        (LeafNotAfter::Permit, Some(24)),
+        (LeafNotAfter::Truncate, Some(1)),
+    ] {
+        let mut scene = Scene::with(Pki::new(authority()).leaf_not_after(behavior));
+        let (status, reply) = scene.post("pki/sign/web", ROOT, body.clone());
+        assert_eq!(status, if expected.is_some() { 200 } else { 400 });
+        let expiration = reply["data"]["expiration"].as_u64();
+        assert_eq!(
+            expiration,
+            expected.map(|hours: u64| unix.as_secs() + hours * 3_600)
+        );
+    }
+}
+
+#[test]
+fn names_come_from_where_the_role_says() {
+    let mut scene = Scene::new();
+    let role = Role {
+        use_csr_common_name: false,
+        use_csr_sans: false,
+        ..Role::domain("example.com")
+    };
+    scene.vault.set_role("pki", "web", role);
+    let body = json!({
+        "csr": csr(&["evil.example.org"]), "common_name": "a.example.com", "ttl": "1h",
+        "alt_names": "b.example.com,me@example.com,not a host", "ip_sans": "10.0.0.1, ::1",
+    });
+    let (status, reply) = scene.post("pki/sign/web", ROOT, body);
+    assert_eq!(status, 200, "{reply}");
+    certificate(&reply["data"]["certificate"], |leaf| {
+        let names: Vec<_> = leaf
+            .subject_alternative_name()
+            .unwrap()
+            .unwrap()
+            .value
+            .general_names
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let expected = [
+            "DNSName(a.example.com)",
+            "DNSName(b.example.com)",
+            "RFC822Name(me@example.com)",
+        ];
+        assert_eq!(names[..3], expected);
+        assert_eq!(names.len(), 5);
+    });
+}
+
+#[test]
+fn verbatim_copies_the_csr() {
+    let mut scene = Scene::new();
+    let names = vec![SanType::URI("spiffe://a/b".try_into().unwrap())];
+    let body = json!({ "csr": csr_with(KeyType::Ec, "anything at all", names) });
+    let (status, reply) = scene.post("pki/sign-verbatim", ROOT, body.clone());
+    assert_eq!(status, 200, "{reply}");
+    certificate(&reply["data"]["certificate"], |leaf| {
+        assert_eq!(leaf.subject().to_string(), "CN=anything at all");
+        let sans = leaf.subject_alternative_name().unwrap().unwrap().value;
+        assert_eq!(sans.general_names, [GeneralName::URI("spiffe://a/b")]);
+        assert_eq!(leaf.extended_key_usage().unwrap(), None);
+    });
+    assert_eq!(
+        scene.post("pki/sign-verbatim/web", ROOT, body.clone()).0,
+        200
+    );
+    assert_eq!(scene.post("pki/sign-verbatim/nope", ROOT, body).0, 400);
+}
+
+#[test]
+fn mounts_may_have_slashes_and_lie_below_each_other() {
+    let mut scene = Scene::new();
+    let below = Pki::new(Authority::root("below")).role("web", Role::domain("example.com"));
+    scene.vault.enable_pki("/pki/below/", below);
+    let body = json!({ "csr": csr(&["www.example.com"]) });
+    let signed = scene.post("pki/below/sign/web", ROOT, body.clone());
+    assert_eq!(chain(&signed), ["below by below"]);
+    assert_eq!(
+        chain(&scene.post("pki/sign/web", ROOT, body)),
+        ["int by root", "root by root"]
+    );
+}
+
+#[test]
+fn issuing_makes_the_key_too() {
+    let mut scene = Scene::new();
+    scene.vault.set_role(
+        "pki",
+        "web",
+        Role {
+            key_type: Some(KeyType::Ec),
+            ..Role::domain("example.com")
+        },
+    );
+    let body = json!({ "common_name": "www.example.com", "csr": csr(&["www.example.com"]) });
+    let (status, reply) = scene.post("pki/issue/web", ROOT, body);
+    assert_eq!(status, 200, "{reply}");
+    assert!(
+        reply["data"]["private_key"]
+            .as_str()
+            .unwrap()
+            .contains("PRIVATE KEY")
+    );
+    certificate(&reply["data"]["certificate"], |leaf| {
+        let key = fake_vault::key(KeyType::Ec, "a test");
+        assert_ne!(
+            leaf.public_key().subject_public_key.data.as_ref(),
+            key.public_key_raw()
+        );
+    });
+}

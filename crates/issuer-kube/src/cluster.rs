@@ -1,0 +1,187 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use issuer_api::{CertificateRequest, VaultClusterIssuer, VaultIssuer};
+use issuer_core::Secret;
+use issuer_core::reconcile::{Event, Key, StatusPatch, WriteError};
+use issuer_core::reference::{IssuerKind, RequestKey, SecretRef, TokenSpec};
+use issuer_core::session::{ReadError, SecretData};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ObjectReference, Secret as SecretObject, ServiceAccount};
+use k8s_openapi::api::events::v1::Event as EventObject;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Error, Resource};
+use serde_json::Value;
+
+/// How the controller signs what it writes.
+const FIELD_MANAGER: &str = "vault-issuer";
+
+/// The Kubernetes cluster, as the core asks for it. Every answer is one request; nothing is tried twice.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    instance: String,
+}
+
+impl Cluster {
+    /// Speaks through `client`; `instance` names this process in events.
+    pub fn new(client: Client, instance: String) -> Self {
+        Self { client, instance }
+    }
+
+    /// Reads a Secret.
+    pub async fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError> {
+        let api: Api<SecretObject> = Api::namespaced(self.client.clone(), &secret.namespace);
+        let object = api.get(&secret.name).await.map_err(read_error)?;
+        let data = object.data.unwrap_or_default();
+        Ok(SecretData {
+            resource_version: object.metadata.resource_version.unwrap_or_default(),
+            data: data.into_iter().map(|(key, value)| (key, Secret::from(value.0))).collect(),
+        })
+    }
+
+    /// Requests a token of a service account.
+    pub async fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &spec.namespace);
+        let request = TokenRequest {
+            spec: TokenRequestSpec {
+                audiences: spec.audiences.clone(),
+                expiration_seconds: Some(spec.expiration_seconds),
+                ..TokenRequestSpec::default()
+            },
+            ..TokenRequest::default()
+        };
+        let answer = api
+            .create_token_request(&spec.service_account, &PostParams::default(), &request)
+            .await
+            .map_err(read_error)?;
+        let status = answer.status.ok_or(ReadError::Unavailable)?;
+        Ok(Secret::from(status.token.into_bytes()))
+    }
+
+    /// Reads a CertificateRequest.
+    pub async fn read_request(&self, key: &RequestKey) -> Result<CertificateRequest, ReadError> {
+        let api: Api<CertificateRequest> = Api::namespaced(self.client.clone(), &key.namespace);
+        api.get(&key.name).await.map_err(read_error)
+    }
+
+    /// Writes the status of an issuer or a CertificateRequest.
+    pub async fn write_status(&self, patch: &StatusPatch) -> Result<(), WriteError> {
+        match &patch.of {
+            Key::Issuer(key) => match key.kind {
+                IssuerKind::Cluster => {
+                    let url = VaultClusterIssuer::url_path(&(), None);
+                    self.patch_status(&url, &key.name, &patch.body).await
+                }
+                IssuerKind::Namespaced => {
+                    let url = VaultIssuer::url_path(&(), Some(&key.namespace));
+                    self.patch_status(&url, &key.name, &patch.body).await
+                }
+            },
+            Key::Request(key) => {
+                let url = CertificateRequest::url_path(&(), Some(&key.namespace));
+                self.patch_status(&url, &key.name, &patch.body).await
+            }
+            Key::Token(_) => Ok(()),
+        }
+    }
+
+    async fn patch_status(&self, url: &str, name: &str, body: &Value) -> Result<(), WriteError> {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let request = kube::core::Request::new(url);
+        let request = request
+            .patch_subresource("status", name, &params, &Patch::Merge(body))
+            .map_err(|_| WriteError::Unavailable)?;
+        // The answer is the whole object, which the watch will show anyway.
+        self.client.request_text(request).await.map(drop).map_err(write_error)
+    }
+
+    /// Records an event. A failure is only logged: nothing depends on it.
+    pub async fn publish(&self, event: Event) {
+        let Some(regarding) = reference(&event) else {
+            return;
+        };
+        let namespace = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let name = format!("{}.{:x}", regarding.name.as_deref().unwrap_or_default(), since.as_nanos());
+        let object = EventObject {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            action: Some(if matches!(event.regarding, Key::Issuer(_)) { "Check" } else { "Sign" }.to_owned()),
+            event_time: Some(MicroTime(since_epoch(since))),
+            note: Some(event.note.chars().take(1000).collect()),
+            reason: Some(event.reason.to_owned()),
+            regarding: Some(regarding),
+            reporting_controller: Some(FIELD_MANAGER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(if event.warning { "Warning" } else { "Normal" }.to_owned()),
+            ..EventObject::default()
+        };
+        let api: Api<EventObject> = Api::namespaced(self.client.clone(), &namespace);
+        if let Err(error) = api.create(&PostParams::default(), &object).await {
+            tracing::warn!(reason = event.reason, error = %Cause(&error), "an event was not recorded");
+        }
+    }
+}
+
+fn since_epoch(since: std::time::Duration) -> k8s_openapi::jiff::Timestamp {
+    let nanos = i128::try_from(since.as_nanos()).unwrap_or_default();
+    k8s_openapi::jiff::Timestamp::from_nanosecond(nanos).unwrap_or_default()
+}
+
+fn reference(event: &Event) -> Option<ObjectReference> {
+    let object = |kind: &str, version: String, namespace: &str, name: &str| ObjectReference {
+        api_version: Some(version),
+        kind: Some(kind.to_owned()),
+        name: Some(name.to_owned()),
+        namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+        uid: Some(event.uid.clone()),
+        ..ObjectReference::default()
+    };
+    let ours = || format!("{}/{}", issuer_api::GROUP, issuer_api::VERSION);
+    match &event.regarding {
+        Key::Issuer(key) => Some(object(key.kind.as_str(), ours(), &key.namespace, &key.name)),
+        Key::Request(key) => {
+            let version = CertificateRequest::api_version(&()).into_owned();
+            Some(object("CertificateRequest", version, &key.namespace, &key.name))
+        }
+        Key::Token(_) => None,
+    }
+}
+
+/// Prints why the API server did not answer, without what it was sent.
+pub(crate) struct Cause<'a>(pub(crate) &'a Error);
+
+impl std::fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Error::Api(status) => write!(f, "{} ({})", status.reason, status.code),
+            Error::SerdeError(_) => f.write_str("the answer is not what was expected"),
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+fn read_error(error: Error) -> ReadError {
+    let known = match &error {
+        Error::Api(status) if status.code == 403 => ReadError::Forbidden,
+        Error::Api(status) if status.code == 404 => ReadError::NotFound,
+        _ => ReadError::Unavailable,
+    };
+    tracing::debug!(error = %Cause(&error), "the API server gave no object");
+    known
+}
+
+fn write_error(error: Error) -> WriteError {
+    let known = match &error {
+        Error::Api(status) if status.code == 403 => WriteError::Forbidden,
+        Error::Api(status) if status.code == 404 => WriteError::NotFound,
+        Error::Api(status) if status.code == 409 => WriteError::Conflict,
+        _ => WriteError::Unavailable,
+    };
+    tracing::debug!(error = %Cause(&error), "the API server took no status");
+    known
+}

@@ -1,0 +1,307 @@
+use std::pin::pin;
+use std::time::Duration;
+
+use issuer_core::leader::{Elector, ReadFailed, Step, Timing, WriteError};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, PostParams};
+use kube::{Client, Error};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::Transport;
+
+/// Runs for the leadership that a Lease stands for: an [`Elector`], and the API server that answers it.
+#[derive(Debug)]
+pub struct Candidate {
+    api: Api<Lease>,
+    name: String,
+    elector: Elector,
+    timing: Timing,
+    held_until: watch::Sender<Duration>,
+}
+
+/// Tells whether this process leads; clones tell the same.
+#[derive(Clone, Debug)]
+pub struct Leadership(watch::Receiver<Duration>);
+
+impl Candidate {
+    /// Prepares to run for the Lease `namespace`/`name` as `identity`, which no other process may have.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: String,
+        identity: String,
+        timing: Timing,
+    ) -> (Self, Leadership) {
+        let (held_until, leadership) = watch::channel(Duration::ZERO);
+        let seed = u64::try_from(Transport::now().unix.as_nanos() & u128::from(u64::MAX));
+        let candidate = Self {
+            api: Api::namespaced(client, namespace),
+            name,
+            elector: Elector::new(identity, timing, seed.unwrap_or_default()),
+            timing,
+            held_until,
+        };
+        (candidate, Leadership(leadership))
+    }
+
+    /// Runs until `stop` resolves, then gives the leadership up, for which it takes at most the renew deadline.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        while self.next(&mut stop).await {}
+        self.elector.release();
+        self.publish();
+        let limit = self.timing.renew();
+        let release = async { while self.next(std::future::pending()).await {} };
+        if timeout(limit, release).await.is_err() {
+            tracing::warn!(lease = self.name, "the lease was not released; it expires by itself");
+        }
+    }
+
+    /// Does the next step; tells whether there are more.
+    async fn next(&mut self, stop: impl Future<Output = ()>) -> bool {
+        match self.elector.poll(Transport::now()) {
+            Step::Read(state) => {
+                let answer = self.read().await;
+                state.resume(&mut self.elector, Transport::now(), answer);
+            }
+            Step::Create(lease, state) => {
+                let answer = self.create(lease).await;
+                state.resume(&mut self.elector, Transport::now(), answer);
+            }
+            Step::Update(lease, state) => {
+                let answer = self.update(&lease).await;
+                state.resume(&mut self.elector, Transport::now(), answer);
+            }
+            Step::Wait(until) => {
+                let wait = until.saturating_sub(Transport::now().monotonic);
+                // An early wake-up costs one more poll.
+                return timeout(wait, stop).await.is_err();
+            }
+            Step::Released => return false,
+        }
+        self.publish();
+        true
+    }
+
+    fn publish(&self) {
+        let until = self.elector.held_until();
+        let led = !self.held_until.borrow().is_zero();
+        let leads = self.elector.is_leader(Transport::now());
+        if led != leads {
+            let holder = self.elector.holder().unwrap_or_default();
+            tracing::info!(lease = self.name, holder, "{}", if leads { "leading" } else { "not leading" });
+        }
+        self.held_until.send_replace(if leads { until } else { Duration::ZERO });
+    }
+
+    /// Half the renew deadline leaves time for another attempt.
+    fn limit(&self) -> Duration {
+        self.timing.renew() / 2
+    }
+
+    async fn read(&self) -> Result<Option<Lease>, ReadFailed> {
+        match timeout(self.limit(), self.api.get_opt(&self.name)).await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(error)) => {
+                self.warn("read", &error);
+                Err(ReadFailed)
+            }
+            Err(_) => Err(ReadFailed),
+        }
+    }
+
+    async fn create(&self, mut lease: Lease) -> Result<Lease, WriteError> {
+        lease.metadata.name = Some(self.name.clone());
+        let write = async { self.api.create(&PostParams::default(), &lease).await };
+        self.written("created", timeout(self.limit(), write).await.ok())
+    }
+
+    async fn update(&self, lease: &Lease) -> Result<Lease, WriteError> {
+        let write = async { self.api.replace(&self.name, &PostParams::default(), lease).await };
+        self.written("updated", timeout(self.limit(), write).await.ok())
+    }
+
+    fn written(&self, verb: &str, answer: Option<Result<Lease, Error>>) -> Result<Lease, WriteError> {
+        match answer {
+            Some(Ok(lease)) => Ok(lease),
+            Some(Err(Error::Api(status))) if matches!(status.code, 404 | 409) => Err(WriteError::Conflict),
+            Some(Err(error)) => {
+                self.warn(verb, &error);
+                Err(WriteError::Unanswered)
+            }
+            None => Err(WriteError::Unanswered),
+        }
+    }
+
+    fn warn(&self, verb: &str, error: &Error) {
+        let cause = match error {
+            Error::Api(status) => format!("{} ({})", status.reason, status.code),
+            other => other.to_string(),
+        };
+        tracing::warn!(lease = self.name, error = cause, "the lease was not {verb}");
+    }
+}
+
+impl Leadership {
+    /// The leadership of a process that is the only one.
+    pub fn always() -> Self {
+        Self(watch::channel(Duration::MAX).1)
+    }
+
+    /// Tells whether this process leads now. Exact to the moment: no task needs to run for it to become false.
+    pub fn is_leader(&self) -> bool {
+        Transport::now().monotonic < *self.0.borrow()
+    }
+
+    /// Waits until this process leads.
+    pub async fn acquired(&mut self) {
+        while !self.is_leader() {
+            if self.0.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Waits until this process does not lead.
+    pub async fn lost(&mut self) {
+        loop {
+            let until = *self.0.borrow_and_update();
+            let left = until.saturating_sub(Transport::now().monotonic);
+            if left.is_zero() {
+                return;
+            }
+            if let Ok(Err(_)) = timeout(left, self.0.changed()).await {
+                // Nobody renews it any more.
+                sleep(left).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response, StatusCode};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use serde_json::json;
+    use tokio::sync::oneshot;
+    use tower::BoxError;
+
+    use super::*;
+
+    type Stored = Arc<Mutex<Option<Lease>>>;
+
+    async fn answer(stored: Stored, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let base = "/apis/coordination.k8s.io/v1/namespaces/ns/leases";
+        let path = if parts.method == Method::POST { base.to_owned() } else { format!("{base}/x") };
+        assert_eq!(parts.uri.path(), path);
+        let version = |lease: &Lease| lease.metadata.resource_version.clone();
+        let mut stored = stored.lock().unwrap();
+        let refused = match parts.method {
+            Method::GET => stored.is_none().then_some(StatusCode::NOT_FOUND),
+            Method::POST => stored.is_some().then_some(StatusCode::CONFLICT),
+            Method::PUT => {
+                let sent = serde_json::from_slice::<Lease>(&body)?;
+                (version(&sent) != stored.as_ref().and_then(version)).then_some(StatusCode::CONFLICT)
+            }
+            other => panic!("{other}"),
+        };
+        if let Some(code) = refused {
+            let status = json!({"kind": "Status", "status": "Failure", "message": "", "reason": "", "code": code.as_u16()});
+            return Ok(Response::builder().status(code).body(status.to_string().into_bytes().into())?);
+        }
+        if parts.method != Method::GET {
+            let mut lease = serde_json::from_slice::<Lease>(&body)?;
+            let next = stored.as_ref().and_then(version).map_or(1, |v| v.parse::<u64>().unwrap() + 1);
+            lease.metadata.resource_version = Some(next.to_string());
+            *stored = Some(lease);
+        }
+        Ok(Response::new(serde_json::to_vec(&*stored)?.into()))
+    }
+
+    fn candidate(stored: &Stored, identity: &str) -> (Candidate, Leadership) {
+        let stored = Arc::clone(stored);
+        let service = tower::service_fn(move |request| answer(Arc::clone(&stored), request));
+        let timing = Timing::new(
+            Duration::from_secs(3600),
+            Duration::from_secs(60),
+            Duration::from_millis(10),
+        );
+        let client = Client::new(service, "default");
+        Candidate::new(client, "ns", "x".to_owned(), identity.to_owned(), timing.unwrap())
+    }
+
+    #[tokio::test]
+    async fn candidates_take_turns() {
+        let stored = Stored::default();
+        let (first, mut first_leads) = candidate(&stored, "first");
+        let (second, mut second_leads) = candidate(&stored, "second");
+        let (stop_first, stopped) = oneshot::channel::<()>();
+        let first = tokio::spawn(first.run(async move { drop(stopped.await) }));
+        first_leads.acquired().await;
+        assert_eq!(stored.lock().unwrap().as_ref().unwrap().metadata.name.as_deref(), Some("x"));
+
+        let (stop_second, stopped) = oneshot::channel::<()>();
+        let second = tokio::spawn(second.run(async move { drop(stopped.await) }));
+        assert!(timeout(Duration::from_millis(50), second_leads.acquired()).await.is_err());
+
+        drop(stop_first);
+        first.await.unwrap();
+        assert!(!first_leads.is_leader());
+        second_leads.acquired().await;
+        drop(stop_second);
+        second.await.unwrap();
+        let lease = stored.lock().unwrap().take().unwrap();
+        assert_eq!(lease.spec.unwrap().holder_identity.as_deref(), Some(""));
+    }
+
+    fn leadership(held_until: Duration) -> (watch::Sender<Duration>, Leadership) {
+        let (sender, receiver) = watch::channel(held_until);
+        (sender, Leadership(receiver))
+    }
+
+    fn after(milliseconds: u64) -> Duration {
+        Transport::now().monotonic + Duration::from_millis(milliseconds)
+    }
+
+    #[tokio::test]
+    async fn the_only_process_leads() {
+        let mut leadership = Leadership::always();
+        assert!(leadership.is_leader());
+        leadership.acquired().await;
+        assert!(timeout(Duration::from_millis(1), leadership.lost()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_leadership_ends_without_a_word() {
+        let (_sender, mut leadership) = leadership(after(20));
+        assert!(leadership.is_leader());
+        leadership.lost().await;
+        assert!(!leadership.is_leader());
+    }
+
+    #[tokio::test]
+    async fn a_leadership_that_nobody_renews_ends() {
+        let (sender, mut leadership) = leadership(after(20));
+        drop(sender);
+        leadership.lost().await;
+        assert!(!leadership.is_leader());
+    }
+
+    #[tokio::test]
+    async fn a_renewal_prolongs_it_and_a_release_ends_it() {
+        let (sender, mut leadership) = leadership(Duration::ZERO);
+        assert!(!leadership.is_leader());
+        leadership.lost().await;
+        sender.send_replace(after(60_000));
+        leadership.acquired().await;
+        sender.send_replace(Duration::ZERO);
+        leadership.lost().await;
+        assert!(!leadership.is_leader());
+    }
+}

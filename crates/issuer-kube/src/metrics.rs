@@ -1,0 +1,319 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use issuer_core::reconcile::{Controller, Key, Outcome};
+use issuer_core::reference::IssuerKey;
+use issuer_core::{Operation, Reply};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// What Prometheus can ask this process, in the OpenMetrics text format.
+///
+/// Every label is of a closed set, but for the names of issuers.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    orders: Family<OrderLabels, Counter>,
+    ready: Family<IssuerLabels, Gauge>,
+    pending: Gauge,
+    unsaved: Gauge,
+    leader: Gauge,
+    /// The issuers as `ready` has them.
+    standings: Mutex<BTreeMap<IssuerKey, bool>>,
+}
+
+/// The media type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    operation: Word,
+    outcome: Word,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    operation: Word,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrderLabels {
+    outcome: Word,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabels {
+    kind: Word,
+    namespace: String,
+    name: String,
+}
+
+/// A label of a closed set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Word(&'static str);
+
+impl EncodeLabelValue for Word {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+}
+
+/// From a reply on the same host to the limit of an exchange.
+const BUCKETS: [f64; 12] = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// What becomes of a request for good.
+const CONCLUSIONS: [Outcome; 3] = [Outcome::Denied, Outcome::Failed(""), Outcome::Issued];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Starts to count. Counters whose labels are known start at zero.
+    pub fn new() -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
+        let metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(histogram),
+            orders: Family::default(),
+            ready: Family::default(),
+            pending: Gauge::default(),
+            unsaved: Gauge::default(),
+            leader: Gauge::default(),
+            standings: Mutex::default(),
+        };
+        for operation in Operation::ALL {
+            for outcome in ["ok", "refused", "unavailable", "transport"] {
+                metrics.request(operation, outcome);
+            }
+        }
+        for outcome in CONCLUSIONS {
+            metrics.order(outcome);
+        }
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register(
+            "vault_issuer_vault_requests",
+            "Requests to Vault: ok (below 400), refused (4xx), unavailable (429, 5xx), transport (no reply)",
+            self.requests.clone(),
+        );
+        registry.register(
+            "vault_issuer_vault_request_duration_seconds",
+            "Time from the start of a request to Vault to the end of its reply",
+            self.durations.clone(),
+        );
+        registry.register(
+            "vault_issuer_certificate_requests",
+            "CertificateRequests brought to their end",
+            self.orders.clone(),
+        );
+        registry.register(
+            "vault_issuer_issuer_ready",
+            "Whether an issuer can sign",
+            self.ready.clone(),
+        );
+        registry.register(
+            "vault_issuer_pending_requests",
+            "CertificateRequests that are not finished",
+            self.pending.clone(),
+        );
+        registry.register(
+            "vault_issuer_unsaved_certificates",
+            "Certificates being signed, or signed and not yet saved",
+            self.unsaved.clone(),
+        );
+        registry.register(
+            "vault_issuer_leader",
+            "Whether this process is the leader",
+            self.leader.clone(),
+        );
+        self
+    }
+
+    fn request(&self, operation: Operation, outcome: &'static str) -> Counter {
+        let labels = RequestLabels { operation: Word(operation.as_str()), outcome: Word(outcome) };
+        self.requests.get_or_create_owned(&labels)
+    }
+
+    fn order(&self, outcome: Outcome) -> Counter {
+        self.orders.get_or_create_owned(&OrderLabels { outcome: Word(outcome.as_str()) })
+    }
+
+    /// Counts an exchange with Vault.
+    pub fn exchanged(&self, operation: Operation, reply: &Reply, took: Duration) {
+        self.request(operation, outcome(reply)).inc();
+        let labels = DurationLabels { operation: Word(operation.as_str()) };
+        self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts a task that is over.
+    pub fn finished(&self, key: &Key, outcome: Outcome) {
+        let concluded = matches!(outcome, Outcome::Denied | Outcome::Failed(_) | Outcome::Issued);
+        if concluded && matches!(key, Key::Request(_)) {
+            self.order(outcome).inc();
+        }
+    }
+
+    /// Takes over how things stand.
+    pub fn observe(&self, controller: &Controller) {
+        self.set_requests(controller.pending(), controller.unsaved());
+        self.set_standings(|| controller.standings());
+    }
+
+    /// Sets whether this process is the leader. One that is not knows nothing of requests and issuers.
+    pub fn set_leader(&self, leader: bool) {
+        self.leader.set(leader.into());
+        if !leader {
+            self.set_requests(0, 0);
+            self.set_standings(std::iter::empty);
+        }
+    }
+
+    fn set_requests(&self, pending: usize, unsaved: usize) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.pending.set(number(pending));
+        self.unsaved.set(number(unsaved));
+    }
+
+    /// Touches only what has changed: this is called whenever anything happens.
+    fn set_standings<'a, I: Iterator<Item = (&'a IssuerKey, bool)>>(&self, standings: impl Fn() -> I) {
+        let mut known = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = standings().all(|(key, ready)| known.get(key) == Some(&ready));
+        if same && standings().count() == known.len() {
+            return;
+        }
+        let now: BTreeMap<_, _> = standings().map(|(key, ready)| (key.clone(), ready)).collect();
+        for gone in known.keys().filter(|key| !now.contains_key(key)) {
+            self.ready.remove(&labels(gone));
+        }
+        for (key, ready) in &now {
+            self.ready.get_or_create(&labels(key)).set((*ready).into());
+        }
+        *known = now;
+    }
+
+    /// Writes everything down.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // A `String` takes everything.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn labels(key: &IssuerKey) -> IssuerLabels {
+    IssuerLabels {
+        kind: Word(key.kind.as_str()),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+    }
+}
+
+fn outcome(reply: &Reply) -> &'static str {
+    match reply.as_ref().map(|reply| reply.status().as_u16()) {
+        Err(_) => "transport",
+        Ok(429 | 500..) => "unavailable",
+        Ok(400..) => "refused",
+        Ok(_) => "ok",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use issuer_core::reference::{IssuerKind, RequestKey};
+    use issuer_core::{Body, TransportError};
+
+    use super::*;
+
+    fn reply(status: u16) -> Reply {
+        let mut reply = http::Response::new(Body::default());
+        *reply.status_mut() = status.try_into().unwrap();
+        Ok(reply)
+    }
+
+    fn has(metrics: &Metrics, line: &str) {
+        let text = metrics.encode();
+        assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
+    }
+
+    #[test]
+    fn exchanges_are_counted_by_their_class() {
+        let metrics = Metrics::new();
+        has(&metrics, r#"vault_issuer_vault_requests_total{operation="sign",outcome="ok"} 0"#);
+        for status in [200, 204, 307, 400, 403, 429, 500, 503] {
+            metrics.exchanged(Operation::Sign, &reply(status), Duration::from_millis(3));
+        }
+        let lost = Err(TransportError::Timeout);
+        metrics.exchanged(Operation::Sign, &lost, Duration::from_secs(30));
+        for (outcome, count) in [("ok", 3), ("refused", 2), ("unavailable", 3), ("transport", 1)] {
+            let labels = format!(r#"operation="sign",outcome="{outcome}""#);
+            has(&metrics, &format!("vault_issuer_vault_requests_total{{{labels}}} {count}"));
+        }
+        let seconds = "vault_issuer_vault_request_duration_seconds";
+        has(&metrics, &format!(r#"{seconds}_count{{operation="sign"}} 9"#));
+        has(&metrics, &format!(r#"{seconds}_bucket{{le="0.0025",operation="sign"}} 0"#));
+        has(&metrics, &format!(r#"{seconds}_bucket{{le="0.005",operation="sign"}} 8"#));
+    }
+
+    #[test]
+    fn only_requests_that_are_finished_are_counted() {
+        let metrics = Metrics::new();
+        let request = Key::Request(RequestKey { namespace: "ns".into(), name: "cr".into() });
+        for outcome in [
+            Outcome::Failed("A"),
+            Outcome::Failed("B"),
+            Outcome::Issued,
+            Outcome::Pending("C"),
+            Outcome::Idle,
+            Outcome::Unsaved,
+        ] {
+            metrics.finished(&request, outcome);
+        }
+        metrics.finished(&Key::Token(1), Outcome::Failed("D"));
+        has(&metrics, r#"vault_issuer_certificate_requests_total{outcome="failed"} 2"#);
+        has(&metrics, r#"vault_issuer_certificate_requests_total{outcome="issued"} 1"#);
+        has(&metrics, r#"vault_issuer_certificate_requests_total{outcome="denied"} 0"#);
+        assert!(!metrics.encode().contains("pending\""));
+    }
+
+    #[test]
+    fn issuers_that_are_gone_are_gone() {
+        let metrics = Metrics::new();
+        let key = |name: &str| IssuerKey {
+            kind: IssuerKind::Namespaced,
+            namespace: "ns".into(),
+            name: name.into(),
+        };
+        let (a, b) = (key("a"), key("b"));
+        let line = |name: &str, ready: u8| {
+            let labels = format!(r#"kind="VaultIssuer",namespace="ns",name="{name}""#);
+            format!("vault_issuer_issuer_ready{{{labels}}} {ready}")
+        };
+        metrics.set_leader(true);
+        metrics.set_standings(|| [(&a, true), (&b, false)].into_iter());
+        has(&metrics, &line("a", 1));
+        has(&metrics, &line("b", 0));
+        metrics.set_standings(|| [(&b, true)].into_iter());
+        has(&metrics, &line("b", 1));
+        assert!(!metrics.encode().contains(&line("a", 1)));
+        metrics.set_leader(false);
+        assert!(!metrics.encode().contains("vault_issuer_issuer_ready{"));
+        has(&metrics, "vault_issuer_leader 0");
+        assert!(metrics.encode().ends_with("# EOF\n"));
+    }
+}
