@@ -7,8 +7,8 @@ use std::time::Duration;
 use std::{env, fs};
 
 use issuer_core::{
-    Body, Connect, ConnectError, DialError, Flow, Limits, Now, Operation, Origin, Reply, Request,
-    Roots, Step, TlsError, TransportError,
+    Body, Connect, ConnectError, DialError, Flow, Limits, Now, Operation, Origin, Reply, Request, Roots, Step,
+    TlsError, TransportError,
 };
 use issuer_kube::Transport;
 use issuer_ureq::Driver;
@@ -65,10 +65,7 @@ impl Either {
             .enable_all()
             .build()
             .unwrap();
-        [
-            Self::Async(runtime, Transport::new()),
-            Self::Blocking(Driver::new()),
-        ]
+        [Self::Async(runtime, Transport::new()), Self::Blocking(Driver::new())]
     }
 
     fn name(&self) -> &'static str {
@@ -256,13 +253,9 @@ const ANSWERS: &[Case] = &[
     },
 ];
 
-const CHUNKED: Act = Send(
-    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n",
-);
+const CHUNKED: Act = Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n");
 
-const TWICE: Act = Send(
-    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
-);
+const TWICE: Act = Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
 
 const CERTIFICATES: &[Case] = &[
     Case {
@@ -420,7 +413,6 @@ const CONNECTIONS: &[Case] = &[
         client: |connect| connect.limits.connect = SOON,
         events: &[Call(unconnected(ConnectError::Timeout)), Ended],
         seen: 0,
-        ..CASE
     },
     Case {
         name: "silent after the request",
@@ -431,11 +423,7 @@ const CONNECTIONS: &[Case] = &[
     },
     Case {
         name: "silent within the body",
-        scripts: &[&[
-            Read,
-            Send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
-            Hang,
-        ]],
+        scripts: &[&[Read, Send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), Hang]],
         client: |connect| connect.limits.exchange = SOON,
         events: &[Call(Err(TransportError::Timeout)), Ended],
         ..CASE
@@ -448,11 +436,7 @@ const CONNECTIONS: &[Case] = &[
     },
     Case {
         name: "cut within the body",
-        scripts: &[&[
-            Read,
-            Send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
-            Notify,
-        ]],
+        scripts: &[&[Read, Send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), Notify]],
         events: &[Call(Err(TransportError::Reset))],
         ..CASE
     },
@@ -654,10 +638,7 @@ fn nothing_to_talk_to() {
             call(&|c| c.origin = origin("http", &nowhere, 80)),
             ConnectError::Dns.into()
         );
-        assert_eq!(
-            call(&|c| c.roots = Roots::Bundle(Vec::new())),
-            DialError::Roots.into()
-        );
+        assert_eq!(call(&|c| c.roots = Roots::Bundle(Vec::new())), DialError::Roots.into());
         assert_eq!(
             call(&|c| c.server_name = Some("no name".into())),
             DialError::ServerName.into()
@@ -665,10 +646,7 @@ fn nothing_to_talk_to() {
         assert_eq!(
             call(&|c| {
                 let key = PKI.strange_client().key;
-                c.identity = Some(issuer_core::Identity {
-                    key,
-                    ..PKI.client()
-                });
+                c.identity = Some(issuer_core::Identity { key, ..PKI.client() });
             }),
             DialError::Identity.into()
         );
@@ -696,10 +674,7 @@ fn the_request_goes_out_as_it_is() {
         let connect = Arc::new(connect);
         let other = |method: &str| {
             let url = format!("{}/v1/sys/health?standbyok=true", connect.origin);
-            let http = http::Request::builder()
-                .method(method)
-                .uri(url)
-                .body(Body::default());
+            let http = http::Request::builder().method(method).uri(url).body(Body::default());
             Request {
                 http: http.unwrap(),
                 ..sign(&connect)
@@ -719,18 +694,10 @@ fn the_request_goes_out_as_it_is() {
         let token = "x-vault-token: hvs.token";
         let signing = "post /v1/pki/sign/web http/1.1";
         let length = "content-length: 10";
-        assert_eq!(
-            lines(0),
-            ["", length, &host, signing, agent, token, "{\"csr\":\"\"}"]
-        );
+        assert_eq!(lines(0), ["", length, &host, signing, agent, token, "{\"csr\":\"\"}"]);
         assert_eq!(
             lines(1),
-            [
-                "",
-                "get /v1/sys/health?standbyok=true http/1.1",
-                &host,
-                agent
-            ]
+            ["", "get /v1/sys/health?standbyok=true http/1.1", &host, agent]
         );
         let put = "put /v1/sys/health?standbyok=true http/1.1";
         assert_eq!(lines(2), ["", "content-length: 0", &host, put, agent]);
@@ -813,10 +780,7 @@ fn proxies_of_the_environment_are_not_used() {
         "all_proxy",
     ];
     let variables = proxies.map(|name| (name, proxy));
-    if apart(
-        "drivers::proxies_of_the_environment_are_not_used",
-        &variables,
-    ) {
+    if apart("drivers::proxies_of_the_environment_are_not_used", &variables) {
         run_all(ANSWERS);
     }
 }
@@ -841,10 +805,7 @@ fn the_systems_ca_certificates_are_used_if_there_is_no_bundle() {
 #[test]
 fn a_system_without_ca_certificates_says_so() {
     let variables = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nowhere")];
-    if apart(
-        "drivers::a_system_without_ca_certificates_says_so",
-        &variables,
-    ) {
+    if apart("drivers::a_system_without_ca_certificates_says_so", &variables) {
         let expected = Err(TransportError::Dial(DialError::SystemRoots));
         for driver in Either::both() {
             let connect = Connect {

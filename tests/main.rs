@@ -7,5 +7,6 @@
     reason = "a test that meets the unexpected fails"
 )]
 
+mod cli;
 mod drivers;
 mod server;

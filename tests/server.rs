@@ -13,9 +13,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{
-    RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion,
-};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
 /// One thing a server does on a connection, which it closes after the last one without a word.
 #[derive(Clone, Copy)]
@@ -105,9 +103,7 @@ struct Stage {
 impl Stage {
     fn play(&self, script: &[Act], mut tcp: TcpStream) -> io::Result<()> {
         let Some(config) = &self.tls else {
-            return script
-                .iter()
-                .try_for_each(|act| self.perform(*act, &mut tcp));
+            return script.iter().try_for_each(|act| self.perform(*act, &mut tcp));
         };
         let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
         connection.complete_io(&mut tcp)?;

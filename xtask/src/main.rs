@@ -10,6 +10,7 @@
 mod cache;
 mod ci;
 mod codegen;
+mod demo;
 mod e2e;
 mod process;
 mod tidy;
@@ -28,11 +29,12 @@ struct Cli {
     command: Command,
 }
 
-// bench, demo and sim plug in here: a variant, its arm in `run`, its module above.
+// bench and sim plug in here: a variant, its arm in `run`, its module above.
 #[derive(Subcommand)]
 enum Command {
     Ci(ci::Args),
     Codegen(codegen::Args),
+    Demo(demo::Args),
     E2e(e2e::Args),
     Tidy(tidy::Args),
 }
@@ -42,6 +44,7 @@ impl Command {
         match self {
             Self::Ci(args) => args.run(),
             Self::Codegen(args) => args.run(),
+            Self::Demo(args) => args.run(),
             Self::E2e(args) => args.run(),
             Self::Tidy(args) => args.run(),
         }

@@ -68,9 +68,7 @@ impl Answer {
             "auth": self.auth,
             "mount_type": self.mount,
         });
-        if let (true, Some(envelope), Some(data)) =
-            (self.injected, envelope.as_object_mut(), self.data)
-        {
+        if let (true, Some(envelope), Some(data)) = (self.injected, envelope.as_object_mut(), self.data) {
             for (key, value) in data {
                 envelope.entry(key).or_insert(value);
             }
@@ -124,17 +122,11 @@ impl Refusal {
 
     /// The token is unknown, expired or revoked.
     pub(crate) fn invalid_token() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            occurred(&["permission denied", "invalid token"]),
-        )
+        Self::new(StatusCode::FORBIDDEN, occurred(&["permission denied", "invalid token"]))
     }
 
     pub(crate) fn unsupported_operation() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            occurred(&["unsupported operation"]),
-        )
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, occurred(&["unsupported operation"]))
     }
 
     pub(crate) fn unsupported_path() -> Self {
@@ -162,11 +154,16 @@ pub(crate) fn occurred(errors: &[&str]) -> String {
         1 => "1 error occurred:".to_owned(),
         n => format!("{n} errors occurred:"),
     };
-    let lines: String = errors
-        .iter()
-        .map(|error| format!("\n\t* {error}"))
-        .collect();
+    let lines: String = errors.iter().map(|error| format!("\n\t* {error}")).collect();
     format!("{count}{lines}\n\n")
+}
+
+/// Returns a JSON object with more fields.
+pub(crate) fn with<const N: usize>(mut object: Value, fields: [(&str, Value); N]) -> Value {
+    if let Some(object) = object.as_object_mut() {
+        object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+    }
+    object
 }
 
 /// Returns a reply with a JSON body.

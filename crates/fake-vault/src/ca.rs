@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber,
 };
 
 use crate::dice::Dice;
@@ -164,12 +164,7 @@ impl Authority {
 
     /// Makes a root of the same name that has nothing else to do with this one.
     pub(crate) fn impostor(&self) -> Self {
-        Self::certified(
-            &self.name,
-            key(KeyType::Ed25519, "impostor"),
-            self.not_after,
-            None,
-        )
+        Self::certified(&self.name, key(KeyType::Ed25519, "impostor"), self.not_after, None)
     }
 
     /// Adds the certificate that `other` gave to the same name and key, and what leads up from there.
@@ -181,12 +176,7 @@ impl Authority {
             .signed_by(self.issuer.key(), &other.issuer)
             .expect("a certificate");
         let cross = Certificate::new(&cross, false);
-        let above = self
-            .above
-            .iter()
-            .cloned()
-            .chain([cross])
-            .chain(other.chain());
+        let above = self.above.iter().cloned().chain([cross]).chain(other.chain());
         Self {
             above: above.collect(),
             ..self.clone()
@@ -214,9 +204,7 @@ impl Authority {
 
     /// Returns the CA's own certificate and those that lead up from it: the `ca_chain` of a signature.
     pub fn chain(&self) -> impl Iterator<Item = Certificate> {
-        [self.certificate.clone()]
-            .into_iter()
-            .chain(self.above.iter().cloned())
+        [self.certificate.clone()].into_iter().chain(self.above.iter().cloned())
     }
 
     /// Makes a certificate and key for a TLS client.
@@ -231,17 +219,10 @@ impl Authority {
 
     /// Makes a certificate and key for a TLS server, with an end in time since the Unix epoch.
     pub fn server_until(&self, names: &[&str], not_after: Duration) -> Certified {
-        self.leaf(
-            &names.join(","),
-            not_after,
-            ExtendedKeyUsagePurpose::ServerAuth,
-        )
+        self.leaf(&names.join(","), not_after, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "names of a test can be signed or the test is wrong"
-    )]
+    #[expect(clippy::expect_used, reason = "names of a test can be signed or the test is wrong")]
     fn leaf(&self, names: &str, end: Duration, usage: ExtendedKeyUsagePurpose) -> Certified {
         let key = key(KeyType::Ec, &format!("leaf {names}"));
         let names: Vec<_> = names.split(',').map(str::to_owned).collect();
@@ -255,9 +236,7 @@ impl Authority {
         params.serial_number = Some(serial(&format!("{common_name} leaf")));
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let above = self.chain().filter(|certificate| !certificate.self_signed);
-        let above: String = above
-            .map(|certificate| format!("{}\n", certificate.pem))
-            .collect();
+        let above: String = above.map(|certificate| format!("{}\n", certificate.pem)).collect();
         Certified {
             chain_pem: certificate.pem() + &above,
             key_pem: key.serialize_pem(),
@@ -340,27 +319,14 @@ mod tests {
         let (old, new) = (Authority::root("old"), Authority::root("new"));
         let crossed = new.cross_signed_by(&old);
         assert_eq!(names(&old), pairs([("old", "old")]));
-        assert_eq!(
-            names(&crossed),
-            pairs([("new", "new"), ("new", "old"), ("old", "old")])
-        );
+        assert_eq!(names(&crossed), pairs([("new", "new"), ("new", "old"), ("old", "old")]));
         let intermediate = crossed.intermediate("int");
-        let expected = pairs([
-            ("int", "new"),
-            ("new", "new"),
-            ("new", "old"),
-            ("old", "old"),
-        ]);
+        let expected = pairs([("int", "new"), ("new", "new"), ("new", "old"), ("old", "old")]);
         assert_eq!(names(&intermediate), expected);
         let expected = pairs([("int", "new"), ("new", "old")]);
         assert_eq!(names(&intermediate.without_root()), expected);
         let twice = new.intermediate("int").cross_signed_by(&old);
-        let expected = pairs([
-            ("int", "new"),
-            ("new", "new"),
-            ("int", "old"),
-            ("old", "old"),
-        ]);
+        let expected = pairs([("int", "new"), ("new", "new"), ("int", "old"), ("old", "old")]);
         assert_eq!(names(&twice), expected);
     }
 
@@ -373,16 +339,8 @@ mod tests {
             let chain: Vec<_> = root.intermediate_with("int", kind, FAR).chain().collect();
             let (int, root) = (parse(&chain[0].der), parse(&chain[1].der));
             let leaf = parse(&leaf.der);
-            assert_eq!(
-                leaf.verify_signature(Some(int.public_key())),
-                Ok(()),
-                "{kind:?}"
-            );
-            assert_eq!(
-                int.verify_signature(Some(root.public_key())),
-                Ok(()),
-                "{kind:?}"
-            );
+            assert_eq!(leaf.verify_signature(Some(int.public_key())), Ok(()), "{kind:?}");
+            assert_eq!(int.verify_signature(Some(root.public_key())), Ok(()), "{kind:?}");
             assert_eq!(root.verify_signature(None), Ok(()), "{kind:?}");
         }
     }

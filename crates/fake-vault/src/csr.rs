@@ -50,11 +50,10 @@ impl Csr {
         }
         let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes())
             .map_err(|_| Refusal::bad_request("csr contains no data"))?;
-        let unparsable = |cause: &str| {
-            Refusal::bad_request(format!("certificate request could not be parsed: {cause}"))
-        };
-        let (rest, csr) = X509CertificationRequest::from_der(&pem.contents)
-            .map_err(|_| unparsable("asn1: structure error"))?;
+        let unparsable =
+            |cause: &str| Refusal::bad_request(format!("certificate request could not be parsed: {cause}"));
+        let (rest, csr) =
+            X509CertificationRequest::from_der(&pem.contents).map_err(|_| unparsable("asn1: structure error"))?;
         if !rest.is_empty() {
             return Err(unparsable("asn1: syntax error: trailing data"));
         }
@@ -64,15 +63,14 @@ impl Csr {
             Ok(PublicKey::EC(point)) => (KeyType::Ec, point.key_size()),
             _ => (KeyType::Ed25519, 0),
         };
-        let key = SubjectPublicKeyInfo::from_der(info.subject_pki.raw).map_err(|_| {
-            Refusal::bad_request("Unknown key type in CSR: UnknownPublicKeyAlgorithm")
-        })?;
-        let requested =
-            info.iter_attributes()
-                .find_map(|attribute| match attribute.parsed_attribute() {
-                    ParsedCriAttribute::ExtensionRequest(requested) => Some(&requested.extensions),
-                    _ => None,
-                });
+        let key = SubjectPublicKeyInfo::from_der(info.subject_pki.raw)
+            .map_err(|_| Refusal::bad_request("Unknown key type in CSR: UnknownPublicKeyAlgorithm"))?;
+        let requested = info
+            .iter_attributes()
+            .find_map(|attribute| match attribute.parsed_attribute() {
+                ParsedCriAttribute::ExtensionRequest(requested) => Some(&requested.extensions),
+                _ => None,
+            });
         let requested: &[X509Extension<'_>] = requested.map_or(&[], Vec::as_slice);
         let attribute = |oid: &[u64]| attribute(&info.subject, oid).unwrap_or_default();
         Ok(Self {
@@ -118,15 +116,11 @@ fn names(extensions: &[X509Extension<'_>]) -> Option<Names> {
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 fn extension(extension: &X509Extension<'_>) -> Option<CustomExtension> {
-    if matches!(
-        extension.parsed_extension(),
-        ParsedExtension::BasicConstraints(_)
-    ) {
+    if matches!(extension.parsed_extension(), ParsedExtension::BasicConstraints(_)) {
         return None;
     }
     let oid = components(&extension.oid)?;

@@ -29,6 +29,9 @@ mod counts;
 mod csr;
 mod dice;
 mod fault;
+mod fields;
+mod format;
+mod handles;
 mod pki;
 mod policy;
 mod role;
@@ -141,19 +144,13 @@ impl FakeVault {
         }
     }
 
-    fn answer(
-        &mut self,
-        now: Now,
-        request: &Request<Body>,
-        twist: Option<Twist>,
-    ) -> Response<Body> {
+    fn answer(&mut self, now: Now, request: &Request<Body>, twist: Option<Twist>) -> Response<Body> {
         let header = HeaderName::from_static("x-vault-namespace");
         let echo = request.headers().get(&header).cloned();
         let mut response = match Call::parse(request) {
             Ok(call) => {
                 self.note(&call);
-                self.dispatch(now, &call, twist)
-                    .unwrap_or_else(Refusal::into_response)
+                self.dispatch(now, &call, twist).unwrap_or_else(Refusal::into_response)
             }
             Err(refusal) => {
                 self.counts.requests += 1;
@@ -175,12 +172,7 @@ impl FakeVault {
         self.namespaces.extend(call.namespace.clone());
     }
 
-    fn dispatch(
-        &mut self,
-        now: Now,
-        call: &Call,
-        twist: Option<Twist>,
-    ) -> Result<Response<Body>, Refusal> {
+    fn dispatch(&mut self, now: Now, call: &Call, twist: Option<Twist>) -> Result<Response<Body>, Refusal> {
         self.tokens.expire(now);
         if self.namespace.is_some() && call.namespace.is_some() && call.path.starts_with("sys/") {
             let restricted = ["sys/health", "sys/seal", "sys/seal-status", "sys/unseal"];
@@ -199,9 +191,7 @@ impl FakeVault {
             return Err(Refusal::sealed());
         }
         if self.node.health == Health::DrSecondary {
-            return Err(Refusal::bad_request(
-                "path disabled in replication DR secondary mode",
-            ));
+            return Err(Refusal::bad_request("path disabled in replication DR secondary mode"));
         }
         let (path, inside) = self.relative(call);
         if call.action == Action::Update && path.ends_with('/') {
@@ -242,9 +232,7 @@ impl FakeVault {
         let method = Arc::make_mut(&mut self.auth).get_mut(mount);
         let method = method.ok_or_else(Refusal::no_token)?;
         let login = method.login(now, mount, call)?;
-        let (_, auth, warnings) =
-            self.tokens
-                .issue(now, &mut self.dice, &login.params, login.origin);
+        let (_, auth, warnings) = self.tokens.issue(now, &mut self.dice, &login.params, login.origin);
         self.counts.logins += 1;
         Ok(Answer::auth("", auth, warnings))
     }
@@ -277,14 +265,7 @@ impl FakeVault {
         answer
     }
 
-    fn route(
-        &mut self,
-        now: Now,
-        call: &Call,
-        path: &str,
-        id: &str,
-        twist: Option<Twist>,
-    ) -> Result<Answer, Refusal> {
+    fn route(&mut self, now: Now, call: &Call, path: &str, id: &str, twist: Option<Twist>) -> Result<Answer, Refusal> {
         match (path, call.action) {
             ("auth/token/lookup-self", Action::Read | Action::Update) => {
                 let answer = self.lookup(now, id)?;
@@ -307,27 +288,15 @@ impl FakeVault {
             ("sys/capabilities-self", Action::Update) => self.capabilities_self(id, call),
             ("auth/token/lookup-self" | "auth/token/renew-self" | "auth/token/revoke-self", _)
             | ("sys/capabilities-self", _) => Err(Refusal::unsupported_operation()),
-            _ if path.starts_with("sys/") || path.starts_with("auth/token/") => {
-                Err(Refusal::unsupported_path())
-            }
+            _ if path.starts_with("sys/") || path.starts_with("auth/token/") => Err(Refusal::unsupported_path()),
             _ => self.secret(now, call, path, twist),
         }
     }
 
-    fn secret(
-        &mut self,
-        now: Now,
-        call: &Call,
-        path: &str,
-        twist: Option<Twist>,
-    ) -> Result<Answer, Refusal> {
+    fn secret(&mut self, now: Now, call: &Call, path: &str, twist: Option<Twist>) -> Result<Answer, Refusal> {
         let mounted = self.secrets.iter().rev().find_map(|(mount, pki)| {
             let rest = path.strip_prefix(mount.as_str())?;
-            let rest = if rest.is_empty() {
-                rest
-            } else {
-                rest.strip_prefix('/')?
-            };
+            let rest = if rest.is_empty() { rest } else { rest.strip_prefix('/')? };
             Some((Arc::clone(pki), rest))
         });
         let (pki, rest) = mounted.ok_or_else(|| Refusal::no_handler(path))?;
@@ -348,10 +317,7 @@ impl FakeVault {
         if id == Self::ROOT_TOKEN {
             return Err(Refusal::bad_request("lease is not renewable"));
         }
-        let origin = self
-            .tokens
-            .get(id)
-            .and_then(|token| token.origin.role.clone());
+        let origin = self.tokens.get(id).and_then(|token| token.origin.role.clone());
         if let Some((mount, role)) = origin {
             let method = self.auth.get(&mount).ok_or_else(Refusal::invalid_token)?;
             method.renew(now, &role, call)?;
@@ -367,14 +333,7 @@ impl FakeVault {
         }
         let words = paths.into_iter().map(|path| {
             let words = self.words(id, &path)?;
-            Ok((
-                path,
-                if words.is_empty() {
-                    vec!["deny"]
-                } else {
-                    words
-                },
-            ))
+            Ok((path, if words.is_empty() { vec!["deny"] } else { words }))
         });
         let words = words.collect::<Result<Vec<_>, Refusal>>()?;
         Ok(Answer {
@@ -414,163 +373,10 @@ impl FakeVault {
     }
 }
 
-/// Configuration and what tests do behind Vault's back.
-impl FakeVault {
-    /// Mounts an auth method, at a path without `auth/`.
-    pub fn enable_auth(&mut self, path: &str, method: AuthMethod) {
-        Arc::make_mut(&mut self.auth).insert(path.trim_matches('/').to_owned(), method);
-    }
-
-    /// Removes an auth method and with it every token that came from it.
-    pub fn disable_auth(&mut self, path: &str) {
-        let path = path.trim_matches('/');
-        Arc::make_mut(&mut self.auth).remove(path);
-        self.tokens
-            .revoke_if(|token| token.origin.role.as_ref().is_some_and(|(m, _)| m == path));
-    }
-
-    /// Mounts a PKI.
-    pub fn enable_pki(&mut self, path: &str, pki: Pki) {
-        let path = path.trim_matches('/').to_owned();
-        Arc::make_mut(&mut self.secrets).insert(path, Arc::new(pki));
-    }
-
-    /// Removes a PKI mount.
-    pub fn disable_pki(&mut self, path: &str) {
-        Arc::make_mut(&mut self.secrets).remove(path.trim_matches('/'));
-    }
-
-    /// Returns a PKI mount.
-    pub fn pki(&self, path: &str) -> Option<&Pki> {
-        self.secrets.get(path).map(Arc::as_ref)
-    }
-
-    /// Sets or replaces a role of a PKI mount; does nothing where none is mounted.
-    pub fn set_role(&mut self, mount: &str, name: &str, role: Role) {
-        if let Some(pki) = Arc::make_mut(&mut self.secrets).get_mut(mount) {
-            Arc::make_mut(pki).roles.insert(name.to_owned(), role);
-        }
-    }
-
-    /// Removes a role of a PKI mount.
-    pub fn remove_role(&mut self, mount: &str, name: &str) {
-        if let Some(pki) = Arc::make_mut(&mut self.secrets).get_mut(mount) {
-            Arc::make_mut(pki).roles.remove(name);
-        }
-    }
-
-    /// Removes a role of an auth method: logins fail, and so do renewals of tokens that came from it.
-    pub fn remove_login_role(&mut self, mount: &str, name: &str) {
-        if let Some(method) = Arc::make_mut(&mut self.auth).get_mut(mount) {
-            method.remove_role(name);
-        }
-    }
-
-    /// Sets or replaces a policy. Tokens feel it at once.
-    pub fn set_policy(&mut self, name: &str, policy: Policy) {
-        Arc::make_mut(&mut self.policies).insert(name.to_owned(), policy);
-    }
-
-    /// Removes a policy.
-    pub fn remove_policy(&mut self, name: &str) {
-        Arc::make_mut(&mut self.policies).remove(name);
-    }
-
-    /// Makes `secret_id` the only one of an AppRole.
-    pub fn rotate_secret_id(&mut self, mount: &str, role: &str, secret_id: &str) {
-        let method = Arc::make_mut(&mut self.auth).get_mut(mount);
-        if let Some(role) = method.and_then(|method| method.app_role_mut(role)) {
-            role.secret_ids = BTreeMap::from([(secret_id.to_owned(), SecretId::default())]);
-        }
-    }
-
-    /// Puts everything that is mounted into a namespace: requests must be in it, and `sys/health` and its like must
-    /// not.
-    pub fn set_namespace(&mut self, namespace: Option<&str>) {
-        self.namespace = namespace.map(|name| name.trim_matches('/').into());
-    }
-
-    /// Sets what kind of node answers.
-    pub fn set_health(&mut self, health: Health) {
-        self.node.health = health;
-    }
-
-    /// Seals the server.
-    pub fn seal(&mut self) {
-        self.node.sealed = true;
-    }
-
-    /// Unseals the server.
-    pub fn unseal(&mut self) {
-        self.node.sealed = false;
-    }
-
-    /// Restarts the server: it comes up sealed, with the tokens that it has stored.
-    pub fn restart(&mut self) {
-        self.seal();
-    }
-
-    /// Makes a token that no login made.
-    pub fn create_token(&mut self, now: Now, params: &TokenParams) -> String {
-        let origin = Origin {
-            path: "auth/token/create".to_owned(),
-            role: None,
-            display_name: "token".to_owned(),
-            meta: BTreeMap::new(),
-            entity: String::new(),
-        };
-        self.tokens.issue(now, &mut self.dice, params, origin).0
-    }
-
-    /// Revokes a token without its holder's knowing; tells whether it was alive.
-    pub fn revoke_token(&mut self, token: &str) -> bool {
-        self.tokens.revoke(token)
-    }
-
-    /// Revokes every token but the root token.
-    pub fn revoke_all(&mut self) {
-        self.tokens.revoke_if(|_| true);
-    }
-
-    /// Returns the tokens that are alive, but for the root token.
-    pub fn live_tokens(&mut self, now: Now) -> Vec<String> {
-        self.tokens.expire(now);
-        self.tokens.ids().map(str::to_owned).collect()
-    }
-
-    /// Returns the faults that are due.
-    pub fn faults_mut(&mut self) -> &mut Faults {
-        &mut self.faults
-    }
-
-    /// Returns what was asked and done so far.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// Returns every certificate that was signed, oldest first, lost replies included.
-    pub fn issued(&self) -> &[Arc<Issued>] {
-        &self.issued
-    }
-
-    /// Returns the namespaces that requests named in their header.
-    pub fn namespaces_seen(&self) -> &BTreeSet<String> {
-        &self.namespaces
-    }
-}
-
 /// Returns the origin that a request was sent to, as `https://host:port`.
 fn origin_of(request: &Request<Body>) -> String {
-    let host = request
-        .headers()
-        .get(http::header::HOST)
-        .map(HeaderValue::to_str);
+    let host = request.headers().get(http::header::HOST).map(HeaderValue::to_str);
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let authority = authority
-        .or(host.and_then(Result::ok))
-        .unwrap_or("localhost");
-    format!(
-        "{}://{authority}",
-        request.uri().scheme_str().unwrap_or("https")
-    )
+    let authority = authority.or(host.and_then(Result::ok)).unwrap_or("localhost");
+    format!("{}://{authority}", request.uri().scheme_str().unwrap_or("https"))
 }

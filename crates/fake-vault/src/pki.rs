@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use issuer_core::Now;
-use rcgen::{
-    BasicConstraints, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
-};
-use serde_json::{Map, Value, json};
+use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
+use serde_json::json;
 
 use crate::answer::{Answer, Lease, Refusal};
-use crate::ca::{Authority, Certificate, KeyType};
-use crate::call::{Action, Call, Fields};
+use crate::ca::{Authority, Certificate};
+use crate::call::{Action, Call};
 use crate::csr::Csr;
 use crate::dice::Dice;
 use crate::fault::Twist;
+use crate::fields::Fields;
+use crate::format::Format;
 use crate::role::Role;
 use crate::sign::{self, Template, Wanted};
 use crate::token::SYSTEM_TTL;
@@ -125,50 +125,22 @@ impl Pki {
         if call.action != Action::Update {
             return Err(Refusal::unsupported_operation());
         }
-        call.fields
-            .require_texts(&["csr", "common_name", "alt_names", "format", "not_after"])?;
-        let role = self.role_of(endpoint, &call.fields)?;
-        let max_ttl = Some(role.max_ttl)
-            .filter(|ttl| !ttl.is_zero())
-            .or(self.max_lease_ttl);
-        let role = Role {
-            max_ttl: max_ttl.unwrap_or(SYSTEM_TTL),
-            ..role
-        };
-        let format = Format::of(&call.fields)?;
+        let fields = &call.fields;
+        fields.require_texts(&["csr", "common_name", "alt_names", "format", "not_after"])?;
+        let role = self.bounded(self.role_of(endpoint, fields)?);
+        let format = Format::of(fields)?;
         let authority = self.issuer_of(reference.unwrap_or(&role.issuer_ref))?;
         let mut wanted = match endpoint {
             Endpoint::Issue(_) => Wanted::generated(&role, dice)?,
-            _ => Wanted::requested(Csr::parse(&call.fields.text("csr"))?),
+            _ => Wanted::requested(Csr::parse(&fields.text("csr"))?),
         };
-        let leaf_not_after = match endpoint {
-            Endpoint::Intermediate if self.leaf_not_after == LeafNotAfter::Err => {
-                LeafNotAfter::Truncate
-            }
-            _ => self.leaf_not_after,
-        };
-        let mut template =
-            Template::new(now, &role, &wanted, authority, leaf_not_after, &call.fields)?;
-        match endpoint {
-            Endpoint::Verbatim(_) => verbatim(&mut template, &wanted.csr),
-            Endpoint::Intermediate => intermediate(&mut template, &wanted.csr, &call.fields),
-            Endpoint::Issue(_) | Endpoint::Sign(_) => {}
-        }
+        let template = self.template(now, endpoint, &role, &wanted, authority, fields)?;
         if !wanted.csr.signature_valid {
             return Err(Refusal::bad_request("request signature invalid"));
         }
-        let mut warnings = template.warnings.clone();
-        warnings.extend(ignored(endpoint, &role, &call.fields));
-        warnings.append(&mut template.warnings);
+        let warnings = warnings(endpoint, &role, fields, &template.warnings);
         let signed = sign::sign(template, &mut wanted, authority, dice, twist)?;
-        let mut chain: Vec<_> = authority.chain().collect();
-        if endpoint == Endpoint::Intermediate {
-            chain.insert(0, signed.certificate.clone());
-            warnings.insert(0, NO_AIA.to_owned());
-        } else if call.fields.flag("remove_roots_from_chain") {
-            chain.retain(|certificate| !certificate.is_self_signed());
-        }
-        warnings.extend(unrecognized(endpoint, &call.fields));
+        let chain = chain(endpoint, authority, &signed.certificate, fields);
         let mut data = format.data(&signed.certificate, authority.certificate(), &chain);
         data.insert("serial_number".to_owned(), json!(signed.serial));
         data.insert("expiration".to_owned(), json!(signed.not_after.as_secs()));
@@ -182,19 +154,46 @@ impl Pki {
         });
         let issued = Issued {
             serial: signed.serial,
-            csr: call.fields.text("csr"),
+            csr: fields.text("csr"),
             certificate: signed.certificate.pem.to_string(),
             path: call.path.clone(),
             at: now,
         };
-        Ok((
-            Answer {
-                lease,
-                warnings,
-                ..Answer::data("pki", data)
-            },
-            issued,
-        ))
+        let answer = Answer {
+            lease,
+            warnings,
+            ..Answer::data("pki", data)
+        };
+        Ok((answer, issued))
+    }
+
+    /// Gives a role the longest TTL that applies to it.
+    fn bounded(&self, role: Role) -> Role {
+        let own = Some(role.max_ttl).filter(|ttl| !ttl.is_zero());
+        let max_ttl = own.or(self.max_lease_ttl).unwrap_or(SYSTEM_TTL);
+        Role { max_ttl, ..role }
+    }
+
+    fn template(
+        &self,
+        now: Now,
+        endpoint: Endpoint<'_>,
+        role: &Role,
+        wanted: &Wanted,
+        authority: &Authority,
+        fields: &Fields,
+    ) -> Result<Template, Refusal> {
+        let leaf_not_after = match (endpoint, self.leaf_not_after) {
+            (Endpoint::Intermediate, LeafNotAfter::Err) => LeafNotAfter::Truncate,
+            (_, behavior) => behavior,
+        };
+        let mut template = Template::new(now, role, wanted, authority, leaf_not_after, fields)?;
+        match endpoint {
+            Endpoint::Verbatim(_) => verbatim(&mut template, &wanted.csr),
+            Endpoint::Intermediate => intermediate(&mut template, &wanted.csr, fields),
+            Endpoint::Issue(_) | Endpoint::Sign(_) => {}
+        }
+        Ok(template)
     }
 
     /// Returns the role that a request is under. Where it names none, nothing is forbidden.
@@ -248,9 +247,7 @@ impl Pki {
                 "default" => "no default issuer currently configured".to_owned(),
                 _ => format!("unable to find PKI issuer for reference: {reference}"),
             };
-            Refusal::internal(&format!(
-                "could not fetch the CA certificate (was one set?): {cause}"
-            ))
+            Refusal::internal(&format!("could not fetch the CA certificate (was one set?): {cause}"))
         })
     }
 }
@@ -293,9 +290,7 @@ fn verbatim(template: &mut Template, csr: &Csr) {
     if csr.requests(&[2, 5, 29, 15]) {
         params.key_usages = Vec::new();
     }
-    params
-        .custom_extensions
-        .extend(csr.extensions.iter().cloned());
+    params.custom_extensions.extend(csr.extensions.iter().cloned());
 }
 
 /// Makes a CA certificate of it.
@@ -312,28 +307,42 @@ fn intermediate(template: &mut Template, csr: &Csr, fields: &Fields) {
         .retain(|extension| !extension.oid_components().eq([2, 5, 29, 15]));
 }
 
-fn ignored(endpoint: Endpoint<'_>, role: &Role, fields: &Fields) -> Vec<String> {
-    if matches!(endpoint, Endpoint::Issue(_) | Endpoint::Intermediate) {
-        return Vec::new();
+/// Returns what goes with the certificate, from its issuer upward.
+fn chain(
+    endpoint: Endpoint<'_>,
+    authority: &Authority,
+    certificate: &Certificate,
+    fields: &Fields,
+) -> Vec<Certificate> {
+    let chain = authority.chain();
+    match endpoint {
+        Endpoint::Intermediate => [certificate.clone()].into_iter().chain(chain).collect(),
+        _ if fields.flag("remove_roots_from_chain") => {
+            chain.filter(|certificate| !certificate.is_self_signed()).collect()
+        }
+        _ => chain.collect(),
     }
+}
+
+/// Returns what Vault warns about, in its order; what concerns the TTL comes twice.
+fn warnings(endpoint: Endpoint<'_>, role: &Role, fields: &Fields, about_ttl: &[String]) -> Vec<String> {
     let ignored = |field: &str, switch: &str, on: bool| {
-        (on && !fields.text(field).is_empty()).then(|| {
-            format!(
-                "the {field} field was provided but the role is set with \"{switch}\" set to true"
-            )
-        })
+        (on && !fields.text(field).is_empty())
+            .then(|| format!("the {field} field was provided but the role is set with \"{switch}\" set to true"))
     };
-    [
-        ignored(
-            "common_name",
-            "use_csr_common_name",
-            role.use_csr_common_name,
-        ),
-        ignored("alt_names", "use_csr_sans", role.use_csr_sans),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let mut warnings = about_ttl.to_vec();
+    match endpoint {
+        Endpoint::Intermediate => warnings = vec![NO_AIA.to_owned()],
+        Endpoint::Issue(_) => {}
+        Endpoint::Sign(_) | Endpoint::Verbatim(_) => {
+            let common_name = "use_csr_common_name";
+            warnings.extend(ignored("common_name", common_name, role.use_csr_common_name));
+            warnings.extend(ignored("alt_names", "use_csr_sans", role.use_csr_sans));
+        }
+    }
+    warnings.extend_from_slice(about_ttl);
+    warnings.extend(unrecognized(endpoint, fields));
+    warnings
 }
 
 const NO_AIA: &str = "This mount hasn't configured any authority information access (AIA) fields; this may make it \
@@ -378,91 +387,4 @@ fn unrecognized(endpoint: Endpoint<'_>, fields: &Fields) -> Option<String> {
     ignored.sort_unstable();
     let list = ignored.join(" ");
     (!list.is_empty()).then(|| format!("Endpoint ignored these unrecognized parameters: [{list}]"))
-}
-
-/// How certificates are written into a reply.
-#[derive(Clone, Copy, Debug)]
-enum Format {
-    Der,
-    Pem,
-    PemBundle,
-}
-
-impl Format {
-    fn of(fields: &Fields) -> Result<Self, Refusal> {
-        match fields.text("format").as_str() {
-            "" | "pem" => Ok(Self::Pem),
-            "der" => Ok(Self::Der),
-            "pem_bundle" => Ok(Self::PemBundle),
-            _ => Err(Refusal::bad_request(
-                "the \"format\" path parameter must be \"pem\", \"der\", or \"pem_bundle\"",
-            )),
-        }
-    }
-
-    fn data(
-        self,
-        certificate: &Certificate,
-        issuer: &Certificate,
-        chain: &[Certificate],
-    ) -> Map<String, Value> {
-        let text = |certificate: &Certificate| match self {
-            Self::Der => sign::base64(&certificate.der),
-            Self::Pem | Self::PemBundle => certificate.pem.to_string(),
-        };
-        let all: Vec<_> = chain.iter().map(text).collect();
-        let own = match self {
-            Self::PemBundle => [&[text(certificate)], all.as_slice()].concat().join("\n"),
-            Self::Der | Self::Pem => text(certificate),
-        };
-        let mut data = Map::new();
-        data.insert("certificate".to_owned(), json!(own));
-        data.insert("issuing_ca".to_owned(), json!(text(issuer)));
-        if !all.is_empty() {
-            data.insert("ca_chain".to_owned(), json!(all));
-        }
-        data
-    }
-}
-
-/// Returns the subject of a certificate that a role shapes.
-pub(crate) fn subject(common_name: &str, serial: &str) -> DistinguishedName {
-    let mut subject = DistinguishedName::new();
-    if !common_name.is_empty() {
-        subject.push(DnType::CommonName, common_name);
-    }
-    if !serial.is_empty() {
-        subject.push(DnType::CustomDnType(vec![2, 5, 4, 5]), serial);
-    }
-    subject
-}
-
-/// Returns the usages of a certificate that a role shapes.
-pub(crate) fn usages(role: &Role) -> (Vec<KeyUsagePurpose>, Vec<ExtendedKeyUsagePurpose>) {
-    let extended = [
-        (role.server_flag, ExtendedKeyUsagePurpose::ServerAuth),
-        (role.client_flag, ExtendedKeyUsagePurpose::ClientAuth),
-    ];
-    let usages = vec![
-        KeyUsagePurpose::DigitalSignature,
-        KeyUsagePurpose::KeyEncipherment,
-        KeyUsagePurpose::KeyAgreement,
-    ];
-    (
-        usages,
-        extended
-            .into_iter()
-            .filter(|(flag, _)| *flag)
-            .map(|(_, usage)| usage)
-            .collect(),
-    )
-}
-
-/// Returns the kind of key that a role has Vault make.
-pub(crate) fn generated_kind(role: &Role) -> Result<KeyType, Refusal> {
-    role.key_type.ok_or_else(|| {
-        Refusal::bad_request(
-            "role key type \"any\" not allowed for issuing certificates, only signing",
-        )
-    })
 }

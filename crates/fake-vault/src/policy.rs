@@ -51,10 +51,8 @@ impl Policy {
     /// Adds a rule.
     #[must_use]
     pub fn allow(mut self, path: &str, capabilities: &[Capability]) -> Self {
-        self.rules.push((
-            path.trim_start_matches('/').to_owned(),
-            capabilities.to_vec(),
-        ));
+        self.rules
+            .push((path.trim_start_matches('/').to_owned(), capabilities.to_vec()));
         self
     }
 
@@ -85,24 +83,15 @@ impl Policy {
     /// Returns the policy in HCL, as `sys/policies/acl/:name` takes it.
     pub fn hcl(&self) -> String {
         let rule = |(path, capabilities): &(String, Vec<Capability>)| {
-            let words: Vec<_> = capabilities
-                .iter()
-                .map(|c| format!("\"{}\"", c.as_str()))
-                .collect();
-            format!(
-                "path \"{path}\" {{ capabilities = [{}] }}\n",
-                words.join(", ")
-            )
+            let words: Vec<_> = capabilities.iter().map(|c| format!("\"{}\"", c.as_str())).collect();
+            format!("path \"{path}\" {{ capabilities = [{}] }}\n", words.join(", "))
         };
         self.rules.iter().map(rule).collect()
     }
 }
 
 /// Returns what several policies together allow at a path. A deny is alone.
-pub(crate) fn capabilities<'a>(
-    policies: impl Iterator<Item = &'a Policy>,
-    path: &str,
-) -> BTreeSet<Capability> {
+pub(crate) fn capabilities<'a>(policies: impl Iterator<Item = &'a Policy>, path: &str) -> BTreeSet<Capability> {
     let matching = policies
         .flat_map(|policy| &policy.rules)
         .filter(|(pattern, _)| matches(pattern, path))
@@ -172,9 +161,7 @@ mod tests {
     fn the_most_specific_path_decides() {
         use Capability::{Deny, Read, Update};
         let policies = [
-            Policy::new()
-                .allow("pki/*", &[Read])
-                .allow("pki/sign/+", &[Update]),
+            Policy::new().allow("pki/*", &[Read]).allow("pki/sign/+", &[Update]),
             Policy::new()
                 .allow("pki/sign/web", &[Deny])
                 .allow("pki/sign/*", &[Read, Update]),

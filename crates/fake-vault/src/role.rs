@@ -142,9 +142,7 @@ impl Role {
             return Ok(());
         }
         Err(Refusal::bad_request(match self.key_type {
-            None if csr.key_type == KeyType::Rsa => {
-                "RSA keys < 2048 bits are unsafe and not supported".to_owned()
-            }
+            None if csr.key_type == KeyType::Rsa => "RSA keys < 2048 bits are unsafe and not supported".to_owned(),
             _ => format!(
                 "role requires a minimum of a {minimum}-bit key, but CSR's key is {} bits",
                 csr.key_bits
@@ -162,18 +160,14 @@ impl Role {
     ) -> Result<(), Refusal> {
         let refuse = |error: String| Err(Refusal::bad_request(error));
         if !common_name.is_empty() && !self.allows(common_name) {
-            return refuse(format!(
-                "common name {common_name} not allowed by this role"
-            ));
+            return refuse(format!("common name {common_name} not allowed by this role"));
         }
         let allowed = |allowed: &String| glob(allowed, serial);
         if !serial.is_empty() && !self.allowed_serial_numbers.iter().any(allowed) {
             return refuse(format!("serial_number {serial} not allowed by this role"));
         }
         if let Some(name) = names.dns.iter().find(|name| !self.allows(name)) {
-            return refuse(format!(
-                "subject alternate name {name} not allowed by this role"
-            ));
+            return refuse(format!("subject alternate name {name} not allowed by this role"));
         }
         if let Some(name) = names.emails.iter().find(|name| !self.allows(name)) {
             return refuse(format!("email address {name} not allowed by this role"));
@@ -193,15 +187,11 @@ impl Role {
         };
         let what = "URI Subject Alternative Names";
         if !names.uris.is_empty() && self.allowed_uri_sans.is_empty() {
-            return refuse(format!(
-                "{what} are not allowed in this role, but were provided {via}"
-            ));
+            return refuse(format!("{what} are not allowed in this role, but were provided {via}"));
         }
         let allowed = |uri: &String| self.allowed_uri_sans.iter().any(|glob_| glob(glob_, uri));
         if !names.uris.iter().all(allowed) {
-            return refuse(format!(
-                "{what} were provided {via} which are not valid for this role"
-            ));
+            return refuse(format!("{what} were provided {via} which are not valid for this role"));
         }
         Ok(())
     }
@@ -235,8 +225,7 @@ impl Role {
         if self.allow_any_name {
             return true;
         }
-        let local =
-            |base: &str| reduced == base || self.allow_subdomains && is_below(reduced, base);
+        let local = |base: &str| reduced == base || self.allow_subdomains && is_below(reduced, base);
         if self.allow_localhost && (local("localhost") || local("localdomain")) {
             return true;
         }
@@ -246,8 +235,7 @@ impl Role {
             .any(|domain| {
                 let same = |name: &str| name.eq_ignore_ascii_case(domain);
                 let bare = self.allow_bare_domains && (same(name) || is_email && same(host));
-                let below = self.allow_subdomains
-                    && (is_below(reduced, domain) || is_wildcard && same(reduced));
+                let below = self.allow_subdomains && (is_below(reduced, domain) || is_wildcard && same(reduced));
                 let globbed = self.allow_glob_domains
                     && domain.contains('*')
                     && glob(&domain.to_lowercase(), &name.to_lowercase());
@@ -264,8 +252,7 @@ pub(crate) enum Source {
 }
 
 fn is_below(name: &str, domain: &str) -> bool {
-    name.strip_suffix(domain)
-        .is_some_and(|rest| rest.ends_with('.'))
+    name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
 }
 
 /// Tells whether a name is made of DNS labels. Names beyond ASCII are no part of this model.
@@ -288,10 +275,7 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
-            let ends = rest
-                .char_indices()
-                .map(|(index, _)| index)
-                .chain([rest.len()]);
+            let ends = rest.char_indices().map(|(index, _)| index).chain([rest.len()]);
             ends.into_iter()
                 .filter_map(|end| rest.get(end..))
                 .any(|rest| glob(tail, rest))

@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use issuer_core::Now;
 use jiff::Timestamp;
-use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, SanType, SerialNumber};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, SanType, SerialNumber,
+};
 
 use crate::answer::Refusal;
 use crate::ca::{self, Authority, Certificate, KeyType};
-use crate::call::{Fields, go_duration};
 use crate::csr::{Csr, Names};
 use crate::dice::Dice;
 use crate::fault::Twist;
-use crate::pki::{self, LeafNotAfter};
+use crate::fields::{Fields, go_duration};
+use crate::pki::LeafNotAfter;
 use crate::role::{Role, Source, is_hostname};
 use crate::token::SYSTEM_TTL;
 
@@ -30,18 +31,15 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     pub(crate) fn requested(csr: Csr) -> Self {
-        Self {
-            csr,
-            private_key: None,
-        }
+        Self { csr, private_key: None }
     }
 
     /// Makes a key, and an empty request for it.
     pub(crate) fn generated(role: &Role, dice: &mut Dice) -> Result<Self, Refusal> {
-        let kind = pki::generated_kind(role)?;
+        let kind = generated_kind(role)?;
         let key = ca::key(kind, &dice.text(16));
         let mut params = CertificateParams::default();
-        params.distinguished_name = pki::subject("", "");
+        params.distinguished_name = subject("", "");
         let csr = params.serialize_request(&key).and_then(|csr| csr.pem());
         let csr = csr.map_err(|_| Refusal::internal("unable to generate a key"))?;
         let pem = key.serialize_pem();
@@ -105,9 +103,9 @@ impl Template {
         let (not_after, warnings) = not_after(now, role, fields)?;
         let not_after = bounded(not_after, authority, leaf_not_after)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = pki::subject(&common_name, &serial);
+        params.distinguished_name = subject(&common_name, &serial);
         params.subject_alt_names = sans(names)?;
-        (params.key_usages, params.extended_key_usages) = pki::usages(role);
+        (params.key_usages, params.extended_key_usages) = usages(role);
         if role.basic_constraints_valid_for_non_ca {
             params.is_ca = IsCa::ExplicitNoCa;
         }
@@ -121,12 +119,7 @@ impl Template {
     }
 }
 
-fn common_name(
-    role: &Role,
-    csr: &Csr,
-    generated: bool,
-    fields: &Fields,
-) -> Result<String, Refusal> {
+fn common_name(role: &Role, csr: &Csr, generated: bool, fields: &Fields) -> Result<String, Refusal> {
     let own = Some(&csr.common_name).filter(|_| role.use_csr_common_name && !generated);
     let name = own.filter(|name| !name.is_empty()).cloned();
     let name = name.unwrap_or_else(|| fields.text("common_name"));
@@ -142,18 +135,13 @@ fn common_name(
 /// Reads the names of a request's body. What is neither an e-mail address nor a host name is dropped.
 fn names(fields: &Fields) -> Result<Names, Refusal> {
     let alternative = fields.list("alt_names");
-    let (emails, others): (Vec<_>, Vec<_>) =
-        alternative.into_iter().partition(|name| name.contains('@'));
+    let (emails, others): (Vec<_>, Vec<_>) = alternative.into_iter().partition(|name| name.contains('@'));
     let ips = fields.list("ip_sans").into_iter().map(|ip| {
-        ip.parse::<IpAddr>().map_err(|_| {
-            Refusal::bad_request(format!("the value {ip:?} is not a valid IP address"))
-        })
+        ip.parse::<IpAddr>()
+            .map_err(|_| Refusal::bad_request(format!("the value {ip:?} is not a valid IP address")))
     });
     Ok(Names {
-        dns: others
-            .into_iter()
-            .filter(|name| is_hostname(name))
-            .collect(),
+        dns: others.into_iter().filter(|name| is_hostname(name)).collect(),
         emails,
         ips: ips.collect::<Result<_, _>>()?,
         uris: fields.list("uri_sans"),
@@ -208,33 +196,19 @@ fn not_after(now: Now, role: &Role, fields: &Fields) -> Result<(Duration, Vec<St
     let end = not_after.parse::<Timestamp>().ok();
     let end = end
         .and_then(|end| u64::try_from(end.as_second()).ok())
-        .ok_or_else(|| {
-            Refusal::bad_request(format!(
-                "parsing time {not_after:?} as \"2006-01-02T15:04:05Z07:00\""
-            ))
-        })?;
+        .ok_or_else(|| Refusal::bad_request(format!("parsing time {not_after:?} as \"2006-01-02T15:04:05Z07:00\"")))?;
     Ok((Duration::from_secs(end), warnings.into_iter().collect()))
 }
 
 /// Heeds the end of the CA's own certificate.
-fn bounded(
-    not_after: Duration,
-    authority: &Authority,
-    behavior: LeafNotAfter,
-) -> Result<Duration, Refusal> {
+fn bounded(not_after: Duration, authority: &Authority, behavior: LeafNotAfter) -> Result<Duration, Refusal> {
     if not_after <= authority.not_after || behavior == LeafNotAfter::Permit {
         return Ok(not_after);
     }
     if behavior == LeafNotAfter::Truncate {
         return Ok(authority.not_after);
     }
-    let date = |unix| {
-        Now {
-            unix,
-            ..Now::default()
-        }
-        .timestamp()
-    };
+    let date = |unix| Now { unix, ..Now::default() }.timestamp();
     Err(Refusal::bad_request(format!(
         "cannot satisfy request, as TTL would result in notAfter of {} that is beyond the expiration of the CA \
          certificate at {}",
@@ -268,7 +242,7 @@ pub(crate) fn sign(
         }
         Some(Twist::AnotherName) => {
             let name = "somebody-else.invalid";
-            params.distinguished_name = pki::subject(name, "");
+            params.distinguished_name = subject(name, "");
             params
                 .custom_extensions
                 .retain(|e| !e.oid_components().eq([2, 5, 29, 17]));
@@ -283,13 +257,9 @@ pub(crate) fn sign(
     params.use_authority_key_identifier_extension = true;
     ca::valid(&mut params, not_before, not_after);
     if params.is_ca == IsCa::NoCa {
-        params
-            .custom_extensions
-            .push(key_identifier(&params, &wanted.csr));
+        params.custom_extensions.push(key_identifier(&params, &wanted.csr));
     }
-    let certificate = params
-        .signed_by(&wanted.csr.key, &issuer.issuer)
-        .map_err(broken)?;
+    let certificate = params.signed_by(&wanted.csr.key, &issuer.issuer).map_err(broken)?;
     let serial: Vec<_> = serial.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Signed {
         certificate: Certificate::issued(&certificate),
@@ -306,6 +276,41 @@ fn key_identifier(params: &CertificateParams, csr: &Csr) -> CustomExtension {
     CustomExtension::from_oid_content(&[2, 5, 29, 14], content)
 }
 
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
+/// Returns the subject of a certificate that a role shapes.
+fn subject(common_name: &str, serial: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    if !common_name.is_empty() {
+        subject.push(DnType::CommonName, common_name);
+    }
+    if !serial.is_empty() {
+        subject.push(DnType::CustomDnType(vec![2, 5, 4, 5]), serial);
+    }
+    subject
+}
+
+/// Returns the usages of a certificate that a role shapes.
+fn usages(role: &Role) -> (Vec<KeyUsagePurpose>, Vec<ExtendedKeyUsagePurpose>) {
+    let extended = [
+        (role.server_flag, ExtendedKeyUsagePurpose::ServerAuth),
+        (role.client_flag, ExtendedKeyUsagePurpose::ClientAuth),
+    ];
+    let usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyAgreement,
+    ];
+    (
+        usages,
+        extended
+            .into_iter()
+            .filter(|(flag, _)| *flag)
+            .map(|(_, usage)| usage)
+            .collect(),
+    )
+}
+
+/// Returns the kind of key that a role has Vault make.
+fn generated_kind(role: &Role) -> Result<KeyType, Refusal> {
+    role.key_type
+        .ok_or_else(|| Refusal::bad_request("role key type \"any\" not allowed for issuing certificates, only signing"))
 }

@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use issuer_core::{Body, Now};
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Refusal, json_reply};
+use crate::answer::{Refusal, json_reply, with};
 use crate::call::{Action, Call};
 
 /// The version that the model claims to be.
@@ -78,11 +78,10 @@ impl Node {
             "replication_primary_canary_age_ms": 0,
         });
         if !self.is_sealed() {
-            body["cluster_name"] = json!(CLUSTER_NAME);
-            body["cluster_id"] = json!(CLUSTER_ID);
+            body = with(body, CLUSTER.map(|(key, value)| (key, json!(value))));
         }
         if self.health == Health::Removed {
-            body["removed_from_cluster"] = json!(true);
+            body = with(body, [("removed_from_cluster", json!(true))]);
         }
         let mut response = json_reply(status, &body);
         if call.action == Action::Head {
@@ -91,12 +90,15 @@ impl Node {
         response
     }
 
+    /// Returns the status of `sys/health`, which the query may change; `None` where the query is malformed.
     fn health_status(&self, query: &str) -> Option<StatusCode> {
-        let asked = |key: &str| {
-            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
-        };
-        let ok = |key: &str| asked(key).is_some_and(|value| value == "true" || value == "1");
+        let pairs: Vec<_> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        let asked = |key| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        let ok = |key| matches!(asked(key), Some("true" | "1"));
+        let mut codes = pairs.iter().filter(|(name, _)| name.ends_with("code"));
+        if !codes.all(|(_, value)| value.parse::<u16>().is_ok()) {
+            return None;
+        }
         let (key, code) = match self.health {
             Health::Uninitialized => ("uninitcode", 501),
             Health::Removed => ("removedcode", 530),
@@ -107,7 +109,7 @@ impl Node {
             Health::Standby if !ok("standbyok") => ("standbycode", 429),
             Health::Active | Health::PerformanceStandby | Health::Standby => ("activecode", 200),
         };
-        let code = asked(key).map_or(Some(code), |value| value.parse().ok())?;
+        let code = asked(key).and_then(|value| value.parse().ok()).unwrap_or(code);
         StatusCode::from_u16(code).ok()
     }
 
@@ -128,8 +130,7 @@ impl Node {
             "storage_type": "inmem",
         });
         if !self.is_sealed() {
-            body["cluster_name"] = json!(CLUSTER_NAME);
-            body["cluster_id"] = json!(CLUSTER_ID);
+            body = with(body, CLUSTER.map(|(key, value)| (key, json!(value))));
         }
         json_reply(StatusCode::OK, &body)
     }
@@ -146,9 +147,7 @@ impl Node {
             ));
         }
         if given.chars().any(|c| !c.is_ascii_hexdigit()) {
-            return Err(Refusal::bad_request(
-                "'key' must be a valid hex or base64 string",
-            ));
+            return Err(Refusal::bad_request("'key' must be a valid hex or base64 string"));
         }
         if given.len() < 32 {
             return Err(Refusal::bad_request(
@@ -157,24 +156,21 @@ impl Node {
         }
         if given != key {
             let cause = "invalid key: failed to decrypt keys from storage";
-            return Err(Refusal::bad_request(format!(
-                "unable to retrieve stored keys: {cause}"
-            )));
+            return Err(Refusal::bad_request(format!("unable to retrieve stored keys: {cause}")));
         }
         self.sealed = false;
         Ok(self.seal_status())
     }
 }
 
-const CLUSTER_NAME: &str = "vault-cluster-fake";
-const CLUSTER_ID: &str = "5e3c7a10-0f1e-4b1d-9f52-0d7d5b7f8a01";
+const CLUSTER: [(&str, &str); 2] = [
+    ("cluster_name", "vault-cluster-fake"),
+    ("cluster_id", "5e3c7a10-0f1e-4b1d-9f52-0d7d5b7f8a01"),
+];
 
 /// Returns the data of `sys/capabilities-self`: the words per path, and those of the only path as `capabilities`.
 pub(crate) fn capabilities(paths: &[(String, Vec<&'static str>)]) -> Map<String, Value> {
-    let mut data: Map<_, _> = paths
-        .iter()
-        .map(|(path, words)| (path.clone(), json!(words)))
-        .collect();
+    let mut data: Map<_, _> = paths.iter().map(|(path, words)| (path.clone(), json!(words))).collect();
     if let [(_, words)] = paths {
         data.insert("capabilities".to_owned(), json!(words));
     }

@@ -155,7 +155,11 @@ fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(
     scope: &str,
 ) -> serde_json::Result<CustomResourceDefinition> {
     let schema = SchemaSettings::openapi3()
-        .with(|settings| settings.inline_subschemas = true)
+        .with(|settings| {
+            settings.inline_subschemas = true;
+            // The API server refuses `$schema` beside a status subresource.
+            settings.meta_schema = None;
+        })
         .with_transform(StructuralSchemaRewriter)
         .into_generator()
         .into_root_schema_for::<K>();

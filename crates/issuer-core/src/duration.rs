@@ -1,8 +1,10 @@
+//! Durations as Kubernetes writes them.
+
 use std::time::Duration;
 
 /// Reads a duration as Go's `time.ParseDuration` does; `None` if it is malformed, below a second, or longer than Go's
 /// 292 years.
-pub(crate) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     let mut total = 0_u64;
     while !rest.is_empty() {

@@ -56,7 +56,7 @@
 mod chain;
 mod connect;
 mod der;
-mod duration;
+pub mod duration;
 mod flow;
 pub mod leader;
 mod name;

@@ -17,15 +17,10 @@ use futures::future::{Either, select};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use issuer_core::{
-    Body, Connect, ConnectError, DialError, Flow, Now, Reply, Request, Step, TransportError,
-};
-use issuer_tls::{
-    Cache, client_config, connect_error, exchange_error, handshake_error, is_closed, server_name,
-};
+use issuer_core::{Body, Connect, ConnectError, DialError, Flow, Now, Reply, Request, Step, TransportError};
+use issuer_tls::{Cache, client_config, connect_error, exchange_error, handshake_error, is_closed, server_name};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
@@ -38,12 +33,12 @@ static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::n
 const IDLE: Duration = Duration::from_secs(60);
 const IDLE_MAX: usize = 8;
 const HEAD_MAX: usize = 64 << 10;
-const BODY_TYPICAL: usize = 16 << 10;
+const BODY_TYPICAL: u64 = 16 << 10;
 
 /// Sends requests to Vault for all the tasks of a process; clones share their connections.
 ///
-/// It decides nothing: no retries, redirects or proxies, and nothing from the environment. Only a request for which an
-/// idle connection was taken, and found closed before a byte was written on it, goes to another connection.
+/// It decides nothing: no retries, redirects or proxies, and nothing from the environment. A connection is reused only
+/// if a probe right before finds it open, and a request that has met a broken one is not sent again.
 #[derive(Clone, Debug, Default)]
 pub struct Transport {
     pools: Arc<Cache<Pool>>,
@@ -109,9 +104,7 @@ fn wire(request: http::Request<Body>) -> Outgoing {
     let agent = HeaderValue::from_static(concat!("vault-issuer/", env!("CARGO_PKG_VERSION")));
     parts.headers.insert(USER_AGENT, agent);
     if !parts.method.is_safe() {
-        parts
-            .headers
-            .insert(CONTENT_LENGTH, body.as_bytes().len().into());
+        parts.headers.insert(CONTENT_LENGTH, body.as_bytes().len().into());
     }
     http::Request::from_parts(parts, Full::new(Bytes::from_owner(Owned(body))))
 }
@@ -135,35 +128,25 @@ impl Pool {
         })
     }
 
-    async fn call(&self, connect: &Connect, mut request: Outgoing) -> Reply {
+    async fn call(&self, connect: &Connect, request: Outgoing) -> Reply {
         let limits = connect.limits;
         let start = Instant::now();
         let deadline = start + limits.exchange;
-        // Lets the runtime notice which idle connections were closed meanwhile.
-        tokio::task::yield_now().await;
-        loop {
-            let link = match self.take() {
-                Some(link) => link,
-                None => {
-                    self.dial(connect, deadline.min(start + limits.connect))
-                        .await?
-                }
-            };
-            let end = timeout_at(deadline, link.exchange(request, limits.body)).await;
-            match end.map_err(|_| TransportError::Timeout)? {
-                End::Replied(response, link) => {
-                    self.keep(link);
-                    return Ok(response);
-                }
-                End::Unsent(returned) => request = returned,
-                End::Failed(error) => return Err(error),
-            }
-        }
+        let link = match self.take() {
+            Some(link) => link,
+            None => self.dial(connect, deadline.min(start + limits.connect)).await?,
+        };
+        let exchange = link.exchange(request, limits.body);
+        let (response, link) = timeout_at(deadline, exchange)
+            .await
+            .map_err(|_| TransportError::Timeout)??;
+        self.keep(link);
+        Ok(response)
     }
 
     fn take(&self) -> Option<Link> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(since, _)| since.elapsed() < IDLE);
+        idle.retain(|(since, link)| since.elapsed() < IDLE && link.is_open());
         idle.pop().map(|(_, link)| link)
     }
 
@@ -178,6 +161,7 @@ impl Pool {
 
     async fn dial(&self, connect: &Connect, deadline: Instant) -> Result<Link, TransportError> {
         let tcp = tcp(connect.origin.host(), connect.origin.port(), deadline).await?;
+        let (tcp, probe) = twice(tcp).map_err(|_| ConnectError::Unreachable)?;
         let stream: Box<dyn Stream> = match &self.tls {
             Some((tls, name)) => {
                 let shaken = timeout_at(deadline, tls.connect(name.clone(), LastWords(tcp))).await;
@@ -188,13 +172,12 @@ impl Pool {
         };
         let mut http = http1::Builder::new();
         http.max_buf_size(HEAD_MAX);
-        let (sender, connection) = http
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| TransportError::Reset)?;
+        let hands = http.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = hands.map_err(|_| TransportError::Reset)?;
         Ok(Link {
             sender,
             connection,
+            probe,
             first: true,
         })
     }
@@ -217,11 +200,7 @@ async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Conn
     let mut last = ConnectError::Dns;
     while let Some(address) = addresses.next() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let share = if addresses.peek().is_some() {
-            left / 2
-        } else {
-            left
-        };
+        let share = if addresses.peek().is_some() { left / 2 } else { left };
         match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Only costs some latency where it fails.
@@ -235,6 +214,13 @@ async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Conn
     Err(last)
 }
 
+/// Returns the connection, and a second handle to look at it without the runtime.
+fn twice(tcp: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)> {
+    let tcp = tcp.into_std()?;
+    let probe = tcp.try_clone()?;
+    Ok((TcpStream::from_std(tcp)?, probe))
+}
+
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -243,21 +229,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 struct LastWords(TcpStream);
 
 impl AsyncRead for LastWords {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, bytes)
     }
 }
 
 impl AsyncWrite for LastWords {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.0).poll_write(cx, bytes) {
             Poll::Ready(Err(error)) if is_closed(&error) => Poll::Ready(Ok(bytes.len())),
             written => written,
@@ -277,74 +255,64 @@ impl AsyncWrite for LastWords {
 struct Link {
     sender: SendRequest<Full<Bytes>>,
     connection: Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>,
+    probe: std::net::TcpStream,
     first: bool,
 }
 
-enum End {
-    /// The whole reply, and the connection if it can be used again.
-    Replied(http::Response<Body>, Option<Link>),
-    /// The idle connection was closed before a byte of the request was written.
-    Unsent(Outgoing),
-    Failed(TransportError),
-}
-
 impl Link {
-    async fn exchange(self, request: Outgoing, limit: usize) -> End {
+    /// Tells whether the server has left the idle connection as it was: neither closed it nor said anything.
+    fn is_open(&self) -> bool {
+        self.probe
+            .peek(&mut [0])
+            .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Sends a request and returns the reply, and the connection if it can be used again.
+    async fn exchange(
+        self,
+        request: Outgoing,
+        limit: usize,
+    ) -> Result<(http::Response<Body>, Option<Self>), TransportError> {
         let Self {
             mut sender,
             connection,
+            probe,
             first,
         } = self;
         let (reply, connection) = {
             let reply = pin!(async {
-                let response = sender.try_send_request(request).await?;
-                Ok::<_, TrySendError<_>>(read(response, limit).await)
+                let response = sender.send_request(request).await;
+                read(response.map_err(|error| transport_error(&error, first))?, limit).await
             });
             match select(reply, connection).await {
-                Either::Left((reply, connection)) => (reply, Some(connection)),
-                // The connection is gone, and has given back a request that it had not begun to write.
-                Either::Right((_, reply)) => (reply.await, None),
+                Either::Left((reply, connection)) => (reply?, connection),
+                Either::Right((_, reply)) => return Ok((reply.await?, None)),
             }
         };
-        let mut error = match reply {
-            Ok(Ok(response)) => {
-                let link = connection.map(|connection| Self {
-                    sender,
-                    connection,
-                    first: false,
-                });
-                return End::Replied(response, idle(link).await);
-            }
-            Ok(Err(error)) => return End::Failed(error),
-            Err(error) => error,
+        let link = Self {
+            sender,
+            connection,
+            probe,
+            first: false,
         };
-        match error.take_message() {
-            Some(request) if !first => End::Unsent(request),
-            _ => End::Failed(transport_error(&error.into_error(), first)),
-        }
+        Ok((reply, link.idle().await))
     }
-}
 
-/// Returns the connection if it is ready for another request.
-async fn idle(link: Option<Link>) -> Option<Link> {
-    let mut link = link?;
-    let open = poll_fn(|cx| Poll::Ready(Pin::new(&mut link.connection).poll(cx).is_pending()));
-    (open.await && link.sender.is_ready()).then_some(link)
+    /// Returns the connection if it is ready for another request.
+    async fn idle(mut self) -> Option<Self> {
+        let open = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_pending()));
+        (open.await && self.sender.is_ready()).then_some(self)
+    }
 }
 
 async fn read(response: http::Response<Incoming>, limit: usize) -> Reply {
     let (parts, mut incoming) = response.into_parts();
-    let length = incoming
-        .size_hint()
-        .exact()
-        .map_or(BODY_TYPICAL.min(limit), |length| {
-            usize::try_from(length).unwrap_or(usize::MAX)
-        });
-    if length > limit {
+    let length = incoming.size_hint().exact();
+    if length > Some(limit as u64) {
         return Err(TransportError::TooLarge);
     }
     // Sized at once where possible: a vector that grows leaves copies behind that are not wiped.
-    let mut bytes = Vec::with_capacity(length);
+    let mut bytes = Vec::with_capacity(length.unwrap_or(BODY_TYPICAL) as usize);
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|error| transport_error(&error, false))?;
         let data = frame.into_data().unwrap_or_default();
@@ -362,25 +330,15 @@ fn transport_error(error: &hyper::Error, first: bool) -> TransportError {
         Some(cause) if is_decoding(cause) => TransportError::NotHttp,
         Some(cause) => exchange_error(cause, first),
         // The server has spoken before it was asked.
-        None if error
-            .source()
-            .is_some_and(|source| source.is::<hyper::Error>()) =>
-        {
-            TransportError::NotHttp
-        }
+        None if error.source().is_some_and(|cause| cause.is::<hyper::Error>()) => TransportError::NotHttp,
         None => TransportError::Reset,
     }
 }
 
 /// Tells whether hyper could not make sense of a body.
 fn is_decoding(error: &io::Error) -> bool {
-    let is_tls = error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<rustls::Error>());
-    matches!(
-        error.kind(),
-        ErrorKind::InvalidData | ErrorKind::InvalidInput
-    ) && !is_tls
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) && !is_tls
 }
 
 fn io_cause(error: &hyper::Error) -> Option<&io::Error> {

@@ -92,10 +92,7 @@ mod tests {
     fn a_failure_is_not_kept() {
         let cache = Cache::default();
         let connect = connect("https://a");
-        assert_eq!(
-            cache.entry(&connect, || Err(DialError::Roots)),
-            Err(DialError::Roots)
-        );
+        assert_eq!(cache.entry(&connect, || Err(DialError::Roots)), Err(DialError::Roots));
         assert_eq!(*cache.entry(&connect, || Ok(1)).unwrap(), 1);
     }
 }

@@ -8,8 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
 static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     let mut store = RootCertStore::empty();
@@ -29,10 +28,7 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
 /// [`DialError::SystemRoots`] if the system has none, [`DialError::Identity`] if the client certificate or its key
 /// cannot be parsed or they do not belong together.
 pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> {
-    #[expect(
-        clippy::expect_used,
-        reason = "the provider is fixed and has suites for both"
-    )]
+    #[expect(clippy::expect_used, reason = "the provider is fixed and has suites for both")]
     let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
@@ -57,13 +53,8 @@ pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> 
 ///
 /// [`DialError::ServerName`] if it is neither a DNS name nor an IP address.
 pub fn server_name(connect: &Connect) -> Result<ServerName<'static>, DialError> {
-    let name = connect
-        .server_name
-        .as_deref()
-        .unwrap_or_else(|| connect.origin.host());
-    let address = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'));
+    let name = connect.server_name.as_deref().unwrap_or_else(|| connect.origin.host());
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     ServerName::try_from(address.unwrap_or(name).to_owned()).map_err(|_| DialError::ServerName)
 }
 
@@ -207,23 +198,11 @@ mod tests {
             name("https://vault.example.com:8200", None).as_deref(),
             Ok("vault.example.com")
         );
-        assert_eq!(
-            name("https://10.0.0.1:8200", None).as_deref(),
-            Ok("10.0.0.1")
-        );
-        assert_eq!(
-            name("https://[fd00::1]:8200", None).as_deref(),
-            Ok("fd00::1")
-        );
+        assert_eq!(name("https://10.0.0.1:8200", None).as_deref(), Ok("10.0.0.1"));
+        assert_eq!(name("https://[fd00::1]:8200", None).as_deref(), Ok("fd00::1"));
         assert_eq!(name("https://vault.svc.", None).as_deref(), Ok("vault.svc"));
-        assert_eq!(
-            name("https://10.0.0.1", Some("vault.svc")).as_deref(),
-            Ok("vault.svc")
-        );
-        assert_eq!(
-            name("https://10.0.0.1", Some("no name")),
-            Err(DialError::ServerName)
-        );
+        assert_eq!(name("https://10.0.0.1", Some("vault.svc")).as_deref(), Ok("vault.svc"));
+        assert_eq!(name("https://10.0.0.1", Some("no name")), Err(DialError::ServerName));
     }
 
     #[test]

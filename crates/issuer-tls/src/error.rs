@@ -22,9 +22,7 @@ fn server_certificate(reason: &CertificateError) -> TlsError {
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsError::Expired,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            TlsError::Name
-        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsError::Name,
         _ => TlsError::UnknownIssuer,
     }
 }
@@ -79,10 +77,7 @@ pub fn exchange_error(error: &io::Error, first: bool) -> TransportError {
 /// A driver goes on as if it had been written, and reads: a server that refuses the client certificate says so in an
 /// alert and closes at once, so that a write may meet the closed connection while the alert still waits to be read.
 pub fn is_closed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
-    )
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 fn wrapped(error: &io::Error) -> Option<&Error> {
@@ -101,44 +96,17 @@ mod tests {
             alert(AlertDescription::CertificateRequired),
             TlsError::ClientCertificate
         );
-        assert_eq!(
-            alert(AlertDescription::BadCertificate),
-            TlsError::ClientCertificate
-        );
-        assert_eq!(
-            alert(AlertDescription::UnknownCA),
-            TlsError::ClientCertificate
-        );
-        assert_eq!(
-            alert(AlertDescription::DecryptError),
-            TlsError::ClientCertificate
-        );
+        assert_eq!(alert(AlertDescription::BadCertificate), TlsError::ClientCertificate);
+        assert_eq!(alert(AlertDescription::UnknownCA), TlsError::ClientCertificate);
+        assert_eq!(alert(AlertDescription::DecryptError), TlsError::ClientCertificate);
         assert_eq!(alert(AlertDescription::UnrecognisedName), TlsError::Name);
-        assert_eq!(
-            alert(AlertDescription::ProtocolVersion),
-            TlsError::Handshake
-        );
-        assert_eq!(
-            alert(AlertDescription::HandshakeFailure),
-            TlsError::Handshake
-        );
+        assert_eq!(alert(AlertDescription::ProtocolVersion), TlsError::Handshake);
+        assert_eq!(alert(AlertDescription::HandshakeFailure), TlsError::Handshake);
         assert_eq!(certificate(CertificateError::Expired), TlsError::Expired);
-        assert_eq!(
-            certificate(CertificateError::NotValidYet),
-            TlsError::Expired
-        );
-        assert_eq!(
-            certificate(CertificateError::NotValidForName),
-            TlsError::Name
-        );
-        assert_eq!(
-            certificate(CertificateError::UnknownIssuer),
-            TlsError::UnknownIssuer
-        );
-        assert_eq!(
-            certificate(CertificateError::BadSignature),
-            TlsError::UnknownIssuer
-        );
+        assert_eq!(certificate(CertificateError::NotValidYet), TlsError::Expired);
+        assert_eq!(certificate(CertificateError::NotValidForName), TlsError::Name);
+        assert_eq!(certificate(CertificateError::UnknownIssuer), TlsError::UnknownIssuer);
+        assert_eq!(certificate(CertificateError::BadSignature), TlsError::UnknownIssuer);
         assert_eq!(classify(&Error::DecryptError), TlsError::Handshake);
     }
 
@@ -146,10 +114,7 @@ mod tests {
     fn a_late_alert_refuses_the_client_only_before_the_first_byte() {
         let alert = Error::AlertReceived(AlertDescription::CertificateRequired);
         let error = io::Error::new(ErrorKind::InvalidData, alert);
-        assert_eq!(
-            exchange_error(&error, true),
-            TlsError::ClientCertificate.into()
-        );
+        assert_eq!(exchange_error(&error, true), TlsError::ClientCertificate.into());
         assert_eq!(exchange_error(&error, false), TransportError::Reset);
         let error = io::Error::new(ErrorKind::InvalidData, Error::DecryptError);
         assert_eq!(exchange_error(&error, true), TransportError::Reset);

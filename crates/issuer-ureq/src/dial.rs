@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use issuer_core::{Connect, ConnectError, DialError, TransportError};
-use issuer_tls::{
-    classify, client_config, connect_error, exchange_error, handshake_error, is_closed, server_name,
-};
+use issuer_tls::{classify, client_config, connect_error, exchange_error, handshake_error, is_closed, server_name};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector, Transport,
-    TransportAdapter,
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector, Transport, TransportAdapter,
 };
 
 /// Resolves names as ureq does; a failure is one to connect.
@@ -22,18 +19,11 @@ use ureq::unversioned::transport::{
 pub(crate) struct Resolve(DefaultResolver);
 
 impl Resolver for Resolve {
-    fn resolve(
-        &self,
-        uri: &http::Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        self.0
-            .resolve(uri, config, timeout)
-            .map_err(|error| match error {
-                Error::Timeout(_) => ours(ConnectError::Timeout),
-                _ => ours(ConnectError::Dns),
-            })
+    fn resolve(&self, uri: &http::Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        self.0.resolve(uri, config, timeout).map_err(|error| match error {
+            Error::Timeout(_) => ours(ConnectError::Timeout),
+            _ => ours(ConnectError::Dns),
+        })
     }
 }
 
@@ -63,11 +53,7 @@ impl Dial {
 impl Connector for Dial {
     type Out = Box<dyn Transport>;
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        _: Option<()>,
-    ) -> Result<Option<Self::Out>, Error> {
+    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         let start = Instant::now();
         let tcp = match Connector::<()>::connect(&self.tcp, details, None) {
             Ok(tcp) => tcp.ok_or_else(|| ours(ConnectError::Unreachable))?,
@@ -83,13 +69,11 @@ impl Connector for Dial {
         let clock = details.current_time.clone();
         let mut sock = LastWords(TransportAdapter::new(Box::new(tcp), clock));
         sock.0.set_timeout(timeout);
-        let mut conn = ClientConnection::new(config.clone(), name.clone())
-            .map_err(|error| ours(classify(&error)))?;
-        conn.complete_io(&mut sock)
-            .map_err(|error| match Error::from(error) {
-                Error::Io(error) => ours(handshake_error(&error)),
-                _ => ours(ConnectError::Timeout),
-            })?;
+        let mut conn = ClientConnection::new(config.clone(), name.clone()).map_err(|error| ours(classify(&error)))?;
+        conn.complete_io(&mut sock).map_err(|error| match Error::from(error) {
+            Error::Io(error) => ours(handshake_error(&error)),
+            _ => ours(ConnectError::Timeout),
+        })?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         let stream = StreamOwned::new(conn, sock);
@@ -125,10 +109,7 @@ impl Transport for Tls {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.stream.sock.0.set_timeout(timeout);
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        let sent = self
-            .stream
-            .write_all(output)
-            .and_then(|()| self.stream.flush());
+        let sent = self.stream.write_all(output).and_then(|()| self.stream.flush());
         sent.map_err(|error| self.failed(error))
     }
 
@@ -145,9 +126,7 @@ impl Transport for Tls {
 
     fn is_open(&mut self) -> bool {
         let StreamOwned { conn, sock } = &mut self.stream;
-        conn.process_new_packets()
-            .is_ok_and(|state| !state.peer_has_closed())
-            && sock.0.get_mut().is_open()
+        conn.process_new_packets().is_ok_and(|state| !state.peer_has_closed()) && sock.0.get_mut().is_open()
     }
 
     fn is_tls(&self) -> bool {

@@ -22,7 +22,7 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 const IDLE: Duration = Duration::from_secs(60);
 const IDLE_MAX: usize = 8;
 const HEAD_MAX: usize = 64 << 10;
-const BODY_TYPICAL: usize = 16 << 10;
+const BODY_TYPICAL: u64 = 16 << 10;
 
 /// Sends requests on the calling thread.
 #[derive(Debug, Default)]
@@ -102,16 +102,12 @@ fn config(connect: &Connect) -> Config {
 
 fn read(response: http::Response<ureq::Body>, limit: usize) -> Reply {
     let (parts, body) = response.into_parts();
-    let length = body
-        .content_length()
-        .map_or(BODY_TYPICAL.min(limit), |length| {
-            usize::try_from(length).unwrap_or(usize::MAX)
-        });
-    if length > limit {
+    let length = body.content_length();
+    if length > Some(limit as u64) {
         return Err(TransportError::TooLarge);
     }
     // Sized at once where possible: a vector that grows leaves copies behind that are not wiped.
-    let mut bytes = Vec::with_capacity(length);
+    let mut bytes = Vec::with_capacity(length.unwrap_or(BODY_TYPICAL) as usize);
     let reader = body.into_reader();
     let read = reader.take(limit as u64 + 1).read_to_end(&mut bytes);
     let body = Body::from(bytes);
@@ -124,10 +120,7 @@ fn read(response: http::Response<ureq::Body>, limit: usize) -> Reply {
 
 fn transport_error(error: Error) -> TransportError {
     match error {
-        Error::Other(ours) => ours
-            .downcast_ref()
-            .copied()
-            .unwrap_or(TransportError::Reset),
+        Error::Other(ours) => ours.downcast_ref().copied().unwrap_or(TransportError::Reset),
         Error::Timeout(Timeout::Resolve | Timeout::Connect) => ConnectError::Timeout.into(),
         Error::Timeout(_) => TransportError::Timeout,
         Error::Io(error) => exchange_error(&error, false),

@@ -8,19 +8,7 @@ pub(super) const DIRECTORY: &str = "deploy/crds";
 
 pub(super) fn files() -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
-    for mut crd in issuer_api::crds()? {
-        for schema in crd
-            .spec
-            .versions
-            .iter_mut()
-            .filter_map(|version| version.schema.as_mut())
-        {
-            // The API server refuses `$schema` in a CRD that has a status subresource.
-            schema
-                .open_api_v3_schema
-                .iter_mut()
-                .for_each(|schema| schema.schema = None);
-        }
+    for crd in issuer_api::crds()? {
         let name = crd.metadata.name.as_deref().context("a CRD has a name")?;
         let (plural, group) = (&crd.spec.names.plural, &crd.spec.group);
         files.push(File {

@@ -82,7 +82,7 @@ fn approval() -> Vec<PolicyRule> {
     }]
 }
 
-/// For people. Only reading is aggregated: who may create an issuer can have a Secret sent to a server of his choice,
+/// For people. Only reading is aggregated: who may create an issuer can have a Secret sent to a server of their choice,
 /// so no default role grants that.
 fn view() -> Vec<PolicyRule> {
     vec![rule(

@@ -5,6 +5,7 @@
 //! replies, which must be equal.
 
 mod cases;
+mod setup;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,8 +13,10 @@ use std::fmt;
 use http::{HeaderValue, Method, Request, Response};
 use issuer_core::Body;
 use serde_json::{Value, json};
+use x509_parser::extensions::ParsedExtension;
 
-pub use cases::{cases, fake, set_up};
+pub use cases::cases;
+pub use setup::{fake, set_up};
 
 /// A request of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Shape {
     pub fields: BTreeMap<String, String>,
     /// Which of the known phrases the errors have.
     pub errors: BTreeSet<&'static str>,
+    /// The subject, the lifetime, the names and the other extensions of the certificate in `data`, one a line.
+    pub certificate: Vec<String>,
 }
 
 impl Shape {
@@ -96,14 +101,14 @@ impl Shape {
             }
         }
         let text = body.get("errors").map(Value::to_string).unwrap_or_default();
-        let errors = PHRASES
-            .into_iter()
-            .filter(|phrase| text.contains(phrase))
-            .collect();
+        let errors = PHRASES.into_iter().filter(|phrase| text.contains(phrase)).collect();
+        let pem = body.pointer("/data/certificate").and_then(Value::as_str);
+        let certificate = pem.and_then(certificate).unwrap_or_default();
         Self {
             status: response.status().as_u16(),
             fields,
             errors,
+            certificate,
         }
     }
 }
@@ -114,7 +119,7 @@ impl fmt::Display for Shape {
         for (path, kind) in &self.fields {
             write!(f, " {path}:{kind}")?;
         }
-        write!(f, " {:?}", self.errors)
+        write!(f, " {:?} {:?}", self.errors, self.certificate)
     }
 }
 
@@ -127,6 +132,28 @@ fn kind(value: &Value) -> String {
         Value::Object(_) => "object".to_owned(),
         Value::String(_) => "string".to_owned(),
     }
+}
+
+/// Describes the first certificate of a PEM text, but for its key, its issuer and its serial number.
+fn certificate(pem: &str) -> Option<Vec<String>> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+    let certificate = pem.parse_x509().ok()?;
+    let validity = certificate.validity();
+    // Vault reads its clock twice, so a second may pass in between.
+    let lifetime = validity.not_after.timestamp() - validity.not_before.timestamp();
+    let lifetime = (lifetime + 5) / 10 * 10;
+    let subject = format!("subject {}", certificate.subject());
+    let mut lines = vec![subject, format!("lifetime {lifetime} s")];
+    for extension in certificate.extensions() {
+        let critical = if extension.critical { "critical " } else { "" };
+        lines.push(match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(_) => "subject key identifier".to_owned(),
+            ParsedExtension::AuthorityKeyIdentifier(_) => "authority key identifier".to_owned(),
+            other => format!("{critical}{other:?}"),
+        });
+    }
+    lines.sort();
+    Some(lines)
 }
 
 /// The phrases by which errors are told apart.
@@ -179,10 +206,7 @@ const PHRASES: [&str; 44] = [
 
 /// Sends every case, and seals the server in between. `exchange` gets requests without an origin. The server stays
 /// sealed.
-pub fn run(
-    root_token: &str,
-    exchange: &mut dyn FnMut(Request<Body>) -> Response<Body>,
-) -> Vec<(&'static str, Shape)> {
+pub fn run(root_token: &str, exchange: &mut dyn FnMut(Request<Body>) -> Response<Body>) -> Vec<(&'static str, Shape)> {
     let mut tokens = BTreeMap::from([(TokenKind::Root, root_token.to_owned())]);
     let roles = [
         (TokenKind::Batch, "batch"),
@@ -191,12 +215,7 @@ pub fn run(
     ];
     tokens.extend(roles.map(|(kind, role)| (kind, login(role, exchange))));
     let dead = tokens.get(&TokenKind::Dead).cloned();
-    exchange(request(
-        &Method::POST,
-        "auth/token/revoke-self",
-        dead.as_deref(),
-        "",
-    ));
+    exchange(request(&Method::POST, "auth/token/revoke-self", dead.as_deref(), ""));
     let mut stage = Stage::Unsealed;
     let mut shapes = Vec::new();
     for case in cases() {
@@ -216,14 +235,8 @@ pub fn run(
 
 /// Logs in and returns the token; an empty one where the login fails.
 fn login(role: &str, exchange: &mut dyn FnMut(Request<Body>) -> Response<Body>) -> String {
-    let credentials =
-        json!({ "role_id": cases::role_id(role), "secret_id": cases::secret_id(role) });
-    let login = request(
-        &Method::POST,
-        "auth/approle/login",
-        None,
-        &credentials.to_string(),
-    );
+    let credentials = json!({ "role_id": setup::role_id(role), "secret_id": setup::secret_id(role) });
+    let login = request(&Method::POST, "auth/approle/login", None, &credentials.to_string());
     let body = exchange(login).into_body();
     let reply: Value = serde_json::from_slice(body.as_bytes()).unwrap_or_default();
     reply
@@ -268,13 +281,8 @@ mod tests {
             unix: std::time::Duration::from_secs(1_795_507_843),
             ..Now::default()
         };
-        let shapes = run(FakeVault::ROOT_TOKEN, &mut |request| {
-            vault.handle(now, request)
-        });
-        let expected: Vec<_> = cases()
-            .into_iter()
-            .map(|case| (case.name, case.status))
-            .collect();
+        let shapes = run(FakeVault::ROOT_TOKEN, &mut |request| vault.handle(now, request));
+        let expected: Vec<_> = cases().into_iter().map(|case| (case.name, case.status)).collect();
         for ((name, shape), (_, status)) in shapes.iter().zip(&expected) {
             assert_eq!(shape.status, *status, "{name}: {shape}");
         }

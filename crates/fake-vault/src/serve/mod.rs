@@ -98,9 +98,7 @@ impl Server {
             acceptor,
             stopped,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new()
             .name("fake-vault".to_owned())
             .spawn(move || runtime.block_on(wire::listen(listener, shared)))?;

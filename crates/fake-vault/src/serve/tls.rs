@@ -18,10 +18,7 @@ use super::{ClientCertificates, Options, Protocol};
 use crate::Authority;
 
 /// Returns what accepts TLS connections; `None` where none is spoken.
-pub(super) fn acceptor(
-    authority: &Authority,
-    options: &Options,
-) -> io::Result<Option<TlsAcceptor>> {
+pub(super) fn acceptor(authority: &Authority, options: &Options) -> io::Result<Option<TlsAcceptor>> {
     let versions: &[&SupportedProtocolVersion] = match options.protocol {
         Protocol::Plain => return Ok(None),
         Protocol::Tls => &[&TLS13, &TLS12],
@@ -31,16 +28,12 @@ pub(super) fn acceptor(
     let names: Vec<_> = options.names.iter().map(String::as_str).collect();
     let certified = authority.server_until(&names, options.not_after);
     let certificates = CertificateDer::pem_slice_iter(certified.chain_pem.as_bytes());
-    let certificates = certificates
-        .collect::<Result<_, _>>()
-        .map_err(io::Error::other)?;
+    let certificates = certificates.collect::<Result<_, _>>().map_err(io::Error::other)?;
     let key = PrivateKeyDer::from_pem_slice(certified.key_pem.as_bytes());
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = verifier(&provider, &options.client_certificates)?;
     let builder = ServerConfig::builder_with_provider(provider);
-    let builder = builder
-        .with_protocol_versions(versions)
-        .map_err(io::Error::other)?;
+    let builder = builder.with_protocol_versions(versions).map_err(io::Error::other)?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
@@ -65,8 +58,7 @@ fn verifier(
             let mut roots = RootCertStore::empty();
             let root = CertificateDer::from(authority.certificate().der.to_vec());
             roots.add(root).map_err(io::Error::other)?;
-            let builder =
-                WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
+            let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(provider));
             builder
                 .build()
                 .map(|verifier| Some(verifier as _))

@@ -141,9 +141,7 @@ fn absolute(parts: &http::request::Parts, is_tls: bool) -> Uri {
     let mut absolute = parts.uri.clone().into_parts();
     absolute.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     absolute.authority = absolute.authority.or(authority);
-    absolute
-        .path_and_query
-        .get_or_insert(PathAndQuery::from_static("/"));
+    absolute.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
     Uri::from_parts(absolute).unwrap_or_else(|_| parts.uri.clone())
 }
 
@@ -209,10 +207,7 @@ impl http_body::Body for Wire {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         if let Some(bytes) = this.bytes.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fake_vault::{
-    Accepts, AppRole, AuthMethod, Authority, CertRole, JwtRole, PeerCertificate, SecretId,
-    TokenParams, TokenType, Trusted,
+    Accepts, AppRole, AuthMethod, Authority, CertRole, JwtRole, PeerCertificate, SecretId, TokenParams, TokenType,
+    Trusted,
 };
 use http::Method;
 use serde_json::{Value, json};
@@ -22,9 +22,7 @@ fn with_app_role(change: impl Fn(&mut AppRole)) -> Scene {
     let mut role = AppRole::new("id", "secret", token);
     change(&mut role);
     let roles = BTreeMap::from([("issuer".to_owned(), role)]);
-    scene
-        .vault
-        .enable_auth("approle", AuthMethod::AppRole(roles));
+    scene.vault.enable_auth("approle", AuthMethod::AppRole(roles));
     scene
 }
 
@@ -37,11 +35,7 @@ fn app_role_logins() {
     let mut scene = Scene::new();
     for (body, status, text) in [
         (json!({ "role_id": "id", "secret_id": "secret" }), 200, ""),
-        (
-            json!({ "role_id": " id ", "secret_id": "secret\n" }),
-            200,
-            "",
-        ),
+        (json!({ "role_id": " id ", "secret_id": "secret\n" }), 200, ""),
         (
             json!({ "role_id": "id", "secret_id": "other" }),
             400,
@@ -53,11 +47,7 @@ fn app_role_logins() {
             "invalid role or secret ID",
         ),
         (json!({ "role_id": "id" }), 400, "missing secret_id"),
-        (
-            json!({}),
-            500,
-            "failed to determine alias name from login request",
-        ),
+        (json!({}), 500, "failed to determine alias name from login request"),
     ] {
         let answer = scene.post("auth/approle/login", "", body.clone());
         assert_eq!((answer.0, error(&answer)), (status, text), "{body}");
@@ -73,9 +63,8 @@ fn app_role_logins() {
 #[test]
 fn secret_ids_wear_out_and_expire() {
     let body = json!({ "role_id": "id", "secret_id": "secret" });
-    let limit = |secret: SecretId| {
-        with_app_role(|role| role.secret_ids = BTreeMap::from([("secret".to_owned(), secret)]))
-    };
+    let limit =
+        |secret: SecretId| with_app_role(|role| role.secret_ids = BTreeMap::from([("secret".to_owned(), secret)]));
     let mut worn = limit(SecretId {
         num_uses: 2,
         expires: None,
@@ -96,12 +85,7 @@ fn secret_ids_wear_out_and_expire() {
 fn tokens_live_by_renewal_until_their_end() {
     let mut scene = Scene::new();
     let token = scene.login();
-    for (after, left) in [
-        (HOUR / 2, HOUR),
-        (HOUR / 2, HOUR),
-        (HOUR / 2, HOUR),
-        (HOUR, HOUR / 2),
-    ] {
+    for (after, left) in [(HOUR / 2, HOUR), (HOUR / 2, HOUR), (HOUR / 2, HOUR), (HOUR, HOUR / 2)] {
         scene.pass(after.min(HOUR - Duration::from_secs(1)));
         let answer = scene.post("auth/token/renew-self", &token, json!({}));
         assert_eq!(answer.0, 200);
@@ -119,12 +103,7 @@ fn tokens_live_by_renewal_until_their_end() {
 fn a_token_ends_when_its_time_is_up_or_someone_ends_it() {
     let mut scene = Scene::new();
     let tokens = [(); 5].map(|()| scene.login());
-    assert_eq!(
-        scene
-            .post("auth/token/revoke-self", &tokens[0], Value::Null)
-            .0,
-        204
-    );
+    assert_eq!(scene.post("auth/token/revoke-self", &tokens[0], Value::Null).0, 204);
     assert!(scene.vault.revoke_token(&tokens[1]));
     assert!(!scene.vault.revoke_token(&tokens[1]));
     assert_eq!(scene.vault.live_tokens(scene.now).len(), 3);
@@ -154,11 +133,7 @@ fn periodic_tokens_live_for_ever() {
     let token = scene.login();
     for _ in 0..2_000 {
         scene.pass(HOUR / 2);
-        let renewed = scene.post(
-            "auth/token/renew-self",
-            &token,
-            json!({ "increment": "9h" }),
-        );
+        let renewed = scene.post("auth/token/renew-self", &token, json!({ "increment": "9h" }));
         assert_eq!(renewed.1["auth"]["lease_duration"], json!(3_600));
     }
     assert_eq!(
@@ -173,15 +148,9 @@ fn tokens_that_cannot_be_renewed() {
     let batch = scene.login();
     assert!(batch.starts_with("hvb."));
     let refused = scene.post("auth/token/renew-self", &batch, json!({}));
-    assert_eq!(
-        (refused.0, error(&refused)),
-        (400, "batch tokens cannot be renewed")
-    );
+    assert_eq!((refused.0, error(&refused)), (400, "batch tokens cannot be renewed"));
     let refused = scene.post("auth/token/revoke-self", &batch, json!({}));
-    assert_eq!(
-        (refused.0, error(&refused)),
-        (400, "batch tokens cannot be revoked")
-    );
+    assert_eq!((refused.0, error(&refused)), (400, "batch tokens cannot be revoked"));
     assert_eq!(scene.sign(&batch).0, 200);
     let fixed = TokenParams {
         renewable: false,
@@ -191,25 +160,16 @@ fn tokens_that_cannot_be_renewed() {
     let lookup = scene.get("auth/token/lookup-self", &fixed);
     assert_eq!(lookup.1["data"]["renewable"], json!(false));
     let refused = scene.post("auth/token/renew-self", &fixed, json!({}));
-    assert_eq!(
-        (refused.0, error(&refused)),
-        (400, "lease is not renewable")
-    );
+    assert_eq!((refused.0, error(&refused)), (400, "lease is not renewable"));
 }
 
 #[test]
 fn tokens_are_good_for_so_many_requests() {
     let mut scene = with_app_role(|role| role.token.num_uses = 3);
     let token = scene.login();
-    let uses = |scene: &mut Scene| {
-        scene.get("auth/token/lookup-self", &token).1["data"]["num_uses"].clone()
-    };
+    let uses = |scene: &mut Scene| scene.get("auth/token/lookup-self", &token).1["data"]["num_uses"].clone();
     assert_eq!(uses(&mut scene), json!(2));
-    assert_eq!(
-        scene.get("pki/sign/web", &token).0,
-        403,
-        "a refused request counts"
-    );
+    assert_eq!(scene.get("pki/sign/web", &token).0, 403, "a refused request counts");
     assert_eq!(uses(&mut scene), json!(-1));
     assert_eq!(scene.get("auth/token/lookup-self", &token).0, 403);
 }
@@ -219,21 +179,13 @@ fn a_role_that_is_gone_renews_nothing() {
     let mut scene = Scene::new();
     let token = scene.login();
     scene.vault.remove_login_role("approle", "issuer");
-    assert_eq!(
-        scene.post("auth/token/renew-self", &token, json!({})).0,
-        500
-    );
+    assert_eq!(scene.post("auth/token/renew-self", &token, json!({})).0, 500);
     assert_eq!(scene.sign(&token).0, 200);
 }
 
 fn jwt(claims: &Value) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    format!(
-        "{}.{}.{}",
-        part(&json!({ "alg": "RS256" })),
-        part(claims),
-        "c2ln"
-    )
+    format!("{}.{}.{}", part(&json!({ "alg": "RS256" })), part(claims), "c2ln")
 }
 
 #[test]
@@ -253,13 +205,7 @@ fn kubernetes_and_jwt_logins_look_at_claims() {
                 token: token.clone(),
             },
         ),
-        (
-            "known".to_owned(),
-            JwtRole {
-                accepts: known,
-                token,
-            },
-        ),
+        ("known".to_owned(), JwtRole { accepts: known, token }),
     ]);
     scene
         .vault
@@ -278,12 +224,7 @@ fn kubernetes_and_jwt_logins_look_at_claims() {
         ("web", with("aud", json!("vault")), 200, 200),
         ("web", with("aud", json!("other")), 403, 400),
         ("web", with("exp", json!(1_800_000_000)), 403, 400),
-        (
-            "web",
-            with("sub", json!("system:serviceaccount:team:other")),
-            403,
-            400,
-        ),
+        ("web", with("sub", json!("system:serviceaccount:team:other")), 403, 400),
         ("web", "junk".to_owned(), 403, 400),
         ("web", String::new(), 400, 400),
         ("known", "known".to_owned(), 200, 200),
@@ -297,15 +238,8 @@ fn kubernetes_and_jwt_logins_look_at_claims() {
         let answer = scene.post("auth/jwt/login", "", body);
         assert_eq!(answer.0, as_jwt, "jwt {role} {jwt}: {answer:?}");
     }
-    let (_, reply) = scene.post(
-        "auth/clusters/a/login",
-        "",
-        json!({ "role": "web", "jwt": jwt(&good) }),
-    );
-    assert_eq!(
-        reply["auth"]["metadata"]["service_account_name"],
-        json!("issuer")
-    );
+    let (_, reply) = scene.post("auth/clusters/a/login", "", json!({ "role": "web", "jwt": jwt(&good) }));
+    assert_eq!(reply["auth"]["metadata"]["service_account_name"], json!("issuer"));
     let token = reply["auth"]["client_token"].as_str().unwrap().to_owned();
     assert_eq!(scene.sign(&token).0, 200);
     assert_eq!(scene.get("auth/clusters/a/login", "").0, 405);
@@ -324,10 +258,7 @@ fn certificate_logins_look_at_the_connection() {
     };
     let roles = BTreeMap::from([
         ("by-ca".to_owned(), role(Trusted::Ca(ca.clone()), &["iss*"])),
-        (
-            "by-leaf".to_owned(),
-            role(Trusted::Leaf(stranger.der.clone()), &[]),
-        ),
+        ("by-leaf".to_owned(), role(Trusted::Leaf(stranger.der.clone()), &[])),
     ]);
     scene.vault.enable_auth("cert", AuthMethod::Cert(roles));
     let mut login = |path: &str, token: &str, peer: Option<&[u8]>, name: &str| {

@@ -12,10 +12,9 @@ use crate::scene::{Scene, answer, csr, request};
 
 fn sign(scene: &mut Scene, token: &str) -> Handled {
     let body = json!({ "csr": csr(&["www.example.com"]) });
-    scene.vault.exchange(
-        scene.now,
-        request(Method::POST, "pki/sign/web", token, &body),
-    )
+    scene
+        .vault
+        .exchange(scene.now, request(Method::POST, "pki/sign/web", token, &body))
 }
 
 fn spoilt(fault: Fault) -> (Scene, Handled) {
@@ -41,11 +40,7 @@ fn every_fault_shows_and_only_some_of_them_sign() {
     let honest = answer(&sign(&mut honest, &token).reply(Limits::default()).unwrap());
     for fault in Fault::ALL {
         let (scene, handled) = spoilt(fault);
-        assert_eq!(
-            scene.vault.counts().signs,
-            u64::from(fault.is_handled()),
-            "{fault:?}"
-        );
+        assert_eq!(scene.vault.counts().signs, u64::from(fault.is_handled()), "{fault:?}");
         assert_eq!(scene.vault.counts().requests, 2, "{fault:?}");
         let shows = match &handled {
             Handled::Reply(response) => {
@@ -102,14 +97,8 @@ fn retry_after_comes_in_three_forms() {
 #[test]
 fn redirects_lead_back_or_away() {
     for (to, expected) in [
-        (
-            Redirect::SameOrigin,
-            "https://vault.test:8200/v1/pki/sign/web",
-        ),
-        (
-            Redirect::Elsewhere,
-            "https://elsewhere.invalid/v1/pki/sign/web",
-        ),
+        (Redirect::SameOrigin, "https://vault.test:8200/v1/pki/sign/web"),
+        (Redirect::Elsewhere, "https://elsewhere.invalid/v1/pki/sign/web"),
     ] {
         let mut scene = Scene::new();
         scene.vault.faults_mut().script(None, Fault::Redirected(to));
@@ -139,8 +128,7 @@ fn lies_about_the_certificate() {
         Fault::FarExpiry,
     ] {
         let body = body(fault);
-        let (_, pem) =
-            parse_x509_pem(body["data"]["certificate"].as_str().unwrap().as_bytes()).unwrap();
+        let (_, pem) = parse_x509_pem(body["data"]["certificate"].as_str().unwrap().as_bytes()).unwrap();
         let leaf = pem.parse_x509().unwrap();
         let end = leaf.validity().not_after.timestamp();
         let month = i64::try_from(scene.now.unix.as_secs()).unwrap() + 31 * 86_400;
@@ -151,18 +139,11 @@ fn lies_about_the_certificate() {
                 leaf.verify_signature(Some(issuer.public_key())).is_err(),
             ),
             (Fault::AnotherKey, !same_key),
-            (
-                Fault::AnotherName,
-                leaf.subject().to_string() != "CN=www.example.com",
-            ),
+            (Fault::AnotherName, leaf.subject().to_string() != "CN=www.example.com"),
             (Fault::CaCertificate, leaf.is_ca()),
             (Fault::FarExpiry, end > month),
         ];
-        let lies: Vec<_> = wrong
-            .iter()
-            .filter(|(_, wrong)| *wrong)
-            .map(|(lie, _)| *lie)
-            .collect();
+        let lies: Vec<_> = wrong.iter().filter(|(_, wrong)| *wrong).map(|(lie, _)| *lie).collect();
         assert_eq!(lies, [fault], "one lie at a time");
         assert_eq!(leaf.issuer(), issuer.subject());
     }
@@ -183,9 +164,7 @@ fn spoilt_bodies() {
     assert_eq!(deep.body().as_bytes().len(), 20_000);
     assert!(serde_json::from_slice::<Value>(deep.body().as_bytes()).is_err());
     let (_, huge) = spoilt(Fault::Huge);
-    let Handled::Reply(huge) = huge else {
-        panic!("{huge:?}")
-    };
+    let Handled::Reply(huge) = huge else { panic!("{huge:?}") };
     assert!(huge.body().as_bytes().len() > 10 << 20);
 }
 
@@ -228,14 +207,7 @@ fn chance_is_fair_and_repeats_itself() {
     assert_eq!(first, run(1));
     assert_ne!(first, run(2));
     let share = |status| first.iter().filter(|got| **got == status).count();
-    for (status, expected) in [
-        (0, 100),
-        (307, 100),
-        (403, 100),
-        (412, 100),
-        (429, 300),
-        (503, 100),
-    ] {
+    for (status, expected) in [(0, 100), (307, 100), (403, 100), (412, 100), (429, 300), (503, 100)] {
         assert!(
             share(status).abs_diff(expected) < expected / 2,
             "{status}: {}",

@@ -9,6 +9,7 @@
 
 mod auth;
 mod fault;
+mod real;
 mod scene;
 mod served;
 mod sign;

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fake_vault::{
-    AppRole, AuthMethod, Authority, FakeVault, KeyType, Pki, Policy, Role, TokenParams, key,
-};
+use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, KeyType, Pki, Policy, Role, TokenParams, key};
 use http::{Method, Request, Response};
 use issuer_core::{Body, Now};
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
@@ -73,11 +71,7 @@ impl Scene {
     }
 
     pub(crate) fn sign(&mut self, token: &str) -> Answer {
-        self.post(
-            "pki/sign/web",
-            token,
-            json!({ "csr": csr(&["www.example.com"]) }),
-        )
+        self.post("pki/sign/web", token, json!({ "csr": csr(&["www.example.com"]) }))
     }
 }
 
@@ -116,14 +110,8 @@ pub(crate) fn csr_with(kind: KeyType, common_name: &str, names: Vec<SanType>) ->
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     if !common_name.is_empty() {
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
     }
     params.subject_alt_names = names;
-    params
-        .serialize_request(&key(kind, "a test"))
-        .unwrap()
-        .pem()
-        .unwrap()
+    params.serialize_request(&key(kind, "a test")).unwrap().pem().unwrap()
 }

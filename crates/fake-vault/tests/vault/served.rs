@@ -171,9 +171,7 @@ fn client_certificates_reach_the_auth_method() {
         token,
     };
     let roles = BTreeMap::from([("web".to_owned(), role)]);
-    fake.lock()
-        .unwrap()
-        .enable_auth("cert", AuthMethod::Cert(roles));
+    fake.lock().unwrap().enable_auth("cert", AuthMethod::Cert(roles));
     let stranger = Authority::root("others").client("issuer");
     for (identity, status) in [
         (None, 400),
@@ -206,9 +204,7 @@ fn a_strict_listener_wants_a_certificate_of_its_ca() {
                 identity,
                 ..client(&server)
             };
-            client
-                .send("GET /v1/sys/health", "", &Value::Null)
-                .unwrap_err();
+            client.send("GET /v1/sys/health", "", &Value::Null).unwrap_err();
         }
         Client {
             identity: Some(authority.client("issuer")),
@@ -223,11 +219,8 @@ fn faults_break_the_connection() {
     let (server, fake) = start(&Options::default());
     let client = client(&server);
     let token = client.login();
-    let mut meet = |fault| {
-        fake.lock()
-            .unwrap()
-            .faults_mut()
-            .script(Operation::Sign, fault);
+    let meet = |fault| {
+        fake.lock().unwrap().faults_mut().script(Operation::Sign, fault);
         client.send("POST /v1/pki/sign/web", &token, &csr_body())
     };
     for fault in [Fault::Dropped, Fault::Lost] {
@@ -258,9 +251,7 @@ fn silence_ends_with_the_server() {
         ServerName::try_from("localhost").unwrap(),
     );
     let socket = TcpStream::connect(server.address()).unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let mut stream = StreamOwned::new(connection.unwrap(), socket);
     stream
         .write_all(b"GET /v1/sys/health HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -20,10 +20,7 @@ fn certificate<T>(pem: &Value, then: impl FnOnce(&X509Certificate<'_>) -> T) -> 
 }
 
 fn chain(answer: &Answer) -> Vec<String> {
-    let all = answer.1["data"]["ca_chain"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let all = answer.1["data"]["ca_chain"].as_array().cloned().unwrap_or_default();
     all.iter()
         .map(|pem| certificate(pem, |c| format!("{} by {}", c.subject(), c.issuer())))
         .map(|line| line.replace("CN=", ""))
@@ -51,19 +48,13 @@ fn a_certificate_is_what_was_asked_for() {
     certificate(&data["certificate"], |leaf| {
         assert_eq!(leaf.verify_signature(Some(issuer.public_key())), Ok(()));
         assert_eq!(leaf.issuer(), issuer.subject());
-        assert_eq!(
-            leaf.public_key().subject_public_key.data.as_ref(),
-            key.public_key_raw()
-        );
+        assert_eq!(leaf.public_key().subject_public_key.data.as_ref(), key.public_key_raw());
         assert_eq!(leaf.subject().to_string(), "CN=www.example.com");
         let unix = i64::try_from(scene.now.unix.as_secs()).unwrap();
         assert_eq!(leaf.validity().not_before.timestamp(), unix - 30);
         assert_eq!(leaf.validity().not_after.timestamp(), unix + 86_400);
         assert_eq!(data["expiration"], json!(unix + 86_400));
-        assert_eq!(
-            data["serial_number"].as_str().unwrap(),
-            leaf.raw_serial_as_string()
-        );
+        assert_eq!(data["serial_number"].as_str().unwrap(), leaf.raw_serial_as_string());
         assert!(!leaf.is_ca());
         let sans = leaf.subject_alternative_name().unwrap().unwrap().value;
         let expected = [
@@ -77,10 +68,7 @@ fn a_certificate_is_what_was_asked_for() {
         assert!(usage.server_auth && usage.client_auth);
     });
     assert_eq!(data["ca_chain"][0], data["issuing_ca"]);
-    assert_eq!(
-        scene.vault.issued()[0].serial,
-        data["serial_number"].as_str().unwrap()
-    );
+    assert_eq!(scene.vault.issued()[0].serial, data["serial_number"].as_str().unwrap());
     assert_eq!(scene.vault.issued()[0].csr, csr);
 }
 
@@ -92,15 +80,10 @@ fn every_kind_of_key_signs_and_is_signed() {
         let body = json!({ "csr": csr_with(kind, "www.example.com", Vec::new()) });
         let (status, reply) = scene.post("pki/sign/web", ROOT, body);
         assert_eq!(status, 200, "{kind:?} {reply}");
-        let (_, root) =
-            parse_x509_pem(reply["data"]["issuing_ca"].as_str().unwrap().as_bytes()).unwrap();
+        let (_, root) = parse_x509_pem(reply["data"]["issuing_ca"].as_str().unwrap().as_bytes()).unwrap();
         let root = root.parse_x509().unwrap();
         certificate(&reply["data"]["certificate"], |leaf| {
-            assert_eq!(
-                leaf.verify_signature(Some(root.public_key())),
-                Ok(()),
-                "{kind:?}"
-            );
+            assert_eq!(leaf.verify_signature(Some(root.public_key())), Ok(()), "{kind:?}");
         });
     }
 }
@@ -132,10 +115,7 @@ fn chains_come_in_every_shape() {
     }
     let mut scene = Scene::new();
     let body = json!({ "csr": csr(&["www.example.com"]), "remove_roots_from_chain": true });
-    assert_eq!(
-        chain(&scene.post("pki/sign/web", ROOT, body.clone())),
-        ["int by root"]
-    );
+    assert_eq!(chain(&scene.post("pki/sign/web", ROOT, body.clone())), ["int by root"]);
     let signed = scene.post("pki/root/sign-intermediate", ROOT, body);
     assert_eq!(
         chain(&signed),
@@ -247,16 +227,11 @@ fn refusals_come_in_vaults_order() {
 fn ttls_are_capped_with_a_warning() {
     let mut scene = Scene::new();
     let token = scene.login();
-    let warning =
-        "TTL \"2160h0m0s\" is longer than permitted maxTTL \"720h0m0s\", so maxTTL is being used";
+    let warning = "TTL \"2160h0m0s\" is longer than permitted maxTTL \"720h0m0s\", so maxTTL is being used";
     let unix = scene.now.unix.as_secs();
     let body = json!({ "csr": csr(&["www.example.com"]), "ttl": "2160h" });
     let (_, reply) = scene.post("pki/sign/web", &token, body);
-    assert_eq!(
-        reply["warnings"],
-        json!([warning, warning]),
-        "Vault says it twice"
-    );
+    assert_eq!(reply["warnings"], json!([warning, warning]), "Vault says it twice");
     assert_eq!(reply["data"]["expiration"], json!(unix + 720 * 3_600));
     scene.vault.set_role(
         "pki",
@@ -285,10 +260,7 @@ fn a_ca_near_its_end_does_as_it_is_told() {
         let (status, reply) = scene.post("pki/sign/web", ROOT, body.clone());
         assert_eq!(status, if expected.is_some() { 200 } else { 400 });
         let expiration = reply["data"]["expiration"].as_u64();
-        assert_eq!(
-            expiration,
-            expected.map(|hours: u64| unix.as_secs() + hours * 3_600)
-        );
+        assert_eq!(expiration, expected.map(|hours: u64| unix.as_secs() + hours * 3_600));
     }
 }
 
@@ -340,10 +312,7 @@ fn verbatim_copies_the_csr() {
         assert_eq!(sans.general_names, [GeneralName::URI("spiffe://a/b")]);
         assert_eq!(leaf.extended_key_usage().unwrap(), None);
     });
-    assert_eq!(
-        scene.post("pki/sign-verbatim/web", ROOT, body.clone()).0,
-        200
-    );
+    assert_eq!(scene.post("pki/sign-verbatim/web", ROOT, body.clone()).0, 200);
     assert_eq!(scene.post("pki/sign-verbatim/nope", ROOT, body).0, 400);
 }
 
@@ -375,17 +344,9 @@ fn issuing_makes_the_key_too() {
     let body = json!({ "common_name": "www.example.com", "csr": csr(&["www.example.com"]) });
     let (status, reply) = scene.post("pki/issue/web", ROOT, body);
     assert_eq!(status, 200, "{reply}");
-    assert!(
-        reply["data"]["private_key"]
-            .as_str()
-            .unwrap()
-            .contains("PRIVATE KEY")
-    );
+    assert!(reply["data"]["private_key"].as_str().unwrap().contains("PRIVATE KEY"));
     certificate(&reply["data"]["certificate"], |leaf| {
         let key = fake_vault::key(KeyType::Ec, "a test");
-        assert_ne!(
-            leaf.public_key().subject_public_key.data.as_ref(),
-            key.public_key_raw()
-        );
+        assert_ne!(leaf.public_key().subject_public_key.data.as_ref(), key.public_key_raw());
     });
 }

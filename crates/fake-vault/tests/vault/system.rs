@@ -42,20 +42,12 @@ fn a_sealed_server_says_so_and_keeps_its_tokens() {
     scene.vault.restart();
     let refused = scene.sign(&token);
     assert_eq!((refused.0, error(&refused)), (503, "Vault is sealed"));
-    assert_eq!(
-        scene
-            .post("sys/unseal", "", json!({ "key": "00".repeat(32) }))
-            .0,
-        400
-    );
+    assert_eq!(scene.post("sys/unseal", "", json!({ "key": "00".repeat(32) })).0, 400);
     let (status, body) = scene.post("sys/unseal", "", json!({ "key": FakeVault::UNSEAL_KEY }));
     assert_eq!((status, &body["sealed"]), (200, &json!(false)));
     assert_eq!(scene.sign(&token).0, 200);
     assert_eq!(scene.post("sys/seal", &token, Value::Null).0, 403);
-    assert_eq!(
-        scene.post("sys/seal", FakeVault::ROOT_TOKEN, Value::Null).0,
-        204
-    );
+    assert_eq!(scene.post("sys/seal", FakeVault::ROOT_TOKEN, Value::Null).0, 204);
     assert_eq!(scene.get("sys/seal-status", "").1["sealed"], json!(true));
 }
 
@@ -81,43 +73,23 @@ fn a_namespace_is_needed_where_there_is_one() {
         scene.send(request)
     };
     let credentials = json!({ "role_id": "id", "secret_id": "secret" });
-    let login = |scene: &mut Scene, namespace: &str| {
-        within(
-            scene,
-            namespace,
-            "auth/approle/login",
-            "",
-            credentials.clone(),
-        )
-    };
-    assert_eq!(
-        scene.post("auth/approle/login", "", credentials.clone()).0,
-        403
-    );
+    let login =
+        |scene: &mut Scene, namespace: &str| within(scene, namespace, "auth/approle/login", "", credentials.clone());
+    assert_eq!(scene.post("auth/approle/login", "", credentials.clone()).0, 403);
     assert_eq!(login(&mut scene, "team-b").0, 403);
     let (status, reply) = login(&mut scene, "/team-a/");
     assert_eq!(status, 200);
     let token = reply["auth"]["client_token"].as_str().unwrap();
     let body = json!({ "csr": csr(&["www.example.com"]) });
-    assert_eq!(
-        within(&mut scene, "team-a", "pki/sign/web", token, body.clone()).0,
-        200
-    );
+    assert_eq!(within(&mut scene, "team-a", "pki/sign/web", token, body.clone()).0, 200);
     assert_eq!(
         scene.post("team-a/pki/sign/web", token, body.clone()).0,
         200,
         "as a path prefix"
     );
     assert_eq!(scene.post("pki/sign/web", token, body.clone()).0, 403);
-    assert_eq!(
-        scene.post("pki/sign/web", FakeVault::ROOT_TOKEN, body).0,
-        404
-    );
-    assert_eq!(
-        scene.get("auth/token/lookup-self", token).0,
-        200,
-        "from anywhere"
-    );
+    assert_eq!(scene.post("pki/sign/web", FakeVault::ROOT_TOKEN, body).0, 404);
+    assert_eq!(scene.get("auth/token/lookup-self", token).0, 200, "from anywhere");
     let mut health = request(Method::GET, "sys/health", "", &Value::Null);
     assert_eq!(scene.get("sys/health", "").0, 200);
     health
@@ -176,11 +148,7 @@ fn requests_are_counted_by_what_they_are_for() {
     scene.get("sys/health", "");
     scene.sign(&token);
     scene.post("pki/sign/web", &token, json!({}));
-    scene.post(
-        "pki/sign/web",
-        &token,
-        json!({ "csr": csr(&["www.example.org"]) }),
-    );
+    scene.post("pki/sign/web", &token, json!({ "csr": csr(&["www.example.org"]) }));
     scene.post("auth/approle/login", "", json!({}));
     scene.post("auth/token/renew-self", &token, json!({}));
     scene.get("auth/token/lookup-self", &token);

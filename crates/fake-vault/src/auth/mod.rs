@@ -1,13 +1,12 @@
 //! Auth methods: what a login must show, and whose token it gets.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod jwt;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use issuer_core::Now;
-use serde_json::Value;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::parse_x509_certificate;
 
@@ -17,6 +16,8 @@ use crate::call::{Action, Call};
 use crate::dice::Dice;
 use crate::role::glob;
 use crate::token::{Origin, TokenParams};
+
+pub use jwt::{Accepts, JwtRole};
 
 /// An auth method, with its roles by name.
 #[derive(Clone)]
@@ -83,42 +84,10 @@ pub enum Trusted {
     Leaf(Vec<u8>),
 }
 
-/// A role of the JWT and Kubernetes methods.
-#[derive(Clone)]
-pub struct JwtRole {
-    /// Which JWTs are taken.
-    pub accepts: Accepts,
-    /// The tokens that logins get.
-    pub token: TokenParams,
-}
-
-/// Which JWTs are taken.
-#[derive(Clone)]
-pub enum Accepts {
-    /// Those whose claims are right. Their signature is not looked at.
-    Claims {
-        /// The audience that must be among the token's.
-        audience: Option<String>,
-        /// Globs of which one must match the subject, such as `system:serviceaccount:team-a:*`.
-        subjects: Vec<String>,
-    },
-    /// These and no others.
-    Known(BTreeSet<String>),
-}
-
 /// A login that was let in.
 pub(crate) struct Login {
     pub(crate) params: TokenParams,
     pub(crate) origin: Origin,
-}
-
-/// Why a JWT is not taken.
-enum JwtError {
-    Malformed,
-    Expired,
-    Audience,
-    Subject,
-    Unknown,
 }
 
 impl AuthMethod {
@@ -155,9 +124,7 @@ impl AuthMethod {
             Self::AppRole(roles) => roles.contains_key(role),
             Self::Cert(roles) => {
                 let role = roles.get_key_value(role);
-                let roles = role
-                    .map(|(name, role)| (name.clone(), role.clone()))
-                    .into_iter();
+                let roles = role.map(|(name, role)| (name.clone(), role.clone())).into_iter();
                 return certificate(&roles.collect(), now, call).map(drop);
             }
             Self::Jwt(roles) | Self::Kubernetes(roles) => roles.contains_key(role),
@@ -166,24 +133,19 @@ impl AuthMethod {
             return Ok(());
         }
         let cause = format!("role {role:?} does not exist during renewal");
-        Err(Refusal::internal(&format!(
-            "failed to renew entry: {cause}"
-        )))
+        Err(Refusal::internal(&format!("failed to renew entry: {cause}")))
     }
 
     /// Answers a login at a mount, which is without `auth/`.
     pub(crate) fn login(&mut self, now: Now, mount: &str, call: &Call) -> Result<Login, Refusal> {
         if call.action != Action::Update && !matches!(self, Self::AppRole(_)) {
-            return Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "unsupported operation",
-            ));
+            return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "unsupported operation"));
         }
         let (role, params, display_name, meta) = match self {
             Self::AppRole(roles) => app_role(roles, now, call)?,
             Self::Cert(roles) => certificate(roles, now, call)?,
-            Self::Jwt(roles) => jwt(roles, now, call)?,
-            Self::Kubernetes(roles) => kubernetes(roles, now, call)?,
+            Self::Jwt(roles) => jwt::jwt(roles, now, call)?,
+            Self::Kubernetes(roles) => jwt::kubernetes(roles, now, call)?,
         };
         let entity = Dice::of(&format!("{mount} {role} {display_name}")).uuid();
         let origin = Origin {
@@ -203,11 +165,7 @@ impl AuthMethod {
 /// The name of the role, its tokens, whom the login shows, and what Vault notes about it.
 type Admitted = (String, TokenParams, String, BTreeMap<String, String>);
 
-fn app_role(
-    roles: &mut BTreeMap<String, AppRole>,
-    now: Now,
-    call: &Call,
-) -> Result<Admitted, Refusal> {
+fn app_role(roles: &mut BTreeMap<String, AppRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
     let invalid = || Refusal::bad_request("invalid role or secret ID");
     let role_id = call.fields.text("role_id").trim().to_owned();
     if role_id.is_empty() {
@@ -215,10 +173,7 @@ fn app_role(
         return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error));
     }
     if call.action != Action::Update {
-        return Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "unsupported operation",
-        ));
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "unsupported operation"));
     }
     let (name, role) = roles
         .iter_mut()
@@ -240,20 +195,13 @@ fn app_role(
     Ok((name.clone(), role.token.clone(), String::new(), meta))
 }
 
-fn certificate(
-    roles: &BTreeMap<String, CertRole>,
-    now: Now,
-    call: &Call,
-) -> Result<Admitted, Refusal> {
+fn certificate(roles: &BTreeMap<String, CertRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
     let der = call.peer.as_deref();
     let der = der.ok_or_else(|| Refusal::bad_request("client certificate must be supplied"))?;
-    let mismatch =
-        || Refusal::bad_request("failed to match all constraints for this login certificate");
+    let mismatch = || Refusal::bad_request("failed to match all constraints for this login certificate");
     let (_, certificate) = parse_x509_certificate(der).map_err(|_| mismatch())?;
     let common_name = certificate.subject().iter_common_name().next();
-    let common_name = common_name
-        .and_then(|name| name.as_str().ok())
-        .unwrap_or_default();
+    let common_name = common_name.and_then(|name| name.as_str().ok()).unwrap_or_default();
     let asked = call.fields.text("name");
     let (name, role) = roles
         .iter()
@@ -270,147 +218,19 @@ fn certificate(
 }
 
 impl CertRole {
-    fn takes(
-        &self,
-        now: Now,
-        der: &[u8],
-        certificate: &X509Certificate<'_>,
-        common_name: &str,
-    ) -> bool {
+    fn takes(&self, now: Now, der: &[u8], certificate: &X509Certificate<'_>, common_name: &str) -> bool {
         let names = &self.allowed_common_names;
         if !names.is_empty() && !names.iter().any(|allowed| glob(allowed, common_name)) {
             return false;
         }
         let seconds = i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX);
         let validity = certificate.validity();
-        let in_time =
-            (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&seconds);
+        let in_time = (validity.not_before.timestamp()..=validity.not_after.timestamp()).contains(&seconds);
         in_time
             && match &self.trusted {
                 Trusted::Leaf(leaf) => leaf == der,
-                Trusted::Ca(ca) => {
-                    parse_x509_certificate(&ca.certificate().der).is_ok_and(|(_, ca)| {
-                        certificate.verify_signature(Some(ca.public_key())).is_ok()
-                    })
-                }
+                Trusted::Ca(ca) => parse_x509_certificate(&ca.certificate().der)
+                    .is_ok_and(|(_, ca)| certificate.verify_signature(Some(ca.public_key())).is_ok()),
             }
     }
-}
-
-const AUDIENCE: &str =
-    "invalid audience (aud) claim: audience claim does not match any expected audience";
-const EXPIRED: &str = "invalid expiration time (exp) claim: token is expired";
-
-fn jwt(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
-    let (name, token) = (call.fields.text("role"), call.fields.text("jwt"));
-    if name.is_empty() {
-        return Err(Refusal::bad_request("missing role"));
-    }
-    let unknown = || Refusal::bad_request(format!("role {name:?} could not be found"));
-    let role = roles.get(&name).ok_or_else(unknown)?;
-    if token.is_empty() {
-        return Err(Refusal::bad_request("missing token"));
-    }
-    let subject = role.accepts.check(now, &token).map_err(|error| {
-        let cause = match error {
-            JwtError::Malformed => "error verifying token signature: malformed token",
-            JwtError::Expired => EXPIRED,
-            JwtError::Audience => AUDIENCE,
-            JwtError::Subject => "invalid subject (sub) claim",
-            JwtError::Unknown => "error verifying token signature: no known key",
-        };
-        Refusal::bad_request(format!("error validating token: {cause}"))
-    })?;
-    let meta = BTreeMap::from([("role".to_owned(), name.clone())]);
-    Ok((name, role.token.clone(), subject, meta))
-}
-
-fn kubernetes(
-    roles: &BTreeMap<String, JwtRole>,
-    now: Now,
-    call: &Call,
-) -> Result<Admitted, Refusal> {
-    let (name, token) = (call.fields.text("role"), call.fields.text("jwt"));
-    if name.is_empty() {
-        return Err(Refusal::bad_request("missing role"));
-    }
-    if token.is_empty() {
-        return Err(Refusal::bad_request("missing jwt"));
-    }
-    let unknown = || Refusal::bad_request(format!("invalid role name {name:?}"));
-    let role = roles.get(&name).ok_or_else(unknown)?;
-    let forbidden = |error: &str| Refusal::new(StatusCode::FORBIDDEN, error);
-    let subject = role
-        .accepts
-        .check(now, &token)
-        .map_err(|error| match error {
-            JwtError::Audience => forbidden(AUDIENCE),
-            JwtError::Expired => forbidden(EXPIRED),
-            JwtError::Subject => forbidden("service account name not authorized"),
-            JwtError::Malformed | JwtError::Unknown => forbidden("permission denied"),
-        })?;
-    let account = subject
-        .strip_prefix("system:serviceaccount:")
-        .unwrap_or(&subject);
-    let (namespace, account) = account.split_once(':').unwrap_or_default();
-    let meta = [
-        ("role", name.clone()),
-        ("service_account_name", account.to_owned()),
-        ("service_account_namespace", namespace.to_owned()),
-        ("service_account_secret_name", String::new()),
-        ("service_account_uid", Dice::of(&subject).uuid()),
-    ];
-    let meta = meta.map(|(key, value)| (key.to_owned(), value)).into();
-    Ok((
-        name,
-        role.token.clone(),
-        format!("{namespace}-{account}"),
-        meta,
-    ))
-}
-
-impl Accepts {
-    /// Returns the JWT's subject.
-    fn check(&self, now: Now, jwt: &str) -> Result<String, JwtError> {
-        let (audience, subjects) = match self {
-            Self::Known(tokens) if tokens.contains(jwt) => {
-                let claims = claims(jwt).unwrap_or_default();
-                return Ok(claims["sub"].as_str().unwrap_or("known").to_owned());
-            }
-            Self::Known(_) => return Err(JwtError::Unknown),
-            Self::Claims { audience, subjects } => (audience, subjects),
-        };
-        let claims = claims(jwt).ok_or(JwtError::Malformed)?;
-        if claims["exp"]
-            .as_u64()
-            .is_none_or(|exp| exp <= now.unix.as_secs())
-        {
-            return Err(JwtError::Expired);
-        }
-        let given = match &claims["aud"] {
-            Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
-            other => Vec::from_iter(other.as_str()),
-        };
-        if audience
-            .as_deref()
-            .is_some_and(|audience| !given.contains(&audience))
-        {
-            return Err(JwtError::Audience);
-        }
-        let subject = claims["sub"].as_str().ok_or(JwtError::Subject)?;
-        if !subjects.iter().any(|allowed| glob(allowed, subject)) {
-            return Err(JwtError::Subject);
-        }
-        Ok(subject.to_owned())
-    }
-}
-
-/// Reads the claims of a JWT in compact form.
-fn claims(jwt: &str) -> Option<Value> {
-    let mut parts = jwt.split('.');
-    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
-    serde_json::from_slice(&claims)
-        .ok()
-        .filter(Value::is_object)
 }

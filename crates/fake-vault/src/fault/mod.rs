@@ -1,18 +1,18 @@
 //! A hostile Vault: what servers, proxies and networks do to an issuer that trusts them.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::sync::Arc;
+mod edit;
+mod faults;
+
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
-use issuer_core::{Body, Limits, Now, Operation, Reply, TransportError};
-use serde_json::{Value, json};
+use issuer_core::{Body, Limits, Now, Reply, TransportError};
 
-use crate::answer::{Refusal, json_reply, occurred, reply};
-use crate::dice::Dice;
+use crate::answer::{Refusal, occurred, reply};
 use crate::{FakeVault, origin_of};
+
+pub use faults::Faults;
 
 /// What goes wrong with one request.
 ///
@@ -228,7 +228,7 @@ impl Fault {
             Self::Late(delay) => Handled::Late(delay, response),
             Self::Lost => Handled::Closed,
             Self::Silent => Handled::Silent,
-            _ => Handled::Reply(self.spoilt(response)),
+            _ => Handled::Reply(edit::spoilt(self, response)),
         }
     }
 
@@ -238,14 +238,8 @@ impl Fault {
         Handled::Reply(match self {
             Self::Forbidden => Refusal::permission_denied().into_response(),
             Self::Html => html(),
-            Self::InternalError => refusal(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &occurred(&["internal error"]),
-            ),
-            Self::MissingState => refusal(
-                StatusCode::PRECONDITION_FAILED,
-                "required index state not present",
-            ),
+            Self::InternalError => refusal(StatusCode::INTERNAL_SERVER_ERROR, &occurred(&["internal error"])),
+            Self::MissingState => refusal(StatusCode::PRECONDITION_FAILED, "required index state not present"),
             Self::RateLimited(after) => {
                 let path = request.uri().path().trim_start_matches("/v1/");
                 let error = format!("request path {path:?}: rate limit quota exceeded");
@@ -259,44 +253,6 @@ impl Fault {
             Self::Unavailable => Refusal::sealed().into_response(),
             _ => return Handled::Closed,
         })
-    }
-
-    /// Returns an answer as a broken server would give it.
-    fn spoilt(self, mut response: Response<Body>) -> Response<Body> {
-        let edit = |response: Response<Body>, change: fn(&mut Value)| edited(response, change);
-        match self {
-            Self::ChainDoubled => edit(response, |body| {
-                chain(body, |certificates| {
-                    *certificates = certificates
-                        .iter()
-                        .flat_map(|c| [c.clone(), c.clone()])
-                        .collect();
-                });
-            }),
-            Self::ChainShuffled => edit(response, |body| chain(body, |all| all.reverse())),
-            Self::DeepJson => {
-                let body = "[".repeat(10_000) + &"]".repeat(10_000);
-                reply(StatusCode::OK, body.into_bytes())
-            }
-            Self::EmptyData => edit(response, |body| {
-                body["data"] = Value::Null;
-                body["auth"] = Value::Null;
-            }),
-            Self::ExtraFields => edit(response, extra_fields),
-            Self::Huge => {
-                let body = json!({ "data": { "certificate": "A".repeat(10 << 20) } });
-                json_reply(StatusCode::OK, &body)
-            }
-            Self::NoContent => reply(StatusCode::NO_CONTENT, Vec::new()),
-            Self::NotJson => reply(StatusCode::OK, b"OK, here is your certificate:".to_vec()),
-            Self::WrongContentType => {
-                let plain = HeaderValue::from_static("text/plain");
-                response.headers_mut().insert(CONTENT_TYPE, plain);
-                response
-            }
-            Self::WrongTypes => edit(response, wrong_types),
-            _ => response,
-        }
     }
 }
 
@@ -316,10 +272,7 @@ impl RetryAfter {
 
 impl Redirect {
     fn location(self, request: &Request<Body>) -> String {
-        let path = request
-            .uri()
-            .path_and_query()
-            .map_or("/", |path| path.as_str());
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         match self {
             Self::Elsewhere => format!("https://elsewhere.invalid{path}"),
             Self::SameOrigin => origin_of(request) + path,
@@ -327,11 +280,7 @@ impl Redirect {
     }
 }
 
-fn with_header(
-    mut response: Response<Body>,
-    name: http::HeaderName,
-    value: Option<String>,
-) -> Response<Body> {
+fn with_header(mut response: Response<Body>, name: http::HeaderName, value: Option<String>) -> Response<Body> {
     if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
         response.headers_mut().insert(name, value);
     }
@@ -346,125 +295,4 @@ fn html() -> Response<Body> {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
     response
-}
-
-/// Changes a JSON body; one that is none stays as it is.
-fn edited(response: Response<Body>, change: fn(&mut Value)) -> Response<Body> {
-    let (parts, body) = response.into_parts();
-    let Ok(mut value) = serde_json::from_slice(body.as_bytes()) else {
-        return Response::from_parts(parts, body);
-    };
-    if Value::is_object(&value) {
-        change(&mut value);
-    }
-    Response::from_parts(parts, Body::from(format!("{value}\n").into_bytes()))
-}
-
-fn chain(body: &mut Value, change: fn(&mut Vec<Value>)) {
-    if let Some(certificates) = body
-        .pointer_mut("/data/ca_chain")
-        .and_then(Value::as_array_mut)
-    {
-        change(certificates);
-    }
-}
-
-fn extra_fields(body: &mut Value) {
-    let surprise = json!({ "a": [1, 2, { "b": null }], "certificate": "no" });
-    for part in ["", "/data", "/auth"] {
-        if let Some(part) = body.pointer_mut(part).and_then(Value::as_object_mut) {
-            part.insert("x_future".to_owned(), surprise.clone());
-        }
-    }
-}
-
-fn wrong_types(body: &mut Value) {
-    for part in ["", "/data", "/auth"] {
-        let fields = body.pointer_mut(part).and_then(Value::as_object_mut);
-        for (key, value) in fields.into_iter().flatten() {
-            if key == "data" || key == "auth" {
-                continue;
-            }
-            *value = match &value {
-                Value::String(text) => json!(text.len()),
-                Value::Array(_) => json!("a list"),
-                Value::Number(number) => json!({ "value": number }),
-                Value::Bool(flag) => json!(flag.to_string()),
-                Value::Null | Value::Object(_) => json!([]),
-            };
-        }
-    }
-}
-
-/// Which requests meet which fault.
-#[derive(Clone)]
-pub struct Faults {
-    script: VecDeque<(Option<Operation>, Fault)>,
-    rates: Arc<[(Fault, u16)]>,
-    dice: Dice,
-}
-
-impl fmt::Debug for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Faults")
-            .field("script", &self.script)
-            .field("rates", &self.rates)
-            .finish()
-    }
-}
-
-impl Default for Faults {
-    fn default() -> Self {
-        Self {
-            script: VecDeque::new(),
-            rates: Arc::new([]),
-            dice: Dice::new(0),
-        }
-    }
-}
-
-impl Faults {
-    /// Lets a fault meet the next request of a kind, or the next request at all. Several wait in line.
-    pub fn script(&mut self, operation: impl Into<Option<Operation>>, fault: Fault) {
-        self.script.push_back((operation.into(), fault));
-    }
-
-    /// Lets faults meet requests by chance: each its so many of a thousand. Equal seeds make equal runs.
-    pub fn randomize(&mut self, seed: u64, rates: impl IntoIterator<Item = (Fault, u16)>) {
-        self.rates = rates.into_iter().collect();
-        self.dice = Dice::new(seed);
-    }
-
-    /// Lets each of [`Fault::TRANSIENT`] meet so many of a thousand requests.
-    pub fn hostile(&mut self, seed: u64, per_mille: u16) {
-        self.randomize(seed, Fault::TRANSIENT.map(|fault| (fault, per_mille)));
-    }
-
-    /// Goes back to honesty.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Returns how many faults of the script are still to come.
-    pub fn scripted(&self) -> usize {
-        self.script.len()
-    }
-
-    /// Returns the fault that is due for a request.
-    pub(crate) fn draw(&mut self, operation: Option<Operation>) -> Option<Fault> {
-        let due =
-            |(wanted, _): &(Option<Operation>, Fault)| wanted.is_none() || *wanted == operation;
-        if let Some(index) = self.script.iter().position(due) {
-            return self.script.remove(index).map(|(_, fault)| fault);
-        }
-        if self.rates.is_empty() {
-            return None;
-        }
-        let mut roll = self.dice.roll() % 1_000;
-        self.rates.iter().find_map(|(fault, rate)| {
-            let hit = roll < u64::from(*rate);
-            roll = roll.saturating_sub(u64::from(*rate));
-            hit.then_some(*fault)
-        })
-    }
 }

@@ -1,0 +1,227 @@
+use std::hash::Hash;
+
+use issuer_api::{CertificateRequest, Condition, IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
+use issuer_core::reconcile::Key;
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use crate::digest::Digest;
+
+/// What a watch is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `VaultIssuer`.
+    Issuers,
+    /// `VaultClusterIssuer`.
+    ClusterIssuers,
+    /// `CertificateRequest`.
+    Requests,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Issuers, Self::ClusterIssuers, Self::Requests];
+
+    /// Returns the kind of a name. No object is named by a token.
+    pub fn of(key: &Key) -> Self {
+        match key {
+            Key::Issuer(IssuerKey { kind: IssuerKind::Namespaced, .. }) => Self::Issuers,
+            Key::Issuer(_) => Self::ClusterIssuers,
+            Key::Request(_) | Key::Token(_) => Self::Requests,
+        }
+    }
+}
+
+/// An object of any kind that is watched.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A `VaultClusterIssuer`.
+    ClusterIssuer(VaultClusterIssuer),
+    /// A `VaultIssuer`.
+    Issuer(VaultIssuer),
+    /// A `CertificateRequest`.
+    Request(CertificateRequest),
+}
+
+impl Object {
+    /// Returns its name.
+    pub fn key(&self) -> Key {
+        let meta = self.meta();
+        let name = meta.name.clone().unwrap_or_default();
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        match self {
+            Self::ClusterIssuer(_) => Key::Issuer(IssuerKey { kind: IssuerKind::Cluster, namespace, name }),
+            Self::Issuer(_) => Key::Issuer(IssuerKey { kind: IssuerKind::Namespaced, namespace, name }),
+            Self::Request(_) => Key::Request(RequestKey { namespace, name }),
+        }
+    }
+
+    /// Returns its metadata.
+    pub fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::ClusterIssuer(issuer) => &issuer.metadata,
+            Self::Issuer(issuer) => &issuer.metadata,
+            Self::Request(request) => &request.metadata,
+        }
+    }
+
+    pub(super) fn meta_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Self::ClusterIssuer(issuer) => &mut issuer.metadata,
+            Self::Issuer(issuer) => &mut issuer.metadata,
+            Self::Request(request) => &mut request.metadata,
+        }
+    }
+
+    /// Returns its uid.
+    pub fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+
+    /// Returns its resourceVersion.
+    pub fn version(&self) -> &str {
+        self.meta().resource_version.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the CertificateRequest that it is.
+    pub fn request(&self) -> Option<&CertificateRequest> {
+        if let Self::Request(request) = self { Some(request) } else { None }
+    }
+
+    /// Returns the spec of the issuer that it is.
+    pub fn spec(&self) -> Option<&VaultSpec> {
+        match self {
+            Self::ClusterIssuer(issuer) => Some(&issuer.spec),
+            Self::Issuer(issuer) => Some(&issuer.spec),
+            Self::Request(_) => None,
+        }
+    }
+
+    /// Returns the condition `Ready` of the issuer that it is.
+    pub fn ready(&self) -> Option<&Condition> {
+        self.issuer_status()?.ready()
+    }
+
+    fn issuer_status(&self) -> Option<&IssuerStatus> {
+        match self {
+            Self::ClusterIssuer(issuer) => issuer.status.as_ref(),
+            Self::Issuer(issuer) => issuer.status.as_ref(),
+            Self::Request(_) => None,
+        }
+    }
+
+    pub(super) fn clear_status(&mut self) {
+        match self {
+            Self::ClusterIssuer(issuer) => issuer.status = None,
+            Self::Issuer(issuer) => issuer.status = None,
+            Self::Request(request) => request.status = None,
+        }
+    }
+
+    pub(super) fn same_spec(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Request(a), Self::Request(b)) => a.spec == b.spec,
+            (a, b) => a.spec() == b.spec(),
+        }
+    }
+
+    /// Returns it with a merge patch applied to its status; `None` if it would be no such object.
+    pub(super) fn with_status(&self, patch: &Value) -> Option<Self> {
+        let status = |current: serde_json::Result<Value>| {
+            let mut status = current.ok()?;
+            merge(&mut status, patch);
+            Some(status)
+        };
+        let mut next = self.clone();
+        match &mut next {
+            Self::ClusterIssuer(issuer) => {
+                issuer.status = serde_json::from_value(status(serde_json::to_value(&issuer.status))?).ok()?;
+            }
+            Self::Issuer(issuer) => {
+                issuer.status = serde_json::from_value(status(serde_json::to_value(&issuer.status))?).ok()?;
+            }
+            Self::Request(request) => {
+                request.status = serde_json::from_value(status(serde_json::to_value(&request.status))?).ok()?;
+            }
+        }
+        Some(next)
+    }
+
+    /// Returns it with a merge patch applied to all but its status; `None` if it would be no such object.
+    pub(super) fn with_patch(&self, patch: &Value) -> Option<Self> {
+        let mut patch = patch.clone();
+        let fields = patch.as_object_mut()?;
+        fields.remove("status");
+        let value = |current: serde_json::Result<Value>| {
+            let mut value = current.ok()?;
+            merge(&mut value, &patch);
+            Some(value)
+        };
+        Some(match self {
+            Self::ClusterIssuer(issuer) => {
+                Self::ClusterIssuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?)
+            }
+            Self::Issuer(issuer) => {
+                Self::Issuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?)
+            }
+            Self::Request(request) => {
+                Self::Request(serde_json::from_value(value(serde_json::to_value(request))?).ok()?)
+            }
+        })
+    }
+
+    /// Gives it a version that no other content has: the number of writes, and a digest of all but times.
+    pub(super) fn set_version(&mut self, writes: u64) {
+        let content = self.content();
+        self.meta_mut().resource_version = Some(format!("{writes}.{:016x}", content >> 64));
+    }
+
+    fn content(&self) -> u128 {
+        let annotations = &self.meta().annotations;
+        match self {
+            Self::Request(request) => {
+                let status = request.status.as_ref();
+                let conditions = status.map(|status| {
+                    let parts = |c: &issuer_api::RequestCondition| Digest::of(&(&c.kind, &c.status, &c.reason, &c.message));
+                    status.conditions.iter().map(parts).collect::<Vec<_>>()
+                });
+                // Which certificate it is depends on the time; that there is one does not.
+                let certificate = status.is_some_and(|status| status.certificate.is_some());
+                let failed = status.is_some_and(|status| status.failure_time.is_some());
+                Digest::of(&(annotations, conditions, certificate, failed))
+            }
+            Self::ClusterIssuer(_) | Self::Issuer(_) => {
+                let conditions = self.issuer_status().map(|status| {
+                    let parts = |c: &Condition| {
+                        let is = c.status as u8;
+                        Digest::of(&(&c.kind, is, &c.reason, &c.message, c.observed_generation))
+                    };
+                    status.conditions.iter().map(parts).collect::<Vec<_>>()
+                });
+                let spec = self.spec().map(|spec| (&spec.server, &spec.path));
+                Digest::of(&(annotations, conditions, spec, self.meta().generation))
+            }
+        }
+    }
+}
+
+/// Merges a patch into a value (RFC 7386).
+pub(super) fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        value.clone_from(patch);
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(value) = value {
+        for (key, part) in patch {
+            if part.is_null() {
+                value.remove(key);
+            } else {
+                merge(value.entry(key).or_insert(Value::Null), part);
+            }
+        }
+    }
+}

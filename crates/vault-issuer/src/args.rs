@@ -1,0 +1,398 @@
+//! The command line. Flags that cert-manager has too bear the same names.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use issuer_core::reference::IssuerKind;
+
+/// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Checks step by step whether an issuer can sign
+    Check(CheckArgs),
+    /// Runs the controller
+    Controller(ControllerArgs),
+    /// Signs a certificate signing request with an issuer
+    Sign(SignArgs),
+}
+
+/// How the controller runs. Every flag has an environment variable.
+#[derive(Clone, Debug, Parser)]
+pub struct ControllerArgs {
+    /// The namespace in which VaultClusterIssuers have their Secrets and service accounts [default: the pod's]
+    #[arg(long, env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE")]
+    pub cluster_resource_namespace: Option<String>,
+    /// How many CertificateRequests of one issuer are worked on at once
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_MAX_CONCURRENT_RECONCILES",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
+    pub max_concurrent_reconciles: u16,
+    /// Where to serve /metrics; 0 switches it off
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_METRICS_BIND_ADDRESS",
+        default_value = "0.0.0.0:9402",
+        value_parser = address,
+    )]
+    pub metrics_bind_address: Address,
+    /// Where to serve /healthz and /readyz; 0 switches it off
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_HEALTH_PROBE_BIND_ADDRESS",
+        default_value = "0.0.0.0:8081",
+        value_parser = address,
+    )]
+    pub health_probe_bind_address: Address,
+    /// Whether to work only while holding the Lease, as is needed where several replicas run
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_LEADER_ELECT",
+        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = ArgAction::Set,
+    )]
+    pub leader_elect: bool,
+    /// The namespace of the Lease [default: the pod's]
+    #[arg(long, env = "VAULT_ISSUER_LEADER_ELECTION_NAMESPACE")]
+    pub leader_election_namespace: Option<String>,
+    /// The name of the Lease
+    #[arg(long, env = "VAULT_ISSUER_LEADER_ELECTION_ID", default_value = "vault-issuer")]
+    pub leader_election_id: String,
+    /// How long the others wait for a leader that is silent
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_LEADER_ELECTION_LEASE_DURATION",
+        default_value = "15s",
+        value_parser = duration,
+    )]
+    pub leader_election_lease_duration: Duration,
+    /// How long the leader goes on without renewing the Lease
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_LEADER_ELECTION_RENEW_DEADLINE",
+        default_value = "10s",
+        value_parser = duration,
+    )]
+    pub leader_election_renew_deadline: Duration,
+    /// How long to wait between attempts to get or renew the Lease
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_LEADER_ELECTION_RETRY_PERIOD",
+        default_value = "2s",
+        value_parser = duration,
+    )]
+    pub leader_election_retry_period: Duration,
+    /// How often an issuer that is ready is checked again
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_ISSUER_CHECK_INTERVAL",
+        default_value = "60s",
+        value_parser = duration,
+    )]
+    pub issuer_check_interval: Duration,
+    /// Whether issuers may name http:// servers, to which credentials go in clear
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_ALLOW_HTTP",
+        default_value_t = false,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = ArgAction::Set,
+    )]
+    pub allow_http: bool,
+    /// The kubeconfig file [default: KUBECONFIG, the pod's service account, or ~/.kube/config]
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// How the controller logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What is logged, and how. Logs go to stderr.
+#[derive(Clone, Debug, Parser)]
+pub struct LogArgs {
+    /// What to log: error, warn, info, debug, trace, or directives such as info,issuer_kube=debug
+    #[arg(long, env = "VAULT_ISSUER_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// The format of the log
+    #[arg(long, env = "VAULT_ISSUER_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// The format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A JSON object a line.
+    Json,
+    /// A line for people.
+    Text,
+}
+
+/// Which issuer, and where its Secrets are.
+#[derive(Clone, Debug, Parser)]
+pub struct IssuerArgs {
+    /// The issuer, such as vaultissuer/NAME or vaultclusterissuer/NAME; in the cluster, unless files are given
+    #[arg(value_name = "KIND/NAME", required_unless_present = "files")]
+    pub issuer: Option<IssuerName>,
+    /// A YAML file with the issuer, the Secrets it refers to, or both; - is the standard input
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The namespace of a VaultIssuer [default: the kubeconfig's; in files, default]
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// The namespace in which VaultClusterIssuers have their Secrets and service accounts
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE",
+        default_value = "vault-issuer"
+    )]
+    pub cluster_resource_namespace: String,
+    /// Whether the issuer may name an http:// server, to which credentials go in clear
+    #[arg(long)]
+    pub allow_http: bool,
+    /// The kubeconfig file [default: KUBECONFIG, the pod's service account, or ~/.kube/config]
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// What to check.
+#[derive(Clone, Debug, Parser)]
+pub struct CheckArgs {
+    /// The issuer.
+    #[command(flatten)]
+    pub issuer: IssuerArgs,
+}
+
+/// What to sign.
+#[derive(Clone, Debug, Parser)]
+pub struct SignArgs {
+    /// The issuer.
+    #[command(flatten)]
+    pub issuer: IssuerArgs,
+    /// The certificate signing request, PEM; - is the standard input
+    #[arg(long, value_name = "FILE")]
+    pub csr: PathBuf,
+    /// How long the certificate shall be valid, such as 24h [default: 2160h]
+    #[arg(long, value_parser = duration_text)]
+    pub duration: Option<String>,
+    /// Asks for a CA certificate
+    #[arg(long)]
+    pub is_ca: bool,
+    /// Where the certificate and its intermediates go, PEM [default: the standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where the CA certificate goes, PEM
+    #[arg(long = "ca-out", value_name = "FILE")]
+    pub ca_output: Option<PathBuf>,
+}
+
+/// An issuer as kubectl names it: `vaultissuer/NAME`, with the kind in any of its forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerName {
+    /// Its kind.
+    pub kind: IssuerKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl FromStr for IssuerName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let wrong = "give vaultissuer/NAME or vaultclusterissuer/NAME";
+        let (kind, name) = text.split_once('/').filter(|(_, name)| !name.is_empty()).ok_or(wrong)?;
+        let kind = kind.to_ascii_lowercase();
+        let kind = match kind.strip_suffix(".vault-issuer.io").unwrap_or(&kind) {
+            "vaultissuer" | "vaultissuers" => IssuerKind::Namespaced,
+            "vaultclusterissuer" | "vaultclusterissuers" => IssuerKind::Cluster,
+            _ => return Err(wrong),
+        };
+        Ok(Self {
+            kind,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// Where to listen, if at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address(pub Option<SocketAddr>);
+
+fn address(text: &str) -> Result<Address, String> {
+    if text == "0" {
+        return Ok(Address(None));
+    }
+    let text = if text.starts_with(':') {
+        format!("0.0.0.0{text}")
+    } else {
+        text.to_owned()
+    };
+    let wrong = |_| "give ADDRESS:PORT, such as 0.0.0.0:9402 or :9402, or 0 for none".to_owned();
+    text.parse().map(Some).map(Address).map_err(wrong)
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    issuer_core::duration::parse(text).ok_or("give a duration of a second or more, such as 15s, 1m30s or 24h")
+}
+
+fn duration_text(text: &str) -> Result<String, &'static str> {
+    duration(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn controller(flags: &[&str]) -> Result<ControllerArgs, String> {
+        let args = ["vault-issuer", "controller"].iter().chain(flags);
+        match Args::try_parse_from(args).map_err(|error| error.to_string())?.command {
+            Command::Controller(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_manual() {
+        let args = controller(&[]).unwrap();
+        let seconds = Duration::from_secs;
+        assert_eq!(args.cluster_resource_namespace, None);
+        assert_eq!(args.max_concurrent_reconciles, 10);
+        assert_eq!(args.metrics_bind_address, Address("0.0.0.0:9402".parse().ok()));
+        assert_eq!(args.health_probe_bind_address, Address("0.0.0.0:8081".parse().ok()));
+        assert!(args.leader_elect && !args.allow_http);
+        assert_eq!(args.leader_election_namespace, None);
+        assert_eq!(args.leader_election_id, "vault-issuer");
+        assert_eq!(args.leader_election_lease_duration, seconds(15));
+        assert_eq!(args.leader_election_renew_deadline, seconds(10));
+        assert_eq!(args.leader_election_retry_period, seconds(2));
+        assert_eq!(args.issuer_check_interval, seconds(60));
+        assert_eq!(
+            (args.log.log_level.as_str(), args.log.log_format),
+            ("info", LogFormat::Text)
+        );
+    }
+
+    #[test]
+    fn flags_are_written_as_go_programs_take_them() {
+        let args = controller(&[
+            "--leader-elect",
+            "--allow-http=true",
+            "--metrics-bind-address=0",
+            "--health-probe-bind-address=:8082",
+            "--issuer-check-interval",
+            "1m30s",
+            "--max-concurrent-reconciles=3",
+            "--log-format=json",
+        ])
+        .unwrap();
+        assert!(args.leader_elect && args.allow_http);
+        assert_eq!(args.metrics_bind_address, Address(None));
+        assert_eq!(args.health_probe_bind_address, Address("0.0.0.0:8082".parse().ok()));
+        assert_eq!(args.issuer_check_interval, Duration::from_secs(90));
+        assert_eq!(args.max_concurrent_reconciles, 3);
+        assert_eq!(args.log.log_format, LogFormat::Json);
+        assert!(!controller(&["--leader-elect=false"]).unwrap().leader_elect);
+        assert!(controller(&["--allow-http"]).unwrap().allow_http);
+    }
+
+    #[test]
+    fn bad_flags_are_answered_with_what_to_give() {
+        for (flag, message) in [
+            (
+                "--metrics-bind-address=localhost",
+                "give ADDRESS:PORT, such as 0.0.0.0:9402 or :9402, or 0 for none",
+            ),
+            (
+                "--issuer-check-interval=60",
+                "give a duration of a second or more, such as 15s, 1m30s or 24h",
+            ),
+            (
+                "--leader-election-retry-period=1ms",
+                "give a duration of a second or more",
+            ),
+            ("--max-concurrent-reconciles=0", "0 is not in 1..=65535"),
+            ("--leader-elect=maybe", "[possible values: true, false]"),
+            ("--log-format=xml", "[possible values: json, text]"),
+            ("--leader-elec", "a similar argument exists: '--leader-elect'"),
+        ] {
+            let error = controller(&[flag]).unwrap_err();
+            assert!(error.contains(message), "{flag}: {error}");
+        }
+    }
+
+    #[test]
+    fn issuers_are_named_as_kubectl_names_them() {
+        for (text, kind) in [
+            ("vaultissuer/a", IssuerKind::Namespaced),
+            ("VaultIssuer/a", IssuerKind::Namespaced),
+            ("vaultissuers.vault-issuer.io/a", IssuerKind::Namespaced),
+            ("vaultclusterissuer/a", IssuerKind::Cluster),
+            ("vaultclusterissuers.vault-issuer.io/a", IssuerKind::Cluster),
+        ] {
+            assert_eq!(
+                text.parse(),
+                Ok(IssuerName {
+                    kind,
+                    name: "a".to_owned()
+                }),
+                "{text}"
+            );
+        }
+        for text in [
+            "a",
+            "vaultissuer",
+            "vaultissuer/",
+            "issuer/a",
+            "vaultissuers.cert-manager.io/a",
+        ] {
+            assert!(text.parse::<IssuerName>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn check_and_sign_need_an_issuer() {
+        let parse = |args: &[&str]| Args::try_parse_from(args).map_err(|error| error.to_string());
+        let error = parse(&["vault-issuer", "check"]).unwrap_err();
+        assert!(error.contains("<KIND/NAME>"), "{error}");
+        let error = parse(&["vault-issuer", "sign", "-f", "x"]).unwrap_err();
+        assert!(error.contains("--csr <FILE>"), "{error}");
+        assert!(parse(&["vault-issuer", "check", "-f", "a", "-f", "b"]).is_ok());
+        assert!(
+            parse(&[
+                "vault-issuer",
+                "sign",
+                "vaultissuer/a",
+                "--csr",
+                "-",
+                "--duration",
+                "1d"
+            ])
+            .is_err()
+        );
+    }
+}

@@ -1,0 +1,242 @@
+use std::io::{self, Write};
+
+use anyhow::bail;
+use issuer_core::reference::IssuerKind;
+use issuer_core::session::{self, Access, Outcome, SessionError};
+use issuer_core::target::{Method, Target};
+use issuer_core::vault::Revoke;
+use issuer_core::{Operation, Reply, Request, Step, TransportError};
+use issuer_ureq::Driver;
+
+use crate::args::{CheckArgs, IssuerArgs};
+use crate::manifest::Issuer;
+use crate::source::Source;
+
+/// Says step by step what works and what does not; fails if an issuer cannot sign.
+pub(crate) fn run(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (issuers, source) = Source::find(&args.issuer)?;
+    let mut failures = Vec::new();
+    for issuer in &issuers {
+        let mut check = Check::new(&args.issuer, &source, out);
+        if let Err(cause) = check.run(issuer) {
+            failures.push(format!("{} cannot sign: {cause:#}", issuer.key));
+        } else {
+            writeln!(out, "{} can sign.", issuer.key)?;
+        }
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        bail!(failures.join("\n"))
+    }
+}
+
+/// The check of issuers from one source: the core's own, which the controller runs, with a line for each step.
+pub(crate) struct Check<'a> {
+    args: &'a IssuerArgs,
+    source: &'a Source,
+    driver: Driver,
+    out: &'a mut dyn Write,
+    /// Whether the server has been reached.
+    reached: bool,
+    /// Whether the step that failed has its line.
+    failed: bool,
+}
+
+impl<'a> Check<'a> {
+    pub(crate) fn new(args: &'a IssuerArgs, source: &'a Source, out: &'a mut dyn Write) -> Self {
+        Self {
+            args,
+            source,
+            driver: Driver::new(),
+            out,
+            reached: false,
+            failed: false,
+        }
+    }
+
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// Checks an issuer, and ends the token that it logged in for.
+    fn run(&mut self, issuer: &Issuer) -> anyhow::Result<()> {
+        let access = self.establish(issuer)?;
+        self.revoke(&access)?;
+        Ok(())
+    }
+
+    /// Makes sure that the issuer can sign, and returns what to sign with.
+    pub(crate) fn establish(&mut self, issuer: &Issuer) -> anyhow::Result<Access> {
+        writeln!(self.out, "{}", issuer.key)?;
+        let target = match Target::parse(&issuer.spec, &issuer.key, self.args.allow_http) {
+            Ok(target) => target,
+            Err(error) => {
+                self.failed("spec")?;
+                return Err(named(&SessionError::from(error)));
+            }
+        };
+        self.passed("spec", &describe(&target))?;
+        let namespace = match issuer.key.kind {
+            IssuerKind::Cluster => &self.args.cluster_resource_namespace,
+            IssuerKind::Namespaced => &issuer.key.namespace,
+        };
+        let Outcome { access, verdict } = self.drive(session::begin(target, namespace, None, Driver::now()))?;
+        match (access, verdict) {
+            (Some(access), Ok(())) => Ok(access),
+            (access, verdict) => {
+                if let Some(access) = access {
+                    self.revoke(&access)?;
+                }
+                match verdict {
+                    Err(error) => Err(named(&error)),
+                    Ok(()) => bail!("there is no token to sign with"),
+                }
+            }
+        }
+    }
+
+    /// Ends the life of a token that was made here.
+    pub(crate) fn revoke(&mut self, access: &Access) -> io::Result<()> {
+        let step = Revoke::begin(&access.vault, &access.lease);
+        if let Step::Send(..) = step {
+            self.driver.drive(step);
+            self.passed("logout", "the token was revoked")?;
+        }
+        Ok(())
+    }
+
+    /// Answers the questions of the core's check until it is done.
+    fn drive(&mut self, mut step: session::Step) -> anyhow::Result<Outcome> {
+        loop {
+            step = match step {
+                session::Step::ReadSecret(secret, state) => {
+                    let name = format!("Secret {}/{}", secret.namespace, secret.name);
+                    let answer = self.source.secret(&secret);
+                    match &answer {
+                        Ok(data) => self.passed(&name, &format!("keys {}", keys(data)))?,
+                        Err(_) => self.failed(&name)?,
+                    }
+                    state.resume(Driver::now(), answer)
+                }
+                session::Step::MintToken(spec, state) => {
+                    let name = format!("ServiceAccount {}/{}", spec.namespace, spec.service_account);
+                    let Some(answer) = self.source.token(&spec) else {
+                        self.failed(&name)?;
+                        bail!(
+                            "a file can give no token of a service account; check the issuer where it is in a \
+                             cluster: vault-issuer check vaultissuer/NAME --namespace {}",
+                            spec.namespace
+                        );
+                    };
+                    match &answer {
+                        Ok(_) => self.passed(&name, &format!("token for {}", spec.audiences.join(", ")))?,
+                        Err(_) => self.failed(&name)?,
+                    }
+                    state.resume(Driver::now(), answer)
+                }
+                session::Step::Exchange(request, state) => {
+                    let operation = request.operation;
+                    let reply = self.exchange(request)?;
+                    let next = state.resume(Driver::now(), reply);
+                    match &next {
+                        session::Step::Done(Outcome { verdict: Err(_), .. }) => self.failed(step_name(operation))?,
+                        _ => self.passed(step_name(operation), step_note(operation))?,
+                    }
+                    next
+                }
+                session::Step::Done(outcome) => {
+                    if outcome.verdict.is_err() {
+                        self.failed("Secrets")?;
+                    }
+                    return Ok(outcome);
+                }
+            }
+        }
+    }
+
+    /// Sends a request; the first one shows whether the server can be reached at all.
+    fn exchange(&mut self, request: Request) -> io::Result<Reply> {
+        let connect = request.connect.clone();
+        let reply = self.driver.call(request);
+        if !self.reached {
+            use TransportError::{Connect, Dial, Tls};
+            if let Err(Connect(_) | Dial(_) | Tls(_)) = reply {
+                self.failed("connect")?;
+            } else {
+                let origin = &connect.origin;
+                let name = connect.server_name.as_deref().unwrap_or(origin.host());
+                let tls = if origin.is_tls() {
+                    format!("TLS, certificate of {name}")
+                } else {
+                    "no TLS".to_owned()
+                };
+                self.passed("connect", &format!("{}:{}, {tls}", origin.host(), origin.port()))?;
+                self.reached = true;
+            }
+        }
+        Ok(reply)
+    }
+
+    fn passed(&mut self, step: &str, note: &str) -> io::Result<()> {
+        writeln!(self.out, "  ok      {step}: {note}")
+    }
+
+    /// Only the first failure is one: what follows comes from it.
+    fn failed(&mut self, step: &str) -> io::Result<()> {
+        if std::mem::replace(&mut self.failed, true) {
+            return Ok(());
+        }
+        writeln!(self.out, "  FAILED  {step}")
+    }
+}
+
+/// Returns the cause with the reason that the issuer's condition would bear.
+fn named(error: &SessionError) -> anyhow::Error {
+    anyhow::anyhow!("{error} ({})", error.reason())
+}
+
+fn keys(secret: &session::SecretData) -> String {
+    secret.data.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn describe(target: &Target) -> String {
+    let method = match &target.method {
+        Method::AppRole { mount, .. } => format!("an AppRole at {mount}"),
+        Method::Certificate { mount, .. } => format!("a client certificate at {mount}"),
+        Method::Jwt { mount, role, .. } => format!("a service account token from a Secret, as {role} at {mount}"),
+        Method::ServiceAccount { mount, role, name, .. } => {
+            format!("a token of service account {name}, as {role} at {mount}")
+        }
+        Method::Token(_) => "a given token".to_owned(),
+    };
+    format!(
+        "{} signs at {}, login with {method}",
+        target.origin,
+        target.path.as_str()
+    )
+}
+
+fn step_name(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Health => "health",
+        Operation::Login => "login",
+        Operation::Lookup => "token",
+        Operation::Probe => "right to sign",
+        Operation::Renew => "renewal",
+        Operation::Revoke => "logout",
+        Operation::Sign => "sign",
+    }
+}
+
+fn step_note(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Health => "initialised, unsealed, active",
+        Operation::Login => "Vault gave a token",
+        Operation::Lookup => "Vault knows it",
+        Operation::Probe => "the path takes CSRs with this token",
+        Operation::Renew => "the token was renewed",
+        Operation::Revoke => "the token was revoked",
+        Operation::Sign => "a certificate was signed",
+    }
+}

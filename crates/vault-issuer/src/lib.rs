@@ -1,0 +1,50 @@
+//! vault-issuer as people run it: `controller` in a cluster, `check` and `sign` by hand.
+//!
+//! `check` and `sign` run the core's machines on the blocking driver, `controller` on the async one.
+
+pub mod args;
+mod check;
+mod controller;
+mod manifest;
+mod serve;
+mod sign;
+mod source;
+mod telemetry;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use clap::Parser;
+
+/// Runs the command line `args`, which begins with the program's name.
+///
+/// What was asked for goes to `out`, what went wrong to `err`; the controller logs to the process's stderr. The status
+/// is 0, 1 if the command failed, or 2 if it was not understood.
+pub fn run<A>(args: impl IntoIterator<Item = A>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode
+where
+    A: Into<OsString> + Clone,
+{
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help is an error to clap, but not to its reader.
+            let (to, code) = if error.use_stderr() { (err, 2) } else { (out, 0) };
+            let _ = write!(to, "{}", error.render());
+            return ExitCode::from(code);
+        }
+    };
+    let result = match args.command {
+        Command::Check(args) => check::run(&args, out),
+        Command::Controller(args) => return controller::run(args, err),
+        Command::Sign(args) => sign::run(&args, out, err),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(err, "vault-issuer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

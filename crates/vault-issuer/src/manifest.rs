@@ -1,0 +1,277 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use issuer_api::{GROUP, VaultClusterIssuer, VaultIssuer, VaultSpec};
+use issuer_core::Secret;
+use issuer_core::reference::{IssuerKey, IssuerKind, SecretRef};
+use issuer_core::session::{ReadError, SecretData};
+use k8s_openapi::api::core::v1::Secret as SecretObject;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The most that is read from a file, in bytes.
+const LIMIT: u64 = 4 << 20;
+
+/// An issuer, from a file or from the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Issuer {
+    pub(crate) key: IssuerKey,
+    pub(crate) spec: VaultSpec,
+}
+
+/// The issuers and Secrets of some YAML files; objects of other kinds are passed over.
+#[derive(Default)]
+pub(crate) struct Manifests {
+    pub(crate) issuers: Vec<Issuer>,
+    /// By name and, where the document says one, namespace.
+    secrets: BTreeMap<(String, Option<String>), SecretData>,
+}
+
+impl fmt::Debug for Manifests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manifests")
+            .field("issuers", &self.issuers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Manifests {
+    /// Reads files of one or more documents; `-` is the standard input. A VaultIssuer that names no namespace is in
+    /// `namespace`, and a Secret that names none in any.
+    pub(crate) fn read(files: &[PathBuf], namespace: &str) -> anyhow::Result<Self> {
+        let mut manifests = Self::default();
+        for file in files {
+            let text = text(file)?;
+            manifests
+                .add(&text, namespace)
+                .with_context(|| file.display().to_string())?;
+        }
+        Ok(manifests)
+    }
+
+    fn add(&mut self, text: &str, namespace: &str) -> anyhow::Result<()> {
+        let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| {
+            // The error's own text may quote the file, and so a Secret.
+            match error.location() {
+                Some(at) => anyhow::anyhow!("not YAML at line {}, column {}", at.line(), at.column()),
+                None => anyhow::anyhow!("not YAML"),
+            }
+        })?;
+        for (number, document) in documents.into_iter().enumerate() {
+            self.take(document, namespace)
+                .with_context(|| format!("document {}", number + 1))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut document: Value, namespace: &str) -> anyhow::Result<()> {
+        let word = |field: &str| {
+            document
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let (version, kind) = (word("apiVersion"), word("kind"));
+        let group = version.split('/').next().unwrap_or_default();
+        match (group, kind.as_str()) {
+            ("v1", "List") => {
+                let items = document.get_mut("items").and_then(Value::as_array_mut);
+                for item in items.map(std::mem::take).unwrap_or_default() {
+                    self.take(item, namespace)?;
+                }
+            }
+            ("v1", "Secret") => self.take_secret(document)?,
+            (GROUP, "VaultIssuer") => {
+                let object: VaultIssuer = object(document, &kind)?;
+                let namespace = object.metadata.namespace.unwrap_or_else(|| namespace.to_owned());
+                let name = object.metadata.name.context("the VaultIssuer has no metadata.name")?;
+                let key = IssuerKey {
+                    kind: IssuerKind::Namespaced,
+                    namespace,
+                    name,
+                };
+                self.issuers.push(Issuer { key, spec: object.spec });
+            }
+            (GROUP, "VaultClusterIssuer") => {
+                let object: VaultClusterIssuer = object(document, &kind)?;
+                let name = object
+                    .metadata
+                    .name
+                    .context("the VaultClusterIssuer has no metadata.name")?;
+                let key = IssuerKey {
+                    kind: IssuerKind::Cluster,
+                    namespace: String::new(),
+                    name,
+                };
+                self.issuers.push(Issuer { key, spec: object.spec });
+            }
+            ("", _) | (_, "") if !document.is_null() => bail!("no Kubernetes object: apiVersion or kind is missing"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_secret(&mut self, document: Value) -> anyhow::Result<()> {
+        // The error of serde would quote the value that is wrong.
+        let wrong = "not a Secret: data must hold base64 text, stringData text";
+        let object: SecretObject = serde_json::from_value(document).map_err(|_| anyhow::anyhow!(wrong))?;
+        let name = object.metadata.name.context("the Secret has no metadata.name")?;
+        let data = object
+            .data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, value)| (key, Secret::from(value.0)));
+        let text = object.string_data.unwrap_or_default().into_iter();
+        let text = text.map(|(key, value)| (key, Secret::from(value.into_bytes())));
+        let data = SecretData {
+            resource_version: String::new(),
+            data: data.chain(text).collect(),
+        };
+        self.secrets.insert((name, object.metadata.namespace), data);
+        Ok(())
+    }
+
+    /// Answers as the API server would, if it held these files.
+    pub(crate) fn secret(&self, reference: &SecretRef) -> Result<SecretData, ReadError> {
+        let SecretRef { namespace, name } = reference;
+        let exact = self.secrets.get(&(name.clone(), Some(namespace.clone())));
+        exact
+            .or_else(|| self.secrets.get(&(name.clone(), None)))
+            .cloned()
+            .ok_or(ReadError::NotFound)
+    }
+}
+
+/// Reads an issuer; its status may be of any version.
+fn object<T: DeserializeOwned>(mut document: Value, kind: &str) -> anyhow::Result<T> {
+    if let Some(fields) = document.as_object_mut() {
+        fields.remove("status");
+    }
+    serde_json::from_value(document).with_context(|| format!("not a {kind}"))
+}
+
+/// Reads a file of bounded size, or the standard input for `-`.
+pub(crate) fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(LIMIT + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|open| open.take(LIMIT + 1).read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("cannot read {}", file.display()))?;
+    if bytes.len() as u64 > LIMIT {
+        bail!("{} is larger than 4 MiB", file.display());
+    }
+    Ok(bytes)
+}
+
+fn text(file: &Path) -> anyhow::Result<String> {
+    String::from_utf8(bytes(file)?)
+        .ok()
+        .with_context(|| format!("{} is not text", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifests(text: &str) -> anyhow::Result<Manifests> {
+        let mut manifests = Manifests::default();
+        manifests.add(text, "here").map(|()| manifests)
+    }
+
+    const ISSUER: &str = "
+apiVersion: vault-issuer.io/v1alpha1
+kind: VaultIssuer
+metadata: {name: vault}
+spec:
+  server: https://vault.example.com:8200
+  path: pki/sign/web
+  auth: {tokenSecretRef: {name: token}}
+status: {conditions: of another version}
+";
+
+    fn secret(manifests: &Manifests, namespace: &str, name: &str, key: &str) -> Option<String> {
+        let reference = SecretRef {
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let secret = manifests.secret(&reference).ok()?;
+        secret.data.get(key).and_then(Secret::expose_str).map(str::to_owned)
+    }
+
+    #[test]
+    fn several_documents_are_read_and_other_kinds_passed_over() {
+        let text = format!(
+            "{ISSUER}---
+apiVersion: v1
+kind: Secret
+metadata: {{name: a, namespace: there}}
+data: {{k: dg==}}
+stringData: {{l: w}}
+---
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: x}}
+---
+apiVersion: v1
+kind: List
+items:
+  - apiVersion: vault-issuer.io/v1alpha1
+    kind: VaultClusterIssuer
+    metadata: {{name: all}}
+    spec: {{server: s, path: p, auth: {{}}}}
+  - {{apiVersion: v1, kind: Secret, metadata: {{name: b}}, stringData: {{k: v}}}}
+"
+        );
+        let manifests = manifests(&text).unwrap();
+        let keys: Vec<_> = manifests.issuers.iter().map(|issuer| issuer.key.to_string()).collect();
+        assert_eq!(keys, ["VaultIssuer here/vault", "VaultClusterIssuer all"]);
+        assert_eq!(secret(&manifests, "there", "a", "k").as_deref(), Some("v"));
+        assert_eq!(secret(&manifests, "there", "a", "l").as_deref(), Some("w"));
+        assert_eq!(secret(&manifests, "here", "a", "k"), None);
+        assert_eq!(secret(&manifests, "anywhere", "b", "k").as_deref(), Some("v"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_quoting_it() {
+        let secret = "{apiVersion: v1, kind: Secret, metadata: {name: a}, data: {k: 'hvs.canary'}}";
+        for (text, expected) in [
+            ("a: [hvs.canary", "not YAML at line"),
+            ("hvs.canary: &x *hvs.canary", "not YAML"),
+            ("hvs.canary", "no Kubernetes object"),
+            (
+                "{kind: VaultIssuer, metadata: {name: hvs.canary}}",
+                "no Kubernetes object",
+            ),
+            (secret, "not a Secret"),
+            (
+                "{apiVersion: v1, kind: Secret, data: {k: dg==}}",
+                "the Secret has no metadata.name",
+            ),
+            (&ISSUER.replace("server", "sever"), "missing field `server`"),
+            (
+                &ISSUER.replace("{name: vault}", "{}"),
+                "the VaultIssuer has no metadata.name",
+            ),
+        ] {
+            let error = format!("{:#}", manifests(text).unwrap_err());
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = Manifests::read(&["no/such/file".into()], "ns").unwrap_err();
+        assert!(
+            format!("{error:#}").starts_with("cannot read no/such/file: "),
+            "{error:#}"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+use std::fs;
+use std::io::Write;
+
+use anyhow::{Context, bail, ensure};
+use issuer_core::session::Access;
+use issuer_core::vault::Sign;
+use issuer_core::{Chain, Order};
+
+use crate::args::SignArgs;
+use crate::check::Check;
+use crate::manifest;
+use crate::source::Source;
+
+/// Signs a CSR; the certificate goes to a file or to `out`, and what was done to `notes`.
+pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<()> {
+    let signatures = issuer_tls::signatures();
+    let csr = manifest::bytes(&args.csr)?;
+    let order = Order::parse(&csr, args.duration.as_deref(), args.is_ca, &signatures)
+        .with_context(|| format!("{} cannot be signed", args.csr.display()))?;
+    let (issuers, source) = Source::find(&args.issuer)?;
+    let [issuer] = issuers.as_slice() else {
+        bail!(
+            "the files hold {} issuers; name one, such as vaultissuer/NAME",
+            issuers.len()
+        );
+    };
+    let mut check = Check::new(&args.issuer, &source, notes);
+    let access = check
+        .establish(issuer)
+        .with_context(|| format!("{} cannot sign", issuer.key))?;
+    let signed = sign(&check, &access, order);
+    check.revoke(&access)?;
+    let chain = signed.with_context(|| format!("{} did not sign", issuer.key))?;
+    write(args, &chain, out)?;
+    writeln!(
+        notes,
+        "Signed: serial {}, valid until {}.",
+        chain.serial, chain.not_after
+    )?;
+    Ok(())
+}
+
+fn sign(check: &Check<'_>, access: &Access, order: Order) -> anyhow::Result<Chain> {
+    let signs_ca = access.path.signs_ca();
+    ensure!(
+        !order.is_ca || signs_ca,
+        "a CA certificate needs an issuer whose path ends in sign-intermediate"
+    );
+    ensure!(
+        order.is_ca || !signs_ca,
+        "its path signs CA certificates only; ask for one with --is-ca"
+    );
+    let step = Sign::begin(
+        &access.vault,
+        &access.path,
+        &access.lease,
+        order,
+        issuer_tls::signatures(),
+    );
+    let verified = check.driver().drive(step)?;
+    Ok(verified.chain().clone())
+}
+
+fn write(args: &SignArgs, chain: &Chain, out: &mut dyn Write) -> anyhow::Result<()> {
+    match &args.output {
+        Some(file) => {
+            fs::write(file, &chain.certificate).with_context(|| format!("cannot write {}", file.display()))?
+        }
+        None => out.write_all(chain.certificate.as_bytes())?,
+    }
+    if let Some(file) = &args.ca_output {
+        let ca = chain.ca.as_deref().context("Vault sent no CA certificate along")?;
+        fs::write(file, ca).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::args::{LogArgs, LogFormat};
+
+/// What the libraries below log is of use only where a filter asks for it; kube's client reports as errors what the
+/// core expects and retries.
+const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_client::client::builder=off,\
+    kube_runtime=warn,rustls=warn,tower=warn";
+
+/// Starts to log to stderr.
+pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter(&args.log_level)?)
+        .with_writer(std::io::stderr);
+    let started = match args.log_format {
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => log.with_ansi(false).try_init(),
+    };
+    started.map_err(|_| anyhow::anyhow!("the log cannot be started twice"))
+}
+
+/// Returns the filter for a level, which is that of this program's own crates, or for directives.
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    let wrong = || format!("--log-level {level}: give error, warn, info, debug, trace, or info,issuer_kube=debug");
+    let directives = if level.chars().all(char::is_alphanumeric) {
+        let level: LevelFilter = level.parse().with_context(wrong)?;
+        format!("{level},{LIBRARIES}")
+    } else {
+        level.to_owned()
+    };
+    EnvFilter::builder().parse(directives).with_context(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_for_this_program_and_directives_are_as_given() {
+        for level in ["error", "warn", "info", "debug", "trace", "off"] {
+            let filter = filter(level).unwrap().to_string();
+            assert!(filter.contains("kube_client::client::builder=off"), "{filter}");
+        }
+        assert_eq!(
+            filter("warn,issuer_kube=debug").unwrap().to_string(),
+            "issuer_kube=debug,warn"
+        );
+        for wrong in ["loud", "", "a=b=c"] {
+            assert!(
+                filter(wrong)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("info,issuer_kube=debug"),
+                "{wrong}"
+            );
+        }
+    }
+}
