@@ -14,7 +14,7 @@ pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
     /// Reads a body. What begins like no JSON object or array is taken for a form, whose fields do not matter here.
-    fn parse(body: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         match body.trim_ascii_start().first() {
             Some(b'{') => serde_json::from_slice(body).map(Self).map_err(|error| {
                 let text = match error.classify() {

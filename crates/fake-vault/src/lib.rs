@@ -54,7 +54,7 @@ use crate::call::{Action, Call};
 use crate::dice::Dice;
 use crate::fault::Twist;
 use crate::sys::Node;
-use crate::token::{Origin, Token, Tokens};
+use crate::token::{Token, Tokens};
 
 pub use auth::{Accepts, AppRole, AuthMethod, CertRole, JwtRole, SecretId, Trusted};
 pub use ca::{Authority, Certificate, Certified, KeyType, key};

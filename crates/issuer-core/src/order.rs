@@ -101,6 +101,11 @@ impl Order {
         })
     }
 
+    /// Tells whether a CA certificate is asked for.
+    pub fn is_ca(&self) -> bool {
+        self.is_ca
+    }
+
     /// Returns the body of Vault's sign call.
     ///
     /// With a role's `use_csr_common_name` and `use_csr_sans`, which are on by default, Vault takes the names from the

@@ -156,6 +156,11 @@ impl Cluster {
         }
     }
 
+    /// Tells whether there is anything to forget up to a revision.
+    pub fn remembers(&self, kind: Kind, revision: u64) -> bool {
+        self.store(kind).log.front().is_some_and(|event| event.revision <= revision)
+    }
+
     /// Creates an object. Its status is dropped, as that of any kind with a status subresource.
     pub fn create(&mut self, mut object: Object) -> Result<Arc<Object>, Refusal> {
         let key = object.key();

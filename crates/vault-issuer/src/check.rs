@@ -81,7 +81,7 @@ impl<'a> Check<'a> {
             IssuerKind::Cluster => &self.args.cluster_resource_namespace,
             IssuerKind::Namespaced => &issuer.key.namespace,
         };
-        let Outcome { access, verdict } = self.drive(session::begin(target, namespace, None, Driver::now()))?;
+        let Outcome { access, verdict, .. } = self.drive(session::begin(target, namespace, None, Driver::now()))?;
         match (access, verdict) {
             (Some(access), Ok(())) => Ok(access),
             (access, verdict) => {

@@ -30,7 +30,7 @@ where
         Ok(args) => args,
         Err(error) => {
             // Help is an error to clap, but not to its reader.
-            let (to, code) = if error.use_stderr() { (err, 2) } else { (out, 0) };
+            let (to, code): (&mut dyn Write, _) = if error.use_stderr() { (err, 2) } else { (out, 0) };
             let _ = write!(to, "{}", error.render());
             return ExitCode::from(code);
         }

@@ -43,11 +43,11 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
 fn sign(check: &Check<'_>, access: &Access, order: Order) -> anyhow::Result<Chain> {
     let signs_ca = access.path.signs_ca();
     ensure!(
-        !order.is_ca || signs_ca,
+        !order.is_ca() || signs_ca,
         "a CA certificate needs an issuer whose path ends in sign-intermediate"
     );
     ensure!(
-        order.is_ca || !signs_ca,
+        order.is_ca() || !signs_ca,
         "its path signs CA certificates only; ask for one with --is-ca"
     );
     let step = Sign::begin(

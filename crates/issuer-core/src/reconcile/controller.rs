@@ -1,18 +1,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::{CertificateRequest, IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::backoff::{Jitter, backoff};
-use super::ledger::{Entry, Ledger};
+use super::backoff::Jitter;
+use super::issuers::{Issuer, Standing};
+use super::ledger::Ledger;
 use super::queue::Queue;
-use super::{AwaitReply, Key, Outcome, Replied, Step, issuer, request, status};
+use super::requests::Tracked;
+use super::{AwaitReply, Key, Outcome, Replied, Step, issuer, request};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
-use crate::session::{Access, SessionError};
-use crate::vault::{Revoke, SignError};
+use crate::session::Access;
+use crate::vault::Revoke;
 use crate::{Now, Signatures};
 
 /// What the controller is told at its start.
@@ -101,9 +102,9 @@ pub struct Controller {
     pub(super) jitter: Jitter,
     pub(super) ledger: Ledger,
     pub(super) requests: BTreeMap<RequestKey, Tracked>,
-    queue: Queue<Lane, Key>,
+    pub(super) queue: Queue<Lane, Key>,
     /// The unfinished requests of each issuer.
-    orders: BTreeMap<IssuerKey, BTreeSet<RequestKey>>,
+    pub(super) orders: BTreeMap<IssuerKey, BTreeSet<RequestKey>>,
     /// Tokens that nobody needs any more, to be revoked.
     retired: BTreeMap<u64, Access>,
     tokens: u64,
@@ -114,52 +115,10 @@ pub struct Controller {
 
 /// Work that shares its slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Lane {
+pub(super) enum Lane {
     Check(IssuerKey),
     Requests(IssuerKey),
     Tokens,
-}
-
-/// A request that is not finished.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Tracked {
-    pub(super) object: Arc<CertificateRequest>,
-    issuer: IssuerKey,
-    attempts: u32,
-    /// Whether it waits for its issuer and nothing else.
-    parked: bool,
-}
-
-/// An issuer, and what its checks found.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Issuer {
-    pub(super) observed: ObservedIssuer,
-    pub(super) access: Option<Access>,
-    /// Counts the times that signing was stopped until a check: a failure of an earlier time stops nothing.
-    pub(super) epoch: u64,
-    standing: Standing,
-    /// Checks that failed in a row.
-    failures: u32,
-    /// Times in a row that signing was stopped without a certificate in between.
-    trouble: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Standing {
-    /// The last check said no.
-    NotReady,
-    /// The last check said yes.
-    Ready,
-    /// Nothing is known about this generation, or a signature has failed since the last check.
-    Unchecked,
-}
-
-impl Issuer {
-    /// Returns what to sign with, if the last check found it good and it still is.
-    pub(super) fn access_to_sign(&self, now: Now) -> Option<&Access> {
-        let ready = self.standing == Standing::Ready;
-        self.access.as_ref().filter(|access| ready && access.lease.is_usable(now))
-    }
 }
 
 impl Controller {
@@ -285,207 +244,6 @@ impl Controller {
                 tracked.is_some_and(|tracked| self.ledger.find(request::uid(&tracked.object)).is_some())
             }
             Key::Token(_) => true,
-        }
-    }
-
-    fn observe_issuer(&mut self, now: Now, key: IssuerKey, observed: ObservedIssuer) {
-        let known = self.issuers.get_mut(&key);
-        match known {
-            Some(issuer) if issuer.observed.uid == observed.uid => {
-                let changed = issuer.observed.generation != observed.generation;
-                issuer.observed = observed;
-                if !changed {
-                    return;
-                }
-                issuer.standing = Standing::Unchecked;
-                (issuer.failures, issuer.trouble) = (0, 0);
-            }
-            _ => {
-                self.forget_issuer(&key);
-                let issuer = Issuer {
-                    observed,
-                    access: None,
-                    epoch: 0,
-                    standing: Standing::Unchecked,
-                    failures: 0,
-                    trouble: 0,
-                };
-                self.issuers.insert(key.clone(), issuer);
-                self.wake(&key, now);
-            }
-        }
-        self.queue.push(Lane::Check(key.clone()), Key::Issuer(key), now.monotonic);
-    }
-
-    fn forget_issuer(&mut self, key: &IssuerKey) {
-        self.queue.cancel(&Key::Issuer(key.clone()));
-        let access = self.issuers.remove(key).and_then(|issuer| issuer.access);
-        self.retire(access, Duration::ZERO);
-    }
-
-    fn observe_request(&mut self, now: Now, request: CertificateRequest) {
-        let key = request::key(&request);
-        let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
-        let Some(issuer) = issuer.filter(|_| !status::is_terminal(&request)) else {
-            self.drop_request(&key);
-            self.ledger.forget(request::uid(&request));
-            return;
-        };
-        let (mut attempts, mut parked) = (0, false);
-        match self.tracked(&key, request::uid(&request)) {
-            Some(tracked) => (attempts, parked) = (tracked.attempts, tracked.parked),
-            None => self.drop_request(&key),
-        }
-        self.orders.entry(issuer.clone()).or_default().insert(key.clone());
-        // A request that waits has its own time; that its status was written changes nothing about it.
-        let waits = (parked || attempts > 0) && !request.is("Denied");
-        let tracked = Tracked { object: Arc::new(request), issuer: issuer.clone(), attempts, parked };
-        self.requests.insert(key.clone(), tracked);
-        if !waits {
-            self.queue.push(Lane::Requests(issuer), Key::Request(key), now.monotonic);
-        }
-    }
-
-    /// Returns the request of this name if it still is the one with this uid.
-    fn tracked(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
-        self.requests.get_mut(key).filter(|tracked| request::uid(&tracked.object) == uid)
-    }
-
-    fn drop_request(&mut self, key: &RequestKey) {
-        let Some(tracked) = self.requests.remove(key) else {
-            return;
-        };
-        if let Some(orders) = self.orders.get_mut(&tracked.issuer) {
-            orders.remove(key);
-            if orders.is_empty() {
-                self.orders.remove(&tracked.issuer);
-            }
-        }
-        self.queue.cancel(&Key::Request(key.clone()));
-        self.ledger.forget(request::uid(&tracked.object));
-    }
-
-    /// Forgets a request that is finished.
-    pub(super) fn forget_request(&mut self, key: &RequestKey, uid: &str) {
-        if self.tracked(key, uid).is_some() {
-            self.drop_request(key);
-        }
-        self.ledger.forget(uid);
-    }
-
-    /// Takes the request as the API server has it now.
-    pub(super) fn refresh(&mut self, key: &RequestKey, object: &Arc<CertificateRequest>) {
-        if let Some(tracked) = self.tracked(key, request::uid(object)) {
-            tracked.object = Arc::clone(object);
-        }
-    }
-
-    /// A terminal status has been written: no more than the uid is kept, until the watch shows it.
-    pub(super) fn saved(&mut self, key: &RequestKey, uid: &str) {
-        if self.tracked(key, uid).is_some() {
-            self.drop_request(key);
-            self.ledger.set(uid, Entry::Saved);
-        }
-    }
-
-    /// Counts a failed attempt, and returns how many there are.
-    pub(super) fn failed_attempt(&mut self, key: &RequestKey, uid: &str) -> u32 {
-        let Some(tracked) = self.tracked(key, uid) else {
-            return 1;
-        };
-        tracked.attempts = tracked.attempts.saturating_add(1);
-        tracked.attempts
-    }
-
-    /// Notes whether a request waits for nothing but its issuer.
-    pub(super) fn park(&mut self, key: &RequestKey, uid: &str, parked: bool) {
-        if let Some(tracked) = self.tracked(key, uid) {
-            tracked.parked = parked;
-        }
-    }
-
-    /// Makes the requests that wait for nothing but this issuer due.
-    fn wake(&mut self, issuer: &IssuerKey, now: Now) {
-        let orders = self.orders.get(issuer).into_iter().flatten();
-        for key in orders {
-            if let Some(tracked) = self.requests.get_mut(key).filter(|tracked| tracked.parked) {
-                tracked.parked = false;
-                let lane = Lane::Requests(issuer.clone());
-                self.queue.push(lane, Key::Request(key.clone()), now.monotonic);
-            }
-        }
-    }
-
-    /// Returns where an issuer may read Secrets and request tokens: there and nowhere else.
-    pub(super) fn secret_namespace(&self, key: &IssuerKey) -> String {
-        match key.kind {
-            IssuerKind::Cluster => self.config.cluster_resource_namespace.clone(),
-            IssuerKind::Namespaced => key.namespace.clone(),
-        }
-    }
-
-    /// Takes what a check found; returns its outcome and when to check again.
-    pub(super) fn settle(
-        &mut self,
-        key: &IssuerKey,
-        verdict: &Result<(), SessionError>,
-        now: Now,
-    ) -> (Outcome, Option<Duration>) {
-        let Some(issuer) = self.issuers.get_mut(key) else {
-            return (Outcome::Idle, None);
-        };
-        match verdict {
-            Ok(()) => {
-                issuer.failures = 0;
-                issuer.standing = Standing::Ready;
-                let refresh = issuer.access.as_ref().and_then(|access| access.lease.refresh_at());
-                let again = now.monotonic + self.jitter.over(self.config.check_interval);
-                self.wake(key, now);
-                (Outcome::Ready, Some(refresh.map_or(again, |refresh| refresh.min(again))))
-            }
-            Err(error) => {
-                issuer.failures = issuer.failures.saturating_add(1);
-                issuer.standing = Standing::NotReady;
-                let (first, most) = if error.is_outage() { (1, 15) } else { (5, 60) };
-                let wait = backoff(issuer.failures, Duration::from_secs(first), Duration::from_secs(most));
-                let wait = error.retry_after().map_or(wait, |least| least.max(wait));
-                let again = now.monotonic + self.jitter.over(wait);
-                let fixable = !matches!(error, SessionError::Spec(_));
-                (Outcome::NotReady(error.reason()), fixable.then_some(again))
-            }
-        }
-    }
-
-    /// A signature has failed for a reason that may be the issuer's: no more are asked for until a check says that
-    /// it is well. The first failure is checked at once, further ones in a row after a wait.
-    pub(super) fn suspect(&mut self, key: &IssuerKey, epoch: u64, error: &SignError, now: Now) {
-        let Some(issuer) = self.issuers.get_mut(key).filter(|issuer| issuer.epoch == epoch) else {
-            return;
-        };
-        issuer.epoch += 1;
-        issuer.standing = Standing::Unchecked;
-        issuer.trouble = issuer.trouble.saturating_add(1);
-        let wait = match issuer.trouble {
-            1 => Duration::ZERO,
-            rounds => backoff(rounds - 1, Duration::from_secs(1), Duration::from_secs(300)),
-        };
-        let wait = error.retry_after().map_or(wait, |least| least.max(wait));
-        let check = Key::Issuer(key.clone());
-        self.queue.cancel(&check);
-        self.queue.push(Lane::Check(key.clone()), check, now.monotonic + self.jitter.over(wait));
-    }
-
-    /// A signature has been made.
-    pub(super) fn signed(&mut self, key: &IssuerKey, epoch: u64) {
-        if let Some(issuer) = self.issuers.get_mut(key).filter(|issuer| issuer.epoch == epoch) {
-            issuer.trouble = 0;
-        }
-    }
-
-    /// Has an issuer checked whose token has ended before its time to be renewed came.
-    pub(super) fn check_if_expired(&mut self, key: &IssuerKey, now: Now) {
-        if self.issuers.get(key).is_some_and(|issuer| issuer.standing == Standing::Ready) {
-            self.queue.push(Lane::Check(key.clone()), Key::Issuer(key.clone()), now.monotonic);
         }
     }
 

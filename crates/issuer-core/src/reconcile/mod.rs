@@ -15,9 +15,11 @@
 mod backoff;
 mod controller;
 mod issuer;
+mod issuers;
 mod ledger;
 mod queue;
 mod request;
+mod requests;
 mod status;
 
 use std::time::Duration;

@@ -1,0 +1,116 @@
+//! The requests that are not finished. What is finished takes no room.
+
+use std::sync::Arc;
+
+use issuer_api::CertificateRequest;
+
+use super::controller::{Controller, Lane};
+use super::ledger::Entry;
+use super::{Key, request, status};
+use crate::Now;
+use crate::reference::{IssuerKey, RequestKey};
+
+/// A request that is not finished.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct Tracked {
+    pub(super) object: Arc<CertificateRequest>,
+    pub(super) issuer: IssuerKey,
+    attempts: u32,
+    /// Whether it waits for its issuer and nothing else.
+    parked: bool,
+}
+
+impl Controller {
+    pub(super) fn observe_request(&mut self, now: Now, request: CertificateRequest) {
+        let key = request::key(&request);
+        let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
+        let Some(issuer) = issuer.filter(|_| !status::is_terminal(&request)) else {
+            self.drop_request(&key);
+            self.ledger.forget(request::uid(&request));
+            return;
+        };
+        let (mut attempts, mut parked) = (0, false);
+        match self.tracked(&key, request::uid(&request)) {
+            Some(tracked) => (attempts, parked) = (tracked.attempts, tracked.parked),
+            None => self.drop_request(&key),
+        }
+        self.orders.entry(issuer.clone()).or_default().insert(key.clone());
+        // A request that waits has its own time; that its status was written changes nothing about it.
+        let waits = (parked || attempts > 0) && !request.is("Denied");
+        let tracked = Tracked { object: Arc::new(request), issuer: issuer.clone(), attempts, parked };
+        self.requests.insert(key.clone(), tracked);
+        if !waits {
+            self.queue.push(Lane::Requests(issuer), Key::Request(key), now.monotonic);
+        }
+    }
+
+    /// Returns the request of this name if it still is the one with this uid.
+    fn tracked(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
+        self.requests.get_mut(key).filter(|tracked| request::uid(&tracked.object) == uid)
+    }
+
+    pub(super) fn drop_request(&mut self, key: &RequestKey) {
+        let Some(tracked) = self.requests.remove(key) else {
+            return;
+        };
+        if let Some(orders) = self.orders.get_mut(&tracked.issuer) {
+            orders.remove(key);
+            if orders.is_empty() {
+                self.orders.remove(&tracked.issuer);
+            }
+        }
+        self.queue.cancel(&Key::Request(key.clone()));
+        self.ledger.forget(request::uid(&tracked.object));
+    }
+
+    /// Forgets a request that is finished.
+    pub(super) fn forget_request(&mut self, key: &RequestKey, uid: &str) {
+        if self.tracked(key, uid).is_some() {
+            self.drop_request(key);
+        }
+        self.ledger.forget(uid);
+    }
+
+    /// Takes the request as the API server has it now.
+    pub(super) fn refresh(&mut self, key: &RequestKey, object: &Arc<CertificateRequest>) {
+        if let Some(tracked) = self.tracked(key, request::uid(object)) {
+            tracked.object = Arc::clone(object);
+        }
+    }
+
+    /// A terminal status has been written: no more than the uid is kept, until the watch shows it.
+    pub(super) fn saved(&mut self, key: &RequestKey, uid: &str) {
+        if self.tracked(key, uid).is_some() {
+            self.drop_request(key);
+            self.ledger.set(uid, Entry::Saved);
+        }
+    }
+
+    /// Counts a failed attempt, and returns how many there are.
+    pub(super) fn failed_attempt(&mut self, key: &RequestKey, uid: &str) -> u32 {
+        let Some(tracked) = self.tracked(key, uid) else {
+            return 1;
+        };
+        tracked.attempts = tracked.attempts.saturating_add(1);
+        tracked.attempts
+    }
+
+    /// Notes whether a request waits for nothing but its issuer.
+    pub(super) fn park(&mut self, key: &RequestKey, uid: &str, parked: bool) {
+        if let Some(tracked) = self.tracked(key, uid) {
+            tracked.parked = parked;
+        }
+    }
+
+    /// Makes the requests that wait for nothing but this issuer due.
+    pub(super) fn wake(&mut self, issuer: &IssuerKey, now: Now) {
+        let orders = self.orders.get(issuer).into_iter().flatten();
+        for key in orders {
+            if let Some(tracked) = self.requests.get_mut(key).filter(|tracked| tracked.parked) {
+                tracked.parked = false;
+                let lane = Lane::Requests(issuer.clone());
+                self.queue.push(lane, Key::Request(key.clone()), now.monotonic);
+            }
+        }
+    }
+}

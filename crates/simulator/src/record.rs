@@ -1,0 +1,147 @@
+//! What has happened so far, as far as the checks must know it.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use issuer_core::Operation;
+use issuer_core::reconcile::Key;
+use issuer_core::reference::IssuerKey;
+
+use crate::event::Who;
+use crate::fact::{Fact, Replied};
+use crate::fixture::Want;
+
+/// What has happened so far.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The requests that ever were, by the number of their uid.
+    pub requests: BTreeMap<u32, Request>,
+    /// The tokens that were made, each with whom it was made for.
+    pub tokens: BTreeMap<String, Token>,
+    /// When an issuer was last found to be able to sign, and by whom.
+    pub verified: BTreeMap<(Who, IssuerKey), Duration>,
+    /// Until when Vault does not want to be asked for an issuer, and since when.
+    pub held_off: BTreeMap<(Who, IssuerKey), (Duration, Duration)>,
+    /// The crashes so far.
+    pub crashes: u32,
+    /// The processes that worked beside another.
+    pub overlaps: u32,
+    /// The logins whose token nobody can revoke: the reply was lost, or the holder died.
+    pub orphans: u32,
+    /// The writes of a status that were taken, by what they were about.
+    pub writes: BTreeMap<Key, u32>,
+    /// The requests to Vault but for those to its health, by issuer.
+    pub requests_to_vault: BTreeMap<IssuerKey, u32>,
+}
+
+/// What has happened to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// Its place among those of the world.
+    pub number: u16,
+    /// What it is.
+    pub want: Want,
+    /// How many signatures more it may cost.
+    pub credit: i16,
+    /// Whether Vault, or the request itself, gave reason to fail it.
+    pub refused: bool,
+}
+
+/// A token of a login.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// The issuer that it was made for.
+    pub issuer: IssuerKey,
+    /// The server that made it.
+    pub host: usize,
+    /// When Vault made or renewed it.
+    pub at: Duration,
+}
+
+impl Record {
+    /// Returns what is known of the request of a uid such as `uid-7`.
+    pub fn request(&self, uid: &str) -> Option<&Request> {
+        self.requests.get(&number(uid)?)
+    }
+
+    fn request_mut(&mut self, number: u32) -> Option<&mut Request> {
+        self.requests.get_mut(&number)
+    }
+
+    /// Notes what has happened.
+    pub(crate) fn note(&mut self, now: Duration, fact: &Fact, issuer: Option<IssuerKey>) {
+        match fact {
+            Fact::Crashed(_) => {
+                self.crashes += 1;
+                self.orphans += 1;
+                self.requests.values_mut().for_each(|request| request.credit += 1);
+            }
+            Fact::Served(served) => {
+                if let Some(request) = served.signed.and_then(|csr| self.request_mut(csr)) {
+                    request.credit -= 1;
+                }
+                if let (Some((grant, host)), Some(issuer)) = (&served.granted, issuer) {
+                    let token = Token { issuer, host: *host, at: now };
+                    self.tokens.insert(grant.token.clone(), token);
+                }
+                let renewed = served.renewed.as_ref().and_then(|token| self.tokens.get_mut(token));
+                renewed.into_iter().for_each(|token| token.at = now);
+            }
+            Fact::Replied(reply) => self.replied(now, reply, issuer),
+            Fact::Asks(asks) => {
+                if let (Some(issuer), true) = (issuer, asks.operation != Operation::Health) {
+                    *self.requests_to_vault.entry(issuer).or_default() += 1;
+                }
+            }
+            Fact::Wrote(wrote) => {
+                if wrote.after.is_ok() {
+                    *self.writes.entry(wrote.patch.of.clone()).or_default() += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn replied(&mut self, now: Duration, replied: &Replied, issuer: Option<IssuerKey>) {
+        if replied.lost {
+            if replied.operation == Operation::Login {
+                self.orphans += 1;
+            }
+            if let Some(request) = replied.csr.and_then(|csr| self.request_mut(csr)) {
+                request.credit += 1;
+            }
+        }
+        let Ok(reply) = &replied.reply else {
+            return;
+        };
+        let status = reply.status().as_u16();
+        if let Some(request) = replied.csr.and_then(|csr| self.request_mut(csr)) {
+            request.refused |= status == 400 || replied.wrong;
+        }
+        let Some(issuer) = issuer else {
+            return;
+        };
+        if replied.operation == Operation::Probe && status == 400 {
+            self.verified.insert((replied.who, issuer.clone()), now);
+        }
+        let after = reply.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if let (429, Some(seconds)) = (status, after) {
+            let until = now + Duration::from_secs(seconds);
+            self.held_off.insert((replied.who, issuer), (now, until));
+        }
+    }
+}
+
+impl Hash for Record {
+    /// What a process or a server remembers anyway is left out.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.requests, self.orphans).hash(state);
+    }
+}
+
+/// Returns the number of a uid such as `uid-7`.
+pub fn number(uid: &str) -> Option<u32> {
+    uid.strip_prefix("uid-")?.parse().ok()
+}
