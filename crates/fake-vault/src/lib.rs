@@ -137,6 +137,9 @@ impl FakeVault {
 
     /// Answers a request as [`handle`](Self::handle) does, unless a fault is due.
     pub fn exchange(&mut self, now: Now, request: Request<Body>) -> Handled {
+        if self.faults.are_none() {
+            return Handled::Reply(self.answer(now, &request, None));
+        }
         let operation = Call::parse(&request).ok().and_then(|call| call.operation());
         match self.faults.draw(operation) {
             Some(fault) => fault.act(self, now, &request),
@@ -145,31 +148,25 @@ impl FakeVault {
     }
 
     fn answer(&mut self, now: Now, request: &Request<Body>, twist: Option<Twist>) -> Response<Body> {
+        let arrived = self.arrive(request);
+        let answered = arrived.and_then(|call| self.dispatch(now, &call, twist));
+        let mut response = answered.unwrap_or_else(Refusal::into_response);
         let header = HeaderName::from_static("x-vault-namespace");
-        let echo = request.headers().get(&header).cloned();
-        let mut response = match Call::parse(request) {
-            Ok(call) => {
-                self.note(&call);
-                self.dispatch(now, &call, twist).unwrap_or_else(Refusal::into_response)
-            }
-            Err(refusal) => {
-                self.counts.requests += 1;
-                refusal.into_response()
-            }
-        };
-        if let Some(value) = echo {
-            response.headers_mut().insert(header, value);
+        if let Some(value) = request.headers().get(&header) {
+            response.headers_mut().insert(header, value.clone());
         }
         response
     }
 
-    /// Counts a request that arrives.
-    fn note(&mut self, call: &Call) {
+    /// Reads and counts a request.
+    fn arrive(&mut self, request: &Request<Body>) -> Result<Call, Refusal> {
         self.counts.requests += 1;
+        let call = Call::parse(request)?;
         if let Some(operation) = call.operation() {
             self.counts.ask(operation);
         }
         self.namespaces.extend(call.namespace.clone());
+        Ok(call)
     }
 
     fn dispatch(&mut self, now: Now, call: &Call, twist: Option<Twist>) -> Result<Response<Body>, Refusal> {
@@ -377,6 +374,6 @@ impl FakeVault {
 fn origin_of(request: &Request<Body>) -> String {
     let host = request.headers().get(http::header::HOST).map(HeaderValue::to_str);
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let authority = authority.or(host.and_then(Result::ok)).unwrap_or("localhost");
+    let authority = authority.or_else(|| host.and_then(Result::ok)).unwrap_or("localhost");
     format!("{}://{authority}", request.uri().scheme_str().unwrap_or("https"))
 }

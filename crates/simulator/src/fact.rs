@@ -16,8 +16,8 @@ use crate::vault::Grant;
 pub enum Fact {
     /// A process sends a request to Vault.
     Asks(Asks),
-    /// A process has died.
-    Crashed(Who),
+    /// A process has died, and with it the knowledge of so many tokens that are alive.
+    Crashed(Who, u32),
     /// A task has ended.
     Done(Who, Key, Outcome),
     /// A process asks for a service account's token.
@@ -31,7 +31,7 @@ pub enum Fact {
     /// A process has begun.
     Started(Who),
     /// A process has stopped in good order.
-    Stopped(Who),
+    Stopped(Stopped),
     /// An event is recorded.
     Tells(Who, Event),
     /// The API server took a status or did not.
@@ -61,6 +61,19 @@ pub struct Asks {
     pub limit: usize,
     /// The newest version of the request of the task that the process was shown.
     pub view: Option<Arc<Object>>,
+    /// Whether the process was ever shown that its issuer is at this server.
+    pub known: bool,
+}
+
+/// A process that has stopped.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// Which one.
+    pub who: Who,
+    /// How many certificates it has not saved.
+    pub unsaved: usize,
+    /// Whether it was kept from it: the API server did not take a status, or an answer was slow.
+    pub hindered: bool,
 }
 
 /// What Vault did.
@@ -87,6 +100,8 @@ pub struct Replied {
     pub key: Key,
     /// What the request was for.
     pub operation: Operation,
+    /// Where it went to: origin and path.
+    pub url: String,
     /// The number of the CSR to be signed.
     pub csr: Option<u32>,
     /// Whether a certificate or token was made that it tells nothing of.

@@ -132,6 +132,8 @@ impl Flight {
 pub(crate) enum Stage {
     /// It saves what is signed, until this time at the latest.
     Draining(Duration),
+    /// It has done all that it could.
+    Ended,
     /// It revokes its tokens, until this time at the latest.
     Revoking(Duration),
     /// It works.
@@ -153,6 +155,8 @@ pub struct Process {
     pub(crate) servers: BTreeSet<(IssuerKey, String)>,
     /// The numbers of the tokens that it was given.
     pub(crate) tokens: BTreeSet<u32>,
+    /// Whether the API server has not taken a status of it, or an answer was slow.
+    pub(crate) hindered: bool,
 }
 
 impl Process {
@@ -166,6 +170,7 @@ impl Process {
             views: BTreeMap::new(),
             servers: BTreeSet::new(),
             tokens: BTreeSet::new(),
+            hindered: false,
         }
     }
 
@@ -191,9 +196,18 @@ impl Process {
     pub(crate) fn due(&self) -> Option<Duration> {
         let next = self.controller.next_due().map(|due| self.clock.when(due));
         match self.stage {
-            Stage::Working => next,
+            Stage::Ended | Stage::Working => next,
             Stage::Draining(end) | Stage::Revoking(end) => Some(next.map_or(end, |next| next.min(end))),
         }
+    }
+
+    /// Returns the numbers of the tokens that it may hold, or that are on their way to it.
+    pub(crate) fn held(&self) -> impl Iterator<Item = u32> {
+        let coming = self.flights.values().filter_map(|flight| match &flight.answer {
+            Some(Answer::Reply(arrival)) => arrival.grants,
+            _ => None,
+        });
+        self.tokens.iter().copied().chain(coming)
     }
 
     /// Takes in the newest version of a request that it is shown.
@@ -213,7 +227,7 @@ impl Process {
         self.controller.hash(&mut own);
         own.value().hash(state);
         match self.stage {
-            Stage::Working => 0_u8.hash(state),
+            Stage::Ended | Stage::Working => 0_u8.hash(state),
             Stage::Draining(end) => (1_u8, EPOCH + end).hash(state),
             Stage::Revoking(end) => (2_u8, EPOCH + end).hash(state),
         }

@@ -20,8 +20,8 @@ pub struct Record {
     pub requests: BTreeMap<u32, Request>,
     /// The tokens that were made, each with whom it was made for.
     pub tokens: BTreeMap<String, Token>,
-    /// When an issuer was last found to be able to sign, and by whom.
-    pub verified: BTreeMap<(Who, IssuerKey), Duration>,
+    /// When an issuer was last found to be able to sign, by whom, and where.
+    pub verified: BTreeMap<(Who, IssuerKey), (Duration, String)>,
     /// Until when Vault does not want to be asked for an issuer, and since when.
     pub held_off: BTreeMap<(Who, IssuerKey), (Duration, Duration)>,
     /// The crashes so far.
@@ -73,9 +73,9 @@ impl Record {
     /// Notes what has happened.
     pub(crate) fn note(&mut self, now: Duration, fact: &Fact, issuer: Option<IssuerKey>) {
         match fact {
-            Fact::Crashed(_) => {
+            Fact::Crashed(_, tokens) => {
                 self.crashes += 1;
-                self.orphans += 1;
+                self.orphans += tokens;
                 self.requests.values_mut().for_each(|request| request.credit += 1);
             }
             Fact::Served(served) => {
@@ -113,6 +113,10 @@ impl Record {
                 request.credit += 1;
             }
         }
+        let revoked = replied.reply.as_ref().is_ok_and(|reply| reply.status().is_success());
+        if replied.operation == Operation::Revoke && !revoked {
+            self.orphans += 1;
+        }
         let Ok(reply) = &replied.reply else {
             return;
         };
@@ -124,7 +128,7 @@ impl Record {
             return;
         };
         if replied.operation == Operation::Probe && status == 400 {
-            self.verified.insert((replied.who, issuer.clone()), now);
+            self.verified.insert((replied.who, issuer.clone()), (now, replied.url.clone()));
         }
         let after = reply.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let (429, Some(seconds)) = (status, after) {

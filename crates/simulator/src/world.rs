@@ -23,6 +23,8 @@ use crate::process::{Clock, Process};
 use crate::record::Record;
 use crate::vault::Vault;
 
+pub(crate) use rest::certificate;
+
 /// What a world is like, and what may happen in it.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -209,11 +211,6 @@ impl World {
     /// Tells whether a watch of a process has something to tell.
     pub(crate) fn lags(&self, process: &Process, kind: Kind) -> bool {
         self.cluster.watch(kind, process.cursor(kind)).is_ok_and(|mut events| events.next().is_some())
-    }
-
-    /// Returns the numbers of tokens that anybody may hold.
-    pub(crate) fn held(&self) -> BTreeSet<u32> {
-        self.running().flat_map(|(_, process)| process.tokens.iter().copied()).collect()
     }
 
     /// Forgets what no watch has yet to tell.

@@ -63,6 +63,11 @@ impl Faults {
         self.script.len()
     }
 
+    /// Tells whether no request can meet a fault.
+    pub(crate) fn are_none(&self) -> bool {
+        self.script.is_empty() && self.rates.is_empty()
+    }
+
     /// Returns the fault that is due for a request.
     pub(crate) fn draw(&mut self, operation: Option<Operation>) -> Option<Fault> {
         let due = |(wanted, _): &(Option<Operation>, Fault)| wanted.is_none() || *wanted == operation;

@@ -43,10 +43,6 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    fn is_alive(&self, now: Now) -> bool {
-        now.monotonic < self.expires
-    }
-
     fn left(&self, now: Now) -> Duration {
         self.expires.saturating_sub(now.monotonic)
     }
@@ -96,7 +92,11 @@ impl Token {
 
 /// The tokens that are alive.
 #[derive(Clone, Default)]
-pub(crate) struct Tokens(BTreeMap<Arc<str>, Arc<Token>>);
+pub(crate) struct Tokens {
+    alive: BTreeMap<Arc<str>, Arc<Token>>,
+    /// No token ends before this, on the monotonic clock.
+    earliest_end: Duration,
+}
 
 impl Tokens {
     /// Makes a token; returns it with the `auth` block that hands it out and what Vault would warn about.
@@ -127,34 +127,40 @@ impl Tokens {
             uses_left: params.num_uses,
         };
         let auth = token.auth(&id, ttl);
-        self.0.insert(id.as_str().into(), Arc::new(token));
+        self.earliest_end = self.earliest_end.min(token.expires);
+        self.alive.insert(id.as_str().into(), Arc::new(token));
         (id, auth, warnings)
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<&Token> {
-        self.0.get(id).map(Arc::as_ref)
+        self.alive.get(id).map(Arc::as_ref)
     }
 
     /// Forgets the tokens whose time is up.
     pub(crate) fn expire(&mut self, now: Now) {
-        self.0.retain(|_, token| token.is_alive(now));
+        if now.monotonic < self.earliest_end {
+            return;
+        }
+        self.alive.retain(|_, token| now.monotonic < token.expires);
+        let ends = self.alive.values().map(|token| token.expires);
+        self.earliest_end = ends.min().unwrap_or(Duration::MAX);
     }
 
     pub(crate) fn revoke(&mut self, id: &str) -> bool {
-        self.0.remove(id).is_some()
+        self.alive.remove(id).is_some()
     }
 
     pub(crate) fn revoke_if(&mut self, condition: impl Fn(&Token) -> bool) {
-        self.0.retain(|_, token| !condition(token));
+        self.alive.retain(|_, token| !condition(token));
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(Arc::as_ref)
+        self.alive.keys().map(Arc::as_ref)
     }
 
     /// Takes one use off a token that has only so many; tells whether this was the last one.
     pub(crate) fn spend(&mut self, id: &str) -> bool {
-        let Some(token) = self.0.get_mut(id).filter(|token| token.params.num_uses > 0) else {
+        let Some(token) = self.alive.get_mut(id).filter(|token| token.params.num_uses > 0) else {
             return false;
         };
         let token = Arc::make_mut(token);
@@ -200,7 +206,7 @@ impl Tokens {
 
     pub(crate) fn renew(&mut self, now: Now, id: &str, fields: &Fields) -> Result<Answer, Refusal> {
         let increment = fields.duration("increment")?;
-        let token = self.0.get_mut(id).ok_or_else(Refusal::invalid_token)?;
+        let token = self.alive.get_mut(id).ok_or_else(Refusal::invalid_token)?;
         if token.is_batch() {
             return Err(Refusal::bad_request("batch tokens cannot be renewed"));
         }
@@ -215,6 +221,7 @@ impl Tokens {
         let token = Arc::make_mut(token);
         token.expires = now.monotonic.saturating_add(ttl);
         token.renewed = Some(now);
+        self.earliest_end = self.earliest_end.min(token.expires);
         Ok(Answer::auth("token", token.auth(id, ttl), warnings))
     }
 }

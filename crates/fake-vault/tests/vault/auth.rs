@@ -123,6 +123,17 @@ fn a_token_ends_when_its_time_is_up_or_someone_ends_it() {
 }
 
 #[test]
+fn a_renewal_can_shorten_a_life() {
+    let mut scene = Scene::new();
+    let (short, long) = (scene.login(), scene.login());
+    let renewed = scene.post("auth/token/renew-self", &short, json!({ "increment": "1m" }));
+    assert_eq!(renewed.1["auth"]["lease_duration"], json!(60));
+    scene.pass(Duration::from_secs(60));
+    assert_eq!(scene.sign(&short).0, 403);
+    assert_eq!(scene.sign(&long).0, 200);
+}
+
+#[test]
 fn periodic_tokens_live_for_ever() {
     let mut scene = with_app_role(|role| {
         role.token = TokenParams {

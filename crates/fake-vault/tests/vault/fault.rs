@@ -42,6 +42,7 @@ fn every_fault_shows_and_only_some_of_them_sign() {
         let (scene, handled) = spoilt(fault);
         assert_eq!(scene.vault.counts().signs, u64::from(fault.is_handled()), "{fault:?}");
         assert_eq!(scene.vault.counts().requests, 2, "{fault:?}");
+        assert_eq!(scene.vault.counts().sign_attempts, 1, "{fault:?}");
         let shows = match &handled {
             Handled::Reply(response) => {
                 let plain = response.headers()["content-type"] == "text/plain";

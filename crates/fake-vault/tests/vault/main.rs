@@ -9,7 +9,6 @@
 
 mod auth;
 mod fault;
-mod real;
 mod scene;
 mod served;
 mod sign;

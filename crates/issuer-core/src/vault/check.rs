@@ -42,8 +42,19 @@ enum Awaiting {
     Health { supersede: bool },
     Login,
     Lookup,
-    Probe { lease: Lease, fresh: bool },
+    Probe(Lease, Origin),
     Renew(Lease),
+}
+
+/// Where the token that is probed comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    /// It was given, and Vault would not tell about it: it may be dead.
+    Doubtful,
+    /// An earlier check left it.
+    Held,
+    /// This check made it or looked it up.
+    New,
 }
 
 /// How a check ended, or what it needs to go on.
@@ -178,7 +189,7 @@ impl Check {
         let usable = self.held.take_if(|lease| !supersede && lease.is_usable(now));
         match usable {
             None => self.log_in(now),
-            Some(lease) if !lease.is_due(now) => self.probe(lease, false, now),
+            Some(lease) if !lease.is_due(now) => self.probe(lease, Origin::Held, now),
             Some(lease) if lease.is_renewable() => {
                 let request = login::renewal(&self.terms.vault, &lease);
                 Step::Send(request, self.await_next(Awaiting::Renew(lease), now))
@@ -201,30 +212,31 @@ impl Check {
         Step::Send(request, self.await_next(awaiting, now))
     }
 
-    fn probe(self, lease: Lease, fresh: bool, now: Now) -> Step<Self> {
+    fn probe(self, lease: Lease, origin: Origin, now: Now) -> Step<Self> {
         let request = probe::request(&self.terms.vault, &self.terms.path, &lease);
-        Step::Send(request, self.await_next(Awaiting::Probe { lease, fresh }, now))
+        Step::Send(request, self.await_next(Awaiting::Probe(lease, origin), now))
     }
 
-    fn probed(mut self, lease: Lease, fresh: bool, now: Now, reply: Reply) -> Step<Self> {
+    fn probed(mut self, lease: Lease, origin: Origin, now: Now, reply: Reply) -> Step<Self> {
         let verdict = probe::read(now, &self.terms.path, reply);
         self.held = Some(lease);
-        match verdict {
+        match (verdict, origin) {
             // The token may have been revoked, or its role may have got another policy since it was made.
-            Err(ProbeError::Denied { .. }) if !fresh => self.log_in(now),
-            verdict => self.end(verdict.map_err(CheckError::from)),
+            (Err(ProbeError::Denied { .. }), Origin::Held) => self.log_in(now),
+            (Err(ProbeError::Denied { .. }), Origin::Doubtful) => self.end(Err(CheckError::Login(VaultError::Denied))),
+            (verdict, _) => self.end(verdict.map_err(CheckError::from)),
         }
     }
 
     /// A renewal that is refused means that the token is dead; one that is lost leaves it as it was.
     fn renewed(mut self, lease: Lease, now: Now, reply: Reply) -> Step<Self> {
         match login::read_renewal(now, self.sent, lease.clone(), reply) {
-            Ok(renewed) => self.probe(renewed, false, now),
+            Ok(renewed) => self.probe(renewed, Origin::Held, now),
             Err(VaultError::Denied | VaultError::Refused { .. }) => {
                 self.held = Some(lease);
                 self.log_in(now)
             }
-            Err(_) => self.probe(lease, false, now),
+            Err(_) => self.probe(lease, Origin::Held, now),
         }
     }
 }
@@ -239,7 +251,7 @@ impl Flow for Check {
                 Err(error) => self.end(Err(error.into())),
             },
             Awaiting::Login => match login::read(now, self.sent, reply) {
-                Ok(lease) => self.probe(lease, true, now),
+                Ok(lease) => self.probe(lease, Origin::New, now),
                 Err(error) => self.end(Err(CheckError::Login(error))),
             },
             Awaiting::Lookup => {
@@ -247,11 +259,12 @@ impl Flow for Check {
                     return self.log_in(now);
                 };
                 match login::read_lookup(now, self.sent, token, reply) {
-                    Ok(lease) => self.probe(lease, true, now),
+                    Ok((lease, true)) => self.probe(lease, Origin::New, now),
+                    Ok((lease, false)) => self.probe(lease, Origin::Doubtful, now),
                     Err(error) => self.end(Err(CheckError::Login(error))),
                 }
             }
-            Awaiting::Probe { lease, fresh } => self.probed(lease, fresh, now, reply),
+            Awaiting::Probe(lease, origin) => self.probed(lease, origin, now, reply),
             Awaiting::Renew(lease) => self.renewed(lease, now, reply),
         }
     }

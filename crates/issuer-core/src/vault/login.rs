@@ -135,14 +135,14 @@ struct LookupData {
     renewable: bool,
 }
 
-/// Reads what a given token is worth.
+/// Reads what a given token is worth, and whether Vault told.
 ///
 /// A token whose policies do not allow the lookup (403) may be sound all the same: the probe will tell.
-pub(super) fn read_lookup(now: Now, sent: Duration, token: &Secret, reply: Reply) -> Result<Lease, VaultError> {
-    let grant = match error::read::<LookupReply>(now, reply, "data.ttl") {
-        Ok(LookupReply { data }) => Grant { seconds: data.ttl, renewable: data.renewable },
-        Err(VaultError::Denied) => Grant { seconds: 0, renewable: false },
+pub(super) fn read_lookup(now: Now, sent: Duration, token: &Secret, reply: Reply) -> Result<(Lease, bool), VaultError> {
+    let (grant, told) = match error::read::<LookupReply>(now, reply, "data.ttl") {
+        Ok(LookupReply { data }) => (Grant { seconds: data.ttl, renewable: data.renewable }, true),
+        Err(VaultError::Denied) => (Grant { seconds: 0, renewable: false }, false),
         Err(error) => return Err(error),
     };
-    Ok(Lease::given(token.clone(), grant, sent))
+    Ok((Lease::given(token.clone(), grant, sent), told))
 }

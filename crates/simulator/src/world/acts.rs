@@ -53,7 +53,7 @@ impl World {
             }
             Act::TouchIssuer(issuer) => self.touch(&Key::Issuer(issuer.key())),
             Act::CreateIssuer(issuer) => {
-                if let Some(secret) = issuer.secret() {
+                if let Some(secret) = issuer.secret().filter(|secret| self.cluster.secret(secret).is_none()) {
                     self.set_secret(secret, &issuer.secret_id(0));
                 }
                 self.create_object(issuer.object());
@@ -103,7 +103,9 @@ impl World {
     }
 
     fn touch(&mut self, key: &Key) {
-        let stamp = self.cluster.revision().to_string();
+        let annotations = self.cluster.get(key).ok().and_then(|object| object.meta().annotations.as_ref());
+        let touched = annotations.and_then(|all| all.get("touched"));
+        let stamp = if touched.is_some_and(|stamp| stamp == "1") { "2" } else { "1" };
         self.patch(key, &json!({ "metadata": { "annotations": { "touched": stamp } } }));
     }
 

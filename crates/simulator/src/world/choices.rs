@@ -1,0 +1,176 @@
+use issuer_core::Operation;
+use issuer_core::reconcile::Step;
+
+use super::{Down, World};
+use crate::cluster::Kind;
+use crate::event::{Event, Fault, Who};
+use crate::process::{Flight, Process, Stage};
+
+/// How often time may pass in an explored world in which everything is at rest.
+const IDLE: u8 = 2;
+
+impl World {
+    /// Tells whether an event is a fault.
+    pub(crate) fn costs(&self, event: Event) -> bool {
+        match event {
+            Event::Crash(_) | Event::Fail(..) | Event::Relist(..) | Event::Stop(_) => true,
+            Event::User(act) => self.setup.script.get(self.done) != Some(&act),
+            Event::Answer(..)
+            | Event::Apply(..)
+            | Event::Deliver(..)
+            | Event::Start(_)
+            | Event::Tick(_)
+            | Event::Unseal
+            | Event::Watch(..) => false,
+        }
+    }
+
+    /// Returns everything that may happen next, what happens if the world is left alone first.
+    pub fn choices(&self) -> Vec<Event> {
+        let mut events: Vec<Event> = self.left_alone().into_iter().collect();
+        let mut add = |event| {
+            if !events.contains(&event) {
+                events.push(event);
+            }
+        };
+        for who in self.setup.processes {
+            if self.process(*who).is_none() {
+                add(Event::Start(*who));
+            }
+        }
+        if self.is_sealed() {
+            add(Event::Unseal);
+        }
+        if let Some(act) = self.setup.script.get(self.done) {
+            add(Event::User(*act));
+        }
+        for (who, process) in self.running() {
+            Kind::ALL.into_iter().filter(|kind| self.lags(process, *kind)).for_each(|kind| add(Event::Watch(who, kind)));
+            for (at, flight) in (0..).zip(process.flights.values()) {
+                match flight.answer {
+                    Some(_) => add(Event::Deliver(who, at)),
+                    None => add(Event::Answer(who, at)),
+                }
+                if flight.answer.is_none() && splits(flight) {
+                    add(Event::Apply(who, at));
+                }
+            }
+        }
+        self.ticks().for_each(&mut add);
+        if self.faults < self.setup.most_faults {
+            self.faults().for_each(add);
+        }
+        events
+    }
+
+    /// Returns whose timers may run out next: the first, and one that jitter might have made the first.
+    fn ticks(&self) -> impl Iterator<Item = Event> {
+        let quick = self.running().any(|(_, process)| process.flights.values().any(|flight| !flight.slow));
+        let idle = self.idle > IDLE;
+        let due = move |process: &Process| process.due().filter(|_| !quick && !idle);
+        let first = self.running().filter_map(|(_, process)| due(process)).min();
+        let latest = first.map(|first| first + (first.saturating_sub(self.now)) / 10);
+        self.running().filter(move |(_, process)| due(process).is_some_and(|at| Some(at) <= latest)).map(|(who, _)| Event::Tick(who))
+    }
+
+    /// Returns every fault that may happen next.
+    fn faults(&self) -> impl Iterator<Item = Event> {
+        let setup = &self.setup;
+        let mischief = setup.mischief.iter().copied().filter(|act| self.can(*act)).map(Event::User);
+        let of_processes = self.running().filter(|_| setup.crashes).flat_map(|(who, process)| {
+            let watches = Kind::ALL.into_iter().filter(|kind| self.lags(process, *kind)).map(move |kind| Event::Relist(who, kind));
+            let stop = (process.stage == Stage::Working).then_some(Event::Stop(who));
+            [Event::Crash(who)].into_iter().chain(stop).chain(watches)
+        });
+        let of_questions = self.running().flat_map(move |(who, process)| {
+            (0..).zip(process.flights.values()).filter(|(_, flight)| flight.answer.is_none()).flat_map(move |(at, flight)| {
+                let faults = setup.faults.iter().copied().filter(|fault| may_meet(flight, *fault));
+                faults.map(move |fault| Event::Fail(who, at, fault))
+            })
+        });
+        mischief.chain(of_processes).chain(of_questions)
+    }
+
+    /// Returns what happens next in a world that is left alone; `None` if it is at rest.
+    pub fn left_alone(&self) -> Option<Event> {
+        let crashed = self.setup.processes.iter().find(|who| match self.slot(**who) {
+            Ok(_) => false,
+            Err(Down::NotYet) => self.running().next().is_none(),
+            Err(Down::Crashed | Down::Stopped) => true,
+        });
+        if let Some(who) = crashed {
+            return Some(Event::Start(*who));
+        }
+        if self.is_sealed() {
+            return Some(Event::Unseal);
+        }
+        if let Some(act) = self.setup.script.get(self.done) {
+            return Some(Event::User(*act));
+        }
+        for (who, process) in self.running() {
+            if let Some(kind) = Kind::ALL.into_iter().find(|kind| self.lags(process, *kind)) {
+                return Some(Event::Watch(who, kind));
+            }
+        }
+        for (who, process) in self.running() {
+            if let Some((at, flight)) = (0..).zip(process.flights.values()).next() {
+                return Some(if flight.answer.is_some() { Event::Deliver(who, at) } else { Event::Answer(who, at) });
+            }
+        }
+        if self.is_at_rest() {
+            return None;
+        }
+        self.next_tick()
+    }
+
+    /// Returns the first timer to run out.
+    pub(crate) fn next_tick(&self) -> Option<Event> {
+        let due = self.running().filter_map(|(who, process)| Some((process.due()?, who))).min();
+        due.map(|(_, who)| Event::Tick(who))
+    }
+
+    /// Tells whether a server is sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.vaults.iter().any(|vault| vault.is_sealed())
+    }
+
+    /// Tells whether no process has anything on its way, and no watch anything to tell.
+    pub(crate) fn is_still(&self) -> bool {
+        self.running().all(|(_, process)| {
+            process.flights.is_empty() && !Kind::ALL.into_iter().any(|kind| self.lags(process, kind))
+        })
+    }
+}
+
+/// Tells whether others may act between the effect of a question and its answer without any fault: where the effect
+/// is one that they can see.
+fn splits(flight: &Flight) -> bool {
+    match &flight.step {
+        Step::Exchange(request, _) => request.operation == Operation::Sign,
+        Step::WriteStatus(..) => true,
+        _ => false,
+    }
+}
+
+/// Tells whether a fault can meet a question in a way of its own.
+fn may_meet(flight: &Flight, fault: Fault) -> bool {
+    use Fault::{Broken, CrashAfter, Forbidden, Lost, Refused, Revoked, Sealed, Slow, Throttled};
+    match &flight.step {
+        Step::Exchange(request, _) => match request.operation {
+            Operation::Health => matches!(fault, Broken | Refused | Sealed | Slow),
+            Operation::Login => matches!(fault, Broken | CrashAfter | Lost | Refused | Sealed | Slow),
+            Operation::Probe | Operation::Lookup => {
+                matches!(fault, Broken | Refused | Revoked | Sealed | Slow | Throttled)
+            }
+            Operation::Renew => matches!(fault, Broken | Lost | Refused | Revoked | Sealed),
+            Operation::Revoke => matches!(fault, Lost | Refused | Slow),
+            Operation::Sign => fault != CrashAfter && fault != Forbidden,
+        },
+        Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Refused | Slow),
+        Step::ReadRequest(..) | Step::ReadSecret(..) | Step::MintToken(..) => {
+            matches!(fault, Forbidden | Refused | Slow)
+        }
+        Step::Publish(..) => matches!(fault, Refused | Slow),
+        Step::Done(_) => false,
+    }
+}

@@ -1,0 +1,69 @@
+use issuer_core::reconcile::Key;
+use k8s_openapi::ByteString;
+
+use super::World;
+use crate::cluster::{Kind, Object};
+use crate::fixture::{Flaw, IssuerId};
+use crate::process::Stage;
+
+impl World {
+    /// Tells whether everything has come to what it should: every request to its end, or to wait for somebody else;
+    /// every issuer to be ready; and no process has anything to do but to check again later.
+    pub fn is_at_rest(&self) -> bool {
+        let works = self.running().next().is_some()
+            && self.running().all(|(_, process)| {
+                process.stage == Stage::Working && process.controller.unsaved() == 0 && process.controller.is_retired()
+            });
+        works
+            && self.is_still()
+            && !self.is_sealed()
+            && self.done == self.setup.script.len()
+            && self.cluster.list(Kind::Requests).all(|request| self.request_rests(request))
+            && [Kind::Issuers, Kind::ClusterIssuers].into_iter().flat_map(|kind| self.cluster.list(kind)).all(|issuer| is_ready(issuer))
+    }
+
+    fn request_rests(&self, object: &Object) -> bool {
+        let (Some(request), Some(known)) = (object.request(), self.record.request(object.uid())) else {
+            return false;
+        };
+        let ready = request.condition("Ready");
+        let reason = ready.and_then(|ready| ready.reason.as_deref());
+        if known.want.flaw == Flaw::Foreign {
+            return true;
+        }
+        if request.is("Denied") {
+            return matches!(reason, Some("Denied" | "Issued" | "Failed"));
+        }
+        if !request.is("Approved") {
+            return true;
+        }
+        let waits = self.issuer(known.want.issuer).is_none() && reason == Some("Pending") && is_readable(known.want.flaw);
+        match reason {
+            Some("Issued") => certificate(object).is_some(),
+            Some("Failed") => known.want.flaw != Flaw::None || known.refused,
+            _ => waits,
+        }
+    }
+
+    /// Tells whether an issuer is ready, and says so of its present spec.
+    pub(crate) fn issuer_is_ready(&self, issuer: IssuerId) -> bool {
+        self.cluster.get(&Key::Issuer(issuer.key())).is_ok_and(|issuer| is_ready(issuer))
+    }
+}
+
+fn is_readable(flaw: Flaw) -> bool {
+    !matches!(flaw, Flaw::BadSignature | Flaw::NoCsr)
+}
+
+fn is_ready(issuer: &Object) -> bool {
+    let current = issuer.meta().generation;
+    issuer.ready().is_some_and(|ready| {
+        ready.status == issuer_api::ConditionStatus::True && ready.observed_generation == current
+    })
+}
+
+/// Returns the certificate that a request's status holds, PEM.
+pub(crate) fn certificate(object: &Object) -> Option<&[u8]> {
+    let ByteString(pem) = object.request()?.status.as_ref()?.certificate.as_ref()?;
+    (!pem.is_empty()).then_some(pem)
+}

@@ -1,0 +1,516 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake_vault::RetryAfter;
+use http::StatusCode;
+use issuer_core::reconcile::{Change, Controller, Key, ObservedIssuer, Step, WriteError};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use issuer_core::session::ReadError;
+use issuer_core::{Operation, Request, Secret, TransportError};
+
+use super::{Down, World};
+use crate::cluster::{Kind, Object, Refusal, Verb};
+use crate::event::{Event, Fault, Who};
+use crate::fact::{Asks, Fact, Replied, Served, Stopped, Wrote};
+use crate::fixture;
+use crate::invariants::{self, Violation};
+use crate::mutant;
+use crate::process::{Answer, Arrival, Flight, GRACE, PATIENCE, Process, Stage};
+use crate::vault;
+
+/// How long Vault asks to wait when it throttles, in seconds.
+const THROTTLE: u64 = 3;
+
+type Happened = Result<(), Violation>;
+
+impl World {
+    pub(super) fn happen(&mut self, event: Event) -> Happened {
+        if self.costs(event) {
+            self.faults += 1;
+        }
+        match event {
+            Event::Start(who) => self.start(who),
+            Event::Crash(who) => self.crash(who),
+            Event::Stop(who) => self.on(who, |world, process| world.stop(who, process)),
+            Event::Watch(who, kind) => self.on(who, |world, process| world.tell(who, process, kind)),
+            Event::Relist(who, kind) => self.on(who, |world, process| {
+                world.list(process, kind);
+                world.run(who, process)
+            }),
+            Event::Answer(who, at) => self.answer(who, at),
+            Event::Apply(who, at) => self.apply(who, at, None),
+            Event::Deliver(who, at) => self.deliver(who, at),
+            Event::Fail(who, at, fault) => self.fail(who, at, fault),
+            Event::Tick(who) => self.tick(who),
+            Event::Unseal => {
+                for host in [0, 1].into_iter().filter(|host| self.vault(*host).is_sealed()).collect::<Vec<_>>() {
+                    self.vault_mut(host).set_sealed(false);
+                }
+                Ok(())
+            }
+            Event::User(act) => {
+                if self.setup.script.get(self.done) == Some(&act) {
+                    self.done += 1;
+                }
+                self.act(act);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the checks what has happened, then notes it.
+    fn note(&mut self, fact: &Fact) -> Happened {
+        invariants::check_step(self, fact)?;
+        let issuer = match fact {
+            Fact::Asks(asks) => self.issuer_of(&asks.key),
+            Fact::Served(served) => self.issuer_of(&served.key),
+            Fact::Replied(replied) => self.issuer_of(&replied.key),
+            _ => None,
+        };
+        let now = self.now;
+        Arc::make_mut(&mut self.record).note(now, fact, issuer);
+        Ok(())
+    }
+
+    /// Does something to a process, if it runs.
+    pub(super) fn on(
+        &mut self,
+        who: Who,
+        change: impl FnOnce(&mut Self, &mut Process) -> Happened,
+    ) -> Happened {
+        let slot = std::mem::replace(self.slot_mut(who), Err(Down::Stopped));
+        let mut process = match slot {
+            Ok(process) => process,
+            Err(down) => {
+                *self.slot_mut(who) = Err(down);
+                return Ok(());
+            }
+        };
+        let happened = change(self, Arc::make_mut(&mut process));
+        if process.stage == Stage::Ended {
+            let (unsaved, hindered) = (process.controller.unsaved(), process.hindered);
+            return happened.and_then(|()| self.note(&Fact::Stopped(Stopped { who, unsaved, hindered })));
+        }
+        *self.slot_mut(who) = Ok(process);
+        happened
+    }
+
+    fn start(&mut self, who: Who) -> Happened {
+        let clock = self.setup.clocks.get(who.index()).copied().unwrap_or_default();
+        let seed = u64::try_from(who.index()).unwrap_or_default();
+        let mut process = Process::new(Controller::new(self.setup.config.clone(), seed), clock);
+        let beside = self.running().next().is_some();
+        if beside && !matches!(self.slot(who), Err(Down::Crashed)) {
+            let claims = self.setup.claims;
+            let record = Arc::make_mut(&mut self.record);
+            record.overlaps += 1;
+            if !claims {
+                record.requests.values_mut().for_each(|request| request.credit += 1);
+            }
+        }
+        for kind in Kind::ALL {
+            self.list(&mut process, kind);
+        }
+        *self.slot_mut(who) = Ok(Arc::new(process));
+        self.note(&Fact::Started(who))?;
+        self.on(who, |world, process| world.run(who, process))
+    }
+
+    fn crash(&mut self, who: Who) -> Happened {
+        let held: BTreeSet<u32> = self.process(who).into_iter().flat_map(Process::held).collect();
+        let alive = self.vaults.iter().flat_map(|vault| vault.grants());
+        let tokens = alive.filter(|grant| held.contains(&grant.number)).count();
+        *self.slot_mut(who) = Err(Down::Crashed);
+        self.note(&Fact::Crashed(who, u32::try_from(tokens).unwrap_or(u32::MAX)))
+    }
+
+    /// Asks a process to stop, as its driver does.
+    fn stop(&mut self, who: Who, process: &mut Process) -> Happened {
+        process.controller.stop(process.clock.now(self.now));
+        process.stage = Stage::Draining(self.now + GRACE);
+        self.run(who, process)
+    }
+
+    /// Lets a process begin all that is due, as its driver does.
+    pub(super) fn run(&mut self, who: Who, process: &mut Process) -> Happened {
+        loop {
+            let now = process.clock.now(self.now);
+            while let Some((key, step)) = process.controller.poll(now) {
+                self.ask(who, process, key, self.now, step)?;
+            }
+            process.stage = match process.stage {
+                Stage::Draining(end) if process.controller.is_drained() || end <= self.now => {
+                    process.controller.retire_all();
+                    Stage::Revoking(self.now + GRACE)
+                }
+                Stage::Revoking(end) if process.controller.is_retired() || end <= self.now => Stage::Ended,
+                _ => return Ok(()),
+            };
+        }
+    }
+
+    /// Sends a question on its way.
+    fn ask(&mut self, who: Who, process: &mut Process, key: Key, begun: Duration, step: Step) -> Happened {
+        let step = mutant::ask(self, who, process, &key, step);
+        let fact = match &step {
+            Step::Exchange(request, _) => Some(Fact::Asks(self.asks(who, process, &key, begun, request))),
+            Step::MintToken(spec, _) => Some(Fact::Mints(who, key.clone(), spec.clone())),
+            Step::ReadSecret(secret, _) => Some(Fact::Reads(who, key.clone(), secret.clone())),
+            Step::Done(outcome) => Some(Fact::Done(who, key.clone(), *outcome)),
+            Step::Publish(..) | Step::ReadRequest(..) | Step::WriteStatus(..) => None,
+        };
+        if let Some(fact) = fact {
+            self.note(&fact)?;
+        }
+        if !matches!(step, Step::Done(_)) {
+            let flight = Flight { step, sent: self.now, begun, answer: None, slow: false };
+            process.flights.insert(key, flight);
+        }
+        Ok(())
+    }
+
+    fn asks(&self, who: Who, process: &Process, key: &Key, begun: Duration, request: &Request) -> Asks {
+        let uri = request.http.uri();
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let origin = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
+        let known = self.issuer_of(key).is_none_or(|issuer| process.servers.contains(&(issuer, origin.clone())));
+        let view = if let Key::Request(name) = key { process.views.get(name).cloned() } else { None };
+        Asks {
+            who,
+            key: key.clone(),
+            begun,
+            operation: request.operation,
+            origin,
+            token: vault::token(request),
+            body: String::from_utf8_lossy(request.http.body().as_bytes()).into_owned(),
+            csr: vault::signed_csr(request),
+            limit: request.connect.limits.body,
+            view,
+            known,
+        }
+    }
+
+    /// Returns what the question at this place is about.
+    pub(crate) fn flight_key(&self, who: Who, at: u8) -> Option<Key> {
+        self.process(who)?.flights.keys().nth(usize::from(at)).cloned()
+    }
+
+    fn answer(&mut self, who: Who, at: u8) -> Happened {
+        self.apply(who, at, None)?;
+        self.deliver(who, at)
+    }
+
+    /// Lets a question have its effect, with or without a fault.
+    fn apply(&mut self, who: Who, at: u8, fault: Option<Fault>) -> Happened {
+        let Some(key) = self.flight_key(who, at) else {
+            return Ok(());
+        };
+        self.on(who, |world, process| {
+            let Some(mut flight) = process.flights.remove(&key) else {
+                return Ok(());
+            };
+            flight.answer = Some(world.effect(who, process, &key, &flight.step, fault)?);
+            flight.slow |= fault == Some(Fault::Slow);
+            process.flights.insert(key, flight);
+            Ok(())
+        })
+    }
+
+    fn deliver(&mut self, who: Who, at: u8) -> Happened {
+        let Some(key) = self.flight_key(who, at) else {
+            return Ok(());
+        };
+        self.on(who, |world, process| {
+            let Some(flight) = process.flights.remove(&key) else {
+                return Ok(());
+            };
+            world.resume(who, process, key, flight)?;
+            world.run(who, process)
+        })
+    }
+
+    fn fail(&mut self, who: Who, at: u8, fault: Fault) -> Happened {
+        match fault {
+            Fault::CrashAfter => {
+                self.apply(who, at, None)?;
+                self.crash(who)
+            }
+            Fault::Slow => self.apply(who, at, Some(fault)),
+            _ => {
+                self.apply(who, at, Some(fault))?;
+                self.deliver(who, at)
+            }
+        }
+    }
+
+    /// Does what a question asks; returns the answer.
+    fn effect(
+        &mut self,
+        who: Who,
+        process: &Process,
+        key: &Key,
+        step: &Step,
+        fault: Option<Fault>,
+    ) -> Result<Answer, Violation> {
+        let refused = fault == Some(Fault::Refused);
+        let forbidden = fault == Some(Fault::Forbidden);
+        Ok(match step {
+            Step::Exchange(request, _) => Answer::Reply(self.exchange((who, process), key, request, fault)?),
+            Step::MintToken(..) => Answer::Token(match () {
+                () if refused => Err(ReadError::Unavailable),
+                () if forbidden => Err(ReadError::Forbidden),
+                () => Ok(Secret::from(fixture::service_account_token().as_str())),
+            }),
+            Step::Publish(event, _) => {
+                if !refused {
+                    self.note(&Fact::Tells(who, event.clone()))?;
+                }
+                Answer::Published
+            }
+            Step::ReadRequest(name, _) => Answer::Request(match self.cluster.request(name) {
+                _ if refused => Err(ReadError::Unavailable),
+                _ if forbidden => Err(ReadError::Forbidden),
+                Some(request) => Ok(request.clone()),
+                None => Err(ReadError::NotFound),
+            }),
+            Step::ReadSecret(name, _) => Answer::Secret(match self.cluster.secret(name) {
+                _ if refused => Err(ReadError::Unavailable),
+                _ if forbidden => Err(ReadError::Forbidden),
+                Some(secret) => Ok(secret.clone()),
+                None => Err(ReadError::NotFound),
+            }),
+            Step::WriteStatus(..) if refused => Answer::Written(Err(WriteError::Unavailable)),
+            Step::WriteStatus(..) if forbidden => Answer::Written(Err(WriteError::Forbidden)),
+            Step::WriteStatus(patch, _) => {
+                let before = self.cluster.get(&patch.of).ok().cloned();
+                let after = Arc::make_mut(&mut self.cluster).patch_status(&patch.of, &patch.body);
+                let written = after.as_ref().map(drop).map_err(|refusal| write_error(*refusal));
+                self.note(&Fact::Wrote(Wrote { who, patch: patch.clone(), before, after }))?;
+                Answer::Written(if fault == Some(Fault::Lost) { Err(WriteError::Unavailable) } else { written })
+            }
+            Step::Done(_) => Answer::Published,
+        })
+    }
+
+    fn exchange(
+        &mut self,
+        (who, process): (Who, &Process),
+        key: &Key,
+        request: &Request,
+        fault: Option<Fault>,
+    ) -> Result<Arrival, Violation> {
+        let nothing = |error| Arrival { reply: Err(error), tag: 0, lost: false, wrong: false, grants: None };
+        let host = request.http.uri().host().unwrap_or_default();
+        let Some(host) = fixture::HOSTS.iter().position(|known| *known == host) else {
+            return Ok(nothing(TransportError::Connect(issuer_core::ConnectError::Dns)));
+        };
+        match fault {
+            Some(Fault::Refused) => {
+                return Ok(nothing(TransportError::Connect(issuer_core::ConnectError::Refused)));
+            }
+            Some(Fault::Sealed) => self.vault_mut(host).set_sealed(true),
+            Some(Fault::Revoked) => self.vault_mut(host).revoke_all(),
+            _ => {}
+        }
+        let twist = match fault {
+            Some(Fault::Broken) => Some(fake_vault::Fault::InternalError),
+            Some(Fault::Garbage) => Some(fake_vault::Fault::NotJson),
+            Some(Fault::Lost) => Some(fake_vault::Fault::Lost),
+            Some(Fault::Throttled) => Some(fake_vault::Fault::RateLimited(RetryAfter::Seconds(THROTTLE))),
+            Some(Fault::WrongKey) => Some(fake_vault::Fault::AnotherKey),
+            _ => None,
+        };
+        let held: BTreeSet<u32> = self.running().map(|(_, other)| other).chain([process]).flat_map(Process::held).collect();
+        let now = self.now;
+        let done = self.vault_mut(host).exchange(now, request, twist, &held);
+        let status = done.reply.as_ref().map_or(StatusCode::OK, http::Response::status);
+        let effect = done.signed.is_some() || done.granted.is_some();
+        let unread = done.reply.is_err() || fault == Some(Fault::Garbage);
+        let renewed = request.operation == Operation::Renew && status == StatusCode::OK;
+        let signed = done.signed.map(|csr| 1 + self.vault(host).signs_of(csr));
+        let grants = done.granted.as_ref().map(|grant| grant.number);
+        self.note(&Fact::Served(Served {
+            who,
+            key: key.clone(),
+            signed: done.signed,
+            granted: done.granted.map(|grant| (grant, host)),
+            renewed: vault::token(request).filter(|_| renewed),
+        }))?;
+        Ok(Arrival {
+            tag: u64::from(signed.unwrap_or_default()) << 32 | u64::from(grants.unwrap_or_default()),
+            reply: done.reply,
+            lost: effect && unread,
+            wrong: fault == Some(Fault::WrongKey) && signed.is_some(),
+            grants,
+        })
+    }
+
+    /// Gives a task the answer to its question.
+    fn resume(&mut self, who: Who, process: &mut Process, key: Key, flight: Flight) -> Happened {
+        let Flight { step, sent, begun, answer, .. } = flight;
+        let Some(mut answer) = answer else {
+            return Ok(());
+        };
+        if sent + PATIENCE <= self.now {
+            answer.time_out();
+        }
+        if let (Answer::Reply(arrival), Step::Exchange(request, _)) = (&mut answer, &step) {
+            process.tokens.extend(arrival.grants);
+            mutant::replied(self, arrival);
+            let csr = vault::signed_csr(request);
+            let (operation, lost, wrong) = (request.operation, arrival.lost, arrival.wrong);
+            let (reply, url) = (arrival.reply.clone(), request.http.uri().to_string());
+            let key = key.clone();
+            self.note(&Fact::Replied(Replied { who, key, operation, url, csr, lost, wrong, reply }))?;
+        }
+        if let Answer::Request(Ok(request)) = &answer {
+            process.view(&Arc::new(Object::Request(request.clone())));
+        }
+        let failed = matches!(answer, Answer::Written(Err(_)));
+        process.hindered |= failed || sent < self.now;
+        let now = process.clock.now(self.now);
+        let controller = &mut process.controller;
+        let next = match (step, answer) {
+            (Step::Exchange(_, waits), Answer::Reply(arrival)) => waits.resume(controller, now, arrival.reply),
+            (Step::MintToken(_, waits), Answer::Token(token)) => waits.resume(controller, now, token),
+            (Step::Publish(_, waits), _) => waits.resume(controller),
+            (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
+            (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
+            (Step::WriteStatus(_, waits), Answer::Written(written)) => waits.resume(controller, now, written),
+            // No question is answered with another's answer.
+            (step, _) => step,
+        };
+        if failed && mutant::forgets(self) {
+            return self.begin_anew(process);
+        }
+        self.ask(who, process, key, begun, next)
+    }
+
+    /// Loses all memory of a process without anybody's noticing.
+    fn begin_anew(&mut self, process: &mut Process) -> Happened {
+        process.flights.clear();
+        process.controller = Controller::new(self.setup.config.clone(), 0);
+        Kind::ALL.into_iter().for_each(|kind| self.list(process, kind));
+        Ok(())
+    }
+
+    /// Lets a watch tell one thing.
+    fn tell(&mut self, who: Who, process: &mut Process, kind: Kind) -> Happened {
+        let event = self.cluster.watch(kind, process.cursor(kind)).ok().and_then(|mut events| events.next().cloned());
+        let Some(event) = event else {
+            return Ok(());
+        };
+        process.set_cursor(kind, event.revision);
+        let change = match event.change {
+            Verb::Added | Verb::Modified => {
+                self.seen(process, &event.object);
+                there(&event.object)
+            }
+            Verb::Deleted => gone(&event.object),
+        };
+        self.show(process, change);
+        self.run(who, process)
+    }
+
+    /// Lets a watch list everything anew.
+    fn list(&mut self, process: &mut Process, kind: Kind) {
+        let objects: Vec<_> = self.cluster.list(kind).cloned().collect();
+        for object in &objects {
+            self.seen(process, object);
+            self.show(process, there(object));
+        }
+        self.show(process, all(kind, self.cluster.keys(kind)));
+        process.set_cursor(kind, self.cluster.revision());
+    }
+
+    fn seen(&self, process: &mut Process, object: &Arc<Object>) {
+        process.view(object);
+        if let (Key::Issuer(issuer), Some(spec)) = (object.key(), object.spec()) {
+            process.servers.insert((issuer, spec.server.clone()));
+        }
+    }
+
+    fn show(&self, process: &mut Process, change: Change) {
+        let now = process.clock.now(self.now);
+        if let Some(change) = mutant::shown(self, change) {
+            process.controller.observe(now, change);
+        }
+    }
+
+    fn tick(&mut self, who: Who) -> Happened {
+        let Some(due) = self.process(who).and_then(Process::due) else {
+            return Ok(());
+        };
+        self.advance(due)
+    }
+
+    /// Lets time pass, and everybody do what is due then.
+    pub(crate) fn advance(&mut self, to: Duration) -> Happened {
+        self.idle = if self.is_at_rest() { self.idle.saturating_add(1) } else { 0 };
+        self.now = self.now.max(to);
+        for who in Who::ALL {
+            self.on(who, |world, process| world.run(who, process))?;
+        }
+        Ok(())
+    }
+}
+
+impl Answer {
+    /// Makes it come too late: its question has been given up.
+    fn time_out(&mut self) {
+        match self {
+            Self::Reply(arrival) => {
+                arrival.lost = arrival.tag != 0;
+                arrival.reply = Err(TransportError::Timeout);
+            }
+            Self::Request(answer) => *answer = Err(ReadError::Unavailable),
+            Self::Secret(answer) => *answer = Err(ReadError::Unavailable),
+            Self::Token(answer) => *answer = Err(ReadError::Unavailable),
+            Self::Written(answer) => *answer = Err(WriteError::Unavailable),
+            Self::Published => {}
+        }
+    }
+}
+
+/// Sorts a refusal as the driver does.
+fn write_error(refusal: Refusal) -> WriteError {
+    match refusal.status() {
+        403 => WriteError::Forbidden,
+        404 => WriteError::NotFound,
+        409 => WriteError::Conflict,
+        _ => WriteError::Unavailable,
+    }
+}
+
+fn there(object: &Arc<Object>) -> Change {
+    let key = object.key();
+    match (Object::clone(object), key) {
+        (Object::ClusterIssuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
+        (Object::Issuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
+        (Object::Request(request), _) => Change::Request(request),
+        (Object::ClusterIssuer(_) | Object::Issuer(_), _) => Change::Requests(BTreeSet::new()),
+    }
+}
+
+fn gone(object: &Object) -> Change {
+    match object.key() {
+        Key::Issuer(key) => Change::IssuerGone(key),
+        Key::Request(key) => Change::RequestGone(key),
+        Key::Token(_) => Change::Requests(BTreeSet::new()),
+    }
+}
+
+fn all(kind: Kind, keys: BTreeSet<Key>) -> Change {
+    let issuers = |keys: BTreeSet<Key>| -> BTreeSet<IssuerKey> {
+        keys.into_iter().filter_map(|key| if let Key::Issuer(key) = key { Some(key) } else { None }).collect()
+    };
+    match kind {
+        Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, issuers(keys)),
+        Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, issuers(keys)),
+        Kind::Requests => {
+            let requests = keys.into_iter().filter_map(|key| if let Key::Request(key) = key { Some(key) } else { None });
+            Change::Requests(requests.collect::<BTreeSet<RequestKey>>())
+        }
+    }
+}
