@@ -67,7 +67,7 @@ pub struct CertificateRequestStatus {
 }
 
 /// A condition of a `CertificateRequest`, in cert-manager's shape.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestCondition {
     /// `Approved`, `Denied`, `InvalidRequest` or `Ready`.

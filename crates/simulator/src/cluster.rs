@@ -1,6 +1,5 @@
 //! An API server with a log like etcd's: versions, optimistic conflicts, uids, watches that lag.
 
-pub mod conformance;
 mod object;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -24,6 +24,8 @@ pub struct Record {
     pub verified: BTreeMap<(Who, IssuerKey), (Duration, String)>,
     /// Until when Vault does not want to be asked for an issuer, and since when.
     pub held_off: BTreeMap<(Who, IssuerKey), (Duration, Duration)>,
+    /// The certificates signed so far.
+    pub signs: u32,
     /// The crashes so far.
     pub crashes: u32,
     /// The processes that worked beside another.
@@ -79,6 +81,7 @@ impl Record {
                 self.requests.values_mut().for_each(|request| request.credit += 1);
             }
             Fact::Served(served) => {
+                self.signs += u32::from(served.signed.is_some());
                 if let Some(request) = served.signed.and_then(|csr| self.request_mut(csr)) {
                     request.credit -= 1;
                 }

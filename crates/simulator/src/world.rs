@@ -5,7 +5,6 @@ mod choices;
 mod rest;
 mod step;
 
-use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +63,7 @@ impl Setup {
         let config = Config {
             allow_http: false,
             check_interval: Duration::from_secs(300),
+            claim: None,
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             max_concurrent_reconciles: 10,
             signatures: fixture::signatures(),

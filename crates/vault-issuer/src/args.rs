@@ -118,6 +118,18 @@ pub struct ControllerArgs {
         action = ArgAction::Set,
     )]
     pub allow_http: bool,
+    /// Whether each CertificateRequest is claimed with a write of its status before it is signed: even two replicas that
+    /// both believe to lead then sign it once, at the cost of a write and a read for each certificate
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_CLAIM_REQUESTS",
+        default_value_t = false,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = ArgAction::Set,
+    )]
+    pub claim_requests: bool,
     /// The kubeconfig file [default: KUBECONFIG, the pod's service account, or ~/.kube/config]
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,

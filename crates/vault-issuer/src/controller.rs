@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use issuer_core::leader::Timing;
-use issuer_core::reconcile::Config;
+use issuer_core::reconcile::{Claim, Config};
 use issuer_kube::{CONTENT_TYPE, Candidate, Leadership, Metrics, Transport};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,6 +60,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
             let config = Config {
                 allow_http: args.allow_http,
                 check_interval: args.issuer_check_interval,
+                claim: args.claim_requests.then(|| Claim { identity: instance.clone() }),
                 cluster_resource_namespace: args.cluster_resource_namespace.unwrap_or(home),
                 max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
                 signatures: issuer_tls::signatures(),

@@ -6,6 +6,7 @@ use issuer_api::{CertificateRequest, IssuerStatus, VaultClusterIssuer, VaultIssu
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::backoff::Jitter;
+use super::claim::Claim;
 use super::issuers::{Issuer, Standing};
 use super::ledger::Ledger;
 use super::queue::Queue;
@@ -21,6 +22,8 @@ use crate::{Now, Signatures};
 pub struct Config {
     /// Whether http servers are allowed.
     pub allow_http: bool,
+    /// Whether and how requests are claimed before they are signed.
+    pub claim: Option<Claim>,
     /// How long an issuer that is ready is left alone before it is checked again.
     pub check_interval: Duration,
     /// Where cluster issuers have their Secrets and service accounts.

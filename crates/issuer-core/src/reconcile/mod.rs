@@ -13,6 +13,7 @@
 //! again is decided here and nowhere else.
 
 mod backoff;
+mod claim;
 mod controller;
 mod issuer;
 mod issuers;
@@ -24,6 +25,7 @@ mod status;
 
 use std::time::Duration;
 
+pub use claim::Claim;
 pub use controller::{Change, Config, Controller, ObservedIssuer};
 pub use status::StatusPatch;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 use issuer_api::CertificateRequest;
 
 use super::backoff::backoff;
+use super::claim::Holder;
 use super::controller::Controller;
 use super::ledger::{Entry, Ledger};
 use super::status::{self, Conclusion};
@@ -45,6 +46,11 @@ pub(super) fn key(request: &CertificateRequest) -> RequestKey {
 /// Returns the uid of a request.
 pub(super) fn uid(request: &CertificateRequest) -> &str {
     request.metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// Returns the resourceVersion of a request.
+pub(super) fn version(request: &CertificateRequest) -> &str {
+    request.metadata.resource_version.as_deref().unwrap_or_default()
 }
 
 pub(super) fn begin(controller: &mut Controller, now: Now, key: RequestKey) -> Step {
@@ -124,6 +130,11 @@ impl Task {
         if controller.ledger.unsaved() >= Ledger::CAPACITY {
             return self.end(controller, Outcome::Idle, Some(now.monotonic + Duration::from_secs(1)));
         }
+        match controller.holder(&self.key, &self.object, now) {
+            Holder::Us => {}
+            Holder::Nobody => return self.claim(controller, now),
+            Holder::Other(until) => return self.end(controller, Outcome::Pending("Claimed"), Some(until)),
+        }
         let signatures = controller.config.signatures;
         match Sign::begin(&access.vault, &access.path, &access.lease, order, signatures) {
             crate::Step::Send(request, flow) => {
@@ -133,6 +144,15 @@ impl Task {
             }
             crate::Step::Done(result) => self.signed(controller, now, (&key, epoch), result),
         }
+    }
+
+    /// Claims the request, and looks at it anew.
+    fn claim(self, controller: &mut Controller, now: Now) -> Step {
+        let Some(patch) = controller.claim(&self.key, &self.object, now) else {
+            return self.end(controller, Outcome::Idle, None);
+        };
+        let writing = Writing { task: self, purpose: Purpose::Claim, event: None, outcome: Outcome::Idle, again: None };
+        Step::WriteStatus(patch, AwaitWrite(Wrote::Request(Box::new(writing))))
     }
 
     fn signed(
@@ -218,7 +238,7 @@ impl Task {
         };
         controller.ledger.set(self.uid(), Entry::Concluded(conclusion));
         let event = event.map(|(warning, reason)| self.event(warning, reason, note));
-        let writing = Writing { task: self, event, outcome, again: None };
+        let writing = Writing { task: self, purpose: Purpose::Conclude, event, outcome, again: None };
         Step::WriteStatus(patch, AwaitWrite(Wrote::Request(Box::new(writing))))
     }
 
@@ -243,7 +263,7 @@ impl Task {
             return self.end(controller, outcome, again);
         };
         let event = Some(self.event(!parked, reason, message));
-        let writing = Writing { task: self, event, outcome, again };
+        let writing = Writing { task: self, purpose: Purpose::Wait, event, outcome, again };
         Step::WriteStatus(patch, AwaitWrite(Wrote::Request(Box::new(writing))))
     }
 
@@ -283,17 +303,27 @@ impl Signing {
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Writing {
     task: Task,
+    purpose: Purpose,
     event: Option<Event>,
     outcome: Outcome,
     again: Option<Duration>,
 }
 
+/// What a status is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Purpose {
+    Claim,
+    Conclude,
+    Wait,
+}
+
 impl Writing {
     pub(super) fn resume(self, controller: &mut Controller, now: Now, answer: Result<(), WriteError>) -> Step {
-        let Self { mut task, event, outcome, again } = self;
-        match answer {
-            Ok(()) => {
-                if !matches!(outcome, Outcome::Pending(_)) {
+        let Self { mut task, purpose, event, outcome, again } = self;
+        match (answer, purpose) {
+            (Ok(()), Purpose::Claim) => Step::ReadRequest(task.key.clone(), AwaitRequest(task)),
+            (Ok(()), Purpose::Conclude | Purpose::Wait) => {
+                if purpose == Purpose::Conclude {
                     controller.saved(&task.key, task.uid());
                 }
                 let key = Key::Request(task.key);
@@ -302,24 +332,20 @@ impl Writing {
                     None => controller.finish(&key, outcome, again),
                 }
             }
-            // That a request waits is told again later; it does not bring forward what it waits for.
-            Err(WriteError::Conflict | WriteError::Forbidden | WriteError::Unavailable)
-                if matches!(outcome, Outcome::Pending(_)) =>
-            {
-                match again {
-                    Some(again) => task.end(controller, Outcome::Unsaved, Some(again)),
-                    None => task.later(controller, now),
-                }
-            }
-            Err(WriteError::Conflict) if task.rereads < REREADS => {
-                task.rereads += 1;
-                Step::ReadRequest(task.key.clone(), AwaitRequest(task))
-            }
-            Err(WriteError::NotFound) => {
+            (Err(WriteError::NotFound), _) => {
                 controller.ledger.forget(task.uid());
                 task.end(controller, Outcome::Idle, None)
             }
-            Err(WriteError::Conflict | WriteError::Forbidden | WriteError::Unavailable) => {
+            // That a request waits is told again later; it does not bring forward what it waits for.
+            (Err(_), Purpose::Wait) => match again {
+                Some(again) => task.end(controller, Outcome::Unsaved, Some(again)),
+                None => task.later(controller, now),
+            },
+            (Err(WriteError::Conflict), _) if task.rereads < REREADS => {
+                task.rereads += 1;
+                Step::ReadRequest(task.key.clone(), AwaitRequest(task))
+            }
+            (Err(WriteError::Conflict | WriteError::Forbidden | WriteError::Unavailable), _) => {
                 task.later(controller, now)
             }
         }

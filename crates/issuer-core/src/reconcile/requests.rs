@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use issuer_api::CertificateRequest;
 
+use super::claim::{Holder, Seen};
 use super::controller::{Controller, Lane};
 use super::ledger::Entry;
+use super::status::StatusPatch;
 use super::{Key, request, status};
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
@@ -18,6 +20,7 @@ pub(super) struct Tracked {
     attempts: u32,
     /// Whether it waits for its issuer and nothing else.
     parked: bool,
+    claim: Option<Seen>,
 }
 
 impl Controller {
@@ -29,15 +32,15 @@ impl Controller {
             self.ledger.forget(request::uid(&request));
             return;
         };
-        let (mut attempts, mut parked) = (0, false);
+        let (mut attempts, mut parked, mut claim) = (0, false, None);
         match self.tracked(&key, request::uid(&request)) {
-            Some(tracked) => (attempts, parked) = (tracked.attempts, tracked.parked),
+            Some(known) => (attempts, parked, claim) = (known.attempts, known.parked, known.claim.take()),
             None => self.drop_request(&key),
         }
         self.orders.entry(issuer.clone()).or_default().insert(key.clone());
         // A request that waits has its own time; that its status was written changes nothing about it.
         let waits = (parked || attempts > 0) && !request.is("Denied");
-        let tracked = Tracked { object: Arc::new(request), issuer: issuer.clone(), attempts, parked };
+        let tracked = Tracked { object: Arc::new(request), issuer: issuer.clone(), attempts, parked, claim };
         self.requests.insert(key.clone(), tracked);
         if !waits {
             self.queue.push(Lane::Requests(issuer), Key::Request(key), now.monotonic);
@@ -100,6 +103,24 @@ impl Controller {
         if let Some(tracked) = self.tracked(key, uid) {
             tracked.parked = parked;
         }
+    }
+
+    /// Says whose the request is: ours, where nothing is claimed.
+    pub(super) fn holder(&mut self, key: &RequestKey, object: &CertificateRequest, now: Now) -> Holder {
+        let Some(claim) = self.config.claim.clone() else {
+            return Holder::Us;
+        };
+        match self.tracked(key, request::uid(object)) {
+            Some(tracked) => claim.holder(object, &mut tracked.claim, now),
+            None => Holder::Nobody,
+        }
+    }
+
+    /// Returns the write that claims the request, if it is still there to be claimed.
+    pub(super) fn claim(&mut self, key: &RequestKey, object: &CertificateRequest, now: Now) -> Option<StatusPatch> {
+        let (patch, seen) = self.config.claim.as_ref()?.make(object, now);
+        self.tracked(key, request::uid(object))?.claim = Some(seen);
+        Some(patch)
     }
 
     /// Makes the requests that wait for nothing but this issuer due.

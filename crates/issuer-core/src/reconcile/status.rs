@@ -6,8 +6,8 @@ use k8s_openapi::ByteString;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Key;
 use super::controller::ObservedIssuer;
+use super::{Key, claim, request};
 use crate::{Now, Verified};
 
 /// A status to be written: a JSON merge patch of the `status` subresource.
@@ -56,6 +56,7 @@ pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, no
     let at = now.timestamp();
     let message = conclusion.message();
     let mut status = CertificateRequestStatus { conditions: conditions(request), ..Default::default() };
+    status.conditions.retain(|condition| condition.kind != claim::CONDITION);
     let (ready, reason) = match conclusion {
         Conclusion::Denied => ("False", "Denied"),
         Conclusion::Failed(..) => ("False", "Failed"),
@@ -65,9 +66,8 @@ pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, no
         }
         Conclusion::Issued(verified) => {
             let chain = verified.chain();
-            let bytes = |pem: &str| Some(ByteString(pem.as_bytes().to_vec()));
-            status.certificate = bytes(&chain.certificate);
-            status.ca = chain.ca.as_deref().and_then(bytes);
+            status.certificate = Some(ByteString(chain.certificate.clone().into_bytes()));
+            status.ca = chain.ca.clone().map(|ca| ByteString(ca.into_bytes()));
             ("True", "Issued")
         }
     };
@@ -91,6 +91,14 @@ pub(super) fn pend(request: &CertificateRequest, message: &str, now: Now) -> Opt
     set(&mut conditions, "Ready", "False", "Pending", message, now.timestamp());
     let status = CertificateRequestStatus { conditions, ..Default::default() };
     Some(request_patch(request, &status))
+}
+
+/// Returns the patch that claims a request.
+pub(super) fn claim(request: &CertificateRequest, claim: RequestCondition) -> StatusPatch {
+    let mut conditions = conditions(request);
+    conditions.retain(|condition| condition.kind != claim.kind);
+    conditions.push(claim);
+    request_patch(request, &CertificateRequestStatus { conditions, ..Default::default() })
 }
 
 /// Returns the patch that says whether an issuer is ready, or `None` if it says so already.
@@ -126,10 +134,8 @@ pub(super) fn ready(
 }
 
 fn request_patch(request: &CertificateRequest, status: &CertificateRequestStatus) -> StatusPatch {
-    let meta = &request.metadata;
-    let uid = meta.uid.as_deref().unwrap_or_default();
-    let version = meta.resource_version.as_deref().unwrap_or_default();
-    StatusPatch { of: Key::Request(super::request::key(request)), body: body(uid, version, status) }
+    let (uid, version) = (request::uid(request), request::version(request));
+    StatusPatch { of: Key::Request(request::key(request)), body: body(uid, version, status) }
 }
 
 fn body(uid: &str, resource_version: &str, status: &impl Serialize) -> Value {

@@ -3,7 +3,7 @@ use issuer_core::reconcile::Step;
 
 use super::{Down, World};
 use crate::cluster::Kind;
-use crate::event::{Event, Fault, Who};
+use crate::event::{Event, Fault};
 use crate::process::{Flight, Process, Stage};
 
 /// How often time may pass in an explored world in which everything is at rest.

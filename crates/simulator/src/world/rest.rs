@@ -1,10 +1,20 @@
+use std::time::Duration;
+
 use issuer_core::reconcile::Key;
 use k8s_openapi::ByteString;
 
 use super::World;
 use crate::cluster::{Kind, Object};
 use crate::fixture::{Flaw, IssuerId};
+use crate::event::Event;
+use crate::invariants::{self, Violation};
 use crate::process::Stage;
+
+/// How many steps it may take to come to rest.
+const PATIENT: usize = 100_000;
+
+/// How many steps a periodic check may take.
+const ROUND: usize = 30;
 
 impl World {
     /// Tells whether everything has come to what it should: every request to its end, or to wait for somebody else;
@@ -20,6 +30,47 @@ impl World {
             && self.done == self.setup.script.len()
             && self.cluster.list(Kind::Requests).all(|request| self.request_rests(request))
             && [Kind::Issuers, Kind::ClusterIssuers].into_iter().flat_map(|kind| self.cluster.list(kind)).all(|issuer| is_ready(issuer))
+    }
+
+    /// Leaves the world alone until it is at rest.
+    pub fn come_to_rest(&mut self) -> Result<(), Violation> {
+        for _ in 0..PATIENT {
+            match self.left_alone() {
+                Some(event) => self.step(event)?,
+                None if self.is_at_rest() => return invariants::check_rest(self),
+                None => break,
+            }
+        }
+        Err(Violation { number: "L1", what: "left alone, it does not come to rest".to_owned() })
+    }
+
+    /// Lets the next timer of a world at rest run out, and holds what comes of it against what a quiet world does.
+    pub fn watch_one_round(&mut self) -> Result<(), Violation> {
+        let before = (self.record.writes.clone(), self.record.signs);
+        let Some(tick) = self.next_tick() else {
+            // Nothing will ever happen.
+            self.now += Duration::from_secs(24 * 3600);
+            return Ok(());
+        };
+        self.step(tick)?;
+        let noise = |what: &str| Violation { number: "L2", what: what.to_owned() };
+        for _ in 0..ROUND {
+            match self.left_alone() {
+                Some(Event::Tick(_)) => return Err(noise("a world at rest has something to wait for")),
+                Some(event) => self.step(event)?,
+                None => {
+                    let still = (self.record.writes.clone(), self.record.signs) == before;
+                    return if still { Ok(()) } else { Err(noise("a status is written in a quiet world")) };
+                }
+            }
+        }
+        Err(noise("a world at rest is busy"))
+    }
+
+    /// Returns how many periodic checks there are: of each process, for each issuer.
+    pub(crate) fn parties(&self) -> u32 {
+        let issuers = [Kind::Issuers, Kind::ClusterIssuers].into_iter().flat_map(|kind| self.cluster.list(kind)).count();
+        u32::try_from(self.running().count() * issuers).unwrap_or(u32::MAX).max(1)
     }
 
     fn request_rests(&self, object: &Object) -> bool {

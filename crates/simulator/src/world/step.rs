@@ -128,7 +128,7 @@ impl World {
     /// Asks a process to stop, as its driver does.
     fn stop(&mut self, who: Who, process: &mut Process) -> Happened {
         process.controller.stop(process.clock.now(self.now));
-        process.stage = Stage::Draining(self.now + GRACE);
+        process.stage = Stage::Draining(self.now + if mutant::drops(self) { Duration::ZERO } else { GRACE });
         self.run(who, process)
     }
 
@@ -357,12 +357,12 @@ impl World {
         }
         if let (Answer::Reply(arrival), Step::Exchange(request, _)) = (&mut answer, &step) {
             process.tokens.extend(arrival.grants);
-            mutant::replied(self, arrival);
             let csr = vault::signed_csr(request);
             let (operation, lost, wrong) = (request.operation, arrival.lost, arrival.wrong);
             let (reply, url) = (arrival.reply.clone(), request.http.uri().to_string());
             let key = key.clone();
             self.note(&Fact::Replied(Replied { who, key, operation, url, csr, lost, wrong, reply }))?;
+            mutant::replied(self, arrival);
         }
         if let Answer::Request(Ok(request)) = &answer {
             process.view(&Arc::new(Object::Request(request.clone())));

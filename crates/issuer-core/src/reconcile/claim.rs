@@ -1,0 +1,130 @@
+//! Claims: an optional compare-and-set write before a request is signed.
+//!
+//! Two controllers may both believe to lead for a while. Each could then have the same request signed; only one could
+//! save its certificate, and the other would be an orphan. With claims only the controller whose write came first signs.
+
+use std::time::Duration;
+
+use issuer_api::{CertificateRequest, RequestCondition};
+
+use super::status::StatusPatch;
+use super::{request, status};
+use crate::Now;
+
+/// The condition that holds a claim: its reason is who claims, its time when.
+pub(super) const CONDITION: &str = "Claimed";
+
+/// How a controller claims requests.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct Claim {
+    /// Names this process, and no other at any time.
+    pub identity: String,
+}
+
+/// How long a claim holds, by the clock of whoever looks at it: half of it to begin to sign, and half for the answer.
+const HOLDS: Duration = Duration::from_secs(60);
+
+/// A claim as it was first seen, or made.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct Seen {
+    condition: RequestCondition,
+    at: Duration,
+}
+
+/// Whose a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Nobody's, or of somebody who has been silent for too long.
+    Nobody,
+    /// Somebody else's, until then.
+    Other(Duration),
+    /// This process's.
+    Us,
+}
+
+impl Claim {
+    /// Says whose the request is. `seen` is what this process remembers of its claim.
+    pub(super) fn holder(&self, request: &CertificateRequest, seen: &mut Option<Seen>, now: Now) -> Holder {
+        let Some(condition) = request.condition(CONDITION) else {
+            *seen = None;
+            return Holder::Nobody;
+        };
+        let ours = condition.reason.as_deref() == Some(&self.identity);
+        let known = seen.as_ref().filter(|seen| seen.condition == *condition).map(|seen| seen.at);
+        match known {
+            Some(at) if ours && now.monotonic < at + HOLDS / 2 => Holder::Us,
+            _ if ours => Holder::Nobody,
+            Some(at) if now.monotonic >= at + HOLDS => Holder::Nobody,
+            Some(at) => Holder::Other(at + HOLDS),
+            None => {
+                *seen = Some(Seen { condition: condition.clone(), at: now.monotonic });
+                Holder::Other(now.monotonic + HOLDS)
+            }
+        }
+    }
+
+    /// Returns the write that claims the request, and what is to be remembered of it.
+    pub(super) fn make(&self, request: &CertificateRequest, now: Now) -> (StatusPatch, Seen) {
+        let condition = RequestCondition {
+            kind: CONDITION.to_owned(),
+            status: "True".to_owned(),
+            last_transition_time: Some(now.timestamp()),
+            reason: Some(self.identity.clone()),
+            message: Some(format!("Being signed by {} (attempt {})", self.identity, request::version(request))),
+        };
+        let patch = status::claim(request, condition.clone());
+        (patch, Seen { condition, at: now.monotonic })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use issuer_api::CertificateRequestStatus;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now { monotonic: Duration::from_secs(seconds), unix: Duration::from_secs(1_000_000 + seconds) }
+    }
+
+    fn claim(identity: &str) -> Claim {
+        Claim { identity: identity.to_owned() }
+    }
+
+    fn claimed_by(identity: &str, now: Now) -> (CertificateRequest, Seen) {
+        let (_, seen) = claim(identity).make(&CertificateRequest::default(), now);
+        let status = CertificateRequestStatus { conditions: vec![seen.condition.clone()], ..Default::default() };
+        (CertificateRequest { status: Some(status), ..Default::default() }, seen)
+    }
+
+    #[test]
+    fn ours_holds_for_half_its_time() {
+        let (request, seen) = claimed_by("a", at(0));
+        let mut seen = Some(seen);
+        assert_eq!(claim("a").holder(&request, &mut seen, at(29)), Holder::Us);
+        assert_eq!(claim("a").holder(&request, &mut seen, at(30)), Holder::Nobody);
+    }
+
+    #[test]
+    fn a_claim_that_we_do_not_remember_is_not_ours() {
+        let (request, _) = claimed_by("a", at(0));
+        assert_eq!(claim("a").holder(&request, &mut None, at(1)), Holder::Nobody);
+    }
+
+    #[test]
+    fn the_claim_of_another_holds_from_when_it_is_first_seen() {
+        let (request, _) = claimed_by("a", at(0));
+        let mut seen = None;
+        let until = Duration::from_secs(160);
+        assert_eq!(claim("b").holder(&request, &mut seen, at(100)), Holder::Other(until));
+        assert_eq!(claim("b").holder(&request, &mut seen, at(159)), Holder::Other(until));
+        assert_eq!(claim("b").holder(&request, &mut seen, at(160)), Holder::Nobody);
+        let (renewed, _) = claimed_by("a", at(161));
+        assert_eq!(claim("b").holder(&renewed, &mut seen, at(161)), Holder::Other(Duration::from_secs(221)));
+    }
+
+    #[test]
+    fn an_unclaimed_request_is_nobodys() {
+        assert_eq!(claim("a").holder(&CertificateRequest::default(), &mut None, at(0)), Holder::Nobody);
+    }
+}
