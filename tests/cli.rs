@@ -105,7 +105,10 @@ stringData:
 
     /// Runs a command line in which `@` is the folder.
     fn run(&self, line: &str) -> Ended {
-        let line = format!("vault-issuer {}", line.replace('@', &format!("{}/", self.folder.display())));
+        let line = format!(
+            "vault-issuer {}",
+            line.replace('@', &format!("{}/", self.folder.display()))
+        );
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = vault_issuer::run(line.split_whitespace(), &mut out, &mut err);
         let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
@@ -133,7 +136,10 @@ impl Ended {
         let all = format!("{}{}", self.out, self.err);
         assert_eq!(self.code, ExitCode::from(code), "{all}");
         for step in steps {
-            assert!(all.lines().any(|line| line.trim().starts_with(step)), "no {step} in\n{all}");
+            assert!(
+                all.lines().any(|line| line.trim().starts_with(step)),
+                "no {step} in\n{all}"
+            );
         }
         assert!(self.err.contains(cause), "no {cause:?} in\n{}", self.err);
     }
@@ -141,7 +147,11 @@ impl Ended {
 
 fn csr(name: &str) -> String {
     let params = CertificateParams::new([name.to_owned()]).unwrap();
-    params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
+    params
+        .serialize_request(&KeyPair::generate().unwrap())
+        .unwrap()
+        .pem()
+        .unwrap()
 }
 
 #[test]
@@ -183,7 +193,12 @@ fn check_says_what_does_not_work() {
             &["ok      health", "FAILED  login"],
             "VaultIssuer team-a/vault cannot sign: the login failed",
         ),
-        ("sealed", |scene| scene.fake().seal(), &["ok      connect", "FAILED  health"], "Vault is sealed (VaultSealed)"),
+        (
+            "sealed",
+            |scene| scene.fake().seal(),
+            &["ok      connect", "FAILED  health"],
+            "Vault is sealed (VaultSealed)",
+        ),
         (
             "role",
             |scene| scene.fake().remove_role("pki", "web"),
@@ -270,7 +285,10 @@ fn check_says_what_is_wrong_with_its_files() {
     for (text, cause) in [
         ("spec: [", "issuer.yaml: not YAML at line"),
         ("kind: VaultIssuer", "issuer.yaml: document 1: no Kubernetes object"),
-        ("apiVersion: v1\nkind: ConfigMap", "the files hold no VaultIssuer or VaultClusterIssuer"),
+        (
+            "apiVersion: v1\nkind: ConfigMap",
+            "the files hold no VaultIssuer or VaultClusterIssuer",
+        ),
         (
             "apiVersion: vault-issuer.io/v1alpha1\nkind: VaultIssuer\nmetadata: {name: a}\nspec: {server: s}",
             "document 1: not a VaultIssuer: missing field `path`",
@@ -289,10 +307,17 @@ fn check_says_what_is_wrong_with_its_files() {
 #[test]
 fn check_goes_through_all_issuers_or_the_one_that_is_named() {
     let scene = Scene::new("several");
-    let bad = scene.issuer().replace("name: vault\n", "name: bad\n").replace("pki/sign/web", "pki/sign/mail");
+    let bad = scene
+        .issuer()
+        .replace("name: vault\n", "name: bad\n")
+        .replace("pki/sign/web", "pki/sign/mail");
     scene.write("issuer.yaml", &format!("{}---\n{bad}", scene.issuer()));
     let ended = scene.check();
-    ended.fails_with(1, &["VaultIssuer team-a/vault can sign."], "VaultIssuer team-a/bad cannot sign");
+    ended.fails_with(
+        1,
+        &["VaultIssuer team-a/vault can sign."],
+        "VaultIssuer team-a/bad cannot sign",
+    );
     let ended = scene.run("check vaultissuer/vault -f @issuer.yaml -f @secrets.yaml");
     assert_eq!(ended.code, ExitCode::SUCCESS, "{}", ended.err);
     let ended = scene.run("check vaultissuer/none -f @issuer.yaml");
@@ -326,15 +351,33 @@ fn sign_says_why_it_did_not() {
     let scene = Scene::new("unsigned");
     scene.write("web.csr", &csr("www.example.org"));
     let ended = scene.sign("");
-    ended.fails_with(1, &["ok      right to sign", "ok      logout"], "VaultIssuer team-a/vault did not sign");
+    ended.fails_with(
+        1,
+        &["ok      right to sign", "ok      logout"],
+        "VaultIssuer team-a/vault did not sign",
+    );
     assert!(ended.err.contains("not allowed by this role"), "{}", ended.err);
-    scene.sign("--is-ca").fails_with(1, &[], "a CA certificate needs an issuer whose path ends in sign-intermediate");
-    scene.sign("--duration tomorrow").fails_with(2, &[], "such as 15s, 1m30s or 24h");
+    scene.sign("--is-ca").fails_with(
+        1,
+        &[],
+        "a CA certificate needs an issuer whose path ends in sign-intermediate",
+    );
+    scene
+        .sign("--duration tomorrow")
+        .fails_with(2, &[], "such as 15s, 1m30s or 24h");
 
     let asked = scene.fake().counts();
-    for text in ["", "no CSR", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"] {
+    for text in [
+        "",
+        "no CSR",
+        "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+    ] {
         scene.write("web.csr", text);
         scene.sign("").fails_with(1, &[], "web.csr cannot be signed: ");
     }
-    assert_eq!(scene.fake().counts(), asked, "a CSR that is not one is not shown to Vault");
+    assert_eq!(
+        scene.fake().counts(),
+        asked,
+        "a CSR that is not one is not shown to Vault"
+    );
 }

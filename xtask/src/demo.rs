@@ -31,7 +31,10 @@ impl Args {
         let fake = Arc::new(Mutex::new(vault()));
         let server = Server::start(Arc::clone(&fake), &Options::default())?;
         say("A Vault in memory, over TLS with a CA of its own")?;
-        println!("{}: a PKI at pki with the role web for example.com, an AppRole at approle", server.url());
+        println!(
+            "{}: a PKI at pki with the role web for example.com, an AppRole at approle",
+            server.url()
+        );
 
         say("What a team writes: its issuer, and the Secrets that the issuer refers to")?;
         let issuer = issuer(&server.url());
@@ -50,7 +53,9 @@ impl Args {
 
         say("The certificate: signed by Vault, then verified against the request")?;
         let out = format!("-o {FOLDER}/web.crt --ca-out {FOLDER}/ca.crt");
-        command(&format!("vault-issuer sign {files} --csr {FOLDER}/web.csr --duration 24h {out}"))?;
+        command(&format!(
+            "vault-issuer sign {files} --csr {FOLDER}/web.csr --duration 24h {out}"
+        ))?;
         show("tls.crt", &fs::read(Path::new(FOLDER).join("web.crt"))?)?;
         show("ca.crt", &fs::read(Path::new(FOLDER).join("ca.crt"))?)?;
 
@@ -139,7 +144,12 @@ fn request() -> anyhow::Result<()> {
     params.distinguished_name.push(DnType::CommonName, name);
     write("web.csr", &params.serialize_request(&key)?.pem()?)?;
     let path = Path::new(FOLDER).join("web.key");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(key.serialize_pem().as_bytes())?;
     Ok(())
 }
@@ -174,7 +184,9 @@ fn show(file: &str, pem: &[u8]) -> anyhow::Result<()> {
 
 fn names(certificate: &X509Certificate<'_>) -> anyhow::Result<Vec<String>> {
     let extension = certificate.subject_alternative_name().context("subjectAltName")?;
-    let names = extension.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    let names = extension
+        .map(|extension| extension.value.general_names.as_slice())
+        .unwrap_or_default();
     Ok(names
         .iter()
         .map(|name| match name {

@@ -197,6 +197,9 @@ pub enum DialError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
+    /// The server's certificate is not one for a server.
+    #[error("the server's certificate is not fit for a server: it is a CA certificate, of X.509 version 1, or malformed")]
+    Certificate,
     /// The server asks for a client certificate and got none or one that it does not accept.
     #[error("the server does not accept the client certificate, or none was given")]
     ClientCertificate,
@@ -209,7 +212,7 @@ pub enum TlsError {
     /// The server's certificate is not for the name asked for.
     #[error("the server's certificate is for another name")]
     Name,
-    /// The server's certificate does not chain to the CA bundle.
-    #[error("the server's certificate is not signed by a CA of the bundle")]
+    /// The server's certificate does not chain to a CA that the issuer trusts.
+    #[error("the server's certificate is not signed by a CA of caBundle or caBundleSecretRef, or of the system without these")]
     UnknownIssuer,
 }

@@ -141,8 +141,8 @@ mod tests {
 
     use bytes::Bytes;
     use http_body_util::Empty;
-    use kube::Api;
     use k8s_openapi::api::coordination::v1::Lease;
+    use kube::Api;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -170,15 +170,25 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_tried_twice_and_no_redirect_is_followed() {
         for (reply, code) in [
-            ("HTTP/1.1 429 X\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 429),
+            (
+                "HTTP/1.1 429 X\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                429,
+            ),
             ("HTTP/1.1 503 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 503),
             ("HTTP/1.1 504 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 504),
-            ("HTTP/1.1 307 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 307),
+            (
+                "HTTP/1.1 307 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                307,
+            ),
         ] {
             let (config, count) = server(reply).await;
             let leases: Api<Lease> = Api::namespaced(build(config).unwrap(), "ns");
             let error = leases.get("x").await.unwrap_err();
-            let status = if let kube::Error::Api(status) = &error { Some(status.code) } else { None };
+            let status = if let kube::Error::Api(status) = &error {
+                Some(status.code)
+            } else {
+                None
+            };
             assert!(code == 307 || status == Some(code), "{error}");
             assert_eq!(count.load(Ordering::SeqCst), 1, "{code}");
         }
@@ -217,7 +227,8 @@ mod tests {
         };
         let reply = stack(whole).call(request("/api")).await.unwrap();
         assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), "x");
-        let empty = || -> Box<DynBody> { Box::new(Empty::new().map_err(|never: Infallible| -> BoxError { match never {} })) };
+        let empty =
+            || -> Box<DynBody> { Box::new(Empty::new().map_err(|never: Infallible| -> BoxError { match never {} })) };
         assert!(stack(empty).call(request("/api")).await.is_ok());
     }
 

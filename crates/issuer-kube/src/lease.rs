@@ -26,13 +26,7 @@ pub struct Leadership(watch::Receiver<Duration>);
 
 impl Candidate {
     /// Prepares to run for the Lease `namespace`/`name` as `identity`, which no other process may have.
-    pub fn new(
-        client: Client,
-        namespace: &str,
-        name: String,
-        identity: String,
-        timing: Timing,
-    ) -> (Self, Leadership) {
+    pub fn new(client: Client, namespace: &str, name: String, identity: String, timing: Timing) -> (Self, Leadership) {
         let (held_until, leadership) = watch::channel(Duration::ZERO);
         let seed = u64::try_from(Transport::now().unix.as_nanos() & u128::from(u64::MAX));
         let candidate = Self {
@@ -90,7 +84,12 @@ impl Candidate {
         let leads = self.elector.is_leader(Transport::now());
         if led != leads {
             let holder = self.elector.holder().unwrap_or_default();
-            tracing::info!(lease = self.name, holder, "{}", if leads { "leading" } else { "not leading" });
+            tracing::info!(
+                lease = self.name,
+                holder,
+                "{}",
+                if leads { "leading" } else { "not leading" }
+            );
         }
         self.held_until.send_replace(if leads { until } else { Duration::ZERO });
     }
@@ -101,8 +100,9 @@ impl Candidate {
     }
 
     async fn read(&self) -> Result<Option<Lease>, ReadFailed> {
-        match timeout(self.limit(), self.api.get_opt(&self.name)).await {
-            Ok(Ok(lease)) => Ok(lease),
+        match timeout(self.limit(), self.api.get(&self.name)).await {
+            Ok(Ok(lease)) => Ok(Some(lease)),
+            Ok(Err(Error::Api(status))) if status.code == 404 => Ok(None),
             Ok(Err(error)) => {
                 self.warn("read", &error);
                 Err(ReadFailed)
@@ -198,7 +198,11 @@ mod tests {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let base = "/apis/coordination.k8s.io/v1/namespaces/ns/leases";
-        let path = if parts.method == Method::POST { base.to_owned() } else { format!("{base}/x") };
+        let path = if parts.method == Method::POST {
+            base.to_owned()
+        } else {
+            format!("{base}/x")
+        };
         assert_eq!(parts.uri.path(), path);
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
         let mut stored = stored.lock().unwrap();
@@ -212,12 +216,18 @@ mod tests {
             other => panic!("{other}"),
         };
         if let Some(code) = refused {
-            let status = json!({"kind": "Status", "status": "Failure", "message": "", "reason": "", "code": code.as_u16()});
-            return Ok(Response::builder().status(code).body(status.to_string().into_bytes().into())?);
+            let status =
+                json!({"kind": "Status", "status": "Failure", "message": "", "reason": "", "code": code.as_u16()});
+            return Ok(Response::builder()
+                .status(code)
+                .body(status.to_string().into_bytes().into())?);
         }
         if parts.method != Method::GET {
             let mut lease = serde_json::from_slice::<Lease>(&body)?;
-            let next = stored.as_ref().and_then(version).map_or(1, |v| v.parse::<u64>().unwrap() + 1);
+            let next = stored
+                .as_ref()
+                .and_then(version)
+                .map_or(1, |v| v.parse::<u64>().unwrap() + 1);
             lease.metadata.resource_version = Some(next.to_string());
             *stored = Some(lease);
         }
@@ -244,11 +254,18 @@ mod tests {
         let (stop_first, stopped) = oneshot::channel::<()>();
         let first = tokio::spawn(first.run(async move { drop(stopped.await) }));
         first_leads.acquired().await;
-        assert_eq!(stored.lock().unwrap().as_ref().unwrap().metadata.name.as_deref(), Some("x"));
+        assert_eq!(
+            stored.lock().unwrap().as_ref().unwrap().metadata.name.as_deref(),
+            Some("x")
+        );
 
         let (stop_second, stopped) = oneshot::channel::<()>();
         let second = tokio::spawn(second.run(async move { drop(stopped.await) }));
-        assert!(timeout(Duration::from_millis(50), second_leads.acquired()).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(50), second_leads.acquired())
+                .await
+                .is_err()
+        );
 
         drop(stop_first);
         first.await.unwrap();

@@ -146,18 +146,25 @@ impl Metrics {
     }
 
     fn request(&self, operation: Operation, outcome: &'static str) -> Counter {
-        let labels = RequestLabels { operation: Word(operation.as_str()), outcome: Word(outcome) };
+        let labels = RequestLabels {
+            operation: Word(operation.as_str()),
+            outcome: Word(outcome),
+        };
         self.requests.get_or_create_owned(&labels)
     }
 
     fn order(&self, outcome: Outcome) -> Counter {
-        self.orders.get_or_create_owned(&OrderLabels { outcome: Word(outcome.as_str()) })
+        self.orders.get_or_create_owned(&OrderLabels {
+            outcome: Word(outcome.as_str()),
+        })
     }
 
     /// Counts an exchange with Vault.
     pub fn exchanged(&self, operation: Operation, reply: &Reply, took: Duration) {
         self.request(operation, outcome(reply)).inc();
-        let labels = DurationLabels { operation: Word(operation.as_str()) };
+        let labels = DurationLabels {
+            operation: Word(operation.as_str()),
+        };
         self.durations.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
@@ -254,7 +261,10 @@ mod tests {
     #[test]
     fn exchanges_are_counted_by_their_class() {
         let metrics = Metrics::new();
-        has(&metrics, r#"vault_issuer_vault_requests_total{operation="sign",outcome="ok"} 0"#);
+        has(
+            &metrics,
+            r#"vault_issuer_vault_requests_total{operation="sign",outcome="ok"} 0"#,
+        );
         for status in [200, 204, 307, 400, 403, 429, 500, 503] {
             metrics.exchanged(Operation::Sign, &reply(status), Duration::from_millis(3));
         }
@@ -262,18 +272,30 @@ mod tests {
         metrics.exchanged(Operation::Sign, &lost, Duration::from_secs(30));
         for (outcome, count) in [("ok", 3), ("refused", 2), ("unavailable", 3), ("transport", 1)] {
             let labels = format!(r#"operation="sign",outcome="{outcome}""#);
-            has(&metrics, &format!("vault_issuer_vault_requests_total{{{labels}}} {count}"));
+            has(
+                &metrics,
+                &format!("vault_issuer_vault_requests_total{{{labels}}} {count}"),
+            );
         }
         let seconds = "vault_issuer_vault_request_duration_seconds";
         has(&metrics, &format!(r#"{seconds}_count{{operation="sign"}} 9"#));
-        has(&metrics, &format!(r#"{seconds}_bucket{{le="0.0025",operation="sign"}} 0"#));
-        has(&metrics, &format!(r#"{seconds}_bucket{{le="0.005",operation="sign"}} 8"#));
+        has(
+            &metrics,
+            &format!(r#"{seconds}_bucket{{le="0.0025",operation="sign"}} 0"#),
+        );
+        has(
+            &metrics,
+            &format!(r#"{seconds}_bucket{{le="0.005",operation="sign"}} 8"#),
+        );
     }
 
     #[test]
     fn only_requests_that_are_finished_are_counted() {
         let metrics = Metrics::new();
-        let request = Key::Request(RequestKey { namespace: "ns".into(), name: "cr".into() });
+        let request = Key::Request(RequestKey {
+            namespace: "ns".into(),
+            name: "cr".into(),
+        });
         for outcome in [
             Outcome::Failed("A"),
             Outcome::Failed("B"),
@@ -285,9 +307,18 @@ mod tests {
             metrics.finished(&request, outcome);
         }
         metrics.finished(&Key::Token(1), Outcome::Failed("D"));
-        has(&metrics, r#"vault_issuer_certificate_requests_total{outcome="failed"} 2"#);
-        has(&metrics, r#"vault_issuer_certificate_requests_total{outcome="issued"} 1"#);
-        has(&metrics, r#"vault_issuer_certificate_requests_total{outcome="denied"} 0"#);
+        has(
+            &metrics,
+            r#"vault_issuer_certificate_requests_total{outcome="failed"} 2"#,
+        );
+        has(
+            &metrics,
+            r#"vault_issuer_certificate_requests_total{outcome="issued"} 1"#,
+        );
+        has(
+            &metrics,
+            r#"vault_issuer_certificate_requests_total{outcome="denied"} 0"#,
+        );
         assert!(!metrics.encode().contains("pending\""));
     }
 

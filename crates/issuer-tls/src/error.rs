@@ -5,7 +5,6 @@ use rustls::{AlertDescription, CertificateError, Error};
 
 /// Tells what a TLS error comes to: which side's certificate is at fault, and why.
 ///
-/// A server's certificate that is broken in another way than by date or name counts as not signed by a known CA.
 /// Alerts about certificates can only be about ours, for the server's is judged here; so are those about a signature
 /// that does not verify, as of a CA of the same name with another key.
 pub fn classify(error: &Error) -> TlsError {
@@ -23,7 +22,8 @@ fn server_certificate(reason: &CertificateError) -> TlsError {
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsError::Expired,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsError::Name,
-        _ => TlsError::UnknownIssuer,
+        CertificateError::BadSignature | CertificateError::UnknownIssuer => TlsError::UnknownIssuer,
+        _ => TlsError::Certificate,
     }
 }
 
@@ -107,6 +107,7 @@ mod tests {
         assert_eq!(certificate(CertificateError::NotValidForName), TlsError::Name);
         assert_eq!(certificate(CertificateError::UnknownIssuer), TlsError::UnknownIssuer);
         assert_eq!(certificate(CertificateError::BadSignature), TlsError::UnknownIssuer);
+        assert_eq!(certificate(CertificateError::BadEncoding), TlsError::Certificate);
         assert_eq!(classify(&Error::DecryptError), TlsError::Handshake);
     }
 

@@ -1,13 +1,14 @@
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::args::{LogArgs, LogFormat};
 
-/// What the libraries below log is of use only where a filter asks for it; kube's client reports as errors what the
-/// core expects and retries.
-const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_client::client::builder=off,\
-    kube_runtime=warn,rustls=warn,tower=warn";
+/// What the libraries below log is of use only where directives ask for it.
+const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_runtime=warn,rustls=warn,tower=warn";
+
+/// Never logged, whatever is asked for: kube's client quotes replies that it cannot read, and one may be a Secret.
+const SILENT: &str = "kube_client::client=off";
 
 /// Starts to log to stderr.
 pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
@@ -24,13 +25,19 @@ pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
 /// Returns the filter for a level, which is that of this program's own crates, or for directives.
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
     let wrong = || format!("--log-level {level}: give error, warn, info, debug, trace, or info,issuer_kube=debug");
-    let directives = if level.chars().all(char::is_alphanumeric) {
-        let level: LevelFilter = level.parse().with_context(wrong)?;
+    let is_word = level.chars().all(char::is_alphanumeric);
+    ensure!(
+        !is_word || (!level.is_empty() && level.parse::<LevelFilter>().is_ok()),
+        wrong()
+    );
+    let directives = if is_word {
         format!("{level},{LIBRARIES}")
     } else {
         level.to_owned()
     };
-    EnvFilter::builder().parse(directives).with_context(wrong)
+    EnvFilter::builder()
+        .parse(format!("{directives},{SILENT}"))
+        .with_context(wrong)
 }
 
 #[cfg(test)]

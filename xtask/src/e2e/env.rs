@@ -65,7 +65,7 @@ impl Env {
             "token_reviewer_jwt": reviewer,
             "disable_local_ca_jwt": true,
         });
-        let (server, vault) = vault::Server::start(&dir, components.vault(), kubernetes).await?;
+        let (server, vault) = vault::launch(&dir, components.vault()).await?.set_up(kubernetes).await?;
         say("starting cert-manager");
         let cert_manager = CertManager::start(&dir, components, &cluster, &client).await?;
         say("starting vault-issuer");

@@ -74,6 +74,11 @@ impl Admin {
         Self { token: token.into(), ..self.clone() }
     }
 
+    /// Returns what it sends requests with.
+    pub(crate) fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
     /// Returns the URL it uses.
     pub(crate) fn base(&self) -> &str {
         &self.base
@@ -183,22 +188,40 @@ pub(crate) struct Server {
     keys: Keys,
 }
 
-impl Server {
-    /// Starts a new Vault with a private CA and a second listener that wants client certificates, and opens it.
-    pub(crate) async fn start(dir: &Path, binary: PathBuf, kubernetes: Value) -> anyhow::Result<(Self, Vault)> {
-        let (port, mutual) = (free_port()?, free_port()?);
-        let (servers, clients) = (Authority::new("e2e Vault servers")?, Authority::new("e2e Vault clients")?);
-        write_configuration(dir, port, mutual, &servers, &clients)?;
-        let mut process = launch(dir, &binary)?;
-        let server = format!("https://127.0.0.1:{port}");
-        let admin = Admin::new(&server, &servers.pem, "")?;
-        reachable(&admin, &mut process).await?;
-        let keys = admin.initialise().await?;
-        let admin = admin.with_token(&keys.token);
-        let log = dir.join("vault-audit.log");
+/// A new Vault with nothing mounted.
+pub(crate) struct Fresh {
+    /// The server.
+    pub(crate) server: Server,
+    /// A client with the root token.
+    pub(crate) admin: Admin,
+    /// The port that wants a client certificate.
+    mutual: u16,
+    servers: Authority,
+    clients: Authority,
+}
+
+/// Starts a new Vault with a private CA and a second listener that wants client certificates, and opens it.
+pub(crate) async fn launch(dir: &Path, binary: PathBuf) -> anyhow::Result<Fresh> {
+    let (port, mutual) = (free_port()?, free_port()?);
+    let (servers, clients) = (Authority::new("e2e Vault servers")?, Authority::new("e2e Vault clients")?);
+    write_configuration(dir, port, mutual, &servers, &clients)?;
+    let mut process = spawn(dir, &binary)?;
+    let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
+    reachable(&admin, &mut process).await?;
+    let keys = admin.initialise().await?;
+    let admin = admin.with_token(&keys.token);
+    let server = Server { binary, dir: dir.to_owned(), process, keys };
+    Ok(Fresh { server, admin, mutual, servers, clients })
+}
+
+impl Fresh {
+    /// Makes what every case uses.
+    pub(crate) async fn set_up(self, kubernetes: Value) -> anyhow::Result<(Server, Vault)> {
+        let Self { server, admin, mutual, servers, clients } = self;
+        let log = server.dir.join("vault-audit.log");
         let root = admin.set_up(&log.display().to_string(), kubernetes).await?;
         let vault = Vault {
-            server,
+            server: admin.base().to_owned(),
             mutual: format!("https://127.0.0.1:{mutual}"),
             server_name: SERVER_NAME,
             ca: servers.pem,
@@ -207,7 +230,14 @@ impl Server {
             admin,
             audit: Audit::File(log),
         };
-        Ok((Self { binary, dir: dir.to_owned(), process, keys }, vault))
+        Ok((server, vault))
+    }
+}
+
+impl Server {
+    /// Returns the binary that it runs.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// Returns the process.
@@ -223,7 +253,7 @@ impl Server {
     /// Starts the server again, with the data it had, and opens it.
     pub(crate) async fn restart(&mut self, admin: &Admin) -> anyhow::Result<()> {
         self.process.stop()?;
-        self.process = launch(&self.dir, &self.binary)?;
+        self.process = spawn(&self.dir, &self.binary)?;
         reachable(admin, &mut self.process).await?;
         admin.unseal(&self.keys).await
     }
@@ -232,7 +262,7 @@ impl Server {
 /// A name that Vault's certificate bears beside its address.
 pub(crate) const SERVER_NAME: &str = "vault.e2e.example";
 
-fn launch(dir: &Path, binary: &Path) -> anyhow::Result<Process> {
+fn spawn(dir: &Path, binary: &Path) -> anyhow::Result<Process> {
     let mut command = Command::new(binary);
     command.arg("server").arg("-config").arg(dir.join("vault.json"));
     Process::start(dir, "vault", &mut command)

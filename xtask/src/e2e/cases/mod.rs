@@ -5,6 +5,7 @@ mod auth;
 mod certificates;
 mod contents;
 mod healing;
+mod hostile;
 mod outages;
 mod quiet;
 mod requests;
@@ -88,6 +89,9 @@ pub(super) const CASES: &[Case] = &[
     together!("revoked-token", healing::revoked_token),
     together!("remade-issuer", healing::remade_issuer),
     together!("bad-secrets", secrets::bad),
+    loopback!("bad-answers", hostile::answers),
+    loopback!("vault-namespace", hostile::namespace),
+    loopback!("fake-vault-conformance", hostile::conformance),
     alone!("vault-sealed", outages::sealed),
     alone!("vault-restarted", outages::restarted),
     alone!("answer-lost", outages::lost_answer),
