@@ -56,8 +56,8 @@ impl Args {
         command(&format!(
             "vault-issuer sign {files} --csr {FOLDER}/web.csr --duration 24h {out}"
         ))?;
-        show("tls.crt", &fs::read(Path::new(FOLDER).join("web.crt"))?)?;
-        show("ca.crt", &fs::read(Path::new(FOLDER).join("ca.crt"))?)?;
+        show("web.crt")?;
+        show("ca.crt")?;
 
         say("What Vault saw")?;
         let mut fake = fake.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,11 +73,11 @@ impl Args {
 
 const NEXT: &str = "
 On a cluster with cert-manager:
-  kubectl apply -k deploy/                     the CRDs, the rights and the controller
+  kubectl apply -k deploy/                        the CRDs, the rights and the controller
   kubectl apply -f deploy/examples/app-role.yaml  an issuer, once you have put your Vault into it
-  kubectl get vaultissuers -A                  READY True, or the cause in words
+  kubectl get vaultissuers -A                     READY True, or the cause in words
 On this machine, against real servers:
-  cargo xtask e2e                              etcd, kube-apiserver, cert-manager and Vault, built and run
+  cargo xtask e2e                                 etcd, kube-apiserver, cert-manager and Vault, built and run
 ";
 
 fn vault() -> FakeVault {
@@ -164,20 +164,20 @@ fn command(line: &str) -> anyhow::Result<()> {
 }
 
 /// Prints the certificates of a file for people.
-fn show(file: &str, pem: &[u8]) -> anyhow::Result<()> {
-    println!("{file}");
-    for block in Pem::iter_from_buffer(pem) {
+fn show(file: &str) -> anyhow::Result<()> {
+    println!("{FOLDER}/{file}");
+    for block in Pem::iter_from_buffer(&fs::read(Path::new(FOLDER).join(file))?) {
         let block = block?;
         let certificate = block.parse_x509()?;
         let validity = certificate.validity();
-        println!("  subject  {}", certificate.subject());
+        println!("  - subject {}", certificate.subject());
         let names = names(&certificate)?;
         if !names.is_empty() {
-            println!("    names  {}", names.join(", "));
+            println!("    names   {}", names.join(", "));
         }
-        println!("    valid  {} to {}", validity.not_before, validity.not_after);
-        println!("    serial {}", certificate.raw_serial_as_string());
-        println!("    issuer {}", certificate.issuer());
+        println!("    valid   {} to {}", validity.not_before, validity.not_after);
+        println!("    serial  {}", certificate.raw_serial_as_string());
+        println!("    issuer  {}", certificate.issuer());
     }
     Ok(())
 }

@@ -67,7 +67,7 @@ pub struct CertificateRequestStatus {
 }
 
 /// A condition of a `CertificateRequest`, in cert-manager's shape.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestCondition {
     /// `Approved`, `Denied`, `InvalidRequest` or `Ready`.
@@ -84,6 +84,13 @@ pub struct RequestCondition {
     /// A sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+impl Hash for RequestCondition {
+    /// Leaves the time out, which follows from when the rest came about.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.kind, &self.status, &self.reason, &self.message).hash(state);
+    }
 }
 
 impl Hash for CertificateRequest {

@@ -26,12 +26,9 @@ pub(crate) struct Certificate<'a> {
 impl<'a> Certificate<'a> {
     /// Parses DER without anything after it; `None` if it is no certificate or its basic constraints are not well-formed.
     pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
-        let (rest, x509) = X509Certificate::from_der(der).ok()?;
+        let (_, x509) = X509Certificate::from_der(der).ok()?;
         let (tbs, signed) = (x509.tbs_certificate, Signed::parse(der)?);
-        let is_ca = match tbs
-            .get_extension_unique(&OID_X509_EXT_BASIC_CONSTRAINTS)
-            .ok()?
-        {
+        let is_ca = match tbs.get_extension_unique(&OID_X509_EXT_BASIC_CONSTRAINTS).ok()? {
             Some(extension) => match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) => constraints.ca,
                 _ => return None,
@@ -45,8 +42,9 @@ impl<'a> Certificate<'a> {
             tbs,
             signed,
         };
-        let whole = rest.is_empty() && certificate.tbs.as_ref() == signed.message;
-        (whole && inner_algorithm(signed.message)? == signed.algorithm).then_some(certificate)
+        let algorithm = inner_algorithm(signed.message)?;
+        let whole = certificate.tbs.as_ref() == signed.message;
+        (whole && algorithm == signed.algorithm).then_some(certificate)
     }
 
     /// Returns the DER `SubjectPublicKeyInfo`.
@@ -61,11 +59,7 @@ impl<'a> Certificate<'a> {
 
     /// Returns the subject alternative names; `None` if they are not well-formed.
     pub(crate) fn names(&self) -> Option<BTreeSet<Name>> {
-        match self
-            .tbs
-            .get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME)
-            .ok()?
-        {
+        match self.tbs.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME).ok()? {
             Some(extension) => Name::parse_all(extension.value),
             None => Some(BTreeSet::new()),
         }
@@ -74,10 +68,7 @@ impl<'a> Certificate<'a> {
     /// Returns the seconds of the Unix epoch from which on and up to which the certificate is valid.
     pub(crate) fn validity(&self) -> (i64, i64) {
         let validity = &self.tbs.validity;
-        (
-            validity.not_before.timestamp(),
-            validity.not_after.timestamp(),
-        )
+        (validity.not_before.timestamp(), validity.not_after.timestamp())
     }
 
     /// Returns the serial number as Vault prints it, lower-case hex with colons; `None` unless it is positive.
@@ -93,11 +84,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// Tells whether the certificate's issuer is `issuer` by name and signature.
-    pub(crate) fn is_signed_by(
-        &self,
-        issuer: &Certificate<'_>,
-        signatures: &Signatures,
-    ) -> Verdict {
+    pub(crate) fn is_signed_by(&self, issuer: &Certificate<'_>, signatures: &Signatures) -> Verdict {
         if self.tbs.issuer.as_raw() != issuer.tbs.subject.as_raw() {
             return Verdict::Wrong;
         }
@@ -198,10 +185,7 @@ impl<'p, 'a> Path<'p, 'a> {
         if issuers.is_empty() {
             Err(PathError::Broken)
         } else {
-            Ok(Self {
-                issuers,
-                alternates,
-            })
+            Ok(Self { issuers, alternates })
         }
     }
 }
@@ -218,30 +202,26 @@ fn climb<'p, 'a>(
     let mut rest: Vec<&Certificate<'a>> = pool.iter().collect();
     let mut below = None;
     loop {
-        let (child, is_root, depth) = match below.and_then(|at: usize| links.get(at)) {
-            Some(link) => (link.certificate, link.is_root, link.depth + 1),
-            None => (leaf, false, 0),
+        let (child, depth) = match below.and_then(|at: usize| links.get(at)) {
+            Some(link) => (link.certificate, link.depth + 1),
+            None => (leaf, 0),
         };
-        if !is_root {
-            rest.retain(
-                |candidate| match child.is_signed_by(candidate, signatures) {
-                    Verdict::Valid if candidate.may_sign(signatures) => {
-                        let is_root = candidate.is_self_signed(signatures);
-                        links.push(Link {
-                            certificate: candidate,
-                            is_root,
-                            below,
-                            depth,
-                        });
-                        false
-                    }
-                    verdict => {
-                        unsupported |= verdict == Verdict::Unsupported;
-                        true
-                    }
-                },
-            );
-        }
+        rest.retain(|candidate| match child.is_signed_by(candidate, signatures) {
+            Verdict::Valid if candidate.may_sign(signatures) => {
+                let is_root = candidate.is_self_signed(signatures);
+                links.push(Link {
+                    certificate: candidate,
+                    is_root,
+                    below,
+                    depth,
+                });
+                false
+            }
+            verdict => {
+                unsupported |= verdict == Verdict::Unsupported;
+                true
+            }
+        });
         below = Some(below.map_or(0, |at| at + 1));
         if below >= Some(links.len()) {
             return (links, unsupported);

@@ -30,9 +30,7 @@ pub(crate) fn split(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
         ..=0x7f => (usize::from(first), rest),
         0x81..=0x83 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes
-                .iter()
-                .fold(0, |length, byte| length << 8 | usize::from(*byte));
+            let length = bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
             let shortest = if bytes.len() == 1 {
                 length >= 0x80
             } else {
@@ -44,14 +42,7 @@ pub(crate) fn split(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
     };
     let (content, rest) = rest.split_at_checked(length)?;
     let whole = input.get(..input.len() - rest.len())?;
-    (tag & 0x1f != 0x1f).then_some((
-        Element {
-            tag,
-            content,
-            whole,
-        },
-        rest,
-    ))
+    (tag & 0x1f != 0x1f).then_some((Element { tag, content, whole }, rest))
 }
 
 /// Reads the content of the one element of the given tag that is all of the input.
@@ -124,10 +115,7 @@ pub(crate) fn blocks(mut text: &str) -> impl Iterator<Item = Block<'_>> {
         let end = format!("-----END {label}-----");
         let (body, rest) = rest.split_once(end.as_str()).unwrap_or(("-", ""));
         text = rest;
-        let body: Vec<u8> = body
-            .bytes()
-            .filter(|byte| !byte.is_ascii_whitespace())
-            .collect();
+        let body: Vec<u8> = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
         Some(Block {
             label,
             der: STANDARD.decode(body).ok(),
@@ -187,18 +175,9 @@ mod tests {
 
     #[test]
     fn reads_pem_among_other_text() {
-        let text = format!(
-            "subject: x\n{}junk{}",
-            pem("A", b"one"),
-            pem("B C", &[9; 100])
-        );
-        let found: Vec<_> = blocks(&text)
-            .map(|block| (block.label, block.der))
-            .collect();
-        assert_eq!(
-            found,
-            [("A", Some(b"one".to_vec())), ("B C", Some(vec![9; 100]))]
-        );
+        let text = format!("subject: x\n{}junk{}", pem("A", b"one"), pem("B C", &[9; 100]));
+        let found: Vec<_> = blocks(&text).map(|block| (block.label, block.der)).collect();
+        assert_eq!(found, [("A", Some(b"one".to_vec())), ("B C", Some(vec![9; 100]))]);
         assert!(text.lines().all(|line| line.len() <= 64));
     }
 
@@ -214,14 +193,7 @@ mod tests {
             "-----BEGIN A-----\nk: v\n\nAAAA\n-----END A-----",
             "-----BEGIN A----------BEGIN A-----\nAAAA\n-----END A-----",
         ] {
-            assert_eq!(
-                blocks(text).next(),
-                Some(Block {
-                    label: "A",
-                    der: None
-                }),
-                "{text}"
-            );
+            assert_eq!(blocks(text).next(), Some(Block { label: "A", der: None }), "{text}");
         }
     }
 

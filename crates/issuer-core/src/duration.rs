@@ -21,20 +21,11 @@ pub fn parse(text: &str) -> Option<Duration> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let whole: u64 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().ok()?
-        };
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
         // More digits than these are below a nanosecond of any unit.
         let fraction = fraction.get(..15).unwrap_or(fraction);
-        let digits: u64 = if fraction.is_empty() {
-            0
-        } else {
-            fraction.parse().ok()?
-        };
-        let part = u128::from(digits) * u128::from(nanos)
-            / 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+        let digits: u64 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+        let part = u128::from(digits) * u128::from(nanos) / 10_u128.pow(u32::try_from(fraction.len()).ok()?);
         total = whole
             .checked_mul(nanos)?
             .checked_add(u64::try_from(part).ok()?)?
@@ -46,10 +37,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 }
 
 fn split_digits(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    )
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 fn nanoseconds(unit: &str) -> Option<u64> {

@@ -213,6 +213,6 @@ pub enum TlsError {
     #[error("the server's certificate is for another name")]
     Name,
     /// The server's certificate does not chain to a CA that the issuer trusts.
-    #[error("the server's certificate is not signed by a CA of caBundle or caBundleSecretRef, or of the system without these")]
+    #[error("the server's certificate is not signed by a CA that the issuer trusts")]
     UnknownIssuer,
 }

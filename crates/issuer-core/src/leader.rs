@@ -49,11 +49,7 @@ impl Timing {
         if renew <= stretch(retry, JITTER) {
             return Err(TimingError::Renew);
         }
-        Ok(Self {
-            lease,
-            renew,
-            retry,
-        })
+        Ok(Self { lease, renew, retry })
     }
 
     /// Returns the time between two attempts.
@@ -228,9 +224,7 @@ impl Elector {
         };
         match (plan, &self.seen) {
             (Plan::Create, _) => Step::Create(self.claim(Lease::default(), now), write),
-            (Plan::Take | Plan::Renew, Some((lease, _))) => {
-                Step::Update(self.claim(lease.clone(), now), write)
-            }
+            (Plan::Take | Plan::Renew, Some((lease, _))) => Step::Update(self.claim(lease.clone(), now), write),
             _ => Step::Read(AwaitLease(())),
         }
     }
@@ -256,8 +250,7 @@ impl Elector {
             spec.lease_duration_seconds = i32::try_from(self.timing.lease.as_secs()).ok();
             if !ours {
                 spec.acquire_time = Some(time);
-                spec.lease_transitions =
-                    Some(old.lease_transitions.map_or(0, |n| n.saturating_add(1)));
+                spec.lease_transitions = Some(old.lease_transitions.map_or(0, |n| n.saturating_add(1)));
             }
         }
         let metadata = ObjectMeta {
@@ -300,23 +293,14 @@ impl Elector {
         let mut z = self.seed;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let thousandths = ((z ^ (z >> 31)) >> 32) * u64::from(JITTER) >> 32;
-        self.timing.retry
-            + stretch(
-                self.timing.retry,
-                u32::try_from(thousandths).unwrap_or(JITTER),
-            )
+        let thousandths = (((z ^ (z >> 31)) >> 32) * u64::from(JITTER)) >> 32;
+        self.timing.retry + stretch(self.timing.retry, u32::try_from(thousandths).unwrap_or(JITTER))
     }
 }
 
 impl AwaitLease {
     /// Takes the answer to a read: `None` if there is no such lease.
-    pub fn resume(
-        self,
-        elector: &mut Elector,
-        now: Now,
-        answer: Result<Option<Lease>, ReadFailed>,
-    ) {
+    pub fn resume(self, elector: &mut Elector, now: Now, answer: Result<Option<Lease>, ReadFailed>) {
         match answer {
             Ok(lease) => elector.consider(now, lease),
             Err(ReadFailed) => elector.due = now.monotonic + elector.timing.retry,
@@ -365,10 +349,7 @@ fn holder(lease: &Lease) -> Option<&str> {
 }
 
 fn duration(lease: &Lease) -> Duration {
-    let seconds = lease
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.lease_duration_seconds);
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
     Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0))
 }
 

@@ -37,20 +37,14 @@ impl Name {
     }
 
     fn parse(tag: u8, content: &[u8]) -> Option<Self> {
-        let text = || {
-            std::str::from_utf8(content)
-                .ok()
-                .filter(|text| text.is_ascii())
-        };
+        let text = || std::str::from_utf8(content).ok().filter(|text| text.is_ascii());
         Some(match tag {
             0x81 => Self::Email(normal_email(text()?)),
             0x82 => Self::Dns(text()?.to_ascii_lowercase()),
             0x86 => Self::Uri(text()?.to_owned()),
             0x87 => Self::Ip(match content.len() {
                 4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(content).ok()?)),
-                _ => {
-                    IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(content).ok()?)).to_canonical()
-                }
+                _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(content).ok()?)).to_canonical(),
             }),
             _ => other(tag, content).unwrap_or_else(|| Self::Opaque {
                 tag,
@@ -135,18 +129,10 @@ struct Shown<'a>(&'a str);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |character: char| {
-            if character.is_ascii_graphic() {
-                character
-            } else {
-                '?'
-            }
+            if character.is_ascii_graphic() { character } else { '?' }
         };
         let text: String = self.0.chars().take(100).map(shown).collect();
-        let more = if self.0.chars().nth(100).is_some() {
-            ".."
-        } else {
-            ""
-        };
+        let more = if self.0.chars().nth(100).is_some() { ".." } else { "" };
         write!(f, "{text}{more}")
     }
 }
@@ -204,11 +190,7 @@ mod tests {
                 Name::Ip([10, 0, 0, 1].into()),
                 "IP address 10.0.0.1",
             ),
-            (
-                &mapped,
-                Name::Ip([10, 0, 0, 1].into()),
-                "IP address 10.0.0.1",
-            ),
+            (&mapped, Name::Ip([10, 0, 0, 1].into()), "IP address 10.0.0.1"),
             (
                 upn,
                 Name::Other {
@@ -243,11 +225,7 @@ mod tests {
             ),
         ];
         for (encoded, name, shown) in table {
-            assert_eq!(
-                san(encoded),
-                Some(BTreeSet::from([name.clone()])),
-                "{shown}"
-            );
+            assert_eq!(san(encoded), Some(BTreeSet::from([name.clone()])), "{shown}");
             assert_eq!(name.to_string(), shown);
         }
     }
@@ -272,9 +250,7 @@ mod tests {
     #[test]
     fn shows_only_short_printable_names() {
         let shown = Name::Dns(format!("\u{1b}[31m\n{}", "x".repeat(1000))).to_string();
-        assert!(
-            shown.starts_with("DNS name ?[31m?xxx") && shown.ends_with("x..") && shown.len() < 120
-        );
+        assert!(shown.starts_with("DNS name ?[31m?xxx") && shown.ends_with("x..") && shown.len() < 120);
     }
 
     #[test]
@@ -285,9 +261,7 @@ mod tests {
             [].as_slice(),
             &[0x2a, 0x86],
             &[0x2a, 0x80, 0x01],
-            &[
-                0x2a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
-            ],
+            &[0x2a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
         ] {
             assert_eq!(dotted(broken), None, "{broken:?}");
         }
@@ -302,11 +276,7 @@ mod tests {
         };
         let read = |values: &[&[u8]]| {
             let attributes: Vec<u8> = values.iter().flat_map(|value| attribute(value)).collect();
-            let subject = [
-                &[0x30, u8::try_from(attributes.len()).unwrap()],
-                attributes.as_slice(),
-            ]
-            .concat();
+            let subject = [&[0x30, u8::try_from(attributes.len()).unwrap()], attributes.as_slice()].concat();
             common_name(&X509Name::from_der(&subject).unwrap().1)
         };
         let some = |text: &str| Ok(Some(text.to_owned()));

@@ -70,18 +70,10 @@ impl Order {
     ///
     /// Whether the CSR asks for a CA by itself is not looked at: cert-manager's webhook holds it against `spec.isCA`,
     /// and `sign` and `sign-verbatim` ignore the CSR's basic constraints.
-    pub fn parse(
-        csr: &[u8],
-        duration: Option<&str>,
-        is_ca: bool,
-        signatures: &Signatures,
-    ) -> Result<Self, OrderError> {
+    pub fn parse(csr: &[u8], duration: Option<&str>, is_ca: bool, signatures: &Signatures) -> Result<Self, OrderError> {
         let der = decode(csr)?;
-        let (_, request) = X509CertificationRequest::from_der(&der)
-            .ok()
-            .filter(|(rest, _)| rest.is_empty())
-            .ok_or(OrderError::Malformed)?;
         let signed = Signed::parse(&der).ok_or(OrderError::Malformed)?;
+        let (_, request) = X509CertificationRequest::from_der(&der).map_err(|_| OrderError::Malformed)?;
         let info = &request.certification_request_info;
         let key = SubjectPublicKey::parse(info.subject_pki.raw).ok_or(OrderError::Malformed)?;
         let verdict = signatures.verify(key, signed.algorithm, signed.message, signed.signature);
@@ -114,10 +106,7 @@ impl Order {
     pub(crate) fn parameters(&self) -> Value {
         let always = [
             ("csr", Value::from(self.csr.as_str())),
-            (
-                "common_name",
-                self.common_name.as_deref().unwrap_or_default().into(),
-            ),
+            ("common_name", self.common_name.as_deref().unwrap_or_default().into()),
             ("exclude_cn_from_sans", true.into()),
             ("format", "pem".into()),
             ("ttl", format!("{}s", self.duration.as_secs()).into()),
@@ -133,11 +122,7 @@ impl Order {
     /// Returns the parameters that list names, without the empty ones.
     fn lists(&self) -> Vec<(&'static str, Value)> {
         type Select = fn(&Name) -> Option<String>;
-        let parameters: [(_, Select); 3] = [
-            ("alt_names", alt_name),
-            ("ip_sans", ip_san),
-            ("uri_sans", uri_san),
-        ];
+        let parameters: [(_, Select); 3] = [("alt_names", alt_name), ("ip_sans", ip_san), ("uri_sans", uri_san)];
         let list = |(parameter, select)| {
             let values: Vec<String> = self.names.iter().filter_map(select).collect();
             // One string where that is possible: OpenBao limits how many strings a request may hold.
@@ -185,10 +170,7 @@ fn decode(pem: &[u8]) -> Result<Vec<u8>, OrderError> {
     }
     let text = std::str::from_utf8(pem).map_err(|_| OrderError::NoRequest)?;
     let block = der::blocks(text).next().ok_or(OrderError::NoRequest)?;
-    if !matches!(
-        block.label,
-        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST"
-    ) {
+    if !matches!(block.label, "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
         return Err(OrderError::NoRequest);
     }
     block.der.ok_or(OrderError::Malformed)
@@ -232,9 +214,7 @@ mod tests {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         if let Some(common_name) = common_name {
-            params
-                .distinguished_name
-                .push(DnType::CommonName, common_name);
+            params.distinguished_name.push(DnType::CommonName, common_name);
         }
         params.subject_alt_names = names;
         params
@@ -262,10 +242,7 @@ mod tests {
             SanType::IpAddress([10, 0, 0, 1].into()),
             SanType::IpAddress("2001:db8::1".parse().unwrap()),
             SanType::URI(text("spiffe://a/b")),
-            SanType::OtherName((
-                vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3],
-                "me@example.com".into(),
-            )),
+            SanType::OtherName((vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3], "me@example.com".into())),
         ]
     }
 
@@ -274,10 +251,7 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let der = csr(&params(Some("example.com"), names()), &key);
         let pem = der::pem("NEW CERTIFICATE REQUEST", &der);
-        let text = format!(
-            "comment\n{pem}{}",
-            der::pem("CERTIFICATE REQUEST", b"another")
-        );
+        let text = format!("comment\n{pem}{}", der::pem("CERTIFICATE REQUEST", b"another"));
         let order = Order::parse(text.as_bytes(), Some("1h30m"), true, &signatures()).unwrap();
         let expected = Order {
             csr: der::pem("CERTIFICATE REQUEST", &der),
@@ -331,15 +305,9 @@ mod tests {
         let mut der = csr(&params(Some("a"), vec![]), &key);
         // ecdsa-with-SHA256 becomes ecdsa-with-SHA224.
         let oid = [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
-        let at = der
-            .windows(oid.len())
-            .position(|window| window == oid)
-            .unwrap();
+        let at = der.windows(oid.len()).position(|window| window == oid).unwrap();
         der[at + 7] = 1;
-        assert_eq!(
-            parse(&der).map(|order| order.key),
-            Ok(key.subject_public_key_info())
-        );
+        assert_eq!(parse(&der).map(|order| order.key), Ok(key.subject_public_key_info()));
     }
 
     #[test]
@@ -360,24 +328,11 @@ mod tests {
             Order::parse(&[0xff; 9], None, false, &signatures()),
             Err(OrderError::NoRequest)
         );
-        assert_eq!(
-            whole(&pem.replace("-----END", "*-----END")),
-            Err(OrderError::Malformed)
-        );
-        assert_eq!(
-            whole(&(" ".repeat(100_000) + &pem)),
-            Err(OrderError::TooLarge)
-        );
-        assert_eq!(
-            parse(&[der.as_slice(), &[0]].concat()),
-            Err(OrderError::Malformed)
-        );
+        assert_eq!(whole(&pem.replace("-----END", "*-----END")), Err(OrderError::Malformed));
+        assert_eq!(whole(&(" ".repeat(100_000) + &pem)), Err(OrderError::TooLarge));
+        assert_eq!(parse(&[der.as_slice(), &[0]].concat()), Err(OrderError::Malformed));
         for length in 0..der.len() {
-            assert_eq!(
-                parse(&der[..length]),
-                Err(OrderError::Malformed),
-                "{length}"
-            );
+            assert_eq!(parse(&der[..length]), Err(OrderError::Malformed), "{length}");
         }
     }
 

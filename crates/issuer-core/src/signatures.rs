@@ -51,11 +51,7 @@ impl Signatures {
         message: &[u8],
         signature: &[u8],
     ) -> Verdict {
-        let named = || {
-            self.0
-                .iter()
-                .filter(|known| *known.signature_alg_id() == *algorithm)
-        };
+        let named = || self.0.iter().filter(|known| *known.signature_alg_id() == *algorithm);
         let mut fitting = named()
             .filter(|known| *known.public_key_alg_id() == *key.algorithm)
             .peekable();
@@ -70,17 +66,12 @@ impl Signatures {
             };
         }
         // An EC key cannot have made an RSA signature; an unknown curve might have made the ECDSA one.
-        let same_kind = |known: &&&dyn SignatureVerificationAlgorithm| {
-            kind(&known.public_key_alg_id()) == kind(key.algorithm)
-        };
+        let same_kind =
+            |known: &&&dyn SignatureVerificationAlgorithm| kind(&known.public_key_alg_id()) == kind(key.algorithm);
         let apart = named().next().is_some()
             && self.0.iter().any(|known| same_kind(&known))
             && !named().any(|known| same_kind(&known));
-        if apart {
-            Verdict::Wrong
-        } else {
-            Verdict::Unsupported
-        }
+        if apart { Verdict::Wrong } else { Verdict::Unsupported }
     }
 }
 
@@ -103,21 +94,14 @@ impl SubjectPublicKey<'_> {
     /// 8192 bits as if the signature were wrong.
     fn is_of_checked_size(&self) -> bool {
         *self.algorithm != *alg_id::RSA_ENCRYPTION
-            || self
-                .modulus_bits()
-                .is_none_or(|bits| (2048..=8192).contains(&bits))
+            || self.modulus_bits().is_none_or(|bits| (2048..=8192).contains(&bits))
     }
 
     fn modulus_bits(&self) -> Option<usize> {
         let (modulus, _) = der::split(der::only(der::SEQUENCE, self.bits)?)?;
-        let zeros = modulus
-            .content
-            .iter()
-            .take_while(|byte| **byte == 0)
-            .count();
+        let zeros = modulus.content.iter().take_while(|byte| **byte == 0).count();
         let first = modulus.content.get(zeros)?;
-        let bits =
-            (modulus.content.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?;
+        let bits = (modulus.content.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?;
         (modulus.tag == der::INTEGER).then_some(bits)
     }
 }
@@ -140,15 +124,12 @@ mod tests {
     fn tells_wrong_from_unsupported() {
         let ec = KeyPair::generate().unwrap();
         let other = KeyPair::generate().unwrap();
-        let rsa =
-            KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+        let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
         let made = ec.sign(b"message").unwrap();
         let made_by_rsa = rsa.sign(b"message").unwrap();
         // ecdsa-with-SHA224, and P-224 as a curve: neither is checked.
         let sha224: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 1];
-        let p224: &[u8] = &[
-            6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x21,
-        ];
+        let p224: &[u8] = &[6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x21];
         let ec_id: &[u8] = &alg_id::ECDSA_P256;
         let rsa_id: &[u8] = &alg_id::RSA_ENCRYPTION;
         let ecdsa: &[u8] = &alg_id::ECDSA_SHA256;
@@ -165,9 +146,7 @@ mod tests {
             (p224, ec.der_bytes(), ecdsa, &made, Verdict::Unsupported),
             (b"", b"", b"", b"", Verdict::Unsupported),
         ];
-        for (row, (algorithm, bits, signature_algorithm, signature, verdict)) in
-            table.into_iter().enumerate()
-        {
+        for (row, (algorithm, bits, signature_algorithm, signature, verdict)) in table.into_iter().enumerate() {
             let key = SubjectPublicKey { algorithm, bits };
             assert_eq!(
                 signatures().verify(key, signature_algorithm, b"message", signature),
@@ -187,12 +166,7 @@ mod tests {
             let mut integers = vec![2, 0x82, (modulus >> 8) as u8, modulus as u8];
             integers.extend(vec![0xff; modulus]);
             integers.extend([2, 3, 1, 0, 1]);
-            let mut bits = vec![
-                0x30,
-                0x82,
-                (integers.len() >> 8) as u8,
-                integers.len() as u8,
-            ];
+            let mut bits = vec![0x30, 0x82, (integers.len() >> 8) as u8, integers.len() as u8];
             if modulus == 128 {
                 integers.splice(1..4, [0x81, 0x80]);
                 bits = vec![0x30, 0x81, integers.len() as u8];

@@ -73,14 +73,10 @@ pub enum VerifyError {
     #[error("Vault issued a certificate that no CA of the chain it sent along has signed")]
     BrokenChain,
     /// A CA certificate was issued, but none was asked for.
-    #[error(
-        "Vault issued a CA certificate, which was not asked for; spec.path must name a sign endpoint"
-    )]
+    #[error("Vault issued a CA certificate, which was not asked for; spec.path must name a sign endpoint")]
     Ca,
     /// The common name is another one than the CSR's.
-    #[error(
-        "Vault issued a certificate with another common name; see use_csr_common_name of its role"
-    )]
+    #[error("Vault issued a certificate with another common name; see use_csr_common_name of its role")]
     CommonName,
     /// It is over already.
     #[error("Vault issued a certificate that has expired already, at {0}")]
@@ -97,17 +93,13 @@ pub enum VerifyError {
     #[error("Vault's answer holds a certificate that is not well-formed")]
     Malformed,
     /// A name that was asked for is not there.
-    #[error(
-        "Vault issued a certificate without the {0}, which was asked for; see use_csr_sans of its role"
-    )]
+    #[error("Vault issued a certificate without the {0}, which was asked for; see use_csr_sans of its role")]
     MissingName(String),
     /// There is no certificate.
     #[error("Vault's answer holds no certificate")]
     NoCertificate,
     /// No CA certificate was issued, but one was asked for.
-    #[error(
-        "Vault issued no CA certificate, but one was asked for; spec.path must name a sign-intermediate endpoint"
-    )]
+    #[error("Vault issued no CA certificate, but one was asked for; spec.path must name a sign-intermediate endpoint")]
     NotCa,
     /// It begins more than an hour from now.
     #[error("Vault issued a certificate that is valid only from {0} on; see the clocks")]
@@ -119,9 +111,7 @@ pub enum VerifyError {
     #[error("Vault's answer holds more than {CERTIFICATES_LIMIT} certificates")]
     TooMany,
     /// The answer, a certificate or the chain is larger than cert-manager reads.
-    #[error(
-        "Vault's answer holds more than cert-manager reads: 36500 bytes for a certificate, 95000 for a chain"
-    )]
+    #[error("Vault's answer holds more than cert-manager reads: 36500 bytes for a certificate, 95000 for a chain")]
     TooLarge,
     /// It lasts more than an hour longer than was asked for.
     #[error("Vault issued a certificate that lasts until {0}, longer than was asked for")]
@@ -130,9 +120,7 @@ pub enum VerifyError {
     #[error("Vault issued a certificate with the {0}, which was not asked for")]
     UnexpectedName(String),
     /// A signature in the chain cannot be checked.
-    #[error(
-        "Vault's chain has a signature algorithm that is not supported, such as one with SHA-1"
-    )]
+    #[error("Vault's chain has a signature algorithm that is not supported, such as one with SHA-1")]
     UnsupportedSignature,
 }
 
@@ -142,23 +130,14 @@ pub enum VerifyError {
 /// common name's, valid now and not longer than ordered, and signed by a CA of the answer if there is any. It may be
 /// shorter than ordered: a role caps. Subject fields and key usages are the role's business. Certificates that do not
 /// belong to the chain are dropped.
-pub fn verify(
-    order: &Order,
-    issued: &Issued,
-    now: Now,
-    signatures: &Signatures,
-) -> Result<Verified, VerifyError> {
+pub fn verify(order: &Order, issued: &Issued, now: Now, signatures: &Signatures) -> Result<Verified, VerifyError> {
     let answer = Answer::read(issued)?;
     let leaf = Certificate::parse(&answer.leaf).ok_or(VerifyError::Malformed)?;
     check_key(order, &leaf)?;
     check_names(order, &leaf)?;
     let not_after = check_validity(order, &leaf, now)?;
     let serial = leaf.serial().ok_or(VerifyError::Serial)?;
-    let pool: Option<Vec<_>> = answer
-        .pool
-        .iter()
-        .map(|der| Certificate::parse(der))
-        .collect();
+    let pool: Option<Vec<_>> = answer.pool.iter().map(|der| Certificate::parse(der)).collect();
     let pool = pool.ok_or(VerifyError::Malformed)?;
     let path = issuers(&leaf, &pool, answer.issuing, signatures)?;
     let (certificate, ca) = write(&leaf, &path, signatures)?;
@@ -184,13 +163,7 @@ impl Answer {
         let issuing_ca = issued.issuing_ca.as_deref().unwrap_or_default();
         let chain = issued.ca_chain.iter().map(String::as_str);
         let texts = [issued.certificate.as_str(), issuing_ca];
-        if texts
-            .into_iter()
-            .chain(chain.clone())
-            .map(str::len)
-            .sum::<usize>()
-            > ANSWER_LIMIT
-        {
+        if texts.into_iter().chain(chain.clone()).map(str::len).sum::<usize>() > ANSWER_LIMIT {
             return Err(VerifyError::TooLarge);
         }
         let mut bundle = certificates(&issued.certificate);
@@ -206,10 +179,7 @@ impl Answer {
         Ok(answer)
     }
 
-    fn add(
-        &mut self,
-        certificates: impl Iterator<Item = Result<Vec<u8>, VerifyError>>,
-    ) -> Result<(), VerifyError> {
+    fn add(&mut self, certificates: impl Iterator<Item = Result<Vec<u8>, VerifyError>>) -> Result<(), VerifyError> {
         for der in certificates {
             let der = der?;
             if der != self.leaf && !self.pool.contains(&der) {
@@ -255,13 +225,9 @@ fn check_names(order: &Order, leaf: &Certificate<'_>) -> Result<(), VerifyError>
     // `exclude_cn_from_sans` is always sent, but sign-verbatim and CEL roles do not know it.
     let is_common_name = |name: &Name| {
         let common_name = order.common_name.as_deref();
-        matches!(name, Name::Dns(_) | Name::Email(_))
-            && common_name.is_some_and(|text| name.is_common_name(text))
+        matches!(name, Name::Dns(_) | Name::Email(_)) && common_name.is_some_and(|text| name.is_common_name(text))
     };
-    match names
-        .difference(&order.names)
-        .find(|name| !is_common_name(name))
-    {
+    match names.difference(&order.names).find(|name| !is_common_name(name)) {
         Some(unexpected) => Err(VerifyError::UnexpectedName(unexpected.to_string())),
         None => Ok(()),
     }
@@ -269,11 +235,7 @@ fn check_names(order: &Order, leaf: &Certificate<'_>) -> Result<(), VerifyError>
 
 /// Checks the validity as far as it can be with clocks that differ: a certificate lasts too long only if it does so
 /// both by its own dates and by the clock here. Returns its end.
-fn check_validity(
-    order: &Order,
-    leaf: &Certificate<'_>,
-    now: Now,
-) -> Result<Timestamp, VerifyError> {
+fn check_validity(order: &Order, leaf: &Certificate<'_>, now: Now) -> Result<Timestamp, VerifyError> {
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     let now = seconds(now.unix.as_secs());
     let longest = seconds(order.duration.as_secs()).saturating_add(TOLERANCE);
@@ -283,9 +245,7 @@ fn check_validity(
         Err(VerifyError::Expired(end))
     } else if not_before > now.saturating_add(TOLERANCE) {
         Err(VerifyError::NotYetValid(timestamp(not_before)))
-    } else if not_after.saturating_sub(not_before) > longest
-        && not_after > now.saturating_add(longest)
-    {
+    } else if not_after.saturating_sub(not_before) > longest && not_after > now.saturating_add(longest) {
         Err(VerifyError::TooLong(end))
     } else {
         Ok(end)
@@ -333,10 +293,7 @@ fn write(
         Some(top) => Some(*top),
         None => Some(leaf).filter(|leaf| leaf.is_self_signed(signatures)),
     };
-    let issuers = path
-        .issuers
-        .iter()
-        .filter(|issuer| !issuer.is_self_signed(signatures));
+    let issuers = path.issuers.iter().filter(|issuer| !issuer.is_self_signed(signatures));
     let written: Vec<String> = std::iter::once(&leaf)
         .chain(issuers)
         .chain(&path.alternates)
@@ -344,10 +301,7 @@ fn write(
         .collect();
     let ca = top.map(pem);
     let chain = written.concat();
-    let storable = written
-        .iter()
-        .chain(&ca)
-        .all(|each| each.len() <= CERTIFICATE_LIMIT);
+    let storable = written.iter().chain(&ca).all(|each| each.len() <= CERTIFICATE_LIMIT);
     if storable && chain.len() <= CHAIN_LIMIT {
         Ok((chain, ca))
     } else {

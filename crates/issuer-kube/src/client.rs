@@ -21,6 +21,8 @@ const EXCHANGE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(305);
 
 /// Why there is no client.
+///
+/// None has a source: the text of a kubeconfig's error may quote the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -29,10 +31,10 @@ pub enum ClientError {
     Credentials,
     /// The kubeconfig cannot be used.
     #[error("{}", kubeconfig_message(.0))]
-    Kubeconfig(#[from] KubeconfigError),
+    Kubeconfig(KubeconfigError),
     /// The service account's files cannot be used.
     #[error("the pod's service account cannot be used: {0}")]
-    InCluster(#[from] kube::config::InClusterError),
+    InCluster(kube::config::InClusterError),
     /// What the configuration says cannot be set up.
     #[error("the Kubernetes client cannot be set up: {0}")]
     Setup(kube::Error),
@@ -60,14 +62,16 @@ pub async fn client(kubeconfig: Option<PathBuf>) -> Result<kube::Client, ClientE
 async fn config(kubeconfig: Option<PathBuf>) -> Result<Config, ClientError> {
     let options = KubeConfigOptions::default();
     if let Some(path) = kubeconfig {
-        let file = Kubeconfig::read_from(path)?;
-        return Ok(Config::from_custom_kubeconfig(file, &options).await?);
+        let file = Kubeconfig::read_from(path).map_err(ClientError::Kubeconfig)?;
+        return Config::from_custom_kubeconfig(file, &options)
+            .await
+            .map_err(ClientError::Kubeconfig);
     }
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     if !is_set("KUBECONFIG") && is_set("KUBERNETES_SERVICE_HOST") {
-        return Ok(Config::incluster()?);
+        return Config::incluster().map_err(ClientError::InCluster);
     }
-    Ok(Config::from_kubeconfig(&options).await?)
+    Config::from_kubeconfig(&options).await.map_err(ClientError::Kubeconfig)
 }
 
 fn build(mut config: Config) -> Result<kube::Client, ClientError> {
@@ -246,5 +250,6 @@ mod tests {
         let error = client(Some(path.clone())).await.err().unwrap();
         std::fs::remove_file(path).unwrap();
         assert_eq!(error.to_string(), "the kubeconfig is not YAML of kind Config");
+        assert!(std::error::Error::source(&error).is_none());
     }
 }

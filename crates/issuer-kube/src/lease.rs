@@ -39,7 +39,7 @@ impl Candidate {
         (candidate, Leadership(leadership))
     }
 
-    /// Runs until `stop` resolves, then gives the leadership up, for which it takes at most the renew deadline.
+    /// Runs until `stop` resolves, then gives the leadership up, which takes at most half the renew deadline.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         while self.next(&mut stop).await {}

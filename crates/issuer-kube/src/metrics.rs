@@ -109,7 +109,7 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register(
             "vault_issuer_vault_requests",
-            "Requests to Vault: ok (below 400), refused (4xx), unavailable (429, 5xx), transport (no reply)",
+            "Requests to Vault: ok (below 400), refused (4xx, as Vault answers a probe), unavailable (429, 5xx), transport (no reply)",
             self.requests.clone(),
         );
         registry.register(

@@ -299,13 +299,17 @@ fn expand(world: &World, known: &HashMap<u128, u32>) -> Expanded {
 }
 
 /// Prints a trace as a test that fails as long as the promise is broken.
-pub fn as_test(scope: &str, violation: &Violation, way: &[Event]) -> String {
+pub fn as_test(name: &str, setup: &Arc<Setup>, violation: &Violation, way: &[Event]) -> String {
     let mut text = format!(
         "// {violation}\n#[test]\nfn found_by_the_explorer() {{\n    use simulator::prelude::*;\n    \
-         simulator::replay(&simulator::scope::{scope}(), &[\n"
+         simulator::replay(&simulator::scope::{name}(), &[\n"
     );
+    let mut world = World::new(Arc::clone(setup));
     for event in way {
-        text += &format!("        {event:?},\n");
+        let about = world.describe(*event);
+        let gap = if about.is_empty() { "" } else { " // " };
+        text += &format!("        {event:?},{gap}{about}\n");
+        let _violation = world.step(*event);
     }
     text + "    ])\n    .unwrap();\n}\n"
 }

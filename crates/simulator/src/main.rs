@@ -20,10 +20,11 @@ fn main() -> ExitCode {
         setup.most_faults = faults;
     }
     let begun = Instant::now();
-    let report = explorer::explore(&Arc::new(setup), limit);
+    let setup = Arc::new(setup);
+    let report = explorer::explore(&setup, limit);
     println!("{name}: {report}; {:.1} s", begun.elapsed().as_secs_f64());
     if let Some((violation, way)) = &report.violation {
-        println!("{}", explorer::as_test(&name, violation, way));
+        println!("{}", explorer::as_test(&name, &setup, violation, way));
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS

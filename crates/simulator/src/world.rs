@@ -62,8 +62,8 @@ impl Setup {
     pub fn new(wants: Vec<Want>) -> Self {
         let config = Config {
             allow_http: false,
-            check_interval: Duration::from_secs(300),
             claim: None,
+            check_interval: Duration::from_secs(300),
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             max_concurrent_reconciles: 10,
             signatures: fixture::signatures(),
@@ -115,6 +115,8 @@ pub struct World {
     pub(crate) idle: u8,
     /// How often Vault was rotated.
     pub(crate) rotations: u32,
+    /// How many processes were started, where each needs a name of its own.
+    pub(crate) starts: u32,
 }
 
 impl World {
@@ -131,6 +133,7 @@ impl World {
             faults: 0,
             idle: 0,
             rotations: 0,
+            starts: 0,
             setup,
         };
         for issuer in world.setup.issuers {

@@ -73,7 +73,7 @@ impl<'a> Check<'a> {
             Ok(target) => target,
             Err(error) => {
                 self.failed("spec")?;
-                return Err(named(&SessionError::from(error)));
+                return Err(self.named(&error.into()));
             }
         };
         self.passed("spec", &describe(&target))?;
@@ -89,7 +89,7 @@ impl<'a> Check<'a> {
                     self.revoke(&access)?;
                 }
                 match verdict {
-                    Err(error) => Err(named(&error)),
+                    Err(error) => Err(self.named(&error)),
                     Ok(()) => bail!("there is no token to sign with"),
                 }
             }
@@ -165,7 +165,7 @@ impl<'a> Check<'a> {
                 self.failed("connect")?;
             } else {
                 let origin = &connect.origin;
-                let name = connect.server_name.as_deref().unwrap_or(origin.host());
+                let name = connect.server_name.as_deref().unwrap_or_else(|| origin.host());
                 let tls = if origin.is_tls() {
                     format!("TLS, certificate of {name}")
                 } else {
@@ -176,6 +176,11 @@ impl<'a> Check<'a> {
             }
         }
         Ok(reply)
+    }
+
+    /// Returns the cause with the reason that the issuer's condition would bear.
+    fn named(&self, error: &SessionError) -> anyhow::Error {
+        anyhow::anyhow!("{error} ({}){}", error.reason(), self.source.hint(error))
     }
 
     fn passed(&mut self, step: &str, note: &str) -> io::Result<()> {
@@ -189,11 +194,6 @@ impl<'a> Check<'a> {
         }
         writeln!(self.out, "  FAILED  {step}")
     }
-}
-
-/// Returns the cause with the reason that the issuer's condition would bear.
-fn named(error: &SessionError) -> anyhow::Error {
-    anyhow::anyhow!("{error} ({})", error.reason())
 }
 
 fn keys(secret: &session::SecretData) -> String {

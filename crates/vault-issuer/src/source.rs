@@ -2,7 +2,7 @@ use anyhow::{Context, bail, ensure};
 use issuer_api::{VaultClusterIssuer, VaultIssuer};
 use issuer_core::Secret;
 use issuer_core::reference::{IssuerKey, IssuerKind, SecretRef, TokenSpec};
-use issuer_core::session::{ReadError, SecretData};
+use issuer_core::session::{ReadError, SecretData, SessionError};
 use issuer_kube::Cluster;
 use kube::{Api, Client, Error};
 use tokio::runtime::Runtime;
@@ -42,6 +42,17 @@ impl Source {
             Self::Files(_) => None,
         }
     }
+
+    /// Says what the controller would meet otherwise.
+    pub(crate) fn hint(&self, error: &SessionError) -> &'static str {
+        match (self, error.reason()) {
+            (Self::Cluster { .. }, "SecretForbidden" | "TokenForbidden") => {
+                "; it was asked for with your own rights, which need not be the controller's"
+            }
+            (Self::Files(_), "SecretNotFound") => "; give a file that holds it with another -f",
+            _ => "",
+        }
+    }
 }
 
 fn in_files(args: &IssuerArgs, name: Option<&IssuerName>) -> anyhow::Result<(Vec<Issuer>, Source)> {
@@ -74,7 +85,7 @@ async fn read(client: Client, name: &IssuerName, namespace: Option<&str>) -> any
     let IssuerName { kind, name } = name.clone();
     let namespace = match kind {
         IssuerKind::Cluster => String::new(),
-        IssuerKind::Namespaced => namespace.unwrap_or(client.default_namespace()).to_owned(),
+        IssuerKind::Namespaced => namespace.unwrap_or_else(|| client.default_namespace()).to_owned(),
     };
     let key = IssuerKey { kind, namespace, name };
     let spec = match kind {

@@ -39,12 +39,19 @@ impl Audit {
         let text = self.text()?;
         // The last line may be half written.
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        Ok(lines.filter(|line| line["type"] == "response").map(|line| answered(&line)).collect())
+        Ok(lines
+            .filter(|line| line["type"] == "response")
+            .map(|line| answered(&line))
+            .collect())
     }
 
     /// Counts what Vault has signed on a path, such as `pki/sign/web`.
     pub(crate) fn signatures(&self, path: &str) -> anyhow::Result<usize> {
-        Ok(self.answered()?.iter().filter(|answer| answer.done && answer.path == path).count())
+        Ok(self
+            .answered()?
+            .iter()
+            .filter(|answer| answer.done && answer.path == path)
+            .count())
     }
 
     /// Returns the log as it is.

@@ -38,7 +38,12 @@ impl CertManager {
         let start = |name: &str, user: &str, controllers: &str| {
             let mut command = Command::new(components.cert_manager());
             command.arg("-kubeconfig").arg(cluster.kubeconfig(user));
-            command.args(["-cluster-resource-namespace", "vault-issuer", "-controllers", controllers]);
+            command.args([
+                "-cluster-resource-namespace",
+                "vault-issuer",
+                "-controllers",
+                controllers,
+            ]);
             Process::start(dir, name, &mut command)
         };
         Ok(Self {

@@ -69,7 +69,14 @@ impl Cluster {
         ready(readyz).await.context("kube-apiserver is not ready")?;
         let mut command = controller_manager(&components.controller_manager(), dir);
         let controller_manager = Process::start(dir, "kube-controller-manager", &mut command)?;
-        Ok(Self { controller_manager, apiserver, etcd, port, ca: authority.pem, dir: dir.to_owned() })
+        Ok(Self {
+            controller_manager,
+            apiserver,
+            etcd,
+            port,
+            ca: authority.pem,
+            dir: dir.to_owned(),
+        })
     }
 
     /// Returns the servers.
@@ -91,7 +98,10 @@ impl Cluster {
     pub(crate) fn audit(&self) -> anyhow::Result<Vec<AuditEvent>> {
         let text = fs::read_to_string(self.dir.join("apiserver-audit.log"))?;
         // The last line may be half written.
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        Ok(text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
     }
 }
 
@@ -132,7 +142,9 @@ impl AuditEvent {
 
     /// Returns the resource with its subresource, such as `certificaterequests/status`.
     pub(crate) fn resource(&self) -> String {
-        let Some(object) = &self.object_ref else { return String::new() };
+        let Some(object) = &self.object_ref else {
+            return String::new();
+        };
         match object.subresource.as_str() {
             "" => object.resource.clone(),
             subresource => format!("{}/{subresource}", object.resource),
@@ -213,7 +225,9 @@ fn write_configuration(dir: &Path, authority: &Authority) -> anyhow::Result<()> 
     let signer = KeyPair::generate()?;
     fs::write(dir.join("service-account.key"), signer.serialize_pem())?;
     fs::write(dir.join("service-account.pub"), signer.public_key_pem())?;
-    let tokens = USERS.iter().map(|(user, groups)| format!("{},{user},{user},\"{groups}\"\n", token(user)));
+    let tokens = USERS
+        .iter()
+        .map(|(user, groups)| format!("{},{user},{user},\"{groups}\"\n", token(user)));
     fs::write(dir.join("tokens.csv"), tokens.collect::<String>())?;
     let policy = json!({
         "apiVersion": "audit.k8s.io/v1",
@@ -299,15 +313,25 @@ pub(crate) async fn apply_object(client: &Client, object: Value) -> anyhow::Resu
         (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
     };
     let params = PatchParams::apply("e2e").force();
-    api.patch(&name, &params, &Patch::Apply(&object)).await.with_context(|| format!("cannot apply {name}"))?;
+    api.patch(&name, &params, &Patch::Apply(&object))
+        .await
+        .with_context(|| format!("cannot apply {name}"))?;
     Ok(())
 }
 
 /// Requests a token of a service account that lives for two hours.
 pub(crate) async fn service_account_token(client: &Client, namespace: &str, name: &str) -> anyhow::Result<String> {
-    let spec = TokenRequestSpec { expiration_seconds: Some(7200), ..TokenRequestSpec::default() };
-    let request = TokenRequest { spec, ..TokenRequest::default() };
+    let spec = TokenRequestSpec {
+        expiration_seconds: Some(7200),
+        ..TokenRequestSpec::default()
+    };
+    let request = TokenRequest {
+        spec,
+        ..TokenRequest::default()
+    };
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    let granted = accounts.create_token_request(name, &PostParams::default(), &request).await?;
+    let granted = accounts
+        .create_token_request(name, &PostParams::default(), &request)
+        .await?;
     Ok(granted.status.context("no token")?.token)
 }

@@ -46,6 +46,11 @@ impl Components {
         self.kubernetes.join("kube-controller-manager")
     }
 
+    /// Returns kubectl's binary.
+    pub(crate) fn kubectl(&self) -> PathBuf {
+        self.kubernetes.join("kubectl")
+    }
+
     /// Returns the binary with cert-manager's controllers.
     pub(crate) fn cert_manager(&self) -> PathBuf {
         self.cert_manager.join("cert-manager")
@@ -88,7 +93,10 @@ const KUBERNETES: Recipe = Recipe {
     module: "k8s.io/kubernetes",
     binaries: &[
         ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
-        ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+        (
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "kube-controller-manager",
+        ),
         ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
     ],
     ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v{version} \
@@ -141,7 +149,11 @@ impl Recipe {
         let version = version(&fs::read_to_string(wrapper.join("go.mod"))?, self.module)?;
         let mut parts = version.split('.');
         let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let ldflags = self.ldflags.replace("{version}", &version).replace("{major}", major).replace("{minor}", minor);
+        let ldflags = self
+            .ldflags
+            .replace("{version}", &version)
+            .replace("{major}", major)
+            .replace("{minor}", minor);
         for (package, output) in self.binaries {
             let mut go = go(wrapper);
             go.args(["build", "-mod=mod", "-trimpath", "-ldflags", &ldflags, "-o"]);
@@ -158,12 +170,18 @@ impl Recipe {
 
 /// Tells whether a Go toolchain is there.
 pub(crate) fn go_found() -> bool {
-    Command::new("go").arg("version").output().is_ok_and(|output| output.status.success())
+    Command::new("go")
+        .arg("version")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn go(wrapper: &Path) -> Command {
     let mut command = Command::new("go");
-    command.current_dir(wrapper).env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0");
+    command
+        .current_dir(wrapper)
+        .env("GOTOOLCHAIN", "local")
+        .env("CGO_ENABLED", "0");
     command
 }
 
@@ -184,7 +202,13 @@ fn key(wrapper: &Path) -> anyhow::Result<String> {
         hash.update(&fs::read(&file)?);
         hash.update(&[0]);
     }
-    Ok(hash.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash
+        .finish()
+        .as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// Returns the version of `module` that a `go.mod` requires, without its `v`.
@@ -217,7 +241,10 @@ mod tests {
     fn the_version_is_that_of_the_module_and_not_of_a_longer_name() {
         let go_mod = "module x\n\nrequire (\n\texample.com/a/sdk v0.3.0\n\texample.com/a v1.2.3 // indirect\n)\n";
         assert_eq!(version(go_mod, "example.com/a").unwrap(), "1.2.3");
-        assert_eq!(version("require example.com/a v1.36.3", "example.com/a").unwrap(), "1.36.3");
+        assert_eq!(
+            version("require example.com/a v1.36.3", "example.com/a").unwrap(),
+            "1.36.3"
+        );
         version(go_mod, "example.com/b").unwrap_err();
     }
 }

@@ -38,7 +38,12 @@ impl Controller {
             .args(["--metrics-bind-address", &format!("127.0.0.1:{metrics}")])
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])
             .args(["--leader-elect", "--leader-election-namespace", NAMESPACE])
-            .args(["--leader-election-lease-duration", "15s", "--issuer-check-interval", "60s"])
+            .args([
+                "--leader-election-lease-duration",
+                "15s",
+                "--issuer-check-interval",
+                "60s",
+            ])
             .args(["--log-level", "debug", "--log-format", "json"])
             .env("KUBECONFIG", kubeconfig);
         let mut process = Process::start(dir, "vault-issuer", &mut command)?;
@@ -74,7 +79,10 @@ pub(crate) fn build(profile: Profile) -> anyhow::Result<PathBuf> {
     };
     process::run(&mut cargo)?;
     let here = std::env::current_exe()?;
-    let target = here.ancestors().nth(2).context("this program lies in no target folder")?;
+    let target = here
+        .ancestors()
+        .nth(2)
+        .context("this program lies in no target folder")?;
     Ok(target.join(folder).join("vault-issuer"))
 }
 

@@ -47,7 +47,10 @@ pub(crate) struct Local {
     pub(crate) cluster: Cluster,
     /// Where logs and configuration lie.
     pub(crate) dir: PathBuf,
-    binary: PathBuf,
+    /// Our binary.
+    pub(crate) binary: PathBuf,
+    /// kubectl, of the API server's version.
+    pub(crate) kubectl: PathBuf,
     token: String,
 }
 
@@ -65,14 +68,26 @@ impl Env {
             "token_reviewer_jwt": reviewer,
             "disable_local_ca_jwt": true,
         });
-        let (server, vault) = vault::launch(&dir, components.vault()).await?.set_up(kubernetes).await?;
+        let (server, vault) = vault::launch(&dir, components.vault())
+            .await?
+            .set_up(kubernetes)
+            .await?;
         say("starting cert-manager");
         let cert_manager = CertManager::start(&dir, components, &cluster, &client).await?;
         say("starting vault-issuer");
         let token = cluster::service_account_token(&client, NAMESPACE, "vault-issuer").await?;
-        let mut local =
-            Local { controller: None, cert_manager, vault: server, cluster, dir, binary, token: token.clone() };
-        if std::env::var_os("TMP_NO_CONTROLLER").is_none() { local.start_controller().await?; }
+        let (controller, kubectl) = (None, components.kubectl());
+        let mut local = Local {
+            controller,
+            cert_manager,
+            vault: server,
+            cluster,
+            dir,
+            binary,
+            kubectl,
+            token: token.clone(),
+        };
+        local.start_controller().await?;
         let env = Self::new(client, vault, Provider::Local(tokio::sync::Mutex::new(local)));
         env.canary(&token);
         Ok(env)
@@ -80,7 +95,12 @@ impl Env {
 
     /// Puts servers that run already together.
     pub(crate) fn new(client: Client, vault: Vault, provider: Provider) -> Self {
-        Self { client, vault, provider, canaries: Mutex::new(Vec::new()) }
+        Self {
+            client,
+            vault,
+            provider,
+            canaries: Mutex::new(Vec::new()),
+        }
     }
 
     /// Returns the servers on loopback, to be stopped and started.
@@ -101,7 +121,9 @@ impl Env {
 
     /// Brings back what a case may have left stopped, sealed or dialled through a proxy.
     pub(crate) async fn restore(&self) -> anyhow::Result<()> {
-        let Provider::Local(local) = &self.provider else { return Ok(()) };
+        let Provider::Local(local) = &self.provider else {
+            return Ok(());
+        };
         let mut local = local.lock().await;
         if let Some(mut controller) = local.controller.take() {
             controller.process().stop()?;
@@ -116,8 +138,11 @@ impl Env {
             Provider::Kind(cluster) => (cluster.kubeconfig().to_owned(), cluster.keep()),
             Provider::Local(local) => {
                 let local = local.get_mut();
-                let pids: Vec<String> =
-                    local.processes().into_iter().map(|process| process.keep().to_string()).collect();
+                let pids: Vec<String> = local
+                    .processes()
+                    .into_iter()
+                    .map(|process| process.keep().to_string())
+                    .collect();
                 fs::write(local.dir.join("pids"), pids.join(" "))?;
                 (local.cluster.kubeconfig(ADMIN), format!("kill {}", pids.join(" ")))
             }
@@ -125,17 +150,30 @@ impl Env {
         let vault = &self.vault;
         let ca = kubeconfig.with_file_name("vault-ca.crt");
         fs::write(&ca, &vault.ca)?;
-        say(&format!("the servers run on: export KUBECONFIG={}", kubeconfig.display()));
-        say(&format!("Vault: export VAULT_ADDR={} VAULT_CACERT={}", vault.admin.base(), ca.display()));
+        say(&format!(
+            "the servers run on: export KUBECONFIG={}",
+            kubeconfig.display()
+        ));
+        say(&format!(
+            "Vault: export VAULT_ADDR={} VAULT_CACERT={}",
+            vault.admin.base(),
+            ca.display()
+        ));
         say(&format!("       export VAULT_TOKEN={}", vault.admin.token()));
-        say(&format!("logs and configuration: {}", kubeconfig.with_file_name("").display()));
+        say(&format!(
+            "logs and configuration: {}",
+            kubeconfig.with_file_name("").display()
+        ));
         say(&format!("to stop them: {stop}"));
         Ok(())
     }
 
     /// Notes a secret down that must turn up in no log and no object but Secrets.
     pub(crate) fn canary(&self, secret: &str) {
-        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
+        self.canaries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(secret.to_owned());
     }
 
     /// Returns the secrets noted down.
@@ -201,11 +239,15 @@ async fn prepare(client: &Client) -> anyhow::Result<String> {
 
 async fn apply_folder(client: &Client, folder: &Path) -> anyhow::Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut files = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     files.sort();
     for file in files {
         let text = fs::read_to_string(&file)?;
-        cluster::apply(client, &text).await.with_context(|| format!("cannot apply {}", file.display()))?;
+        cluster::apply(client, &text)
+            .await
+            .with_context(|| format!("cannot apply {}", file.display()))?;
     }
     Ok(())
 }

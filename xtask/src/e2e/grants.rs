@@ -26,16 +26,24 @@ impl Stage<'_> {
             "max_ttl": "24h",
         });
         merge(&mut role, changes);
-        self.env.vault.admin.write(&format!("{mount}/roles/{}", self.case), role).await?;
+        self.env
+            .vault
+            .admin
+            .write(&format!("{mount}/roles/{}", self.case), role)
+            .await?;
         Ok(format!("{mount}/sign/{}", self.case))
     }
 
     /// Makes a policy that allows to sign on these paths; its name.
     pub(crate) async fn policy(&self, paths: &[&str]) -> anyhow::Result<String> {
-        let rules: String =
-            paths.iter().map(|path| format!("path \"{path}\" {{ capabilities = [\"update\"] }}\n")).collect();
+        let rules: String = paths
+            .iter()
+            .map(|path| format!("path \"{path}\" {{ capabilities = [\"update\"] }}\n"))
+            .collect();
         let admin = &self.env.vault.admin;
-        admin.write(&format!("sys/policies/acl/{}", self.case), json!({ "policy": rules })).await?;
+        admin
+            .write(&format!("sys/policies/acl/{}", self.case), json!({ "policy": rules }))
+            .await?;
         Ok(self.case.to_owned())
     }
 
@@ -44,7 +52,11 @@ impl Stage<'_> {
     /// Its logins are this case's alone, and so are the tokens that revoking by its prefix ends.
     pub(crate) async fn approle_mount(&self) -> anyhow::Result<String> {
         let mount = format!("approle-{}", self.case);
-        self.env.vault.admin.write(&format!("sys/auth/{mount}"), json!({ "type": "approle" })).await?;
+        self.env
+            .vault
+            .admin
+            .write(&format!("sys/auth/{mount}"), json!({ "type": "approle" }))
+            .await?;
         Ok(mount)
     }
 
@@ -56,7 +68,8 @@ impl Stage<'_> {
         let admin = &self.env.vault.admin;
         admin.write(&path, role).await?;
         let id = text(&admin.read(&format!("{path}/role-id")).await?["role_id"])?;
-        self.secret("approle", &[("secretId", &self.secret_id(mount).await?)]).await?;
+        self.secret("approle", &[("secretId", &self.secret_id(mount).await?)])
+            .await?;
         Ok(json!({ "appRole": { "path": mount, "roleId": id, "secretRef": { "name": "approle" } } }))
     }
 
@@ -77,7 +90,9 @@ impl Stage<'_> {
     /// can sign; the signing path.
     pub(crate) async fn signer(&self, role: Value) -> anyhow::Result<String> {
         let path = self.role(role).await?;
-        let auth = self.approle("approle", &self.policy(&[&path]).await?, json!({})).await?;
+        let auth = self
+            .approle("approle", &self.policy(&[&path]).await?, json!({}))
+            .await?;
         self.issuer("vault", self.spec(&path, auth)).await?;
         self.ready("vault", super::stage::SOON).await?;
         Ok(path)

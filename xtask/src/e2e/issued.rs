@@ -27,7 +27,10 @@ impl Issued {
         let mut ca = pem(ca)?;
         ensure!(!chain.is_empty(), "no certificate in tls.crt");
         ensure!(ca.len() == 1, "{} certificates in ca.crt", ca.len());
-        Ok(Self { chain, ca: ca.pop().unwrap_or_default() })
+        Ok(Self {
+            chain,
+            ca: ca.pop().unwrap_or_default(),
+        })
     }
 
     /// Returns the leaf.
@@ -36,7 +39,7 @@ impl Issued {
     }
 
     /// Checks that the leaf is for the key `spki`, that each certificate is signed by the next and the last by
-    /// `ca.crt`, and that no self-signed certificate is in `tls.crt`.
+    /// `ca.crt` unless it is the same, and that no self-signed certificate is in `tls.crt`.
     pub(crate) fn verify(&self, spki: &[u8]) -> anyhow::Result<()> {
         ensure!(self.leaf()?.public_key().raw == spki, "the leaf is for another key");
         let ca = parse(&self.ca)?;
@@ -46,7 +49,19 @@ impl Issued {
                 Some(next) => parse(next)?,
                 None => ca.clone(),
             };
-            ensure!(certificate.subject() != certificate.issuer(), "self-signed: {}", certificate.subject());
+            ensure!(
+                certificate.subject() != certificate.issuer(),
+                "self-signed: {}",
+                certificate.subject()
+            );
+            if place > 0 && *der == self.ca {
+                ensure!(
+                    place + 1 == self.chain.len(),
+                    "{} goes on after ca.crt",
+                    certificate.subject()
+                );
+                break;
+            }
             ensure!(
                 certificate.issuer() == issuer.subject(),
                 "{} is issued by {}, followed by {}",
@@ -83,7 +98,9 @@ impl Issued {
     /// Returns the leaf's alternative names, each with its kind, sorted.
     pub(crate) fn names(&self) -> anyhow::Result<Vec<String>> {
         let leaf = self.leaf()?;
-        let Some(names) = leaf.subject_alternative_name()? else { return Ok(Vec::new()) };
+        let Some(names) = leaf.subject_alternative_name()? else {
+            return Ok(Vec::new());
+        };
         let mut names: Vec<String> = names.value.general_names.iter().map(name).collect();
         names.sort();
         Ok(names)
@@ -122,7 +139,10 @@ fn name(name: &GeneralName<'_>) -> String {
             (_, Ok(v6)) => format!("ip:{}", std::net::Ipv6Addr::from(v6)),
             _ => format!("ip:{bytes:?}"),
         },
-        GeneralName::OtherName(oid, value) => format!("other:{oid}:{}", String::from_utf8_lossy(value.get(4..).unwrap_or_default())),
+        GeneralName::OtherName(oid, value) => format!(
+            "other:{oid}:{}",
+            String::from_utf8_lossy(value.get(4..).unwrap_or_default())
+        ),
         other => format!("{other:?}"),
     }
 }

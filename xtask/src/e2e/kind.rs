@@ -36,7 +36,17 @@ impl Cluster {
     /// Returns all that our controller has logged.
     pub(crate) fn controller_log(&self) -> anyhow::Result<String> {
         let selector = "app.kubernetes.io/name=vault-issuer";
-        read(self.kubectl(&["--namespace", "vault-issuer", "logs", "--selector", selector, "--tail=-1"]).arg("--prefix"))
+        read(
+            self.kubectl(&[
+                "--namespace",
+                "vault-issuer",
+                "logs",
+                "--selector",
+                selector,
+                "--tail=-1",
+            ])
+            .arg("--prefix"),
+        )
     }
 
     /// Returns the path of the kubeconfig.
@@ -47,7 +57,11 @@ impl Cluster {
     /// Leaves the cluster, and returns how to delete it.
     pub(crate) fn keep(&mut self) -> String {
         self.kept = true;
-        let pids: Vec<String> = self.forward.iter_mut().map(|forward| forward.keep().to_string()).collect();
+        let pids: Vec<String> = self
+            .forward
+            .iter_mut()
+            .map(|forward| forward.keep().to_string())
+            .collect();
         format!("kill {}; kind delete cluster --name {NAME}", pids.join(" "))
     }
 
@@ -73,7 +87,10 @@ pub(crate) fn missing() -> Option<String> {
         ("helm", &["version"]),
     ];
     let works = |tool: &str, arguments: &[&str]| {
-        Command::new(tool).args(arguments).output().is_ok_and(|output| output.status.success())
+        Command::new(tool)
+            .args(arguments)
+            .output()
+            .is_ok_and(|output| output.status.success())
     };
     let broken = tools.iter().find(|(tool, arguments)| !works(tool, arguments));
     broken.map(|(tool, _)| format!("{tool} is not found or does not work; docker, kind, kubectl and helm are needed"))
@@ -86,16 +103,32 @@ pub(crate) async fn start() -> anyhow::Result<Env> {
     let kubeconfig = dir.join("admin.kubeconfig");
     say("creating a kind cluster");
     let mut kind = Command::new("kind");
-    run(kind.args(["create", "cluster", "--name", NAME, "--wait", "180s", "--kubeconfig"]).arg(&kubeconfig))?;
+    run(kind
+        .args(["create", "cluster", "--name", NAME, "--wait", "180s", "--kubeconfig"])
+        .arg(&kubeconfig))?;
     // From here on the cluster is deleted whatever happens.
-    let mut cluster = Cluster { forward: None, kubeconfig, kept: false };
+    let mut cluster = Cluster {
+        forward: None,
+        kubeconfig,
+        kept: false,
+    };
     install(&cluster)?;
     let client = cluster::client(&cluster.kubeconfig).await?;
-    let (servers, clients) = (Authority::new("e2e Vault servers")?, Authority::new("e2e Vault clients")?);
+    let (servers, clients) = (
+        Authority::new("e2e Vault servers")?,
+        Authority::new("e2e Vault clients")?,
+    );
     for object in vault_objects(&servers, &clients)? {
         cluster::apply_object(&client, object).await?;
     }
-    let ready = ["--namespace", "vault", "wait", "pod/vault", "--for=jsonpath={.status.phase}=Running", "--timeout=300s"];
+    let ready = [
+        "--namespace",
+        "vault",
+        "wait",
+        "pod/vault",
+        "--for=jsonpath={.status.phase}=Running",
+        "--timeout=300s",
+    ];
     run(&mut cluster.kubectl(&ready))?;
     let port = free_port()?;
     let ports = format!("{port}:8200");
@@ -110,9 +143,14 @@ pub(crate) async fn start() -> anyhow::Result<Env> {
         server_name: SERVER_NAME,
         ca: servers.pem,
         clients,
-        root: admin.set_up(AUDIT, json!({ "kubernetes_host": "https://kubernetes.default.svc" })).await?,
+        root: admin
+            .set_up(AUDIT, json!({ "kubernetes_host": "https://kubernetes.default.svc" }))
+            .await?,
         admin,
-        audit: Audit::Pod { kubeconfig: cluster.kubeconfig.clone(), path: AUDIT },
+        audit: Audit::Pod {
+            kubeconfig: cluster.kubeconfig.clone(),
+            path: AUDIT,
+        },
     };
     Ok(Env::new(client, vault, Provider::Kind(cluster)))
 }
@@ -125,11 +163,24 @@ fn install(cluster: &Cluster) -> anyhow::Result<()> {
     run(Command::new("kind").args(["load", "docker-image", "--name", NAME, &image]))?;
     say("installing cert-manager");
     let repository = "https://charts.jetstack.io";
-    let chart = ["cert-manager", "--repo", repository, "--version", CERT_MANAGER, "--set", "crds.enabled=true"];
+    let chart = [
+        "cert-manager",
+        "--repo",
+        repository,
+        "--version",
+        CERT_MANAGER,
+        "--set",
+        "crds.enabled=true",
+    ];
     helm(cluster, "cert-manager", &chart)?;
     say("installing vault-issuer");
     let repository = format!("image.repository={IMAGE}");
-    let settings = ["image.tag=e2e", &repository, "app.logLevel=debug", "credentials.allNamespaces=true"];
+    let settings = [
+        "image.tag=e2e",
+        &repository,
+        "app.logLevel=debug",
+        "credentials.allNamespaces=true",
+    ];
     let mut chart = vec!["deploy/charts/vault-issuer"];
     settings.iter().for_each(|setting| chart.extend(["--set", setting]));
     helm(cluster, "vault-issuer", &chart)
@@ -138,7 +189,10 @@ fn install(cluster: &Cluster) -> anyhow::Result<()> {
 /// Installs a chart into a namespace of the same name, and waits until it runs.
 fn helm(cluster: &Cluster, name: &str, chart: &[&str]) -> anyhow::Result<()> {
     let mut helm = Command::new("helm");
-    helm.arg("--kubeconfig").arg(&cluster.kubeconfig).args(["install", name]).args(chart);
+    helm.arg("--kubeconfig")
+        .arg(&cluster.kubeconfig)
+        .args(["install", name])
+        .args(chart);
     run(helm.args(["--namespace", name, "--create-namespace", "--wait", "--timeout", "5m"]))
 }
 
@@ -151,7 +205,12 @@ fn kubectl(kubeconfig: &Path, arguments: &[&str]) -> Command {
 /// Returns a pod with OpenBao, what it needs, and a Service for it.
 fn vault_objects(servers: &Authority, clients: &Authority) -> anyhow::Result<Vec<Value>> {
     let pair = servers.server("vault", &["127.0.0.1", "vault.vault.svc", SERVER_NAME])?;
-    let listeners = Listeners { host: "0.0.0.0", port: 8200, mutual: 8300, files: PathBuf::from("/vault/files") };
+    let listeners = Listeners {
+        host: "0.0.0.0",
+        port: 8200,
+        mutual: 8300,
+        files: PathBuf::from("/vault/files"),
+    };
     let mut config = configuration(&listeners, json!({ "inmem": {} }));
     config["api_addr"] = json!("https://vault.vault.svc:8200");
     // OpenBao takes audit devices from its configuration only, unless told otherwise.

@@ -93,11 +93,18 @@ impl Args {
 
     fn chosen(&self) -> anyhow::Result<Vec<&'static Case>> {
         for name in &self.case {
-            ensure!(CASES.iter().any(|case| case.name == name), "no case {name}; --list lists them");
+            ensure!(
+                CASES.iter().any(|case| case.name == name),
+                "no case {name}; --list lists them"
+            );
         }
         let local = self.provider == Runner::Local;
         let wanted = |case: &&Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
-        Ok(CASES.iter().filter(wanted).filter(|case| local || case.anywhere).collect())
+        Ok(CASES
+            .iter()
+            .filter(wanted)
+            .filter(|case| local || case.anywhere)
+            .collect())
     }
 
     /// Starts the servers, runs the cases, stops the servers.
@@ -107,10 +114,16 @@ impl Args {
             Runner::Local => start_local(Profile::Dev).await?,
             Runner::Kind => kind::start().await?,
         };
-        say(&format!("servers are ready after {:.1} s", begun.elapsed().as_secs_f64()));
+        say(&format!(
+            "servers are ready after {:.1} s",
+            begun.elapsed().as_secs_f64()
+        ));
         let together = chosen.iter().filter(|case| !case.alone);
-        let mut passed: Vec<bool> =
-            futures::stream::iter(together).map(|case| run(&env, case)).buffer_unordered(AT_ONCE).collect().await;
+        let mut passed: Vec<bool> = futures::stream::iter(together)
+            .map(|case| run(&env, case))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         for case in chosen.iter().filter(|case| case.alone) {
             let well = run(&env, case).await;
             if !well {

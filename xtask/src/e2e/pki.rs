@@ -30,7 +30,10 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        })
     }
 
     /// Issues a certificate for servers of these names and addresses.
@@ -52,7 +55,10 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
-        Ok(Pair { certificate: params.signed_by(&key, &self.issuer)?.pem(), key: key.serialize_pem() })
+        Ok(Pair {
+            certificate: params.signed_by(&key, &self.issuer)?.pem(),
+            key: key.serialize_pem(),
+        })
     }
 }
 
@@ -84,7 +90,10 @@ pub(crate) struct Names<'a> {
 impl<'a> Names<'a> {
     /// Asks for a common name alone.
     pub(crate) fn common(common_name: &'a str) -> Self {
-        Self { common_name, ..Self::default() }
+        Self {
+            common_name,
+            ..Self::default()
+        }
     }
 }
 
@@ -115,12 +124,18 @@ impl Csr {
             sans.push(SanType::Rfc822Name((*name).try_into()?));
         }
         for name in names.upn {
-            sans.push(SanType::OtherName((UPN.to_vec(), OtherNameValue::Utf8String((*name).into()))));
+            sans.push(SanType::OtherName((
+                UPN.to_vec(),
+                OtherNameValue::Utf8String((*name).into()),
+            )));
         }
         if ca {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
-        Ok(Self { pem: params.serialize_request(key)?.pem()?, spki: spki(key) })
+        Ok(Self {
+            pem: params.serialize_request(key)?.pem()?,
+            spki: spki(key),
+        })
     }
 }
 

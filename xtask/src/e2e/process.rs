@@ -36,7 +36,12 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.into(), child, log, kept: false })
+        Ok(Self {
+            name: name.into(),
+            child,
+            log,
+            kept: false,
+        })
     }
 
     /// Returns the process id.
@@ -99,7 +104,9 @@ impl Process {
     pub(crate) fn tail(&self, lines: usize) -> String {
         let output = self.output();
         let all: Vec<&str> = output.lines().collect();
-        all.iter().skip(all.len().saturating_sub(lines)).fold(String::new(), |text, line| text + line + "\n")
+        all.iter()
+            .skip(all.len().saturating_sub(lines))
+            .fold(String::new(), |text, line| text + line + "\n")
     }
 }
 

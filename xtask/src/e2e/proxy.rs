@@ -40,7 +40,12 @@ impl Proxy {
                 tokio::spawn(connection(client, target, seen.clone(), counter.clone()));
             }
         });
-        Ok(Self { port, rules, held, accepting })
+        Ok(Self {
+            port,
+            rules,
+            held,
+            accepting,
+        })
     }
 
     /// Returns the port it listens on.
@@ -78,7 +83,9 @@ impl Drop for Proxy {
 
 async fn connection(client: TcpStream, target: u16, mut rules: watch::Receiver<Rules>, held: Arc<AtomicUsize>) {
     let cuts = rules.borrow().cuts;
-    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
+        return;
+    };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let none = Arc::new(AtomicUsize::new(0));
@@ -107,6 +114,7 @@ async fn pass(
             held.fetch_add(length, Ordering::Relaxed);
         }
         rules.wait_for(|rules| !holds(rules)).await?;
-        to.write_all(buffer.get(..length).context("a read of more than was asked for")?).await?;
+        to.write_all(buffer.get(..length).context("a read of more than was asked for")?)
+            .await?;
     }
 }

@@ -13,8 +13,14 @@ use super::stage::Stage;
 
 /// Returns the conditions of a case's objects, their events, and the end of our controller's log.
 pub(super) async fn details(env: &Env, case: &'static str) -> String {
-    let stage = Stage { env, case, namespace: format!("e2e-{case}") };
-    let mut text = objects(&stage).await.unwrap_or_else(|error| format!("no objects: {error:#}\n"));
+    let stage = Stage {
+        env,
+        case,
+        namespace: format!("e2e-{case}"),
+    };
+    let mut text = objects(&stage)
+        .await
+        .unwrap_or_else(|error| format!("no objects: {error:#}\n"));
     match env.controller_log().await {
         Ok(log) => {
             let lines: Vec<&str> = log.lines().collect();
@@ -37,13 +43,22 @@ async fn objects(stage: &Stage<'_>) -> anyhow::Result<String> {
     }
     let clusters: Api<VaultClusterIssuer> = Api::all(stage.env.client.clone());
     if let Some(issuer) = clusters.get_opt(stage.case).await? {
-        issuer_line(&mut text, "VaultClusterIssuer", issuer.metadata.name, issuer.status.as_ref())?;
+        issuer_line(
+            &mut text,
+            "VaultClusterIssuer",
+            issuer.metadata.name,
+            issuer.status.as_ref(),
+        )?;
     }
     for request in stage.api::<CertificateRequest>().list(&all).await? {
         let name = request.metadata.name.unwrap_or_default();
         for c in request.status.unwrap_or_default().conditions {
             let (reason, message) = (c.reason.unwrap_or_default(), c.message.unwrap_or_default());
-            writeln!(text, "  CertificateRequest {name}: {}={} {reason} {message:?}", c.kind, c.status)?;
+            writeln!(
+                text,
+                "  CertificateRequest {name}: {}={} {reason} {message:?}",
+                c.kind, c.status
+            )?;
         }
     }
     for event in stage.api::<Event>().list(&all).await? {
@@ -64,7 +79,11 @@ fn issuer_line(
     let name = name.unwrap_or_default();
     match status.and_then(IssuerStatus::ready) {
         None => writeln!(text, "  {kind} {name}: no Ready condition")?,
-        Some(c) => writeln!(text, "  {kind} {name}: Ready={:?} {} {:?}", c.status, c.reason, c.message)?,
+        Some(c) => writeln!(
+            text,
+            "  {kind} {name}: Ready={:?} {} {:?}",
+            c.status, c.reason, c.message
+        )?,
     }
     Ok(())
 }
@@ -73,13 +92,31 @@ fn issuer_line(
 pub(super) async fn no_secrets(stage: &Stage<'_>) -> anyhow::Result<()> {
     let all = ListParams::default();
     let mut texts = vec![stage.env.controller_log().await?];
-    texts.push(serde_json::to_string(&stage.api::<VaultIssuer>().list(&all).await?.items)?);
-    texts.push(serde_json::to_string(&stage.api::<CertificateRequest>().list(&all).await?.items)?);
+    texts.push(serde_json::to_string(
+        &stage.api::<VaultIssuer>().list(&all).await?.items,
+    )?);
+    texts.push(serde_json::to_string(
+        &stage.api::<CertificateRequest>().list(&all).await?.items,
+    )?);
     texts.push(serde_json::to_string(&stage.api::<Event>().list(&all).await?.items)?);
     for secret in stage.env.canaries() {
         // Of a file, its longest line tells.
-        let line = secret.lines().map(str::trim).max_by_key(|line| line.len()).unwrap_or_default();
-        ensure!(line.len() < 8 || !texts.iter().any(|text| text.contains(line)), "a secret is in a log or an object");
+        let line = secret
+            .lines()
+            .map(str::trim)
+            .max_by_key(|line| line.len())
+            .unwrap_or_default();
+        ensure!(
+            line.len() < 8 || !texts.iter().any(|text| text.contains(line)),
+            "a secret is in a log or an object"
+        );
+    }
+    // What Vault's tokens and JSON web tokens begin with.
+    for sign in ["hvs.", "hvb.", "eyJhbGciOi"] {
+        ensure!(
+            !texts.iter().any(|text| text.contains(sign)),
+            "a token is in a log or an object"
+        );
     }
     Ok(())
 }

@@ -52,7 +52,11 @@ pub(crate) struct Ask<'a> {
 impl<'e> Stage<'e> {
     /// Makes the namespace and gives the controller its rights there, as the README tells users to.
     pub(crate) async fn open(env: &'e Env, case: &'static str) -> anyhow::Result<Self> {
-        let stage = Self { env, case, namespace: format!("e2e-{case}") };
+        let stage = Self {
+            env,
+            case,
+            namespace: format!("e2e-{case}"),
+        };
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": stage.namespace } });
         apply_object(&env.client, namespace).await?;
         let account = json!({ "kind": "ServiceAccount", "name": "vault-issuer", "namespace": NAMESPACE });
@@ -152,7 +156,12 @@ impl<'e> Stage<'e> {
         let issuers = self.api::<VaultIssuer>();
         eventually(limit, async || {
             let issuer = issuers.get(name).await?;
-            condition(issuer.status.as_ref(), issuer.metadata.generation, ConditionStatus::True, "VaultVerified")
+            condition(
+                issuer.status.as_ref(),
+                issuer.metadata.generation,
+                ConditionStatus::True,
+                "VaultVerified",
+            )
         })
         .await
         .with_context(|| format!("VaultIssuer {name} is not ready"))
@@ -163,7 +172,12 @@ impl<'e> Stage<'e> {
         let issuers = self.api::<VaultIssuer>();
         eventually(limit, async || {
             let issuer = issuers.get(name).await?;
-            condition(issuer.status.as_ref(), issuer.metadata.generation, ConditionStatus::False, reason)
+            condition(
+                issuer.status.as_ref(),
+                issuer.metadata.generation,
+                ConditionStatus::False,
+                reason,
+            )
         })
         .await
         .with_context(|| format!("VaultIssuer {name} is not False with {reason}"))
@@ -174,7 +188,12 @@ impl<'e> Stage<'e> {
         let issuers: Api<VaultClusterIssuer> = Api::all(self.env.client.clone());
         eventually(SOON, async || {
             let issuer = issuers.get(self.case).await?;
-            condition(issuer.status.as_ref(), issuer.metadata.generation, ConditionStatus::True, "VaultVerified")
+            condition(
+                issuer.status.as_ref(),
+                issuer.metadata.generation,
+                ConditionStatus::True,
+                "VaultVerified",
+            )
         })
         .await
         .context("the VaultClusterIssuer is not ready")
@@ -189,7 +208,11 @@ impl<'e> Stage<'e> {
     /// Makes a CertificateRequest that nobody has decided upon.
     pub(crate) async fn unapproved(&self, name: &str, csr: &str, ask: Ask<'_>) -> anyhow::Result<()> {
         let issuer = if ask.issuer.is_empty() { "vault" } else { ask.issuer };
-        let kind = if ask.cluster { "VaultClusterIssuer" } else { "VaultIssuer" };
+        let kind = if ask.cluster {
+            "VaultClusterIssuer"
+        } else {
+            "VaultIssuer"
+        };
         let mut spec = json!({
             "request": STANDARD.encode(csr),
             "issuerRef": { "group": "vault-issuer.io", "kind": kind, "name": issuer },
@@ -213,8 +236,7 @@ impl<'e> Stage<'e> {
             return Ok(());
         }
         let resource = ApiResource::erase::<CertificateRequest>(&());
-        let requests: Api<DynamicObject> =
-            Api::namespaced_with(self.env.client.clone(), &self.namespace, &resource);
+        let requests: Api<DynamicObject> = Api::namespaced_with(self.env.client.clone(), &self.namespace, &resource);
         let status = json!({
             "apiVersion": "cert-manager.io/v1",
             "kind": "CertificateRequest",
@@ -270,7 +292,11 @@ impl<'e> Stage<'e> {
             bail!("it is {now}: {}", ready.message.unwrap_or_default())
         });
         let (now, message, request) = found.await.with_context(|| format!("request {name} is not {reason}"))?;
-        ensure!(now == reason, "request {name} is {now}, not {reason}: {}", message.unwrap_or_default());
+        ensure!(
+            now == reason,
+            "request {name} is {now}, not {reason}: {}",
+            message.unwrap_or_default()
+        );
         Ok(request)
     }
 
@@ -306,6 +332,9 @@ fn condition(
         ready.reason,
         ready.message
     );
-    ensure!(ready.observed_generation == generation, "the condition is of another generation");
+    ensure!(
+        ready.observed_generation == generation,
+        "the condition is of another generation"
+    );
     Ok(())
 }

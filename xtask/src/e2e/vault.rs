@@ -57,21 +57,31 @@ impl Admin {
     /// Returns a client for the server at `base` that trusts `ca` alone.
     pub(crate) fn new(base: &str, ca: &str, token: &str) -> anyhow::Result<Self> {
         let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&[Certificate::from_pem(ca.as_bytes())?.to_owned()]))
+            .root_certs(RootCerts::new_with_certs(&[
+                Certificate::from_pem(ca.as_bytes())?.to_owned()
+            ]))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .build();
         let agent = Agent::config_builder()
             .http_status_as_error(false)
+            .allow_non_standard_methods(true)
             .timeout_global(Some(Duration::from_secs(15)))
             .tls_config(tls)
             .build()
             .new_agent();
-        Ok(Self { agent, base: base.into(), token: token.into() })
+        Ok(Self {
+            agent,
+            base: base.into(),
+            token: token.into(),
+        })
     }
 
     /// Returns the same client with another token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
-        Self { token: token.into(), ..self.clone() }
+        Self {
+            token: token.into(),
+            ..self.clone()
+        }
     }
 
     /// Returns what it sends requests with.
@@ -91,7 +101,9 @@ impl Admin {
 
     /// Reads a path; the answer's `data`.
     pub(crate) async fn read(&self, path: &str) -> anyhow::Result<Value> {
-        self.expect(Method::GET, path, None).await.map(|mut answer| answer["data"].take())
+        self.expect(Method::GET, path, None)
+            .await
+            .map(|mut answer| answer["data"].take())
     }
 
     /// Writes to a path; the whole answer.
@@ -106,7 +118,11 @@ impl Admin {
 
     async fn expect(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let (status, answer) = self.call(method.clone(), path, body).await?;
-        ensure!((200..300).contains(&status), "{method} {path}: {status} {}", answer["errors"]);
+        ensure!(
+            (200..300).contains(&status),
+            "{method} {path}: {status} {}",
+            answer["errors"]
+        );
         Ok(answer)
     }
 
@@ -122,16 +138,29 @@ impl Admin {
         tokio::task::spawn_blocking(move || {
             let mut response = agent.run(request)?;
             let text = response.body_mut().read_to_string()?;
-            Ok((response.status().as_u16(), serde_json::from_str(&text).unwrap_or_default()))
+            Ok((
+                response.status().as_u16(),
+                serde_json::from_str(&text).unwrap_or_default(),
+            ))
         })
         .await?
     }
 
     /// Initialises a new Vault, and unseals it.
     pub(crate) async fn initialise(&self) -> anyhow::Result<Keys> {
-        let answer = self.write("sys/init", json!({ "secret_shares": 1, "secret_threshold": 1 })).await?;
-        let text = |value: &Value| value.as_str().map(str::to_owned).context("an init answer without its fields");
-        let keys = Keys { token: text(&answer["root_token"])?, unseal: text(&answer["keys_base64"][0])? };
+        let answer = self
+            .write("sys/init", json!({ "secret_shares": 1, "secret_threshold": 1 }))
+            .await?;
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .map(str::to_owned)
+                .context("an init answer without its fields")
+        };
+        let keys = Keys {
+            token: text(&answer["root_token"])?,
+            unseal: text(&answer["keys_base64"][0])?,
+        };
         self.unseal(&keys).await?;
         Ok(keys)
     }
@@ -151,10 +180,12 @@ impl Admin {
     /// default mounts. Returns the root's certificate, PEM.
     pub(crate) async fn set_up(&self, audit: &str, kubernetes: Value) -> anyhow::Result<String> {
         let options = json!({ "file_path": audit, "mode": "0644" });
-        self.write("sys/audit/file", json!({ "type": "file", "options": options })).await?;
+        self.write("sys/audit/file", json!({ "type": "file", "options": options }))
+            .await?;
         let root = self.root("pki", "e2e root").await?;
         for method in ["approle", "cert", "kubernetes"] {
-            self.write(&format!("sys/auth/{method}"), json!({ "type": method })).await?;
+            self.write(&format!("sys/auth/{method}"), json!({ "type": method }))
+                .await?;
         }
         self.write("auth/kubernetes/config", kubernetes).await?;
         Ok(root)
@@ -171,13 +202,21 @@ impl Admin {
     /// Mounts an empty PKI engine.
     pub(crate) async fn mount(&self, mount: &str) -> anyhow::Result<()> {
         let config = json!({ "max_lease_ttl": "87600h" });
-        self.write(&format!("sys/mounts/{mount}"), json!({ "type": "pki", "config": config })).await.map(drop)
+        self.write(
+            &format!("sys/mounts/{mount}"),
+            json!({ "type": "pki", "config": config }),
+        )
+        .await
+        .map(drop)
     }
 }
 
 /// Returns the text that a JSON value holds.
 pub(crate) fn text(value: &Value) -> anyhow::Result<String> {
-    value.as_str().map(str::to_owned).with_context(|| format!("no text but {value}"))
+    value
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("no text but {value}"))
 }
 
 /// A Vault on loopback that can be stopped and started again.
@@ -203,21 +242,41 @@ pub(crate) struct Fresh {
 /// Starts a new Vault with a private CA and a second listener that wants client certificates, and opens it.
 pub(crate) async fn launch(dir: &Path, binary: PathBuf) -> anyhow::Result<Fresh> {
     let (port, mutual) = (free_port()?, free_port()?);
-    let (servers, clients) = (Authority::new("e2e Vault servers")?, Authority::new("e2e Vault clients")?);
+    let (servers, clients) = (
+        Authority::new("e2e Vault servers")?,
+        Authority::new("e2e Vault clients")?,
+    );
     write_configuration(dir, port, mutual, &servers, &clients)?;
     let mut process = spawn(dir, &binary)?;
     let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
     reachable(&admin, &mut process).await?;
     let keys = admin.initialise().await?;
     let admin = admin.with_token(&keys.token);
-    let server = Server { binary, dir: dir.to_owned(), process, keys };
-    Ok(Fresh { server, admin, mutual, servers, clients })
+    let server = Server {
+        binary,
+        dir: dir.to_owned(),
+        process,
+        keys,
+    };
+    Ok(Fresh {
+        server,
+        admin,
+        mutual,
+        servers,
+        clients,
+    })
 }
 
 impl Fresh {
     /// Makes what every case uses.
     pub(crate) async fn set_up(self, kubernetes: Value) -> anyhow::Result<(Server, Vault)> {
-        let Self { server, admin, mutual, servers, clients } = self;
+        let Self {
+            server,
+            admin,
+            mutual,
+            servers,
+            clients,
+        } = self;
         let log = server.dir.join("vault-audit.log");
         let root = admin.set_up(&log.display().to_string(), kubernetes).await?;
         let vault = Vault {
@@ -324,7 +383,12 @@ fn write_configuration(
     fs::write(dir.join("vault.crt"), pair.certificate)?;
     fs::write(dir.join("vault.key"), pair.key)?;
     fs::write(dir.join("vault-clients.crt"), &clients.pem)?;
-    let listeners = Listeners { host: "127.0.0.1", port, mutual, files: dir.to_owned() };
+    let listeners = Listeners {
+        host: "127.0.0.1",
+        port,
+        mutual,
+        files: dir.to_owned(),
+    };
     let mut config = configuration(&listeners, json!({ "file": { "path": dir.join("vault-data") } }));
     config["api_addr"] = json!(format!("https://127.0.0.1:{port}"));
     fs::write(dir.join("vault.json"), config.to_string())?;

@@ -5,11 +5,12 @@ mod faults;
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Request, Response, StatusCode};
 use issuer_core::{Body, Limits, Now, Reply, TransportError};
+use serde_json::json;
 
-use crate::answer::{Refusal, occurred, reply};
+use crate::answer::{Refusal, json_reply, occurred, reply};
 use crate::{FakeVault, origin_of};
 
 pub use faults::Faults;
@@ -24,7 +25,7 @@ pub enum Fault {
     Dropped,
     /// 403, as from a standby that does not know a new token yet.
     Forbidden,
-    /// 502 with the HTML page of a proxy.
+    /// 502 with the HTML page of a proxy, which quotes the request, its token included.
     Html,
     /// 500.
     InternalError,
@@ -34,6 +35,8 @@ pub enum Fault {
     RateLimited(RetryAfter),
     /// 307.
     Redirected(Redirect),
+    /// This status, and wherever an answer has room for text, the request with its token.
+    Reflected(u16),
     /// 503, as if sealed.
     Unavailable,
 
@@ -93,6 +96,13 @@ pub enum RetryAfter {
 pub enum Redirect {
     /// To a host that must never see a token.
     Elsewhere,
+    /// To another port of 127.0.0.1, over TLS or not.
+    Port {
+        /// Whether the scheme is https.
+        tls: bool,
+        /// The port.
+        port: u16,
+    },
     /// To the same path of the same server.
     SameOrigin,
 }
@@ -157,7 +167,7 @@ impl Fault {
     ];
 
     /// One of each kind.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Dropped,
         Self::Forbidden,
         Self::Html,
@@ -168,6 +178,7 @@ impl Fault {
         Self::RateLimited(RetryAfter::Seconds(1)),
         Self::Redirected(Redirect::Elsewhere),
         Self::Redirected(Redirect::SameOrigin),
+        Self::Reflected(500),
         Self::Unavailable,
         Self::CaCertificate,
         Self::AnotherKey,
@@ -201,6 +212,7 @@ impl Fault {
                 | Self::MissingState
                 | Self::RateLimited(_)
                 | Self::Redirected(_)
+                | Self::Reflected(_)
                 | Self::Unavailable
         )
     }
@@ -238,7 +250,7 @@ impl Fault {
         let refusal = |status, error: &str| Refusal::new(status, error).into_response();
         Handled::Reply(match self {
             Self::Forbidden => Refusal::permission_denied().into_response(),
-            Self::Html => html(),
+            Self::Html => html(&quoted(request)),
             Self::InternalError => refusal(StatusCode::INTERNAL_SERVER_ERROR, &occurred(&["internal error"])),
             Self::MissingState => refusal(StatusCode::PRECONDITION_FAILED, "required index state not present"),
             Self::RateLimited(after) => {
@@ -251,6 +263,7 @@ impl Fault {
                 let response = reply(StatusCode::TEMPORARY_REDIRECT, Vec::new());
                 with_header(response, LOCATION, Some(to.location(request)))
             }
+            Self::Reflected(status) => reflected(status, &quoted(request)),
             Self::Unavailable => Refusal::sealed().into_response(),
             _ => return Handled::Closed,
         })
@@ -276,6 +289,10 @@ impl Redirect {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         match self {
             Self::Elsewhere => format!("https://elsewhere.invalid{path}"),
+            Self::Port { tls, port } => {
+                let scheme = if tls { "https" } else { "http" };
+                format!("{scheme}://127.0.0.1:{port}{path}")
+            }
             Self::SameOrigin => origin_of(request) + path,
         }
     }
@@ -288,12 +305,38 @@ fn with_header(mut response: Response<Body>, name: http::HeaderName, value: Opti
     response
 }
 
-fn html() -> Response<Body> {
-    let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
-                <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
-    let mut response = reply(StatusCode::BAD_GATEWAY, page.as_bytes().to_vec());
+/// Returns the request's token and body.
+fn quoted(request: &Request<Body>) -> String {
+    let token = request.headers().get("x-vault-token").map(HeaderValue::as_bytes);
+    let token = String::from_utf8_lossy(token.unwrap_or_default());
+    let body = String::from_utf8_lossy(request.body().as_bytes());
+    format!("token {token} is bad, and so is {body}")
+}
+
+fn html(quoted: &str) -> Response<Body> {
+    let page = format!(
+        "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
+         <center><h1>502 Bad Gateway</h1></center>\r\n<pre>{quoted}</pre>\r\n</body>\r\n</html>\r\n"
+    );
+    let mut response = reply(StatusCode::BAD_GATEWAY, page.into_bytes());
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    response
+}
+
+/// Returns a reply that says the same everywhere.
+fn reflected(status: u16, quoted: &str) -> Response<Body> {
+    let body = json!({
+        "auth": { "accessor": quoted, "client_token": "" },
+        "data": { "certificate": quoted, "issuing_ca": quoted, "ca_chain": [quoted] },
+        "errors": [quoted],
+        "warnings": [quoted],
+    });
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = json_reply(status, &body);
+    for name in [LOCATION, RETRY_AFTER, WARNING] {
+        response = with_header(response, name, Some(quoted.to_owned()));
+    }
     response
 }

@@ -28,6 +28,8 @@ pub struct Options {
     pub protocol: Protocol,
     /// Whether clients are asked for certificates.
     pub client_certificates: ClientCertificates,
+    /// Where the model's clock stands, to be moved by [`Server::advance`] alone; with `None` it is the system's.
+    pub standing: Option<Now>,
 }
 
 impl Default for Options {
@@ -38,6 +40,7 @@ impl Default for Options {
             not_after: crate::ca::FAR,
             protocol: Protocol::Tls,
             client_certificates: ClientCertificates::Asked,
+            standing: None,
         }
     }
 }
@@ -90,6 +93,7 @@ impl Server {
         let clock = Arc::new(Clock {
             start: Instant::now(),
             ahead: AtomicU64::new(0),
+            standing: options.standing,
         });
         let (stop, stopped) = watch::channel(());
         let shared = wire::Shared {
@@ -155,22 +159,26 @@ impl Drop for Server {
     }
 }
 
-/// The system's clocks, some milliseconds ahead.
+/// The system's clocks, or some that stand, some milliseconds ahead.
 #[derive(Debug)]
 struct Clock {
     start: Instant,
     ahead: AtomicU64,
+    standing: Option<Now>,
 }
 
 impl Clock {
     fn now(&self) -> Now {
         let ahead = Duration::from_millis(self.ahead.load(Ordering::Relaxed));
-        let unix = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = self.standing.unwrap_or_else(|| Now {
+            monotonic: self.start.elapsed(),
+            unix: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default(),
+        });
         Now {
-            monotonic: self.start.elapsed().saturating_add(ahead),
-            unix: unix.saturating_add(ahead),
+            monotonic: now.monotonic.saturating_add(ahead),
+            unix: now.unix.saturating_add(ahead),
         }
     }
 }

@@ -34,10 +34,7 @@ impl Server {
     }
 
     fn update(&mut self, lease: Lease) -> Result<Lease, WriteError> {
-        let current = self
-            .lease
-            .as_ref()
-            .and_then(|l| l.metadata.resource_version.clone());
+        let current = self.lease.as_ref().and_then(|l| l.metadata.resource_version.clone());
         assert!(lease.metadata.resource_version.is_some());
         if lease.metadata.resource_version == current {
             Ok(self.store(lease))
@@ -75,10 +72,7 @@ impl Server {
 #[test]
 fn the_first_candidate_creates_the_lease_and_renews_it_every_retry_period() {
     let (mut server, mut a) = (Server::default(), elector("a"));
-    assert_eq!(
-        server.settle(&mut a, at(100)),
-        (Some(Duration::from_secs(102)), 2)
-    );
+    assert_eq!(server.settle(&mut a, at(100)), (Some(Duration::from_secs(102)), 2));
     assert!(a.is_leader(at(100)));
     let spec = server.spec();
     assert_eq!(spec.holder_identity.as_deref(), Some("a"));
@@ -86,10 +80,7 @@ fn the_first_candidate_creates_the_lease_and_renews_it_every_retry_period() {
     assert_eq!(spec.lease_transitions, Some(0));
     assert_eq!(spec.acquire_time, spec.renew_time);
 
-    assert_eq!(
-        server.settle(&mut a, at(102)),
-        (Some(Duration::from_secs(104)), 1)
-    );
+    assert_eq!(server.settle(&mut a, at(102)), (Some(Duration::from_secs(104)), 1));
     let renewed = server.spec();
     assert_eq!(renewed.acquire_time, spec.acquire_time);
     assert!(renewed.renew_time > spec.renew_time);
@@ -134,10 +125,7 @@ fn another_takes_over_when_the_lease_has_not_changed_for_its_duration() {
         );
         time = until.unwrap().as_secs() + 1;
     }
-    assert!(
-        (5 + LEASE..5 + LEASE + 6).contains(&time),
-        "took over at {time}"
-    );
+    assert!((5 + LEASE..5 + LEASE + 6).contains(&time), "took over at {time}");
     assert_eq!(server.spec().lease_transitions, Some(1));
     assert_eq!(server.spec().holder_identity.as_deref(), Some("b"));
 
@@ -218,10 +206,7 @@ fn a_lost_reply_is_made_good_by_reading() {
             Duration::from_secs(10),
             "only a confirmed write prolongs"
         );
-        assert_eq!(
-            server.settle(&mut a, at(7)),
-            (Some(Duration::from_secs(9)), 2)
-        );
+        assert_eq!(server.settle(&mut a, at(7)), (Some(Duration::from_secs(9)), 2));
         assert_eq!(a.held_until(), Duration::from_secs(17));
     }
 }

@@ -155,12 +155,16 @@ impl Controller {
                 self.listed.1.insert(kind);
             }
             Change::Request(request) => self.observe_request(now, request),
-            Change::RequestGone(key) => self.drop_request(&key),
+            Change::RequestGone(key) => {
+                self.drop_request(&key);
+                self.ledger.caught_up(&key);
+            }
             Change::Requests(all) => {
                 let gone = self.requests.keys().filter(|key| !all.contains(key));
                 for key in gone.cloned().collect::<Vec<_>>() {
                     self.drop_request(&key);
                 }
+                self.ledger.caught_up_but(|key| all.contains(key));
                 self.listed.0 = true;
             }
         }

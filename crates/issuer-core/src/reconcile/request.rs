@@ -76,12 +76,12 @@ impl Task {
     fn decide(self, controller: &mut Controller, now: Now) -> Step {
         let request = Arc::clone(&self.object);
         let decided = match controller.ledger.find(self.uid()) {
-            Some(Entry::Saved | Entry::Signing) => return self.end(controller, Outcome::Idle, None),
+            Some(Entry::Signing) => return self.end(controller, Outcome::Idle, None),
             Some(Entry::Concluded(conclusion)) => Some(conclusion.clone()),
             None => None,
         };
         if status::is_terminal(&request) {
-            controller.forget_request(&self.key, self.uid());
+            controller.finished(&self.key, self.uid());
             return self.end(controller, Outcome::Idle, None);
         }
         if request.is("Denied") {
@@ -212,7 +212,7 @@ impl Task {
             }
             // The watch will tell of the other request of this name, or that there is none.
             Ok(_) | Err(ReadError::NotFound) => {
-                controller.ledger.forget(self.uid());
+                controller.finished(&self.key, self.uid());
                 self.end(controller, Outcome::Idle, None)
             }
             Err(ReadError::Forbidden | ReadError::Unavailable) => self.later(controller, now),
@@ -324,7 +324,7 @@ impl Writing {
             (Ok(()), Purpose::Claim) => Step::ReadRequest(task.key.clone(), AwaitRequest(task)),
             (Ok(()), Purpose::Conclude | Purpose::Wait) => {
                 if purpose == Purpose::Conclude {
-                    controller.saved(&task.key, task.uid());
+                    controller.finished(&task.key, task.uid());
                 }
                 let key = Key::Request(task.key);
                 match event {
@@ -333,7 +333,7 @@ impl Writing {
                 }
             }
             (Err(WriteError::NotFound), _) => {
-                controller.ledger.forget(task.uid());
+                controller.finished(&task.key, task.uid());
                 task.end(controller, Outcome::Idle, None)
             }
             // That a request waits is told again later; it does not bring forward what it waits for.

@@ -6,7 +6,6 @@ use issuer_api::CertificateRequest;
 
 use super::claim::{Holder, Seen};
 use super::controller::{Controller, Lane};
-use super::ledger::Entry;
 use super::status::StatusPatch;
 use super::{Key, request, status};
 use crate::Now;
@@ -30,8 +29,13 @@ impl Controller {
         let Some(issuer) = issuer.filter(|_| !status::is_terminal(&request)) else {
             self.drop_request(&key);
             self.ledger.forget(request::uid(&request));
+            self.ledger.caught_up(&key);
             return;
         };
+        if self.ledger.is_finished(&key, request::uid(&request)) {
+            return;
+        }
+        self.ledger.caught_up(&key);
         let (mut attempts, mut parked, mut claim) = (0, false, None);
         match self.tracked(&key, request::uid(&request)) {
             Some(known) => (attempts, parked, claim) = (known.attempts, known.parked, known.claim.take()),
@@ -66,14 +70,6 @@ impl Controller {
         self.ledger.forget(request::uid(&tracked.object));
     }
 
-    /// Forgets a request that is finished.
-    pub(super) fn forget_request(&mut self, key: &RequestKey, uid: &str) {
-        if self.tracked(key, uid).is_some() {
-            self.drop_request(key);
-        }
-        self.ledger.forget(uid);
-    }
-
     /// Takes the request as the API server has it now.
     pub(super) fn refresh(&mut self, key: &RequestKey, object: &Arc<CertificateRequest>) {
         if let Some(tracked) = self.tracked(key, request::uid(object)) {
@@ -81,12 +77,13 @@ impl Controller {
         }
     }
 
-    /// A terminal status has been written: no more than the uid is kept, until the watch shows it.
-    pub(super) fn saved(&mut self, key: &RequestKey, uid: &str) {
+    /// A request is finished or gone: no more than its uid is kept, until the watch shows it.
+    pub(super) fn finished(&mut self, key: &RequestKey, uid: &str) {
         if self.tracked(key, uid).is_some() {
             self.drop_request(key);
-            self.ledger.set(uid, Entry::Saved);
+            self.ledger.finish(key.clone(), uid);
         }
+        self.ledger.forget(uid);
     }
 
     /// Counts a failed attempt, and returns how many there are.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use fake_vault::RetryAfter;
 use http::StatusCode;
-use issuer_core::reconcile::{Change, Controller, Key, ObservedIssuer, Step, WriteError};
+use issuer_core::reconcile::{Change, Claim, Controller, Key, ObservedIssuer, Step, WriteError};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
 use issuer_core::session::ReadError;
 use issuer_core::{Operation, Request, Secret, TransportError};
+use serde_json::Value;
 
 use super::{Down, World};
 use crate::cluster::{Kind, Object, Refusal, Verb};
@@ -99,7 +100,12 @@ impl World {
     fn start(&mut self, who: Who) -> Happened {
         let clock = self.setup.clocks.get(who.index()).copied().unwrap_or_default();
         let seed = u64::try_from(who.index()).unwrap_or_default();
-        let mut process = Process::new(Controller::new(self.setup.config.clone(), seed), clock);
+        let mut config = self.setup.config.clone();
+        if self.setup.claims {
+            self.starts += 1;
+            config.claim = Some(Claim { identity: format!("process-{}", self.starts) });
+        }
+        let mut process = Process::new(Controller::new(config, seed), clock);
         let beside = self.running().next().is_some();
         if beside && !matches!(self.slot(who), Err(Down::Crashed)) {
             let claims = self.setup.claims;
@@ -194,6 +200,47 @@ impl World {
     /// Returns what the question at this place is about.
     pub(crate) fn flight_key(&self, who: Who, at: u8) -> Option<Key> {
         self.process(who)?.flights.keys().nth(usize::from(at)).cloned()
+    }
+
+    /// Says what an event is about, where it does not say so itself.
+    pub(crate) fn describe(&self, event: Event) -> String {
+        match event {
+            Event::Answer(who, at) | Event::Apply(who, at) | Event::Deliver(who, at) | Event::Fail(who, at, _) => {
+                let key = self.flight_key(who, at);
+                let flight = key.as_ref().and_then(|key| self.process(who)?.flights.get(key));
+                let Some((key, flight)) = key.as_ref().zip(flight) else {
+                    return String::new();
+                };
+                let about = match key {
+                    Key::Issuer(issuer) => issuer.to_string(),
+                    Key::Request(request) => request.to_string(),
+                    Key::Token(token) => format!("token {token}"),
+                };
+                let what = match &flight.step {
+                    Step::Exchange(request, _) => request.operation.as_str().to_owned(),
+                    Step::MintToken(..) => "mint a token".to_owned(),
+                    Step::Publish(event, _) => format!("event {}", event.reason),
+                    Step::ReadRequest(..) => "read it".to_owned(),
+                    Step::ReadSecret(..) => "read its Secret".to_owned(),
+                    Step::WriteStatus(patch, _) => {
+                        let reasons = patch.body.pointer("/status/conditions").and_then(Value::as_array);
+                        let reasons = reasons.into_iter().flatten().filter_map(|c| c.get("reason")?.as_str());
+                        format!("write its status: {}", reasons.collect::<Vec<_>>().join(", "))
+                    }
+                    Step::Done(_) => String::new(),
+                };
+                format!("{about}: {what}")
+            }
+            Event::Tick(who) => {
+                let due = self.process(who).and_then(Process::due).unwrap_or_default();
+                format!("{:?} later", due.saturating_sub(self.now))
+            }
+            Event::Watch(who, kind) => {
+                let next = self.process(who).and_then(|process| self.cluster.watch(kind, process.cursor(kind)).ok()?.next());
+                next.map_or_else(String::new, |event| format!("{:?} {}", event.change, event.object.uid()))
+            }
+            _ => String::new(),
+        }
     }
 
     fn answer(&mut self, who: Who, at: u8) -> Happened {

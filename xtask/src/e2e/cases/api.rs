@@ -23,13 +23,19 @@ pub(super) async fn rules(stage: &Stage<'_>) -> anyhow::Result<()> {
             ("", Some(answer)) => bail!("{change} is rejected: {answer}"),
             (message, None) => bail!("{change} is accepted, not rejected with {message:?}"),
             (message, Some(answer)) => {
-                ensure!(answer.contains(message), "{change} is rejected with {answer:?}, not {message:?}");
+                ensure!(
+                    answer.contains(message),
+                    "{change} is rejected with {answer:?}, not {message:?}"
+                );
                 rejected.insert(message);
             }
         }
     }
     for rule in defined()? {
-        ensure!(rejected.iter().any(|seen| rule.contains(seen)), "nothing here breaks the rule {rule:?}");
+        ensure!(
+            rejected.iter().any(|seen| rule.contains(seen)),
+            "nothing here breaks the rule {rule:?}"
+        );
     }
     Ok(())
 }
@@ -43,13 +49,19 @@ pub(super) async fn columns(stage: &Stage<'_>) -> anyhow::Result<()> {
         let table: Value = stage.env.client.request(request).await?;
         let columns = table["columnDefinitions"].as_array().context("no table")?;
         let names: Vec<&str> = columns.iter().filter_map(|column| column["name"].as_str()).collect();
-        ensure!(names == ["Name", "Ready", "Status", "Age"], "{plural} has the columns {names:?}");
+        ensure!(
+            names == ["Name", "Ready", "Status", "Age"],
+            "{plural} has the columns {names:?}"
+        );
     }
     let request = http::Request::get("/apis/vault-issuer.io/v1alpha1").body(Vec::new())?;
     let resources: Value = stage.env.client.request(request).await?;
     let resources = resources["resources"].as_array().context("no resources")?;
     let in_category = |resource: &&Value| resource["categories"] == json!(["cert-manager"]);
-    ensure!(resources.iter().filter(in_category).count() == 2, "not both kinds are in the category cert-manager");
+    ensure!(
+        resources.iter().filter(in_category).count() == 2,
+        "not both kinds are in the category cert-manager"
+    );
     Ok(())
 }
 
@@ -72,11 +84,17 @@ fn spec_rows() -> Vec<Row> {
         (json!({ "path": "pki/../sign/web" }), plain),
         (json!({ "path": "pki/sign/web?x" }), plain),
         (json!({ "path": "pki/sign/a b" }), plain),
-        (json!({ "caBundle": "YQ==", "caBundleSecretRef": { "name": "ca" } }), bundles),
+        (
+            json!({ "caBundle": "YQ==", "caBundleSecretRef": { "name": "ca" } }),
+            bundles,
+        ),
         (json!({ "caBundleSecretRef": { "name": "ca" } }), ""),
         (json!({ "clientCertSecretRef": { "name": "tls" } }), pair),
         (json!({ "clientKeySecretRef": { "name": "tls" } }), pair),
-        (json!({ "clientCertSecretRef": { "name": "tls" }, "clientKeySecretRef": { "name": "tls" } }), ""),
+        (
+            json!({ "clientCertSecretRef": { "name": "tls" }, "clientKeySecretRef": { "name": "tls" } }),
+            "",
+        ),
     ]
 }
 
@@ -85,10 +103,16 @@ fn auth_rows() -> Vec<Row> {
     let token = json!({ "name": "token" });
     vec![
         (json!({ "auth": {} }), method),
-        (json!({ "auth": { "tokenSecretRef": token, "clientCertificate": {} } }), method),
+        (
+            json!({ "auth": { "tokenSecretRef": token, "clientCertificate": {} } }),
+            method,
+        ),
         (json!({ "auth": { "tokenSecretRef": token } }), ""),
         (json!({ "auth": { "clientCertificate": {} } }), ""),
-        (json!({ "auth": { "tokenSecretRef": { "name": "" } } }), "spec.auth.tokenSecretRef.name"),
+        (
+            json!({ "auth": { "tokenSecretRef": { "name": "" } } }),
+            "spec.auth.tokenSecretRef.name",
+        ),
     ]
 }
 
@@ -105,14 +129,32 @@ fn method_rows() -> Vec<Row> {
         (approle("auth/../sys"), "path must not contain '..'"),
         (approle("/v1/auth/approle"), ""),
         (kubernetes(json!({ "role": "web" })), source),
-        (kubernetes(json!({ "role": "web", "secretRef": secret, "serviceAccountRef": account })), source),
+        (
+            kubernetes(json!({ "role": "web", "secretRef": secret, "serviceAccountRef": account })),
+            source,
+        ),
         (kubernetes(json!({ "role": "web", "secretRef": secret })), ""),
         (kubernetes(json!({ "role": "web", "serviceAccountRef": account })), ""),
-        (kubernetes(json!({ "role": "", "secretRef": secret })), "spec.auth.kubernetes.role"),
-        (kubernetes(json!({ "role": "web", "secretRef": secret, "mountPath": "../sys" })), mount),
-        (kubernetes(json!({ "role": "web", "secretRef": secret, "mountPath": "auth/k8s" })), ""),
-        (json!({ "auth": { "clientCertificate": { "mountPath": "a/../b" } } }), mount),
-        (json!({ "auth": { "clientCertificate": { "mountPath": "/v1/auth/cert" } } }), ""),
+        (
+            kubernetes(json!({ "role": "", "secretRef": secret })),
+            "spec.auth.kubernetes.role",
+        ),
+        (
+            kubernetes(json!({ "role": "web", "secretRef": secret, "mountPath": "../sys" })),
+            mount,
+        ),
+        (
+            kubernetes(json!({ "role": "web", "secretRef": secret, "mountPath": "auth/k8s" })),
+            "",
+        ),
+        (
+            json!({ "auth": { "clientCertificate": { "mountPath": "a/../b" } } }),
+            mount,
+        ),
+        (
+            json!({ "auth": { "clientCertificate": { "mountPath": "/v1/auth/cert" } } }),
+            "",
+        ),
     ]
 }
 
@@ -127,10 +169,12 @@ async fn create(stage: &Stage<'_>, change: &Value) -> anyhow::Result<Option<Stri
         spec.extend(change);
     }
     let resource = ApiResource::erase::<VaultIssuer>(&());
-    let issuers: Api<DynamicObject> =
-        Api::namespaced_with(stage.env.client.clone(), &stage.namespace, &resource);
+    let issuers: Api<DynamicObject> = Api::namespaced_with(stage.env.client.clone(), &stage.namespace, &resource);
     let issuer = DynamicObject::new("vault", &resource).data(json!({ "spec": spec }));
-    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
     match issuers.create(&params, &issuer).await {
         Ok(_) => Ok(None),
         Err(kube::Error::Api(status)) if status.code == 422 => Ok(Some(status.message.clone())),
@@ -150,7 +194,12 @@ fn defined() -> anyhow::Result<BTreeSet<String>> {
 fn collect(value: &Value, messages: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
-            for rule in fields.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
+            for rule in fields
+                .get("x-kubernetes-validations")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 messages.extend(rule["message"].as_str().map(str::to_owned));
             }
             fields.values().for_each(|field| collect(field, messages));

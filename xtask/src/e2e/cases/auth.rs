@@ -18,10 +18,17 @@ pub(super) async fn approle_mounts(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
     let mount = stage.approle_mount().await?;
     let mut auth = stage.approle(&mount, &stage.policy(&[&path]).await?, json!({})).await?;
-    let forms = [mount.clone(), format!("auth/{mount}"), format!("/v1/auth/{mount}"), format!("/{mount}/")];
+    let forms = [
+        mount.clone(),
+        format!("auth/{mount}"),
+        format!("/v1/auth/{mount}"),
+        format!("/{mount}/"),
+    ];
     for (number, form) in forms.into_iter().enumerate() {
         auth["appRole"]["path"] = json!(form);
-        stage.issuer(&format!("form-{number}"), stage.spec(&path, auth.clone())).await?;
+        stage
+            .issuer(&format!("form-{number}"), stage.spec(&path, auth.clone()))
+            .await?;
     }
     for number in 0..4 {
         stage.ready(&format!("form-{number}"), SOON).await?;
@@ -35,9 +42,19 @@ pub(super) async fn token(stage: &Stage<'_>) -> anyhow::Result<()> {
     let policy = stage.policy(&[&path]).await?;
     let token = make_token(stage, json!({ "policies": [policy], "ttl": "1h" })).await?;
     stage.secret("token", &[("token", &token)]).await?;
-    signs(stage, stage.spec(&path, json!({ "tokenSecretRef": { "name": "token" } }))).await?;
+    signs(
+        stage,
+        stage.spec(&path, json!({ "tokenSecretRef": { "name": "token" } })),
+    )
+    .await?;
     // It is not ours to end.
-    stage.env.vault.admin.with_token(&token).read("auth/token/lookup-self").await?;
+    stage
+        .env
+        .vault
+        .admin
+        .with_token(&token)
+        .read("auth/token/lookup-self")
+        .await?;
     Ok(())
 }
 
@@ -47,9 +64,20 @@ pub(super) async fn periodic_token(stage: &Stage<'_>) -> anyhow::Result<()> {
     let policy = stage.policy(&[&path]).await?;
     let token = make_token(stage, json!({ "policies": [policy], "period": "20s" })).await?;
     stage.secret("token", &[("token", &token)]).await?;
-    signs(stage, stage.spec(&path, json!({ "tokenSecretRef": { "name": "token" } }))).await?;
+    signs(
+        stage,
+        stage.spec(&path, json!({ "tokenSecretRef": { "name": "token" } })),
+    )
+    .await?;
     tokio::time::sleep(Duration::from_secs(45)).await;
-    stage.env.vault.admin.with_token(&token).read("auth/token/lookup-self").await.context("it has expired")?;
+    stage
+        .env
+        .vault
+        .admin
+        .with_token(&token)
+        .read("auth/token/lookup-self")
+        .await
+        .context("it has expired")?;
     let csr = Csr::new(&Names::common("after.example.com"))?;
     stage.request("after", &csr.pem, Ask::default()).await?;
     stage.issued("after", &csr, SOON).await?;
@@ -61,10 +89,15 @@ pub(super) async fn short_login(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
     let mount = stage.approle_mount().await?;
     let policy = stage.policy(&[&path]).await?;
-    let auth = stage.approle(&mount, &policy, json!({ "token_ttl": "20s", "token_max_ttl": "10m" })).await?;
+    let auth = stage
+        .approle(&mount, &policy, json!({ "token_ttl": "20s", "token_max_ttl": "10m" }))
+        .await?;
     signs(stage, stage.spec(&path, auth)).await?;
     let renewed = |answers: &[super::super::audit::Answered]| {
-        answers.iter().filter(|answer| answer.path == "auth/token/renew-self" && answer.role == stage.case).count()
+        answers
+            .iter()
+            .filter(|answer| answer.path == "auth/token/renew-self" && answer.role == stage.case)
+            .count()
     };
     eventually(Duration::from_secs(90), async || {
         let renewals = renewed(&stage.env.vault.audit.answered()?);
@@ -95,7 +128,11 @@ pub(super) async fn kubernetes_secret(stage: &Stage<'_>) -> anyhow::Result<()> {
         .await?;
     eventually(SOON, async || {
         let secret = stage.api::<Secret>().get("jwt").await?;
-        let token = secret.data.context("no data")?.remove("token").context("no token yet")?;
+        let token = secret
+            .data
+            .context("no data")?
+            .remove("token")
+            .context("no token yet")?;
         stage.env.canary(std::str::from_utf8(&token.0)?);
         Ok(())
     })
@@ -123,10 +160,16 @@ pub(super) async fn client_certificate(stage: &Stage<'_>) -> anyhow::Result<()> 
     let path = stage.role(json!({})).await?;
     let policy = stage.policy(&[&path]).await?;
     let vault = &stage.env.vault;
-    let role = json!({ "certificate": vault.clients.pem, "token_policies": policy, "allowed_common_names": stage.case });
-    vault.admin.write(&format!("auth/cert/certs/{}", stage.case), role).await?;
+    let role =
+        json!({ "certificate": vault.clients.pem, "token_policies": policy, "allowed_common_names": stage.case });
+    vault
+        .admin
+        .write(&format!("auth/cert/certs/{}", stage.case), role)
+        .await?;
     let pair = vault.clients.client(stage.case)?;
-    stage.secret("login", &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)]).await?;
+    stage
+        .secret("login", &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)])
+        .await?;
     let auth = json!({ "clientCertificate": { "secretName": "login", "name": stage.case } });
     signs(stage, stage.spec(&path, auth)).await
 }
@@ -134,7 +177,9 @@ pub(super) async fn client_certificate(stage: &Stage<'_>) -> anyhow::Result<()> 
 /// A listener that wants a client certificate, with a CA bundle from a Secret and another server name.
 pub(super) async fn mutual_tls(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
-    let auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
     let vault = &stage.env.vault;
     let spec = json!({ "server": vault.mutual, "serverName": vault.server_name, "path": path, "auth": auth });
     let mut bare = spec.clone();
@@ -143,7 +188,9 @@ pub(super) async fn mutual_tls(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.unready("bare", "TlsFailed", SOON).await?;
 
     let pair = vault.clients.client(stage.case)?;
-    stage.secret("client", &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)]).await?;
+    stage
+        .secret("client", &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)])
+        .await?;
     stage.secret("ca", &[("ca.crt", &vault.ca)]).await?;
     let mut full = spec;
     full["caBundleSecretRef"] = json!({ "name": "ca" });
@@ -169,7 +216,9 @@ async fn make_token(stage: &Stage<'_>, body: Value) -> anyhow::Result<String> {
 
 async fn account(stage: &Stage<'_>) -> anyhow::Result<()> {
     let metadata = json!({ "name": "vault-login" });
-    stage.apply(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata })).await
+    stage
+        .apply(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }))
+        .await
 }
 
 async fn kubernetes_role(stage: &Stage<'_>, path: &str, changes: Value) -> anyhow::Result<()> {
@@ -182,6 +231,11 @@ async fn kubernetes_role(stage: &Stage<'_>, path: &str, changes: Value) -> anyho
     if let (Value::Object(role), Value::Object(changes)) = (&mut role, changes) {
         role.extend(changes);
     }
-    stage.env.vault.admin.write(&format!("auth/kubernetes/role/{}", stage.case), role).await?;
+    stage
+        .env
+        .vault
+        .admin
+        .write(&format!("auth/kubernetes/role/{}", stage.case), role)
+        .await?;
     Ok(())
 }

@@ -30,9 +30,17 @@ pub(super) async fn namespaced(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// A VaultClusterIssuer, whose Secret lies in the controller's namespace.
 pub(super) async fn cluster(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
-    let mut auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
+    let mut auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
     auth["appRole"]["secretRef"] = json!({ "name": stage.case });
-    stage.secret_in(NAMESPACE, stage.case, &[("secretId", &stage.secret_id("approle").await?)]).await?;
+    stage
+        .secret_in(
+            NAMESPACE,
+            stage.case,
+            &[("secretId", &stage.secret_id("approle").await?)],
+        )
+        .await?;
     stage.cluster_issuer(stage.spec(&path, auth)).await?;
     stage.cluster_ready().await?;
     stage.approve_all().await?;
@@ -42,7 +50,9 @@ pub(super) async fn cluster(stage: &Stage<'_>) -> anyhow::Result<()> {
 
 /// cert-manager renews a certificate when two thirds of its life are over, and when asked to.
 pub(super) async fn renewal(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.signer(json!({ "ttl": "40s", "max_ttl": "40s", "not_before_duration": "1s" })).await?;
+    stage
+        .signer(json!({ "ttl": "40s", "max_ttl": "40s", "not_before_duration": "1s" }))
+        .await?;
     stage.approve_all().await?;
     certificate(stage, "VaultIssuer", "vault", json!({})).await?;
     let first = stored(stage).await?;
@@ -59,9 +69,14 @@ pub(super) async fn renewal(stage: &Stage<'_>) -> anyhow::Result<()> {
         "message": "asked for by a test",
         "lastTransitionTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     }] } });
-    certificates(stage).patch_status("web", &PatchParams::default(), &Patch::Merge(trigger)).await?;
+    certificates(stage)
+        .patch_status("web", &PatchParams::default(), &Patch::Merge(trigger))
+        .await?;
     eventually(SOON, async || {
-        ensure!(stored(stage).await?.chain != second.chain, "still the second certificate");
+        ensure!(
+            stored(stage).await?.chain != second.chain,
+            "still the second certificate"
+        );
         Ok(())
     })
     .await
@@ -74,7 +89,10 @@ pub(super) async fn denied(stage: &Stage<'_>) -> anyhow::Result<()> {
     let requests = stage.api::<CertificateRequest>();
     let name = eventually(SOON, async || {
         let list = requests.list(&ListParams::default()).await?;
-        list.items.first().and_then(|request| request.metadata.name.clone()).context("no request yet")
+        list.items
+            .first()
+            .and_then(|request| request.metadata.name.clone())
+            .context("no request yet")
     })
     .await?;
     stage.decide(&name, "Denied").await?;
@@ -117,7 +135,11 @@ async fn stored(stage: &Stage<'_>) -> anyhow::Result<Issued> {
     let secrets = stage.api::<Secret>();
     eventually(SOON, async || {
         let data = secrets.get("web").await?.data.context("no data")?;
-        let file = |name: &str| data.get(name).map(|bytes| bytes.0.as_slice()).context("a file is missing");
+        let file = |name: &str| {
+            data.get(name)
+                .map(|bytes| bytes.0.as_slice())
+                .context("a file is missing")
+        };
         let key = std::str::from_utf8(file("tls.key")?)?;
         let issued = Issued::parse(file("tls.crt")?, file("ca.crt")?)?;
         issued.verify(&super::super::pki::public_key(key)?)?;

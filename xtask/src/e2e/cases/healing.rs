@@ -14,7 +14,9 @@ use super::super::stage::{Ask, LATER, SOON, Stage};
 pub(super) async fn wrong_path(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
     let wrong = "nowhere/sign/web";
-    let auth = stage.approle("approle", &stage.policy(&[&path, wrong]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path, wrong]).await?, json!({}))
+        .await?;
     stage.issuer("vault", stage.spec(wrong, auth.clone())).await?;
     stage.unready("vault", "PathNotFound", SOON).await?;
     let csr = waiting(stage).await?;
@@ -25,7 +27,9 @@ pub(super) async fn wrong_path(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// A path that the policy does not allow, mended in Vault, where nobody tells us.
 pub(super) async fn wrong_policy(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
-    let auth = stage.approle("approle", &stage.policy(&["pki/sign/another"]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&["pki/sign/another"]).await?, json!({}))
+        .await?;
     stage.issuer("vault", stage.spec(&path, auth)).await?;
     stage.unready("vault", "PermissionDenied", SOON).await?;
     let csr = waiting(stage).await?;
@@ -36,7 +40,9 @@ pub(super) async fn wrong_policy(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// A role that is not there, made later.
 pub(super) async fn wrong_role(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = format!("pki/sign/{}", stage.case);
-    let auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
     stage.issuer("vault", stage.spec(&path, auth)).await?;
     stage.unready("vault", "RoleNotFound", SOON).await?;
     let csr = waiting(stage).await?;
@@ -47,40 +53,57 @@ pub(super) async fn wrong_role(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// A secret ID that Vault does not know, replaced in the Secret.
 pub(super) async fn wrong_secret(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
-    let auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
-    stage.secret("approle", &[("secretId", "11111111-2222-3333-4444-555555555555")]).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
+    stage
+        .secret("approle", &[("secretId", "11111111-2222-3333-4444-555555555555")])
+        .await?;
     stage.issuer("vault", stage.spec(&path, auth)).await?;
     stage.unready("vault", "LoginDenied", SOON).await?;
     let csr = waiting(stage).await?;
-    stage.secret("approle", &[("secretId", &stage.secret_id("approle").await?)]).await?;
+    stage
+        .secret("approle", &[("secretId", &stage.secret_id("approle").await?)])
+        .await?;
     heals(stage, &csr, &path).await
 }
 
 /// A Secret that is missing and comes later.
 pub(super) async fn missing_secret(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
-    let auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
     stage.delete_secret("approle").await?;
     stage.issuer("vault", stage.spec(&path, auth)).await?;
     stage.unready("vault", "SecretNotFound", SOON).await?;
     let csr = waiting(stage).await?;
-    stage.secret("approle", &[("secretId", &stage.secret_id("approle").await?)]).await?;
+    stage
+        .secret("approle", &[("secretId", &stage.secret_id("approle").await?)])
+        .await?;
     heals(stage, &csr, &path).await
 }
 
-/// A secret ID that is rotated: the new one is used when the old one's token is gone.
+/// A secret ID that is rotated in its Secret: it is used as soon as the old one and its token are gone.
 pub(super) async fn rotated_secret(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
     let mount = stage.approle_mount().await?;
     let auth = stage.approle(&mount, &stage.policy(&[&path]).await?, json!({})).await?;
+    let old = stage.secret_id(&mount).await?;
+    stage.secret("approle", &[("secretId", &old)]).await?;
     stage.issuer("vault", stage.spec(&path, auth)).await?;
     stage.ready("vault", SOON).await?;
+    stage
+        .secret("approle", &[("secretId", &stage.secret_id(&mount).await?)])
+        .await?;
     let admin = &stage.env.vault.admin;
-    // Every secret ID and token of the role ends, as a rotation in Vault does.
-    admin.delete(&format!("auth/{mount}/role/{}", stage.case)).await?;
-    admin.write(&format!("sys/leases/revoke-prefix/auth/{mount}/login"), json!({})).await?;
-    let auth = stage.approle(&mount, &stage.policy(&[&path]).await?, json!({})).await?;
-    stage.issuer("vault", stage.spec(&path, auth)).await?;
+    let role = format!("auth/{mount}/role/{}", stage.case);
+    admin
+        .write(&format!("{role}/secret-id/destroy"), json!({ "secret_id": old }))
+        .await?;
+    admin
+        .write(&format!("sys/leases/revoke-prefix/auth/{mount}/login"), json!({}))
+        .await?;
     let csr = Csr::new(&Names::common("rotated.example.com"))?;
     stage.request("waiting", &csr.pem, Ask::default()).await?;
     heals(stage, &csr, &path).await
@@ -106,7 +129,9 @@ pub(super) async fn revoked_token(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// A CA bundle that does not match, then the right one.
 pub(super) async fn wrong_bundle(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
-    let auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
     let mut spec = stage.spec(&path, auth);
     spec["caBundle"] = json!(STANDARD.encode(Authority::new("e2e stranger")?.pem));
     stage.issuer("vault", spec.clone()).await?;
@@ -120,7 +145,9 @@ pub(super) async fn wrong_bundle(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// A port where nobody listens.
 pub(super) async fn unreachable(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
-    let auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
     let mut spec = stage.spec(&path, auth);
     spec["server"] = json!("https://127.0.0.1:1");
     stage.issuer("vault", spec.clone()).await?;
@@ -139,7 +166,10 @@ pub(super) async fn remade_issuer(stage: &Stage<'_>) -> anyhow::Result<()> {
     let first = waiting(stage).await?;
     stage.issuer("vault", stage.spec(&path, auth.clone())).await?;
     heals(stage, &first, &path).await?;
-    stage.api::<VaultIssuer>().delete("vault", &DeleteParams::default()).await?;
+    stage
+        .api::<VaultIssuer>()
+        .delete("vault", &DeleteParams::default())
+        .await?;
     // The token that we made for it ends with it.
     super::super::process::eventually(SOON, async || {
         let answers = stage.env.vault.audit.answered()?;
@@ -161,7 +191,8 @@ pub(super) async fn remade_issuer(stage: &Stage<'_>) -> anyhow::Result<()> {
 async fn waiting(stage: &Stage<'_>) -> anyhow::Result<Csr> {
     let csr = Csr::new(&Names::common("waiting.example.com"))?;
     stage.request("waiting", &csr.pem, Ask::default()).await?;
-    stage.pending("waiting").await?;
+    let message = stage.pending("waiting").await?;
+    ensure!(message.contains("vault"), "the request says {message:?}");
     Ok(csr)
 }
 

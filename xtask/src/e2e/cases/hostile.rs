@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::super::pki::{Csr, Names};
 use super::super::stage::{Ask, LATER, SOON, Stage};
-use super::super::vault::{self, Admin};
+use super::super::vault::{self, Admin, text};
 
 /// The model gives every answer that the real Vault gives.
 pub(super) async fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {
@@ -30,7 +30,10 @@ pub(super) async fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {
     for call in conformance::set_up() {
         fresh.admin.write(&call.path, call.body).await?;
     }
-    let admin = fresh.admin.clone();
+    // The model's root token is one that was made, as that of a server in dev mode is.
+    let root = json!({ "policies": ["root"], "no_parent": true, "no_default_policy": true, "display_name": "token" });
+    let root = fresh.admin.write("auth/token/create", root).await?;
+    let admin = fresh.admin.with_token(&text(&root["auth"]["client_token"])?);
     let answers = tokio::task::spawn_blocking(move || {
         let mut failed = None;
         let shapes = conformance::run(admin.token(), &mut |request| {
@@ -44,19 +47,30 @@ pub(super) async fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {
     .await??;
     let unix = Duration::from_secs(u64::try_from(jiff::Timestamp::now().as_second())?);
     let model = conformance::expected(Now { unix, ..Now::default() });
-    ensure!(answers.len() == model.len(), "{} answers, {} in the model", answers.len(), model.len());
+    ensure!(
+        answers.len() == model.len(),
+        "{} answers, {} in the model",
+        answers.len(),
+        model.len()
+    );
     let differ = |((name, real), (_, model)): ((&str, conformance::Shape), (&str, conformance::Shape))| {
         (real != model).then(|| format!("{name}\n    Vault: {real}\n    model: {model}"))
     };
     let differing: Vec<String> = answers.into_iter().zip(model).filter_map(differ).collect();
-    ensure!(differing.is_empty(), "the model differs from Vault:\n  {}", differing.join("\n  "));
+    ensure!(
+        differing.is_empty(),
+        "the model differs from Vault:\n  {}",
+        differing.join("\n  ")
+    );
     Ok(())
 }
 
 fn exchange(admin: &Admin, request: Request<Body>) -> anyhow::Result<Response<Body>> {
     let (mut parts, body) = request.into_parts();
     parts.uri = format!("{}{}", admin.base(), parts.uri).parse()?;
-    let mut response = admin.agent().run(Request::from_parts(parts, body.as_bytes().to_vec()))?;
+    let mut response = admin
+        .agent()
+        .run(Request::from_parts(parts, body.as_bytes().to_vec()))?;
     let text = response.body_mut().read_to_vec()?;
     let (parts, _) = response.into_parts();
     Ok(Response::from_parts(parts, Body::from(text)))
@@ -75,7 +89,11 @@ pub(super) async fn answers(stage: &Stage<'_>) -> anyhow::Result<()> {
         ("no-content", Fault::NoContent, Ok("VaultMisbehaved")),
         ("proxy-page", Fault::Html, Ok("VaultUnavailable")),
         ("internal", Fault::InternalError, Ok("VaultUnavailable")),
-        ("throttled", Fault::RateLimited(RetryAfter::Seconds(1)), Ok("VaultThrottled")),
+        (
+            "throttled",
+            Fault::RateLimited(RetryAfter::Seconds(1)),
+            Ok("VaultThrottled"),
+        ),
         ("no-reply", Fault::Lost, Ok("VaultUnreachable")),
         ("another-key", Fault::AnotherKey, Err("CertificateMismatch")),
         ("another-name", Fault::AnotherName, Err("CertificateMismatch")),
@@ -89,11 +107,24 @@ pub(super) async fn answers(stage: &Stage<'_>) -> anyhow::Result<()> {
         stage.issuer(name, fake.spec()).await?;
         fakes.push((name, fault, outcome, fake));
     }
-    let csr = Csr::new(&Names { common_name: "www.example.com", dns: &["www.example.com"], ..Names::default() })?;
+    let csr = Csr::new(&Names {
+        common_name: "www.example.com",
+        dns: &["www.example.com"],
+        ..Names::default()
+    })?;
     for (name, fault, _, fake) in &fakes {
         stage.ready(name, SOON).await?;
         fake.lock().faults_mut().script(Operation::Sign, *fault);
-        stage.request(name, &csr.pem, Ask { issuer: name, ..Ask::default() }).await?;
+        stage
+            .request(
+                name,
+                &csr.pem,
+                Ask {
+                    issuer: name,
+                    ..Ask::default()
+                },
+            )
+            .await?;
     }
     for (name, _, outcome, _) in &fakes {
         match outcome {
@@ -119,7 +150,11 @@ pub(super) async fn namespace(stage: &Stage<'_>) -> anyhow::Result<()> {
     spec["namespace"] = json!("team/a");
     stage.issuer("vault", spec).await?;
     stage.ready("vault", SOON).await?;
-    let csr = Csr::new(&Names { common_name: "www.example.com", dns: &["www.example.com"], ..Names::default() })?;
+    let csr = Csr::new(&Names {
+        common_name: "www.example.com",
+        dns: &["www.example.com"],
+        ..Names::default()
+    })?;
     stage.request("inside", &csr.pem, Ask::default()).await?;
     stage.issued("inside", &csr, SOON).await?;
     let seen = fake.lock().namespaces_seen().clone();
@@ -143,7 +178,10 @@ impl Fake {
         model.enable_pki("pki", pki.role("web", Role::domain("example.com")));
         model.set_policy("web", Policy::update("pki/sign/web"));
         let role = AppRole::new("web", SECRET_ID, TokenParams::policies(["web"]).ttl(hour, hour));
-        model.enable_auth("approle", AuthMethod::AppRole(BTreeMap::from([("web".to_owned(), role)])));
+        model.enable_auth(
+            "approle",
+            AuthMethod::AppRole(BTreeMap::from([("web".to_owned(), role)])),
+        );
         let model = Arc::new(Mutex::new(model));
         let server = Server::start(Arc::clone(&model), &Options::default()).context("no fake Vault")?;
         Ok(Self { model, server })

@@ -10,6 +10,7 @@ mod outages;
 mod quiet;
 mod requests;
 mod secrets;
+mod tools;
 
 use futures::future::LocalBoxFuture;
 
@@ -56,6 +57,9 @@ pub(super) const CASES: &[Case] = &[
     loopback!("quiet", quiet::quiet),
     together!("api-rules", api::rules),
     together!("api-columns", api::columns),
+    loopback!("manifests", tools::manifests),
+    loopback!("metrics", tools::metrics),
+    loopback!("check-and-sign", tools::binary),
     together!("certificate", certificates::namespaced),
     together!("certificate-cluster-issuer", certificates::cluster),
     loopback!("certificate-denied", certificates::denied),
@@ -88,6 +92,7 @@ pub(super) const CASES: &[Case] = &[
     together!("rotated-secret", healing::rotated_secret),
     together!("revoked-token", healing::revoked_token),
     together!("remade-issuer", healing::remade_issuer),
+    together!("bad-specs", secrets::bad_specs),
     together!("bad-secrets", secrets::bad),
     loopback!("bad-answers", hostile::answers),
     loopback!("vault-namespace", hostile::namespace),

@@ -55,7 +55,9 @@ pub(super) async fn killed(stage: &Stage<'_>) -> anyhow::Result<()> {
     local.start_controller_at(to_cluster.port()).await?;
 
     let path = stage.role(json!({})).await?;
-    let auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
     let mut spec = stage.spec(&path, auth);
     spec["server"] = json!(format!("https://127.0.0.1:{}", to_vault.port()));
     stage.issuer("vault", spec).await?;
@@ -75,7 +77,10 @@ pub(super) async fn killed(stage: &Stage<'_>) -> anyhow::Result<()> {
     drop(controller);
     to_cluster.cut();
     let request = stage.api::<CertificateRequest>().get("saved").await?;
-    ensure!(request.status.unwrap_or_default().certificate.is_none(), "it was saved before the kill");
+    ensure!(
+        request.status.unwrap_or_default().certificate.is_none(),
+        "it was saved before the kill"
+    );
 
     local.start_controller().await?;
     drop(local);
@@ -89,7 +94,9 @@ pub(super) async fn killed(stage: &Stage<'_>) -> anyhow::Result<()> {
 pub(super) async fn lost_answer(stage: &Stage<'_>) -> anyhow::Result<()> {
     let to_vault = Proxy::start(port(&stage.env.vault.server)?).await?;
     let path = stage.role(json!({})).await?;
-    let auth = stage.approle("approle", &stage.policy(&[&path]).await?, json!({})).await?;
+    let auth = stage
+        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+        .await?;
     let mut spec = stage.spec(&path, auth);
     spec["server"] = json!(format!("https://127.0.0.1:{}", to_vault.port()));
     stage.issuer("vault", spec).await?;
@@ -143,7 +150,12 @@ async fn many(stage: &Stage<'_>) -> anyhow::Result<Vec<(String, Csr)>> {
 }
 
 async fn none_final(stage: &Stage<'_>) -> anyhow::Result<()> {
-    for request in stage.api::<CertificateRequest>().list(&ListParams::default()).await?.items {
+    for request in stage
+        .api::<CertificateRequest>()
+        .list(&ListParams::default())
+        .await?
+        .items
+    {
         let ready = request.condition("Ready").cloned();
         let reason = ready.and_then(|ready| ready.reason).unwrap_or_default();
         ensure!(["", "Pending"].contains(&reason.as_str()), "a request is {reason}");
@@ -157,7 +169,11 @@ async fn all_issued(stage: &Stage<'_>, waiting: &[(String, Csr)], path: &str) ->
         stage.issued(name, csr, LATER).await?;
     }
     let signatures = stage.signatures(path)?;
-    ensure!(signatures == waiting.len(), "{signatures} signatures for {} requests", waiting.len());
+    ensure!(
+        signatures == waiting.len(),
+        "{signatures} signatures for {} requests",
+        waiting.len()
+    );
     Ok(())
 }
 
@@ -171,5 +187,8 @@ async fn signatures(stage: &Stage<'_>, path: &str, wanted: usize) -> anyhow::Res
 }
 
 fn port(url: &str) -> anyhow::Result<u16> {
-    url.rsplit(':').next().and_then(|port| port.parse().ok()).context("a URL without port")
+    url.rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .context("a URL without port")
 }

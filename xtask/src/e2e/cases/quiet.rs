@@ -25,9 +25,17 @@ pub(super) async fn quiet(stage: &Stage<'_>) -> anyhow::Result<()> {
     let before = (writes(stage).await?, requests(stage, &path)?);
     tokio::time::sleep(Duration::from_secs(30)).await;
     let after = (writes(stage).await?, requests(stage, &path)?);
-    ensure!(after.0 == before.0, "{} writes to the API server in 30 s", after.0 - before.0);
+    ensure!(
+        after.0 == before.0,
+        "{} writes to the API server in 30 s",
+        after.0 - before.0
+    );
     // One check a minute asks the signing endpoint once.
-    ensure!(after.1 - before.1 <= 1, "{} requests to Vault in 30 s", after.1 - before.1);
+    ensure!(
+        after.1 - before.1 <= 1,
+        "{} requests to Vault in 30 s",
+        after.1 - before.1
+    );
     let logins = stage.signatures(&format!("auth/{mount}/login"))?;
     ensure!(logins == 1, "{logins} logins for 5 requests");
     Ok(())
@@ -45,5 +53,8 @@ async fn writes(stage: &Stage<'_>) -> anyhow::Result<usize> {
 /// Counts what Vault was asked with the case's tokens or on its path.
 fn requests(stage: &Stage<'_>, path: &str) -> anyhow::Result<usize> {
     let answers = stage.env.vault.audit.answered()?;
-    Ok(answers.iter().filter(|answer| answer.role == stage.case || answer.path == path).count())
+    Ok(answers
+        .iter()
+        .filter(|answer| answer.role == stage.case || answer.path == path)
+        .count())
 }

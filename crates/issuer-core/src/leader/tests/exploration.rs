@@ -36,11 +36,7 @@ impl World {
     }
 
     fn holder(&self) -> &str {
-        self.server
-            .lease
-            .as_ref()
-            .and_then(holder)
-            .unwrap_or_default()
+        self.server.lease.as_ref().and_then(holder).unwrap_or_default()
     }
 
     /// Returns every world that may follow.
@@ -66,21 +62,13 @@ impl World {
                     }
                 }
                 Some(Flight::Ask(step)) => {
-                    next.push(
-                        world
-                            .clone()
-                            .answered(who, &step, Err(WriteError::Unanswered)),
-                    );
+                    next.push(world.clone().answered(who, &step, Err(WriteError::Unanswered)));
                     let result = world.apply(&step);
                     world.flights[who] = Some(Flight::Answer(step, result));
                     next.push(world);
                 }
                 Some(Flight::Answer(step, result)) => {
-                    next.push(
-                        world
-                            .clone()
-                            .answered(who, &step, Err(WriteError::Unanswered)),
-                    );
+                    next.push(world.clone().answered(who, &step, Err(WriteError::Unanswered)));
                     next.push(world.answered(who, &step, result));
                 }
             }
@@ -100,12 +88,7 @@ impl World {
         }
     }
 
-    fn answered(
-        mut self,
-        who: usize,
-        step: &Step,
-        result: Result<Option<Lease>, WriteError>,
-    ) -> Self {
+    fn answered(mut self, who: usize, step: &Step, result: Result<Option<Lease>, WriteError>) -> Self {
         let (elector, now) = (&mut self.electors[who], at(self.time));
         match step.clone() {
             Step::Read(read) => read.resume(elector, now, result.map_err(|_| ReadFailed)),
@@ -141,8 +124,7 @@ struct Key {
 
 impl Key {
     fn elector(&mut self, elector: &Elector) {
-        self.parts
-            .extend([elector.plan as u64, elector.releasing.into()]);
+        self.parts.extend([elector.plan as u64, elector.releasing.into()]);
         for until in [elector.due, elector.held_until] {
             let left = until.saturating_sub(Duration::from_secs(self.time));
             self.parts.push(left.as_millis().try_into().unwrap());
@@ -187,11 +169,8 @@ impl Key {
             self.versions.push(version.clone());
         }
         let holder = holder(lease).map_or(10, |id| if id == "a" { 11 } else { 12 });
-        self.parts.extend([
-            holder,
-            duration(lease).as_secs(),
-            number.try_into().unwrap(),
-        ]);
+        self.parts
+            .extend([holder, duration(lease).as_secs(), number.try_into().unwrap()]);
     }
 
     fn age(&mut self, since: Duration) {

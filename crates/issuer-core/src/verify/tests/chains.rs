@@ -6,11 +6,7 @@ use super::*;
 fn puts_every_answer_of_vault_in_order() {
     let customer = Customer::new();
     let (top, middle) = (Authority::new("Root"), Authority::new("Intermediate"));
-    let (root, intermediate, leaf) = (
-        &*top.root(),
-        &*middle.signed_by(&top),
-        &*customer.leaf(&middle),
-    );
+    let (root, intermediate, leaf) = (&*top.root(), &*middle.signed_by(&top), &*customer.leaf(&middle));
     let other = &*Authority::new("Other").root();
 
     let rooted = chain(&[leaf, intermediate], Some(root));
@@ -26,12 +22,7 @@ fn puts_every_answer_of_vault_in_order() {
     check("issuing CA alone", issuing, &[], &rootless);
     check("chain alone", None, &[intermediate, root], &rooted);
     check("shuffled", issuing, &[root, intermediate], &rooted);
-    check(
-        "doubled",
-        issuing,
-        &[intermediate, intermediate, root, root],
-        &rooted,
-    );
+    check("doubled", issuing, &[intermediate, intermediate, root, root], &rooted);
     check(
         "leaf first, as from sign-intermediate",
         issuing,
@@ -47,17 +38,14 @@ fn puts_every_answer_of_vault_in_order() {
     );
     check("with an unrelated root", issuing, &[other], &rootless);
     check("nothing sent along", None, &[], &lone);
+    check("nothing but itself sent along", None, &[leaf], &lone);
 }
 
 #[test]
 fn reads_bundles_and_blanks() {
     let customer = Customer::new();
     let (top, middle) = (Authority::new("Root"), Authority::new("Intermediate"));
-    let (root, intermediate, leaf) = (
-        &*top.root(),
-        &*middle.signed_by(&top),
-        &*customer.leaf(&middle),
-    );
+    let (root, intermediate, leaf) = (&*top.root(), &*middle.signed_by(&top), &*customer.leaf(&middle));
     let key = der::pem("PRIVATE KEY", b"ignored");
     let bundle = Issued {
         certificate: pem(&[leaf, intermediate, root]) + &key,
@@ -88,19 +76,12 @@ fn climbs_long_chains_of_every_key() {
     ];
     let authorities: Vec<_> = (0..14)
         .map(|at| {
-            let algorithm = keys
-                .get(at)
-                .copied()
-                .unwrap_or(&rcgen::PKCS_ECDSA_P256_SHA256);
+            let algorithm = keys.get(at).copied().unwrap_or(&rcgen::PKCS_ECDSA_P256_SHA256);
             Authority::with_key(&at.to_string(), KeyPair::generate_for(algorithm).unwrap())
         })
         .collect();
     let mut certificates = vec![authorities[0].root()];
-    certificates.extend(
-        authorities
-            .windows(2)
-            .map(|pair| pair[1].signed_by(&pair[0])),
-    );
+    certificates.extend(authorities.windows(2).map(|pair| pair[1].signed_by(&pair[0])));
     let leaf = customer.leaf(&authorities[13]);
     let sent: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
     let mut written = vec![leaf.as_slice()];
@@ -110,27 +91,17 @@ fn climbs_long_chains_of_every_key() {
         chain(&written, Some(sent[0]))
     );
 
-    let more: Vec<_> = (0..2)
-        .map(|at| Authority::new(&format!("more {at}")).root())
-        .collect();
-    let too_many: Vec<&[u8]> = sent
-        .iter()
-        .copied()
-        .chain(more.iter().map(Vec::as_slice))
-        .collect();
+    let more: Vec<_> = (0..2).map(|at| Authority::new(&format!("more {at}")).root()).collect();
+    let too_many: Vec<&[u8]> = sent.iter().copied().chain(more.iter().map(Vec::as_slice)).collect();
     assert!(customer.verify(&leaf, None, &too_many[..15]).is_ok());
-    assert_eq!(
-        customer.verify(&leaf, None, &too_many),
-        Err(VerifyError::TooMany)
-    );
+    assert_eq!(customer.verify(&leaf, None, &too_many), Err(VerifyError::TooMany));
 }
 
 #[test]
 fn keeps_cross_signed_twins() {
     let customer = Customer::new();
     let [old, new, between, ca] = ["Old", "New", "Between", "CA"].map(Authority::new);
-    let (old_root, new_root, between_by_old) =
-        (&*old.root(), &*new.root(), &*between.signed_by(&old));
+    let (old_root, new_root, between_by_old) = (&*old.root(), &*new.root(), &*between.signed_by(&old));
     let (new_by_old, new_by_between) = (&*new.signed_by(&old), &*new.signed_by(&between));
     let (ca_by_old, ca_by_new) = (&*ca.signed_by(&old), &*ca.signed_by(&new));
 
@@ -167,6 +138,10 @@ fn keeps_cross_signed_twins() {
         customer.verify(leaf, Some(ca_by_old), &[ca_by_new, new_root]),
         chain(&[leaf, ca_by_new, ca_by_old], Some(new_root))
     );
+    assert_eq!(
+        customer.verify(leaf, Some(ca_by_old), &[ca_by_new]),
+        chain(&[leaf, ca_by_old, ca_by_new], Some(ca_by_old))
+    );
 
     // Two CAs that signed each other.
     let (old_by_new, leaf) = (&*old.signed_by(&new), &*customer.leaf(&old));
@@ -183,16 +158,14 @@ fn a_lone_self_signed_certificate_is_its_own_ca() {
         params: customer.params.clone(),
         key: KeyPair::generate().unwrap(),
     };
-    let certificate = customer
-        .params
-        .self_signed(&customer.key)
-        .unwrap()
-        .der()
-        .to_vec();
+    let certificate = customer.params.self_signed(&customer.key).unwrap().der().to_vec();
     for chain_of in [&[][..], &[certificate.as_slice()]] {
         let verified = customer.verify(&certificate, Some(&certificate), chain_of);
         assert_eq!(verified, chain(&[&certificate], Some(&certificate)));
     }
+    let other = Authority::new("Other").root();
+    let verified = customer.verify(&certificate, None, &[&other]);
+    assert_eq!(verified, chain(&[&certificate], Some(&certificate)));
     // Its name signed it, but another key.
     let leaf = customer.leaf(&itself);
     assert_eq!(customer.verify(&leaf, None, &[]), chain(&[&leaf], None));
@@ -206,9 +179,7 @@ fn a_lone_self_signed_certificate_is_its_own_ca() {
 /// Replaces ecdsa-with-SHA256 by ecdsa-with-SHA224, which cannot be checked.
 fn unsupported(mut der: Vec<u8>) -> Vec<u8> {
     let oid = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
-    let places: Vec<_> = (0..der.len())
-        .filter(|at| der[*at..].starts_with(&oid))
-        .collect();
+    let places: Vec<_> = (0..der.len()).filter(|at| der[*at..].starts_with(&oid)).collect();
     for at in places {
         der[at + 9] = 1;
     }
@@ -257,10 +228,7 @@ fn version_1(subject: &Authority, issuer: &Authority) -> Vec<u8> {
     let algorithm = tlv(0x30, &[&[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
     let validity = tlv(
         0x30,
-        &[
-            &tlv(0x17, &[b"200101000000Z"]),
-            &tlv(0x17, &[b"400101000000Z"]),
-        ],
+        &[&tlv(0x17, &[b"200101000000Z"]), &tlv(0x17, &[b"400101000000Z"])],
     );
     let key = subject.key.subject_public_key_info();
     let tbs = tlv(
@@ -323,11 +291,7 @@ fn constraints_of_a_ca_are_not_its_business() {
 #[test]
 fn refuses_a_chain_that_does_not_hold() {
     let customer = Customer::new();
-    let (top, middle, imposter) = (
-        Authority::new("Root"),
-        Authority::new("CA"),
-        Authority::new("CA"),
-    );
+    let (top, middle, imposter) = (Authority::new("Root"), Authority::new("CA"), Authority::new("CA"));
     let (root, ca, leaf) = (top.root(), middle.signed_by(&top), customer.leaf(&middle));
     let (false_ca, other) = (imposter.signed_by(&top), Authority::new("Other").root());
     let broken = Err(VerifyError::BrokenChain);
@@ -371,8 +335,5 @@ fn a_crowd_of_namesakes_is_searched_in_bounded_time() {
     let leaf = customer.leaf(&authorities[0]);
     let mut written = vec![leaf.as_slice()];
     written.extend(&sent);
-    assert_eq!(
-        customer.verify(&leaf, None, &sent),
-        chain(&written, Some(sent[14]))
-    );
+    assert_eq!(customer.verify(&leaf, None, &sent), chain(&written, Some(sent[14])));
 }

@@ -48,6 +48,12 @@ fn refuses_what_is_no_certificate() {
             "{length}"
         );
     }
+    // ecdsa-with-SHA256 outside the signed part only.
+    let oid = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    let outer = leaf.windows(oid.len()).rposition(|window| window == oid).unwrap();
+    let mut apart = leaf;
+    apart[outer + 9] = 3;
+    assert_eq!(customer.verify(&apart, None, &[]), Err(VerifyError::Malformed));
     let doubled = customer.changed(|params| {
         let san = CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![0x30, 0]);
         params.custom_extensions = vec![san];
@@ -63,12 +69,7 @@ fn refuses_what_is_no_certificate() {
 #[test]
 fn refuses_what_cert_manager_cannot_read_back() {
     let customer = Customer::new();
-    let padded = |size: usize| {
-        vec![CustomExtension::from_oid_content(
-            &[1, 2, 3, 4],
-            vec![0; size],
-        )]
-    };
+    let padded = |size: usize| vec![CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0; size])];
     assert!(
         customer
             .changed(|params| params.custom_extensions = padded(26_000))
@@ -91,10 +92,7 @@ fn refuses_what_cert_manager_cannot_read_back() {
     );
     let (e, root) = (Authority::new("5"), d.signed_by(&Authority::new("5")));
     let more = [sent[0], sent[1], sent[2], &root, &e.root()];
-    assert_eq!(
-        customer.verify(&leaf, None, &more),
-        Err(VerifyError::TooLarge)
-    );
+    assert_eq!(customer.verify(&leaf, None, &more), Err(VerifyError::TooLarge));
 
     let issued = Issued {
         certificate: pem(&[&leaf]),
@@ -152,10 +150,7 @@ fn no_bit_of_a_certificate_is_free() {
     for bit in 0..leaf.len() * 8 {
         let mut changed = leaf.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        assert!(
-            customer.verify(&changed, Some(&root), &[]).is_err(),
-            "bit {bit}"
-        );
+        assert!(customer.verify(&changed, Some(&root), &[]).is_err(), "bit {bit}");
     }
 }
 

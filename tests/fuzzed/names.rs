@@ -1,0 +1,40 @@
+//! Subject alternative names as x509-parser reads them, in a form in which they can be compared.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use x509_parser::extensions::GeneralName;
+
+/// Writes names: DNS names and the domains of e-mail addresses in lower case, IP addresses in their shortest form.
+pub(crate) fn of(names: &[GeneralName<'_>]) -> BTreeSet<String> {
+    names.iter().map(name).collect()
+}
+
+fn name(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::DNSName(name) => format!("dns {}", name.to_ascii_lowercase()),
+        GeneralName::RFC822Name(address) => format!("email {}", email(address)),
+        GeneralName::URI(uri) => format!("uri {uri}"),
+        GeneralName::IPAddress(bytes) => match ip(bytes) {
+            Some(address) => format!("ip {address}"),
+            None => format!("no ip {bytes:?}"),
+        },
+        other => format!("other {other:?}"),
+    }
+}
+
+/// Writes the domain of an e-mail address in lower case.
+pub(crate) fn email(address: &str) -> String {
+    match address.rfind('@') {
+        Some(at) => address[..at].to_owned() + &address[at..].to_ascii_lowercase(),
+        None => address.to_owned(),
+    }
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).unwrap())),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).unwrap()).to_canonical()),
+        _ => None,
+    }
+}

@@ -1,0 +1,173 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use issuer_core::vault::Sign;
+use issuer_core::{Order, Signatures};
+use rustls_pki_types::{InvalidSignature, SignatureVerificationAlgorithm, alg_id};
+use serde_json::Value;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::error::X509Error;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::AlgorithmIdentifier;
+
+use crate::fixture::{LEASE, PATH, VAULT, pem, sent, signatures};
+use crate::names;
+use crate::text::assert_shown;
+
+/// Takes every signature for good, so that what is signed can be changed.
+#[derive(Debug)]
+struct Credulous;
+
+impl SignatureVerificationAlgorithm for Credulous {
+    fn verify_signature(&self, _: &[u8], _: &[u8], _: &[u8]) -> Result<(), InvalidSignature> {
+        Ok(())
+    }
+
+    fn public_key_alg_id(&self) -> rustls_pki_types::AlgorithmIdentifier {
+        alg_id::ED25519
+    }
+
+    fn signature_alg_id(&self) -> rustls_pki_types::AlgorithmIdentifier {
+        alg_id::ED25519
+    }
+}
+
+static CREDULOUS: [&dyn SignatureVerificationAlgorithm; 1] = [&Credulous];
+
+/// A CSR, PEM or DER: what is asked of Vault is that very CSR and the names in it, and none is taken whose signature is
+/// wrong.
+pub fn order(data: &[u8]) {
+    let wrapped = match data.first() {
+        Some(0x30) => pem("CERTIFICATE REQUEST", data),
+        _ => String::from_utf8_lossy(data).into_owned(),
+    };
+    let text = wrapped.as_bytes();
+    for is_ca in [false, true] {
+        match Order::parse(text, Some("90m"), is_ca, &Signatures(&CREDULOUS)) {
+            Ok(order) => assert_asked(&wrapped, &asked(order), is_ca),
+            Err(error) => assert_shown(&error.to_string()),
+        }
+    }
+    if let Ok(order) = Order::parse(text, None, false, &signatures()) {
+        let der = der_of(&asked(order));
+        let (_, csr) = X509CertificationRequest::from_der(&der).expect("a CSR");
+        let unsupported = X509Error::SignatureUnsupportedAlgorithm;
+        let signed = csr.verify_signature();
+        assert!(!is_judged(&csr) || signed.is_ok() || signed == Err(unsupported), "the signature is wrong");
+    }
+}
+
+/// Tells whether a CSR is signed in a way that is checked here: of the usual ways, all but RSA, whose keys may be too
+/// small or too large.
+fn is_judged(csr: &X509CertificationRequest<'_>) -> bool {
+    let AlgorithmIdentifier { algorithm, parameters } = &csr.signature_algorithm;
+    let oid = [&[6, u8::try_from(algorithm.as_bytes().len()).unwrap()], algorithm.as_bytes()].concat();
+    let key = content(content(csr.certification_request_info.subject_pki.raw));
+    let mut known = signatures().0.iter();
+    let fits = known.any(|known| *known.signature_alg_id() == *oid && *known.public_key_alg_id() == *key);
+    fits && parameters.is_none()
+}
+
+/// Returns what follows a DER element's tag and length.
+fn content(der: &[u8]) -> &[u8] {
+    let length = match der[1] {
+        short @ ..0x80 => return &der[2..2 + usize::from(short)],
+        long => usize::from(long & 0x7f),
+    };
+    &der[2 + length..]
+}
+
+/// Returns what Vault is asked to sign.
+fn asked(order: Order) -> Value {
+    let (request, _) = sent(Sign::begin(&VAULT, &PATH, &LEASE, order, signatures()));
+    serde_json::from_slice(request.http.body().as_bytes()).expect("JSON")
+}
+
+fn der_of(asked: &Value) -> Vec<u8> {
+    let pem = asked["csr"].as_str().expect("a CSR");
+    let blocks: Vec<Pem> = Pem::iter_from_buffer(pem.as_bytes()).map(|block| block.expect("PEM")).collect();
+    let [block] = blocks.as_slice() else {
+        panic!("{} blocks", blocks.len());
+    };
+    assert_eq!(block.label, "CERTIFICATE REQUEST");
+    block.contents.clone()
+}
+
+fn assert_asked(text: &str, asked: &Value, is_ca: bool) {
+    let der = der_of(asked);
+    let given: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    assert!(given.contains(&STANDARD.encode(&der)), "another CSR is sent");
+    let (_, csr) = X509CertificationRequest::from_der(&der).expect("a CSR");
+    assert_eq!(asked["ttl"], "5400s");
+    assert_eq!(asked["format"], "pem");
+    assert_eq!(asked["use_csr_values"] == true, is_ca);
+    let subject = &csr.certification_request_info.subject;
+    if let Some(Ok(name)) = subject.iter_common_name().last().map(|name| name.as_str()) {
+        assert_eq!(asked["common_name"], name);
+    }
+    if is_ca {
+        return;
+    }
+    let names = names_of(&csr);
+    let named = |kind: &str, is_told: fn(&str) -> bool| -> BTreeSet<String> {
+        let of_kind = names.iter().filter_map(|name| name.strip_prefix(kind)?.strip_prefix(' '));
+        of_kind.filter(|name| !name.is_empty() && is_told(name)).map(str::to_owned).collect()
+    };
+    assert_eq!(list(&asked["ip_sans"]), named("ip", |_| true));
+    assert_eq!(list(&asked["uri_sans"]), named("uri", |_| true));
+    let mut both = named("dns", |name| !name.contains(['@', ',']));
+    both.extend(named("email", |name| name.contains('@') && !name.contains(',')));
+    assert_eq!(list(&asked["alt_names"]), both);
+}
+
+/// Reads a list as Vault does: strings, or one with commas. Empty names are no names.
+fn list(value: &Value) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = match value {
+        Value::Array(values) => values.iter().map(|value| value.as_str().expect("a string").to_owned()).collect(),
+        Value::String(text) => text.split(',').map(str::to_owned).collect(),
+        _ => BTreeSet::new(),
+    };
+    names.remove("");
+    names
+}
+
+fn names_of(csr: &X509CertificationRequest<'_>) -> BTreeSet<String> {
+    let attributes = csr.certification_request_info.iter_attributes();
+    let requested = attributes.filter_map(|attribute| match attribute.parsed_attribute() {
+        ParsedCriAttribute::ExtensionRequest(requested) => Some(&requested.extensions),
+        _ => None,
+    });
+    let extensions = requested.flatten().map(|extension| extension.parsed_extension());
+    let names = extensions.filter_map(|extension| match extension {
+        ParsedExtension::SubjectAlternativeName(names) => Some(names::of(&names.general_names)),
+        _ => None,
+    });
+    names.flatten().collect()
+}
+
+/// `spec.duration`: what is read is at least a second, and what is written is read as it was.
+pub fn duration(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Some(read) = issuer_core::duration::parse(&text) {
+        assert!(read >= Duration::from_secs(1) && i64::try_from(read.as_nanos()).is_ok(), "{read:?}");
+        let seconds = read.as_secs();
+        let written = format!("{}h{}m{}.{:09}s", seconds / 3600, seconds / 60 % 60, seconds % 60, read.subsec_nanos());
+        assert_eq!(issuer_core::duration::parse(&written), Some(read), "{written}");
+        let sum = issuer_core::duration::parse(&format!("1h{}", text.trim_start_matches('+')));
+        let fits = i64::try_from(read.as_nanos() + 3_600_000_000_000).is_ok();
+        assert_eq!(sum, Some(read + Duration::from_secs(3600)).filter(|_| fits), "{text}");
+    }
+    if let Some((numbers, _)) = data.split_first_chunk::<5>() {
+        let [a, b, c, d, e] = *numbers;
+        let (hours, minutes, seconds) = (u64::from(u16::from_le_bytes([a, b])), u64::from(c), u64::from(d));
+        let millis = u64::from(e);
+        let whole = Duration::from_millis((hours * 3600 + minutes * 60 + seconds) * 1000 + millis);
+        let read = issuer_core::duration::parse(&format!("{hours}h{minutes}m{seconds}s{millis}ms"));
+        assert_eq!(read, Some(whole).filter(|whole| whole.as_secs() > 0));
+    }
+}

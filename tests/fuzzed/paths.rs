@@ -1,0 +1,73 @@
+use issuer_api::{AppRole, Auth, SecretKeySelector, VaultSpec};
+use issuer_core::target::{Mount, SignPath, Target};
+use issuer_core::{Operation, Origin, Request};
+
+use crate::secret::requests;
+use crate::spec::issuer;
+
+/// The server's URL, the signing path and the mount of a login, a line each: what is taken gives URLs within the server
+/// and nothing but the path given, and is read again as what it is printed as.
+pub fn paths(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.split('\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (server, path, mount) = (line(), line(), line());
+    if let Some(origin) = Origin::parse(server) {
+        assert_eq!(Origin::parse(&origin.to_string()), Some(origin));
+    }
+    if let Some(parsed) = SignPath::parse(path) {
+        assert_eq!(SignPath::parse(parsed.as_str()), Some(parsed));
+    }
+    if let Some(parsed) = Mount::parse(mount) {
+        let printed = parsed.to_string();
+        // Below `auth/` there may be a mount that is itself called so.
+        assert_eq!(Mount::parse(&format!("auth/{printed}")), Some(parsed));
+    }
+    let spec = VaultSpec {
+        server: server.to_owned(),
+        path: path.to_owned(),
+        auth: Auth {
+            app_role: Some(AppRole {
+                path: Some(mount.to_owned()),
+                role_id: "web".to_owned(),
+                secret_ref: SecretKeySelector {
+                    name: "approle".to_owned(),
+                    key: None,
+                },
+            }),
+            ..Auth::default()
+        },
+        ..issuer()
+    };
+    if let Ok(target) = Target::parse(&spec, &crate::spec::key(), true) {
+        let sent = requests(&target);
+        assert!(sent.len() == 3, "health, login and probe: {sent:?}");
+        sent.iter().for_each(|request| assert_within(&target, request));
+    }
+}
+
+/// Asserts that a request goes to the target's server, below its path, and to an endpoint of the issuer's.
+pub(crate) fn assert_within(target: &Target, request: &Request) {
+    let (origin, uri) = (&target.origin, request.http.uri());
+    assert_eq!(request.connect.origin, *origin);
+    let scheme = if origin.is_tls() { "https" } else { "http" };
+    assert_eq!(uri.scheme_str(), Some(scheme), "{uri}");
+    assert_eq!(uri.host(), Some(origin.host()));
+    let authority = uri.authority().expect("an absolute URL").as_str();
+    match authority[origin.host().len()..].strip_prefix(':') {
+        Some("") | None => assert_eq!(origin.port(), if origin.is_tls() { 443 } else { 80 }, "{uri}"),
+        Some(port) => assert_eq!(port.parse(), Ok(origin.port()), "{uri}"),
+    }
+    assert_eq!(uri.query(), None);
+    let bad = |segment: &str| matches!(segment, "." | "..") || segment.contains(['%', '?', '#', '\\']);
+    assert!(!uri.path().split('/').any(bad), "{uri}");
+    let path = uri.to_string().strip_prefix(&format!("{origin}/v1/")).expect("below the origin").to_owned();
+    assert!(!path.split('/').any(str::is_empty), "{uri}");
+    match request.operation {
+        Operation::Health => assert_eq!(path, "sys/health"),
+        Operation::Login => assert!(path.starts_with("auth/") && path.ends_with("/login"), "{uri}"),
+        Operation::Lookup => assert_eq!(path, "auth/token/lookup-self"),
+        Operation::Probe => assert_eq!(path, target.path.as_str()),
+        other => panic!("{other:?}"),
+    }
+}

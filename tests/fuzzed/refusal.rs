@@ -1,0 +1,112 @@
+//! What a server says when it refuses.
+
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response};
+use issuer_core::vault::{Check, Checked, Sign, SignError, Terms};
+use issuer_core::{Body, Flow, Step};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::fixture::{LEASE, NOW, PATH, VAULT, app_role, order, sent, signatures, terms};
+use crate::reply;
+use crate::text::assert_shown;
+
+/// Whatever could be a credential: a service token, one of old, a JWT, a secret ID, and a key.
+const SECRETS: [&str; 5] = [
+    "hvs.CAESIJzVnLGGR0mLkQJX4YkJ-canary",
+    "s.canarycanarycanarycanary",
+    "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJjYW5hcnkifQ.c2lnbmF0dXJl-_x",
+    "bd84f1c1-86c0-0b55-3ecd-e4f60a3df2a3",
+    "AKIA0canary0EXAMPLE0wJalrXUtnFEMI/K7MDENG",
+];
+
+/// Where an input has a secret.
+const PLACE: &str = "{}";
+
+/// The error body of any status: what is shown of it is one short line, and no secret that stands in it as a word of
+/// its own.
+pub fn refusal(data: &[u8]) {
+    let refused = reply::read(data);
+    shown(&refused);
+    let body: Value = serde_json::from_slice(refused.body().as_bytes()).unwrap_or_default();
+    let errors: Vec<&str> = body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for secret in SECRETS {
+        let errors: Vec<String> = errors.iter().map(|error| plant(error, secret)).collect();
+        let body = json!({ "errors": errors }).to_string();
+        for message in shown(&reply::with(refused.status().as_u16(), body)) {
+            assert!(!message.contains(secret), "{secret} is shown: {message}");
+        }
+    }
+}
+
+/// Puts a secret into all places but those where it would be a part of a longer word.
+fn plant(error: &str, secret: &str) -> String {
+    let parts: Vec<&str> = error.split(PLACE).collect();
+    let mut text = parts[0].to_owned();
+    for part in &parts[1..] {
+        let glued = text.ends_with(char::is_alphanumeric) || part.starts_with(char::is_alphanumeric);
+        text += if glued { "" } else { secret };
+        text += part;
+    }
+    text
+}
+
+/// Returns all that people may be shown when a login, a probe and a signature are answered so.
+fn shown(refused: &Response<Body>) -> Vec<String> {
+    let Terms { vault, path, .. } = terms(app_role());
+    let (_, sign) = sent(Sign::begin(&vault, &path, &LEASE, order(false), signatures()));
+    let (_, check) = sent(Check::begin(terms(app_role()), None, false, NOW));
+    let (_, login) = sent(check.resume(NOW, reply::healthy()));
+    let (_, probe) = sent(login.clone().resume(NOW, reply::granted()));
+    let mut messages = Vec::new();
+    if let Step::Done(Err(error)) = sign.resume(NOW, Ok(refused.clone())) {
+        if let SignError::Refused(reason) = &error {
+            assert!(reason.to_string().len() <= 256 + '…'.len_utf8(), "{reason}");
+        }
+        messages.push(error.to_string());
+    }
+    for check in [login, probe] {
+        if let Step::Done(Checked::Ended { verdict: Err(error), .. }) = check.resume(NOW, Ok(refused.clone())) {
+            messages.push(error.to_string());
+        }
+    }
+    messages.iter().for_each(|message| assert_shown(message));
+    messages
+}
+
+/// `Retry-After`: from a second to ten minutes, whatever it says; and what it says, where that is well-formed.
+pub fn retry_after(data: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(data) {
+        let digits = !data.is_empty() && data.iter().all(u8::is_ascii_digit);
+        let wait = wait(value);
+        assert!(wait.is_some() || !digits || data.len() > 19, "seconds are not read");
+        if let Some(wait) = wait {
+            assert!((1..=600).contains(&wait.as_secs()), "{wait:?}");
+        }
+    }
+    if let Some(offset) = data.first_chunk() {
+        let offset = i64::from(i32::from_le_bytes(*offset));
+        let expected = Some(Duration::from_secs(offset.clamp(1, 600).unsigned_abs()));
+        let date = Timestamp::from_second(NOW.timestamp().as_second() + offset).unwrap();
+        for zone in ["GMT", "UTC"] {
+            let date = date.strftime("%a, %d %b %Y %H:%M:%S").to_string();
+            assert_eq!(wait(format!("{date} {zone}").parse().unwrap()), expected, "{date} {zone}");
+        }
+        if offset >= 0 {
+            assert_eq!(wait(offset.into()), expected, "{offset}");
+        }
+    }
+}
+
+/// Returns how long a reply of status 429 makes one wait.
+fn wait(value: HeaderValue) -> Option<Duration> {
+    let mut throttled = reply::with(429, "");
+    throttled.headers_mut().insert(RETRY_AFTER, value);
+    let (_, sign) = sent(Sign::begin(&VAULT, &PATH, &LEASE, order(false), signatures()));
+    match sign.resume(NOW, Ok(throttled)) {
+        Step::Done(Err(error)) => error.retry_after(),
+        other => panic!("{other:?}"),
+    }
+}

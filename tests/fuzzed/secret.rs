@@ -1,0 +1,184 @@
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use fake_vault::Authority;
+use issuer_api::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, VaultSpec};
+use issuer_core::reference::SecretRef;
+use issuer_core::session::{self, SecretData, Step};
+use issuer_core::target::{Method, Target, Trust};
+use issuer_core::{Operation, Request, Secret};
+
+use crate::fixture::NOW;
+use crate::reply;
+use crate::spec::{issuer, key};
+use crate::text::{assert_hidden, assert_shown};
+
+/// The keys of the one Secret, in the order in which an input gives their values; 0xff is between two.
+const KEYS: [&str; 4] = ["credential", "ca.crt", "tls.crt", "tls.key"];
+
+/// The values of a Secret: an issuer either says what is wrong with them or logs in with what they hold, to the letter,
+/// and never shows any of it.
+pub fn secret(data: &[u8]) {
+    let values = data.split(|byte| *byte == 0xff);
+    let data: BTreeMap<String, Secret> = KEYS
+        .into_iter()
+        .zip(values)
+        .map(|(key, value)| (key.to_owned(), Secret::from(value.to_vec())))
+        .collect();
+    for (name, auth) in methods() {
+        for secured in [false, true] {
+            let spec = VaultSpec {
+                ca_bundle_secret_ref: secured.then(|| selector("ca.crt")),
+                client_cert_secret_ref: secured.then(|| selector("tls.crt")),
+                client_key_secret_ref: secured.then(|| selector("tls.key")),
+                auth: auth.clone(),
+                ..issuer()
+            };
+            let target = Target::parse(&spec, &key(), false).expect("a good spec");
+            let read = |_: &SecretRef| SecretData {
+                resource_version: "1".to_owned(),
+                data: data.clone(),
+            };
+            match walk(&target, read) {
+                Ok(requests) => assert_used(name, &requests, &data),
+                Err(message) => assert_shown(&message),
+            }
+        }
+    }
+}
+
+fn selector(key: &str) -> SecretKeySelector {
+    SecretKeySelector {
+        name: "vault".to_owned(),
+        key: Some(key.to_owned()),
+    }
+}
+
+fn methods() -> [(&'static str, Auth); 4] {
+    let token = Auth {
+        token_secret_ref: Some(selector("credential")),
+        ..Auth::default()
+    };
+    let app_role = Auth {
+        app_role: Some(AppRole {
+            path: None,
+            role_id: "web".to_owned(),
+            secret_ref: selector("credential"),
+        }),
+        ..Auth::default()
+    };
+    let kubernetes = Auth {
+        kubernetes: Some(KubernetesAuth {
+            mount_path: None,
+            role: "web".to_owned(),
+            secret_ref: Some(selector("credential")),
+            service_account_ref: None,
+        }),
+        ..Auth::default()
+    };
+    let certificate = Auth {
+        client_certificate: Some(ClientCertificate {
+            secret_name: Some("vault".to_owned()),
+            ..ClientCertificate::default()
+        }),
+        ..Auth::default()
+    };
+    [
+        ("token", token),
+        ("secret_id", app_role),
+        ("jwt", kubernetes),
+        ("certificate", certificate),
+    ]
+}
+
+/// Asserts that a login says what the Secret holds, and that whatever is made of the rest does not panic.
+fn assert_used(name: &str, requests: &[Request], data: &BTreeMap<String, Secret>) {
+    let [health, login, ..] = requests else {
+        panic!("no login: {requests:?}");
+    };
+    assert!(health.http.body().as_bytes().is_empty() && health.http.headers().get("x-vault-token").is_none());
+    let held = data.get("credential").and_then(Secret::expose_str).unwrap_or_default();
+    match name {
+        "token" => assert_eq!(login.http.headers().get("x-vault-token").expect("a token").as_bytes(), held.as_bytes()),
+        "certificate" => assert!(login.connect.identity.is_some()),
+        field => {
+            let body: serde_json::Value = serde_json::from_slice(login.http.body().as_bytes()).expect("JSON");
+            assert_eq!(body[field], held);
+        }
+    }
+    for request in requests {
+        // Keys that rustls does not take are refused when the connection is made.
+        let _config = issuer_tls::client_config(&request.connect);
+        let _name = issuer_tls::server_name(&request.connect);
+    }
+}
+
+/// A certificate and a key, for what needs them.
+static CERTIFIED: LazyLock<(String, String)> = LazyLock::new(|| {
+    let certified = Authority::root("Fuzz").client("web");
+    (certified.chain_pem, certified.key_pem)
+});
+
+/// Returns the requests of an issuer's check whose Secrets hold what they should and whose Vault is well.
+pub(crate) fn requests(target: &Target) -> Vec<Request> {
+    let mut data: BTreeMap<String, Secret> = BTreeMap::new();
+    let mut hold = |key: &str, value: &str| data.insert(key.to_owned(), Secret::from(value));
+    match &target.method {
+        Method::AppRole { secret_id: key, .. } | Method::Jwt { token: key, .. } | Method::Token(key) => {
+            hold(&key.key, "canary");
+        }
+        Method::Certificate { .. } => {
+            hold("tls.crt", &CERTIFIED.0);
+            hold("tls.key", &CERTIFIED.1);
+        }
+        Method::ServiceAccount { .. } => {}
+    }
+    if let Trust::Secret(key) = &target.trust {
+        hold(&key.key, &CERTIFIED.0);
+    }
+    if let Some((certificate, key)) = &target.identity {
+        // Whoever names one key for both gets both.
+        hold(&certificate.key, &CERTIFIED.0);
+        hold(&key.key, &(CERTIFIED.0.clone() + &CERTIFIED.1));
+    }
+    let read = |_: &SecretRef| SecretData {
+        resource_version: "1".to_owned(),
+        data: data.clone(),
+    };
+    walk(target, read).unwrap_or_default()
+}
+
+/// Walks a check to its end past a Vault that is well; returns its requests, or what is wrong with the issuer.
+fn walk(target: &Target, read: impl Fn(&SecretRef) -> SecretData) -> Result<Vec<Request>, String> {
+    let mut requests = Vec::new();
+    let mut step = session::begin(target.clone(), "team", None, NOW);
+    loop {
+        assert_hidden(&format!("{step:?}"));
+        step = match step {
+            Step::ReadSecret(name, waits) => {
+                assert_eq!(name.namespace, "team");
+                waits.resume(NOW, Ok(read(&name)))
+            }
+            Step::MintToken(spec, waits) => {
+                assert_eq!(spec.namespace, "team");
+                waits.resume(NOW, Ok(Secret::from("canary")))
+            }
+            Step::Exchange(request, waits) => {
+                let reply = match request.operation {
+                    Operation::Health => reply::healthy(),
+                    Operation::Lookup => Ok(reply::with(200, r#"{"data":{"ttl":100,"renewable":true}}"#)),
+                    Operation::Probe => reply::wants_csr(),
+                    _ => reply::granted(),
+                };
+                requests.push(request);
+                waits.resume(NOW, reply)
+            }
+            Step::Done(outcome) => {
+                return match outcome.verdict {
+                    Ok(()) => Ok(requests),
+                    Err(error) => Err(error.to_string()),
+                };
+            }
+        };
+    }
+}

@@ -1,0 +1,93 @@
+use issuer_api::{Auth, VaultSpec};
+use issuer_core::reference::{IssuerKey, IssuerKind};
+use issuer_core::target::{Method, Target, Trust};
+
+use crate::paths::assert_within;
+use crate::secret::requests;
+use crate::text::{assert_hidden, assert_shown};
+
+/// The issuer that every spec is of.
+pub(crate) fn key() -> IssuerKey {
+    IssuerKey {
+        kind: IssuerKind::Namespaced,
+        namespace: "team".to_owned(),
+        name: "vault".to_owned(),
+    }
+}
+
+/// Returns a spec that names no way to log in.
+pub(crate) fn issuer() -> VaultSpec {
+    VaultSpec {
+        server: "https://vault.example:8200".to_owned(),
+        path: "pki/sign/web".to_owned(),
+        namespace: None,
+        server_name: None,
+        ca_bundle: None,
+        ca_bundle_secret_ref: None,
+        client_cert_secret_ref: None,
+        client_key_secret_ref: None,
+        auth: Auth::default(),
+    }
+}
+
+/// An issuer's spec, JSON: what is taken asks for objects that can exist, sends credentials nowhere but to its server and
+/// never in clear, and means the same when it has been written and read again.
+pub fn spec(data: &[u8]) {
+    let Ok(spec) = serde_json::from_slice::<VaultSpec>(data) else {
+        return;
+    };
+    let written = serde_json::to_vec(&spec).expect("JSON");
+    assert_eq!(serde_json::from_slice::<VaultSpec>(&written).expect("a spec"), spec);
+    let target = Target::parse(&spec, &key(), true);
+    let secure = Target::parse(&spec, &key(), false);
+    match &target {
+        Ok(target) if target.origin.is_tls() => assert_eq!(secure.as_ref(), Ok(target)),
+        _ => assert!(secure.is_err()),
+    }
+    match target {
+        Ok(target) => assert_target(&target),
+        Err(error) => assert_shown(&error.to_string()),
+    }
+}
+
+fn assert_target(target: &Target) {
+    let mut keys = Vec::new();
+    if let Trust::Secret(key) = &target.trust {
+        keys.push(key);
+    }
+    if let Some((certificate, key)) = &target.identity {
+        keys.extend([certificate, key]);
+    }
+    match &target.method {
+        Method::AppRole { secret_id: key, .. } | Method::Jwt { token: key, .. } | Method::Token(key) => keys.push(key),
+        Method::Certificate { .. } => {}
+        Method::ServiceAccount { name, audiences, .. } => {
+            assert!(is_name(name), "{name:?}");
+            assert!(audiences.contains(&"vault://team/vault".to_owned()));
+        }
+    }
+    for name in target.secrets() {
+        assert!(is_name(&name), "{name:?}");
+    }
+    for key in keys {
+        let mut bytes = key.key.bytes();
+        assert!(bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)), "{key:?}");
+        assert!((1..=253).contains(&key.key.len()), "{key:?}");
+    }
+    let sent = requests(target);
+    assert!(sent.len() >= 3, "{sent:?}");
+    for request in sent {
+        assert_within(target, &request);
+        assert_hidden(&format!("{request:?}"));
+    }
+}
+
+/// Tells whether a Secret or a service account may have this name: a DNS subdomain in lower case (RFC 1123).
+fn is_name(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let label = |label: &str| {
+        let ends = label.bytes().next().is_some_and(letter) && label.bytes().last().is_some_and(letter);
+        ends && label.bytes().all(|byte| letter(byte) || byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
