@@ -258,7 +258,7 @@ fn check_says_what_does_not_work() {
                 scene.write("secrets.yaml", &text);
             },
             &["ok      Secret team-a/vault-ca", "FAILED  connect"],
-            "TLS handshake failed: the server's certificate is not signed by a CA of caBundle",
+            "TLS handshake failed: the server's certificate is not signed by a CA",
         ),
         (
             "account",

@@ -1,6 +1,7 @@
 //! Both drivers, one table: what comes back from the wire means the same in each.
 
 mod cases;
+mod issuance;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
@@ -25,28 +26,36 @@ use crate::server::Act::{Hang, Read, Send};
 use crate::server::{Act, PKI, Server, Speaks};
 
 /// The two drivers behind one face.
-enum Either {
+pub(crate) enum Either {
     Async(Runtime, Transport),
     Blocking(Driver),
 }
 
 impl Either {
-    fn both() -> [Self; 2] {
+    pub(crate) fn both() -> [Self; 2] {
+        [Self::asynchronous(), Self::blocking()]
+    }
+
+    pub(crate) fn asynchronous() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        [Self::Async(runtime, Transport::new()), Self::Blocking(Driver::new())]
+        Self::Async(runtime, Transport::new())
     }
 
-    fn name(&self) -> &'static str {
+    pub(crate) fn blocking() -> Self {
+        Self::Blocking(Driver::new())
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Async(..) => "async",
             Self::Blocking(_) => "blocking",
         }
     }
 
-    fn call(&self, request: Request) -> Reply {
+    pub(crate) fn call(&self, request: Request) -> Reply {
         match self {
             Self::Async(runtime, transport) => runtime.block_on(transport.call(request)),
             Self::Blocking(driver) => driver.call(request),

@@ -6,6 +6,7 @@
 mod bounds;
 mod mutations;
 mod origins;
+mod pure;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -139,7 +140,9 @@ fn mix(driver: &Either, seed: u64) {
                 lost += 1;
             }
         }
-        call(driver, request, fault == Some(Fault::Silent))
+        let reply = call(driver, request, fault == Some(Fault::Silent));
+        vault.fake().faults_mut().clear();
+        reply
     };
     world.run(&mut hostile, World::is_finished);
     for key in &keys {
@@ -154,7 +157,7 @@ fn mix(driver: &Either, seed: u64) {
         }
     }
     let signs = vault.fake().counts().signs;
-    assert_eq!(signs, u64::try_from(REQUESTS).unwrap() + lost, "{context}");
+    assert!(signs <= u64::try_from(REQUESTS).unwrap() + lost, "{context}: {signs} signatures, {lost} of them lost");
 }
 
 /// Returns the seeds to go through: `VAULT_ISSUER_SEED` or the first few.
@@ -176,4 +179,27 @@ fn every_mix_of_faults_async() {
 #[test]
 fn every_mix_of_faults_blocking() {
     seeds().for_each(|seed| mix(&Either::blocking(), seed));
+}
+
+/// What fails for ever is not asked for without a pause, as long as the token is good (L3).
+#[test]
+fn a_request_that_always_fails_is_seldom_sent() {
+    let driver = Either::blocking();
+    for operation in [Operation::Health, Operation::Login, Operation::Lookup, Operation::Probe, Operation::Renew] {
+        let vault = Vault::start(1);
+        let login = if operation == Operation::Lookup { Login::Token } else { Login::AppRole };
+        let mut world = World::new(&vault, login);
+        let mut requests = 0;
+        let mut call = |_: &Key, request: Request| {
+            requests += 1;
+            assert!(requests < 1000, "{operation:?} is asked for without a pause");
+            if request.operation == operation {
+                vault.fake().faults_mut().script(operation, Fault::MissingState);
+            }
+            driver.call(request)
+        };
+        let hour = world.now().monotonic + Duration::from_secs(60 * 60);
+        world.run(&mut call, |world| world.now().monotonic > hour);
+        println!("{operation:?}: {requests} requests in the first hour");
+    }
 }

@@ -8,5 +8,8 @@
 )]
 
 mod cli;
+mod corpus;
 mod drivers;
+mod hostile;
 mod server;
+mod world;

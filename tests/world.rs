@@ -116,7 +116,7 @@ impl Vault {
         let (trusted, allowed_common_names) = (Trusted::Ca(clients), Vec::new());
         let role = CertRole { trusted, allowed_common_names, token: params.clone() };
         fake.enable_auth("cert", AuthMethod::Cert([("web".to_owned(), role)].into()));
-        let token = fake.create_token(BEGIN, &params);
+        let token = fake.create_token(BEGIN, &TokenParams::policies(["signer"]));
         let fake = Arc::new(Mutex::new(fake));
         let options = Options { standing: Some(BEGIN), ..Options::default() };
         let server = Server::start(Arc::clone(&fake), &options).unwrap();
@@ -162,8 +162,14 @@ impl Vault {
 
 /// A request to Vault, and the task that awaits the reply.
 pub(crate) struct Open {
-    pub(crate) key: Key,
     pub(crate) request: Request,
+    pub(crate) task: Task,
+}
+
+/// A task that awaits a reply of Vault.
+pub(crate) struct Task {
+    pub(crate) key: Key,
+    operation: Operation,
     waits: AwaitReply,
 }
 
@@ -281,21 +287,19 @@ impl<'v> World<'v> {
     }
 
     /// Takes the reply to a request; returns the next one of the same task.
-    pub(crate) fn reply(&mut self, key: Key, operation: Operation, waits: AwaitReply, reply: Reply) -> Option<Open> {
-        self.metrics.exchanged(operation, &reply, Duration::from_millis(1));
+    pub(crate) fn reply(&mut self, task: Task, reply: Reply) -> Option<Open> {
+        self.metrics.exchanged(task.operation, &reply, Duration::from_millis(1));
         let now = self.now();
-        let step = waits.resume(&mut self.controller, now, reply);
-        self.answer(key, step)
+        let step = task.waits.resume(&mut self.controller, now, reply);
+        self.answer(task.key, step)
     }
 
     /// Does all that is due.
     pub(crate) fn work(&mut self, exchange: &mut impl FnMut(&Key, Request) -> Reply) {
         while let Some(mut open) = self.next() {
             loop {
-                let Open { key, request, waits } = open;
-                let operation = request.operation;
-                let reply = exchange(&key, request);
-                let Some(next) = self.reply(key, operation, waits, reply) else {
+                let reply = exchange(&open.task.key, open.request);
+                let Some(next) = self.reply(open.task, reply) else {
                     break;
                 };
                 open = next;
@@ -326,11 +330,11 @@ impl<'v> World<'v> {
                 open.push(send(transport.clone(), next));
             }
             match open.next().await {
-                Some((key, operation, waits, reply)) => {
-                    let signs = operation == Operation::Sign;
+                Some((task, reply)) => {
+                    let signs = task.operation == Operation::Sign;
                     let unknown = reply.as_ref().is_err_and(|error| error.may_have_been_handled());
                     lost += u64::from(signs && unknown);
-                    let next = self.reply(key, operation, waits, reply);
+                    let next = self.reply(task, reply);
                     open.extend(next.map(|next| send(transport.clone(), next)));
                 }
                 None if self.is_finished() => return lost,
@@ -351,7 +355,7 @@ impl<'v> World<'v> {
     /// Lets time pass until something is due.
     pub(crate) fn pass(&mut self, limit: Duration) {
         let due = self.controller.next_due().expect("something is to come");
-        assert!(due < limit, "no end is in sight: {:#?}", self.outcomes);
+        assert!(due < limit, "no end is in sight: {:?}", self.outcomes);
         let wait = due.saturating_sub(self.now().monotonic);
         // Never too short: the clock counts milliseconds.
         self.vault.server.advance(wait + Duration::from_millis(1));
@@ -386,7 +390,8 @@ impl<'v> World<'v> {
                 Step::Exchange(request, waits) => {
                     let url = request.http.uri().to_string();
                     assert!(url.starts_with(&format!("{}/v1/", request.connect.origin)), "{url}");
-                    return Some(Open { key, request, waits });
+                    let operation = request.operation;
+                    return Some(Open { request, task: Task { key, operation, waits } });
                 }
                 Step::MintToken(spec, waits) => {
                     assert_eq!((spec.namespace.as_str(), spec.service_account.as_str()), (NAMESPACE, "signer"));
@@ -431,10 +436,8 @@ impl<'v> World<'v> {
     }
 }
 
-async fn send(transport: Transport, open: Open) -> (Key, Operation, AwaitReply, Reply) {
-    let Open { key, request, waits } = open;
-    let operation = request.operation;
-    (key, operation, waits, transport.call(request).await)
+async fn send(transport: Transport, open: Open) -> (Task, Reply) {
+    (open.task, transport.call(open.request).await)
 }
 
 /// The name of the one issuer.

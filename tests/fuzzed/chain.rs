@@ -34,8 +34,13 @@ use Piece::{Cross, Impostor, Issuing, Leaf, NoCa, OtherRoot, Policy, Root, Stran
 const PIECES: [Piece; 9] = [Leaf, Issuing, Cross, NoCa, Policy, Root, OtherRoot, Impostor, Stranger];
 
 /// Who signed whom, CAs only.
-const SIGNED: [(Piece, Piece); 5] =
-    [(Issuing, Leaf), (Cross, Leaf), (Policy, Issuing), (Root, Policy), (OtherRoot, Cross)];
+const SIGNED: [(Piece, Piece); 5] = [
+    (Issuing, Leaf),
+    (Cross, Leaf),
+    (Policy, Issuing),
+    (Root, Policy),
+    (OtherRoot, Cross),
+];
 
 static PALETTE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let ca = |name: &str| {
@@ -120,18 +125,27 @@ impl Soup {
     fn expected(&self) -> Option<(BTreeSet<Piece>, BTreeSet<Piece>)> {
         let [certificate, issuing_ca, ca_chain] = &self.pieces;
         let sound = certificate.first() == Some(&Leaf) && !self.is_broken;
-        let pool: BTreeSet<Piece> = [issuing_ca.as_slice(), ca_chain, certificate].concat().into_iter().collect();
+        let pool: BTreeSet<Piece> = [issuing_ca.as_slice(), ca_chain, certificate]
+            .concat()
+            .into_iter()
+            .collect();
         let pool: BTreeSet<Piece> = pool.into_iter().filter(|piece| *piece != Leaf).collect();
         let mut reached = BTreeSet::from([Leaf]);
         for _ in PIECES {
-            let signed = SIGNED.iter().filter(|(by, of)| pool.contains(by) && reached.contains(of));
+            let signed = SIGNED
+                .iter()
+                .filter(|(by, of)| pool.contains(by) && reached.contains(of));
             reached = signed.map(|(by, _)| *by).chain([Leaf]).collect();
         }
         let mut named = issuing_ca.iter().filter(|piece| **piece != Leaf).peekable();
         let named = named.peek().is_none() || named.any(|piece| matches!(piece, Issuing | Cross | NoCa));
         let led = pool.is_empty() || reached.len() > 1;
         reached.remove(&Leaf);
-        let roots = reached.iter().filter(|piece| matches!(piece, Root | OtherRoot)).copied().collect();
+        let roots = reached
+            .iter()
+            .filter(|piece| matches!(piece, Root | OtherRoot))
+            .copied()
+            .collect();
         (sound && named && led).then(|| (&reached - &roots, roots))
     }
 }

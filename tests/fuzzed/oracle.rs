@@ -24,10 +24,20 @@ pub(crate) fn assert_sound(verified: &Verified, is_ca: bool) {
     assert_leaf(leaf, is_ca);
     assert_eq!(chain.not_after.as_second(), leaf.validity().not_after.timestamp());
     let serial = leaf.raw_serial();
-    assert!(serial[0] & 0x80 == 0 && serial.iter().any(|byte| *byte != 0), "{serial:?}");
-    assert_eq!(chain.serial.replace(':', "").trim_start_matches('0'), leaf.serial.to_str_radix(16));
+    assert!(
+        serial[0] & 0x80 == 0 && serial.iter().any(|byte| *byte != 0),
+        "{serial:?}"
+    );
+    assert_eq!(
+        chain.serial.replace(':', "").trim_start_matches('0'),
+        leaf.serial.to_str_radix(16)
+    );
     for (at, issuer) in rest.iter().enumerate() {
-        assert!(has_signed_any(issuer, &certificates), "certificate {} leads nowhere", at + 1);
+        assert!(
+            has_signed_any(issuer, &certificates),
+            "certificate {} leads nowhere",
+            at + 1
+        );
         assert!(!is_self_signed(issuer), "certificate {} is a root", at + 1);
     }
     let distinct: BTreeSet<_> = written.iter().collect();
@@ -38,7 +48,10 @@ pub(crate) fn assert_sound(verified: &Verified, is_ca: bool) {
             panic!("{} CAs", ders.len());
         };
         let known = written.contains(der);
-        assert!(known || has_signed_any(&parse(der), &certificates), "the CA has signed nothing");
+        assert!(
+            known || has_signed_any(&parse(der), &certificates),
+            "the CA has signed nothing"
+        );
     }
     assert!(chain.certificate.len() <= 95_000 && chain.ca.as_ref().is_none_or(|ca| ca.len() <= 36_500));
 }
@@ -50,7 +63,10 @@ fn assert_leaf(leaf: &X509Certificate<'_>, is_ca: bool) {
     let constraints = leaf.basic_constraints().expect("readable basic constraints");
     assert_eq!(constraints.is_some_and(|found| found.value.ca), is_ca, "a CA or not");
     let common_name = leaf.subject().iter_common_name().last().expect("a common name");
-    assert!(common_name.as_str().is_ok_and(|name| name == "web.example"), "{common_name:?}");
+    assert!(
+        common_name.as_str().is_ok_and(|name| name == "web.example"),
+        "{common_name:?}"
+    );
     let wanted: BTreeSet<String> = [
         "dns web.example",
         "dns www.web.example",
@@ -63,10 +79,16 @@ fn assert_leaf(leaf: &X509Certificate<'_>, is_ca: bool) {
     let names = leaf.subject_alternative_name().expect("readable names").expect("names");
     assert_eq!(names::of(&names.value.general_names), wanted);
     let now = i64::try_from(NOW.unix.as_secs()).unwrap();
-    let (from, to) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
+    let (from, to) = (
+        leaf.validity().not_before.timestamp(),
+        leaf.validity().not_after.timestamp(),
+    );
     assert!(from <= now + HOUR && to > now, "from {from} to {to} at {now}");
     let longest = 25 * HOUR;
-    assert!(to - from <= longest || to <= now + longest, "from {from} to {to} at {now}");
+    assert!(
+        to - from <= longest || to <= now + longest,
+        "from {from} to {to} at {now}"
+    );
 }
 
 fn has_signed_any(issuer: &X509Certificate<'_>, certificates: &[X509Certificate<'_>]) -> bool {

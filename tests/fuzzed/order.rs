@@ -58,7 +58,10 @@ pub fn order(data: &[u8]) {
         let (_, csr) = X509CertificationRequest::from_der(&der).expect("a CSR");
         let unsupported = X509Error::SignatureUnsupportedAlgorithm;
         let signed = csr.verify_signature();
-        assert!(!is_judged(&csr) || signed.is_ok() || signed == Err(unsupported), "the signature is wrong");
+        assert!(
+            !is_judged(&csr) || signed.is_ok() || signed == Err(unsupported),
+            "the signature is wrong"
+        );
     }
 }
 
@@ -66,7 +69,11 @@ pub fn order(data: &[u8]) {
 /// small or too large.
 fn is_judged(csr: &X509CertificationRequest<'_>) -> bool {
     let AlgorithmIdentifier { algorithm, parameters } = &csr.signature_algorithm;
-    let oid = [&[6, u8::try_from(algorithm.as_bytes().len()).unwrap()], algorithm.as_bytes()].concat();
+    let oid = [
+        &[6, u8::try_from(algorithm.as_bytes().len()).unwrap()],
+        algorithm.as_bytes(),
+    ]
+    .concat();
     let key = content(content(csr.certification_request_info.subject_pki.raw));
     let mut known = signatures().0.iter();
     let fits = known.any(|known| *known.signature_alg_id() == *oid && *known.public_key_alg_id() == *key);
@@ -90,7 +97,9 @@ fn asked(order: Order) -> Value {
 
 fn der_of(asked: &Value) -> Vec<u8> {
     let pem = asked["csr"].as_str().expect("a CSR");
-    let blocks: Vec<Pem> = Pem::iter_from_buffer(pem.as_bytes()).map(|block| block.expect("PEM")).collect();
+    let blocks: Vec<Pem> = Pem::iter_from_buffer(pem.as_bytes())
+        .map(|block| block.expect("PEM"))
+        .collect();
     let [block] = blocks.as_slice() else {
         panic!("{} blocks", blocks.len());
     };
@@ -115,8 +124,13 @@ fn assert_asked(text: &str, asked: &Value, is_ca: bool) {
     }
     let names = names_of(&csr);
     let named = |kind: &str, is_told: fn(&str) -> bool| -> BTreeSet<String> {
-        let of_kind = names.iter().filter_map(|name| name.strip_prefix(kind)?.strip_prefix(' '));
-        of_kind.filter(|name| !name.is_empty() && is_told(name)).map(str::to_owned).collect()
+        let of_kind = names
+            .iter()
+            .filter_map(|name| name.strip_prefix(kind)?.strip_prefix(' '));
+        of_kind
+            .filter(|name| !name.is_empty() && is_told(name))
+            .map(str::to_owned)
+            .collect()
     };
     assert_eq!(list(&asked["ip_sans"]), named("ip", |_| true));
     assert_eq!(list(&asked["uri_sans"]), named("uri", |_| true));
@@ -128,7 +142,10 @@ fn assert_asked(text: &str, asked: &Value, is_ca: bool) {
 /// Reads a list as Vault does: strings, or one with commas. Empty names are no names.
 fn list(value: &Value) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = match value {
-        Value::Array(values) => values.iter().map(|value| value.as_str().expect("a string").to_owned()).collect(),
+        Value::Array(values) => values
+            .iter()
+            .map(|value| value.as_str().expect("a string").to_owned())
+            .collect(),
         Value::String(text) => text.split(',').map(str::to_owned).collect(),
         _ => BTreeSet::new(),
     };
@@ -154,9 +171,18 @@ fn names_of(csr: &X509CertificationRequest<'_>) -> BTreeSet<String> {
 pub fn duration(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Some(read) = issuer_core::duration::parse(&text) {
-        assert!(read >= Duration::from_secs(1) && i64::try_from(read.as_nanos()).is_ok(), "{read:?}");
+        assert!(
+            read >= Duration::from_secs(1) && i64::try_from(read.as_nanos()).is_ok(),
+            "{read:?}"
+        );
         let seconds = read.as_secs();
-        let written = format!("{}h{}m{}.{:09}s", seconds / 3600, seconds / 60 % 60, seconds % 60, read.subsec_nanos());
+        let written = format!(
+            "{}h{}m{}.{:09}s",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60,
+            read.subsec_nanos()
+        );
         assert_eq!(issuer_core::duration::parse(&written), Some(read), "{written}");
         let sum = issuer_core::duration::parse(&format!("1h{}", text.trim_start_matches('+')));
         let fits = i64::try_from(read.as_nanos() + 3_600_000_000_000).is_ok();

@@ -61,7 +61,11 @@ pub(crate) fn assert_within(target: &Target, request: &Request) {
     assert_eq!(uri.query(), None);
     let bad = |segment: &str| matches!(segment, "." | "..") || segment.contains(['%', '?', '#', '\\']);
     assert!(!uri.path().split('/').any(bad), "{uri}");
-    let path = uri.to_string().strip_prefix(&format!("{origin}/v1/")).expect("below the origin").to_owned();
+    let path = uri
+        .to_string()
+        .strip_prefix(&format!("{origin}/v1/"))
+        .expect("below the origin")
+        .to_owned();
     assert!(!path.split('/').any(str::is_empty), "{uri}");
     match request.operation {
         Operation::Health => assert_eq!(path, "sys/health"),

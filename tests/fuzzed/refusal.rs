@@ -31,7 +31,12 @@ pub fn refusal(data: &[u8]) {
     let refused = reply::read(data);
     shown(&refused);
     let body: Value = serde_json::from_slice(refused.body().as_bytes()).unwrap_or_default();
-    let errors: Vec<&str> = body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let errors: Vec<&str> = body["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     for secret in SECRETS {
         let errors: Vec<String> = errors.iter().map(|error| plant(error, secret)).collect();
         let body = json!({ "errors": errors }).to_string();
@@ -68,7 +73,10 @@ fn shown(refused: &Response<Body>) -> Vec<String> {
         messages.push(error.to_string());
     }
     for check in [login, probe] {
-        if let Step::Done(Checked::Ended { verdict: Err(error), .. }) = check.resume(NOW, Ok(refused.clone())) {
+        if let Step::Done(Checked::Ended {
+            verdict: Err(error), ..
+        }) = check.resume(NOW, Ok(refused.clone()))
+        {
             messages.push(error.to_string());
         }
     }
@@ -92,7 +100,11 @@ pub fn retry_after(data: &[u8]) {
         let date = Timestamp::from_second(NOW.timestamp().as_second() + offset).unwrap();
         for zone in ["GMT", "UTC"] {
             let date = date.strftime("%a, %d %b %Y %H:%M:%S").to_string();
-            assert_eq!(wait(format!("{date} {zone}").parse().unwrap()), expected, "{date} {zone}");
+            assert_eq!(
+                wait(format!("{date} {zone}").parse().unwrap()),
+                expected,
+                "{date} {zone}"
+            );
         }
         if offset >= 0 {
             assert_eq!(wait(offset.into()), expected, "{offset}");

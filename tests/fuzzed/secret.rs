@@ -99,7 +99,10 @@ fn assert_used(name: &str, requests: &[Request], data: &BTreeMap<String, Secret>
     assert!(health.http.body().as_bytes().is_empty() && health.http.headers().get("x-vault-token").is_none());
     let held = data.get("credential").and_then(Secret::expose_str).unwrap_or_default();
     match name {
-        "token" => assert_eq!(login.http.headers().get("x-vault-token").expect("a token").as_bytes(), held.as_bytes()),
+        "token" => assert_eq!(
+            login.http.headers().get("x-vault-token").expect("a token").as_bytes(),
+            held.as_bytes()
+        ),
         "certificate" => assert!(login.connect.identity.is_some()),
         field => {
             let body: serde_json::Value = serde_json::from_slice(login.http.body().as_bytes()).expect("JSON");

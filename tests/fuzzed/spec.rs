@@ -71,7 +71,10 @@ fn assert_target(target: &Target) {
     }
     for key in keys {
         let mut bytes = key.key.bytes();
-        assert!(bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)), "{key:?}");
+        assert!(
+            bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+            "{key:?}"
+        );
         assert!((1..=253).contains(&key.key.len()), "{key:?}");
     }
     let sent = requests(target);

@@ -16,10 +16,21 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// `sys/health`: a check goes on only if the answer says that the server is well, and tells the health no credential.
 pub fn health(data: &[u8]) {
     let reply = reply::read(data);
-    let (request, check) = sent(Check::begin(terms(Credentials::Token(Secret::from("t"))), None, false, NOW));
+    let (request, check) = sent(Check::begin(
+        terms(Credentials::Token(Secret::from("t"))),
+        None,
+        false,
+        NOW,
+    ));
     assert_eq!(request.operation, Operation::Health);
-    assert!(request.http.headers().get("x-vault-token").is_none(), "health needs no token");
-    assert!(request.http.headers().get("x-vault-namespace").is_none(), "health has no namespace");
+    assert!(
+        request.http.headers().get("x-vault-token").is_none(),
+        "health needs no token"
+    );
+    assert!(
+        request.http.headers().get("x-vault-namespace").is_none(),
+        "health has no namespace"
+    );
     let status = reply.status().as_u16();
     // A struct may also be written as an array. What serde_json reads as no value, such as a number out of range, is
     // left to the other targets.
@@ -56,8 +67,13 @@ pub fn login(data: &[u8]) {
         let (_, check) = sent(check.resume(NOW, reply::healthy()));
         match check.resume(NOW, Ok(reply.clone())) {
             Step::Send(request, check) => {
-                assert!(is_given || reply.status() == 200, "a login of status {}", reply.status());
-                let granted = json(&reply).and_then(|body| Some(body.pointer("/auth/client_token")?.as_str()?.to_owned()));
+                assert!(
+                    is_given || reply.status() == 200,
+                    "a login of status {}",
+                    reply.status()
+                );
+                let granted =
+                    json(&reply).and_then(|body| Some(body.pointer("/auth/client_token")?.as_str()?.to_owned()));
                 let expected = if is_given { Some("canary".to_owned()) } else { granted };
                 assert_token(&request, expected.as_deref());
                 assert_hidden(&format!("{request:?} {check:?}"));
@@ -82,7 +98,10 @@ fn assert_token(request: &Request, expected: Option<&str>) {
     if let Some(token) = request.http.headers().get("x-vault-token") {
         assert!(token.is_sensitive());
         let expected = expected.map(|token| token.trim().as_bytes());
-        assert!(expected.is_none_or(|expected| token.as_bytes() == expected), "another token is sent");
+        assert!(
+            expected.is_none_or(|expected| token.as_bytes() == expected),
+            "another token is sent"
+        );
     }
 }
 
@@ -119,7 +138,10 @@ fn outlive(lease: &Lease, reply: &Response<Body>) {
         let terms = terms(Credentials::Token(Secret::from("canary")));
         let (_, check) = sent(Check::begin(terms, Some(lease.clone()), false, now));
         let (next, check) = sent(check.resume(now, reply::healthy()));
-        assert!(usable || next.operation == Operation::Lookup, "a token that has ended is used");
+        assert!(
+            usable || next.operation == Operation::Lookup,
+            "a token that has ended is used"
+        );
         let _step = check.resume(now, Ok(reply.clone()));
         wait *= 7;
     }

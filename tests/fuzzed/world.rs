@@ -1,13 +1,22 @@
 use std::sync::Arc;
 
-use simulator::event::Act::{self, Approve, Create, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate};
+use simulator::event::Act::{
+    self, Approve, Create, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate,
+};
 use simulator::event::Act::{Rotate, Touch, TouchIssuer};
 use simulator::event::Who;
 use simulator::fixture::{Flaw, IssuerId, Want};
 use simulator::scope::FAULTS;
 use simulator::world::{Setup, World};
 
-const FLAWS: [Flaw; 6] = [Flaw::None, Flaw::BadSignature, Flaw::Ca, Flaw::Foreign, Flaw::NoCsr, Flaw::Refused];
+const FLAWS: [Flaw; 6] = [
+    Flaw::None,
+    Flaw::BadSignature,
+    Flaw::Ca,
+    Flaw::Foreign,
+    Flaw::NoCsr,
+    Flaw::Refused,
+];
 
 /// How many faults there may be; the explorer stops at three.
 const MOST_FAULTS: u8 = 8;
@@ -42,12 +51,34 @@ fn setup(shape: u8, first: u8, second: u8) -> Setup {
         issuer: IssuerId::ALL[usize::from(byte >> 4) % IssuerId::ALL.len()],
         flaw: FLAWS[usize::from(byte & 15) % FLAWS.len()],
     };
-    let wants: Vec<Want> = [Some(first), bit(0).then_some(second)].into_iter().flatten().map(want).collect();
+    let wants: Vec<Want> = [Some(first), bit(0).then_some(second)]
+        .into_iter()
+        .flatten()
+        .map(want)
+        .collect();
     let numbers = 0..u16::try_from(wants.len()).unwrap();
-    let script = |number: u16| if bit(2) { vec![Create(number), Approve(number)] } else { vec![Order(number)] };
+    let script = |number: u16| {
+        if bit(2) {
+            vec![Create(number), Approve(number)]
+        } else {
+            vec![Order(number)]
+        }
+    };
     let users = |number: u16| [Deny(number), Delete(number), Recreate(number), Touch(number)];
-    let others = |id: IssuerId| [TouchIssuer(id), EditIssuer(id), MoveIssuer(id), Rotate(id), DeleteIssuer(id)];
-    let mischief: Vec<Act> = numbers.clone().flat_map(users).chain(wants.iter().flat_map(|want| others(want.issuer))).collect();
+    let others = |id: IssuerId| {
+        [
+            TouchIssuer(id),
+            EditIssuer(id),
+            MoveIssuer(id),
+            Rotate(id),
+            DeleteIssuer(id),
+        ]
+    };
+    let mischief: Vec<Act> = numbers
+        .clone()
+        .flat_map(users)
+        .chain(wants.iter().flat_map(|want| others(want.issuer)))
+        .collect();
     Setup {
         processes: if bit(1) { &[Who::A, Who::B] } else { &[Who::A] },
         issuers: &IssuerId::ALL,

@@ -7,6 +7,7 @@
     reason = "a tool for the terminal"
 )]
 
+mod bench;
 mod cache;
 mod ci;
 mod codegen;
@@ -29,9 +30,10 @@ struct Cli {
     command: Command,
 }
 
-// bench and sim plug in here: a variant, its arm in `run`, its module above.
+// sim plugs in here: a variant, its arm in `run`, its module above.
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Ci(ci::Args),
     Codegen(codegen::Args),
     Demo(demo::Args),
@@ -42,6 +44,7 @@ enum Command {
 impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Bench(args) => args.run(),
             Self::Ci(args) => args.run(),
             Self::Codegen(args) => args.run(),
             Self::Demo(args) => args.run(),

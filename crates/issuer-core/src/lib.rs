@@ -51,7 +51,7 @@
 //! * No retry below [`reconcile`]: a flow sends each request once, a driver too.
 //! * No cryptography: [`Signatures`] is given by the driver.
 //! * No secret in anything that can be printed or serialized.
-//! * No text of Vault in a status but an [`vault::Excerpt`].
+//! * No text of Vault in a status but an [`vault::Excerpt`], and a name of a refused certificate, cut and printable.
 
 mod chain;
 mod connect;

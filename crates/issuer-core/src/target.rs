@@ -310,10 +310,25 @@ impl SignPath {
         &self.path
     }
 
-    /// Tells whether the endpoint signs CA certificates, and only such.
-    pub fn signs_ca(&self) -> bool {
-        self.signs_ca
+    /// Tells whether the endpoint signs what is asked for: CA certificates only, or none.
+    pub fn takes(&self, is_ca: bool) -> Result<(), CaMismatch> {
+        match (is_ca, self.signs_ca) {
+            (true, false) => Err(CaMismatch::SignsNone),
+            (false, true) => Err(CaMismatch::SignsNoOther),
+            (true, true) | (false, false) => Ok(()),
+        }
     }
+}
+
+/// Why an endpoint does not sign what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CaMismatch {
+    /// A CA certificate is asked for, and it signs none.
+    #[error("a CA certificate needs an issuer whose path ends in sign-intermediate")]
+    SignsNone,
+    /// A certificate that is no CA's is asked for, and it signs no other.
+    #[error("the issuer's path ends in sign-intermediate, which signs CA certificates only (isCA)")]
+    SignsNoOther,
 }
 
 #[cfg(test)]
@@ -345,7 +360,8 @@ mod tests {
             ("pki/cel/sign/web", "pki/cel/sign/web", false),
         ] {
             let parsed = SignPath::parse(form).unwrap();
-            assert_eq!((parsed.as_str(), parsed.signs_ca()), (path, ca), "{form}");
+            assert_eq!((parsed.as_str(), parsed.takes(ca)), (path, Ok(())), "{form}");
+            assert!(parsed.takes(!ca).is_err(), "{form}");
         }
         for form in [
             "", "pki", "sign/web", "pki/sign", "pki/issue/web", "pki/sign/../issue/web", "pki/sign/web?x=1",

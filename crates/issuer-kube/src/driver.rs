@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
-use crate::{Metrics, Transport, watch};
+use crate::{Leadership, Metrics, Transport, watch};
 
 /// How long a stopping controller may take to save what is signed, and then to revoke its tokens.
 const GRACE: Duration = Duration::from_secs(10);
@@ -26,15 +26,15 @@ pub(crate) struct Shared {
     changed: Notify,
 }
 
-/// Runs the controller until `stop` resolves; then saves what is signed, revokes the tokens and returns.
-///
-/// To be called by the leader only: `stop` resolves as well when leadership is lost.
+/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, revokes the tokens
+/// and returns.
 pub async fn run(
     client: Client,
     transport: Transport,
     config: Config,
     metrics: Arc<Metrics>,
     instance: String,
+    mut leadership: Leadership,
     stop: impl Future<Output = ()>,
 ) {
     let seed = u64::try_from(Transport::now().unix.as_nanos() & u128::from(u64::MAX)).unwrap_or_default();
@@ -47,15 +47,22 @@ pub async fn run(
     });
     let watches = tokio::spawn(watch::watch(client, Arc::clone(&shared)));
     let mut tasks = JoinSet::new();
-    shared.work(&mut tasks, stop).await;
+    let leads = leadership.clone();
+    let end = async {
+        tokio::select! {
+            () = leadership.lost() => {}
+            () = stop => {}
+        }
+    };
+    shared.work(&mut tasks, || leads.is_leader(), end).await;
 
     shared.controller().stop(Transport::now());
-    let drained = shared.work(&mut tasks, shared.until(Controller::is_drained));
+    let drained = shared.work(&mut tasks, || true, shared.until(Controller::is_drained));
     if timeout(GRACE, drained).await.is_err() {
         tracing::warn!(unsaved = shared.controller().unsaved(), "stopping before all certificates were saved");
     }
     shared.controller().retire_all();
-    let revoked = shared.work(&mut tasks, shared.until(Controller::is_retired));
+    let revoked = shared.work(&mut tasks, || true, shared.until(Controller::is_retired));
     if timeout(GRACE, revoked).await.is_err() {
         tracing::warn!("stopping before all tokens were revoked; they end by themselves");
     }
@@ -73,14 +80,15 @@ impl Shared {
         self.controller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts every task that is due, and waits for the next, until `stop` resolves.
-    async fn work(self: &Arc<Self>, tasks: &mut JoinSet<()>, stop: impl Future<Output = ()>) {
+    /// Starts every task that is due while it `may`, and waits for the next, until `stop` resolves.
+    async fn work(self: &Arc<Self>, tasks: &mut JoinSet<()>, may: impl Fn() -> bool, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         loop {
-            let due = self.start(tasks);
+            let due = self.start(tasks, &may);
             let wait = due.map(|due| due.saturating_sub(Transport::now().monotonic));
             let timer = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(3600)));
             tokio::select! {
+                biased;
                 () = &mut stop => return,
                 () = self.changed.notified() => {}
                 () = timer => {}
@@ -93,9 +101,9 @@ impl Shared {
         }
     }
 
-    fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> Option<Duration> {
+    fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>, may: impl Fn() -> bool) -> Option<Duration> {
         let mut controller = self.controller();
-        while let Some((key, step)) = controller.poll(Transport::now()) {
+        while may() && let Some((key, step)) = controller.poll(Transport::now()) {
             tasks.spawn(Arc::clone(self).answer(key, step));
         }
         self.metrics.observe(&controller);

@@ -4,7 +4,7 @@
 //! runs are equal. Each state knows what follows when it is left alone, and so it is known of every one whether it
 //! comes to rest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
@@ -43,20 +43,20 @@ pub struct Report {
     pub slowest: Duration,
     /// Whether every state was reached.
     pub complete: bool,
-    /// What is wrong, with the shortest way there.
-    pub violation: Option<(Violation, Vec<Event>)>,
+    /// What is wrong: of each promise the first breach, with the shortest way there.
+    pub violations: BTreeMap<&'static str, (Violation, Vec<Event>)>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { states, transitions, depth, at_rest, watched, slowest, complete, violation } = self;
-        let found = if violation.is_some() { "1 violation" } else { "0 violations" };
+        let Self { states, transitions, depth, at_rest, watched, slowest, complete, violations } = self;
         let all = if *complete { "all" } else { "not all" };
         write!(
             f,
             "{states} states ({all}), {transitions} transitions, depth {depth}; {at_rest} at rest ({watched} watched for \
-             24 h); at rest after at most {} s; {found}",
-            slowest.as_secs()
+             24 h); at rest after at most {} s; promises broken: {}",
+            slowest.as_secs(),
+            violations.len(),
         )
     }
 }
@@ -111,7 +111,7 @@ pub fn explore(setup: &Arc<Setup>, limit: usize) -> Report {
         report: Report::default(),
     };
     let mut frontier = vec![(0, world)];
-    while !frontier.is_empty() && explorer.report.violation.is_none() && explorer.reached.len() < limit {
+    while !frontier.is_empty() && explorer.reached.len() < limit {
         frontier = explorer.level(&frontier);
         explorer.report.depth += 1;
     }
@@ -133,9 +133,6 @@ impl Explorer {
             });
             for ((id, world), expanded) in batch.iter().zip(expanded) {
                 self.take_in(*id, world, expanded, &mut next);
-            }
-            if self.report.violation.is_some() {
-                break;
             }
         }
         next
@@ -203,12 +200,12 @@ impl Explorer {
         Ok(())
     }
 
-    /// Notes the first violation: no way to one is shorter.
+    /// Notes the first breach of a promise: no way to one is shorter.
     fn violated(&mut self, id: u32, event: Option<Event>, violation: Violation) {
-        if self.report.violation.is_none() {
+        if !self.report.violations.contains_key(violation.number) {
             let mut way = self.way(id);
             way.extend(event);
-            self.report.violation = Some((violation, way));
+            self.report.violations.insert(violation.number, (violation, way));
         }
     }
 
@@ -227,7 +224,7 @@ impl Explorer {
     /// Follows every state to rest.
     fn finish(mut self) -> Report {
         self.report.states = self.reached.len();
-        if self.report.violation.is_some() || !self.report.complete {
+        if !self.report.violations.is_empty() || !self.report.complete {
             return self.report;
         }
         match self.rest() {

@@ -65,13 +65,8 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
                 max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
                 signatures: issuer_tls::signatures(),
             };
-            let stop = async {
-                tokio::select! {
-                    () = leadership.lost() => {}
-                    () = is_set(told.clone()) => {}
-                }
-            };
-            issuer_kube::run(client, Transport::new(), config, Arc::clone(&metrics), instance, stop).await;
+            let stop = is_set(told.clone());
+            issuer_kube::run(client, Transport::new(), config, Arc::clone(&metrics), instance, leadership, stop).await;
             metrics.set_leader(false);
         }
         () = is_set(told.clone()) => {}

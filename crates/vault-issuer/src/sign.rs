@@ -1,7 +1,7 @@
 use std::fs;
 use std::io::Write;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use issuer_core::session::Access;
 use issuer_core::vault::Sign;
 use issuer_core::{Chain, Order};
@@ -41,15 +41,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
 }
 
 fn sign(check: &Check<'_>, access: &Access, order: Order) -> anyhow::Result<Chain> {
-    let signs_ca = access.path.signs_ca();
-    ensure!(
-        !order.is_ca() || signs_ca,
-        "a CA certificate needs an issuer whose path ends in sign-intermediate"
-    );
-    ensure!(
-        order.is_ca() || !signs_ca,
-        "its path signs CA certificates only; ask for one with --is-ca"
-    );
+    access.path.takes(order.is_ca())?;
     let step = Sign::begin(
         &access.vault,
         &access.path,

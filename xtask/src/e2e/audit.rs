@@ -29,8 +29,6 @@ pub(crate) struct Answered {
     pub(crate) done: bool,
     /// The AppRole that the token was made for, or nothing.
     pub(crate) role: String,
-    /// When the answer was given, RFC 3339.
-    pub(crate) time: String,
 }
 
 impl Audit {
@@ -74,6 +72,5 @@ fn answered(line: &Value) -> Answered {
         path: text(&line["request"]["path"]),
         done: !refused,
         role: text(&line["auth"]["metadata"]["role_name"]),
-        time: text(&line["time"]),
     }
 }

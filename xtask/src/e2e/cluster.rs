@@ -111,6 +111,9 @@ impl Cluster {
 pub(crate) struct AuditEvent {
     /// The Kubernetes verb.
     pub(crate) verb: String,
+    /// When the answer was complete.
+    #[serde(rename = "stageTimestamp")]
+    pub(crate) at: jiff::Timestamp,
     user: AuditUser,
     #[serde(default)]
     object_ref: Option<ObjectRef>,

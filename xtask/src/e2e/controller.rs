@@ -21,6 +21,13 @@ pub(crate) enum Profile {
     Release,
 }
 
+/// Our binary, and how much of what it does is logged.
+pub(crate) struct Binary {
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+    log_level: &'static str,
+}
+
 /// A running `vault-issuer controller`.
 pub(crate) struct Controller {
     process: Process,
@@ -29,22 +36,18 @@ pub(crate) struct Controller {
 
 impl Controller {
     /// Starts the controller with a kubeconfig and waits until it is ready.
-    pub(crate) async fn start(dir: &Path, binary: &Path, kubeconfig: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(dir: &Path, binary: &Binary, kubeconfig: &Path) -> anyhow::Result<Self> {
         let (metrics, probes) = (free_port()?, free_port()?);
-        let mut command = Command::new(binary);
+        let mut command = Command::new(&binary.path);
         command
             .arg("controller")
             .args(["--cluster-resource-namespace", NAMESPACE])
             .args(["--metrics-bind-address", &format!("127.0.0.1:{metrics}")])
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])
             .args(["--leader-elect", "--leader-election-namespace", NAMESPACE])
-            .args([
-                "--leader-election-lease-duration",
-                "15s",
-                "--issuer-check-interval",
-                "60s",
-            ])
-            .args(["--log-level", "debug", "--log-format", "json"])
+            .args(["--leader-election-lease-duration", "15s"])
+            .args(["--issuer-check-interval", "60s"])
+            .args(["--log-level", binary.log_level, "--log-format", "json"])
             .env("KUBECONFIG", kubeconfig);
         let mut process = Process::start(dir, "vault-issuer", &mut command)?;
         eventually(Duration::from_secs(60), async || {
@@ -61,29 +64,37 @@ impl Controller {
         &mut self.process
     }
 
+    /// Gives the process away.
+    pub(crate) fn into_process(self) -> Process {
+        self.process
+    }
+
     /// Returns the metrics page.
     pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
         page(self.metrics, "/metrics").await
     }
 }
 
-/// Builds the binary and returns its path.
-pub(crate) fn build(profile: Profile) -> anyhow::Result<PathBuf> {
+/// Builds the binary.
+pub(crate) fn build(profile: Profile) -> anyhow::Result<Binary> {
     let mut cargo = process::cargo(["build", "--quiet", "--package", "vault-issuer"]);
-    let folder = match profile {
-        Profile::Dev => "debug",
-        Profile::Release => {
-            cargo.arg("--release");
-            "release"
-        }
+    let (folder, log_level) = match profile {
+        Profile::Dev => ("debug", "debug"),
+        Profile::Release => ("release", "info"),
     };
+    if folder == "release" {
+        cargo.arg("--release");
+    }
     process::run(&mut cargo)?;
     let here = std::env::current_exe()?;
     let target = here
         .ancestors()
         .nth(2)
         .context("this program lies in no target folder")?;
-    Ok(target.join(folder).join("vault-issuer"))
+    Ok(Binary {
+        path: target.join(folder).join("vault-issuer"),
+        log_level,
+    })
 }
 
 /// Returns a page of a loopback port.

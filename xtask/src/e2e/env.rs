@@ -11,7 +11,7 @@ use serde_json::json;
 use super::certmanager::CertManager;
 use super::cluster::{self, ADMIN, Cluster};
 use super::components::Components;
-use super::controller::{Controller, NAMESPACE};
+use super::controller::{Binary, Controller, NAMESPACE};
 use super::process::{Process, alive};
 use super::vault::{self, Vault};
 use super::{kind, say};
@@ -48,7 +48,9 @@ pub(crate) struct Local {
     /// Where logs and configuration lie.
     pub(crate) dir: PathBuf,
     /// Our binary.
-    pub(crate) binary: PathBuf,
+    pub(crate) binary: Binary,
+    /// The binary with cert-manager's controllers.
+    pub(crate) cert_manager_binary: PathBuf,
     /// kubectl, of the API server's version.
     pub(crate) kubectl: PathBuf,
     token: String,
@@ -56,7 +58,7 @@ pub(crate) struct Local {
 
 impl Env {
     /// Starts all servers on loopback.
-    pub(crate) async fn local(dir: PathBuf, components: &Components, binary: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) async fn local(dir: PathBuf, components: &Components, binary: Binary) -> anyhow::Result<Self> {
         say("starting etcd, kube-apiserver, kube-controller-manager");
         let cluster = Cluster::start(&dir, components).await?;
         let client = cluster::client(&cluster.kubeconfig(ADMIN)).await?;
@@ -76,15 +78,15 @@ impl Env {
         let cert_manager = CertManager::start(&dir, components, &cluster, &client).await?;
         say("starting vault-issuer");
         let token = cluster::service_account_token(&client, NAMESPACE, "vault-issuer").await?;
-        let (controller, kubectl) = (None, components.kubectl());
         let mut local = Local {
-            controller,
+            controller: None,
             cert_manager,
             vault: server,
             cluster,
             dir,
             binary,
-            kubectl,
+            cert_manager_binary: components.cert_manager(),
+            kubectl: components.kubectl(),
             token: token.clone(),
         };
         local.start_controller().await?;

@@ -3,6 +3,10 @@
 //! Two providers run the servers: `local` builds etcd, kube-apiserver, kube-controller-manager, cert-manager's
 //! controllers and Vault from the Go modules that `tests/components/` pins and starts them on loopback; `kind` puts
 //! them into a kind cluster. Cases are in `cases/`, one table.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "JSON is read and written by field: what is missing reads as null, and cases write to objects only"
+)]
 
 mod audit;
 mod cases;
@@ -14,8 +18,8 @@ pub(crate) mod env;
 mod grants;
 mod issued;
 mod kind;
-mod pki;
-mod process;
+pub(crate) mod pki;
+pub(crate) mod process;
 mod proxy;
 mod report;
 pub(crate) mod stage;
@@ -80,15 +84,7 @@ impl Args {
         if let Some(missing) = missing {
             return skip(&missing);
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                outcome = self.suite(&chosen) => outcome,
-                _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-                _ = terminate.recv() => bail!("terminated"),
-            }
-        })
+        until_interrupted(self.suite(&chosen))
     }
 
     fn chosen(&self) -> anyhow::Result<Vec<&'static Case>> {
@@ -139,6 +135,19 @@ impl Args {
         ensure!(failed == 0, "{failed} of {} cases failed", passed.len());
         Ok(())
     }
+}
+
+/// Runs a future to its end, or drops it, and so ends all servers, on Ctrl-C or SIGTERM.
+pub(crate) fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            outcome = work => outcome,
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })
 }
 
 /// Builds what is missing and starts all servers on loopback.

@@ -82,14 +82,16 @@ impl Task {
             reason,
             note: told.map_or_else(|(_, message)| message, |()| "Vault verified".to_owned()),
         });
-        Step::WriteStatus(patch, AwaitWrite(Wrote::Issuer(Writing { key, event, outcome, again })))
+        let writing = Writing { key: self.key, epoch: self.epoch, event, outcome, again };
+        Step::WriteStatus(patch, AwaitWrite(Wrote::Issuer(writing)))
     }
 }
 
 /// The write of an issuer's status.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Writing {
-    key: Key,
+    key: IssuerKey,
+    epoch: u64,
     event: Option<Event>,
     outcome: Outcome,
     again: Option<Duration>,
@@ -97,13 +99,20 @@ pub(super) struct Writing {
 
 impl Writing {
     pub(super) fn resume(self, controller: &mut Controller, now: Now, answer: Result<(), WriteError>) -> Step {
-        let Self { key, event, outcome, again } = self;
+        let Self { key, epoch, event, outcome, again } = self;
+        let suspected = controller.issuers.get(&key).is_some_and(|issuer| issuer.epoch != epoch);
+        let key = Key::Issuer(key);
         match answer {
             Ok(()) => match event {
                 Some(event) => Step::Publish(event, AwaitPublish { key, outcome, again }),
                 None => controller.finish(&key, outcome, again),
             },
             Err(WriteError::NotFound) => controller.finish(&key, outcome, None),
+            // The next check, which is due no sooner for this, will write what it finds.
+            Err(_) if suspected => controller.finish(&key, Outcome::Unsaved, None),
+            Err(_) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
+                controller.finish(&key, Outcome::Unsaved, again)
+            }
             Err(error) => {
                 let wait = Duration::from_secs(if error == WriteError::Conflict { 1 } else { 15 });
                 let soon = now.monotonic + wait;

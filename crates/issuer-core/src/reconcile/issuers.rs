@@ -100,7 +100,7 @@ impl Controller {
             Ok(()) => {
                 issuer.failures = 0;
                 issuer.standing = Standing::Ready;
-                let refresh = issuer.access.as_ref().and_then(|access| access.lease.refresh_at());
+                let refresh = issuer.access.as_ref().and_then(|access| access.lease.next_refresh(now));
                 let again = now.monotonic + self.jitter.over(self.config.check_interval);
                 self.wake(key, now);
                 (Outcome::Ready, Some(refresh.map_or(again, |refresh| refresh.min(again))))

@@ -118,12 +118,8 @@ impl Task {
             controller.check_if_expired(&key, now);
             return self.pend(controller, now, NOT_READY, message, None);
         };
-        if order.is_ca != access.path.signs_ca() {
-            let message = if order.is_ca {
-                format!("{key} does not sign CA certificates: isCA needs an issuer whose path ends in sign-intermediate")
-            } else {
-                format!("{key} signs CA certificates only, and isCA is not set")
-            };
+        if let Err(mismatch) = access.path.takes(order.is_ca()) {
+            let message = format!("{key} cannot sign this: {mismatch}");
             return self.conclude(controller, now, Conclusion::Failed("CaMismatch", message));
         }
         let (access, epoch) = (access.clone(), issuer.epoch);

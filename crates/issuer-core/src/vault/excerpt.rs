@@ -14,7 +14,7 @@ impl Excerpt {
         let mut text = String::new();
         let words = errors.iter().flat_map(|error| error.split(|c: char| c.is_whitespace() || c.is_control()));
         for word in words.filter(|word| !matches!(*word, "" | "*")) {
-            let word = if is_credential(word) { "[redacted]" } else { word };
+            let word = if is_credential(word) { "[redacted]".to_owned() } else { printable(word) };
             if text.len() + word.len() + 1 > LIMIT {
                 text.push('…');
                 break;
@@ -22,7 +22,7 @@ impl Excerpt {
             if !text.is_empty() {
                 text.push(' ');
             }
-            text.push_str(word);
+            text.push_str(&word);
         }
         for framing in ["1 error occurred: ", "2 errors occurred: "] {
             if let Some(rest) = text.strip_prefix(framing) {
@@ -43,18 +43,29 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// Tells whether a word could be a secret: a Vault token, a JWT, a UUID, or a run of 20 letters and digits.
+/// Puts a question mark in the place of what turns, hides or joins text.
+fn printable(word: &str) -> String {
+    word.chars().map(|c| if c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '?' }).collect()
+}
+
+/// Tells whether there could be a secret in a word, such as one of quoted JSON: a Vault token, a JWT, a UUID, or a run
+/// of 20 letters and digits.
 fn is_credential(word: &str) -> bool {
-    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    let prefixed = ["hvs.", "hvb.", "hvr.", "s.", "b.", "r.", "eyJ"]
-        .iter()
-        .any(|prefix| word.starts_with(prefix) && word.len() >= 20);
+    let mut parts = word.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')));
+    let prefixed = |part: &str| {
+        let prefixes = ["hvs.", "hvb.", "hvr.", "s.", "b.", "r.", "eyJ"];
+        part.len() >= 20 && prefixes.iter().any(|prefix| part.starts_with(prefix))
+    };
+    let known = parts.any(|part| {
+        let part = part.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        prefixed(part) || is_uuid(part)
+    });
     let opaque = |run: &str| {
         let has = |class: fn(&u8) -> bool| run.as_bytes().iter().any(class);
         run.len() >= 20 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
     };
     let runs = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '/' | '='));
-    prefixed || is_uuid(word) || word.split(runs).any(opaque)
+    known || word.split(runs).any(opaque)
 }
 
 fn is_uuid(word: &str) -> bool {
@@ -91,6 +102,8 @@ mod tests {
             "eyJhbGciOiJSUzI1NiIsImtpZCI6IiJ9.eyJpc3MiOiJr.c2lnbmF0dXJl",
             "bd84f1c1-86c0-0b55-3ecd-e4f60a3df2a3",
             "\"hvs.CAESIJzVnLGGR0mLkQJX4YkJ\",",
+            "{\"role_id\":\"a\",\"secret_id\":\"bd84f1c1-86c0-0b55-3ecd-e4f60a3df2a3\"}",
+            "token=hvs.abcdefghijklmnopqrstuvwx",
         ] {
             assert_eq!(excerpt(&format!("bad {secret}")), "bad [redacted]");
         }
@@ -101,5 +114,6 @@ mod tests {
         let long = excerpt(&"<html>\u{7}\n".repeat(1000));
         assert!(long.len() <= LIMIT + '…'.len_utf8());
         assert!(!long.contains(char::is_control));
+        assert_eq!(excerpt("a\u{202e}b\u{200b}c \u{fc}ber"), "a?b?c \u{fc}ber");
     }
 }

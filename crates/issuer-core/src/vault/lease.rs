@@ -80,6 +80,15 @@ impl Lease {
         Some(self.since + ttl * 2 / 3)
     }
 
+    /// Returns when to look after the token next: when two thirds of its life have passed or, where that is over because
+    /// a renewal has failed, when a third of what is left has; never sooner than in five seconds then.
+    pub fn next_refresh(&self, now: Now) -> Option<Duration> {
+        let at = self.refresh_at()?;
+        let end = self.since + self.ttl?;
+        let again = || now.monotonic + (end.saturating_sub(now.monotonic) / 3).max(Duration::from_secs(5));
+        Some(if at > now.monotonic { at } else { again() })
+    }
+
     pub(super) fn is_due(&self, now: Now) -> bool {
         self.refresh_at().is_some_and(|at| at <= now.monotonic)
     }
@@ -120,6 +129,12 @@ mod tests {
     fn lives_for_ever_with_a_ttl_of_zero() {
         let lease = lease(0, false);
         assert!(lease.is_usable(at(u64::MAX / 4)) && !lease.is_due(at(u64::MAX / 4)));
+    }
+
+    #[test]
+    fn is_looked_after_ever_sooner_while_renewals_fail_but_not_at_once() {
+        let next = |seconds| lease(90, true).next_refresh(at(seconds)).unwrap().as_secs();
+        assert_eq!([100, 159, 160, 172, 184, 188, 200].map(next), [160, 160, 170, 178, 189, 193, 205]);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use k8s_openapi::ByteString;
 use super::World;
 use crate::cluster::{Kind, Object};
 use crate::fixture::Flaw;
-use crate::event::Event;
 use crate::invariants::{self, Violation};
 use crate::process::Stage;
 

@@ -10,99 +10,76 @@ use super::super::controller::NAMESPACE;
 use super::super::pki::{Csr, Names};
 use super::super::stage::{Ask, LATER, SOON, Stage};
 
-/// Values that are missing, empty, not text, or not PEM.
+/// Credentials that are missing, empty, not PEM, no pair, or unknown to Vault.
 pub(super) async fn bad(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
-    let vault = &stage.env.vault;
-    let pair = vault.clients.client(stage.case)?;
-    let stranger = vault.clients.client("stranger")?;
-    stage.secret("no-key", &[("another", "0123456789abcdef")]).await?;
-    stage
-        .secret("empty", &[("secretId", ""), ("token", ""), ("ca.crt", "")])
-        .await?;
-    stage
-        .secret(
-            "text",
-            &[
-                ("ca.crt", "no PEM"),
-                ("tls.crt", "no PEM"),
-                ("tls.key", "no PEM at all"),
-            ],
-        )
-        .await?;
-    stage
-        .secret("halves", &[("tls.crt", &pair.certificate), ("tls.key", &stranger.key)])
-        .await?;
-    stage.secret("token", &[("token", "no such token")]).await?;
-    let approle = |secret: &str| json!({ "appRole": { "roleId": "r", "secretRef": { "name": secret } } });
-    let token = |secret: &str| json!({ "tokenSecretRef": { "name": secret } });
-    let mut bundle = stage.spec(&path, token("token"));
-    bundle["caBundle"] = Value::Null;
-    let mut rows = vec![
-        (
-            "approle-no-key",
-            stage.spec(&path, approle("no-key")),
-            "SecretInvalid",
-            "secretId",
-        ),
-        (
-            "approle-empty",
-            stage.spec(&path, approle("empty")),
-            "SecretInvalid",
-            "secretId",
-        ),
-        (
-            "token-empty",
-            stage.spec(&path, token("empty")),
-            "SecretInvalid",
-            "token",
-        ),
-        (
-            "certificate-text",
-            stage.spec(&path, certificate("text")),
-            "SecretInvalid",
-            "text",
-        ),
-        (
-            "certificate-none",
-            stage.spec(&path, certificate("none")),
-            "SecretNotFound",
-            "none",
-        ),
-    ];
-    for secret in ["empty", "text"] {
-        let mut spec = bundle.clone();
-        spec["caBundleSecretRef"] = json!({ "name": secret });
-        rows.push((
-            if secret == "text" {
-                "bundle-text"
-            } else {
-                "bundle-empty"
-            },
-            spec,
-            "SecretInvalid",
-            "ca.crt",
-        ));
-    }
-    let mut inline = bundle.clone();
-    inline["caBundle"] = json!("bm8gUEVN");
-    rows.push(("bundle-inline", inline, "InvalidSpec", "caBundle"));
-    rows.push((
-        "halves",
-        stage.spec(&path, certificate("halves")),
-        "InvalidConnection",
-        "client certificate",
-    ));
-    rows.push(("token-unknown", stage.spec(&path, token("token")), "LoginDenied", ""));
-    for (name, spec, _, _) in &rows {
-        stage.issuer(name, spec.clone()).await?;
-    }
-    for (name, _, reason, hint) in &rows {
+    fill(stage).await?;
+    for (name, auth, reason, hint) in [
+        ("approle-no-key", approle("no-key"), "SecretInvalid", "secretId"),
+        ("approle-empty", approle("empty"), "SecretInvalid", "secretId"),
+        ("token-empty", token("empty"), "SecretInvalid", "token"),
+        ("token-unknown", token("token"), "LoginDenied", ""),
+        ("certificate-text", certificate("text"), "SecretInvalid", "text"),
+        ("certificate-none", certificate("none"), "SecretNotFound", "none"),
+        ("halves", certificate("halves"), "InvalidConnection", "pair"),
+    ] {
+        stage.issuer(name, stage.spec(&path, auth)).await?;
         stage.unready(name, reason, SOON).await?;
         says(stage, name, hint).await?;
         stage.event(name, reason).await?;
     }
     Ok(())
+}
+
+/// CA bundles that are empty or not PEM, in a Secret and in the spec.
+pub(super) async fn bad_bundles(stage: &Stage<'_>) -> anyhow::Result<()> {
+    fill(stage).await?;
+    for (name, field, bundle, reason) in [
+        (
+            "empty",
+            "caBundleSecretRef",
+            json!({ "name": "empty" }),
+            "SecretInvalid",
+        ),
+        ("text", "caBundleSecretRef", json!({ "name": "text" }), "SecretInvalid"),
+        ("inline", "caBundle", json!("bm8gUEVN"), "InvalidSpec"),
+    ] {
+        let mut spec = stage.spec("pki/sign/web", token("token"));
+        spec["caBundle"] = Value::Null;
+        spec[field] = bundle;
+        stage.issuer(name, spec).await?;
+        stage.unready(name, reason, SOON).await?;
+        let hint = if name == "inline" { "caBundle" } else { "ca.crt" };
+        says(stage, name, hint).await?;
+        stage.event(name, reason).await?;
+    }
+    Ok(())
+}
+
+/// Makes Secrets of which none is good for anything.
+async fn fill(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let clients = &stage.env.vault.clients;
+    let (one, other) = (clients.client("one")?, clients.client("other")?);
+    let halves = [("tls.crt", one.certificate.as_str()), ("tls.key", &other.key)];
+    let empty = [("secretId", ""), ("token", ""), ("ca.crt", "")];
+    let text = [
+        ("ca.crt", "no PEM"),
+        ("tls.crt", "no PEM"),
+        ("tls.key", "no PEM at all"),
+    ];
+    stage.secret("no-key", &[("another", "0123456789abcdef")]).await?;
+    stage.secret("empty", &empty).await?;
+    stage.secret("text", &text).await?;
+    stage.secret("halves", &halves).await?;
+    stage.secret("token", &[("token", "no such token")]).await
+}
+
+fn approle(secret: &str) -> Value {
+    json!({ "appRole": { "roleId": "r", "secretRef": { "name": secret } } })
+}
+
+fn token(secret: &str) -> Value {
+    json!({ "tokenSecretRef": { "name": secret } })
 }
 
 fn certificate(secret: &str) -> Value {

@@ -48,7 +48,7 @@ pub(super) async fn binary(stage: &Stage<'_>) -> anyhow::Result<()> {
 async fn run(stage: &Stage<'_>, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
     let (binary, kubeconfig) = {
         let local = stage.env.local_servers().await?;
-        (local.binary.clone(), local.cluster.kubeconfig(ADMIN))
+        (local.binary.path.clone(), local.cluster.kubeconfig(ADMIN))
     };
     let mut command = Command::new(binary);
     command

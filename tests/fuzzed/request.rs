@@ -1,0 +1,296 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
+use issuer_api::{AppRole as Login, Auth, CertificateRequest, SecretKeySelector, VaultSpec};
+use issuer_core::reconcile::{Change, Claim, Config, Controller, ObservedIssuer, StatusPatch, Step, WriteError};
+use issuer_core::reference::{IssuerKey, IssuerKind};
+use issuer_core::session::{ReadError, SecretData};
+use issuer_core::{Now, Operation, Secret};
+use serde_json::Value;
+use simulator::world::Setup;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::pem::{Pem, parse_x509_pem};
+use x509_parser::prelude::FromDer;
+
+use crate::fixture::{NOW, signatures};
+use crate::spec::{issuer, key};
+use crate::text::assert_shown;
+
+/// How often something becomes due after all else is done.
+const ROUNDS: u8 = 12;
+
+/// A `CertificateRequest`, JSON: whatever it is, it is signed at most once, only if it is approved, open and ours, and
+/// what is written about it goes to its uid and leaves what others wrote.
+///
+/// The length of the input says how the API server takes the first status, and whether requests are claimed.
+pub fn certificate_request(data: &[u8]) {
+    let (Ok(request), Ok(value)) = (
+        serde_json::from_slice::<CertificateRequest>(data),
+        serde_json::from_slice(data),
+    ) else {
+        return;
+    };
+    let mut scene = READY[data.len() % 2].clone();
+    scene.refusal = [
+        None,
+        Some(WriteError::Conflict),
+        Some(WriteError::Unavailable),
+        Some(WriteError::NotFound),
+    ][data.len() / 2 % 4];
+    scene.object = Some(value);
+    scene.controller.observe(NOW, Change::Request(request));
+    let mut now = NOW;
+    for _ in 0..ROUNDS {
+        scene.run(now);
+        match scene.controller.next_due() {
+            Some(due) => now.monotonic = now.monotonic.max(due),
+            None => break,
+        }
+    }
+    assert!(
+        scene.vault.counts().signs <= 1,
+        "signed {} times",
+        scene.vault.counts().signs
+    );
+}
+
+/// A controller whose issuers are ready, and all that answers it.
+#[derive(Clone)]
+struct Scene {
+    controller: Controller,
+    vault: FakeVault,
+    /// The one request that there is.
+    object: Option<Value>,
+    /// What becomes of the next status that is written.
+    refusal: Option<WriteError>,
+}
+
+static READY: LazyLock<[Scene; 2]> = LazyLock::new(|| {
+    let identity = "a".to_owned();
+    [None, Some(Claim { identity })].map(|claim| {
+        let config = Config {
+            claim,
+            signatures: signatures(),
+            ..Setup::new(Vec::new()).config
+        };
+        let mut scene = Scene {
+            controller: Controller::new(config, 0),
+            vault: vault(),
+            object: None,
+            refusal: None,
+        };
+        let authority = IssuerKey {
+            kind: IssuerKind::Cluster,
+            namespace: String::new(),
+            name: "ca".to_owned(),
+        };
+        for (key, path) in [(key(), "pki/sign/any"), (authority, "pki/root/sign-intermediate")] {
+            let kind = key.kind;
+            scene
+                .controller
+                .observe(NOW, Change::Issuer(key.clone(), observed(path)));
+            scene
+                .controller
+                .observe(NOW, Change::Issuers(kind, BTreeSet::from([key])));
+        }
+        scene.controller.observe(NOW, Change::Requests(BTreeSet::new()));
+        scene.run(NOW);
+        assert!(scene.controller.standings().all(|(_, is_ready)| is_ready));
+        scene
+    })
+});
+
+fn observed(path: &str) -> ObservedIssuer {
+    let secret_ref = SecretKeySelector {
+        name: "approle".to_owned(),
+        key: None,
+    };
+    let role_id = "issuer".to_owned();
+    let app_role = Some(Login {
+        path: None,
+        role_id,
+        secret_ref,
+    });
+    ObservedIssuer {
+        uid: path.to_owned(),
+        generation: 1,
+        resource_version: "1".to_owned(),
+        spec: VaultSpec {
+            path: path.to_owned(),
+            auth: Auth {
+                app_role,
+                ..Auth::default()
+            },
+            ..issuer()
+        },
+        status: issuer_api::IssuerStatus::default(),
+    }
+}
+
+fn vault() -> FakeVault {
+    let mut vault = FakeVault::new(0);
+    let pki = Pki::new(Authority::root("Fuzz").intermediate("Fuzz Issuing"));
+    vault.enable_pki("pki", pki.role("any", Role::any_name()));
+    vault.set_policy("issuer", Policy::update("pki/*"));
+    let hour = Duration::from_secs(3600);
+    let token = TokenParams::policies(["issuer"]).ttl(hour, Duration::ZERO);
+    let roles = BTreeMap::from([("issuer".to_owned(), AppRole::new("issuer", "secret", token))]);
+    vault.enable_auth("approle", AuthMethod::AppRole(roles));
+    vault
+}
+
+impl Scene {
+    /// Answers all questions of all tasks that are due.
+    fn run(&mut self, now: Now) {
+        while let Some((_, mut step)) = self.controller.poll(now) {
+            loop {
+                let controller = &mut self.controller;
+                step = match step {
+                    Step::Done(_) => break,
+                    Step::Exchange(request, waits) => {
+                        if request.operation == Operation::Sign {
+                            assert_may_be_signed(self.object.as_ref().expect("a request"));
+                        }
+                        let reply = self.vault.handle(now, request.http);
+                        waits.resume(controller, now, Ok(reply))
+                    }
+                    Step::MintToken(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
+                    Step::Publish(event, waits) => {
+                        assert_shown(&event.note);
+                        waits.resume(controller)
+                    }
+                    Step::ReadRequest(_, waits) => {
+                        let object = self.object.clone().expect("a request");
+                        let request = serde_json::from_value(object).map_err(|_| ReadError::Unavailable);
+                        waits.resume(controller, now, request)
+                    }
+                    Step::ReadSecret(_, waits) => {
+                        let data = BTreeMap::from([("secretId".to_owned(), Secret::from("secret"))]);
+                        let resource_version = "1".to_owned();
+                        waits.resume(controller, now, Ok(SecretData { resource_version, data }))
+                    }
+                    Step::WriteStatus(patch, waits) => {
+                        let answer = self.refusal.take().map_or(Ok(()), Err);
+                        if let Some(object) = &mut self.object {
+                            assert_may_be_written(object, &patch);
+                            if answer.is_ok() {
+                                merge(&mut object["status"], &patch.body["status"]);
+                            }
+                        }
+                        waits.resume(&mut self.controller, now, answer)
+                    }
+                };
+            }
+        }
+    }
+}
+
+/// Returns the condition of a type.
+fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.find(|condition| condition["type"] == kind)
+}
+
+fn is(object: &Value, kind: &str) -> bool {
+    condition(object, kind).is_some_and(|condition| condition["status"] == "True")
+}
+
+fn is_open(object: &Value) -> bool {
+    let reason = condition(object, "Ready").map_or(&Value::Null, |ready| &ready["reason"]);
+    let certificate = object["status"]["certificate"].as_str().unwrap_or_default();
+    ["Denied", "Failed", "Issued"].iter().all(|end| reason != end) && certificate.is_empty()
+}
+
+fn is_ours(object: &Value) -> bool {
+    let reference = &object["spec"]["issuerRef"];
+    let kinds = ["VaultIssuer", "VaultClusterIssuer"];
+    reference["group"] == issuer_api::GROUP && kinds.iter().any(|kind| reference["kind"] == *kind)
+}
+
+fn assert_may_be_signed(object: &Value) {
+    assert!(is(object, "Approved"), "signed without approval");
+    assert!(
+        !is(object, "Denied") && !is(object, "InvalidRequest"),
+        "signed though denied or invalid"
+    );
+    assert!(
+        is_open(object) && is_ours(object),
+        "signed though finished or another's"
+    );
+    let is_ca = object["spec"]["isCA"] == true;
+    let kind = if is_ca { "VaultClusterIssuer" } else { "VaultIssuer" };
+    assert_eq!(object["spec"]["issuerRef"]["kind"], kind, "a CA or not");
+}
+
+fn assert_may_be_written(object: &Value, patch: &StatusPatch) {
+    assert!(
+        is_open(object) && is_ours(object),
+        "written though finished or another's"
+    );
+    for field in ["uid", "resourceVersion"] {
+        let known = object["metadata"][field].as_str().unwrap_or_default();
+        assert_eq!(patch.body["metadata"][field], known);
+    }
+    let status = &patch.body["status"];
+    let after = status["conditions"].as_array().expect("conditions");
+    for condition in after
+        .iter()
+        .filter(|condition| condition["type"] == "Ready" || condition["type"] == "InvalidRequest")
+    {
+        let written = condition["lastTransitionTime"].is_string();
+        let said = condition["message"].as_str().unwrap_or_default();
+        let before = self::condition(object, condition["type"].as_str().unwrap_or_default());
+        if before.is_none_or(|before| before["message"] != said) {
+            assert_shown(said);
+            assert!(written, "a condition without a time");
+        }
+    }
+    for before in object["status"]["conditions"].as_array().into_iter().flatten() {
+        let ours = ["Claimed", "InvalidRequest", "Ready"]
+            .iter()
+            .any(|ours| before["type"] == *ours);
+        let kept = after
+            .iter()
+            .any(|after| after["type"] == before["type"] && after["status"] == before["status"]);
+        assert!(ours || kept, "{before} is lost");
+    }
+    if let Some(certificate) = status["certificate"].as_str() {
+        assert!(is(object, "Approved") && !is(object, "Denied"));
+        assert_key(object, &STANDARD.decode(certificate).expect("base64"));
+    }
+}
+
+/// Asserts that a certificate is for the key of the CSR.
+fn assert_key(object: &Value, certificate: &[u8]) {
+    let request = STANDARD
+        .decode(object["spec"]["request"].as_str().expect("a CSR"))
+        .expect("base64");
+    let csr = Pem::iter_from_buffer(&request).next().expect("a block").expect("PEM");
+    let (_, csr) = X509CertificationRequest::from_der(&csr.contents).expect("a CSR");
+    let (_, pem) = parse_x509_pem(certificate).expect("PEM");
+    let leaf = pem.parse_x509().expect("a certificate");
+    assert_eq!(leaf.public_key().raw, csr.certification_request_info.subject_pki.raw);
+}
+
+/// Merges a patch into an object (RFC 7396).
+fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = Value::Object(serde_json::Map::new());
+    }
+    for (name, value) in fields {
+        match value {
+            Value::Null => {
+                object.as_object_mut().expect("an object").remove(name);
+            }
+            value => merge(&mut object[name], value),
+        }
+    }
+}

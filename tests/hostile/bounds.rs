@@ -1,0 +1,134 @@
+//! Answers without measure: what they cost, and what comes of them in a status.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use issuer_core::{Body, Limits, Operation, Reply};
+use serde_json::{Value, json};
+
+use super::pure;
+
+/// The largest body that a driver lets through.
+fn limit() -> usize {
+    Limits::default().body
+}
+
+/// How long any answer may take, in a build without optimisation on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest message of a condition. Vault's own words are 256 bytes of it.
+const MESSAGE: usize = 512;
+
+fn reply(status: u16, body: Vec<u8>) -> Reply {
+    assert!(body.len() <= limit(), "{}", body.len());
+    let mut reply = http::Response::new(Body::from(body));
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap();
+    Ok(reply)
+}
+
+/// Repeats a text as often as fits into a body beside the rest of it.
+fn full_of(text: &str) -> String {
+    text.repeat((limit() - 1000) / json!(text).to_string().len())
+}
+
+/// Bodies as bad as they can be for whoever reads them.
+fn bodies() -> Vec<Vec<u8>> {
+    let certificates = [
+        full_of("-----BEGIN CERTIFICATE-----\n"),
+        full_of("-----BEGIN "),
+        full_of("-----BEGIN -----"),
+        full_of("-----"),
+        full_of("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"),
+        full_of("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"),
+        full_of("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"),
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", full_of("MIIA")),
+        full_of("\n"),
+    ];
+    let mut bodies: Vec<_> = certificates
+        .iter()
+        .flat_map(|text| {
+            [
+                json!({ "data": { "certificate": text } }),
+                json!({ "auth": { "client_token": text } }),
+                json!({ "errors": [text] }),
+            ]
+        })
+        .collect();
+    let each = vec!["-----BEGIN CERTIFICATE-----\n"; 20_000];
+    bodies.push(json!({ "data": { "certificate": "", "ca_chain": vec![""; 300_000] } }));
+    bodies.push(json!({ "data": { "certificate": "", "ca_chain": each } }));
+    bodies.push(json!({ "errors": each }));
+    bodies.push(json!({ "errors": vec![""; 300_000] }));
+    bodies.push(json!({ "errors": [full_of("1 error occurred: * ")] }));
+    bodies.push(json!({ "errors": [full_of("a b\u{7}\u{202e} ")] }));
+    bodies.push(json!({ "errors": [full_of("aa.bb-cc_")] }));
+    bodies.push(json!({ "auth": { "client_token": "\r\nX-Injected: yes", "lease_duration": u64::MAX } }));
+    bodies.push(json!({ "data": { "ttl": u64::MAX }, "auth": { "client_token": "a", "lease_duration": -1 } }));
+    let mut bodies: Vec<_> = bodies.iter().map(|body: &Value| body.to_string().into_bytes()).collect();
+    for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("{\"data\":", "}"), ("{\"errors\":[", "]}")] {
+        let depth = limit() / (open.len() + close.len()) - 1;
+        bodies.push((open.repeat(depth) + "0" + &close.repeat(depth)).into_bytes());
+        bodies.push(open.repeat(depth).into_bytes());
+    }
+    bodies.push(full_of("{\"data\":{}},").into_bytes());
+    bodies.push(format!("{{{}\"data\":0}}", full_of("\"data\":{},")).into_bytes());
+    bodies.push(vec![0xff; limit()]);
+    bodies.push(Vec::new());
+    bodies
+}
+
+fn assert_short_and_plain(message: &str) {
+    assert!(message.len() <= MESSAGE, "{message}");
+    assert!(!message.chars().any(|c| c.is_control() || c == '\u{202e}'), "{message}");
+}
+
+const STATUSES: [u16; 12] = [200, 204, 307, 400, 403, 404, 405, 412, 413, 429, 500, 503];
+
+#[test]
+fn no_answer_is_too_much() {
+    let mut vault = pure::vault();
+    let access = pure::check(&mut vault, None).unwrap();
+    let (sign, _) = pure::sign(&mut vault, &access, "web");
+    for (number, body) in bodies().into_iter().enumerate() {
+        for status in STATUSES {
+            let start = Instant::now();
+            let error = pure::resume(sign.clone(), reply(status, body.clone())).unwrap_err();
+            assert_short_and_plain(&error.to_string());
+            for operation in [Operation::Health, Operation::Login, Operation::Lookup, Operation::Probe] {
+                let checked = pure::check(&mut vault, Some((operation, reply(status, body.clone()))));
+                if let Err(error) = checked {
+                    assert_short_and_plain(&error.to_string());
+                }
+            }
+            let took = start.elapsed();
+            assert!(took < PATIENCE, "body {number}, status {status}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn no_header_is_too_much() {
+    let mut vault = pure::vault();
+    let access = pure::check(&mut vault, None).unwrap();
+    let (sign, _) = pure::sign(&mut vault, &access, "web");
+    let values = [
+        "9".repeat(60_000),
+        format!("-{}", u64::MAX),
+        format!("{}UTC", "UTC".repeat(20_000)),
+        "Fri, 31 Dec 9999 23:59:60 GMT".to_owned(),
+        "\u{e4}".repeat(30_000),
+    ];
+    for value in values {
+        for status in STATUSES {
+            let mut reply = reply(status, b"{\"errors\":[]}".to_vec()).unwrap();
+            for name in [RETRY_AFTER, LOCATION] {
+                reply.headers_mut().insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            let error = pure::resume(sign.clone(), Ok(reply)).unwrap_err();
+            let wait = error.retry_after().unwrap_or(Duration::from_secs(1));
+            assert!((1..=600).contains(&wait.as_secs()), "{wait:?}");
+            assert_short_and_plain(&error.to_string());
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The conversations by themselves, with a Vault that needs no sockets and a CA whose signatures repeat.
+
+use std::collections::BTreeMap;
+
+use fake_vault::{Authority, FakeVault, KeyType, Pki, Role};
+use issuer_api::{Auth, SecretKeySelector, VaultSpec};
+use issuer_core::reference::{IssuerKey, IssuerKind};
+use issuer_core::session::{self, Access, SecretData, SessionError};
+use issuer_core::target::Target;
+use issuer_core::vault::Sign;
+use issuer_core::{Flow, Limits, Operation, Order, Reply, Secret, Step};
+
+use crate::world::{self, BEGIN};
+
+/// When every CA here ends.
+const END: std::time::Duration = std::time::Duration::from_secs(2_500_000_000);
+
+/// A Vault whose root token signs at `pki/sign/web`.
+pub(super) fn vault() -> FakeVault {
+    let mut vault = FakeVault::default();
+    let root = Authority::root_with("Root", KeyType::Ed25519, END);
+    let pki = Pki::new(root.intermediate_with("Issuing", KeyType::Ed25519, END));
+    let role = Role { allow_subdomains: true, key_type: None, ..Role::domain("example.com") };
+    vault.enable_pki("pki", pki.role("web", role));
+    vault
+}
+
+/// Checks an issuer; a request of this kind gets this reply.
+pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -> Result<Access, SessionError> {
+    let app_role = issuer_api::AppRole {
+        path: None,
+        role_id: "web-id".to_owned(),
+        secret_ref: SecretKeySelector { name: "vault".to_owned(), key: Some("token".to_owned()) },
+    };
+    let token = SecretKeySelector { name: "vault".to_owned(), key: None };
+    let auth = match &spoilt {
+        Some((Operation::Login, _)) => Auth { app_role: Some(app_role), ..Auth::default() },
+        _ => Auth { token_secret_ref: Some(token), ..Auth::default() },
+    };
+    let spec = VaultSpec {
+        server: "https://vault.test:8200".to_owned(),
+        path: "pki/sign/web".to_owned(),
+        namespace: None,
+        server_name: None,
+        ca_bundle: None,
+        ca_bundle_secret_ref: None,
+        client_cert_secret_ref: None,
+        client_key_secret_ref: None,
+        auth,
+    };
+    let (kind, namespace, name) = (IssuerKind::Namespaced, "team".to_owned(), "vault".to_owned());
+    let target = Target::parse(&spec, &IssuerKey { kind, namespace, name }, false).unwrap();
+    let mut step = session::begin(target, "team", None, BEGIN);
+    loop {
+        step = match step {
+            session::Step::Exchange(request, waits) => {
+                let reply = match &spoilt {
+                    Some((operation, reply)) if *operation == request.operation => reply.clone(),
+                    _ => vault.exchange(BEGIN, request.http).reply(Limits::default()),
+                };
+                waits.resume(BEGIN, reply)
+            }
+            session::Step::MintToken(..) => panic!("no service account is named"),
+            session::Step::ReadSecret(_, waits) => {
+                let data = BTreeMap::from([("token".to_owned(), Secret::from(FakeVault::ROOT_TOKEN))]);
+                waits.resume(BEGIN, Ok(SecretData { resource_version: "1".to_owned(), data }))
+            }
+            session::Step::Done(outcome) => return outcome.verdict.map(|()| outcome.access.unwrap()),
+        }
+    }
+}
+
+/// Asks to sign for `<name>.example.com`; returns what awaits the reply, and the reply.
+pub(super) fn sign(vault: &mut FakeVault, access: &Access, name: &str) -> (Sign, Reply) {
+    let signatures = issuer_tls::signatures();
+    let order = Order::parse(world::csr(name).as_bytes(), Some("24h"), false, &signatures).unwrap();
+    match Sign::begin(&access.vault, &access.path, &access.lease, order, signatures) {
+        Step::Send(request, sign) => (sign, vault.exchange(BEGIN, request.http).reply(Limits::default())),
+        Step::Done(result) => panic!("{result:?}"),
+    }
+}
+
+/// Returns what comes of a reply to a signing request.
+pub(super) fn resume(sign: Sign, reply: Reply) -> <Sign as Flow>::Output {
+    match sign.resume(BEGIN, reply) {
+        Step::Send(..) => panic!("signing is one request"),
+        Step::Done(result) => result,
+    }
+}
