@@ -167,7 +167,7 @@ fn seeds() -> std::ops::Range<u64> {
             let seed = seed.parse().expect("VAULT_ISSUER_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..5,
+        Err(_) => 0..40,
     }
 }
 

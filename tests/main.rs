@@ -11,5 +11,6 @@ mod cli;
 mod corpus;
 mod drivers;
 mod hostile;
+mod secrets;
 mod server;
 mod world;

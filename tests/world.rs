@@ -29,7 +29,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType};
 use serde_json::json;
 use simulator::cluster::{Cluster, Kind, Object, Verb};
 
-const NAMESPACE: &str = "team";
+pub(crate) const NAMESPACE: &str = "team";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// How long the tokens of logins live.
@@ -127,6 +127,10 @@ impl Vault {
         self.fake.lock().unwrap()
     }
 
+    pub(crate) fn shared(&self) -> Arc<Mutex<FakeVault>> {
+        Arc::clone(&self.fake)
+    }
+
     pub(crate) fn spec(&self, login: Login) -> VaultSpec {
         VaultSpec {
             server: self.server.url(),
@@ -141,7 +145,7 @@ impl Vault {
         }
     }
 
-    fn secrets(&self) -> BTreeMap<SecretRef, SecretData> {
+    pub(crate) fn secrets(&self) -> BTreeMap<SecretRef, SecretData> {
         let entries = [
             ("vault-approle", "secretId", SECRET_ID),
             ("vault-client", "tls.crt", &self.client.chain_pem),
@@ -192,18 +196,12 @@ pub(crate) struct World<'v> {
 impl<'v> World<'v> {
     /// A controller, and the issuer `team/vault`.
     pub(crate) fn new(vault: &'v Vault, login: Login) -> Self {
-        let config = Config {
-            allow_http: false,
-            claim: None,
-            check_interval: 60 * MINUTE,
-            cluster_resource_namespace: "vault-issuer".to_owned(),
-            max_concurrent_reconciles: 8,
-            signatures: issuer_tls::signatures(),
-        };
+        let mut cluster = Cluster::default();
+        create_issuer(&mut cluster, vault, login);
         let mut world = Self {
             vault,
-            cluster: Cluster::default(),
-            controller: Controller::new(config, 1),
+            cluster,
+            controller: Controller::new(config(), 1),
             secrets: vault.secrets(),
             cursors: BTreeMap::new(),
             requests: Vec::new(),
@@ -219,8 +217,6 @@ impl<'v> World<'v> {
             Change::Requests(BTreeSet::new()),
         ];
         lists.into_iter().for_each(|list| world.controller.observe(BEGIN, list));
-        let issuer = VaultIssuer { metadata: named("vault"), spec: vault.spec(login), status: None };
-        world.cluster.create(Object::Issuer(issuer)).unwrap();
         world
     }
 
@@ -231,33 +227,14 @@ impl<'v> World<'v> {
 
     /// Has an approved request come in; it is for `<name>.example.com`.
     pub(crate) fn request(&mut self, name: &str) -> RequestKey {
-        let request = CertificateRequest {
-            metadata: named(name),
-            spec: CertificateRequestSpec {
-                request: ByteString(csr(name).into_bytes()),
-                issuer_ref: IssuerRef {
-                    name: "vault".to_owned(),
-                    kind: Some("VaultIssuer".to_owned()),
-                    group: Some(issuer_api::GROUP.to_owned()),
-                },
-                duration: Some("24h0m0s".to_owned()),
-                is_ca: false,
-            },
-            status: None,
-        };
-        let key = self.cluster.create(Object::Request(request)).unwrap().key();
-        let approved = json!({ "status": { "conditions": [{ "type": "Approved", "status": "True" }] } });
-        self.cluster.patch_status(&key, &approved).unwrap();
-        let Key::Request(key) = key else { panic!("{key:?}") };
+        let key = create_request(&mut self.cluster, name);
         self.requests.push(key.clone());
         key
     }
 
     /// Returns the reason and message of a request's condition `Ready`.
     pub(crate) fn ready(&self, key: &RequestKey) -> (String, String) {
-        let ready = self.cluster.request(key).unwrap().condition("Ready").cloned();
-        let parts = ready.map(|ready| (ready.reason.unwrap(), ready.message.unwrap()));
-        parts.unwrap_or_default()
+        ready(&self.cluster, key)
     }
 
     /// Tells whether every request is issued or has failed.
@@ -436,6 +413,53 @@ impl<'v> World<'v> {
     }
 }
 
+pub(crate) fn config() -> Config {
+    Config {
+        allow_http: false,
+        claim: None,
+        check_interval: 60 * MINUTE,
+        cluster_resource_namespace: "vault-issuer".to_owned(),
+        max_concurrent_reconciles: 8,
+        signatures: issuer_tls::signatures(),
+    }
+}
+
+/// Creates the issuer `team/vault`.
+pub(crate) fn create_issuer(cluster: &mut Cluster, vault: &Vault, login: Login) {
+    let issuer = VaultIssuer { metadata: named("vault"), spec: vault.spec(login), status: None };
+    cluster.create(Object::Issuer(issuer)).unwrap();
+}
+
+/// Creates an approved request for `<name>.example.com`.
+pub(crate) fn create_request(cluster: &mut Cluster, name: &str) -> RequestKey {
+    let request = CertificateRequest {
+        metadata: named(name),
+        spec: CertificateRequestSpec {
+            request: ByteString(csr(name).into_bytes()),
+            issuer_ref: IssuerRef {
+                name: "vault".to_owned(),
+                kind: Some("VaultIssuer".to_owned()),
+                group: Some(issuer_api::GROUP.to_owned()),
+            },
+            duration: Some("24h0m0s".to_owned()),
+            is_ca: false,
+        },
+        status: None,
+    };
+    let key = cluster.create(Object::Request(request)).unwrap().key();
+    let approved = json!({ "status": { "conditions": [{ "type": "Approved", "status": "True" }] } });
+    cluster.patch_status(&key, &approved).unwrap();
+    let Key::Request(key) = key else { panic!("{key:?}") };
+    key
+}
+
+/// Returns the reason and message of a request's condition `Ready`.
+pub(crate) fn ready(cluster: &Cluster, key: &RequestKey) -> (String, String) {
+    let ready = cluster.request(key).unwrap().condition("Ready").cloned();
+    let parts = ready.map(|ready| (ready.reason.unwrap(), ready.message.unwrap()));
+    parts.unwrap_or_default()
+}
+
 async fn send(transport: Transport, open: Open) -> (Task, Reply) {
     (open.task, transport.call(open.request).await)
 }
@@ -445,7 +469,7 @@ pub(crate) fn issuer() -> Key {
     Key::Issuer(issuer_key())
 }
 
-fn issuer_key() -> IssuerKey {
+pub(crate) fn issuer_key() -> IssuerKey {
     IssuerKey { kind: IssuerKind::Namespaced, namespace: NAMESPACE.to_owned(), name: "vault".to_owned() }
 }
 

@@ -83,19 +83,17 @@ fn assert_short_and_plain(message: &str) {
     assert!(!message.chars().any(|c| c.is_control() || c == '\u{202e}'), "{message}");
 }
 
-const STATUSES: [u16; 12] = [200, 204, 307, 400, 403, 404, 405, 412, 413, 429, 500, 503];
-
 #[test]
 fn no_answer_is_too_much() {
     let mut vault = pure::vault();
     let access = pure::check(&mut vault, None).unwrap();
     let (sign, _) = pure::sign(&mut vault, &access, "web");
     for (number, body) in bodies().into_iter().enumerate() {
-        for status in STATUSES {
+        for status in [200, 400, 503] {
             let start = Instant::now();
             let error = pure::resume(sign.clone(), reply(status, body.clone())).unwrap_err();
             assert_short_and_plain(&error.to_string());
-            for operation in [Operation::Health, Operation::Login, Operation::Lookup, Operation::Probe] {
+            for operation in [Operation::Login, Operation::Probe] {
                 let checked = pure::check(&mut vault, Some((operation, reply(status, body.clone()))));
                 if let Err(error) = checked {
                     assert_short_and_plain(&error.to_string());
@@ -120,7 +118,7 @@ fn no_header_is_too_much() {
         "\u{e4}".repeat(30_000),
     ];
     for value in values {
-        for status in STATUSES {
+        for status in [307, 400, 403, 412, 429, 500, 503] {
             let mut reply = reply(status, b"{\"errors\":[]}".to_vec()).unwrap();
             for name in [RETRY_AFTER, LOCATION] {
                 reply.headers_mut().insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());

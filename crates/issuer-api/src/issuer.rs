@@ -151,9 +151,7 @@ pub fn crds() -> serde_json::Result<Vec<CustomResourceDefinition>> {
     ])
 }
 
-fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(
-    scope: &str,
-) -> serde_json::Result<CustomResourceDefinition> {
+fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(scope: &str) -> serde_json::Result<CustomResourceDefinition> {
     let schema = SchemaSettings::openapi3()
         .with(|settings| {
             settings.inline_subschemas = true;
@@ -204,7 +202,10 @@ mod tests {
             let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
             assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 5);
             assert_eq!(
-                spec["properties"]["auth"]["x-kubernetes-validations"].as_array().unwrap().len(),
+                spec["properties"]["auth"]["x-kubernetes-validations"]
+                    .as_array()
+                    .unwrap()
+                    .len(),
                 1
             );
             assert!(!schema.to_string().contains("$ref"), "{schema}");

@@ -13,8 +13,7 @@ mod issuer;
 
 pub use auth::{AppRole, Auth, ClientCertificate, KubernetesAuth, ServiceAccountRef};
 pub use certificate_request::{
-    CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef,
-    RequestCondition,
+    CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef, RequestCondition,
 };
 pub use condition::{Condition, ConditionStatus, IssuerStatus};
 pub use issuer::{SecretKeySelector, VaultClusterIssuer, VaultIssuer, VaultSpec, crds};

@@ -41,11 +41,7 @@ pub enum Step<F: Flow> {
 
 impl<F: Flow> Step<F> {
     /// Lifts a conversation into a larger one: `send` wraps its state, `done` goes on with its output.
-    pub fn lift<G: Flow>(
-        self,
-        send: impl FnOnce(F) -> G,
-        done: impl FnOnce(F::Output) -> Step<G>,
-    ) -> Step<G> {
+    pub fn lift<G: Flow>(self, send: impl FnOnce(F) -> G, done: impl FnOnce(F::Output) -> Step<G>) -> Step<G> {
         match self {
             Self::Send(request, flow) => Step::Send(request, send(flow)),
             Self::Done(output) => done(output),
@@ -198,7 +194,9 @@ pub enum DialError {
 #[non_exhaustive]
 pub enum TlsError {
     /// The server's certificate is not one for a server.
-    #[error("the server's certificate is not fit for a server: it is a CA certificate, of X.509 version 1, or malformed")]
+    #[error(
+        "the server's certificate is not fit for a server: it is a CA certificate, of X.509 version 1, or malformed"
+    )]
     Certificate,
     /// The server asks for a client certificate and got none or one that it does not accept.
     #[error("the server does not accept the client certificate, or none was given")]

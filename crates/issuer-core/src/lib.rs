@@ -73,9 +73,7 @@ pub mod vault;
 mod verify;
 
 pub use connect::{Connect, Identity, Limits, Roots};
-pub use flow::{
-    ConnectError, DialError, Flow, Operation, Reply, Request, Step, TlsError, TransportError,
-};
+pub use flow::{ConnectError, DialError, Flow, Operation, Reply, Request, Step, TlsError, TransportError};
 pub use now::Now;
 pub use order::{Order, OrderError};
 pub use origin::Origin;

@@ -21,14 +21,20 @@ impl Origin {
         let uri: Uri = server.trim().parse().ok()?;
         let parts = uri.into_parts();
         let (scheme, authority) = (parts.scheme?, parts.authority?);
-        let base = parts.path_and_query.map_or(String::new(), |path| path.as_str().to_owned());
+        let base = parts
+            .path_and_query
+            .map_or(String::new(), |path| path.as_str().to_owned());
         let plain = !base.contains(['?', '%']) && !base.split('/').any(|s| s == "." || s == "..");
         let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
         if !known || !plain || authority.as_str().contains('@') || authority.host().is_empty() {
             return None;
         }
         let base = base.trim_end_matches('/').to_owned();
-        Some(Self { scheme, authority, base })
+        Some(Self {
+            scheme,
+            authority,
+            base,
+        })
     }
 
     /// Returns the host, an IPv6 address in brackets.
@@ -81,9 +87,19 @@ mod tests {
     #[test]
     fn refuses_what_is_not_a_server() {
         for server in [
-            "", "vault:8200", "vault", "https:/vault", "ftp://vault", "https://", "unix:///run/vault",
-            "https://user:pw@vault", "https://vault/?a=b", "https://vault/#a", "https://vault/../x",
-            "https://va ult", "https://vault/%2e%2e/",
+            "",
+            "vault:8200",
+            "vault",
+            "https:/vault",
+            "ftp://vault",
+            "https://",
+            "unix:///run/vault",
+            "https://user:pw@vault",
+            "https://vault/?a=b",
+            "https://vault/#a",
+            "https://vault/../x",
+            "https://va ult",
+            "https://vault/%2e%2e/",
         ] {
             assert_eq!(Origin::parse(server), None, "{server}");
         }

@@ -47,7 +47,11 @@ impl IssuerKey {
             Some("VaultClusterIssuer") => (IssuerKind::Cluster, ""),
             _ => return None,
         };
-        Some(Self { kind, namespace: namespace.to_owned(), name: reference.name.clone() })
+        Some(Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: reference.name.clone(),
+        })
     }
 
     /// Returns the audience that every token requested for this issuer has, as cert-manager forms it.

@@ -114,9 +114,18 @@ impl SessionError {
             Self::Check(error) => error.reason(),
             Self::Secret(error) => error.reason(),
             Self::Spec(_) => "InvalidSpec",
-            Self::Token { error: ReadError::Forbidden, .. } => "TokenForbidden",
-            Self::Token { error: ReadError::NotFound, .. } => "ServiceAccountNotFound",
-            Self::Token { error: ReadError::Unavailable, .. } => "TokenUnavailable",
+            Self::Token {
+                error: ReadError::Forbidden,
+                ..
+            } => "TokenForbidden",
+            Self::Token {
+                error: ReadError::NotFound,
+                ..
+            } => "ServiceAccountNotFound",
+            Self::Token {
+                error: ReadError::Unavailable,
+                ..
+            } => "TokenUnavailable",
         }
     }
 
@@ -162,7 +171,11 @@ pub struct Outcome {
 impl Outcome {
     /// It failed before anything could be asked of Vault.
     pub(crate) fn failed(access: Option<Access>, error: impl Into<SessionError>) -> Self {
-        Self { access, superseded: None, verdict: Err(error.into()) }
+        Self {
+            access,
+            superseded: None,
+            verdict: Err(error.into()),
+        }
     }
 }
 
@@ -170,7 +183,11 @@ impl Outcome {
 /// the access that an earlier run left.
 pub fn begin(target: Target, namespace: &str, held: Option<Access>, now: Now) -> Step {
     let wanted = target.secrets();
-    let context = Context { target, namespace: namespace.to_owned(), held };
+    let context = Context {
+        target,
+        namespace: namespace.to_owned(),
+        held,
+    };
     gather(context, wanted, BTreeMap::new(), now)
 }
 
@@ -187,17 +204,23 @@ impl Context {
     }
 }
 
-fn gather(
-    context: Context,
-    mut wanted: BTreeSet<String>,
-    secrets: BTreeMap<String, SecretData>,
-    now: Now,
-) -> Step {
+fn gather(context: Context, mut wanted: BTreeSet<String>, secrets: BTreeMap<String, SecretData>, now: Now) -> Step {
     let Some(name) = wanted.pop_first() else {
         return check(context, &secrets, now);
     };
-    let reference = SecretRef { namespace: context.namespace.clone(), name: name.clone() };
-    Step::ReadSecret(reference, AwaitSecret { context, name, wanted, secrets })
+    let reference = SecretRef {
+        namespace: context.namespace.clone(),
+        name: name.clone(),
+    };
+    Step::ReadSecret(
+        reference,
+        AwaitSecret {
+            context,
+            name,
+            wanted,
+            secrets,
+        },
+    )
 }
 
 fn check(mut context: Context, secrets: &BTreeMap<String, SecretData>, now: Now) -> Step {
@@ -206,14 +229,28 @@ fn check(mut context: Context, secrets: &BTreeMap<String, SecretData>, now: Now)
         Ok(resolved) => resolved,
         Err(error) => return context.fail(error),
     };
-    let versions =
-        secrets.iter().map(|(name, secret)| (name.clone(), secret.resource_version.clone())).collect();
-    let basis = Basis { target: context.target.clone(), versions };
+    let versions = secrets
+        .iter()
+        .map(|(name, secret)| (name.clone(), secret.resource_version.clone()))
+        .collect();
+    let basis = Basis {
+        target: context.target.clone(),
+        versions,
+    };
     let held = context.held.take();
     let supersede = held.as_ref().is_some_and(|access| access.basis != basis);
-    let terms = Terms { vault: vault.clone(), path: context.target.path.clone(), credentials };
+    let terms = Terms {
+        vault: vault.clone(),
+        path: context.target.path.clone(),
+        credentials,
+    };
     let lease = held.as_ref().map(|access| access.lease.clone());
-    let state = Checking { context, vault, basis, held };
+    let state = Checking {
+        context,
+        vault,
+        basis,
+        held,
+    };
     state.advance(Check::begin(terms, lease, supersede, now))
 }
 
@@ -254,7 +291,12 @@ impl Checking {
 
     /// Keeps the token with what it was made from: one that was to be superseded, but is not yet, stays so.
     fn end(self, lease: Option<Lease>, verdict: Result<(), SessionError>) -> Step {
-        let Self { context, vault, basis, held } = self;
+        let Self {
+            context,
+            vault,
+            basis,
+            held,
+        } = self;
         let held = held.map(|held| {
             let stays = lease.as_ref().is_some_and(|lease| lease.token() == held.lease.token());
             (held, stays)
@@ -265,8 +307,17 @@ impl Checking {
             Some((_, true)) | None => (basis, None),
         };
         let path = context.target.path;
-        let access = lease.map(|lease| Access { vault, path, lease, basis });
-        Step::Done(Outcome { access, superseded, verdict })
+        let access = lease.map(|lease| Access {
+            vault,
+            path,
+            lease,
+            basis,
+        });
+        Step::Done(Outcome {
+            access,
+            superseded,
+            verdict,
+        })
     }
 }
 
@@ -309,9 +360,20 @@ impl AwaitToken {
         match answer {
             Ok(token) => self.state.advance(self.jwt.resume(now, token)),
             Err(error) => {
-                let TokenSpec { namespace, service_account: account, .. } = self.spec;
+                let TokenSpec {
+                    namespace,
+                    service_account: account,
+                    ..
+                } = self.spec;
                 let lease = self.jwt.abandon();
-                self.state.end(lease, Err(SessionError::Token { account, namespace, error }))
+                self.state.end(
+                    lease,
+                    Err(SessionError::Token {
+                        account,
+                        namespace,
+                        error,
+                    }),
+                )
             }
         }
     }

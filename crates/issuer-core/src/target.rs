@@ -190,19 +190,22 @@ impl Target {
     }
 }
 
-fn secret_key(
-    selector: &SecretKeySelector,
-    default: &str,
-    field: &'static str,
-) -> Result<SecretKey, SpecError> {
+fn secret_key(selector: &SecretKeySelector, default: &str, field: &'static str) -> Result<SecretKey, SpecError> {
     let key = selector.key.as_deref().filter(|key| !key.is_empty()).unwrap_or(default);
     let name = filled(&selector.name, field)?;
-    Ok(SecretKey { name, key: key.to_owned() })
+    Ok(SecretKey {
+        name,
+        key: key.to_owned(),
+    })
 }
 
 fn filled(value: &str, field: &'static str) -> Result<String, SpecError> {
     let value = value.trim();
-    if value.is_empty() { Err(SpecError::Empty(field)) } else { Ok(value.to_owned()) }
+    if value.is_empty() {
+        Err(SpecError::Empty(field))
+    } else {
+        Ok(value.to_owned())
+    }
 }
 
 fn mount(path: Option<&str>, default: &str, field: &'static str) -> Result<Mount, SpecError> {
@@ -211,10 +214,17 @@ fn mount(path: Option<&str>, default: &str, field: &'static str) -> Result<Mount
 }
 
 fn method(auth: &Auth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecError> {
-    match (&auth.token_secret_ref, &auth.app_role, &auth.kubernetes, &auth.client_certificate) {
-        (Some(token), None, None, None) => {
-            Ok(Method::Token(secret_key(token, "token", "spec.auth.tokenSecretRef.name")?))
-        }
+    match (
+        &auth.token_secret_ref,
+        &auth.app_role,
+        &auth.kubernetes,
+        &auth.client_certificate,
+    ) {
+        (Some(token), None, None, None) => Ok(Method::Token(secret_key(
+            token,
+            "token",
+            "spec.auth.tokenSecretRef.name",
+        )?)),
         (None, Some(role), None, None) => Ok(Method::AppRole {
             mount: mount(role.path.as_deref(), "approle", "spec.auth.appRole.path")?,
             role_id: filled(&role.role_id, "spec.auth.appRole.roleId")?,
@@ -222,7 +232,11 @@ fn method(auth: &Auth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecE
         }),
         (None, None, Some(kubernetes), None) => service_account(kubernetes, server, issuer),
         (None, None, None, Some(certificate)) => Ok(Method::Certificate {
-            mount: mount(certificate.mount_path.as_deref(), "cert", "spec.auth.clientCertificate.mountPath")?,
+            mount: mount(
+                certificate.mount_path.as_deref(),
+                "cert",
+                "spec.auth.clientCertificate.mountPath",
+            )?,
             role: certificate.name.clone().filter(|name| !name.is_empty()),
             secret: certificate.secret_name.clone().filter(|name| !name.is_empty()),
         }),
@@ -230,12 +244,12 @@ fn method(auth: &Auth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecE
     }
 }
 
-fn service_account(
-    auth: &KubernetesAuth,
-    server: &str,
-    issuer: &IssuerKey,
-) -> Result<Method, SpecError> {
-    let mount = mount(auth.mount_path.as_deref(), "kubernetes", "spec.auth.kubernetes.mountPath")?;
+fn service_account(auth: &KubernetesAuth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecError> {
+    let mount = mount(
+        auth.mount_path.as_deref(),
+        "kubernetes",
+        "spec.auth.kubernetes.mountPath",
+    )?;
     let role = filled(&auth.role, "spec.auth.kubernetes.role")?;
     match (&auth.secret_ref, &auth.service_account_ref) {
         (Some(secret), None) => Ok(Method::Jwt {
@@ -247,7 +261,12 @@ fn service_account(
             let mut audiences = account.audiences.clone();
             audiences.extend([issuer.audience(), server.to_owned()]);
             let name = filled(&account.name, "spec.auth.kubernetes.serviceAccountRef.name")?;
-            Ok(Method::ServiceAccount { mount, role, name, audiences })
+            Ok(Method::ServiceAccount {
+                mount,
+                role,
+                name,
+                audiences,
+            })
         }
         _ => Err(SpecError::JwtSource),
     }
@@ -259,7 +278,9 @@ fn segments(path: &str) -> Option<Vec<&str>> {
     let path = path.strip_prefix("v1/").unwrap_or(path);
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%' | '\\' | '"' | '<' | '>');
     let segments: Vec<&str> = path.split('/').collect();
-    let sound = segments.iter().all(|s| !matches!(*s, "" | "." | "..") && s.chars().all(plain));
+    let sound = segments
+        .iter()
+        .all(|s| !matches!(*s, "" | "." | "..") && s.chars().all(plain));
     sound.then_some(segments)
 }
 
@@ -302,7 +323,10 @@ impl SignPath {
             [_, .., "sign" | "sign-verbatim", _] | [_, .., "sign-verbatim"] => false,
             _ => return None,
         };
-        Some(Self { path: segments.join("/"), signs_ca })
+        Some(Self {
+            path: segments.join("/"),
+            signs_ca,
+        })
     }
 
     /// Returns the path, without `/v1/`.
@@ -337,7 +361,14 @@ mod tests {
 
     #[test]
     fn mounts_are_taken_in_every_form() {
-        for form in ["approle", "/approle/", "auth/approle", "/auth/approle", "v1/auth/approle", "/v1/auth/approle/"] {
+        for form in [
+            "approle",
+            "/approle/",
+            "auth/approle",
+            "/auth/approle",
+            "v1/auth/approle",
+            "/v1/auth/approle/",
+        ] {
             assert_eq!(Mount::parse(form).unwrap().to_string(), "approle", "{form}");
         }
         assert_eq!(Mount::parse("auth/team/a").unwrap().to_string(), "team/a");
@@ -356,7 +387,11 @@ mod tests {
             ("pki/sign-verbatim", "pki/sign-verbatim", false),
             ("pki/sign-verbatim/web", "pki/sign-verbatim/web", false),
             ("pki/root/sign-intermediate", "pki/root/sign-intermediate", true),
-            ("pki/issuer/default/sign-intermediate", "pki/issuer/default/sign-intermediate", true),
+            (
+                "pki/issuer/default/sign-intermediate",
+                "pki/issuer/default/sign-intermediate",
+                true,
+            ),
             ("pki/cel/sign/web", "pki/cel/sign/web", false),
         ] {
             let parsed = SignPath::parse(form).unwrap();
@@ -364,8 +399,16 @@ mod tests {
             assert!(parsed.takes(!ca).is_err(), "{form}");
         }
         for form in [
-            "", "pki", "sign/web", "pki/sign", "pki/issue/web", "pki/sign/../issue/web", "pki/sign/web?x=1",
-            "pki//sign/web", "pki/sign/we b", "sign-intermediate",
+            "",
+            "pki",
+            "sign/web",
+            "pki/sign",
+            "pki/issue/web",
+            "pki/sign/../issue/web",
+            "pki/sign/web?x=1",
+            "pki//sign/web",
+            "pki/sign/we b",
+            "sign-intermediate",
         ] {
             assert_eq!(SignPath::parse(form), None, "{form}");
         }

@@ -36,7 +36,10 @@ impl Cluster {
         let data = object.data.unwrap_or_default();
         Ok(SecretData {
             resource_version: object.metadata.resource_version.unwrap_or_default(),
-            data: data.into_iter().map(|(key, value)| (key, Secret::from(value.0))).collect(),
+            data: data
+                .into_iter()
+                .map(|(key, value)| (key, Secret::from(value.0)))
+                .collect(),
         })
     }
 
@@ -87,7 +90,10 @@ impl Cluster {
     }
 
     async fn patch_status(&self, url: &str, name: &str, body: &Value) -> Result<(), WriteError> {
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         let request = kube::core::Request::new(url);
         let request = request
             .patch_subresource("status", name, &params, &Patch::Merge(body))
@@ -103,14 +109,25 @@ impl Cluster {
         };
         let namespace = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let name = format!("{}.{:x}", regarding.name.as_deref().unwrap_or_default(), since.as_nanos());
+        let name = format!(
+            "{}.{:x}",
+            regarding.name.as_deref().unwrap_or_default(),
+            since.as_nanos()
+        );
         let object = EventObject {
             metadata: ObjectMeta {
                 name: Some(name),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },
-            action: Some(if matches!(event.regarding, Key::Issuer(_)) { "Check" } else { "Sign" }.to_owned()),
+            action: Some(
+                if matches!(event.regarding, Key::Issuer(_)) {
+                    "Check"
+                } else {
+                    "Sign"
+                }
+                .to_owned(),
+            ),
             event_time: Some(MicroTime(since_epoch(since))),
             note: Some(event.note.chars().take(1000).collect()),
             reason: Some(event.reason.to_owned()),

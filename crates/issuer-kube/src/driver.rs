@@ -59,7 +59,10 @@ pub async fn run(
     shared.controller().stop(Transport::now());
     let drained = shared.work(&mut tasks, || true, shared.until(Controller::is_drained));
     if timeout(GRACE, drained).await.is_err() {
-        tracing::warn!(unsaved = shared.controller().unsaved(), "stopping before all certificates were saved");
+        tracing::warn!(
+            unsaved = shared.controller().unsaved(),
+            "stopping before all certificates were saved"
+        );
     }
     shared.controller().retire_all();
     let revoked = shared.work(&mut tasks, || true, shared.until(Controller::is_retired));
@@ -103,7 +106,9 @@ impl Shared {
 
     fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>, may: impl Fn() -> bool) -> Option<Duration> {
         let mut controller = self.controller();
-        while may() && let Some((key, step)) = controller.poll(Transport::now()) {
+        while may()
+            && let Some((key, step)) = controller.poll(Transport::now())
+        {
             tasks.spawn(Arc::clone(self).answer(key, step));
         }
         self.metrics.observe(&controller);
@@ -159,7 +164,12 @@ impl Shared {
         let took = Transport::now().monotonic - began;
         self.metrics.exchanged(operation, &reply, took);
         match &reply {
-            Ok(reply) => tracing::debug!(operation = operation.as_str(), status = reply.status().as_u16(), ?took, "Vault"),
+            Ok(reply) => tracing::debug!(
+                operation = operation.as_str(),
+                status = reply.status().as_u16(),
+                ?took,
+                "Vault"
+            ),
             Err(error) => tracing::debug!(operation = operation.as_str(), %error, ?took, "Vault"),
         }
         reply

@@ -71,10 +71,7 @@ async fn follow<W: Watched>(client: &Client, config: watcher::Config, shared: &S
     tell::<W>(events, shared).await;
 }
 
-async fn tell<W: Watched>(
-    mut events: impl Stream<Item = watcher::Result<Event<W::Object>>> + Unpin,
-    shared: &Shared,
-) {
+async fn tell<W: Watched>(mut events: impl Stream<Item = watcher::Result<Event<W::Object>>> + Unpin, shared: &Shared) {
     let mut seen = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
@@ -101,7 +98,10 @@ impl Watched for Requests {
     type Key = RequestKey;
 
     fn key(object: &CertificateRequest) -> RequestKey {
-        RequestKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+        RequestKey {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        }
     }
 
     fn there(mut object: CertificateRequest) -> Change {
@@ -126,7 +126,11 @@ impl Watched for NamespacedIssuers {
 
     fn key(object: &VaultIssuer) -> IssuerKey {
         let namespace = object.namespace().unwrap_or_default();
-        IssuerKey { kind: IssuerKind::Namespaced, namespace, name: object.name_any() }
+        IssuerKey {
+            kind: IssuerKind::Namespaced,
+            namespace,
+            name: object.name_any(),
+        }
     }
 
     fn there(object: VaultIssuer) -> Change {
@@ -149,7 +153,11 @@ impl Watched for ClusterIssuers {
     type Key = IssuerKey;
 
     fn key(object: &VaultClusterIssuer) -> IssuerKey {
-        IssuerKey { kind: IssuerKind::Cluster, namespace: String::new(), name: object.name_any() }
+        IssuerKey {
+            kind: IssuerKind::Cluster,
+            namespace: String::new(),
+            name: object.name_any(),
+        }
     }
 
     fn there(object: VaultClusterIssuer) -> Change {

@@ -43,13 +43,15 @@ pub struct Report {
     pub slowest: Duration,
     /// Whether every state was reached.
     pub complete: bool,
+    /// The way to one of the last states.
+    pub deepest: Vec<Event>,
     /// What is wrong: of each promise the first breach, with the shortest way there.
     pub violations: BTreeMap<&'static str, (Violation, Vec<Event>)>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { states, transitions, depth, at_rest, watched, slowest, complete, violations } = self;
+        let Self { states, transitions, depth, at_rest, watched, slowest, complete, violations, .. } = self;
         let all = if *complete { "all" } else { "not all" };
         write!(
             f,
@@ -224,6 +226,7 @@ impl Explorer {
     /// Follows every state to rest.
     fn finish(mut self) -> Report {
         self.report.states = self.reached.len();
+        self.report.deepest = self.way(u32::try_from(self.reached.len() - 1).unwrap_or_default());
         if !self.report.violations.is_empty() || !self.report.complete {
             return self.report;
         }

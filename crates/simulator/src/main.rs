@@ -23,6 +23,10 @@ fn main() -> ExitCode {
     let setup = Arc::new(setup);
     let report = explorer::explore(&setup, limit);
     println!("{name}: {report}; {:.1} s", begun.elapsed().as_secs_f64());
+    if std::env::var_os("DEEPEST").is_some() {
+        let none = simulator::invariants::Violation { number: "deepest", what: String::new() };
+        println!("{}", explorer::as_test(&name, &setup, &none, &report.deepest));
+    }
     for (violation, way) in report.violations.values() {
         println!("{}", explorer::as_test(&name, &setup, violation, way));
     }

@@ -111,7 +111,7 @@ pub struct World {
     pub(crate) done: usize,
     /// How many faults there were.
     pub(crate) faults: u8,
-    /// How often time has passed since everything was at rest.
+    /// How often timers have run out while everything was at rest or something was held back.
     pub(crate) idle: u8,
     /// How often Vault was rotated.
     pub(crate) rotations: u32,
@@ -263,6 +263,9 @@ impl World {
     pub fn step(&mut self, event: Event) -> Result<(), Violation> {
         self.happen(event)?;
         self.trim();
+        if !self.is_idle() {
+            self.idle = 0;
+        }
         Ok(())
     }
 

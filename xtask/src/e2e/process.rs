@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,7 +66,8 @@ impl Process {
     /// Fails with the end of the log if the process has ended.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("{} ended with {status}:\n{}", self.name, self.tail(20));
+            let message = format!("{} ended with {status}:\n{}", self.name, self.tail(20));
+            return Err(Ended(message).into());
         }
         Ok(())
     }
@@ -110,6 +113,11 @@ impl Process {
     }
 }
 
+/// A process that is waited for has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Ended(String);
+
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.kept && self.stop().is_err() {
@@ -128,11 +136,27 @@ fn pid(id: u32) -> Option<Pid> {
 }
 
 /// Returns a port of the loopback interface that nobody listens on.
+///
+/// It lies below those that the system gives to outgoing connections, which could take it before its server does.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id();
+    for _ in 0..PORTS.len() {
+        let number = begin
+            .wrapping_mul(101)
+            .wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(number % u32::try_from(PORTS.len())?)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {} to {} is free", PORTS.start, PORTS.end)
 }
 
-/// Asks `probe` five times a second until it answers; fails with its last error after `limit`.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// Asks `probe` five times a second until it answers; fails with its last error after `limit`, and at once if a
+/// process that it checks has ended.
 pub(crate) async fn eventually<T>(
     limit: Duration,
     mut probe: impl AsyncFnMut() -> anyhow::Result<T>,
@@ -144,6 +168,7 @@ pub(crate) async fn eventually<T>(
             Err(error) if Instant::now() > deadline => {
                 return Err(error.context(format!("not within {} s", limit.as_secs())));
             }
+            Err(error) if error.is::<Ended>() => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     }

@@ -81,7 +81,8 @@ impl Drop for Proxy {
     }
 }
 
-async fn connection(client: TcpStream, target: u16, mut rules: watch::Receiver<Rules>, held: Arc<AtomicUsize>) {
+async fn connection(client: TcpStream, target: u16, rules: watch::Receiver<Rules>, held: Arc<AtomicUsize>) {
+    let mut cut = rules.clone();
     let cuts = rules.borrow().cuts;
     let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
         return;
@@ -90,9 +91,11 @@ async fn connection(client: TcpStream, target: u16, mut rules: watch::Receiver<R
     let (from_server, to_server) = server.into_split();
     let none = Arc::new(AtomicUsize::new(0));
     tokio::select! {
+        // What is held when the connection is cut is lost, even if it is let go in the same moment.
+        biased;
+        _ = cut.wait_for(|rules| rules.cuts > cuts) => {}
         _ = pass(from_client, to_server, rules.clone(), |rules| rules.hold_requests, held) => {}
         _ = pass(from_server, to_client, rules.clone(), |rules| rules.hold_replies, none) => {}
-        _ = rules.wait_for(|rules| rules.cuts > cuts) => {}
     }
 }
 

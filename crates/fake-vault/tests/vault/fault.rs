@@ -100,8 +100,14 @@ fn redirects_lead_back_or_away() {
     for (to, expected) in [
         (Redirect::SameOrigin, "https://vault.test:8200/v1/pki/sign/web"),
         (Redirect::Elsewhere, "https://elsewhere.invalid/v1/pki/sign/web"),
-        (Redirect::Port { tls: true, port: 1 }, "https://127.0.0.1:1/v1/pki/sign/web"),
-        (Redirect::Port { tls: false, port: 1 }, "http://127.0.0.1:1/v1/pki/sign/web"),
+        (
+            Redirect::Port { tls: true, port: 1 },
+            "https://127.0.0.1:1/v1/pki/sign/web",
+        ),
+        (
+            Redirect::Port { tls: false, port: 1 },
+            "http://127.0.0.1:1/v1/pki/sign/web",
+        ),
     ] {
         let mut scene = Scene::new();
         scene.vault.faults_mut().script(None, Fault::Redirected(to));
@@ -119,7 +125,11 @@ fn redirects_lead_back_or_away() {
 
 #[test]
 fn says_what_it_should_keep_to_itself() {
-    for (fault, status) in [(Fault::Reflected(400), 400), (Fault::Reflected(200), 200), (Fault::Html, 502)] {
+    for (fault, status) in [
+        (Fault::Reflected(400), 400),
+        (Fault::Reflected(200), 200),
+        (Fault::Html, 502),
+    ] {
         let response = reply(fault).unwrap();
         let body = String::from_utf8_lossy(response.body().as_bytes()).into_owned();
         assert_eq!(response.status(), status);

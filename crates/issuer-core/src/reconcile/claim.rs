@@ -50,14 +50,20 @@ impl Claim {
             return Holder::Nobody;
         };
         let ours = condition.reason.as_deref() == Some(&self.identity);
-        let known = seen.as_ref().filter(|seen| seen.condition == *condition).map(|seen| seen.at);
+        let known = seen
+            .as_ref()
+            .filter(|seen| seen.condition == *condition)
+            .map(|seen| seen.at);
         match known {
             Some(at) if ours && now.monotonic < at + HOLDS / 2 => Holder::Us,
             _ if ours => Holder::Nobody,
             Some(at) if now.monotonic >= at + HOLDS => Holder::Nobody,
             Some(at) => Holder::Other(at + HOLDS),
             None => {
-                *seen = Some(Seen { condition: condition.clone(), at: now.monotonic });
+                *seen = Some(Seen {
+                    condition: condition.clone(),
+                    at: now.monotonic,
+                });
                 Holder::Other(now.monotonic + HOLDS)
             }
         }
@@ -70,10 +76,20 @@ impl Claim {
             status: "True".to_owned(),
             last_transition_time: Some(now.timestamp()),
             reason: Some(self.identity.clone()),
-            message: Some(format!("Being signed by {} (attempt {})", self.identity, request::version(request))),
+            message: Some(format!(
+                "Being signed by {} (attempt {})",
+                self.identity,
+                request::version(request)
+            )),
         };
         let patch = status::claim(request, condition.clone());
-        (patch, Seen { condition, at: now.monotonic })
+        (
+            patch,
+            Seen {
+                condition,
+                at: now.monotonic,
+            },
+        )
     }
 }
 
@@ -84,17 +100,31 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Now {
-        Now { monotonic: Duration::from_secs(seconds), unix: Duration::from_secs(1_000_000 + seconds) }
+        Now {
+            monotonic: Duration::from_secs(seconds),
+            unix: Duration::from_secs(1_000_000 + seconds),
+        }
     }
 
     fn claim(identity: &str) -> Claim {
-        Claim { identity: identity.to_owned() }
+        Claim {
+            identity: identity.to_owned(),
+        }
     }
 
     fn claimed_by(identity: &str, now: Now) -> (CertificateRequest, Seen) {
         let (_, seen) = claim(identity).make(&CertificateRequest::default(), now);
-        let status = CertificateRequestStatus { conditions: vec![seen.condition.clone()], ..Default::default() };
-        (CertificateRequest { status: Some(status), ..Default::default() }, seen)
+        let status = CertificateRequestStatus {
+            conditions: vec![seen.condition.clone()],
+            ..Default::default()
+        };
+        (
+            CertificateRequest {
+                status: Some(status),
+                ..Default::default()
+            },
+            seen,
+        )
     }
 
     #[test]
@@ -120,11 +150,17 @@ mod tests {
         assert_eq!(claim("b").holder(&request, &mut seen, at(159)), Holder::Other(until));
         assert_eq!(claim("b").holder(&request, &mut seen, at(160)), Holder::Nobody);
         let (renewed, _) = claimed_by("a", at(161));
-        assert_eq!(claim("b").holder(&renewed, &mut seen, at(161)), Holder::Other(Duration::from_secs(221)));
+        assert_eq!(
+            claim("b").holder(&renewed, &mut seen, at(161)),
+            Holder::Other(Duration::from_secs(221))
+        );
     }
 
     #[test]
     fn an_unclaimed_request_is_nobodys() {
-        assert_eq!(claim("a").holder(&CertificateRequest::default(), &mut None, at(0)), Holder::Nobody);
+        assert_eq!(
+            claim("a").holder(&CertificateRequest::default(), &mut None, at(0)),
+            Holder::Nobody
+        );
     }
 }

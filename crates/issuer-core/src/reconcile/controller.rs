@@ -198,7 +198,10 @@ impl Controller {
     /// Stops to begin anything but what is owed: to save what is signed, at once, and to revoke tokens.
     pub fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let keys = self.requests.iter().map(|(key, tracked)| (tracked.issuer.clone(), Key::Request(key.clone())));
+        let keys = self
+            .requests
+            .iter()
+            .map(|(key, tracked)| (tracked.issuer.clone(), Key::Request(key.clone())));
         for (issuer, key) in keys.filter(|(_, key)| self.is_owed(key)).collect::<Vec<_>>() {
             self.queue.push(Lane::Requests(issuer), key, now.monotonic);
         }
@@ -236,7 +239,9 @@ impl Controller {
 
     /// Returns each issuer and whether it can sign.
     pub fn standings(&self) -> impl Iterator<Item = (&IssuerKey, bool)> {
-        self.issuers.iter().map(|(key, issuer)| (key, issuer.standing == Standing::Ready))
+        self.issuers
+            .iter()
+            .map(|(key, issuer)| (key, issuer.standing == Standing::Ready))
     }
 
     fn is_listed(&self) -> bool {
@@ -269,9 +274,7 @@ impl Controller {
             None => crate::Step::Done(()),
         };
         match step {
-            crate::Step::Send(request, revoke) => {
-                Step::Exchange(request, AwaitReply(Replied::Token(token, revoke)))
-            }
+            crate::Step::Send(request, revoke) => Step::Exchange(request, AwaitReply(Replied::Token(token, revoke))),
             crate::Step::Done(()) => self.revoked(token),
         }
     }
@@ -293,9 +296,10 @@ impl Controller {
     fn lane(&self, key: &Key) -> Option<Lane> {
         match key {
             Key::Issuer(issuer) => self.issuers.contains_key(issuer).then(|| Lane::Check(issuer.clone())),
-            Key::Request(request) => {
-                self.requests.get(request).map(|tracked| Lane::Requests(tracked.issuer.clone()))
-            }
+            Key::Request(request) => self
+                .requests
+                .get(request)
+                .map(|tracked| Lane::Requests(tracked.issuer.clone())),
             Key::Token(_) => Some(Lane::Tokens),
         }
     }

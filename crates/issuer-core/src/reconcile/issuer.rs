@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::controller::Controller;
 use super::{
-    AwaitPublish, AwaitReply, AwaitSecret, AwaitToken, AwaitWrite, Event, Key, Outcome, Replied,
-    Step, Wrote, WriteError, status,
+    AwaitPublish, AwaitReply, AwaitSecret, AwaitToken, AwaitWrite, Event, Key, Outcome, Replied, Step, WriteError,
+    Wrote, status,
 };
 use crate::Now;
 use crate::reference::IssuerKey;
@@ -32,7 +32,12 @@ pub(super) fn begin(controller: &mut Controller, now: Now, key: IssuerKey) -> St
     let observed = &issuer.observed;
     let held = issuer.access.clone();
     let (generation, epoch) = (observed.generation, issuer.epoch);
-    let task = Task { key, uid: observed.uid.clone(), generation, epoch };
+    let task = Task {
+        key,
+        uid: observed.uid.clone(),
+        generation,
+        epoch,
+    };
     let step = match Target::parse(&observed.spec, &task.key, controller.config.allow_http) {
         Ok(target) => session::begin(target, &namespace, held, now),
         Err(error) => session::Step::Done(session::Outcome::failed(held, error)),
@@ -55,7 +60,11 @@ impl Task {
     /// Keeps what the check found, wakes the requests that wait for it, and tells the user.
     fn checked(self, controller: &mut Controller, now: Now, found: session::Outcome) -> Step {
         let key = Key::Issuer(self.key.clone());
-        let session::Outcome { access, superseded, verdict } = found;
+        let session::Outcome {
+            access,
+            superseded,
+            verdict,
+        } = found;
         controller.retire(superseded, now.monotonic + IN_USE);
         let known = controller.issuers.get_mut(&self.key);
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
@@ -82,7 +91,13 @@ impl Task {
             reason,
             note: told.map_or_else(|(_, message)| message, |()| "Vault verified".to_owned()),
         });
-        let writing = Writing { key: self.key, epoch: self.epoch, event, outcome, again };
+        let writing = Writing {
+            key: self.key,
+            epoch: self.epoch,
+            event,
+            outcome,
+            again,
+        };
         Step::WriteStatus(patch, AwaitWrite(Wrote::Issuer(writing)))
     }
 }
@@ -99,7 +114,13 @@ pub(super) struct Writing {
 
 impl Writing {
     pub(super) fn resume(self, controller: &mut Controller, now: Now, answer: Result<(), WriteError>) -> Step {
-        let Self { key, epoch, event, outcome, again } = self;
+        let Self {
+            key,
+            epoch,
+            event,
+            outcome,
+            again,
+        } = self;
         let suspected = controller.issuers.get(&key).is_some_and(|issuer| issuer.epoch != epoch);
         let key = Key::Issuer(key);
         match answer {
@@ -116,7 +137,11 @@ impl Writing {
             Err(error) => {
                 let wait = Duration::from_secs(if error == WriteError::Conflict { 1 } else { 15 });
                 let soon = now.monotonic + wait;
-                controller.finish(&key, Outcome::Unsaved, Some(again.map_or(soon, |again| again.min(soon))))
+                controller.finish(
+                    &key,
+                    Outcome::Unsaved,
+                    Some(again.map_or(soon, |again| again.min(soon))),
+                )
             }
         }
     }

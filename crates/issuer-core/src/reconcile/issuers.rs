@@ -38,7 +38,9 @@ impl Issuer {
     /// Returns what to sign with, if the last check found it good and it still is.
     pub(super) fn access_to_sign(&self, now: Now) -> Option<&Access> {
         let ready = self.standing == Standing::Ready;
-        self.access.as_ref().filter(|access| ready && access.lease.is_usable(now))
+        self.access
+            .as_ref()
+            .filter(|access| ready && access.lease.is_usable(now))
     }
 }
 
@@ -69,7 +71,8 @@ impl Controller {
                 self.wake(&key, now);
             }
         }
-        self.queue.push(Lane::Check(key.clone()), Key::Issuer(key), now.monotonic);
+        self.queue
+            .push(Lane::Check(key.clone()), Key::Issuer(key), now.monotonic);
     }
 
     pub(super) fn forget_issuer(&mut self, key: &IssuerKey) {
@@ -103,7 +106,10 @@ impl Controller {
                 let refresh = issuer.access.as_ref().and_then(|access| access.lease.next_refresh(now));
                 let again = now.monotonic + self.jitter.over(self.config.check_interval);
                 self.wake(key, now);
-                (Outcome::Ready, Some(refresh.map_or(again, |refresh| refresh.min(again))))
+                (
+                    Outcome::Ready,
+                    Some(refresh.map_or(again, |refresh| refresh.min(again))),
+                )
             }
             Err(error) => {
                 issuer.failures = issuer.failures.saturating_add(1);
@@ -134,7 +140,8 @@ impl Controller {
         let wait = error.retry_after().map_or(wait, |least| least.max(wait));
         let check = Key::Issuer(key.clone());
         self.queue.cancel(&check);
-        self.queue.push(Lane::Check(key.clone()), check, now.monotonic + self.jitter.over(wait));
+        self.queue
+            .push(Lane::Check(key.clone()), check, now.monotonic + self.jitter.over(wait));
     }
 
     /// A signature has been made.
@@ -146,8 +153,13 @@ impl Controller {
 
     /// Has an issuer checked whose token has ended before its time to be renewed came.
     pub(super) fn check_if_expired(&mut self, key: &IssuerKey, now: Now) {
-        if self.issuers.get(key).is_some_and(|issuer| issuer.standing == Standing::Ready) {
-            self.queue.push(Lane::Check(key.clone()), Key::Issuer(key.clone()), now.monotonic);
+        if self
+            .issuers
+            .get(key)
+            .is_some_and(|issuer| issuer.standing == Standing::Ready)
+        {
+            self.queue
+                .push(Lane::Check(key.clone()), Key::Issuer(key.clone()), now.monotonic);
         }
     }
 }

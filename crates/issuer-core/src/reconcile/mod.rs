@@ -152,9 +152,7 @@ impl AwaitReply {
             Replied::Issuer(task, session) => task.advance(controller, now, session.resume(now, reply)),
             Replied::Sign(signing) => signing.resume(controller, now, reply),
             Replied::Token(token, revoke) => match revoke.resume(now, reply) {
-                crate::Step::Send(request, revoke) => {
-                    Step::Exchange(request, Self(Replied::Token(token, revoke)))
-                }
+                crate::Step::Send(request, revoke) => Step::Exchange(request, Self(Replied::Token(token, revoke))),
                 crate::Step::Done(()) => controller.revoked(token),
             },
         }
@@ -189,12 +187,7 @@ pub struct AwaitRequest(request::Task);
 
 impl AwaitRequest {
     /// Takes the CertificateRequest.
-    pub fn resume(
-        self,
-        controller: &mut Controller,
-        now: Now,
-        answer: Result<CertificateRequest, ReadError>,
-    ) -> Step {
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<CertificateRequest, ReadError>) -> Step {
         self.0.read(controller, now, answer)
     }
 }

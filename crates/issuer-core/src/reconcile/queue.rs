@@ -21,15 +21,27 @@ struct Lane<K> {
 
 impl<L: Ord + Clone, K: Ord + Clone> Queue<L, K> {
     pub(super) fn new(width: usize) -> Self {
-        Self { width: width.max(1), lanes: BTreeMap::new(), due: BTreeMap::new(), running: BTreeMap::new() }
+        Self {
+            width: width.max(1),
+            lanes: BTreeMap::new(),
+            due: BTreeMap::new(),
+            running: BTreeMap::new(),
+        }
     }
 
     /// Makes the key due at `at`, or earlier if it already is.
     pub(super) fn push(&mut self, name: L, key: K, at: Duration) {
         let at = self.due.get(&key).map_or(at, |(_, due)| at.min(*due));
         self.cancel(&key);
-        let empty = || Lane { order: BTreeSet::new(), running: 0 };
-        self.lanes.entry(name.clone()).or_insert_with(empty).order.insert((at, key.clone()));
+        let empty = || Lane {
+            order: BTreeSet::new(),
+            running: 0,
+        };
+        self.lanes
+            .entry(name.clone())
+            .or_insert_with(empty)
+            .order
+            .insert((at, key.clone()));
         self.due.insert(key, (name, at));
     }
 
@@ -89,7 +101,11 @@ impl<L: Ord + Clone, K: Ord + Clone> Queue<L, K> {
     }
 
     fn tidy(&mut self, name: &L) {
-        if self.lanes.get(name).is_some_and(|lane| lane.order.is_empty() && lane.running == 0) {
+        if self
+            .lanes
+            .get(name)
+            .is_some_and(|lane| lane.order.is_empty() && lane.running == 0)
+        {
             self.lanes.remove(name);
         }
     }

@@ -9,8 +9,7 @@ use super::controller::Controller;
 use super::ledger::{Entry, Ledger};
 use super::status::{self, Conclusion};
 use super::{
-    AwaitPublish, AwaitReply, AwaitRequest, AwaitWrite, Event, Key, Outcome, Replied, Step, Wrote,
-    WriteError,
+    AwaitPublish, AwaitReply, AwaitRequest, AwaitWrite, Event, Key, Outcome, Replied, Step, WriteError, Wrote,
 };
 use crate::reference::{IssuerKey, RequestKey};
 use crate::session::ReadError;
@@ -57,7 +56,12 @@ pub(super) fn begin(controller: &mut Controller, now: Now, key: RequestKey) -> S
     match controller.requests.get(&key) {
         Some(tracked) => {
             let object = Arc::clone(&tracked.object);
-            Task { key, object, rereads: 0 }.decide(controller, now)
+            Task {
+                key,
+                object,
+                rereads: 0,
+            }
+            .decide(controller, now)
         }
         None => controller.finish(&Key::Request(key), Outcome::Idle, None),
     }
@@ -135,7 +139,12 @@ impl Task {
         match Sign::begin(&access.vault, &access.path, &access.lease, order, signatures) {
             crate::Step::Send(request, flow) => {
                 controller.ledger.set(self.uid(), Entry::Signing);
-                let signing = Signing { task: self, issuer: key, epoch, flow };
+                let signing = Signing {
+                    task: self,
+                    issuer: key,
+                    epoch,
+                    flow,
+                };
                 Step::Exchange(request, AwaitReply(Replied::Sign(Box::new(signing))))
             }
             crate::Step::Done(result) => self.signed(controller, now, (&key, epoch), result),
@@ -147,7 +156,13 @@ impl Task {
         let Some(patch) = controller.claim(&self.key, &self.object, now) else {
             return self.end(controller, Outcome::Idle, None);
         };
-        let writing = Writing { task: self, purpose: Purpose::Claim, event: None, outcome: Outcome::Idle, again: None };
+        let writing = Writing {
+            task: self,
+            purpose: Purpose::Claim,
+            event: None,
+            outcome: Outcome::Idle,
+            again: None,
+        };
         Step::WriteStatus(patch, AwaitWrite(Wrote::Request(Box::new(writing))))
     }
 
@@ -234,7 +249,13 @@ impl Task {
         };
         controller.ledger.set(self.uid(), Entry::Concluded(conclusion));
         let event = event.map(|(warning, reason)| self.event(warning, reason, note));
-        let writing = Writing { task: self, purpose: Purpose::Conclude, event, outcome, again: None };
+        let writing = Writing {
+            task: self,
+            purpose: Purpose::Conclude,
+            event,
+            outcome,
+            again: None,
+        };
         Step::WriteStatus(patch, AwaitWrite(Wrote::Request(Box::new(writing))))
     }
 
@@ -251,21 +272,40 @@ impl Task {
         let parked = again.is_none();
         controller.park(&self.key, self.uid(), parked);
         // To wait for the issuer to become ready says less than the cause that may be there already.
-        let says = self.object.condition("Ready").filter(|c| c.reason.as_deref() == Some("Pending"));
+        let says = self
+            .object
+            .condition("Ready")
+            .filter(|c| c.reason.as_deref() == Some("Pending"));
         let says = says.and_then(|ready| ready.message.as_deref());
         let known = says.is_some() && reason == NOT_READY && !says.is_some_and(|m| m.starts_with(MISSING));
-        let patch = if known { None } else { status::pend(&self.object, &message, now) };
+        let patch = if known {
+            None
+        } else {
+            status::pend(&self.object, &message, now)
+        };
         let Some(patch) = patch else {
             return self.end(controller, outcome, again);
         };
         let event = Some(self.event(!parked, reason, message));
-        let writing = Writing { task: self, purpose: Purpose::Wait, event, outcome, again };
+        let writing = Writing {
+            task: self,
+            purpose: Purpose::Wait,
+            event,
+            outcome,
+            again,
+        };
         Step::WriteStatus(patch, AwaitWrite(Wrote::Request(Box::new(writing))))
     }
 
     fn event(&self, warning: bool, reason: &'static str, note: String) -> Event {
         let regarding = Key::Request(self.key.clone());
-        Event { regarding, uid: self.uid().to_owned(), warning, reason, note }
+        Event {
+            regarding,
+            uid: self.uid().to_owned(),
+            warning,
+            reason,
+            note,
+        }
     }
 }
 
@@ -280,10 +320,20 @@ pub(super) struct Signing {
 
 impl Signing {
     pub(super) fn resume(self, controller: &mut Controller, now: Now, reply: Reply) -> Step {
-        let Self { task, issuer, epoch, flow } = self;
+        let Self {
+            task,
+            issuer,
+            epoch,
+            flow,
+        } = self;
         match flow.resume(now, reply) {
             crate::Step::Send(request, flow) => {
-                let signing = Self { task, issuer, epoch, flow };
+                let signing = Self {
+                    task,
+                    issuer,
+                    epoch,
+                    flow,
+                };
                 Step::Exchange(request, AwaitReply(Replied::Sign(Box::new(signing))))
             }
             // The request was deleted meanwhile; its certificate belongs to nobody.
@@ -315,7 +365,13 @@ enum Purpose {
 
 impl Writing {
     pub(super) fn resume(self, controller: &mut Controller, now: Now, answer: Result<(), WriteError>) -> Step {
-        let Self { mut task, purpose, event, outcome, again } = self;
+        let Self {
+            mut task,
+            purpose,
+            event,
+            outcome,
+            again,
+        } = self;
         match (answer, purpose) {
             (Ok(()), Purpose::Claim) => Step::ReadRequest(task.key.clone(), AwaitRequest(task)),
             (Ok(()), Purpose::Conclude | Purpose::Wait) => {

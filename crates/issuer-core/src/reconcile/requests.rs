@@ -44,16 +44,25 @@ impl Controller {
         self.orders.entry(issuer.clone()).or_default().insert(key.clone());
         // A request that waits has its own time; that its status was written changes nothing about it.
         let waits = (parked || attempts > 0) && !request.is("Denied");
-        let tracked = Tracked { object: Arc::new(request), issuer: issuer.clone(), attempts, parked, claim };
+        let tracked = Tracked {
+            object: Arc::new(request),
+            issuer: issuer.clone(),
+            attempts,
+            parked,
+            claim,
+        };
         self.requests.insert(key.clone(), tracked);
         if !waits {
-            self.queue.push(Lane::Requests(issuer), Key::Request(key), now.monotonic);
+            self.queue
+                .push(Lane::Requests(issuer), Key::Request(key), now.monotonic);
         }
     }
 
     /// Returns the request of this name if it still is the one with this uid.
     fn tracked(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
-        self.requests.get_mut(key).filter(|tracked| request::uid(&tracked.object) == uid)
+        self.requests
+            .get_mut(key)
+            .filter(|tracked| request::uid(&tracked.object) == uid)
     }
 
     pub(super) fn drop_request(&mut self, key: &RequestKey) {

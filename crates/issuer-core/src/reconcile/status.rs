@@ -55,13 +55,23 @@ pub(super) fn is_terminal(request: &CertificateRequest) -> bool {
 pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, now: Now) -> StatusPatch {
     let at = now.timestamp();
     let message = conclusion.message();
-    let mut status = CertificateRequestStatus { conditions: conditions(request), ..Default::default() };
+    let mut status = CertificateRequestStatus {
+        conditions: conditions(request),
+        ..Default::default()
+    };
     status.conditions.retain(|condition| condition.kind != claim::CONDITION);
     let (ready, reason) = match conclusion {
         Conclusion::Denied => ("False", "Denied"),
         Conclusion::Failed(..) => ("False", "Failed"),
         Conclusion::Invalid(_) => {
-            set(&mut status.conditions, "InvalidRequest", "True", "InvalidRequest", message, at);
+            set(
+                &mut status.conditions,
+                "InvalidRequest",
+                "True",
+                "InvalidRequest",
+                message,
+                at,
+            );
             ("False", "Failed")
         }
         Conclusion::Issued(verified) => {
@@ -89,7 +99,10 @@ pub(super) fn pend(request: &CertificateRequest, message: &str, now: Now) -> Opt
     }
     let mut conditions = conditions(request);
     set(&mut conditions, "Ready", "False", "Pending", message, now.timestamp());
-    let status = CertificateRequestStatus { conditions, ..Default::default() };
+    let status = CertificateRequestStatus {
+        conditions,
+        ..Default::default()
+    };
     Some(request_patch(request, &status))
 }
 
@@ -98,7 +111,13 @@ pub(super) fn claim(request: &CertificateRequest, claim: RequestCondition) -> St
     let mut conditions = conditions(request);
     conditions.retain(|condition| condition.kind != claim.kind);
     conditions.push(claim);
-    request_patch(request, &CertificateRequestStatus { conditions, ..Default::default() })
+    request_patch(
+        request,
+        &CertificateRequestStatus {
+            conditions,
+            ..Default::default()
+        },
+    )
 }
 
 /// Returns the patch that says whether an issuer is ready, or `None` if it says so already.
@@ -130,12 +149,18 @@ pub(super) fn ready(
     conditions.retain(|condition| condition.kind != "Ready");
     conditions.push(condition);
     let status = IssuerStatus { conditions };
-    Some(StatusPatch { of, body: body(&issuer.uid, &issuer.resource_version, &status) })
+    Some(StatusPatch {
+        of,
+        body: body(&issuer.uid, &issuer.resource_version, &status),
+    })
 }
 
 fn request_patch(request: &CertificateRequest, status: &CertificateRequestStatus) -> StatusPatch {
     let (uid, version) = (request::uid(request), request::version(request));
-    StatusPatch { of: Key::Request(request::key(request)), body: body(uid, version, status) }
+    StatusPatch {
+        of: Key::Request(request::key(request)),
+        body: body(uid, version, status),
+    }
 }
 
 fn body(uid: &str, resource_version: &str, status: &impl Serialize) -> Value {
@@ -143,19 +168,20 @@ fn body(uid: &str, resource_version: &str, status: &impl Serialize) -> Value {
 }
 
 fn conditions(request: &CertificateRequest) -> Vec<RequestCondition> {
-    request.status.as_ref().map_or_else(Vec::new, |status| status.conditions.clone())
+    request
+        .status
+        .as_ref()
+        .map_or_else(Vec::new, |status| status.conditions.clone())
 }
 
-fn set(
-    conditions: &mut Vec<RequestCondition>,
-    kind: &str,
-    status: &str,
-    reason: &str,
-    message: &str,
-    at: Timestamp,
-) {
-    let before = conditions.iter().position(|c| c.kind == kind).map(|i| conditions.remove(i));
-    let since = before.filter(|c| c.status == status).and_then(|c| c.last_transition_time);
+fn set(conditions: &mut Vec<RequestCondition>, kind: &str, status: &str, reason: &str, message: &str, at: Timestamp) {
+    let before = conditions
+        .iter()
+        .position(|c| c.kind == kind)
+        .map(|i| conditions.remove(i));
+    let since = before
+        .filter(|c| c.status == status)
+        .and_then(|c| c.last_transition_time);
     conditions.push(RequestCondition {
         kind: kind.to_owned(),
         status: status.to_owned(),

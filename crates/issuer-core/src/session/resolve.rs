@@ -78,7 +78,10 @@ impl SecretError {
     pub(super) fn of(error: ReadError, namespace: String, name: String) -> Self {
         let secret = format!("{namespace}/{name}");
         match error {
-            ReadError::Forbidden => Self::Forbidden { secret, grant: grant(&namespace) },
+            ReadError::Forbidden => Self::Forbidden {
+                secret,
+                grant: grant(&namespace),
+            },
             ReadError::NotFound => Self::NotFound { secret },
             ReadError::Unavailable => Self::Unavailable { secret },
         }
@@ -124,7 +127,10 @@ pub(super) fn resolve(
     };
     let mut login = connect.clone();
     if let Method::Certificate { secret: Some(name), .. } = &target.method {
-        let key = |key: &str| SecretKey { name: name.clone(), key: key.to_owned() };
+        let key = |key: &str| SecretKey {
+            name: name.clone(),
+            key: key.to_owned(),
+        };
         login.identity = Some(shelf.identity(&key("tls.crt"), &key("tls.key"))?);
     }
     let known = held.into_iter().flat_map(|held| [&held.connect, &held.login]);
@@ -134,31 +140,46 @@ pub(super) fn resolve(
     };
     let vault = if login == connect {
         let connect = share(connect);
-        Vault { login: Arc::clone(&connect), connect, namespace: target.namespace.clone() }
+        Vault {
+            login: Arc::clone(&connect),
+            connect,
+            namespace: target.namespace.clone(),
+        }
     } else {
-        Vault { connect: share(connect), login: share(login), namespace: target.namespace.clone() }
+        Vault {
+            connect: share(connect),
+            login: share(login),
+            namespace: target.namespace.clone(),
+        }
     };
     Ok((vault, credentials(target, &shelf)?))
 }
 
 fn credentials(target: &Target, shelf: &Shelf<'_>) -> Result<Credentials, SecretError> {
     Ok(match &target.method {
-        Method::AppRole { mount, role_id, secret_id } => Credentials::AppRole {
+        Method::AppRole {
+            mount,
+            role_id,
+            secret_id,
+        } => Credentials::AppRole {
             mount: mount.clone(),
             role_id: role_id.clone(),
             secret_id: shelf.text(secret_id, "secret ID")?,
         },
-        Method::Certificate { mount, role, .. } => {
-            Credentials::Certificate { mount: mount.clone(), role: role.clone() }
-        }
+        Method::Certificate { mount, role, .. } => Credentials::Certificate {
+            mount: mount.clone(),
+            role: role.clone(),
+        },
         Method::Jwt { mount, role, token } => Credentials::Jwt {
             mount: mount.clone(),
             role: role.clone(),
             token: Some(shelf.text(token, "service account token")?),
         },
-        Method::ServiceAccount { mount, role, .. } => {
-            Credentials::Jwt { mount: mount.clone(), role: role.clone(), token: None }
-        }
+        Method::ServiceAccount { mount, role, .. } => Credentials::Jwt {
+            mount: mount.clone(),
+            role: role.clone(),
+            token: None,
+        },
         Method::Token(key) => Credentials::Token(shelf.text(key, "Vault token")?),
     })
 }
@@ -181,28 +202,48 @@ impl Shelf<'_> {
             return Err(SecretError::NotFound { secret });
         };
         let Some(value) = found.data.get(key) else {
-            return Err(SecretError::NoKey { secret, key: key.clone() });
+            return Err(SecretError::NoKey {
+                secret,
+                key: key.clone(),
+            });
         };
         if value.expose().trim_ascii().is_empty() {
-            return Err(SecretError::Empty { secret, key: key.clone() });
+            return Err(SecretError::Empty {
+                secret,
+                key: key.clone(),
+            });
         }
         Ok(value)
     }
 
     fn not(&self, key: &SecretKey, what: &'static str) -> SecretError {
-        SecretError::Not { secret: format!("{}/{}", self.namespace, key.name), key: key.key.clone(), what }
+        SecretError::Not {
+            secret: format!("{}/{}", self.namespace, key.name),
+            key: key.key.clone(),
+            what,
+        }
     }
 
     /// A credential: one line of text that fits into a header.
     fn text(&self, key: &SecretKey, what: &'static str) -> Result<Secret, SecretError> {
         let value = self.value(key)?;
-        let fits = value.expose_str().is_some_and(|text| HeaderValue::from_str(text).is_ok());
-        if fits { Ok(value.clone()) } else { Err(self.not(key, what)) }
+        let fits = value
+            .expose_str()
+            .is_some_and(|text| HeaderValue::from_str(text).is_ok());
+        if fits {
+            Ok(value.clone())
+        } else {
+            Err(self.not(key, what))
+        }
     }
 
     fn certificates(&self, key: &SecretKey) -> Result<Vec<u8>, SecretError> {
         let pem = self.value(key)?.expose();
-        if holds_certificate(pem) { Ok(pem.to_vec()) } else { Err(self.not(key, "PEM certificate")) }
+        if holds_certificate(pem) {
+            Ok(pem.to_vec())
+        } else {
+            Err(self.not(key, "PEM certificate"))
+        }
     }
 
     fn identity(&self, certificate: &SecretKey, key: &SecretKey) -> Result<Identity, SecretError> {
@@ -211,6 +252,9 @@ impl Shelf<'_> {
         if PrivateKeyDer::from_pem_slice(private.expose()).is_err() {
             return Err(self.not(key, "PEM private key"));
         }
-        Ok(Identity { certificate, key: private.clone() })
+        Ok(Identity {
+            certificate,
+            key: private.clone(),
+        })
     }
 }

@@ -39,7 +39,9 @@ pub struct Check {
 #[derive(Clone, Debug, PartialEq, Hash)]
 enum Awaiting {
     /// Whether the held token must be superseded.
-    Health { supersede: bool },
+    Health {
+        supersede: bool,
+    },
     Login,
     Lookup,
     Probe(Lease, Origin),
@@ -171,11 +173,22 @@ impl Check {
     pub fn begin(terms: Terms, held: Option<Lease>, supersede: bool, now: Now) -> Step<Self> {
         let request = health::request(&terms.vault);
         let awaiting = Awaiting::Health { supersede };
-        Step::Send(request, Self { terms, held, sent: now.monotonic, awaiting })
+        Step::Send(
+            request,
+            Self {
+                terms,
+                held,
+                sent: now.monotonic,
+                awaiting,
+            },
+        )
     }
 
     fn end(self, verdict: Result<(), CheckError>) -> Step<Self> {
-        Step::Done(Checked::Ended { lease: self.held, verdict })
+        Step::Done(Checked::Ended {
+            lease: self.held,
+            verdict,
+        })
     }
 
     fn await_next(mut self, awaiting: Awaiting, now: Now) -> Self {

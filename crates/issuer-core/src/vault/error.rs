@@ -98,7 +98,11 @@ pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static 
     let body = reply.body().as_bytes();
     if status == StatusCode::OK {
         return serde_json::from_slice(body).map_err(|error| {
-            let what = if error.is_data() { Misbehaviour::Field(field) } else { Misbehaviour::NotJson };
+            let what = if error.is_data() {
+                Misbehaviour::Field(field)
+            } else {
+                Misbehaviour::NotJson
+            };
             what.into()
         });
     }
@@ -112,12 +116,13 @@ pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
     let reason = Excerpt::new(errors.as_ref().map_or(&[], |body| &body.errors));
     let retry_after = retry_after(now, reply);
     match status {
-        StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => {
-            match errors {
-                Ok(_) => VaultError::Refused { status: status.as_u16(), reason },
-                Err(_) => Misbehaviour::NotJson.into(),
-            }
-        }
+        StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => match errors {
+            Ok(_) => VaultError::Refused {
+                status: status.as_u16(),
+                reason,
+            },
+            Err(_) => Misbehaviour::NotJson.into(),
+        },
         StatusCode::FORBIDDEN => VaultError::Denied,
         StatusCode::NOT_FOUND => VaultError::NotFound,
         StatusCode::TOO_MANY_REQUESTS => VaultError::Throttled { retry_after },
@@ -169,25 +174,45 @@ mod tests {
             status,
             reason: Excerpt::new(&[reason.to_owned()]),
         };
-        let unavailable = |status, lacks_ca| VaultError::Unavailable { status, retry_after: None, lacks_ca };
+        let unavailable = |status, lacks_ca| VaultError::Unavailable {
+            status,
+            retry_after: None,
+            lacks_ca,
+        };
         for (status, body, class) in [
             (301, "", VaultError::Redirected),
             (307, "", VaultError::Redirected),
-            (400, r#"{"errors":["unknown role: x"]}"#, refused(400, "unknown role: x")),
+            (
+                400,
+                r#"{"errors":["unknown role: x"]}"#,
+                refused(400, "unknown role: x"),
+            ),
             (400, "<html>", Misbehaviour::NotJson.into()),
             (403, "", VaultError::Denied),
             (404, r#"{"errors":[]}"#, VaultError::NotFound),
             (405, r#"{"errors":[]}"#, refused(405, "")),
             (412, "", unavailable(412, false)),
-            (413, r#"{"errors":["http: request body too large"]}"#, refused(413, "http: request body too large")),
+            (
+                413,
+                r#"{"errors":["http: request body too large"]}"#,
+                refused(413, "http: request body too large"),
+            ),
             (418, "", Misbehaviour::Status(418).into()),
             (204, "", Misbehaviour::Status(204).into()),
             (429, "", VaultError::Throttled { retry_after: None }),
             (500, "boom", unavailable(500, false)),
-            (500, r#"{"errors":["could not fetch the CA certificate (was one set?): x"]}"#, unavailable(500, true)),
+            (
+                500,
+                r#"{"errors":["could not fetch the CA certificate (was one set?): x"]}"#,
+                unavailable(500, true),
+            ),
             (502, "", unavailable(502, false)),
             (503, r#"{"errors":["Vault is sealed"]}"#, VaultError::Sealed),
-            (503, r#"{"errors":["no active Vault instance found"]}"#, unavailable(503, false)),
+            (
+                503,
+                r#"{"errors":["no active Vault instance found"]}"#,
+                unavailable(503, false),
+            ),
             (530, "", unavailable(530, false)),
         ] {
             assert_eq!(refusal(Now::default(), &reply(status, body)), class, "{status} {body}");
@@ -196,7 +221,10 @@ mod tests {
 
     #[test]
     fn reads_retry_after_in_every_form() {
-        let now = Now { monotonic: Duration::ZERO, unix: Duration::from_secs(1_445_412_480) };
+        let now = Now {
+            monotonic: Duration::ZERO,
+            unix: Duration::from_secs(1_445_412_480),
+        };
         for (value, seconds) in [
             ("7", Some(7)),
             ("0", Some(1)),

@@ -12,9 +12,15 @@ impl Excerpt {
     /// look like a token, a JWT or a key, and cuts what is too long.
     pub(crate) fn new(errors: &[String]) -> Self {
         let mut text = String::new();
-        let words = errors.iter().flat_map(|error| error.split(|c: char| c.is_whitespace() || c.is_control()));
+        let words = errors
+            .iter()
+            .flat_map(|error| error.split(|c: char| c.is_whitespace() || c.is_control()));
         for word in words.filter(|word| !matches!(*word, "" | "*")) {
-            let word = if is_credential(word) { "[redacted]".to_owned() } else { printable(word) };
+            let word = if is_credential(word) {
+                "[redacted]".to_owned()
+            } else {
+                printable(word)
+            };
             if text.len() + word.len() + 1 > LIMIT {
                 text.push('…');
                 break;
@@ -39,13 +45,25 @@ impl Excerpt {
 
 impl fmt::Display for Excerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("no reason given") } else { f.write_str(&self.0) }
+        if self.0.is_empty() {
+            f.write_str("no reason given")
+        } else {
+            f.write_str(&self.0)
+        }
     }
 }
 
 /// Puts a question mark in the place of what turns, hides or joins text.
 fn printable(word: &str) -> String {
-    word.chars().map(|c| if c.is_ascii_graphic() || c.is_alphanumeric() { c } else { '?' }).collect()
+    word.chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || c.is_alphanumeric() {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect()
 }
 
 /// Tells whether there could be a secret in a word, such as one of quoted JSON: a Vault token, a JWT, a UUID, or a run
@@ -90,7 +108,10 @@ mod tests {
         ] {
             assert_eq!(excerpt(reason), reason);
         }
-        assert_eq!(excerpt("1 error occurred:\n\t* permission denied\n\n"), "permission denied");
+        assert_eq!(
+            excerpt("1 error occurred:\n\t* permission denied\n\n"),
+            "permission denied"
+        );
         assert_eq!(excerpt(""), "no reason given");
     }
 

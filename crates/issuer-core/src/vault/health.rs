@@ -65,7 +65,10 @@ mod tests {
 
     fn health(status: u16, body: &str) -> Result<(), HealthError> {
         let body = Body::from(body.as_bytes().to_vec());
-        read(Now::default(), Ok(http::Response::builder().status(status).body(body).unwrap()))
+        read(
+            Now::default(),
+            Ok(http::Response::builder().status(status).body(body).unwrap()),
+        )
     }
 
     #[test]
@@ -83,13 +86,20 @@ mod tests {
             (501, r#"{"initialized":false}"#, Err(HealthError::Uninitialized)),
             (503, r#"{"initialized":true,"sealed":true}"#, Err(HealthError::Sealed)),
             (200, "<html>", Err(VaultError::from(Misbehaviour::NotJson).into())),
-            (429, "slow down", Err(VaultError::Throttled { retry_after: None }.into())),
+            (
+                429,
+                "slow down",
+                Err(VaultError::Throttled { retry_after: None }.into()),
+            ),
             (307, "", Err(VaultError::Redirected.into())),
         ] {
             assert_eq!(health(status, body), outcome, "{status} {body}");
         }
         let lost = read(Now::default(), Err(TransportError::Timeout));
         assert_eq!(lost, Err(VaultError::from(TransportError::Timeout).into()));
-        assert!(matches!(health(503, "nginx"), Err(HealthError::Vault(VaultError::Unavailable { .. }))));
+        assert!(matches!(
+            health(503, "nginx"),
+            Err(HealthError::Vault(VaultError::Unavailable { .. }))
+        ));
     }
 }

@@ -36,7 +36,14 @@ impl Lease {
 
     fn new(token: Secret, grant: Grant, since: Duration, made: bool) -> Self {
         let ttl = (grant.seconds > 0).then(|| Duration::from_secs(grant.seconds));
-        Self { token, since, ttl, full: ttl, renewable: grant.renewable, made }
+        Self {
+            token,
+            since,
+            ttl,
+            full: ttl,
+            renewable: grant.renewable,
+            made,
+        }
     }
 
     /// Returns the lease as a renewal left it.
@@ -49,7 +56,12 @@ impl Lease {
             (Some(ttl), Some(full)) => ttl < full / 2,
             _ => false,
         };
-        Self { since: sent, ttl, renewable: grant.renewable && !dwindling, ..self }
+        Self {
+            since: sent,
+            ttl,
+            renewable: grant.renewable && !dwindling,
+            ..self
+        }
     }
 
     pub(crate) fn token(&self) -> &Secret {
@@ -110,7 +122,10 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Now {
-        Now { monotonic: Duration::from_secs(seconds), unix: Duration::ZERO }
+        Now {
+            monotonic: Duration::from_secs(seconds),
+            unix: Duration::ZERO,
+        }
     }
 
     fn lease(seconds: u64, renewable: bool) -> Lease {
@@ -134,25 +149,59 @@ mod tests {
     #[test]
     fn is_looked_after_ever_sooner_while_renewals_fail_but_not_at_once() {
         let next = |seconds| lease(90, true).next_refresh(at(seconds)).unwrap().as_secs();
-        assert_eq!([100, 159, 160, 172, 184, 188, 200].map(next), [160, 160, 170, 178, 189, 193, 205]);
+        assert_eq!(
+            [100, 159, 160, 172, 184, 188, 200].map(next),
+            [160, 160, 170, 178, 189, 193, 205]
+        );
     }
 
     #[test]
     fn is_replaced_when_renewals_dwindle() {
-        let lease = lease(30, true).renewed(Grant { seconds: 30, renewable: true }, at(120).monotonic);
+        let lease = lease(30, true).renewed(
+            Grant {
+                seconds: 30,
+                renewable: true,
+            },
+            at(120).monotonic,
+        );
         assert!(lease.is_renewable());
-        let lease = lease.renewed(Grant { seconds: 14, renewable: true }, at(140).monotonic);
+        let lease = lease.renewed(
+            Grant {
+                seconds: 14,
+                renewable: true,
+            },
+            at(140).monotonic,
+        );
         assert!(!lease.is_renewable() && lease.is_due(at(150)));
     }
 
     #[test]
     fn a_given_token_that_cannot_be_renewed_is_left_alone() {
-        let grant = Grant { seconds: 30, renewable: false };
-        assert_eq!(Lease::given(Secret::from("t"), grant, Duration::ZERO).refresh_at(), None);
+        let grant = Grant {
+            seconds: 30,
+            renewable: false,
+        };
+        assert_eq!(
+            Lease::given(Secret::from("t"), grant, Duration::ZERO).refresh_at(),
+            None
+        );
     }
 
     #[test]
     fn prints_no_token() {
-        assert!(!format!("{:?}", Lease::made(Secret::from("canary"), Grant { seconds: 1, renewable: true }, Duration::ZERO)).contains("canary"));
+        assert!(
+            !format!(
+                "{:?}",
+                Lease::made(
+                    Secret::from("canary"),
+                    Grant {
+                        seconds: 1,
+                        renewable: true
+                    },
+                    Duration::ZERO
+                )
+            )
+            .contains("canary")
+        );
     }
 }

@@ -57,15 +57,19 @@ impl fmt::Debug for Credentials {
 /// `None` if a service account's token must be requested first.
 pub(super) fn request(vault: &Vault, credentials: &Credentials) -> Option<Request> {
     let (mount, body) = match credentials {
-        Credentials::AppRole { mount, role_id, secret_id } => {
-            (mount, vec![("role_id", role_id.as_str()), ("secret_id", secret_id.expose_str()?)])
-        }
-        Credentials::Certificate { mount, role } => {
-            (mount, role.iter().map(|role| ("name", role.as_str())).collect())
-        }
-        Credentials::Jwt { mount, role, token } => {
-            (mount, vec![("role", role.as_str()), ("jwt", token.as_ref()?.expose_str()?)])
-        }
+        Credentials::AppRole {
+            mount,
+            role_id,
+            secret_id,
+        } => (
+            mount,
+            vec![("role_id", role_id.as_str()), ("secret_id", secret_id.expose_str()?)],
+        ),
+        Credentials::Certificate { mount, role } => (mount, role.iter().map(|role| ("name", role.as_str())).collect()),
+        Credentials::Jwt { mount, role, token } => (
+            mount,
+            vec![("role", role.as_str()), ("jwt", token.as_ref()?.expose_str()?)],
+        ),
         Credentials::Token(token) => {
             return Some(vault.get(Operation::Lookup, "auth/token/lookup-self", Some(token)));
         }
@@ -93,7 +97,10 @@ struct AuthData {
 
 impl AuthData {
     fn grant(&self) -> Grant {
-        Grant { seconds: self.lease_duration, renewable: self.renewable }
+        Grant {
+            seconds: self.lease_duration,
+            renewable: self.renewable,
+        }
     }
 }
 
@@ -103,9 +110,7 @@ pub(super) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, Vaul
     let auth = auth.ok_or(Misbehaviour::Field("auth"))?;
     let grant = auth.grant();
     match auth.client_token {
-        Some(token) if !token.is_empty() => {
-            Ok(Lease::made(Secret::from(token.into_bytes()), grant, sent))
-        }
+        Some(token) if !token.is_empty() => Ok(Lease::made(Secret::from(token.into_bytes()), grant, sent)),
         _ if auth.mfa_requirement.is_some() => Err(Misbehaviour::SecondFactor.into()),
         _ => Err(Misbehaviour::Field("auth.client_token").into()),
     }
@@ -113,7 +118,12 @@ pub(super) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, Vaul
 
 /// `auth/token/renew-self`, for as long as the role grants.
 pub(super) fn renewal(vault: &Vault, lease: &Lease) -> Request {
-    vault.post(Operation::Renew, "auth/token/renew-self", Some(lease.token()), &json!({}))
+    vault.post(
+        Operation::Renew,
+        "auth/token/renew-self",
+        Some(lease.token()),
+        &json!({}),
+    )
 }
 
 /// Reads the answer to a renewal that was sent at `sent`.
@@ -140,8 +150,20 @@ struct LookupData {
 /// A token whose policies do not allow the lookup (403) may be sound all the same: the probe will tell.
 pub(super) fn read_lookup(now: Now, sent: Duration, token: &Secret, reply: Reply) -> Result<(Lease, bool), VaultError> {
     let (grant, told) = match error::read::<LookupReply>(now, reply, "data.ttl") {
-        Ok(LookupReply { data }) => (Grant { seconds: data.ttl, renewable: data.renewable }, true),
-        Err(VaultError::Denied) => (Grant { seconds: 0, renewable: false }, false),
+        Ok(LookupReply { data }) => (
+            Grant {
+                seconds: data.ttl,
+                renewable: data.renewable,
+            },
+            true,
+        ),
+        Err(VaultError::Denied) => (
+            Grant {
+                seconds: 0,
+                renewable: false,
+            },
+            false,
+        ),
         Err(error) => return Err(error),
     };
     Ok((Lease::given(token.clone(), grant, sent), told))

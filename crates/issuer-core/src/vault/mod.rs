@@ -54,14 +54,7 @@ impl Vault {
         self.request(operation, Method::POST, path, token, body.into())
     }
 
-    fn request(
-        &self,
-        operation: Operation,
-        method: Method,
-        path: &str,
-        token: Option<&Secret>,
-        body: Body,
-    ) -> Request {
+    fn request(&self, operation: Operation, method: Method, path: &str, token: Option<&Secret>, body: Body) -> Request {
         let connect = match operation {
             Operation::Health | Operation::Probe | Operation::Sign => &self.connect,
             Operation::Login | Operation::Lookup | Operation::Renew | Operation::Revoke => &self.login,
@@ -81,11 +74,17 @@ impl Vault {
         if let (Some(namespace), false) = (&self.namespace, operation == Operation::Health) {
             headers.insert("x-vault-namespace", namespace.clone());
         }
-        let token = token.and_then(Secret::expose_str).and_then(|token| HeaderValue::from_str(token).ok());
+        let token = token
+            .and_then(Secret::expose_str)
+            .and_then(|token| HeaderValue::from_str(token).ok());
         if let Some(mut token) = token {
             token.set_sensitive(true);
             headers.insert("x-vault-token", token);
         }
-        Request { connect: Arc::clone(connect), operation, http }
+        Request {
+            connect: Arc::clone(connect),
+            operation,
+            http,
+        }
     }
 }

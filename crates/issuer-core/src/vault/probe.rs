@@ -9,7 +9,9 @@ use crate::{Now, Operation, Reply, Request};
 #[non_exhaustive]
 pub enum ProbeError {
     /// The token may not use the endpoint.
-    #[error("the token may not update {path}: allow it in a Vault policy of the token (or the token is no longer valid)")]
+    #[error(
+        "the token may not update {path}: allow it in a Vault policy of the token (or the token is no longer valid)"
+    )]
     Denied {
         /// The endpoint.
         path: String,
@@ -63,9 +65,7 @@ pub(super) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeE
         VaultError::Denied => Err(ProbeError::Denied { path: path() }),
         VaultError::NotFound => Err(ProbeError::NotFound { path: path() }),
         VaultError::Refused { status: 400, reason } if reason.contains("csr") => Ok(()),
-        VaultError::Refused { reason, .. } if is_unknown_role(&reason) => {
-            Err(ProbeError::UnknownRole { path: path() })
-        }
+        VaultError::Refused { reason, .. } if is_unknown_role(&reason) => Err(ProbeError::UnknownRole { path: path() }),
         VaultError::Refused { reason, .. } => Err(ProbeError::Refused { path: path(), reason }),
         VaultError::Unavailable { lacks_ca: true, .. } => Err(ProbeError::NoCa { path: path() }),
         error => Err(error.into()),
@@ -85,7 +85,11 @@ mod tests {
     fn probe(status: u16, reason: &str) -> Result<(), ProbeError> {
         let body = json!({ "errors": [reason] }).to_string().into_bytes();
         let path = SignPath::parse("pki/sign/web").unwrap();
-        read(Now::default(), &path, Ok(http::Response::builder().status(status).body(Body::from(body)).unwrap()))
+        read(
+            Now::default(),
+            &path,
+            Ok(http::Response::builder().status(status).body(Body::from(body)).unwrap()),
+        )
     }
 
     #[test]
@@ -95,10 +99,21 @@ mod tests {
         for (status, text, outcome) in [
             (400, "\"csr\" is empty", Ok(())),
             (400, "unknown role: web", Err(ProbeError::UnknownRole { path: path() })),
-            (400, reason, Err(ProbeError::Refused { path: path(), reason: Excerpt::new(&[reason.to_owned()]) })),
+            (
+                400,
+                reason,
+                Err(ProbeError::Refused {
+                    path: path(),
+                    reason: Excerpt::new(&[reason.to_owned()]),
+                }),
+            ),
             (403, "permission denied", Err(ProbeError::Denied { path: path() })),
             (404, "no handler for route", Err(ProbeError::NotFound { path: path() })),
-            (500, "error fetching CA certificate: x", Err(ProbeError::NoCa { path: path() })),
+            (
+                500,
+                "error fetching CA certificate: x",
+                Err(ProbeError::NoCa { path: path() }),
+            ),
             (503, "Vault is sealed", Err(VaultError::Sealed.into())),
             (200, "", Err(VaultError::from(Misbehaviour::Status(200)).into())),
         ] {

@@ -13,7 +13,12 @@ impl Revoke {
         if !lease.is_made() {
             return Step::Done(());
         }
-        let request = vault.post(Operation::Revoke, "auth/token/revoke-self", Some(lease.token()), &json!({}));
+        let request = vault.post(
+            Operation::Revoke,
+            "auth/token/revoke-self",
+            Some(lease.token()),
+            &json!({}),
+        );
         Step::Send(request, Self(()))
     }
 }

@@ -77,9 +77,10 @@ impl SignError {
             VaultError::Refused { reason, .. } if reason.contains("beyond the expiration of the CA") => {
                 Self::CaExpires(reason)
             }
-            VaultError::Refused { status: 400 | 413, reason } if !probe::is_unknown_role(&reason) => {
-                Self::Refused(reason)
-            }
+            VaultError::Refused {
+                status: 400 | 413,
+                reason,
+            } if !probe::is_unknown_role(&reason) => Self::Refused(reason),
             error => Self::Vault(error),
         }
     }
@@ -134,14 +135,27 @@ mod tests {
 
     #[test]
     fn only_definite_refusals_are_the_end() {
-        let refused = |status, reason: &str| VaultError::Refused { status, reason: Excerpt::new(&[reason.to_owned()]) };
-        let unavailable = |status| VaultError::Unavailable { status, retry_after: None, lacks_ca: false };
+        let refused = |status, reason: &str| VaultError::Refused {
+            status,
+            reason: Excerpt::new(&[reason.to_owned()]),
+        };
+        let unavailable = |status| VaultError::Unavailable {
+            status,
+            retry_after: None,
+            lacks_ca: false,
+        };
         for (error, fails) in [
             (refused(400, "common name x not allowed by this role"), true),
             (refused(413, "http: request body too large"), true),
             (refused(405, "unsupported operation"), false),
             (refused(400, "unknown role: web"), false),
-            (refused(400, "cannot satisfy request, as TTL would result in notAfter of .. that is beyond the expiration of the CA certificate"), false),
+            (
+                refused(
+                    400,
+                    "cannot satisfy request, as TTL would result in notAfter of .. that is beyond the expiration of the CA certificate",
+                ),
+                false,
+            ),
             (VaultError::Denied, false),
             (VaultError::NotFound, false),
             (VaultError::Redirected, false),

@@ -3,10 +3,11 @@ use issuer_core::reconcile::Step;
 
 use super::{Down, World};
 use crate::cluster::Kind;
-use crate::event::{Event, Fault};
+use crate::event::{Event, Fault, Who};
 use crate::process::{Flight, Process, Stage};
 
-/// How often time may pass in an explored world in which everything is at rest.
+/// How often in a row timers may run out in an explored world while everything is at rest, or while something is
+/// withheld that would happen if it were left alone.
 const IDLE: u8 = 2;
 
 impl World {
@@ -66,7 +67,7 @@ impl World {
     /// Returns whose timers may run out next: the first, and one that jitter might have made the first.
     fn ticks(&self) -> impl Iterator<Item = Event> {
         let quick = self.running().any(|(_, process)| process.flights.values().any(|flight| !flight.slow));
-        let idle = self.idle > IDLE;
+        let idle = self.idle >= IDLE;
         let due = move |process: &Process| process.due().filter(|_| !quick && !idle);
         let first = self.running().filter_map(|(_, process)| due(process)).min();
         let latest = first.map(|first| first + (first.saturating_sub(self.now)) / 10);
@@ -121,6 +122,16 @@ impl World {
             return None;
         }
         self.next_tick()
+    }
+
+    /// Tells whether something is held back that happens of itself in a world that is left alone, or nothing would.
+    pub(super) fn is_idle(&self) -> bool {
+        let down = |who: &Who| matches!(self.slot(*who), Err(Down::Crashed | Down::Stopped));
+        self.is_sealed()
+            || self.done < self.setup.script.len()
+            || self.setup.processes.iter().any(down)
+            || !self.is_still()
+            || self.is_at_rest()
     }
 
     /// Returns the first timer to run out.

@@ -8,6 +8,9 @@ use crate::fixture::Flaw;
 use crate::invariants::{self, Violation};
 use crate::process::Stage;
 
+/// Nothing is at rest that has something to do so soon.
+const SOON: Duration = Duration::from_secs(20);
+
 /// How many steps it may take to come to rest.
 const PATIENT: usize = 100_000;
 
@@ -20,7 +23,9 @@ impl World {
     pub fn is_at_rest(&self) -> bool {
         let works = self.running().next().is_some()
             && self.running().all(|(_, process)| {
-                process.stage == Stage::Working && process.controller.unsaved() == 0 && process.controller.is_retired()
+                let soon = process.due().is_some_and(|due| due < self.now + SOON);
+                let idle = process.controller.unsaved() == 0 && process.controller.is_retired();
+                process.stage == Stage::Working && idle && !soon
             });
         works
             && self.is_still()
@@ -86,9 +91,7 @@ impl World {
         if !request.is("Approved") {
             return true;
         }
-        let told = ready.and_then(|ready| ready.message.as_deref()).is_some_and(|says| says.contains("creation"));
-        let waits = self.issuer(known.want.issuer).is_none() && reason == Some("Pending") && told;
-        let waits = waits && is_readable(known.want.flaw);
+        let waits = self.issuer(known.want.issuer).is_none() && reason == Some("Pending") && is_readable(known.want.flaw);
         match reason {
             Some("Issued") => certificate(object).is_some(),
             Some("Failed") => known.want.flaw != Flaw::None || known.refused,

@@ -494,7 +494,7 @@ impl World {
 
     /// Lets time pass, and everybody do what is due then.
     pub(crate) fn advance(&mut self, to: Duration) -> Happened {
-        self.idle = if self.is_at_rest() { self.idle.saturating_add(1) } else { 0 };
+        self.idle = self.idle.saturating_add(1);
         self.now = self.now.max(to);
         for who in Who::ALL {
             self.on(who, |world, process| world.run(who, process))?;

@@ -1,0 +1,197 @@
+//! No secret in anything that is printed, logged, counted or stored: canaries go through every fault.
+//!
+//! What a panic prints is the `Debug` or `Display` of something here. That `Secret` has neither is a compile-fail test
+//! of its own (`issuer_core::Secret`).
+
+mod api;
+mod canaries;
+mod capture;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use fake_vault::Fault;
+use issuer_core::reconcile::Key;
+use issuer_core::{Connect, Identity, Limits, Operation, Request, Roots, Secret};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+
+use self::canaries::Canaries;
+use self::capture::capture;
+use crate::drivers::Either;
+use crate::world::{JWT, Login, SECRET_ID, Vault, World};
+
+/// The statuses with which a Vault may quote what it was sent.
+const STATUSES: [u16; 12] = [200, 202, 307, 400, 403, 404, 405, 412, 413, 429, 500, 503];
+
+fn faults() -> impl Iterator<Item = Fault> {
+    let quoting = STATUSES.map(Fault::Reflected);
+    // A reply that never comes tells nothing that a lost one does not.
+    Fault::ALL.into_iter().filter(|fault| *fault != Fault::Silent).chain(quoting)
+}
+
+/// Returns the secrets that a Vault and its issuers share.
+fn canaries(vault: &Vault) -> Canaries {
+    let mut canaries = Canaries::default();
+    add_secrets(&mut canaries, vault);
+    canaries
+}
+
+fn add_secrets(canaries: &mut Canaries, vault: &Vault) {
+    let key = PrivateKeyDer::from_pem_slice(vault.client.key_pem.as_bytes()).unwrap();
+    // An EC key ends in its secret number, after the head of an OCTET STRING.
+    let (head, number) = key.secret_der().split_last_chunk::<32>().unwrap();
+    assert!(head.ends_with(&[0x04, 0x20]));
+    canaries.add("private key", number);
+    canaries.add("secret ID", SECRET_ID.as_bytes());
+    canaries.add("JWT", JWT.as_bytes());
+    canaries.add("given token", vault.token.as_bytes());
+}
+
+/// Returns all that a world has come to, as text.
+fn printed(world: &World<'_>) -> String {
+    let mut text = world.transcript.clone().unwrap_or_default();
+    for patch in &world.patches {
+        write!(text, "{patch:?}\n{}\n", patch.body).unwrap();
+    }
+    for outcome in &world.outcomes {
+        write!(text, "{outcome:?}\n{}\n", outcome.1.as_str()).unwrap();
+    }
+    write!(text, "{:?}\n{:?}\n", world.events, world.cluster).unwrap();
+    text + &world.metrics.encode()
+}
+
+/// Lets a fault meet a request of a kind, while an issuer becomes ready, signs, renews and ends. Returns whether the
+/// fault came about, and whether something was blanked.
+fn one_fault(driver: &Either, vault: &Vault, canaries: &mut Canaries, login: Login, spoilt: (Operation, Fault)) -> (bool, bool) {
+    let (operation, fault) = spoilt;
+    let mut tokens = Vec::new();
+    let (text, logged) = capture(|| {
+        let mut world = World::new(vault, login);
+        // What is printed of the core does not depend on the driver.
+        world.transcript = matches!(driver, Either::Blocking(_)).then(String::new);
+        let mut call = |_: &Key, request: Request| {
+            let reply = driver.call(request);
+            tokens.extend(vault.fake().live_tokens(vault.server.now()));
+            reply
+        };
+        vault.fake().faults_mut().script(operation, fault);
+        world.request("web");
+        world.run(&mut call, |world| world.is_finished() && world.is_ready());
+        if login != Login::Token {
+            world.pass(Duration::MAX);
+            world.work(&mut call);
+        }
+        world.stop(&mut call);
+        printed(&world)
+    });
+    let came_about = vault.fake().faults_mut().scripted() == 0;
+    vault.fake().faults_mut().clear();
+    tokens.iter().for_each(|token| canaries.add("token", token.as_bytes()));
+    let context = format!("{login:?}, {fault:?} on {}, {}", operation.as_str(), driver.name());
+    canaries.assert_none(&text, &format!("{context}: what it prints"));
+    canaries.assert_none(&logged, &format!("{context}: what it logs"));
+    (came_about, text.contains("[redacted]"))
+}
+
+fn every_fault(driver: &Either) {
+    let vault = Vault::start(5);
+    let mut canaries = canaries(&vault);
+    let mut blanked = 0;
+    for login in Login::ALL {
+        let operations = match login {
+            Login::AppRole => &Operation::ALL[..],
+            Login::Token => &[Operation::Lookup, Operation::Sign],
+            _ => &[Operation::Login, Operation::Renew],
+        };
+        for operation in operations {
+            for fault in faults() {
+                let (came_about, blanks) = one_fault(driver, &vault, &mut canaries, login, (*operation, fault));
+                let expected = !(login == Login::AppRole && *operation == Operation::Lookup);
+                assert_eq!(came_about, expected, "{login:?}, {fault:?} on {}", operation.as_str());
+                blanked += usize::from(blanks);
+            }
+        }
+    }
+    assert!(blanked > 5, "the Vault quoted nothing: {blanked}");
+}
+
+#[test]
+fn nothing_tells_a_secret_async() {
+    every_fault(&Either::asynchronous());
+}
+
+#[test]
+fn nothing_tells_a_secret_blocking() {
+    every_fault(&Either::blocking());
+}
+
+/// The controller as it runs in a cluster, with the API server's answers going through kube's client. Both are broken:
+/// the first answer with a secret in it is cut off, and Vault quotes what it was sent.
+#[test]
+fn nothing_tells_a_secret_in_a_cluster() {
+    let vaults = [Login::AppRole, Login::ServiceAccount].map(|login| (login, Vault::start(6)));
+    let mut canaries = Canaries::default();
+    for (_, vault) in &vaults {
+        add_secrets(&mut canaries, vault);
+        for status in [403, 400] {
+            vault.fake().faults_mut().script(Operation::Sign, Fault::Reflected(status));
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (ended, logged) = capture(|| {
+        let runs = vaults.iter().map(|(login, vault)| api::run(vault, *login));
+        runtime.block_on(futures::future::join_all(runs))
+    });
+    for run in &ended {
+        run.tokens.iter().for_each(|token| canaries.add("token", token.as_bytes()));
+    }
+    canaries.assert_none(&logged, "what it logs");
+    for run in &ended {
+        canaries.assert_none(&run.text, "what it stores and counts");
+        assert!(run.text.contains("[redacted]"), "{}", run.text);
+        assert_eq!(run.tokens.len(), 2, "one is given, one was made");
+    }
+    for part in ["the API server gave no object", "not issued", "operation=\"sign\" status=403"] {
+        assert!(logged.contains(part), "{part}: {logged}");
+    }
+}
+
+/// Every type that holds a secret and can be printed, by itself.
+#[test]
+fn what_holds_a_secret_prints_none() {
+    let vault = Vault::start(7);
+    let canaries = canaries(&vault);
+    let identity = Identity {
+        certificate: vault.client.chain_pem.clone().into_bytes(),
+        key: Secret::from(vault.client.key_pem.as_str()),
+    };
+    let connect = Connect {
+        origin: issuer_core::Origin::parse(&vault.server.url()).unwrap(),
+        server_name: None,
+        roots: Roots::Bundle(vault.server.ca_pem().into_bytes()),
+        identity: Some(identity),
+        limits: Limits::default(),
+    };
+    let mut token = http::HeaderValue::from_str(&vault.token).unwrap();
+    token.set_sensitive(true);
+    let body = issuer_core::Body::from(SECRET_ID.as_bytes().to_vec());
+    let mut http = http::Request::new(body);
+    http.headers_mut().insert("x-vault-token", token);
+    let request = Request { connect: connect.into(), operation: Operation::Login, http };
+    let credentials = issuer_core::vault::Credentials::Token(Secret::from(vault.token.as_str()));
+    let secret = issuer_core::session::SecretData {
+        resource_version: "1".to_owned(),
+        data: [("token".to_owned(), Secret::from(JWT))].into(),
+    };
+    let printed = format!("{request:?} {request:#?} {credentials:?} {secret:?}");
+    canaries.assert_none(&printed, "what is printed");
+    for driver in Either::both() {
+        let reply = driver.call(request.clone());
+        let driver = match &driver {
+            Either::Async(_, transport) => format!("{transport:?}"),
+            Either::Blocking(driver) => format!("{driver:?}"),
+        };
+        canaries.assert_none(&format!("{driver} {reply:?}"), "what is printed of a driver");
+    }
+}

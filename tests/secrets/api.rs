@@ -1,0 +1,206 @@
+//! The API server as kube's client speaks with it, over the simulated cluster, and the controller's driver on top.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::channel::oneshot;
+use futures::stream::StreamExt;
+use http::{Method, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use issuer_core::reconcile::Key;
+use issuer_core::reference::{RequestKey, SecretRef};
+use issuer_kube::{Metrics, Transport};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use simulator::cluster::{Cluster, Kind, Object, Verb, WatchEvent};
+
+use crate::world::{self, JWT, Login, NAMESPACE, Vault};
+
+/// What a run has come to.
+pub(super) struct Ended {
+    /// All that was stored, recorded and counted, as text.
+    pub(super) text: String,
+    /// The tokens that there were.
+    pub(super) tokens: BTreeSet<String>,
+}
+
+/// Runs the controller until its two requests are finished.
+pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
+    let mut cluster = Cluster::default();
+    world::create_issuer(&mut cluster, vault, login);
+    let requests = ["one", "two"].map(|name| world::create_request(&mut cluster, name));
+    let (finish, finished) = oneshot::channel();
+    let server = Arc::new(Mutex::new(Server {
+        cluster,
+        secrets: vault.secrets().into_iter().map(|(key, secret)| (key, secret.data)).collect(),
+        requests,
+        watches: Vec::new(),
+        posted: Vec::new(),
+        broken: true,
+        finish: Some(finish),
+    }));
+    let tokens = Arc::<Mutex<BTreeSet<String>>>::default();
+    let service = {
+        let (server, tokens, fake, now) = (Arc::clone(&server), Arc::clone(&tokens), vault.shared(), vault.server.now());
+        tower::service_fn(move |request| {
+            tokens.lock().unwrap().extend(fake.lock().unwrap().live_tokens(now));
+            answer(Arc::clone(&server), request)
+        })
+    };
+    let metrics = Arc::new(Metrics::new());
+    let client = Client::new(service, "default");
+    let stop = async { drop(finished.await) };
+    issuer_kube::run(client, Transport::new(), world::config(), Arc::clone(&metrics), "test".to_owned(), stop).await;
+    let server = server.lock().unwrap();
+    let posted: String = server.posted.iter().map(|posted| format!("{posted}\n")).collect();
+    let text = format!("{:?}\n{posted}{}", server.cluster, metrics.encode());
+    let tokens = tokens.lock().unwrap().clone();
+    Ended { text, tokens }
+}
+
+type Data = std::collections::BTreeMap<String, issuer_core::Secret>;
+
+struct Server {
+    cluster: Cluster,
+    secrets: std::collections::BTreeMap<SecretRef, Data>,
+    requests: [RequestKey; 2],
+    watches: Vec<(Kind, UnboundedSender<Value>)>,
+    posted: Vec<Value>,
+    /// Whether the next answer with a secret in it is cut off.
+    broken: bool,
+    finish: Option<oneshot::Sender<()>>,
+}
+
+async fn answer(server: Arc<Mutex<Server>>, request: Request<Body>) -> Result<Response<Body>, tower::BoxError> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let path: Vec<_> = parts.uri.path().split('/').skip(1).collect();
+    let query = parts.uri.query().unwrap_or_default();
+    let mut server = server.lock().unwrap();
+    let answer = match (&parts.method, &path[..]) {
+        (&Method::GET, ["apis", _, _, plural]) if query.contains("watch=true") => {
+            return Ok(server.watch(kind(plural), since(query)));
+        }
+        (&Method::GET, ["apis", _, _, plural]) => server.list(kind(plural)),
+        (&Method::PATCH, ["apis", _, _, "namespaces", _, plural, name, "status"]) => {
+            return Ok(server.patch(plural, name, &body));
+        }
+        (&Method::GET, ["api", "v1", "namespaces", _, "secrets", name]) => return Ok(server.secret(name)),
+        (&Method::POST, ["api", "v1", "namespaces", _, "serviceaccounts", _, "token"]) => {
+            let status = json!({ "token": JWT, "expirationTimestamp": "2030-01-01T00:00:00Z" });
+            return Ok(server.secretive(&json!({ "metadata": {}, "spec": body["spec"], "status": status })));
+        }
+        (&Method::POST, ["apis", "events.k8s.io", ..]) => {
+            server.posted.push(body.clone());
+            body
+        }
+        other => panic!("{other:?}"),
+    };
+    Ok(reply(200, answer.to_string()))
+}
+
+fn reply(status: u16, body: String) -> Response<Body> {
+    Response::builder().status(status).body(body.into_bytes().into()).unwrap()
+}
+
+fn kind(plural: &str) -> Kind {
+    match plural {
+        "certificaterequests" => Kind::Requests,
+        "vaultclusterissuers" => Kind::ClusterIssuers,
+        "vaultissuers" => Kind::Issuers,
+        other => panic!("{other}"),
+    }
+}
+
+/// Returns the revision that a watch begins after.
+fn since(query: &str) -> u64 {
+    let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+    version.unwrap().parse().unwrap()
+}
+
+fn value(object: &Object) -> Value {
+    match object {
+        Object::ClusterIssuer(issuer) => serde_json::to_value(issuer),
+        Object::Issuer(issuer) => serde_json::to_value(issuer),
+        Object::Request(request) => serde_json::to_value(request),
+    }
+    .unwrap()
+}
+
+fn told(event: &WatchEvent) -> Value {
+    let kind = match event.change {
+        Verb::Added => "ADDED",
+        Verb::Deleted => "DELETED",
+        Verb::Modified => "MODIFIED",
+    };
+    json!({ "type": kind, "object": value(&event.object) })
+}
+
+impl Server {
+    fn list(&self, kind: Kind) -> Value {
+        let items: Vec<_> = self.cluster.list(kind).map(|object| value(object)).collect();
+        json!({ "metadata": { "resourceVersion": self.cluster.revision().to_string() }, "items": items })
+    }
+
+    /// Tells what has happened since, and from then on what happens.
+    fn watch(&mut self, kind: Kind, since: u64) -> Response<Body> {
+        let (sender, receiver) = unbounded();
+        for event in self.cluster.watch(kind, since).unwrap() {
+            sender.unbounded_send(told(event)).unwrap();
+        }
+        self.watches.push((kind, sender));
+        let frames = receiver.map(|event| Ok::<_, tower::BoxError>(Frame::data(format!("{event}\n").into_bytes().into())));
+        Response::new(Body::wrap_body(StreamBody::new(frames)))
+    }
+
+    fn patch(&mut self, plural: &str, name: &str, patch: &Value) -> Response<Body> {
+        let (kind, namespace) = (kind(plural), NAMESPACE.to_owned());
+        let key = match kind {
+            Kind::Requests => Key::Request(RequestKey { namespace, name: name.to_owned() }),
+            _ => world::issuer(),
+        };
+        let before = self.cluster.revision();
+        let written = self.cluster.patch_status(&key, patch).map(|object| value(&object));
+        for event in self.cluster.watch(kind, before).unwrap() {
+            for (_, watch) in self.watches.iter().filter(|(watched, _)| *watched == kind) {
+                // A watch may have ended.
+                let _ = watch.unbounded_send(told(event));
+            }
+        }
+        let is_finished = |key| matches!(world::ready(&self.cluster, key).0.as_str(), "Issued" | "Failed");
+        if self.requests.iter().all(is_finished) {
+            self.finish.take().map(|finish| finish.send(()));
+        }
+        match written {
+            Ok(object) => reply(200, object.to_string()),
+            Err(refusal) => {
+                let code = refusal.status();
+                let status = json!({ "kind": "Status", "status": "Failure", "message": "", "reason": "", "code": code });
+                reply(code, status.to_string())
+            }
+        }
+    }
+
+    fn secret(&mut self, name: &str) -> Response<Body> {
+        let reference = SecretRef { namespace: NAMESPACE.to_owned(), name: name.to_owned() };
+        let data = self.secrets[&reference].iter().map(|(key, value)| (key.clone(), STANDARD.encode(value.expose()).into()));
+        let data: serde_json::Map<String, Value> = data.collect();
+        let metadata = json!({ "name": name, "namespace": NAMESPACE, "resourceVersion": "1" });
+        self.secretive(&json!({ "metadata": metadata, "data": data }))
+    }
+
+    /// Answers with a secret; the first answer is cut off after it.
+    fn secretive(&mut self, body: &Value) -> Response<Body> {
+        let mut text = body.to_string();
+        if std::mem::take(&mut self.broken) {
+            text.pop();
+        }
+        reply(200, text)
+    }
+}
