@@ -189,7 +189,7 @@ pub(crate) struct World<'v> {
     pub(crate) patches: Vec<StatusPatch>,
     pub(crate) outcomes: Vec<(Key, Outcome)>,
     pub(crate) metrics: Metrics,
-    /// Everything that can be printed of the controller, at every step, where it is wanted.
+    /// What the controller and its questions print as, where it is wanted.
     pub(crate) transcript: Option<String>,
 }
 
@@ -408,7 +408,10 @@ impl<'v> World<'v> {
 
     fn write_down(&mut self, step: &Step) {
         if let Some(transcript) = &mut self.transcript {
-            writeln!(transcript, "{:?}\n{step:?}", self.controller).unwrap();
+            writeln!(transcript, "{step:?}").unwrap();
+            if matches!(step, Step::Exchange(..) | Step::Done(_)) {
+                writeln!(transcript, "{:?}", self.controller).unwrap();
+            }
         }
     }
 }

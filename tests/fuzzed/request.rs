@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
 use issuer_api::{AppRole as Login, Auth, CertificateRequest, SecretKeySelector, VaultSpec};
-use issuer_core::reconcile::{Change, Claim, Config, Controller, ObservedIssuer, StatusPatch, Step, WriteError};
+use issuer_core::reconcile::{Change, Claim, Config, Controller, Key, ObservedIssuer, StatusPatch, Step, WriteError};
 use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::session::{ReadError, SecretData};
 use issuer_core::{Now, Operation, Secret};
@@ -174,18 +174,28 @@ impl Scene {
                         waits.resume(controller, now, Ok(SecretData { resource_version, data }))
                     }
                     Step::WriteStatus(patch, waits) => {
-                        let answer = self.refusal.take().map_or(Ok(()), Err);
-                        if let Some(object) = &mut self.object {
-                            assert_may_be_written(object, &patch);
-                            if answer.is_ok() {
-                                merge(&mut object["status"], &patch.body["status"]);
-                            }
-                        }
+                        let answer = self.written(&patch);
                         waits.resume(&mut self.controller, now, answer)
                     }
                 };
             }
         }
+    }
+}
+
+impl Scene {
+    /// Takes a status, or does not.
+    fn written(&mut self, patch: &StatusPatch) -> Result<(), WriteError> {
+        let Key::Request(_) = patch.of else {
+            return Ok(());
+        };
+        let object = self.object.as_mut().expect("a request");
+        assert_may_be_written(object, patch);
+        if let Some(refusal) = self.refusal.take() {
+            return Err(refusal);
+        }
+        merge(&mut object["status"], &patch.body["status"]);
+        Ok(())
     }
 }
 

@@ -122,8 +122,9 @@ static CERTIFIED: LazyLock<(String, String)> = LazyLock::new(|| {
     (certified.chain_pem, certified.key_pem)
 });
 
-/// Returns the requests of an issuer's check whose Secrets hold what they should and whose Vault is well.
-pub(crate) fn requests(target: &Target) -> Vec<Request> {
+/// Returns the requests of an issuer's check whose Secrets hold what they should, as far as they can, and whose Vault is
+/// well; or what is wrong with the issuer.
+pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
     let mut data: BTreeMap<String, Secret> = BTreeMap::new();
     let mut hold = |key: &str, value: &str| data.insert(key.to_owned(), Secret::from(value));
     match &target.method {
@@ -148,7 +149,7 @@ pub(crate) fn requests(target: &Target) -> Vec<Request> {
         resource_version: "1".to_owned(),
         data: data.clone(),
     };
-    walk(target, read).unwrap_or_default()
+    walk(target, read)
 }
 
 /// Walks a check to its end past a Vault that is well; returns its requests, or what is wrong with the issuer.

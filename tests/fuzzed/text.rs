@@ -19,5 +19,5 @@ pub(crate) fn assert_hidden(text: &str) {
 
 /// Tells whether a character is one that Rust prints as itself.
 pub(crate) fn is_printable(c: char) -> bool {
-    matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
+    c.is_alphanumeric() || matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }

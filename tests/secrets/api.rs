@@ -5,21 +5,26 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::channel::oneshot;
 use futures::stream::StreamExt;
 use http::{Method, Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::{RequestKey, SecretRef};
-use issuer_kube::{Metrics, Transport};
+use issuer_kube::{Leadership, Metrics, Transport};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use simulator::cluster::{Cluster, Kind, Object, Verb, WatchEvent};
+use tower::BoxError;
 
 use crate::world::{self, JWT, Login, NAMESPACE, Vault};
+
+type Reply = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
 /// What a run has come to.
 pub(super) struct Ended {
@@ -54,8 +59,9 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
     };
     let metrics = Arc::new(Metrics::new());
     let client = Client::new(service, "default");
-    let stop = async { drop(finished.await) };
-    issuer_kube::run(client, Transport::new(), world::config(), Arc::clone(&metrics), "test".to_owned(), stop).await;
+    let stop = async { finished.await.unwrap() };
+    issuer_kube::run(client, Transport::new(), world::config(), Arc::clone(&metrics), "test".to_owned(), Leadership::always(), stop)
+        .await;
     let server = server.lock().unwrap();
     let posted: String = server.posted.iter().map(|posted| format!("{posted}\n")).collect();
     let text = format!("{:?}\n{posted}{}", server.cluster, metrics.encode());
@@ -76,7 +82,7 @@ struct Server {
     finish: Option<oneshot::Sender<()>>,
 }
 
-async fn answer(server: Arc<Mutex<Server>>, request: Request<Body>) -> Result<Response<Body>, tower::BoxError> {
+async fn answer(server: Arc<Mutex<Server>>, request: Request<Body>) -> Result<Reply, BoxError> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or_default();
@@ -105,8 +111,9 @@ async fn answer(server: Arc<Mutex<Server>>, request: Request<Body>) -> Result<Re
     Ok(reply(200, answer.to_string()))
 }
 
-fn reply(status: u16, body: String) -> Response<Body> {
-    Response::builder().status(status).body(body.into_bytes().into()).unwrap()
+fn reply(status: u16, body: String) -> Reply {
+    let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+    Response::builder().status(status).body(body.boxed_unsync()).unwrap()
 }
 
 fn kind(plural: &str) -> Kind {
@@ -149,17 +156,17 @@ impl Server {
     }
 
     /// Tells what has happened since, and from then on what happens.
-    fn watch(&mut self, kind: Kind, since: u64) -> Response<Body> {
+    fn watch(&mut self, kind: Kind, since: u64) -> Reply {
         let (sender, receiver) = unbounded();
         for event in self.cluster.watch(kind, since).unwrap() {
             sender.unbounded_send(told(event)).unwrap();
         }
         self.watches.push((kind, sender));
-        let frames = receiver.map(|event| Ok::<_, tower::BoxError>(Frame::data(format!("{event}\n").into_bytes().into())));
-        Response::new(Body::wrap_body(StreamBody::new(frames)))
+        let frames = receiver.map(|event| Ok::<_, BoxError>(Frame::data(Bytes::from(format!("{event}\n")))));
+        Response::new(StreamBody::new(frames).boxed_unsync())
     }
 
-    fn patch(&mut self, plural: &str, name: &str, patch: &Value) -> Response<Body> {
+    fn patch(&mut self, plural: &str, name: &str, patch: &Value) -> Reply {
         let (kind, namespace) = (kind(plural), NAMESPACE.to_owned());
         let key = match kind {
             Kind::Requests => Key::Request(RequestKey { namespace, name: name.to_owned() }),
@@ -187,7 +194,7 @@ impl Server {
         }
     }
 
-    fn secret(&mut self, name: &str) -> Response<Body> {
+    fn secret(&mut self, name: &str) -> Reply {
         let reference = SecretRef { namespace: NAMESPACE.to_owned(), name: name.to_owned() };
         let data = self.secrets[&reference].iter().map(|(key, value)| (key.clone(), STANDARD.encode(value.expose()).into()));
         let data: serde_json::Map<String, Value> = data.collect();
@@ -196,7 +203,7 @@ impl Server {
     }
 
     /// Answers with a secret; the first answer is cut off after it.
-    fn secretive(&mut self, body: &Value) -> Response<Body> {
+    fn secretive(&mut self, body: &Value) -> Reply {
         let mut text = body.to_string();
         if std::mem::take(&mut self.broken) {
             text.pop();

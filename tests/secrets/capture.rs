@@ -52,6 +52,7 @@ pub(super) fn capture<T>(work: impl FnOnce() -> T) -> (T, String) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Keep).unwrap();
+        // The level of trace is compiled out: ureq writes there what it sends and receives (`issuer-ureq/Cargo.toml`).
         log::set_max_level(log::LevelFilter::Trace);
     });
     LOGGED.set(Some(Vec::new()));
@@ -69,8 +70,9 @@ pub(super) fn capture<T>(work: impl FnOnce() -> T) -> (T, String) {
 fn both_ways_to_log_are_heard() {
     let ((), logged) = capture(|| {
         tracing::trace_span!("a span", of = "its field").in_scope(|| tracing::trace!(field = "value", "an event"));
-        log::trace!("a record");
+        log::debug!("a record");
     });
+    assert_eq!(log::STATIC_MAX_LEVEL, log::LevelFilter::Debug);
     for part in ["a span", "its field", "field=\"value\"", "an event", "a record"] {
         assert!(logged.contains(part), "{part}: {logged}");
     }

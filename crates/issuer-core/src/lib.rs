@@ -37,7 +37,7 @@
 //! |---|---|
 //! | [`Flow`], [`Step`], [`Request`], [`Reply`] | the interface with Vault |
 //! | [`Now`], [`Secret`], [`Body`], [`Connect`] | time, secrets and how to dial, as data |
-//! | [`reference`] | names of Kubernetes objects |
+//! | [`mod@reference`] | names of Kubernetes objects |
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
 //! | [`vault`] | health, login, lease, probe, sign, revoke; errors and their classes |
 //! | [`session`] | from a target through its Secrets to an access |

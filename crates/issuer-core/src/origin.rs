@@ -24,9 +24,12 @@ impl Origin {
         let base = parts
             .path_and_query
             .map_or(String::new(), |path| path.as_str().to_owned());
-        let plain = !base.contains(['?', '%']) && !base.split('/').any(|s| s == "." || s == "..");
+        let plain = !base.contains(['?', '%', '\\']) && !base.split('/').any(|s| s == "." || s == "..");
         let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
-        if !known || !plain || authority.as_str().contains('@') || authority.host().is_empty() {
+        let dialable = !authority.host().is_empty()
+            && !authority.as_str().contains('@')
+            && (authority.port_u16().is_some() || authority.as_str() == authority.host());
+        if !known || !plain || !dialable {
             return None;
         }
         let base = base.trim_end_matches('/').to_owned();
@@ -100,6 +103,9 @@ mod tests {
             "https://vault/../x",
             "https://va ult",
             "https://vault/%2e%2e/",
+            "https://vault/a\\..\\b",
+            "https://vault:99999",
+            "https://vault:",
         ] {
             assert_eq!(Origin::parse(server), None, "{server}");
         }

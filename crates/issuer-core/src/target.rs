@@ -7,7 +7,7 @@ use http::HeaderValue;
 use issuer_api::{Auth, KubernetesAuth, SecretKeySelector, VaultSpec};
 
 use crate::Origin;
-use crate::reference::{IssuerKey, SecretKey};
+use crate::reference::{IssuerKey, SecretKey, is_object_name};
 
 /// An issuer's spec, parsed once: nothing in it is left to check later.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -103,6 +103,12 @@ pub enum SpecError {
     /// The namespace does not fit into a header.
     #[error("spec.namespace may hold printable ASCII characters only")]
     Namespace,
+    /// No Secret has such a key.
+    #[error("the key beside {0} is none that a Secret can have: letters, digits, '-', '_' and '.'")]
+    Key(&'static str),
+    /// No Secret or service account has such a name.
+    #[error("{0} is not a name that Kubernetes allows: lower-case letters, digits, '-' and '.'")]
+    Name(&'static str),
     /// Only one half of the pair is set.
     #[error("set spec.clientCertSecretRef and spec.clientKeySecretRef together")]
     Identity,
@@ -192,11 +198,24 @@ impl Target {
 
 fn secret_key(selector: &SecretKeySelector, default: &str, field: &'static str) -> Result<SecretKey, SpecError> {
     let key = selector.key.as_deref().filter(|key| !key.is_empty()).unwrap_or(default);
-    let name = filled(&selector.name, field)?;
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if key.len() > 253 || !key.bytes().all(letter) {
+        return Err(SpecError::Key(field));
+    }
     Ok(SecretKey {
-        name,
+        name: object_name(&selector.name, field)?,
         key: key.to_owned(),
     })
+}
+
+/// Reads the name of an object. It becomes a part of a URL of the API server, so it must not be more than a name.
+fn object_name(name: &str, field: &'static str) -> Result<String, SpecError> {
+    let name = filled(name, field)?;
+    if is_object_name(&name) {
+        Ok(name)
+    } else {
+        Err(SpecError::Name(field))
+    }
 }
 
 fn filled(value: &str, field: &'static str) -> Result<String, SpecError> {
@@ -238,7 +257,10 @@ fn method(auth: &Auth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecE
                 "spec.auth.clientCertificate.mountPath",
             )?,
             role: certificate.name.clone().filter(|name| !name.is_empty()),
-            secret: certificate.secret_name.clone().filter(|name| !name.is_empty()),
+            secret: match certificate.secret_name.as_deref() {
+                None | Some("") => None,
+                Some(name) => Some(object_name(name, "spec.auth.clientCertificate.secretName")?),
+            },
         }),
         _ => Err(SpecError::Method),
     }
@@ -260,7 +282,7 @@ fn service_account(auth: &KubernetesAuth, server: &str, issuer: &IssuerKey) -> R
         (None, Some(account)) => {
             let mut audiences = account.audiences.clone();
             audiences.extend([issuer.audience(), server.to_owned()]);
-            let name = filled(&account.name, "spec.auth.kubernetes.serviceAccountRef.name")?;
+            let name = object_name(&account.name, "spec.auth.kubernetes.serviceAccountRef.name")?;
             Ok(Method::ServiceAccount {
                 mount,
                 role,
@@ -272,15 +294,20 @@ fn service_account(auth: &KubernetesAuth, server: &str, issuer: &IssuerKey) -> R
     }
 }
 
+/// The longest path, in bytes; the CRD takes none that is longer.
+const PATH_LIMIT: usize = 1024;
+
 /// Splits an API path into its segments, without a leading `/v1`; `None` if one could escape or end the path.
 fn segments(path: &str) -> Option<Vec<&str>> {
     let path = path.trim().trim_matches('/');
     let path = path.strip_prefix("v1/").unwrap_or(path);
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%' | '\\' | '"' | '<' | '>');
+    // What a URL's path may hold as it is (RFC 3986, pchar).
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(c);
     let segments: Vec<&str> = path.split('/').collect();
-    let sound = segments
-        .iter()
-        .all(|s| !matches!(*s, "" | "." | "..") && s.chars().all(plain));
+    let sound = path.len() <= PATH_LIMIT
+        && segments
+            .iter()
+            .all(|s| !matches!(*s, "" | "." | "..") && s.chars().all(plain));
     sound.then_some(segments)
 }
 
@@ -373,8 +400,31 @@ mod tests {
         }
         assert_eq!(Mount::parse("auth/team/a").unwrap().to_string(), "team/a");
         assert_eq!(Mount::parse("auth").unwrap().to_string(), "auth");
-        for form in ["", "/", "a//b", "../sys", "auth/..", "a?b", "a%2fb", "a b", "ä"] {
+        for form in [
+            "", "/", "a//b", "../sys", "auth/..", "a?b", "a%2fb", "a b", "ä", "a`b", "a\\b",
+        ] {
             assert_eq!(Mount::parse(form), None, "{form}");
+        }
+        assert!(Mount::parse(&"a".repeat(1024)).is_some() && Mount::parse(&"a".repeat(1025)).is_none());
+    }
+
+    #[test]
+    fn secrets_are_named_as_kubernetes_names_them() {
+        let select = |name: &str, key: Option<&str>| {
+            let selector = SecretKeySelector {
+                name: name.to_owned(),
+                key: key.map(str::to_owned),
+            };
+            secret_key(&selector, "token", "field").map(|key| key.key)
+        };
+        assert_eq!(select("a.b-1", None), Ok("token".to_owned()));
+        assert_eq!(select(" a ", Some("Ca_1.crt")), Ok("Ca_1.crt".to_owned()));
+        assert_eq!(select(" ", None), Err(SpecError::Empty("field")));
+        for name in ["../a", "a/b", "a?b", "A", "-a", "a.", "a..b", "a\nb", &"a".repeat(254)] {
+            assert_eq!(select(name, None), Err(SpecError::Name("field")), "{name}");
+        }
+        for key in ["a/b", "a b", "a\nb", &"a".repeat(254)] {
+            assert_eq!(select("a", Some(key)), Err(SpecError::Key("field")), "{key}");
         }
     }
 

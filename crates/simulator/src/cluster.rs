@@ -85,7 +85,7 @@ struct Store {
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     stores: [Store; 3],
-    secrets: BTreeMap<SecretRef, SecretData>,
+    secrets: Arc<BTreeMap<SecretRef, SecretData>>,
     /// How often the object of a name was written, its namesakes before it included.
     writes: BTreeMap<Key, u64>,
     revision: u64,
@@ -241,7 +241,7 @@ impl Cluster {
     /// Sets the one key of a Secret.
     pub fn set_secret(&mut self, secret: SecretRef, key: &str, value: &str) {
         let data = BTreeMap::from([(key.to_owned(), Secret::from(value))]);
-        self.secrets.insert(secret, SecretData { resource_version: value.to_owned(), data });
+        Arc::make_mut(&mut self.secrets).insert(secret, SecretData { resource_version: value.to_owned(), data });
     }
 
     /// Returns the names of all objects of a kind.

@@ -224,8 +224,25 @@ impl Explorer {
     }
 
     /// Follows every state to rest.
+    #[allow(clippy::indexing_slicing, clippy::print_stderr)]
     fn finish(mut self) -> Report {
         self.report.states = self.reached.len();
+        if std::env::var_os("STATS").is_some() {
+            let mut label: Vec<String> = Vec::new();
+            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+            for r in &self.reached {
+                let mut l = if r.from == NONE { String::new() } else { label[index(r.from)].clone() };
+                let e = format!("{:?}", r.event);
+                if l.is_empty() && (e.starts_with("Fail") || e.starts_with("Crash") || e.starts_with("Stop") || e.starts_with("Relist") || (e.starts_with("User") && !e.contains("Order"))) {
+                    l = e.replace(", 0,", ",").replace(", 1,", ",").replace(", 2,", ",");
+                }
+                *counts.entry(l.clone()).or_default() += 1;
+                label.push(l);
+            }
+            let mut v: Vec<_> = counts.into_iter().collect();
+            v.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+            for (l, n) in v { eprintln!("{n:8} {l}"); }
+        }
         self.report.deepest = self.way(u32::try_from(self.reached.len() - 1).unwrap_or_default());
         if !self.report.violations.is_empty() || !self.report.complete {
             return self.report;

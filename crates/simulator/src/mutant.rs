@@ -78,7 +78,7 @@ pub(crate) fn ask(world: &World, who: Who, process: &mut Process, key: &Key, ste
         }
         Step::Publish(mut event, waits) if mutant == Mutant::Tells => {
             let token = world.vaults.iter().flat_map(|vault| vault.grants()).next();
-            event.note.extend(token.map(|grant| grant.token.as_str()));
+            event.note.extend(token.map(|grant| &*grant.token));
             Step::Publish(event, waits)
         }
         Step::Exchange(mut request, waits) => match mutant {

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use issuer_api::CertificateRequest;
 use issuer_core::reconcile::{Controller, Key, Step, WriteError};
-use issuer_core::reference::{IssuerKey, RequestKey};
+use issuer_core::reference::RequestKey;
 use issuer_core::session::{ReadError, SecretData};
 use issuer_core::{Now, Reply, Secret};
 
 use crate::cluster::{Kind, Object};
 use crate::digest::{Digest, EPOCH};
+use crate::fixture::IssuerId;
 use crate::vault::UNIX;
 
 /// How long a stopping process waits for its certificates to be saved, and then for its tokens to be revoked, as the
@@ -118,7 +119,7 @@ pub(crate) struct Arrival {
 /// A question on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
-    pub(crate) step: Step,
+    pub(crate) step: Arc<Step>,
     /// When it was asked, and when its task began, by the world's clock.
     pub(crate) sent: Duration,
     pub(crate) begun: Duration,
@@ -129,7 +130,7 @@ pub(crate) struct Flight {
 
 impl Flight {
     fn digest(&self, state: &mut Digest) {
-        match &self.step {
+        match &*self.step {
             Step::Exchange(request, waits) => (0_u8, request.operation, waits).hash(state),
             Step::MintToken(_, waits) => (1_u8, waits).hash(state),
             Step::Publish(_, waits) => (2_u8, waits).hash(state),
@@ -165,9 +166,9 @@ pub struct Process {
     /// The revision up to which each watch has told.
     pub(crate) cursors: [u64; 3],
     /// The newest version of each request that it has been shown, by a watch or a read.
-    pub(crate) views: BTreeMap<RequestKey, Arc<Object>>,
-    /// Every server that an issuer of a uid has been shown to have.
-    pub(crate) servers: BTreeSet<(IssuerKey, String)>,
+    pub(crate) views: Arc<BTreeMap<RequestKey, Arc<Object>>>,
+    /// Every server that an issuer has been shown to be at.
+    pub(crate) servers: BTreeSet<(IssuerId, usize)>,
     /// The numbers of the tokens that it was given.
     pub(crate) tokens: BTreeSet<u32>,
     /// Whether the API server has not taken a status of it, or an answer was slow.
@@ -182,7 +183,7 @@ impl Process {
             clock,
             stage: Stage::Working,
             cursors: [0; 3],
-            views: BTreeMap::new(),
+            views: Arc::default(),
             servers: BTreeSet::new(),
             tokens: BTreeSet::new(),
             hindered: false,
@@ -232,7 +233,7 @@ impl Process {
         };
         let newer = self.views.get(&key).is_none_or(|seen| writes(seen) <= writes(object));
         if newer {
-            self.views.insert(key, Arc::clone(object));
+            Arc::make_mut(&mut self.views).insert(key, Arc::clone(object));
         }
     }
 

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use issuer_core::Operation;
-use issuer_core::reconcile::Key;
-use issuer_core::reference::IssuerKey;
 
 use crate::event::Who;
 use crate::fact::{Fact, Replied};
-use crate::fixture::Want;
+use crate::fixture::{IssuerId, Want};
 
 /// What has happened so far.
 #[derive(Clone, Debug, Default)]
@@ -19,11 +18,11 @@ pub struct Record {
     /// The requests that ever were, by the number of their uid.
     pub requests: BTreeMap<u32, Request>,
     /// The tokens that were made, each with whom it was made for.
-    pub tokens: BTreeMap<String, Token>,
+    pub tokens: BTreeMap<Arc<str>, Token>,
     /// When an issuer was last found to be able to sign, by whom, and where.
-    pub verified: BTreeMap<(Who, IssuerKey), (Duration, String)>,
+    pub verified: BTreeMap<(Who, IssuerId), (Duration, Arc<str>)>,
     /// Until when Vault does not want to be asked for an issuer, and since when.
-    pub held_off: BTreeMap<(Who, IssuerKey), (Duration, Duration)>,
+    pub held_off: BTreeMap<(Who, IssuerId), (Duration, Duration)>,
     /// The certificates signed so far.
     pub signs: u32,
     /// The crashes so far.
@@ -32,14 +31,14 @@ pub struct Record {
     pub overlaps: u32,
     /// The logins whose token nobody can revoke: the reply was lost, or the holder died.
     pub orphans: u32,
-    /// The writes of a status that were taken, by what they were about.
-    pub writes: BTreeMap<Key, u32>,
-    /// The requests to Vault but for those to its health, by issuer.
-    pub requests_to_vault: BTreeMap<IssuerKey, u32>,
+    /// The writes of a status that were taken.
+    pub writes: u32,
+    /// The requests to Vault for each issuer, but for those to its health.
+    pub asked: [u32; 3],
 }
 
 /// What has happened to one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Its place among those of the world.
     pub number: u16,
@@ -49,13 +48,21 @@ pub struct Request {
     pub credit: i16,
     /// Whether Vault, or the request itself, gave reason to fail it.
     pub refused: bool,
+    /// How often its status was written.
+    pub writes: u32,
+}
+
+impl Hash for Request {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.number, self.want, self.credit, self.refused).hash(state);
+    }
 }
 
 /// A token of a login.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Token {
     /// The issuer that it was made for.
-    pub issuer: IssuerKey,
+    pub issuer: IssuerId,
     /// The server that made it.
     pub host: usize,
     /// When Vault made or renewed it.
@@ -73,7 +80,7 @@ impl Record {
     }
 
     /// Notes what has happened.
-    pub(crate) fn note(&mut self, now: Duration, fact: &Fact, issuer: Option<IssuerKey>) {
+    pub(crate) fn note(&mut self, now: Duration, fact: &Fact, issuer: Option<IssuerId>) {
         match fact {
             Fact::Crashed(_, tokens) => {
                 self.crashes += 1;
@@ -87,27 +94,29 @@ impl Record {
                 }
                 if let (Some((grant, host)), Some(issuer)) = (&served.granted, issuer) {
                     let token = Token { issuer, host: *host, at: now };
-                    self.tokens.insert(grant.token.clone(), token);
+                    self.tokens.insert(Arc::clone(&grant.token), token);
                 }
-                let renewed = served.renewed.as_ref().and_then(|token| self.tokens.get_mut(token));
+                let renewed = served.renewed.as_deref().and_then(|token| self.tokens.get_mut(token));
                 renewed.into_iter().for_each(|token| token.at = now);
             }
             Fact::Replied(reply) => self.replied(now, reply, issuer),
             Fact::Asks(asks) => {
                 if let (Some(issuer), true) = (issuer, asks.operation != Operation::Health) {
-                    *self.requests_to_vault.entry(issuer).or_default() += 1;
+                    self.asked.iter_mut().zip(IssuerId::ALL).filter(|(_, id)| *id == issuer).for_each(|(n, _)| *n += 1);
                 }
             }
             Fact::Wrote(wrote) => {
-                if wrote.after.is_ok() {
-                    *self.writes.entry(wrote.patch.of.clone()).or_default() += 1;
+                if let Ok(after) = &wrote.after {
+                    self.writes += 1;
+                    let request = number(after.uid()).and_then(|number| self.request_mut(number));
+                    request.into_iter().for_each(|request| request.writes += 1);
                 }
             }
             _ => {}
         }
     }
 
-    fn replied(&mut self, now: Duration, replied: &Replied, issuer: Option<IssuerKey>) {
+    fn replied(&mut self, now: Duration, replied: &Replied, issuer: Option<IssuerId>) {
         if replied.lost {
             if replied.operation == Operation::Login {
                 self.orphans += 1;
@@ -131,7 +140,7 @@ impl Record {
             return;
         };
         if replied.operation == Operation::Probe && status == 400 {
-            self.verified.insert((replied.who, issuer.clone()), (now, replied.url.clone()));
+            self.verified.insert((replied.who, issuer), (now, replied.url.as_str().into()));
         }
         let after = reply.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let (429, Some(seconds)) = (status, after) {

@@ -40,6 +40,7 @@ fn scope(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
         mischief: MISCHIEF.into_iter().chain([DeleteIssuer(IssuerId::Team)]).collect(),
         faults: FAULTS.to_vec(),
         crashes: true,
+        brisk: true,
         most_faults,
         ..Setup::new(wants)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fake_vault::{FakeVault, Fault, Handled};
@@ -17,7 +18,7 @@ pub struct Grant {
     /// A number that no other token has which anybody may still hold.
     pub number: u32,
     /// The token.
-    pub token: String,
+    pub token: Arc<str>,
     /// When it was made or renewed, by the world's clock.
     pub at: Duration,
 }
@@ -100,7 +101,7 @@ impl Vault {
         let granted = (after.logins > before.logins).then(|| self.granted(now, clock, number)).flatten();
         if after.renewals > before.renewals {
             let token = token(request);
-            let grant = self.grants.iter_mut().find(|grant| Some(&grant.token) == token.as_ref());
+            let grant = self.grants.iter_mut().find(|grant| Some(&*grant.token) == token.as_deref());
             grant.into_iter().for_each(|grant| grant.at = now);
         }
         self.prune(clock);
@@ -112,15 +113,15 @@ impl Vault {
     fn granted(&mut self, now: Duration, clock: Now, number: u32) -> Option<Grant> {
         self.logins += 1;
         let live = self.fake.live_tokens(clock);
-        let token = live.into_iter().find(|token| !self.grants.iter().any(|grant| grant.token == *token))?;
-        let grant = Grant { number, token, at: now };
+        let token = live.into_iter().find(|token| !self.grants.iter().any(|grant| *grant.token == **token))?;
+        let grant = Grant { number, token: token.into(), at: now };
         self.grants.push(grant.clone());
         Some(grant)
     }
 
     fn prune(&mut self, clock: Now) {
         let live = self.fake.live_tokens(clock);
-        self.grants.retain(|grant| live.contains(&grant.token));
+        self.grants.retain(|grant| live.iter().any(|token| **token == *grant.token));
     }
 
     fn free_number(&self, held: &BTreeSet<u32>) -> u32 {

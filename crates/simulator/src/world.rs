@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_core::reconcile::{Config, Key};
-use issuer_core::reference::IssuerKey;
 
 use crate::cluster::{Cluster, Kind, Object};
 use crate::digest::{Digest, EPOCH};
@@ -47,6 +46,9 @@ pub struct Setup {
     pub crashes: bool,
     /// How many faults there may be.
     pub most_faults: u8,
+    /// Whether events are recorded at once, and the first steps of an issuer's check done without anything in between
+    /// that does not concern them. That leaves out much that makes no difference.
+    pub brisk: bool,
     /// How long a token lives.
     pub token_ttl: Duration,
     /// Whether a request costs one signature however many processes work at once.
@@ -79,6 +81,7 @@ impl Setup {
             faults: Vec::new(),
             crashes: false,
             most_faults: 0,
+            brisk: false,
             token_ttl: Duration::from_secs(3600),
             claims: false,
             only: None,
@@ -200,12 +203,12 @@ impl World {
     }
 
     /// Returns the issuer that a task is about.
-    pub(crate) fn issuer_of(&self, key: &Key) -> Option<IssuerKey> {
+    pub(crate) fn issuer_of(&self, key: &Key) -> Option<IssuerId> {
         match key {
-            Key::Issuer(issuer) => Some(issuer.clone()),
+            Key::Issuer(issuer) => IssuerId::of(issuer),
             Key::Request(request) => {
                 let number = request.name.strip_prefix("web-")?.parse().ok()?;
-                Some(self.want(number)?.issuer.key())
+                Some(self.want(number)?.issuer)
             }
             Key::Token(_) => None,
         }

@@ -11,7 +11,7 @@ use super::status::{self, Conclusion};
 use super::{
     AwaitPublish, AwaitReply, AwaitRequest, AwaitWrite, Event, Key, Outcome, Replied, Step, WriteError, Wrote,
 };
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, RequestKey, is_object_name};
 use crate::session::ReadError;
 use crate::vault::{Disposition, Sign, SignError};
 use crate::{Flow, Now, Order, Reply};
@@ -114,7 +114,10 @@ impl Task {
             return self.end(controller, Outcome::Idle, None);
         };
         let Some(issuer) = controller.issuers.get(&key) else {
-            let message = format!("{MISSING} {key}");
+            let message = match is_object_name(&key.name) {
+                true => format!("{MISSING} {key}"),
+                false => format!("{MISSING} an issuer, whose name cannot be that in spec.issuerRef.name"),
+            };
             return self.pend(controller, now, "IssuerNotFound", message, None);
         };
         let Some(access) = issuer.access_to_sign(now) else {

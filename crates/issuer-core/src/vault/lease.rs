@@ -25,6 +25,15 @@ pub(super) struct Grant {
     pub(super) renewable: bool,
 }
 
+impl Grant {
+    /// The longest life that is reckoned with, a hundred years: a sum of times that Vault chose could overflow.
+    const LONGEST: u64 = 100 * 365 * 24 * 60 * 60;
+
+    fn ttl(self) -> Option<Duration> {
+        (self.seconds > 0).then(|| Duration::from_secs(self.seconds.min(Self::LONGEST)))
+    }
+}
+
 impl Lease {
     pub(super) fn made(token: Secret, grant: Grant, sent: Duration) -> Self {
         Self::new(token, grant, sent, true)
@@ -35,7 +44,7 @@ impl Lease {
     }
 
     fn new(token: Secret, grant: Grant, since: Duration, made: bool) -> Self {
-        let ttl = (grant.seconds > 0).then(|| Duration::from_secs(grant.seconds));
+        let ttl = grant.ttl();
         Self {
             token,
             since,
@@ -51,7 +60,7 @@ impl Lease {
     /// Where the renewal granted less than half of the first life, the token nears its maximum: it will not be
     /// renewed again but replaced.
     pub(super) fn renewed(self, grant: Grant, sent: Duration) -> Self {
-        let ttl = (grant.seconds > 0).then(|| Duration::from_secs(grant.seconds));
+        let ttl = grant.ttl();
         let dwindling = match (ttl, self.full) {
             (Some(ttl), Some(full)) => ttl < full / 2,
             _ => false,
@@ -153,6 +162,18 @@ mod tests {
             [100, 159, 160, 172, 184, 188, 200].map(next),
             [160, 160, 170, 178, 189, 193, 205]
         );
+    }
+
+    #[test]
+    fn lives_long_with_any_ttl() {
+        let grant = Grant {
+            seconds: u64::MAX,
+            renewable: true,
+        };
+        for lease in [lease(u64::MAX, true), lease(30, true).renewed(grant, at(120).monotonic)] {
+            assert!(lease.is_usable(at(1_000_000_000)) && !lease.is_due(at(1_000_000_000)));
+            assert!(lease.next_refresh(at(0)).is_some());
+        }
     }
 
     #[test]

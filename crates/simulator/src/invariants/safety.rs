@@ -58,7 +58,7 @@ pub(super) fn is_terminal(request: &CertificateRequest) -> bool {
 
 pub(super) fn s8(world: &World, fact: &Fact) -> Finding {
     let own = |key: &Key, namespace: &str| {
-        let issuer = world.issuer_of(key).and_then(|issuer| IssuerId::of(&issuer));
+        let issuer = world.issuer_of(key);
         let of_issuer = matches!(key, Key::Issuer(_)) && issuer.is_some_and(|issuer| issuer.namespace() == namespace);
         ensure(of_issuer, || format!("{key:?} reads in namespace {namespace}"))
     };
@@ -68,12 +68,11 @@ pub(super) fn s8(world: &World, fact: &Fact) -> Finding {
         Fact::Asks(asks) => {
             let issuer = world.issuer_of(&asks.key);
             if let Some(token) = &asks.token {
-                let made = world.record.tokens.get(token);
-                let own = made.is_some_and(|made| issuer.as_ref().is_none_or(|issuer| made.issuer == *issuer));
+                let made = world.record.tokens.get(token.as_str());
+                let own = made.is_some_and(|made| issuer.is_none_or(|issuer| made.issuer == issuer));
                 ensure(own, || format!("{:?} sends the token of another issuer", asks.key))?;
             }
-            let id = issuer.and_then(|issuer| IssuerId::of(&issuer));
-            let secret = id.map(|id| match id {
+            let secret = issuer.map(|id| match id {
                 IssuerId::Shared => fixture::service_account_token(),
                 id => format!("{CANARY}-secret-{}-", id.namespace()),
             });
@@ -102,7 +101,7 @@ pub(super) fn s10(world: &World, fact: &Fact) -> Finding {
         Fact::Wrote(wrote) => wrote.patch.body.to_string(),
         _ => return Ok(()),
     };
-    let token = world.vaults.iter().flat_map(|vault| vault.grants()).any(|grant| text.contains(&grant.token));
+    let token = world.vaults.iter().flat_map(|vault| vault.grants()).any(|grant| text.contains(&*grant.token));
     ensure(!text.contains(CANARY) && !token, || format!("a secret is told: {text}"))
 }
 
@@ -115,7 +114,7 @@ pub(super) fn s12(world: &World, fact: &Fact) -> Finding {
     ensure(!credentials || asks.known, || {
         format!("{:?} sends credentials to {}, where its issuer never was", asks.key, asks.origin)
     })?;
-    let made = asks.token.as_ref().and_then(|token| world.record.tokens.get(token));
+    let made = asks.token.as_deref().and_then(|token| world.record.tokens.get(token));
     let at = |made: &Token| HOSTS.get(made.host).is_some_and(|host| asks.origin.contains(host));
     ensure(made.is_none_or(at), || format!("{:?} sends a token to {}, which did not make it", asks.key, asks.origin))
 }
@@ -131,7 +130,7 @@ pub(super) fn s19(world: &World, fact: &Fact) -> Finding {
     let Fact::Asks(asks) = fact else {
         return Ok(());
     };
-    let token = asks.token.as_ref().and_then(|token| world.record.tokens.get(token));
+    let token = asks.token.as_deref().and_then(|token| world.record.tokens.get(token));
     let over = token.is_some_and(|token| token.at + world.setup.token_ttl <= world.now);
     ensure(!over, || format!("{:?} uses a token after its end", asks.key))
 }
@@ -148,14 +147,14 @@ pub(super) fn s20(world: &World, fact: &Fact) -> Finding {
     };
     // A token and the one that takes its place, for each process; the one that asks is out of its slot.
     let most = 2 * (1 + world.running().count()) + usize::try_from(world.record.orphans).unwrap_or(usize::MAX);
-    let live = live_tokens(world, Some(&issuer)) + usize::from(!world.record.tokens.contains_key(&grant.token));
-    ensure(live <= most, || format!("{issuer} has {live} tokens"))
+    let live = live_tokens(world, Some(issuer)) + usize::from(!world.record.tokens.contains_key(&grant.token));
+    ensure(live <= most, || format!("{issuer:?} has {live} tokens"))
 }
 
 /// Returns how many tokens are alive that were made for an issuer, or for any.
-pub(super) fn live_tokens(world: &World, issuer: Option<&IssuerKey>) -> usize {
+pub(super) fn live_tokens(world: &World, issuer: Option<IssuerId>) -> usize {
     let live = world.vaults.iter().flat_map(|vault| vault.grants());
-    let made_for = |token: &str| world.record.tokens.get(token).map(|made| &made.issuer);
+    let made_for = |token: &str| world.record.tokens.get(token).map(|made| made.issuer);
     live.filter(|grant| issuer.is_none_or(|issuer| made_for(&grant.token) == Some(issuer))).count()
 }
 

@@ -145,8 +145,8 @@ pub(super) fn s16(world: &World, fact: &Fact) -> Finding {
         return Ok(());
     }
     let url = format!("{}/v1/{}", spec.server, spec.path);
-    let probe = world.record.verified.get(&(*who, key.clone()));
-    ensure(probe.is_some_and(|(at, probed)| *probed == url && world.now <= *at + FRESH), || {
+    let probe = world.issuer_of(&patch.of).and_then(|issuer| world.record.verified.get(&(*who, issuer)));
+    ensure(probe.is_some_and(|(at, probed)| **probed == url && world.now <= *at + FRESH), || {
         format!("{key} is called ready, but {url} was not probed: {probe:?}")
     })
 }

@@ -92,7 +92,7 @@ impl World {
         self.create_object(Object::Request(fixture::request(want, number, order)));
         let overlaps = if self.setup.claims { 0 } else { self.record.overlaps };
         let credit = 1 + i16::try_from(overlaps).unwrap_or(i16::MAX);
-        let request = Request { number, want, credit, refused: false };
+        let request = Request { number, want, credit, refused: false, writes: 0 };
         Arc::make_mut(&mut self.record).requests.insert(order, request);
     }
 
@@ -110,6 +110,7 @@ impl World {
     }
 
     fn edit(&mut self, issuer: IssuerId, change: impl Fn(usize, usize) -> (usize, usize)) {
+        Arc::make_mut(&mut self.record).held_off.retain(|(_, held), _| *held != issuer);
         let Some(spec) = self.issuer(issuer).and_then(|object| object.spec()) else {
             return;
         };

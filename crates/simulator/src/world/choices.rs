@@ -3,7 +3,7 @@ use issuer_core::reconcile::Step;
 
 use super::{Down, World};
 use crate::cluster::Kind;
-use crate::event::{Event, Fault, Who};
+use crate::event::{Act, Event, Fault, Who};
 use crate::process::{Flight, Process, Stage};
 
 /// How often in a row timers may run out in an explored world while everything is at rest, or while something is
@@ -29,8 +29,14 @@ impl World {
     /// Returns everything that may happen next, what happens if the world is left alone first.
     pub fn choices(&self) -> Vec<Event> {
         let mut events: Vec<Event> = self.left_alone().into_iter().collect();
+        let alone = self.begins_check();
+        let at_all = |event: &Event| match (alone, event) {
+            (None, _) | (_, Event::Crash(_) | Event::Stop(_) | Event::Unseal | Event::User(Act::Rotate(_))) => true,
+            (Some(only), Event::Answer(who, _) | Event::Deliver(who, _) | Event::Fail(who, ..)) => *who == only,
+            _ => false,
+        };
         let mut add = |event| {
-            if !events.contains(&event) {
+            if at_all(&event) && !events.contains(&event) {
                 events.push(event);
             }
         };
@@ -99,11 +105,14 @@ impl World {
             Err(Down::NotYet) => self.running().next().is_none(),
             Err(Down::Crashed | Down::Stopped) => true,
         });
-        if let Some(who) = crashed {
-            return Some(Event::Start(*who));
-        }
         if self.is_sealed() {
             return Some(Event::Unseal);
+        }
+        if let Some(who) = self.begins_check() {
+            return Some(Event::Answer(who, 0));
+        }
+        if let Some(who) = crashed {
+            return Some(Event::Start(*who));
         }
         if let Some(act) = self.setup.script.get(self.done) {
             return Some(Event::User(*act));
@@ -122,6 +131,22 @@ impl World {
             return None;
         }
         self.next_tick()
+    }
+
+    /// Returns the process that does the first steps of an issuer's check, if it is that alone which is under way.
+    ///
+    /// Their answers change nothing but what the check asks next, and nothing but a rotation changes them.
+    fn begins_check(&self) -> Option<Who> {
+        let mut flights = self.running().flat_map(|(who, process)| process.flights.values().map(move |flight| (who, flight)));
+        let (who, flight) = flights.next().filter(|_| self.setup.brisk)?;
+        let first = match &*flight.step {
+            Step::ReadSecret(..) | Step::MintToken(..) => true,
+            Step::Exchange(request, _) => {
+                matches!(request.operation, Operation::Health | Operation::Login | Operation::Renew)
+            }
+            _ => false,
+        };
+        (first && flight.answer.is_none() && flights.next().is_none()).then_some(who)
     }
 
     /// Tells whether something is held back that happens of itself in a world that is left alone, or nothing would.
@@ -156,7 +181,7 @@ impl World {
 /// Tells whether others may act between the effect of a question and its answer without any fault: where the effect
 /// is one that they can see.
 fn splits(flight: &Flight) -> bool {
-    match &flight.step {
+    match &*flight.step {
         Step::Exchange(request, _) => request.operation == Operation::Sign,
         Step::WriteStatus(..) => true,
         _ => false,
@@ -166,7 +191,7 @@ fn splits(flight: &Flight) -> bool {
 /// Tells whether a fault can meet a question in a way of its own.
 fn may_meet(flight: &Flight, fault: Fault) -> bool {
     use Fault::{Broken, CrashAfter, Forbidden, Lost, Refused, Revoked, Sealed, Slow, Throttled};
-    match &flight.step {
+    match &*flight.step {
         Step::Exchange(request, _) => match request.operation {
             Operation::Health => matches!(fault, Broken | Refused | Sealed | Slow),
             Operation::Login => matches!(fault, Broken | CrashAfter | Lost | Refused | Sealed | Slow),

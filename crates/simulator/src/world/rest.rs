@@ -49,7 +49,7 @@ impl World {
 
     /// Lets the next timer of a world at rest run out, and holds what comes of it against what a quiet world does.
     pub fn watch_one_round(&mut self) -> Result<(), Violation> {
-        let before = (self.record.writes.clone(), self.record.signs);
+        let before = (self.record.writes, self.record.signs);
         let Some(tick) = self.next_tick() else {
             // Nothing will ever happen.
             self.now += Duration::from_secs(24 * 3600);
@@ -62,7 +62,7 @@ impl World {
                 // A token that was superseded is revoked a little later.
                 Some(event) => self.step(event)?,
                 None => {
-                    let still = (self.record.writes.clone(), self.record.signs) == before;
+                    let still = (self.record.writes, self.record.signs) == before;
                     return if still { Ok(()) } else { Err(noise("a status is written in a quiet world")) };
                 }
             }
