@@ -24,18 +24,34 @@ use crate::drivers::Either;
 use crate::world::{Dice, Login, Vault, World};
 
 /// What a broken CA signs.
-const LIES: [Fault; 5] =
-    [Fault::AnotherIssuer, Fault::AnotherKey, Fault::AnotherName, Fault::CaCertificate, Fault::FarExpiry];
+const LIES: [Fault; 5] = [
+    Fault::AnotherIssuer,
+    Fault::AnotherKey,
+    Fault::AnotherName,
+    Fault::CaCertificate,
+    Fault::FarExpiry,
+];
 
 /// What spoils an answer and leaves its meaning as it was.
-const HARMLESS: [Fault; 4] =
-    [Fault::ChainDoubled, Fault::ChainShuffled, Fault::ExtraFields, Fault::WrongContentType];
+const HARMLESS: [Fault; 4] = [
+    Fault::ChainDoubled,
+    Fault::ChainShuffled,
+    Fault::ExtraFields,
+    Fault::WrongContentType,
+];
 
 /// Sends a request. One that will get no reply is not waited for as long as is allowed.
 fn call(driver: &Either, mut request: Request, silent: bool) -> Reply {
     if silent {
-        let limits = Limits { exchange: Duration::from_millis(300), ..request.connect.limits };
-        request.connect = Connect { limits, ..Connect::clone(&request.connect) }.into();
+        let limits = Limits {
+            exchange: Duration::from_millis(300),
+            ..request.connect.limits
+        };
+        request.connect = Connect {
+            limits,
+            ..Connect::clone(&request.connect)
+        }
+        .into();
     }
     driver.call(request)
 }
@@ -60,7 +76,11 @@ fn assert_is_what_was_asked_for(world: &World<'_>, key: &RequestKey, context: &s
 /// One fault meets one request of a kind.
 fn one_fault(driver: &Either, vault: &Vault, operation: Operation, fault: Fault) {
     let context = format!("{fault:?} on {}, {}", operation.as_str(), driver.name());
-    let login = if operation == Operation::Lookup { Login::Token } else { Login::AppRole };
+    let login = if operation == Operation::Lookup {
+        Login::Token
+    } else {
+        Login::AppRole
+    };
     let mut world = World::new(vault, login);
     let mut honest = |_: &Key, request| driver.call(request);
     if matches!(operation, Operation::Renew | Operation::Revoke) {
@@ -85,7 +105,10 @@ fn one_fault(driver: &Either, vault: &Vault, operation: Operation, fault: Fault)
         let lied = operation == Operation::Sign && LIES.contains(&fault);
         assert_eq!(reason, if lied { "Failed" } else { "Issued" }, "{context}: {message}");
         if lied {
-            assert!(message.starts_with("Vault returned a certificate that does not match"), "{context}: {message}");
+            assert!(
+                message.starts_with("Vault returned a certificate that does not match"),
+                "{context}: {message}"
+            );
         } else {
             assert_is_what_was_asked_for(&world, &key, &context);
         }
@@ -126,7 +149,9 @@ fn mix(driver: &Either, seed: u64) {
     let context = format!("seed {seed}, {}", driver.name());
     let vault = Vault::start(seed);
     let mut world = World::new(&vault, Login::ALL[usize::try_from(seed).unwrap() % Login::ALL.len()]);
-    let keys: Vec<_> = (0..REQUESTS).map(|number| world.request(&format!("web-{number}"))).collect();
+    let keys: Vec<_> = (0..REQUESTS)
+        .map(|number| world.request(&format!("web-{number}")))
+        .collect();
     let mut dice = Dice(seed);
     let (mut lied, mut lost) = (BTreeMap::new(), 0);
     let mut hostile = |key: &Key, request: Request| {
@@ -150,14 +175,20 @@ fn mix(driver: &Either, seed: u64) {
         let context = format!("{context}, {key}: {message}");
         if let Some(lie) = lied.get(&Key::Request(key.clone())) {
             assert_eq!(reason, "Failed", "{context}, {lie:?}");
-            assert!(message.starts_with("Vault returned a certificate that does not match"), "{context}");
+            assert!(
+                message.starts_with("Vault returned a certificate that does not match"),
+                "{context}"
+            );
         } else {
             assert_eq!(reason, "Issued", "{context}");
             assert_is_what_was_asked_for(&world, key, &context);
         }
     }
     let signs = vault.fake().counts().signs;
-    assert!(signs <= u64::try_from(REQUESTS).unwrap() + lost, "{context}: {signs} signatures, {lost} of them lost");
+    assert!(
+        signs <= u64::try_from(REQUESTS).unwrap() + lost,
+        "{context}: {signs} signatures, {lost} of them lost"
+    );
 }
 
 /// Returns the seeds to go through: `VAULT_ISSUER_SEED` or the first few.
@@ -185,9 +216,19 @@ fn every_mix_of_faults_blocking() {
 #[test]
 fn a_request_that_always_fails_is_seldom_sent() {
     let driver = Either::blocking();
-    for operation in [Operation::Health, Operation::Login, Operation::Lookup, Operation::Probe, Operation::Renew] {
+    for operation in [
+        Operation::Health,
+        Operation::Login,
+        Operation::Lookup,
+        Operation::Probe,
+        Operation::Renew,
+    ] {
         let vault = Vault::start(1);
-        let login = if operation == Operation::Lookup { Login::Token } else { Login::AppRole };
+        let login = if operation == Operation::Lookup {
+            Login::Token
+        } else {
+            Login::AppRole
+        };
         let mut world = World::new(&vault, login);
         let mut requests = 0;
         let mut call = |_: &Key, request: Request| {
@@ -200,6 +241,6 @@ fn a_request_that_always_fails_is_seldom_sent() {
         };
         let hour = world.now().monotonic + Duration::from_secs(60 * 60);
         world.run(&mut call, |world| world.now().monotonic > hour);
-        println!("{operation:?}: {requests} requests in the first hour");
+        assert!((20..=250).contains(&requests), "{operation:?}: {requests} in an hour");
     }
 }

@@ -28,7 +28,9 @@ const STATUSES: [u16; 12] = [200, 202, 307, 400, 403, 404, 405, 412, 413, 429, 5
 fn faults(login: Login) -> impl Iterator<Item = Fault> {
     let quoting = STATUSES.map(Fault::Reflected);
     // A reply that never comes tells nothing that a lost one does not.
-    let others = Fault::ALL.into_iter().filter(move |fault| login == Login::AppRole && *fault != Fault::Silent);
+    let others = Fault::ALL
+        .into_iter()
+        .filter(move |fault| login == Login::AppRole && *fault != Fault::Silent);
     others.chain(quoting)
 }
 
@@ -65,7 +67,13 @@ fn printed(world: &World<'_>) -> String {
 
 /// Lets a fault meet a request of a kind, while an issuer becomes ready, signs, renews and ends. Returns whether the
 /// fault came about, and whether something was blanked.
-fn one_fault(driver: &Either, vault: &Vault, canaries: &mut Canaries, login: Login, spoilt: (Operation, Fault)) -> (bool, bool) {
+fn one_fault(
+    driver: &Either,
+    vault: &Vault,
+    canaries: &mut Canaries,
+    login: Login,
+    spoilt: (Operation, Fault),
+) -> (bool, bool) {
     let (operation, fault) = spoilt;
     let mut tokens = Vec::new();
     let (text, logged) = capture(|| {
@@ -137,16 +145,24 @@ fn nothing_tells_a_secret_in_a_cluster() {
     for (_, vault) in &vaults {
         add_secrets(&mut canaries, vault);
         for status in [403, 400] {
-            vault.fake().faults_mut().script(Operation::Sign, Fault::Reflected(status));
+            vault
+                .fake()
+                .faults_mut()
+                .script(Operation::Sign, Fault::Reflected(status));
         }
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (ended, logged) = capture(|| {
         let runs = vaults.iter().map(|(login, vault)| api::run(vault, *login));
         runtime.block_on(futures::future::join_all(runs))
     });
     for run in &ended {
-        run.tokens.iter().for_each(|token| canaries.add("token", token.as_bytes()));
+        run.tokens
+            .iter()
+            .for_each(|token| canaries.add("token", token.as_bytes()));
     }
     canaries.assert_none(&logged, "what it logs");
     for run in &ended {
@@ -154,7 +170,11 @@ fn nothing_tells_a_secret_in_a_cluster() {
         assert!(run.text.contains("[redacted]"), "{}", run.text);
         assert_eq!(run.tokens.len(), 2, "one is given, one was made");
     }
-    for part in ["the API server gave no object", "not issued", "operation=\"sign\" status=403"] {
+    for part in [
+        "the API server gave no object",
+        "not issued",
+        "operation=\"sign\" status=403",
+    ] {
         assert!(logged.contains(part), "{part}: {logged}");
     }
 }
@@ -180,7 +200,11 @@ fn what_holds_a_secret_prints_none() {
     let body = issuer_core::Body::from(SECRET_ID.as_bytes().to_vec());
     let mut http = http::Request::new(body);
     http.headers_mut().insert("x-vault-token", token);
-    let request = Request { connect: connect.into(), operation: Operation::Login, http };
+    let request = Request {
+        connect: connect.into(),
+        operation: Operation::Login,
+        http,
+    };
     let credentials = issuer_core::vault::Credentials::Token(Secret::from(vault.token.as_str()));
     let secret = issuer_core::session::SecretData {
         resource_version: "1".to_owned(),

@@ -15,7 +15,9 @@ fn all_requests_of_a_hostile_vault_are_issued() {
     for driver in Either::both() {
         let vault = Vault::start(1);
         let mut world = World::new(&vault, Login::AppRole);
-        let keys: Vec<_> = (0..REQUESTS).map(|number| world.request(&format!("web-{number}"))).collect();
+        let keys: Vec<_> = (0..REQUESTS)
+            .map(|number| world.request(&format!("web-{number}")))
+            .collect();
         vault.fake().faults_mut().hostile(7, EACH);
         let lost = match &driver {
             Either::Async(runtime, transport) => runtime.block_on(world.run_at_once(transport)),
@@ -34,7 +36,11 @@ fn all_requests_of_a_hostile_vault_are_issued() {
         for key in &keys {
             assert_eq!(world.ready(key).0, "Issued", "{key}, {}", driver.name());
         }
-        let issued = world.outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Issued).count();
+        let issued = world
+            .outcomes
+            .iter()
+            .filter(|(_, outcome)| *outcome == Outcome::Issued)
+            .count();
         assert_eq!(issued, REQUESTS);
         assert!(lost > 0, "the Vault was not hostile");
         let signs = vault.fake().counts().signs;

@@ -42,7 +42,10 @@ fn bodies() -> Vec<Vec<u8>> {
         full_of("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"),
         full_of("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"),
         full_of("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"),
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", full_of("MIIA")),
+        format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            full_of("MIIA")
+        ),
         full_of("\n"),
     ];
     let mut bodies: Vec<_> = certificates
@@ -65,8 +68,16 @@ fn bodies() -> Vec<Vec<u8>> {
     bodies.push(json!({ "errors": [full_of("aa.bb-cc_")] }));
     bodies.push(json!({ "auth": { "client_token": "\r\nX-Injected: yes", "lease_duration": u64::MAX } }));
     bodies.push(json!({ "data": { "ttl": u64::MAX }, "auth": { "client_token": "a", "lease_duration": -1 } }));
-    let mut bodies: Vec<_> = bodies.iter().map(|body: &Value| body.to_string().into_bytes()).collect();
-    for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("{\"data\":", "}"), ("{\"errors\":[", "]}")] {
+    let mut bodies: Vec<_> = bodies
+        .iter()
+        .map(|body: &Value| body.to_string().into_bytes())
+        .collect();
+    for (open, close) in [
+        ("[", "]"),
+        ("{\"a\":", "}"),
+        ("{\"data\":", "}"),
+        ("{\"errors\":[", "]}"),
+    ] {
         let depth = limit() / (open.len() + close.len()) - 1;
         bodies.push((open.repeat(depth) + "0" + &close.repeat(depth)).into_bytes());
         bodies.push(open.repeat(depth).into_bytes());
@@ -121,7 +132,9 @@ fn no_header_is_too_much() {
         for status in [307, 400, 403, 412, 429, 500, 503] {
             let mut reply = reply(status, b"{\"errors\":[]}".to_vec()).unwrap();
             for name in [RETRY_AFTER, LOCATION] {
-                reply.headers_mut().insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+                reply
+                    .headers_mut()
+                    .insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             let error = pure::resume(sign.clone(), Ok(reply)).unwrap_err();
             let wait = error.retry_after().unwrap_or(Duration::from_secs(1));

@@ -26,11 +26,20 @@ struct Answer {
 }
 
 /// Where certificates are.
-const PLACES: [&str; 4] = ["/data/certificate", "/data/issuing_ca", "/data/ca_chain/0", "/data/ca_chain/1"];
+const PLACES: [&str; 4] = [
+    "/data/certificate",
+    "/data/issuing_ca",
+    "/data/ca_chain/0",
+    "/data/ca_chain/1",
+];
 
 /// Returns a place with a certificate in it, the issued one as often as all others.
 fn place(dice: &mut Dice) -> &'static str {
-    if dice.below(2) == 0 { PLACES[0] } else { dice.pick(&PLACES[1..]) }
+    if dice.below(2) == 0 {
+        PLACES[0]
+    } else {
+        dice.pick(&PLACES[1..])
+    }
 }
 
 fn text(answer: &mut Answer, place: &str) -> Option<String> {
@@ -66,7 +75,10 @@ fn bytes(dice: &mut Dice, answer: &mut Answer) {
 
 /// Changes the body as text.
 fn characters(dice: &mut Dice, answer: &mut Answer) {
-    let mut text = answer.text.take().unwrap_or_else(|| answer.json.to_string().into_bytes());
+    let mut text = answer
+        .text
+        .take()
+        .unwrap_or_else(|| answer.json.to_string().into_bytes());
     let at = dice.below(text.len());
     let end = (at + 1 + dice.below(40)).min(text.len());
     match dice.below(5) {
@@ -86,7 +98,16 @@ fn characters(dice: &mut Dice, answer: &mut Answer) {
 fn fields(dice: &mut Dice, answer: &mut Answer) {
     const FIELDS: [&str; 5] = ["data", "certificate", "issuing_ca", "ca_chain", "serial_number"];
     let field = dice.pick(&FIELDS);
-    let values = [json!(null), json!(7), json!(""), json!([]), json!({}), json!([[]]), json!("no PEM"), json!(true)];
+    let values = [
+        json!(null),
+        json!(7),
+        json!(""),
+        json!([]),
+        json!({}),
+        json!([[]]),
+        json!("no PEM"),
+        json!(true),
+    ];
     let parent = if field == "data" { "" } else { "/data" };
     let Some(parent) = answer.json.pointer_mut(parent).and_then(Value::as_object_mut) else {
         return;
@@ -156,7 +177,9 @@ static FOREIGN: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| {
 });
 
 fn parse(pem: &str) -> Option<Vec<u8>> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| der.to_vec())
+    CertificateDer::from_pem_slice(pem.as_bytes())
+        .ok()
+        .map(|der| der.to_vec())
 }
 
 fn pem(der: &[u8]) -> String {
@@ -168,11 +191,16 @@ fn pem(der: &[u8]) -> String {
 /// The name and key of a CA: what makes it the same one.
 fn identity(der: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (_, certificate) = X509Certificate::from_der(der).unwrap();
-    (certificate.subject().as_raw().to_vec(), certificate.public_key().raw.to_vec())
+    (
+        certificate.subject().as_raw().to_vec(),
+        certificate.public_key().raw.to_vec(),
+    )
 }
 
 fn ders(pem: &str) -> Vec<Vec<u8>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).map(|der| der.unwrap().to_vec()).collect()
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|der| der.unwrap().to_vec())
+        .collect()
 }
 
 /// What is accepted is the very certificate that the CA has signed, and above it are CAs of the good answer and no
@@ -183,8 +211,15 @@ fn ders(pem: &str) -> Vec<Vec<u8>> {
 fn assert_same(accepted: &Chain, good: &Chain, known: &BTreeSet<(Vec<u8>, Vec<u8>)>, round: &str) -> bool {
     let (accepted_chain, good_chain) = (ders(&accepted.certificate), ders(&good.certificate));
     assert_eq!(accepted_chain[0], good_chain[0], "{round}");
-    assert_eq!((&accepted.serial, accepted.not_after), (&good.serial, good.not_after), "{round}");
-    let above = accepted_chain[1..].iter().cloned().chain(accepted.ca.as_deref().into_iter().flat_map(ders));
+    assert_eq!(
+        (&accepted.serial, accepted.not_after),
+        (&good.serial, good.not_after),
+        "{round}"
+    );
+    let above = accepted_chain[1..]
+        .iter()
+        .cloned()
+        .chain(accepted.ca.as_deref().into_iter().flat_map(ders));
     let mut intact = true;
     for ca in above {
         assert!(known.contains(&identity(&ca)), "{round}");
@@ -208,7 +243,10 @@ fn no_changed_answer_is_accepted() {
     let (mut refused, mut equal, mut fewer, mut other) = (0, 0, 0, 0);
     for round in 0..CHANGES {
         let mut dice = Dice(u64::try_from(round).unwrap());
-        let mut answer = Answer { json: json.clone(), text: None };
+        let mut answer = Answer {
+            json: json.clone(),
+            text: None,
+        };
         for _ in 0..1 + dice.below(2) {
             if answer.text.is_none() {
                 dice.pick(&KINDS)(&mut dice, &mut answer);
@@ -225,6 +263,8 @@ fn no_changed_answer_is_accepted() {
             Ok(_) => other += 1,
         }
     }
-    println!("{refused} refused, {equal} mean the same, {fewer} lack a CA, {other} have a CA's certificate spoilt");
-    assert!(refused > CHANGES / 2 && equal > 100 && fewer > 100, "{refused} {equal} {fewer} {other}");
+    assert!(
+        refused > CHANGES * 3 / 4 && equal > 100 && fewer > 100,
+        "{refused} {equal} {fewer} {other}"
+    );
 }

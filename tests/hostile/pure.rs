@@ -20,7 +20,11 @@ pub(super) fn vault() -> FakeVault {
     let mut vault = FakeVault::default();
     let root = Authority::root_with("Root", KeyType::Ed25519, END);
     let pki = Pki::new(root.intermediate_with("Issuing", KeyType::Ed25519, END));
-    let role = Role { allow_subdomains: true, key_type: None, ..Role::domain("example.com") };
+    let role = Role {
+        allow_subdomains: true,
+        key_type: None,
+        ..Role::domain("example.com")
+    };
     vault.enable_pki("pki", pki.role("web", role));
     vault
 }
@@ -30,12 +34,24 @@ pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
     let app_role = issuer_api::AppRole {
         path: None,
         role_id: "web-id".to_owned(),
-        secret_ref: SecretKeySelector { name: "vault".to_owned(), key: Some("token".to_owned()) },
+        secret_ref: SecretKeySelector {
+            name: "vault".to_owned(),
+            key: Some("token".to_owned()),
+        },
     };
-    let token = SecretKeySelector { name: "vault".to_owned(), key: None };
+    let token = SecretKeySelector {
+        name: "vault".to_owned(),
+        key: None,
+    };
     let auth = match &spoilt {
-        Some((Operation::Login, _)) => Auth { app_role: Some(app_role), ..Auth::default() },
-        _ => Auth { token_secret_ref: Some(token), ..Auth::default() },
+        Some((Operation::Login, _)) => Auth {
+            app_role: Some(app_role),
+            ..Auth::default()
+        },
+        _ => Auth {
+            token_secret_ref: Some(token),
+            ..Auth::default()
+        },
     };
     let spec = VaultSpec {
         server: "https://vault.test:8200".to_owned(),
@@ -63,7 +79,13 @@ pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
             session::Step::MintToken(..) => panic!("no service account is named"),
             session::Step::ReadSecret(_, waits) => {
                 let data = BTreeMap::from([("token".to_owned(), Secret::from(FakeVault::ROOT_TOKEN))]);
-                waits.resume(BEGIN, Ok(SecretData { resource_version: "1".to_owned(), data }))
+                waits.resume(
+                    BEGIN,
+                    Ok(SecretData {
+                        resource_version: "1".to_owned(),
+                        data,
+                    }),
+                )
             }
             session::Step::Done(outcome) => return outcome.verdict.map(|()| outcome.access.unwrap()),
         }

@@ -42,7 +42,11 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
     let (finish, finished) = oneshot::channel();
     let server = Arc::new(Mutex::new(Server {
         cluster,
-        secrets: vault.secrets().into_iter().map(|(key, secret)| (key, secret.data)).collect(),
+        secrets: vault
+            .secrets()
+            .into_iter()
+            .map(|(key, secret)| (key, secret.data))
+            .collect(),
         requests,
         watches: Vec::new(),
         posted: Vec::new(),
@@ -51,7 +55,12 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
     }));
     let tokens = Arc::<Mutex<BTreeSet<String>>>::default();
     let service = {
-        let (server, tokens, fake, now) = (Arc::clone(&server), Arc::clone(&tokens), vault.shared(), vault.server.now());
+        let (server, tokens, fake, now) = (
+            Arc::clone(&server),
+            Arc::clone(&tokens),
+            vault.shared(),
+            vault.server.now(),
+        );
         tower::service_fn(move |request| {
             tokens.lock().unwrap().extend(fake.lock().unwrap().live_tokens(now));
             answer(Arc::clone(&server), request)
@@ -60,8 +69,16 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
     let metrics = Arc::new(Metrics::new());
     let client = Client::new(service, "default");
     let stop = async { finished.await.unwrap() };
-    issuer_kube::run(client, Transport::new(), world::config(), Arc::clone(&metrics), "test".to_owned(), Leadership::always(), stop)
-        .await;
+    issuer_kube::run(
+        client,
+        Transport::new(),
+        world::config(),
+        Arc::clone(&metrics),
+        "test".to_owned(),
+        Leadership::always(),
+        stop,
+    )
+    .await;
     let server = server.lock().unwrap();
     let posted: String = server.posted.iter().map(|posted| format!("{posted}\n")).collect();
     let text = format!("{:?}\n{posted}{}", server.cluster, metrics.encode());
@@ -169,7 +186,10 @@ impl Server {
     fn patch(&mut self, plural: &str, name: &str, patch: &Value) -> Reply {
         let (kind, namespace) = (kind(plural), NAMESPACE.to_owned());
         let key = match kind {
-            Kind::Requests => Key::Request(RequestKey { namespace, name: name.to_owned() }),
+            Kind::Requests => Key::Request(RequestKey {
+                namespace,
+                name: name.to_owned(),
+            }),
             _ => world::issuer(),
         };
         let before = self.cluster.revision();
@@ -188,15 +208,21 @@ impl Server {
             Ok(object) => reply(200, object.to_string()),
             Err(refusal) => {
                 let code = refusal.status();
-                let status = json!({ "kind": "Status", "status": "Failure", "message": "", "reason": "", "code": code });
+                let status =
+                    json!({ "kind": "Status", "status": "Failure", "message": "", "reason": "", "code": code });
                 reply(code, status.to_string())
             }
         }
     }
 
     fn secret(&mut self, name: &str) -> Reply {
-        let reference = SecretRef { namespace: NAMESPACE.to_owned(), name: name.to_owned() };
-        let data = self.secrets[&reference].iter().map(|(key, value)| (key.clone(), STANDARD.encode(value.expose()).into()));
+        let reference = SecretRef {
+            namespace: NAMESPACE.to_owned(),
+            name: name.to_owned(),
+        };
+        let data = self.secrets[&reference]
+            .iter()
+            .map(|(key, value)| (key.clone(), STANDARD.encode(value.expose()).into()));
         let data: serde_json::Map<String, Value> = data.collect();
         let metadata = json!({ "name": name, "namespace": NAMESPACE, "resourceVersion": "1" });
         self.secretive(&json!({ "metadata": metadata, "data": data }))

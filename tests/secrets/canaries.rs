@@ -34,7 +34,11 @@ impl Canaries {
             self.needle(name, "list", list(", ").into_bytes());
             self.needle(name, "compact list", list(",").into_bytes());
             self.needle(name, "hex", piece.iter().map(hex).collect::<String>().into_bytes());
-            self.needle(name, "upper-case hex", piece.iter().map(hex).collect::<String>().to_uppercase().into_bytes());
+            self.needle(
+                name,
+                "upper-case hex",
+                piece.iter().map(hex).collect::<String>().to_uppercase().into_bytes(),
+            );
             self.needle(name, "percent", percent(piece).into_bytes());
             self.needle(name, "debug", piece.escape_ascii().to_string().into_bytes());
             if let Ok(text) = str::from_utf8(piece) {
@@ -87,7 +91,16 @@ impl Canaries {
 /// Writes bytes as in a URL.
 fn percent(bytes: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    bytes.iter().map(|&b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    bytes
+        .iter()
+        .map(|&b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
 }
 
 #[test]

@@ -76,10 +76,7 @@ impl Args {
         };
         let steps: Vec<&Step> = STEPS.iter().filter(wanted).collect();
         if steps.is_empty() {
-            bail!(
-                "no such step; there are: {}",
-                STEPS.map(|step| step.name).join(" ")
-            );
+            bail!("no such step; there are: {}", STEPS.map(|step| step.name).join(" "));
         }
         let mut table = String::new();
         let (mut passed, mut failure) = (0, None);
@@ -124,8 +121,7 @@ impl Step {
 fn path() -> anyhow::Result<OsString> {
     let tools = cache::dir()?.join("tools/bin");
     let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(env::split_paths(&path).chain(iter::once(tools)))
-        .context("the cache directory's name has a colon")
+    env::join_paths(env::split_paths(&path).chain(iter::once(tools))).context("the cache directory's name has a colon")
 }
 
 /// Installs cargo-deny into the cache unless there is one.
@@ -140,13 +136,6 @@ fn install_cargo_deny(path: &OsString) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("installing cargo-deny {CARGO_DENY} (once; minutes)");
-    let mut install: Command = cargo([
-        "install",
-        "--locked",
-        "--version",
-        CARGO_DENY,
-        "cargo-deny",
-        "--root",
-    ]);
+    let mut install: Command = cargo(["install", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"]);
     run(install.arg(cache::dir()?.join("tools")))
 }

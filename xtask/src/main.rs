@@ -1,11 +1,7 @@
 //! The project's own automation: `cargo xtask <command>`.
 //!
 //! Each command is a module with an `Args` that clap parses and whose `run` does the work, in the repository's root.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a tool for the terminal"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
 mod bench;
 mod cache;

@@ -26,11 +26,7 @@ pub(crate) fn read(command: &mut Command) -> anyhow::Result<String> {
         .output()
         .with_context(|| format!("cannot run {}", line(command)))?;
     if !output.status.success() {
-        bail!(
-            "{}: {}",
-            line(command),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{}: {}", line(command), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -40,8 +36,5 @@ fn line(command: &Command) -> String {
         .file_name()
         .unwrap_or_default();
     let words = std::iter::once(name).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
@@ -26,9 +27,9 @@ impl Origin {
             .map_or(String::new(), |path| path.as_str().to_owned());
         let plain = !base.contains(['?', '%', '\\']) && !base.split('/').any(|s| s == "." || s == "..");
         let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
-        let dialable = !authority.host().is_empty()
-            && !authority.as_str().contains('@')
-            && (authority.port_u16().is_some() || authority.as_str() == authority.host());
+        let port = authority.as_str().strip_prefix(authority.host())?;
+        let is_port = |port: &str| port.starts_with(':') && authority.port_u16().is_some();
+        let dialable = is_host(authority.host()) && (port.is_empty() || is_port(port));
         if !known || !plain || !dialable {
             return None;
         }
@@ -59,6 +60,16 @@ impl Origin {
     /// Returns the URL of an API path, which is given without `/v1/`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{self}/v1/{path}")
+    }
+}
+
+/// Tells whether a host is an IPv6 address in brackets, or made of what names and IPv4 addresses are made of.
+fn is_host(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    match address {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(letter),
     }
 }
 
@@ -106,6 +117,9 @@ mod tests {
             "https://vault/a\\..\\b",
             "https://vault:99999",
             "https://vault:",
+            "https://vault[::1]:8200",
+            "https://[vault]",
+            "https://vault$",
         ] {
             assert_eq!(Origin::parse(server), None, "{server}");
         }

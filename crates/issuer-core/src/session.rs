@@ -4,6 +4,8 @@
 //! renews, so there is one token, and a thousand requests cost one login.
 
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -297,22 +299,24 @@ impl Checking {
             basis,
             held,
         } = self;
-        let held = held.map(|held| {
-            let stays = lease.as_ref().is_some_and(|lease| lease.token() == held.lease.token());
-            (held, stays)
-        });
-        let (basis, superseded) = match held {
-            Some((held, true)) if verdict.is_err() => (held.basis, None),
-            Some((held, false)) => (basis, Some(held)),
-            Some((_, true)) | None => (basis, None),
+        let (access, superseded) = match (held, lease) {
+            // It stays with the server that made it: the spec may name another by now.
+            (Some(held), Some(lease)) if verdict.is_err() && lease.token() == held.lease.token() => {
+                (Some(Access { lease, ..held }), None)
+            }
+            (held, lease) => {
+                let is_held = |held: &Access| lease.as_ref().is_some_and(|lease| lease.token() == held.lease.token());
+                let superseded = held.filter(|held| !is_held(held));
+                let path = context.target.path;
+                let access = lease.map(|lease| Access {
+                    vault,
+                    path,
+                    lease,
+                    basis,
+                });
+                (access, superseded)
+            }
         };
-        let path = context.target.path;
-        let access = lease.map(|lease| Access {
-            vault,
-            path,
-            lease,
-            basis,
-        });
         Step::Done(Outcome {
             access,
             superseded,

@@ -51,9 +51,9 @@ pub fn single() -> Setup {
     scope(1, &[Who::A], 3)
 }
 
-/// One request, two controllers at work at once, three faults of any kind.
+/// One request, two controllers at work at once, three faults of any kind about the request.
 pub fn pair() -> Setup {
-    scope(1, &[Who::A, Who::B], 3)
+    Setup { focus: true, ..scope(1, &[Who::A, Who::B], 3) }
 }
 
 /// Two requests that share a session, one controller, two faults of any kind.

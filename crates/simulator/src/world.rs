@@ -49,6 +49,8 @@ pub struct Setup {
     /// Whether events are recorded at once, and the first steps of an issuer's check done without anything in between
     /// that does not concern them. That leaves out much that makes no difference.
     pub brisk: bool,
+    /// Whether issuers are checked and their watches tell at once, so that all that is explored is about requests.
+    pub focus: bool,
     /// How long a token lives.
     pub token_ttl: Duration,
     /// Whether a request costs one signature however many processes work at once.
@@ -82,6 +84,7 @@ impl Setup {
             crashes: false,
             most_faults: 0,
             brisk: false,
+            focus: false,
             token_ttl: Duration::from_secs(3600),
             claims: false,
             only: None,
@@ -265,6 +268,7 @@ impl World {
     /// Lets something happen.
     pub fn step(&mut self, event: Event) -> Result<(), Violation> {
         self.happen(event)?;
+        self.tell_of_issuers()?;
         self.trim();
         if !self.is_idle() {
             self.idle = 0;

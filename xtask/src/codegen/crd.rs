@@ -61,10 +61,7 @@ mod tests {
         for entry in fs::read_dir(root().join("deploy/examples")).unwrap() {
             let text = fs::read_to_string(entry.unwrap().path()).unwrap();
             let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-            for object in objects
-                .iter()
-                .filter(|o| o["apiVersion"] == "vault-issuer.io/v1alpha1")
-            {
+            for object in objects.iter().filter(|o| o["apiVersion"] == "vault-issuer.io/v1alpha1") {
                 let spec: VaultSpec = serde_json::from_value(object["spec"].clone()).unwrap();
                 assert_eq!(serde_json::to_value(&spec).unwrap(), object["spec"]);
                 issuers += 1;
@@ -78,11 +75,7 @@ mod tests {
         let text = fs::read_to_string(root().join("deploy/kustomization.yaml")).unwrap();
         let kustomization: Value = serde_saphyr::from_str(&text).unwrap();
         let resources = kustomization["resources"].as_array().unwrap();
-        for file in files()
-            .unwrap()
-            .iter()
-            .chain(&crate::codegen::rbac::files().unwrap())
-        {
+        for file in files().unwrap().iter().chain(&crate::codegen::rbac::files().unwrap()) {
             let path = file.path.strip_prefix("deploy/").unwrap();
             assert!(
                 path.starts_with("charts/") || resources.contains(&path.into()),

@@ -38,19 +38,13 @@ impl Args {
         let mut files = crd::files()?;
         files.extend(rbac::files()?);
         files.extend(values::files()?);
-        if self.check {
-            check(&files)
-        } else {
-            write(&files)
-        }
+        if self.check { check(&files) } else { write(&files) }
     }
 }
 
 fn write(files: &[File]) -> anyhow::Result<()> {
     for File { path, text } in files {
-        let directory = Path::new(path)
-            .parent()
-            .context("a generated file has a directory")?;
+        let directory = Path::new(path).parent().context("a generated file has a directory")?;
         fs::create_dir_all(directory)?;
         if fs::read_to_string(path).ok().as_ref() != Some(text) {
             fs::write(path, text).with_context(|| format!("cannot write {path}"))?;
@@ -103,8 +97,7 @@ fn strangers(files: &[File]) -> anyhow::Result<Vec<String>> {
 
 /// Shows the one range of lines in which `found` and `wanted` differ, at most ten of each.
 fn difference(path: &str, found: &str, wanted: &str) -> String {
-    let (found, wanted): (Vec<&str>, Vec<&str>) =
-        (found.lines().collect(), wanted.lines().collect());
+    let (found, wanted): (Vec<&str>, Vec<&str>) = (found.lines().collect(), wanted.lines().collect());
     let common = found.len().min(wanted.len());
     let same = |(a, b): &(&&str, &&str)| a == b;
     let head = found.iter().zip(&wanted).take_while(same).count();
@@ -117,16 +110,9 @@ fn difference(path: &str, found: &str, wanted: &str) -> String {
         .count();
     let range = |lines: &[&str], mark: char| {
         let middle = lines.iter().take(lines.len() - tail).skip(head).take(10);
-        middle
-            .map(|line| format!("\n{mark}{line}"))
-            .collect::<String>()
+        middle.map(|line| format!("\n{mark}{line}")).collect::<String>()
     };
-    format!(
-        "{path}:{}:{}{}",
-        head + 1,
-        range(&found, '-'),
-        range(&wanted, '+')
-    )
+    format!("{path}:{}:{}{}", head + 1, range(&found, '-'), range(&wanted, '+'))
 }
 
 /// Writes a value as one YAML document.
@@ -145,9 +131,7 @@ fn literal(text: String) -> anyhow::Result<String> {
 }
 
 fn indent(text: &str, columns: usize) -> String {
-    text.lines()
-        .map(|line| format!("{:columns$}{line}\n", ""))
-        .collect()
+    text.lines().map(|line| format!("{:columns$}{line}\n", "")).collect()
 }
 
 #[cfg(test)]

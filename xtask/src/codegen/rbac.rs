@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use issuer_api::GROUP;
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{
-    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
-};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{CHART, File, HEADER, literal, yaml};
@@ -23,16 +21,8 @@ const NAME: &str = "vault-issuer";
 /// In all namespaces: reads requests and issuers, writes their status, and Events.
 fn controller() -> Vec<PolicyRule> {
     vec![
-        rule(
-            "cert-manager.io",
-            &["certificaterequests"],
-            &["get", "list", "watch"],
-        ),
-        rule(
-            "cert-manager.io",
-            &["certificaterequests/status"],
-            &["patch"],
-        ),
+        rule("cert-manager.io", &["certificaterequests"], &["get", "list", "watch"]),
+        rule("cert-manager.io", &["certificaterequests/status"], &["patch"]),
         rule(
             GROUP,
             &["vaultissuers", "vaultclusterissuers"],
@@ -61,11 +51,7 @@ fn leader_election() -> Vec<PolicyRule> {
         rule("coordination.k8s.io", &["leases"], &["create"]),
         PolicyRule {
             resource_names: Some(vec![NAME.into()]),
-            ..rule(
-                "coordination.k8s.io",
-                &["leases"],
-                &["get", "update", "patch"],
-            )
+            ..rule("coordination.k8s.io", &["leases"], &["get", "update", "patch"])
         },
     ]
 }
@@ -74,8 +60,7 @@ fn leader_election() -> Vec<PolicyRule> {
 ///
 /// <https://cert-manager.io/docs/usage/certificaterequest/#rbac-syntax>
 fn approval() -> Vec<PolicyRule> {
-    let signers =
-        ["vaultissuers", "vaultclusterissuers"].map(|plural| format!("{plural}.{GROUP}/*"));
+    let signers = ["vaultissuers", "vaultclusterissuers"].map(|plural| format!("{plural}.{GROUP}/*"));
     vec![PolicyRule {
         resource_names: Some(signers.into()),
         ..rule("cert-manager.io", &["signers"], &["approve"])
@@ -96,10 +81,7 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
     let controller_name = format!("{NAME}-controller");
     let credentials_name = format!("{NAME}-credentials");
     let leases_name = format!("{NAME}-leader-election");
-    let approval_name = format!(
-        "cert-manager-controller-approve:{}",
-        GROUP.replace('.', "-")
-    );
+    let approval_name = format!("cert-manager-controller-approve:{}", GROUP.replace('.', "-"));
     let view_labels = [("rbac.authorization.k8s.io/aggregate-to-view", "true")];
     Ok(vec![
         file(
@@ -111,10 +93,7 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
                     ..ServiceAccount::default()
                 })?,
                 yaml(&cluster_role(&controller_name, &[], controller()))?,
-                yaml(&cluster_role_binding(
-                    &controller_name,
-                    service_account(NAME, NAME),
-                ))?,
+                yaml(&cluster_role_binding(&controller_name, service_account(NAME, NAME)))?,
             ],
         ),
         file(
@@ -146,11 +125,7 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
         ),
         file(
             "view",
-            &[yaml(&cluster_role(
-                &format!("{NAME}-view"),
-                &view_labels,
-                view(),
-            ))?],
+            &[yaml(&cluster_role(&format!("{NAME}-view"), &view_labels, view()))?],
         ),
         chart_rules()?,
     ])
@@ -165,14 +140,10 @@ fn chart_rules() -> anyhow::Result<File> {
         ("leader-election", leader_election()),
         ("view", view()),
     ];
-    let mut text = format!(
-        "{{{{- /* {} */}}}}\n",
-        HEADER.trim_start_matches('#').trim()
-    );
+    let mut text = format!("{{{{- /* {} */}}}}\n", HEADER.trim_start_matches('#').trim());
     for (name, rules) in all {
         let rules = literal(yaml(&rules)?)?;
-        text +=
-            &format!("\n{{{{- define \"vault-issuer.rules.{name}\" -}}}}\n{rules}{{{{- end }}}}\n");
+        text += &format!("\n{{{{- define \"vault-issuer.rules.{name}\" -}}}}\n{rules}{{{{- end }}}}\n");
     }
     Ok(File {
         path: format!("{CHART}/templates/_rules.tpl"),
@@ -241,10 +212,7 @@ fn service_account(namespace: &str, name: &str) -> Subject {
 
 fn metadata(name: &str, namespace: Option<&str>, labels: &[(&str, &str)]) -> ObjectMeta {
     let own = [("app.kubernetes.io/name", NAME)];
-    let labels = own
-        .iter()
-        .chain(labels)
-        .map(|&(key, value)| (key.into(), value.into()));
+    let labels = own.iter().chain(labels).map(|&(key, value)| (key.into(), value.into()));
     ObjectMeta {
         name: Some(name.into()),
         namespace: namespace.map(Into::into),

@@ -46,8 +46,7 @@ struct Entry {
 
 impl Entry {
     fn is_group(&self) -> bool {
-        !self.schema.contains_key("type")
-            && self.default.as_object().is_some_and(|map| !map.is_empty())
+        !self.schema.contains_key("type") && self.default.as_object().is_some_and(|map| !map.is_empty())
     }
 
     fn name(&self) -> String {
@@ -94,10 +93,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<Entry>> {
         }
         let comment = std::mem::take(&mut comment);
         let indentation = line.len() - content.len();
-        let Some((key, _)) = content
-            .split_once(':')
-            .filter(|_| !content.starts_with('-'))
-        else {
+        let Some((key, _)) = content.split_once(':').filter(|_| !content.starts_with('-')) else {
             continue;
         };
         enclosing.retain(|(outer, ..)| *outer < indentation);
@@ -125,10 +121,7 @@ fn entry(path: Vec<String>, comment: &[&str], defaults: &Value) -> anyhow::Resul
     let (mut docs, mut schema) = (Vec::new(), Map::new());
     for line in comment {
         match line.strip_prefix("@schema ") {
-            Some(json) => {
-                schema =
-                    serde_json::from_str(json).with_context(|| format!("the @schema of {name}"))?
-            }
+            Some(json) => schema = serde_json::from_str(json).with_context(|| format!("the @schema of {name}"))?,
             None => docs.push(*line),
         }
     }
@@ -158,9 +151,9 @@ fn schema(values: &[Entry]) -> anyhow::Result<Value> {
         let Some((key, groups)) = value.path.split_last() else {
             continue;
         };
-        let group = groups.iter().fold(String::new(), |pointer, group| {
-            format!("{pointer}/properties/{group}")
-        });
+        let group = groups
+            .iter()
+            .fold(String::new(), |pointer, group| format!("{pointer}/properties/{group}"));
         let properties = root
             .pointer_mut(&format!("{group}/properties"))
             .and_then(Value::as_object_mut);
@@ -230,10 +223,7 @@ app:
             ("app.limits", "Opaque."),
             ("app.enabled", "Whether it runs."),
         ];
-        assert_eq!(
-            names,
-            expected.map(|(name, docs)| (name.into(), docs.into()))
-        );
+        assert_eq!(names, expected.map(|(name, docs)| (name.into(), docs.into())));
     }
 
     #[test]
@@ -263,10 +253,7 @@ app:
     fn the_table_replaces_what_was_between_the_marks() {
         let readme = format!("head\n{}old{}tail\n", TABLE[0], TABLE[1]);
         let once = with_table(&readme, "new\n").unwrap();
-        assert_eq!(
-            once,
-            format!("head\n{}\nnew\n\n{}tail\n", TABLE[0], TABLE[1])
-        );
+        assert_eq!(once, format!("head\n{}\nnew\n\n{}tail\n", TABLE[0], TABLE[1]));
         assert_eq!(with_table(&once, "new\n").unwrap(), once);
     }
 }

@@ -48,6 +48,10 @@ pub(crate) struct Cluster {
     /// The CA of the API server's certificate, PEM.
     pub(crate) ca: String,
     dir: PathBuf,
+    /// The API server's binary.
+    binary: PathBuf,
+    /// Where etcd listens.
+    clients: u16,
 }
 
 impl Cluster {
@@ -57,16 +61,9 @@ impl Cluster {
         let authority = Authority::new("e2e API server")?;
         write_configuration(dir, &authority)?;
         let etcd = Process::start(dir, "etcd", &mut etcd(&components.etcd(), dir, clients, peers))?;
-        let mut command = apiserver(&components.apiserver(), dir, clients, port);
-        let mut apiserver = Process::start(dir, "kube-apiserver", &mut command)?;
         write_kubeconfigs(dir, port, &authority.pem)?;
-        let client = client(&kubeconfig(dir, ADMIN)).await?;
-        let readyz = async || {
-            apiserver.check()?;
-            let request = http::Request::get("/readyz").body(Vec::new())?;
-            Ok(client.request_text(request).await?)
-        };
-        ready(readyz).await.context("kube-apiserver is not ready")?;
+        let binary = components.apiserver();
+        let apiserver = start_apiserver(&binary, dir, clients, port).await?;
         let mut command = controller_manager(&components.controller_manager(), dir);
         let controller_manager = Process::start(dir, "kube-controller-manager", &mut command)?;
         Ok(Self {
@@ -76,7 +73,16 @@ impl Cluster {
             port,
             ca: authority.pem,
             dir: dir.to_owned(),
+            binary,
+            clients,
         })
+    }
+
+    /// Kills the API server and starts it again on the same etcd.
+    pub(crate) async fn restart_apiserver(&mut self) -> anyhow::Result<()> {
+        self.apiserver.kill()?;
+        self.apiserver = start_apiserver(&self.binary, &self.dir, self.clients, self.port).await?;
+        Ok(())
     }
 
     /// Returns the servers.
@@ -160,15 +166,20 @@ impl AuditEvent {
     }
 }
 
-/// Waits up to a minute for a server's answer `ok`.
-async fn ready(mut probe: impl AsyncFnMut() -> anyhow::Result<String>) -> anyhow::Result<()> {
-    let limit = Duration::from_secs(60);
-    eventually(limit, async || {
-        let answer = probe().await?;
+/// Starts an API server and waits until it is ready.
+async fn start_apiserver(binary: &Path, dir: &Path, etcd: u16, port: u16) -> anyhow::Result<Process> {
+    let mut process = Process::start(dir, "kube-apiserver", &mut apiserver(binary, dir, etcd, port))?;
+    let client = client(&kubeconfig(dir, ADMIN)).await?;
+    eventually(Duration::from_secs(60), async || {
+        process.check()?;
+        let request = http::Request::get("/readyz").body(Vec::new())?;
+        let answer = client.request_text(request).await?;
         ensure!(answer.trim() == "ok", "it says {answer}");
         Ok(())
     })
     .await
+    .context("kube-apiserver is not ready")?;
+    Ok(process)
 }
 
 fn etcd(binary: &Path, dir: &Path, clients: u16, peers: u16) -> Command {

@@ -1,6 +1,6 @@
 //! Our controller, as a process with the rights that `deploy/` gives it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,10 +22,21 @@ pub(crate) enum Profile {
 }
 
 /// Our binary, and how much of what it does is logged.
+#[derive(Clone)]
 pub(crate) struct Binary {
     /// Where it lies.
     pub(crate) path: PathBuf,
     log_level: &'static str,
+}
+
+/// What it takes to start our controller.
+pub(crate) struct Launch {
+    /// Where logs lie.
+    pub(crate) dir: PathBuf,
+    /// The binary.
+    pub(crate) binary: Binary,
+    /// The kubeconfig.
+    pub(crate) kubeconfig: PathBuf,
 }
 
 /// A running `vault-issuer controller`.
@@ -34,31 +45,33 @@ pub(crate) struct Controller {
     metrics: u16,
 }
 
-impl Controller {
-    /// Starts the controller with a kubeconfig and waits until it is ready.
-    pub(crate) async fn start(dir: &Path, binary: &Binary, kubeconfig: &Path) -> anyhow::Result<Self> {
+impl Launch {
+    /// Starts a controller, which logs to `<name>.log`, and waits until it is ready.
+    pub(crate) async fn start(&self, name: &str, flags: &[&str]) -> anyhow::Result<Controller> {
         let (metrics, probes) = (free_port()?, free_port()?);
-        let mut command = Command::new(&binary.path);
+        let mut command = Command::new(&self.binary.path);
         command
             .arg("controller")
             .args(["--cluster-resource-namespace", NAMESPACE])
             .args(["--metrics-bind-address", &format!("127.0.0.1:{metrics}")])
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])
             .args(["--leader-elect", "--leader-election-namespace", NAMESPACE])
-            .args(["--leader-election-lease-duration", "15s"])
             .args(["--issuer-check-interval", "60s"])
-            .args(["--log-level", binary.log_level, "--log-format", "json"])
-            .env("KUBECONFIG", kubeconfig);
-        let mut process = Process::start(dir, "vault-issuer", &mut command)?;
+            .args(["--log-level", self.binary.log_level, "--log-format", "json"])
+            .args(flags)
+            .env("KUBECONFIG", &self.kubeconfig);
+        let mut process = Process::start(&self.dir, name, &mut command)?;
         eventually(Duration::from_secs(60), async || {
             process.check()?;
             page(probes, "/readyz").await
         })
         .await
         .context("the controller is not ready")?;
-        Ok(Self { process, metrics })
+        Ok(Controller { process, metrics })
     }
+}
 
+impl Controller {
     /// Returns the process.
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process

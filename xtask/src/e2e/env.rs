@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
@@ -11,7 +12,7 @@ use serde_json::json;
 use super::certmanager::CertManager;
 use super::cluster::{self, ADMIN, Cluster};
 use super::components::Components;
-use super::controller::{Binary, Controller, NAMESPACE};
+use super::controller::{Binary, Controller, Launch, NAMESPACE};
 use super::process::{Process, alive};
 use super::vault::{self, Vault};
 use super::{kind, say};
@@ -113,10 +114,10 @@ impl Env {
         }
     }
 
-    /// Returns all that our controller has logged.
+    /// Returns all that our controllers have logged.
     pub(crate) async fn controller_log(&self) -> anyhow::Result<String> {
         match &self.provider {
-            Provider::Local(local) => Ok(fs::read_to_string(local.lock().await.dir.join("vault-issuer.log"))?),
+            Provider::Local(local) => controller_logs(&local.lock().await.dir),
             Provider::Kind(cluster) => cluster.controller_log(),
         }
     }
@@ -127,8 +128,8 @@ impl Env {
             return Ok(());
         };
         let mut local = local.lock().await;
-        if let Some(mut controller) = local.controller.take() {
-            controller.process().stop()?;
+        if local.controller.is_some() {
+            local.stop_controller()?;
         }
         local.vault.restart(&self.vault.admin).await?;
         local.start_controller().await
@@ -146,7 +147,8 @@ impl Env {
                     .map(|process| process.keep().to_string())
                     .collect();
                 fs::write(local.dir.join("pids"), pids.join(" "))?;
-                (local.cluster.kubeconfig(ADMIN), format!("kill {}", pids.join(" ")))
+                // An API server that is asked to end waits for its etcd, which ends first.
+                (local.cluster.kubeconfig(ADMIN), format!("kill -9 {}", pids.join(" ")))
             }
         };
         let vault = &self.vault;
@@ -193,9 +195,24 @@ impl Local {
     /// Starts our controller as its service account, which finds the API server at `port`.
     pub(crate) async fn start_controller_at(&mut self, port: u16) -> anyhow::Result<()> {
         ensure!(self.controller.is_none(), "the controller runs already");
-        let kubeconfig = self.cluster.write_kubeconfig("vault-issuer", port, &self.token)?;
-        self.controller = Some(Controller::start(&self.dir, &self.binary, &kubeconfig).await?);
+        self.controller = Some(self.launch(port)?.start("vault-issuer", &[]).await?);
         Ok(())
+    }
+
+    /// Returns what it takes to start our controller as its service account, which finds the API server at `port`.
+    pub(crate) fn launch(&self, port: u16) -> anyhow::Result<Launch> {
+        Ok(Launch {
+            dir: self.dir.clone(),
+            binary: self.binary.clone(),
+            kubeconfig: self.cluster.write_kubeconfig("vault-issuer", port, &self.token)?,
+        })
+    }
+
+    /// Asks our controller to end and waits until it has.
+    pub(crate) fn stop_controller(&mut self) -> anyhow::Result<ExitStatus> {
+        let status = self.controller()?.process().stop()?;
+        self.controller = None;
+        Ok(status)
     }
 
     /// Returns our controller's process.
@@ -237,6 +254,20 @@ async fn prepare(client: &Client) -> anyhow::Result<String> {
     });
     cluster::apply_object(client, binding).await?;
     cluster::service_account_token(client, "vault", "vault").await
+}
+
+/// Returns the logs of our controllers, one after the other.
+fn controller_logs(dir: &Path) -> anyhow::Result<String> {
+    let mut logs = fs::read_dir(dir)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("vault-issuer") && name.ends_with(".log")
+    };
+    logs.retain(is_ours);
+    logs.sort();
+    logs.iter().map(|path| Ok(fs::read_to_string(path)?)).collect()
 }
 
 async fn apply_folder(client: &Client, folder: &Path) -> anyhow::Result<()> {

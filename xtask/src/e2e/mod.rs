@@ -21,6 +21,7 @@ mod kind;
 pub(crate) mod pki;
 pub(crate) mod process;
 mod proxy;
+mod replicas;
 mod report;
 pub(crate) mod stage;
 mod vault;
@@ -73,7 +74,7 @@ impl Args {
     /// Runs the cases that are asked for; fails if one fails.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         if self.list {
-            CASES.iter().for_each(|case| println!("{}", case.name));
+            println!("{}", CASES.iter().map(|case| case.name).collect::<Vec<_>>().join("\n"));
             return Ok(());
         }
         let chosen = self.chosen()?;
@@ -116,12 +117,12 @@ impl Args {
         ));
         let together = chosen.iter().filter(|case| !case.alone);
         let mut passed: Vec<bool> = futures::stream::iter(together)
-            .map(|case| run(&env, case))
+            .map(|case| run(&env, case, self.keep))
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
         for case in chosen.iter().filter(|case| case.alone) {
-            let well = run(&env, case).await;
+            let well = run(&env, case, self.keep).await;
             if !well {
                 env.restore().await?;
             }
@@ -172,9 +173,9 @@ pub(crate) fn skip(missing: &str) -> anyhow::Result<()> {
 }
 
 /// Runs a case in a namespace of its own and prints its outcome; whether it passed.
-async fn run(env: &Env, case: &Case) -> bool {
+async fn run(env: &Env, case: &Case, keep: bool) -> bool {
     let begun = Instant::now();
-    let outcome = match tokio::time::timeout(LIMIT, attempt(env, case)).await {
+    let outcome = match tokio::time::timeout(LIMIT, attempt(env, case, keep)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(anyhow::anyhow!("not done within {} s", LIMIT.as_secs())),
     };
@@ -189,11 +190,11 @@ async fn run(env: &Env, case: &Case) -> bool {
     outcome.is_ok()
 }
 
-async fn attempt(env: &Env, case: &Case) -> anyhow::Result<()> {
+async fn attempt(env: &Env, case: &Case, keep: bool) -> anyhow::Result<()> {
     let stage = Stage::open(env, case.name).await?;
     (case.run)(&stage).await?;
     report::no_secrets(&stage).await?;
-    stage.close().await
+    if keep { Ok(()) } else { stage.close().await }
 }
 
 /// Prints a line about the run itself.

@@ -18,13 +18,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("issuer-kube", &["issuer-api", "issuer-core", "issuer-tls"]),
     (
         "vault-issuer",
-        &[
-            "issuer-api",
-            "issuer-core",
-            "issuer-tls",
-            "issuer-ureq",
-            "issuer-kube",
-        ],
+        &["issuer-api", "issuer-core", "issuer-tls", "issuer-ureq", "issuer-kube"],
     ),
     ("fake-vault", &["issuer-api", "issuer-core", "issuer-tls"]),
     ("simulator", &["issuer-api", "issuer-core", "fake-vault"]),
@@ -63,12 +57,7 @@ const IMPURE: [&str; 22] = [
 const BANNED: [&str; 4] = ["native-tls", "openssl", "openssl-sys", "ring"];
 
 pub(super) fn check() -> anyhow::Result<Vec<Finding>> {
-    let metadata = read(&mut cargo([
-        "metadata",
-        "--format-version=1",
-        "--no-deps",
-        "--locked",
-    ]))?;
+    let metadata = read(&mut cargo(["metadata", "--format-version=1", "--no-deps", "--locked"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let packages = metadata
         .get("packages")
@@ -76,25 +65,17 @@ pub(super) fn check() -> anyhow::Result<Vec<Finding>> {
         .context("cargo metadata lists packages")?;
     let mut findings = Vec::new();
     for package in packages {
-        let manifest = package["manifest_path"]
-            .as_str()
-            .context("a package has a manifest")?;
+        let manifest = package["manifest_path"].as_str().context("a package has a manifest")?;
         if !fs::read_to_string(manifest)?.contains("[lints]\nworkspace = true\n") {
             let name = package["name"].as_str().unwrap_or_default();
-            findings.push(finding(
-                name,
-                "does not inherit the workspace's lints".into(),
-            ));
+            findings.push(finding(name, "does not inherit the workspace's lints".into()));
         }
         findings.extend(arrows(package));
     }
     let core = tree(&["--package=issuer-core", "--edges=normal", "--target=all"])?;
-    findings.extend(matching(&core, &IMPURE).map(|name| {
-        finding(
-            "issuer-core",
-            format!("depends on {name}, so it is not sans-IO"),
-        )
-    }));
+    findings.extend(
+        matching(&core, &IMPURE).map(|name| finding("issuer-core", format!("depends on {name}, so it is not sans-IO"))),
+    );
     let all = tree(&["--workspace", "--edges=all", "--target=all"])?;
     findings.extend(matching(&all, &BANNED).map(|name| Finding {
         file: "Cargo.lock".into(),
@@ -144,9 +125,8 @@ fn tree(args: &[&str]) -> anyhow::Result<Vec<String>> {
 }
 
 fn matching<'a>(names: &'a [String], patterns: &[&str]) -> impl Iterator<Item = &'a str> {
-    let matches = move |name: &str, pattern: &str| {
-        name == pattern || pattern.ends_with('-') && name.starts_with(pattern)
-    };
+    let matches =
+        move |name: &str, pattern: &str| name == pattern || pattern.ends_with('-') && name.starts_with(pattern);
     names
         .iter()
         .map(String::as_str)
@@ -168,9 +148,7 @@ fn finding(package: &str, rule: String) -> Finding {
 
 fn line_of_package(lock: &str, name: &str) -> usize {
     let entry = format!("name = \"{name}\"");
-    lock.lines()
-        .position(|line| line == entry)
-        .map_or(1, |index| index + 1)
+    lock.lines().position(|line| line == entry).map_or(1, |index| index + 1)
 }
 
 #[cfg(test)]
@@ -184,19 +162,13 @@ mod tests {
             .iter()
             .map(|(name, kind)| json!({ "name": name, "kind": kind, "path": "p" }));
         let package = json!({ "name": name, "dependencies": dependencies.collect::<Vec<_>>() });
-        arrows(&package)
-            .into_iter()
-            .map(|finding| finding.rule)
-            .collect()
+        arrows(&package).into_iter().map(|finding| finding.rule).collect()
     }
 
     #[test]
     fn arrows_point_down() {
         assert_eq!(
-            rules(
-                "issuer-core",
-                &[("issuer-api", None), ("fake-vault", Some("dev"))]
-            ),
+            rules("issuer-core", &[("issuer-api", None), ("fake-vault", Some("dev"))]),
             [""; 0]
         );
         assert_eq!(

@@ -18,10 +18,7 @@ const ROOT: [&str; 9] = [
 
 /// Returns what is in the root and should not be, or the reverse. Dotfiles are free.
 pub(super) fn check(files: &[String]) -> Vec<Finding> {
-    let found: BTreeSet<&str> = files
-        .iter()
-        .filter_map(|path| path.split('/').next())
-        .collect();
+    let found: BTreeSet<&str> = files.iter().filter_map(|path| path.split('/').next()).collect();
     let strangers = found
         .iter()
         .filter(|name| !name.starts_with('.') && !ROOT.contains(name));

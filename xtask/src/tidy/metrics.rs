@@ -17,12 +17,7 @@ pub(super) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
         .iter()
         .filter(|path| path.starts_with("crates/") && path.ends_with(".rs"))
     {
-        known.extend(
-            fs::read_to_string(path)?
-                .lines()
-                .flat_map(names)
-                .map(str::to_owned),
-        );
+        known.extend(fs::read_to_string(path)?.lines().flat_map(names).map(str::to_owned));
     }
     let mut findings = Vec::new();
     let asking = ["deploy/alerts/", "deploy/dashboards/"];
@@ -31,8 +26,7 @@ pub(super) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
         .filter(|path| asking.iter().any(|directory| path.starts_with(directory)))
     {
         for (line, number) in fs::read_to_string(path)?.lines().zip(1..) {
-            let unknown =
-                names(line).filter(|name| !known.contains(*name) && !known.contains(base(name)));
+            let unknown = names(line).filter(|name| !known.contains(*name) && !known.contains(base(name)));
             findings.extend(unknown.map(|name| Finding {
                 file: path.clone(),
                 line: number,
@@ -62,8 +56,7 @@ mod tests {
 
     #[test]
     fn names_are_words_with_the_prefix() {
-        let line =
-            r#""expr": "rate(vault_issuer_a_total{x=\"vault_issuer\"}[5m]) + vault_issuer_b""#;
+        let line = r#""expr": "rate(vault_issuer_a_total{x=\"vault_issuer\"}[5m]) + vault_issuer_b""#;
         assert_eq!(
             names(line).map(base).collect::<Vec<_>>(),
             ["vault_issuer_a", "vault_issuer_b"]

@@ -69,9 +69,7 @@ fn check_wasm() -> anyhow::Result<()> {
     let mut rustc = Command::new("rustc");
     let library = read(rustc.args(["--print", "target-libdir", "--target", TARGET]))?;
     if !Path::new(library.trim()).is_dir() {
-        println!(
-            "skipped: issuer-core for {TARGET}, which is not installed (rustup target add {TARGET})"
-        );
+        println!("skipped: issuer-core for {TARGET}, which is not installed (rustup target add {TARGET})");
         return Ok(());
     }
     run(&mut cargo([

@@ -87,10 +87,7 @@ fn findings_in(path: &str, text: &str) -> Vec<Finding> {
     }
     let lines = text.lines().count();
     if is_source && lines > LINES_MAX {
-        found(
-            LINES_MAX + 1,
-            format!("{lines} lines are more than {LINES_MAX}"),
-        );
+        found(LINES_MAX + 1, format!("{lines} lines are more than {LINES_MAX}"));
     }
     findings
 }
@@ -158,12 +155,8 @@ mod tests {
 
     #[test]
     fn pure_crates_have_no_clock_outside_tests() {
-        let text =
-            "use std::time::Instant;\nfn instant() {}\n#[cfg(test)]\nmod tests { use std::fs; }";
-        let expected = [(
-            1,
-            "Instant in a crate that has no clock, no IO and no chance".into(),
-        )];
+        let text = "use std::time::Instant;\nfn instant() {}\n#[cfg(test)]\nmod tests { use std::fs; }";
+        let expected = [(1, "Instant in a crate that has no clock, no IO and no chance".into())];
         assert_eq!(rules("crates/issuer-core/src/a.rs", text), expected);
         assert_eq!(rules("crates/issuer-core/src/a/tests.rs", text), []);
         assert_eq!(rules("crates/issuer-kube/src/a.rs", text), []);

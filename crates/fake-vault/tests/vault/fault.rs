@@ -133,7 +133,7 @@ fn says_what_it_should_keep_to_itself() {
         let response = reply(fault).unwrap();
         let body = String::from_utf8_lossy(response.body().as_bytes()).into_owned();
         assert_eq!(response.status(), status);
-        assert!(body.contains("token root is bad") && body.contains("csr"), "{body}");
+        assert!(body.contains("token hvs.") && body.contains("csr"), "{body}");
     }
 }
 

@@ -174,6 +174,12 @@ impl World {
             let next = waits.clone().resume(&mut process.controller);
             return self.ask(who, process, key, begun, next);
         }
+        let at_once = self.setup.focus && !matches!(key, Key::Request(_));
+        if at_once && !matches!(step, Step::Done(_)) {
+            let answer = Some(self.effect(who, process, &key, &step, None)?);
+            let flight = Flight { step: Arc::new(step), sent: self.now, begun, answer, slow: false };
+            return self.resume(who, process, key, flight);
+        }
         if !matches!(step, Step::Done(_)) {
             let flight = Flight { step: Arc::new(step), sent: self.now, begun, answer: None, slow: false };
             process.flights.insert(key, flight);
@@ -465,6 +471,21 @@ impl World {
         };
         self.show(process, change);
         self.run(who, process)
+    }
+
+    /// Lets the watches of issuers tell everything, where that is to happen at once.
+    pub(super) fn tell_of_issuers(&mut self) -> Happened {
+        if !self.setup.focus {
+            return Ok(());
+        }
+        for kind in [Kind::Issuers, Kind::ClusterIssuers] {
+            for who in Who::ALL {
+                while self.process(who).is_some_and(|process| self.lags(process, kind)) {
+                    self.on(who, |world, process| world.tell(who, process, kind))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Lets a watch list everything anew.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::controller::NAMESPACE;
 use super::super::issued::Issued;
@@ -19,8 +19,8 @@ use super::super::stage::{SOON, Stage};
 pub(super) async fn namespaced(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.signer(json!({})).await?;
     stage.approve_all().await?;
-    certificate(stage, "VaultIssuer", "vault", json!({})).await?;
-    let issued = stored(stage).await?;
+    certificate(stage, "web", "VaultIssuer", "vault").await?;
+    let issued = stored(stage, "web").await?;
     issued.rooted_in(&stage.env.vault.root)?;
     ensure!(issued.names()? == ["dns:www.example.com"], "{:?}", issued.names()?);
     stage.event("web-1", "CertificateIssued").await?;
@@ -44,8 +44,8 @@ pub(super) async fn cluster(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.cluster_issuer(stage.spec(&path, auth)).await?;
     stage.cluster_ready().await?;
     stage.approve_all().await?;
-    certificate(stage, "VaultClusterIssuer", stage.case, json!({})).await?;
-    stored(stage).await?.rooted_in(&stage.env.vault.root)
+    certificate(stage, "web", "VaultClusterIssuer", stage.case).await?;
+    stored(stage, "web").await?.rooted_in(&stage.env.vault.root)
 }
 
 /// cert-manager renews a certificate when two thirds of its life are over, and when asked to.
@@ -54,10 +54,10 @@ pub(super) async fn renewal(stage: &Stage<'_>) -> anyhow::Result<()> {
         .signer(json!({ "ttl": "40s", "max_ttl": "40s", "not_before_duration": "1s" }))
         .await?;
     stage.approve_all().await?;
-    certificate(stage, "VaultIssuer", "vault", json!({})).await?;
-    let first = stored(stage).await?;
+    certificate(stage, "web", "VaultIssuer", "vault").await?;
+    let first = stored(stage, "web").await?;
     let second = eventually(Duration::from_secs(60), async || {
-        let now = stored(stage).await?;
+        let now = stored(stage, "web").await?;
         ensure!(now.chain != first.chain, "still the first certificate");
         Ok(now)
     })
@@ -74,7 +74,7 @@ pub(super) async fn renewal(stage: &Stage<'_>) -> anyhow::Result<()> {
         .await?;
     eventually(SOON, async || {
         ensure!(
-            stored(stage).await?.chain != second.chain,
+            stored(stage, "web").await?.chain != second.chain,
             "still the second certificate"
         );
         Ok(())
@@ -85,7 +85,7 @@ pub(super) async fn renewal(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// A request that an approver denies fails its Certificate, and nothing is signed.
 pub(super) async fn denied(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.signer(json!({})).await?;
-    certificate(stage, "VaultIssuer", "vault", json!({})).await?;
+    certificate(stage, "web", "VaultIssuer", "vault").await?;
     let requests = stage.api::<CertificateRequest>();
     let name = eventually(SOON, async || {
         let list = requests.list(&ListParams::default()).await?;
@@ -108,18 +108,15 @@ pub(super) async fn denied(stage: &Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies the Certificate `web`.
-async fn certificate(stage: &Stage<'_>, kind: &str, issuer: &str, changes: Value) -> anyhow::Result<()> {
-    let mut spec = json!({
-        "secretName": "web",
+/// Applies a Certificate that is stored in a Secret of its name.
+pub(super) async fn certificate(stage: &Stage<'_>, name: &str, kind: &str, issuer: &str) -> anyhow::Result<()> {
+    let spec = json!({
+        "secretName": name,
         "dnsNames": ["www.example.com"],
         "privateKey": { "algorithm": "ECDSA", "rotationPolicy": "Always" },
         "issuerRef": { "group": "vault-issuer.io", "kind": kind, "name": issuer },
     });
-    if let (Value::Object(spec), Value::Object(changes)) = (&mut spec, changes) {
-        spec.extend(changes);
-    }
-    let metadata = json!({ "name": "web" });
+    let metadata = json!({ "name": name });
     stage
         .apply(json!({
             "apiVersion": "cert-manager.io/v1",
@@ -131,12 +128,12 @@ async fn certificate(stage: &Stage<'_>, kind: &str, issuer: &str, changes: Value
 }
 
 /// Waits for the Secret that cert-manager stores, and checks its certificate against its key.
-async fn stored(stage: &Stage<'_>) -> anyhow::Result<Issued> {
+pub(super) async fn stored(stage: &Stage<'_>, name: &str) -> anyhow::Result<Issued> {
     let secrets = stage.api::<Secret>();
     eventually(SOON, async || {
-        let data = secrets.get("web").await?.data.context("no data")?;
-        let file = |name: &str| {
-            data.get(name)
+        let data = secrets.get(name).await?.data.context("no data")?;
+        let file = |file: &str| {
+            data.get(file)
                 .map(|bytes| bytes.0.as_slice())
                 .context("a file is missing")
         };

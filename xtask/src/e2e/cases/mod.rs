@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod certificates;
+mod chaos;
 mod contents;
 mod healing;
 mod hostile;
@@ -103,4 +104,6 @@ pub(super) const CASES: &[Case] = &[
     alone!("answer-lost", outages::lost_answer),
     alone!("controller-killed", outages::killed),
     alone!("controller-stopped", outages::graceful),
+    alone!("chaos", chaos::unclaimed),
+    alone!("chaos-claimed", chaos::claimed),
 ];

@@ -50,8 +50,7 @@ pub(super) async fn killed(stage: &Stage<'_>) -> anyhow::Result<()> {
     let mut local = stage.env.local_servers().await?;
     let to_cluster = Proxy::start(local.cluster.port).await?;
     let to_vault = Proxy::start(port(&stage.env.vault.server)?).await?;
-    local.controller()?.process().stop()?;
-    local.controller = None;
+    local.stop_controller()?;
     local.start_controller_at(to_cluster.port()).await?;
 
     let path = stage.role(json!({})).await?;
@@ -121,8 +120,7 @@ pub(super) async fn graceful(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.issuer("vault", stage.spec(&path, auth)).await?;
     stage.ready("vault", SOON).await?;
     let mut local = stage.env.local_servers().await?;
-    let status = local.controller()?.process().stop()?;
-    local.controller = None;
+    let status = local.stop_controller()?;
     ensure!(status.success(), "it ended with {status}");
     let answers = stage.env.vault.audit.answered()?;
     let revoked = |answer: &&super::super::audit::Answered| {

@@ -1,0 +1,101 @@
+//! What stands in the cluster: the issuer `team/vault` and requests for it.
+
+use std::time::Duration;
+
+use fake_vault::KeyType;
+use issuer_api::{CertificateRequest, CertificateRequestSpec, IssuerRef, VaultIssuer};
+use issuer_core::reconcile::{Config, Key};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use rcgen::{CertificateParams, DistinguishedName, DnType};
+use serde_json::json;
+use simulator::cluster::{Cluster, Object};
+
+use super::{Login, Vault};
+
+/// Where everything is.
+pub(crate) const NAMESPACE: &str = "team";
+
+pub(crate) fn config() -> Config {
+    Config {
+        allow_http: false,
+        claim: None,
+        check_interval: Duration::from_secs(60 * 60),
+        cluster_resource_namespace: "vault-issuer".to_owned(),
+        max_concurrent_reconciles: 8,
+        signatures: issuer_tls::signatures(),
+    }
+}
+
+/// Creates the issuer `team/vault`.
+pub(crate) fn create_issuer(cluster: &mut Cluster, vault: &Vault, login: Login) {
+    let issuer = VaultIssuer {
+        metadata: named("vault"),
+        spec: vault.spec(login),
+        status: None,
+    };
+    cluster.create(Object::Issuer(issuer)).unwrap();
+}
+
+/// Creates an approved request for `<name>.example.com`.
+pub(crate) fn create_request(cluster: &mut Cluster, name: &str) -> RequestKey {
+    let request = CertificateRequest {
+        metadata: named(name),
+        spec: CertificateRequestSpec {
+            request: ByteString(csr(name).into_bytes()),
+            issuer_ref: IssuerRef {
+                name: "vault".to_owned(),
+                kind: Some("VaultIssuer".to_owned()),
+                group: Some(issuer_api::GROUP.to_owned()),
+            },
+            duration: Some("24h0m0s".to_owned()),
+            is_ca: false,
+        },
+        status: None,
+    };
+    let key = cluster.create(Object::Request(request)).unwrap().key();
+    let approved = json!({ "status": { "conditions": [{ "type": "Approved", "status": "True" }] } });
+    cluster.patch_status(&key, &approved).unwrap();
+    let Key::Request(key) = key else { panic!("{key:?}") };
+    key
+}
+
+/// Returns the reason and message of a request's condition `Ready`.
+pub(crate) fn ready(cluster: &Cluster, key: &RequestKey) -> (String, String) {
+    let ready = cluster.request(key).unwrap().condition("Ready").cloned();
+    let parts = ready.map(|ready| (ready.reason.unwrap(), ready.message.unwrap()));
+    parts.unwrap_or_default()
+}
+
+/// The name of the one issuer.
+pub(crate) fn issuer() -> Key {
+    Key::Issuer(issuer_key())
+}
+
+pub(crate) fn issuer_key() -> IssuerKey {
+    IssuerKey {
+        kind: IssuerKind::Namespaced,
+        namespace: NAMESPACE.to_owned(),
+        name: "vault".to_owned(),
+    }
+}
+
+fn named(name: &str) -> ObjectMeta {
+    let (name, namespace) = (Some(name.to_owned()), Some(NAMESPACE.to_owned()));
+    ObjectMeta {
+        name,
+        namespace,
+        ..ObjectMeta::default()
+    }
+}
+
+/// Returns a CSR for `<name>.example.com`, by the key of that name.
+pub(crate) fn csr(name: &str) -> String {
+    let name = format!("{name}.example.com");
+    let mut params = CertificateParams::new(vec![name.clone()]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, &name);
+    let key = fake_vault::key(KeyType::Ed25519, &name);
+    params.serialize_request(&key).unwrap().pem().unwrap()
+}

@@ -1,0 +1,194 @@
+//! The Vault, and the ways to log in to it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use fake_vault::serve::{Options, Server};
+use fake_vault::{
+    Accepts, AppRole, AuthMethod, Authority, CertRole, Certified, FakeVault, JwtRole, Pki, Policy, Role, TokenParams,
+    Trusted,
+};
+use issuer_api::{Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
+use issuer_core::reference::SecretRef;
+use issuer_core::session::SecretData;
+use issuer_core::{Now, Secret};
+use k8s_openapi::ByteString;
+
+use super::NAMESPACE;
+
+/// How long the tokens of logins live.
+const TOKEN_TTL: Duration = Duration::from_secs(30 * 60);
+
+/// The time at which every world begins.
+pub(crate) const BEGIN: Now = Now {
+    monotonic: Duration::ZERO,
+    unix: Duration::from_secs(1_800_000_000),
+};
+
+/// The secrets of the user.
+pub(crate) const SECRET_ID: &str = "5f2c8d1e-9b47-4a30-8e6d-c1f07b93ad52";
+pub(crate) const JWT: &str =
+    "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6dGVhbTpzaWduZXIifQ.Zm9yIG5vYm9keSdzIGV5ZXMgMDkx";
+
+/// How an issuer logs in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Login {
+    AppRole,
+    Certificate,
+    Jwt,
+    ServiceAccount,
+    Token,
+}
+
+impl Login {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::AppRole,
+        Self::Certificate,
+        Self::Jwt,
+        Self::ServiceAccount,
+        Self::Token,
+    ];
+
+    fn auth(self) -> Auth {
+        let secret = |name: &str| SecretKeySelector {
+            name: name.to_owned(),
+            key: None,
+        };
+        let kubernetes = |secret_ref, service_account_ref| KubernetesAuth {
+            mount_path: None,
+            role: "web".to_owned(),
+            secret_ref,
+            service_account_ref,
+        };
+        let mut auth = Auth::default();
+        match self {
+            Self::AppRole => {
+                let role_id = "web-id".to_owned();
+                auth.app_role = Some(issuer_api::AppRole {
+                    path: None,
+                    role_id,
+                    secret_ref: secret("vault-approle"),
+                });
+            }
+            Self::Certificate => {
+                let secret_name = Some("vault-client".to_owned());
+                auth.client_certificate = Some(ClientCertificate {
+                    secret_name,
+                    ..ClientCertificate::default()
+                });
+            }
+            Self::Jwt => auth.kubernetes = Some(kubernetes(Some(secret("vault-jwt")), None)),
+            Self::ServiceAccount => {
+                let account = ServiceAccountRef {
+                    name: "signer".to_owned(),
+                    audiences: Vec::new(),
+                };
+                auth.kubernetes = Some(kubernetes(None, Some(account)));
+            }
+            Self::Token => auth.token_secret_ref = Some(secret("vault-token")),
+        }
+        auth
+    }
+}
+
+/// A Vault that speaks TLS on loopback, and whose clock stands.
+pub(crate) struct Vault {
+    fake: Arc<Mutex<FakeVault>>,
+    pub(crate) server: Server,
+    pub(crate) client: Certified,
+    /// The token that is given to an issuer.
+    pub(crate) token: String,
+}
+
+impl Vault {
+    /// Equal seeds make equal tokens.
+    pub(crate) fn start(seed: u64) -> Self {
+        let clients = Authority::root("Clients");
+        let mut fake = FakeVault::new(seed);
+        let pki = Pki::new(Authority::root("Root").intermediate("Issuing"));
+        let role = Role {
+            allow_subdomains: true,
+            key_type: None,
+            ..Role::domain("example.com")
+        };
+        fake.enable_pki("pki", pki.role("web", role));
+        fake.set_policy("signer", Policy::update("pki/sign/web"));
+        let params = TokenParams::policies(["signer"]).ttl(TOKEN_TTL, Duration::ZERO);
+        let role = AppRole::new("web-id", SECRET_ID, params.clone());
+        fake.enable_auth("approle", AuthMethod::AppRole([("web".to_owned(), role)].into()));
+        let accepts = Accepts::Known([JWT.to_owned()].into());
+        let role = JwtRole {
+            accepts,
+            token: params.clone(),
+        };
+        fake.enable_auth("kubernetes", AuthMethod::Kubernetes([("web".to_owned(), role)].into()));
+        let client = clients.client("issuer");
+        let (trusted, allowed_common_names) = (Trusted::Ca(clients), Vec::new());
+        let role = CertRole {
+            trusted,
+            allowed_common_names,
+            token: params,
+        };
+        fake.enable_auth("cert", AuthMethod::Cert([("web".to_owned(), role)].into()));
+        let token = fake.create_token(BEGIN, &TokenParams::policies(["signer"]));
+        let fake = Arc::new(Mutex::new(fake));
+        let options = Options {
+            standing: Some(BEGIN),
+            ..Options::default()
+        };
+        let server = Server::start(Arc::clone(&fake), &options).unwrap();
+        Self {
+            fake,
+            server,
+            client,
+            token,
+        }
+    }
+
+    pub(crate) fn fake(&self) -> MutexGuard<'_, FakeVault> {
+        self.fake.lock().unwrap()
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Mutex<FakeVault>> {
+        Arc::clone(&self.fake)
+    }
+
+    pub(crate) fn spec(&self, login: Login) -> VaultSpec {
+        VaultSpec {
+            server: self.server.url(),
+            path: "pki/sign/web".to_owned(),
+            namespace: None,
+            server_name: None,
+            ca_bundle: Some(ByteString(self.server.ca_pem().into_bytes())),
+            ca_bundle_secret_ref: None,
+            client_cert_secret_ref: None,
+            client_key_secret_ref: None,
+            auth: login.auth(),
+        }
+    }
+
+    pub(crate) fn secrets(&self) -> BTreeMap<SecretRef, SecretData> {
+        let entries = [
+            ("vault-approle", "secretId", SECRET_ID),
+            ("vault-client", "tls.crt", &self.client.chain_pem),
+            ("vault-client", "tls.key", &self.client.key_pem),
+            ("vault-jwt", "token", JWT),
+            ("vault-token", "token", &self.token),
+        ];
+        let mut secrets = BTreeMap::new();
+        for (name, key, value) in entries {
+            let reference = SecretRef {
+                namespace: NAMESPACE.to_owned(),
+                name: name.to_owned(),
+            };
+            let empty = || SecretData {
+                resource_version: "1".to_owned(),
+                data: BTreeMap::new(),
+            };
+            let secret: &mut SecretData = secrets.entry(reference).or_insert_with(empty);
+            secret.data.insert(key.to_owned(), Secret::from(value));
+        }
+        secrets
+    }
+}
