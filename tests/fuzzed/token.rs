@@ -34,7 +34,8 @@ pub fn health(data: &[u8]) {
     let status = reply.status().as_u16();
     // A struct may also be written as an array. What serde_json reads as no value, such as a number out of range, is
     // left to the other targets.
-    let initialized = json(&reply).map(|body| body.get("initialized").or(body.get(0)) == Some(&Value::Bool(true)));
+    let initialized =
+        json(&reply).map(|body| body.get("initialized").or_else(|| body.get(0)) == Some(&Value::Bool(true)));
     match check.resume(NOW, Ok(reply)) {
         Step::Send(request, _) => {
             assert_eq!(request.operation, Operation::Lookup);

@@ -157,7 +157,10 @@ impl Cluster {
 
     /// Tells whether there is anything to forget up to a revision.
     pub fn remembers(&self, kind: Kind, revision: u64) -> bool {
-        self.store(kind).log.front().is_some_and(|event| event.revision <= revision)
+        self.store(kind)
+            .log
+            .front()
+            .is_some_and(|event| event.revision <= revision)
     }
 
     /// Creates an object. Its status is dropped, as that of any kind with a status subresource.
@@ -228,7 +231,11 @@ impl Cluster {
         let object = Arc::new(object);
         let revision = self.revision;
         let store = self.store_mut(Kind::of(&key));
-        store.log.push_back(WatchEvent { revision, change, object: Arc::clone(&object) });
+        store.log.push_back(WatchEvent {
+            revision,
+            change,
+            object: Arc::clone(&object),
+        });
         store.objects.insert(key, Arc::clone(&object));
         object
     }
@@ -241,7 +248,13 @@ impl Cluster {
     /// Sets the one key of a Secret.
     pub fn set_secret(&mut self, secret: SecretRef, key: &str, value: &str) {
         let data = BTreeMap::from([(key.to_owned(), Secret::from(value))]);
-        Arc::make_mut(&mut self.secrets).insert(secret, SecretData { resource_version: value.to_owned(), data });
+        Arc::make_mut(&mut self.secrets).insert(
+            secret,
+            SecretData {
+                resource_version: value.to_owned(),
+                data,
+            },
+        );
     }
 
     /// Returns the names of all objects of a kind.
@@ -255,7 +268,12 @@ impl Cluster {
 /// The version comes first: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>. Another
 /// uid is no conflict but an invalid change of an immutable field.
 fn preconditions(object: &Object, patch: &Value) -> Result<(), Refusal> {
-    let given = |field: &str| patch.get("metadata").and_then(|meta| meta.get(field)).and_then(Value::as_str);
+    let given = |field: &str| {
+        patch
+            .get("metadata")
+            .and_then(|meta| meta.get(field))
+            .and_then(Value::as_str)
+    };
     if given("resourceVersion").is_some_and(|version| !version.is_empty() && version != object.version()) {
         return Err(Refusal::Stale);
     }

@@ -51,7 +51,17 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { states, transitions, depth, at_rest, watched, slowest, complete, violations, .. } = self;
+        let Self {
+            states,
+            transitions,
+            depth,
+            at_rest,
+            watched,
+            slowest,
+            complete,
+            violations,
+            ..
+        } = self;
         let all = if *complete { "all" } else { "not all" };
         write!(
             f,
@@ -108,7 +118,14 @@ pub fn explore(setup: &Arc<Setup>, limit: usize) -> Report {
     let world = World::new(Arc::clone(setup));
     let mut explorer = Explorer {
         known: HashMap::from([(world.digest(), 0)]),
-        reached: vec![Reached { from: NONE, event: Event::Unseal, depth: 0, next: NONE, takes: Duration::ZERO, rests: false }],
+        reached: vec![Reached {
+            from: NONE,
+            event: Event::Unseal,
+            depth: 0,
+            next: NONE,
+            takes: Duration::ZERO,
+            rests: false,
+        }],
         watched: HashSet::new(),
         report: Report::default(),
     };
@@ -129,9 +146,16 @@ impl Explorer {
             let share = batch.len().div_ceil(THREADS);
             let known = &self.known;
             let expanded: Vec<Expanded> = thread::scope(|scope| {
-                let expand = |part: &[(u32, World)]| part.iter().map(|(_, world)| expand(world, known)).collect::<Vec<_>>();
-                let threads: Vec<_> = batch.chunks(share).map(|part| scope.spawn(move || expand(part))).collect();
-                threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+                let expand =
+                    |part: &[(u32, World)]| part.iter().map(|(_, world)| expand(world, known)).collect::<Vec<_>>();
+                let threads: Vec<_> = batch
+                    .chunks(share)
+                    .map(|part| scope.spawn(move || expand(part)))
+                    .collect();
+                threads
+                    .into_iter()
+                    .flat_map(|thread| thread.join().unwrap_or_default())
+                    .collect()
             });
             for ((id, world), expanded) in batch.iter().zip(expanded) {
                 self.take_in(*id, world, expanded, &mut next);
@@ -161,7 +185,14 @@ impl Explorer {
                     let to = u32::try_from(self.reached.len()).unwrap_or(NONE);
                     self.known.insert(found.digest, to);
                     let event = found.event;
-                    self.reached.push(Reached { from: id, event, depth, next: NONE, takes: Duration::ZERO, rests: false });
+                    self.reached.push(Reached {
+                        from: id,
+                        event,
+                        depth,
+                        next: NONE,
+                        takes: Duration::ZERO,
+                        rests: false,
+                    });
                     next.push((to, child));
                     to
                 }
@@ -196,7 +227,10 @@ impl Explorer {
         }
         let least = world.setup.config.check_interval / 2 * rounds / world.parties();
         if rounds > 8 && world.now() < begun + least {
-            let what = format!("at rest, it looks {rounds} times in {:?}", world.now().saturating_sub(begun));
+            let what = format!(
+                "at rest, it looks {rounds} times in {:?}",
+                world.now().saturating_sub(begun)
+            );
             return Err(Violation { number: "L2", what });
         }
         Ok(())
@@ -231,9 +265,19 @@ impl Explorer {
             let mut label: Vec<String> = Vec::new();
             let mut counts: BTreeMap<String, usize> = BTreeMap::new();
             for r in &self.reached {
-                let mut l = if r.from == NONE { String::new() } else { label[index(r.from)].clone() };
+                let mut l = if r.from == NONE {
+                    String::new()
+                } else {
+                    label[index(r.from)].clone()
+                };
                 let e = format!("{:?}", r.event);
-                if l.is_empty() && (e.starts_with("Fail") || e.starts_with("Crash") || e.starts_with("Stop") || e.starts_with("Relist") || (e.starts_with("User") && !e.contains("Order"))) {
+                if l.is_empty()
+                    && (e.starts_with("Fail")
+                        || e.starts_with("Crash")
+                        || e.starts_with("Stop")
+                        || e.starts_with("Relist")
+                        || (e.starts_with("User") && !e.contains("Order")))
+                {
                     l = e.replace(", 0,", ",").replace(", 1,", ",").replace(", 2,", ",");
                 }
                 *counts.entry(l.clone()).or_default() += 1;
@@ -241,7 +285,9 @@ impl Explorer {
             }
             let mut v: Vec<_> = counts.into_iter().collect();
             v.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-            for (l, n) in v { eprintln!("{n:8} {l}"); }
+            for (l, n) in v {
+                eprintln!("{n:8} {l}");
+            }
         }
         self.report.deepest = self.way(u32::try_from(self.reached.len() - 1).unwrap_or_default());
         if !self.report.violations.is_empty() || !self.report.complete {
@@ -286,7 +332,10 @@ impl Explorer {
             }
             slowest = slowest.max(time);
             if time > BOUND {
-                return Err((start, format!("left alone, it is at rest only after {} s", time.as_secs())));
+                return Err((
+                    start,
+                    format!("left alone, it is at rest only after {} s", time.as_secs()),
+                ));
             }
         }
         Ok(slowest)
@@ -306,12 +355,21 @@ fn expand(world: &World, known: &HashMap<u128, u32>) -> Expanded {
         let digest = child.digest();
         let takes = child.now().saturating_sub(world.now());
         let outcome = happened.map(|()| (!known.contains_key(&digest)).then_some(child));
-        Found { event, digest, takes, outcome }
+        Found {
+            event,
+            digest,
+            takes,
+            outcome,
+        }
     };
     Expanded {
         found: world.choices().into_iter().map(follow).collect(),
         alone: alone.is_some(),
-        rests: if rests { invariants::check_rest(world).map(|()| true) } else { Ok(false) },
+        rests: if rests {
+            invariants::check_rest(world).map(|()| true)
+        } else {
+            Ok(false)
+        },
     }
 }
 

@@ -6,12 +6,11 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use fake_vault::{
-    Accepts, AppRole as Role, AuthMethod, Authority, FakeVault, JwtRole, KeyType, Pki, Policy,
-    TokenParams,
+    Accepts, AppRole as Role, AuthMethod, Authority, FakeVault, JwtRole, KeyType, Pki, Policy, TokenParams,
 };
 use issuer_api::{
-    AppRole, Auth, CertificateRequest, CertificateRequestSpec, IssuerRef, KubernetesAuth,
-    SecretKeySelector, ServiceAccountRef, VaultClusterIssuer, VaultIssuer, VaultSpec,
+    AppRole, Auth, CertificateRequest, CertificateRequestSpec, IssuerRef, KubernetesAuth, SecretKeySelector,
+    ServiceAccountRef, VaultClusterIssuer, VaultIssuer, VaultSpec,
 };
 use issuer_core::Signatures;
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, SecretRef};
@@ -60,7 +59,11 @@ impl IssuerId {
             Self::Shared => (IssuerKind::Cluster, ""),
             Self::Other => (IssuerKind::Namespaced, "other"),
         };
-        IssuerKey { kind, namespace: namespace.to_owned(), name: "vault".to_owned() }
+        IssuerKey {
+            kind,
+            namespace: namespace.to_owned(),
+            name: "vault".to_owned(),
+        }
     }
 
     /// Returns the issuer of a name.
@@ -105,7 +108,10 @@ impl IssuerId {
         let spec = self.spec(self.host(), 0);
         match kind {
             IssuerKind::Cluster => Object::ClusterIssuer(VaultClusterIssuer {
-                metadata: ObjectMeta { name: Some(name), ..ObjectMeta::default() },
+                metadata: ObjectMeta {
+                    name: Some(name),
+                    ..ObjectMeta::default()
+                },
                 spec,
                 status: None,
             }),
@@ -115,7 +121,11 @@ impl IssuerId {
                     namespace: Some(namespace),
                     ..ObjectMeta::default()
                 };
-                Object::Issuer(VaultIssuer { metadata, spec, status: None })
+                Object::Issuer(VaultIssuer {
+                    metadata,
+                    spec,
+                    status: None,
+                })
             }
         }
     }
@@ -139,7 +149,10 @@ impl IssuerId {
                 app_role: Some(AppRole {
                     path: None,
                     role_id: format!("role-{}", self.namespace()),
-                    secret_ref: SecretKeySelector { name: "vault-approle".to_owned(), key: None },
+                    secret_ref: SecretKeySelector {
+                        name: "vault-approle".to_owned(),
+                        key: None,
+                    },
                 }),
                 ..Auth::default()
             },
@@ -193,7 +206,10 @@ pub struct Want {
 impl Want {
     /// A request that nothing is the matter with.
     pub const fn good(issuer: IssuerId) -> Self {
-        Self { issuer, flaw: Flaw::None }
+        Self {
+            issuer,
+            flaw: Flaw::None,
+        }
     }
 
     /// Returns the namespace of the request.
@@ -207,14 +223,21 @@ impl Want {
 
 /// Names the request of a number.
 pub fn request_key(want: Want, number: u16) -> RequestKey {
-    RequestKey { namespace: want.namespace().to_owned(), name: format!("web-{number}") }
+    RequestKey {
+        namespace: want.namespace().to_owned(),
+        name: format!("web-{number}"),
+    }
 }
 
 /// Returns a request that nobody has approved. `order` tells CSRs apart.
 pub fn request(want: Want, number: u16, order: u32) -> CertificateRequest {
     let RequestKey { namespace, name } = request_key(want, number);
     let key = want.issuer.key();
-    let group = if want.flaw == Flaw::Foreign { "else.example" } else { issuer_api::GROUP };
+    let group = if want.flaw == Flaw::Foreign {
+        "else.example"
+    } else {
+        issuer_api::GROUP
+    };
     CertificateRequest {
         metadata: ObjectMeta {
             name: Some(name),
@@ -259,7 +282,11 @@ pub fn csr(order: u32, flaw: Flaw) -> Arc<Csr> {
         return Arc::clone(known);
     }
     let key = fake_vault::key(KeyType::Ed25519, &format!("csr {order}"));
-    let domain = if flaw == Flaw::Refused { "elsewhere.example" } else { DOMAIN };
+    let domain = if flaw == Flaw::Refused {
+        "elsewhere.example"
+    } else {
+        DOMAIN
+    };
     let name = format!("web-{order}.{domain}");
     let mut params = CertificateParams::new(vec![name.clone()]).expect("a DNS name");
     params.distinguished_name = DistinguishedName::new();
@@ -271,7 +298,11 @@ pub fn csr(order: u32, flaw: Flaw) -> Arc<Csr> {
         _ => request.pem().expect("PEM").into_bytes(),
     };
     csrs.1.insert(text_digest(&String::from_utf8_lossy(&pem)), order);
-    let made = Arc::new(Csr { pem, key: key.subject_public_key_info(), name });
+    let made = Arc::new(Csr {
+        pem,
+        key: key.subject_public_key_info(),
+        name,
+    });
     csrs.0.insert((order, flaw), Arc::clone(&made));
     made
 }
@@ -288,7 +319,11 @@ fn spoilt(pem: &str) -> Vec<u8> {
 
 /// Returns the number of the CSR that a text is.
 pub fn order_of(pem: &str) -> Option<u32> {
-    CSRS.lock().unwrap_or_else(PoisonError::into_inner).1.get(&text_digest(pem)).copied()
+    CSRS.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .1
+        .get(&text_digest(pem))
+        .copied()
 }
 
 /// A digest in which line breaks do not count.
@@ -332,7 +367,8 @@ struct Remembered;
 static ED25519: LazyLock<Option<&'static dyn SignatureVerificationAlgorithm>> = LazyLock::new(|| {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let mut all = provider.signature_verification_algorithms.all.iter();
-    all.find(|known| known.signature_alg_id() == rustls_pki_types::alg_id::ED25519).copied()
+    all.find(|known| known.signature_alg_id() == rustls_pki_types::alg_id::ED25519)
+        .copied()
 });
 
 thread_local! {

@@ -25,7 +25,10 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let says = ALL.iter().find(|check| check.number == self.number).map_or("", |check| check.says);
+        let says = ALL
+            .iter()
+            .find(|check| check.number == self.number)
+            .map_or("", |check| check.says);
         write!(f, "{}: {}\n  promised: {says}", self.number, self.what)
     }
 }
@@ -80,39 +83,125 @@ const fn check(number: &'static str, says: &'static str, place: Place) -> Check 
 
 /// Every promise.
 pub const ALL: [Check; 31] = [
-    check("S1", "signs only what is Approved and not Denied in the newest view", Place::Step(safety::s1)),
-    check("S2", "touches no request of another issuer, signs none that is finished", Place::Step(safety::s2)),
-    check("S3", "a certificate, once written, never changes", Place::Step(status::s3)),
-    check("S4", "every status carries uid and resourceVersion; a terminal one is never overwritten", Place::Step(status::s4)),
-    check("S5", "a certificate is only ever written to the uid that it was signed for", Place::Step(certificate::s5)),
-    check("S6", "a written certificate has the CSR's key; an unsigned CSR is never sent", Place::Step(certificate::s6)),
-    check("S7", "a written certificate has the names, the kind and the life that were asked for", Place::Step(certificate::s7)),
+    check(
+        "S1",
+        "signs only what is Approved and not Denied in the newest view",
+        Place::Step(safety::s1),
+    ),
+    check(
+        "S2",
+        "touches no request of another issuer, signs none that is finished",
+        Place::Step(safety::s2),
+    ),
+    check(
+        "S3",
+        "a certificate, once written, never changes",
+        Place::Step(status::s3),
+    ),
+    check(
+        "S4",
+        "every status carries uid and resourceVersion; a terminal one is never overwritten",
+        Place::Step(status::s4),
+    ),
+    check(
+        "S5",
+        "a certificate is only ever written to the uid that it was signed for",
+        Place::Step(certificate::s5),
+    ),
+    check(
+        "S6",
+        "a written certificate has the CSR's key; an unsigned CSR is never sent",
+        Place::Step(certificate::s6),
+    ),
+    check(
+        "S7",
+        "a written certificate has the names, the kind and the life that were asked for",
+        Place::Step(certificate::s7),
+    ),
     check("S8", "Secrets and tokens are an issuer's own", Place::Step(safety::s8)),
-    check("S9", "signatures per uid: 1 + crashes + lost replies + processes at work beside another", Place::Step(safety::s9)),
+    check(
+        "S9",
+        "signatures per uid: 1 + crashes + lost replies + processes at work beside another",
+        Place::Step(safety::s9),
+    ),
     check("S10", "no secret in an event or a status", Place::Step(safety::s10)),
-    check("S11", "reasons are of a fixed set, messages short and clean", Place::Step(status::s11)),
-    check("S12", "credentials go only to the issuer's own server, over https", Place::Step(safety::s12)),
-    check("S13", "a denied request ends Denied, with its time of failure set once", Place::Both(status::s13, rest::s13)),
-    check("S14", "a request fails only when it was refused for good", Place::Step(status::s14)),
+    check(
+        "S11",
+        "reasons are of a fixed set, messages short and clean",
+        Place::Step(status::s11),
+    ),
+    check(
+        "S12",
+        "credentials go only to the issuer's own server, over https",
+        Place::Step(safety::s12),
+    ),
+    check(
+        "S13",
+        "a denied request ends Denied, with its time of failure set once",
+        Place::Both(status::s13, rest::s13),
+    ),
+    check(
+        "S14",
+        "a request fails only when it was refused for good",
+        Place::Step(status::s14),
+    ),
     check("S15", "conditions are well-formed", Place::Step(status::s15)),
-    check("S16", "an issuer is Ready only after a probe of its present spec", Place::Step(status::s16)),
+    check(
+        "S16",
+        "an issuer is Ready only after a probe of its present spec",
+        Place::Step(status::s16),
+    ),
     check("S17", "replies are read up to 1 MiB", Place::Step(safety::s17)),
-    check("S18", "nothing is kept of requests that are finished or gone", Place::Rest(rest::s18)),
+    check(
+        "S18",
+        "nothing is kept of requests that are finished or gone",
+        Place::Rest(rest::s18),
+    ),
     check("S19", "no token is used after its end", Place::Step(safety::s19)),
-    check("S20", "one token per issuer and process; none is left behind", Place::Both(safety::s20, rest::s20)),
-    check("S21", "private keys of requests are never handled", Place::Elsewhere(
-        "by type: the core reads Secrets only by the references of an issuer's spec; xtask codegen grants no others")),
-    check("S22", "no panic, no unsafe code", Place::Elsewhere(
-        "by lint: unsafe_code is forbidden, panics are denied in the core; the fuzz targets look for the rest")),
-    check("L1", "every request comes to its end in bounded time after the last fault", Place::Explorer),
-    check("L2", "then all is quiet but the periodic check, for 24 hours", Place::Explorer),
-    check("L3", "an outage costs at most 20 requests to Vault per issuer and 3 writes per request in its first hour", Place::Soak),
+    check(
+        "S20",
+        "one token per issuer and process; none is left behind",
+        Place::Both(safety::s20, rest::s20),
+    ),
+    check(
+        "S21",
+        "private keys of requests are never handled",
+        Place::Elsewhere(
+            "by type: the core reads Secrets only by the references of an issuer's spec; xtask codegen grants no others",
+        ),
+    ),
+    check(
+        "S22",
+        "no panic, no unsafe code",
+        Place::Elsewhere(
+            "by lint: unsafe_code is forbidden, panics are denied in the core; the fuzz targets look for the rest",
+        ),
+    ),
+    check(
+        "L1",
+        "every request comes to its end in bounded time after the last fault",
+        Place::Explorer,
+    ),
+    check(
+        "L2",
+        "then all is quiet but the periodic check, for 24 hours",
+        Place::Explorer,
+    ),
+    check(
+        "L3",
+        "an outage costs at most 20 requests to Vault per issuer and 3 writes per request in its first hour",
+        Place::Soak,
+    ),
     check("L4", "Retry-After is honoured", Place::Step(safety::l4)),
     check("L5", "when Vault is back, it is noticed within 15 s", Place::Soak),
     check("L6", "an issuer that is out delays no other", Place::Soak),
     check("L7", "a mended issuer is tried at once", Place::Soak),
     check("L8", "nothing is signed after leadership ends", Place::Soak),
-    check("L9", "a process that stops saves what it has signed", Place::Step(safety::l9)),
+    check(
+        "L9",
+        "a process that stops saves what it has signed",
+        Place::Step(safety::l9),
+    ),
 ];
 
 /// Holds something that a process does against every promise.
@@ -134,7 +223,10 @@ pub(crate) fn check_rest(world: &World) -> Result<(), Violation> {
 fn all(world: &World, look: impl Fn(&Check) -> Finding) -> Result<(), Violation> {
     let wanted = |check: &&Check| world.setup.only.is_none_or(|only| only == check.number);
     ALL.iter().filter(wanted).try_for_each(|check| {
-        look(check).map_err(|what| Violation { number: check.number, what })
+        look(check).map_err(|what| Violation {
+            number: check.number,
+            what,
+        })
     })
 }
 

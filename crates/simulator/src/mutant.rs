@@ -10,7 +10,6 @@ use issuer_core::reconcile::{Change, Key, Step};
 use issuer_core::{Body, Connect, Operation};
 use serde_json::{Value, json};
 
-use crate::event::Who;
 use crate::fixture::{self, Flaw};
 use crate::process::{Arrival, Process};
 use crate::world::World;
@@ -63,7 +62,7 @@ pub enum Mutant {
 }
 
 /// Changes what a process asks.
-pub(crate) fn ask(world: &World, who: Who, process: &mut Process, key: &Key, step: Step) -> Step {
+pub(crate) fn ask(world: &World, process: &mut Process, key: &Key, step: Step) -> Step {
     let Some(mutant) = world.setup.mutant else {
         return step;
     };
@@ -89,7 +88,11 @@ pub(crate) fn ask(world: &World, who: Who, process: &mut Process, key: &Key, ste
                 Step::Exchange(request, waits)
             }
             Mutant::Strays => {
-                let url = request.http.uri().to_string().replace(fixture::HOSTS[0], fixture::HOSTS[1]);
+                let url = request
+                    .http
+                    .uri()
+                    .to_string()
+                    .replace(fixture::HOSTS[0], fixture::HOSTS[1]);
                 if let Ok(uri) = url.parse() {
                     *request.http.uri_mut() = uri;
                 }
@@ -100,7 +103,7 @@ pub(crate) fn ask(world: &World, who: Who, process: &mut Process, key: &Key, ste
                 *reply.status_mut() = StatusCode::NO_CONTENT;
                 let now = process.clock.now(world.now);
                 let next = waits.resume(&mut process.controller, now, Ok(reply));
-                ask(world, who, process, key, next)
+                ask(world, process, key, next)
             }
             _ => Step::Exchange(request, waits),
         },
@@ -155,7 +158,10 @@ fn write(world: &World, mutant: Mutant, key: &Key, body: &mut Value) {
 /// Changes the condition `Ready` of a patch.
 fn set(body: &mut Value, change: impl FnOnce(&mut serde_json::Map<String, Value>)) {
     let conditions = body.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
-    let mut ready = conditions.into_iter().flatten().filter(|condition| condition["type"] == "Ready");
+    let mut ready = conditions
+        .into_iter()
+        .flatten()
+        .filter(|condition| condition["type"] == "Ready");
     if let Some(ready) = ready.next().and_then(Value::as_object_mut) {
         change(ready);
     }
@@ -164,10 +170,18 @@ fn set(body: &mut Value, change: impl FnOnce(&mut serde_json::Map<String, Value>
 /// Makes a self-signed certificate: with the key of another request, or with another name.
 #[expect(clippy::expect_used, reason = "fixed names and keys make a certificate")]
 fn other_certificate(world: &World, mutant: Mutant, key: &Key) -> Vec<u8> {
-    let uid = world.cluster.get(key).ok().and_then(|object| crate::record::number(object.uid()));
+    let uid = world
+        .cluster
+        .get(key)
+        .ok()
+        .and_then(|object| crate::record::number(object.uid()));
     let number = uid.unwrap_or_default() + u32::from(mutant == Mutant::Swaps) * 1000;
     let pair = fake_vault::key(fake_vault::KeyType::Ed25519, &format!("csr {number}"));
-    let name = if mutant == Mutant::Renames { "else.sim.example".to_owned() } else { fixture::csr(number, Flaw::None).name.clone() };
+    let name = if mutant == Mutant::Renames {
+        "else.sim.example".to_owned()
+    } else {
+        fixture::csr(number, Flaw::None).name.clone()
+    };
     let params = rcgen::CertificateParams::new(vec![name]).expect("a DNS name");
     params.self_signed(&pair).expect("a certificate").pem().into_bytes()
 }

@@ -39,7 +39,10 @@ impl Clock {
     /// Returns the time that it shows.
     pub fn now(self, world: Duration) -> Now {
         let unix = (UNIX + world).as_secs().saturating_add_signed(self.unix);
-        Now { monotonic: EPOCH + self.monotonic + self.scaled(world), unix: Duration::from_secs(unix) }
+        Now {
+            monotonic: EPOCH + self.monotonic + self.scaled(world),
+            unix: Duration::from_secs(unix),
+        }
     }
 
     fn scaled(self, world: Duration) -> Duration {

@@ -93,7 +93,11 @@ impl Record {
                     request.credit -= 1;
                 }
                 if let (Some((grant, host)), Some(issuer)) = (&served.granted, issuer) {
-                    let token = Token { issuer, host: *host, at: now };
+                    let token = Token {
+                        issuer,
+                        host: *host,
+                        at: now,
+                    };
                     self.tokens.insert(Arc::clone(&grant.token), token);
                 }
                 let renewed = served.renewed.as_deref().and_then(|token| self.tokens.get_mut(token));
@@ -102,7 +106,11 @@ impl Record {
             Fact::Replied(reply) => self.replied(now, reply, issuer),
             Fact::Asks(asks) => {
                 if let (Some(issuer), true) = (issuer, asks.operation != Operation::Health) {
-                    self.asked.iter_mut().zip(IssuerId::ALL).filter(|(_, id)| *id == issuer).for_each(|(n, _)| *n += 1);
+                    self.asked
+                        .iter_mut()
+                        .zip(IssuerId::ALL)
+                        .filter(|(_, id)| *id == issuer)
+                        .for_each(|(n, _)| *n += 1);
                 }
             }
             Fact::Wrote(wrote) => {
@@ -140,9 +148,13 @@ impl Record {
             return;
         };
         if replied.operation == Operation::Probe && status == 400 {
-            self.verified.insert((replied.who, issuer), (now, replied.url.as_str().into()));
+            self.verified
+                .insert((replied.who, issuer), (now, replied.url.as_str().into()));
         }
-        let after = reply.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let after = reply
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let (429, Some(seconds)) = (status, after) {
             let until = now + Duration::from_secs(seconds);
             self.held_off.insert((replied.who, issuer), (now, until));

@@ -1,7 +1,9 @@
 //! What is explored.
 
-use crate::event::Act::{self, DeleteIssuer, Delete, Deny, EditIssuer, MoveIssuer, Order, Recreate, Rotate, Touch, TouchIssuer};
-use crate::event::{Fault, Who};
+use crate::event::Act::{
+    self, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate, Rotate, Touch, TouchIssuer,
+};
+use crate::event::{Event, Fault, Who};
 use crate::fixture::{IssuerId, Want};
 use crate::world::Setup;
 
@@ -53,7 +55,29 @@ pub fn single() -> Setup {
 
 /// One request, two controllers at work at once, three faults of any kind about the request.
 pub fn pair() -> Setup {
-    Setup { focus: true, ..scope(1, &[Who::A, Who::B], 3) }
+    Setup {
+        focus: true,
+        prologue: vec![Event::Start(Who::A), Event::User(Order(0))],
+        script: Vec::new(),
+        mischief: vec![
+            Deny(0),
+            Recreate(0),
+            Touch(0),
+            EditIssuer(IssuerId::Team),
+            DeleteIssuer(IssuerId::Team),
+        ],
+        faults: vec![
+            Fault::Broken,
+            Fault::Lost,
+            Fault::Refused,
+            Fault::Revoked,
+            Fault::Sealed,
+            Fault::Slow,
+            Fault::WrongKey,
+        ],
+        most_idle: 1,
+        ..scope(1, &[Who::A, Who::B], 3)
+    }
 }
 
 /// Two requests that share a session, one controller, two faults of any kind.

@@ -98,30 +98,51 @@ impl Vault {
             let serial = self.fake.issued().last().map(|issued| issued.serial.clone());
             self.minted.insert(serial.unwrap_or_default(), csr);
         }
-        let granted = (after.logins > before.logins).then(|| self.granted(now, clock, number)).flatten();
+        let granted = (after.logins > before.logins)
+            .then(|| self.granted(now, clock, number))
+            .flatten();
         if after.renewals > before.renewals {
             let token = token(request);
-            let grant = self.grants.iter_mut().find(|grant| Some(&*grant.token) == token.as_deref());
+            let grant = self
+                .grants
+                .iter_mut()
+                .find(|grant| Some(&*grant.token) == token.as_deref());
             grant.into_iter().for_each(|grant| grant.at = now);
         }
         self.prune(clock);
-        let late = if let Handled::Late(late, _) = &handled { Some(*late) } else { None };
-        Exchanged { reply: handled.reply(request.connect.limits), late, signed, granted }
+        let late = if let Handled::Late(late, _) = &handled {
+            Some(*late)
+        } else {
+            None
+        };
+        Exchanged {
+            reply: handled.reply(request.connect.limits),
+            late,
+            signed,
+            granted,
+        }
     }
 
     /// Notes the token that has come to the others.
     fn granted(&mut self, now: Duration, clock: Now, number: u32) -> Option<Grant> {
         self.logins += 1;
         let live = self.fake.live_tokens(clock);
-        let token = live.into_iter().find(|token| !self.grants.iter().any(|grant| *grant.token == **token))?;
-        let grant = Grant { number, token: token.into(), at: now };
+        let token = live
+            .into_iter()
+            .find(|token| !self.grants.iter().any(|grant| *grant.token == **token))?;
+        let grant = Grant {
+            number,
+            token: token.into(),
+            at: now,
+        };
         self.grants.push(grant.clone());
         Some(grant)
     }
 
     fn prune(&mut self, clock: Now) {
         let live = self.fake.live_tokens(clock);
-        self.grants.retain(|grant| live.iter().any(|token| **token == *grant.token));
+        self.grants
+            .retain(|grant| live.iter().any(|token| **token == *grant.token));
     }
 
     fn free_number(&self, held: &BTreeSet<u32>) -> u32 {
@@ -199,7 +220,10 @@ impl Hash for Grant {
 
 /// The servers' clock.
 fn clock(now: Duration) -> Now {
-    Now { monotonic: now, unix: UNIX + now }
+    Now {
+        monotonic: now,
+        unix: UNIX + now,
+    }
 }
 
 /// The time since the Unix epoch at which the world begins.

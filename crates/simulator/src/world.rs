@@ -2,6 +2,7 @@
 
 mod acts;
 mod choices;
+mod flight;
 mod rest;
 mod step;
 
@@ -36,6 +37,8 @@ pub struct Setup {
     pub issuers: &'static [IssuerId],
     /// The requests that there may be.
     pub wants: Vec<Want>,
+    /// What happens before anything else.
+    pub prologue: Vec<Event>,
     /// What people do, one after the other, at any time.
     pub script: Vec<Act>,
     /// What else people may do; each time is a fault.
@@ -46,6 +49,9 @@ pub struct Setup {
     pub crashes: bool,
     /// How many faults there may be.
     pub most_faults: u8,
+    /// How often in a row timers may run out while everything is at rest, or while something is held back that would
+    /// happen of itself.
+    pub most_idle: u8,
     /// Whether events are recorded at once, and the first steps of an issuer's check done without anything in between
     /// that does not concern them. That leaves out much that makes no difference.
     pub brisk: bool,
@@ -78,11 +84,13 @@ impl Setup {
             processes: &[Who::A],
             issuers: &[IssuerId::Team],
             wants,
+            prologue: Vec::new(),
             script: Vec::new(),
             mischief: Vec::new(),
             faults: Vec::new(),
             crashes: false,
             most_faults: 0,
+            most_idle: 2,
             brisk: false,
             focus: false,
             token_ttl: Duration::from_secs(3600),
@@ -145,6 +153,12 @@ impl World {
         for issuer in world.setup.issuers {
             world.act(Act::CreateIssuer(*issuer));
         }
+        let prologue = Arc::clone(&world.setup);
+        for event in &prologue.prologue {
+            // A world that breaks a promise before it begins shows it when it goes on.
+            let _violation = world.step(*event);
+        }
+        (world.faults, world.done) = (0, 0);
         world.trim();
         world
     }
@@ -219,7 +233,9 @@ impl World {
 
     /// Tells whether a watch of a process has something to tell.
     pub(crate) fn lags(&self, process: &Process, kind: Kind) -> bool {
-        self.cluster.watch(kind, process.cursor(kind)).is_ok_and(|mut events| events.next().is_some())
+        self.cluster
+            .watch(kind, process.cursor(kind))
+            .is_ok_and(|mut events| events.next().is_some())
     }
 
     /// Forgets what no watch has yet to tell.
@@ -251,18 +267,25 @@ impl World {
     fn durable(&self, digest: &mut Digest) {
         self.cluster.hash(digest);
         self.vaults.iter().for_each(|vault| vault.digest(digest));
-        for slot in &self.slots {
-            match slot {
-                Ok(process) => {
-                    process.digest(self.now, digest);
-                    for kind in Kind::ALL {
-                        let told = self.cluster.watch(kind, process.cursor(kind));
-                        told.into_iter().flatten().for_each(|event| event.hash(digest));
-                    }
+        // The processes are alike: which is which makes no difference.
+        let mut slots = self.slots.each_ref().map(|slot| self.digest_of_slot(slot));
+        slots.sort_unstable();
+        slots.hash(digest);
+    }
+
+    fn digest_of_slot(&self, slot: &Slot) -> u128 {
+        let mut digest = Digest::new(EPOCH + self.now);
+        match slot {
+            Ok(process) => {
+                process.digest(self.now, &mut digest);
+                for kind in Kind::ALL {
+                    let told = self.cluster.watch(kind, process.cursor(kind));
+                    told.into_iter().flatten().for_each(|event| event.hash(&mut digest));
                 }
-                Err(down) => down.hash(digest),
             }
+            Err(down) => down.hash(&mut digest),
         }
+        digest.value()
     }
 
     /// Lets something happen.

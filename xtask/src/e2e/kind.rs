@@ -135,7 +135,8 @@ pub(crate) async fn start() -> anyhow::Result<Env> {
     let mut forward = cluster.kubectl(&["--namespace", "vault", "port-forward", "pod/vault", &ports]);
     cluster.forward = Some(Process::start(&dir, "port-forward", &mut forward)?);
     let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
-    let keys = eventually(Duration::from_secs(60), async || admin.initialise().await).await?;
+    eventually(Duration::from_secs(60), async || admin.answers().await).await?;
+    let keys = admin.initialise().await?;
     let admin = admin.with_token(&keys.token);
     let vault = Vault {
         server: "https://vault.vault.svc:8200".into(),

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use http::Method;
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -144,6 +144,13 @@ impl Admin {
             ))
         })
         .await?
+    }
+
+    /// Checks that Vault answers, sealed or not.
+    pub(crate) async fn answers(&self) -> anyhow::Result<()> {
+        let (status, _) = self.call(Method::GET, "sys/seal-status", None).await?;
+        ensure!(status == 200, "sys/seal-status: {status}");
+        Ok(())
     }
 
     /// Initialises a new Vault, and unseals it.
@@ -330,10 +337,7 @@ fn spawn(dir: &Path, binary: &Path) -> anyhow::Result<Process> {
 async fn reachable(admin: &Admin, process: &mut Process) -> anyhow::Result<()> {
     eventually(Duration::from_secs(60), async || {
         process.check()?;
-        match admin.call(Method::GET, "sys/seal-status", None).await? {
-            (200, _) => Ok(()),
-            (status, _) => bail!("sys/seal-status: {status}"),
-        }
+        admin.answers().await
     })
     .await
     .context("Vault does not answer")

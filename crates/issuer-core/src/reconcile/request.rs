@@ -225,7 +225,12 @@ impl Task {
                 Self { object, ..self }.decide(controller, now)
             }
             // The watch will tell of the other request of this name, or that there is none.
-            Ok(_) | Err(ReadError::NotFound) => {
+            Ok(other) => {
+                controller.refresh(&self.key, &Arc::new(other));
+                controller.finished(&self.key, self.uid());
+                self.end(controller, Outcome::Idle, None)
+            }
+            Err(ReadError::NotFound) => {
                 controller.finished(&self.key, self.uid());
                 self.end(controller, Outcome::Idle, None)
             }

@@ -26,7 +26,10 @@ impl Kind {
     /// Returns the kind of a name. No object is named by a token.
     pub fn of(key: &Key) -> Self {
         match key {
-            Key::Issuer(IssuerKey { kind: IssuerKind::Namespaced, .. }) => Self::Issuers,
+            Key::Issuer(IssuerKey {
+                kind: IssuerKind::Namespaced,
+                ..
+            }) => Self::Issuers,
             Key::Issuer(_) => Self::ClusterIssuers,
             Key::Request(_) | Key::Token(_) => Self::Requests,
         }
@@ -51,8 +54,16 @@ impl Object {
         let name = meta.name.clone().unwrap_or_default();
         let namespace = meta.namespace.clone().unwrap_or_default();
         match self {
-            Self::ClusterIssuer(_) => Key::Issuer(IssuerKey { kind: IssuerKind::Cluster, namespace, name }),
-            Self::Issuer(_) => Key::Issuer(IssuerKey { kind: IssuerKind::Namespaced, namespace, name }),
+            Self::ClusterIssuer(_) => Key::Issuer(IssuerKey {
+                kind: IssuerKind::Cluster,
+                namespace,
+                name,
+            }),
+            Self::Issuer(_) => Key::Issuer(IssuerKey {
+                kind: IssuerKind::Namespaced,
+                namespace,
+                name,
+            }),
             Self::Request(_) => Key::Request(RequestKey { namespace, name }),
         }
     }
@@ -86,7 +97,11 @@ impl Object {
 
     /// Returns the CertificateRequest that it is.
     pub fn request(&self) -> Option<&CertificateRequest> {
-        if let Self::Request(request) = self { Some(request) } else { None }
+        if let Self::Request(request) = self {
+            Some(request)
+        } else {
+            None
+        }
     }
 
     /// Returns the spec of the issuer that it is.
@@ -162,9 +177,7 @@ impl Object {
             Self::ClusterIssuer(issuer) => {
                 Self::ClusterIssuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?)
             }
-            Self::Issuer(issuer) => {
-                Self::Issuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?)
-            }
+            Self::Issuer(issuer) => Self::Issuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?),
             Self::Request(request) => {
                 Self::Request(serde_json::from_value(value(serde_json::to_value(request))?).ok()?)
             }
@@ -183,7 +196,8 @@ impl Object {
             Self::Request(request) => {
                 let status = request.status.as_ref();
                 let conditions = status.map(|status| {
-                    let parts = |c: &issuer_api::RequestCondition| Digest::of(&(&c.kind, &c.status, &c.reason, &c.message));
+                    let parts =
+                        |c: &issuer_api::RequestCondition| Digest::of(&(&c.kind, &c.status, &c.reason, &c.message));
                     status.conditions.iter().map(parts).collect::<Vec<_>>()
                 });
                 // Which certificate it is depends on the time; that there is one does not.

@@ -6,29 +6,43 @@ use crate::cluster::Kind;
 use crate::world::World;
 
 pub(super) fn s13(world: &World) -> Finding {
-    world.cluster.list(Kind::Requests).filter_map(|object| object.request()).try_for_each(|request| {
-        let failed = request.status.as_ref().is_some_and(|status| status.failure_time.is_some());
-        let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
-        let ended = reason == Some("Issued") || failed;
-        let foreign = request.spec.issuer_ref.group.as_deref() != Some(issuer_api::GROUP);
-        ensure(!request.is("Denied") || foreign || ended, || {
-            format!("{:?} is denied and {reason:?}", request.metadata.name)
+    world
+        .cluster
+        .list(Kind::Requests)
+        .filter_map(|object| object.request())
+        .try_for_each(|request| {
+            let failed = request
+                .status
+                .as_ref()
+                .is_some_and(|status| status.failure_time.is_some());
+            let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
+            let ended = reason == Some("Issued") || failed;
+            let foreign = request.spec.issuer_ref.group.as_deref() != Some(issuer_api::GROUP);
+            ensure(!request.is("Denied") || foreign || ended, || {
+                format!("{:?} is denied and {reason:?}", request.metadata.name)
+            })
         })
-    })
 }
 
 pub(super) fn s18(world: &World) -> Finding {
-    let open: Vec<_> = world.cluster.list(Kind::Requests).filter(|request| is_open(world, request.uid())).collect();
+    let open: Vec<_> = world
+        .cluster
+        .list(Kind::Requests)
+        .filter(|request| is_open(world, request.uid()))
+        .collect();
     for (who, process) in world.running() {
         let pending = process.controller.pending();
-        ensure(pending == open.len(), || format!("{who:?} keeps {pending} requests, {} are open", open.len()))?;
+        ensure(pending == open.len(), || {
+            format!("{who:?} keeps {pending} requests, {} are open", open.len())
+        })?;
         let kept = format!("{:?}", process.controller);
         for number in world.record.requests.keys() {
             let uid = format!("uid-{number}");
             let quoted = format!("\"{uid}\"");
-            ensure(open.iter().any(|request| request.uid() == uid) || !kept.contains(&quoted), || {
-                format!("{who:?} keeps something of {uid}, which is finished or gone")
-            })?;
+            ensure(
+                open.iter().any(|request| request.uid() == uid) || !kept.contains(&quoted),
+                || format!("{who:?} keeps something of {uid}, which is finished or gone"),
+            )?;
         }
     }
     Ok(())
@@ -36,7 +50,10 @@ pub(super) fn s18(world: &World) -> Finding {
 
 /// Tells whether something may yet come of a request of ours.
 fn is_open(world: &World, uid: &str) -> bool {
-    let mut all = world.cluster.list(Kind::Requests).filter(|request| request.uid() == uid);
+    let mut all = world
+        .cluster
+        .list(Kind::Requests)
+        .filter(|request| request.uid() == uid);
     all.next().and_then(|object| object.request()).is_some_and(|request| {
         let ours = request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP);
         ours && !super::safety::is_terminal(request)
@@ -44,8 +61,18 @@ fn is_open(world: &World, uid: &str) -> bool {
 }
 
 pub(super) fn s20(world: &World) -> Finding {
-    let issuers = [Kind::Issuers, Kind::ClusterIssuers].into_iter().flat_map(|kind| world.cluster.list(kind));
-    let keys: Vec<_> = issuers.filter_map(|issuer| if let Key::Issuer(key) = issuer.key() { Some(key) } else { None }).collect();
+    let issuers = [Kind::Issuers, Kind::ClusterIssuers]
+        .into_iter()
+        .flat_map(|kind| world.cluster.list(kind));
+    let keys: Vec<_> = issuers
+        .filter_map(|issuer| {
+            if let Key::Issuer(key) = issuer.key() {
+                Some(key)
+            } else {
+                None
+            }
+        })
+        .collect();
     let orphans = usize::try_from(world.record.orphans).unwrap_or(usize::MAX);
     let most = world.running().count() * keys.len() + orphans;
     let live = live_tokens(world, None);

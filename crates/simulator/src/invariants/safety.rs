@@ -25,22 +25,31 @@ pub(super) fn s1(_: &World, fact: &Fact) -> Finding {
     let Some((asks, view)) = sign(fact) else {
         return Ok(());
     };
-    ensure(view.is_some_and(|view| view.is("Approved") && !view.is("Denied")), || {
-        format!("{:?} has {:?} signed, which is not approved", asks.who, asks.key)
-    })
+    ensure(
+        view.is_some_and(|view| view.is("Approved") && !view.is("Denied")),
+        || format!("{:?} has {:?} signed, which is not approved", asks.who, asks.key),
+    )
 }
 
 pub(super) fn s2(_: &World, fact: &Fact) -> Finding {
     if let Some((asks, view)) = sign(fact) {
         let open = |view: &CertificateRequest| ours(view) && !is_terminal(view) && !view.is("InvalidRequest");
         ensure(view.is_some_and(open), || {
-            format!("{:?} has {:?} signed, which is finished or another's", asks.who, asks.key)
+            format!(
+                "{:?} has {:?} signed, which is finished or another's",
+                asks.who, asks.key
+            )
         })?;
     }
     if let Fact::Wrote(wrote) = fact
         && let Some(request) = wrote.before.as_ref().and_then(|before| before.request())
     {
-        ensure(ours(request), || format!("{:?} writes the status of another issuer's {:?}", wrote.who, wrote.patch.of))?;
+        ensure(ours(request), || {
+            format!(
+                "{:?} writes the status of another issuer's {:?}",
+                wrote.who, wrote.patch.of
+            )
+        })?;
     }
     Ok(())
 }
@@ -77,9 +86,10 @@ pub(super) fn s8(world: &World, fact: &Fact) -> Finding {
                 id => format!("{CANARY}-secret-{}-", id.namespace()),
             });
             let login = asks.operation == Operation::Login;
-            ensure(!login || secret.is_some_and(|secret| asks.body.contains(&secret)), || {
-                format!("{:?} logs in with another issuer's credentials", asks.key)
-            })
+            ensure(
+                !login || secret.is_some_and(|secret| asks.body.contains(&secret)),
+                || format!("{:?} logs in with another issuer's credentials", asks.key),
+            )
         }
         _ => Ok(()),
     }
@@ -91,7 +101,11 @@ pub(super) fn s9(world: &World, fact: &Fact) -> Finding {
     };
     let request = served.signed.and_then(|csr| world.record.requests.get(&csr));
     ensure(request.is_none_or(|request| request.credit > 0), || {
-        format!("a signature too many for uid-{}, asked for by {:?}", served.signed.unwrap_or_default(), served.who)
+        format!(
+            "a signature too many for uid-{}, asked for by {:?}",
+            served.signed.unwrap_or_default(),
+            served.who
+        )
     })
 }
 
@@ -101,7 +115,11 @@ pub(super) fn s10(world: &World, fact: &Fact) -> Finding {
         Fact::Wrote(wrote) => wrote.patch.body.to_string(),
         _ => return Ok(()),
     };
-    let token = world.vaults.iter().flat_map(|vault| vault.grants()).any(|grant| text.contains(&*grant.token));
+    let token = world
+        .vaults
+        .iter()
+        .flat_map(|vault| vault.grants())
+        .any(|grant| text.contains(&*grant.token));
     ensure(!text.contains(CANARY) && !token, || format!("a secret is told: {text}"))
 }
 
@@ -109,21 +127,30 @@ pub(super) fn s12(world: &World, fact: &Fact) -> Finding {
     let Fact::Asks(asks) = fact else {
         return Ok(());
     };
-    ensure(asks.origin.starts_with("https://"), || format!("{:?} asks {}", asks.key, asks.origin))?;
+    ensure(asks.origin.starts_with("https://"), || {
+        format!("{:?} asks {}", asks.key, asks.origin)
+    })?;
     let credentials = asks.token.is_some() || asks.operation == Operation::Login;
     ensure(!credentials || asks.known, || {
-        format!("{:?} sends credentials to {}, where its issuer never was", asks.key, asks.origin)
+        format!(
+            "{:?} sends credentials to {}, where its issuer never was",
+            asks.key, asks.origin
+        )
     })?;
     let made = asks.token.as_deref().and_then(|token| world.record.tokens.get(token));
     let at = |made: &Token| HOSTS.get(made.host).is_some_and(|host| asks.origin.contains(host));
-    ensure(made.is_none_or(at), || format!("{:?} sends a token to {}, which did not make it", asks.key, asks.origin))
+    ensure(made.is_none_or(at), || {
+        format!("{:?} sends a token to {}, which did not make it", asks.key, asks.origin)
+    })
 }
 
 pub(super) fn s17(_: &World, fact: &Fact) -> Finding {
     let Fact::Asks(asks) = fact else {
         return Ok(());
     };
-    ensure(asks.limit <= 1 << 20, || format!("a reply of {} bytes would be read", asks.limit))
+    ensure(asks.limit <= 1 << 20, || {
+        format!("a reply of {} bytes would be read", asks.limit)
+    })
 }
 
 pub(super) fn s19(world: &World, fact: &Fact) -> Finding {
@@ -155,7 +182,8 @@ pub(super) fn s20(world: &World, fact: &Fact) -> Finding {
 pub(super) fn live_tokens(world: &World, issuer: Option<IssuerId>) -> usize {
     let live = world.vaults.iter().flat_map(|vault| vault.grants());
     let made_for = |token: &str| world.record.tokens.get(token).map(|made| made.issuer);
-    live.filter(|grant| issuer.is_none_or(|issuer| made_for(&grant.token) == Some(issuer))).count()
+    live.filter(|grant| issuer.is_none_or(|issuer| made_for(&grant.token) == Some(issuer)))
+        .count()
 }
 
 pub(super) fn l4(world: &World, fact: &Fact) -> Finding {
@@ -168,7 +196,13 @@ pub(super) fn l4(world: &World, fact: &Fact) -> Finding {
     };
     // A task that was under way goes on; clocks differ by a little.
     let early = asks.begun > *since && world.now + Duration::from_millis(50) < *until;
-    ensure(!early, || format!("{:?} asks {:?} before Retry-After is over", asks.key, until.saturating_sub(world.now)))
+    ensure(!early, || {
+        format!(
+            "{:?} asks {:?} before Retry-After is over",
+            asks.key,
+            until.saturating_sub(world.now)
+        )
+    })
 }
 
 pub(super) fn l9(_: &World, fact: &Fact) -> Finding {

@@ -15,12 +15,41 @@ const FRESH: Duration = Duration::from_secs(60);
 
 /// Every reason that a condition of an issuer or an event may have.
 const REASONS: [&str; 35] = [
-    "AuthMountNotFound", "CaExpires", "CaMissing", "CaMismatch", "CertificateIssued", "CertificateMismatch", "Denied",
-    "Failed", "InvalidConnection", "InvalidRequest", "InvalidSpec", "Issued", "IssuerNotFound", "IssuerNotReady",
-    "LoginDenied", "PathNotFound", "Pending", "PermissionDenied", "RoleNotFound", "SecretForbidden", "SecretInvalid",
-    "SecretNotFound", "SecretUnavailable", "ServiceAccountNotFound", "SignRefused", "TlsFailed", "TokenForbidden",
-    "TokenUnavailable", "VaultMisbehaved", "VaultRedirects", "VaultSealed", "VaultThrottled", "VaultUnavailable",
-    "VaultUnreachable", "VaultVerified",
+    "AuthMountNotFound",
+    "CaExpires",
+    "CaMissing",
+    "CaMismatch",
+    "CertificateIssued",
+    "CertificateMismatch",
+    "Denied",
+    "Failed",
+    "InvalidConnection",
+    "InvalidRequest",
+    "InvalidSpec",
+    "Issued",
+    "IssuerNotFound",
+    "IssuerNotReady",
+    "LoginDenied",
+    "PathNotFound",
+    "Pending",
+    "PermissionDenied",
+    "RoleNotFound",
+    "SecretForbidden",
+    "SecretInvalid",
+    "SecretNotFound",
+    "SecretUnavailable",
+    "ServiceAccountNotFound",
+    "SignRefused",
+    "TlsFailed",
+    "TokenForbidden",
+    "TokenUnavailable",
+    "VaultMisbehaved",
+    "VaultRedirects",
+    "VaultSealed",
+    "VaultThrottled",
+    "VaultUnavailable",
+    "VaultUnreachable",
+    "VaultVerified",
 ];
 
 /// Returns the requests before and after a status of one was taken.
@@ -37,11 +66,18 @@ fn reason(request: &CertificateRequest) -> Option<&str> {
 }
 
 pub(super) fn s3(_: &World, fact: &Fact) -> Finding {
-    let Fact::Wrote(Wrote { before: Some(before), after: Ok(after), .. }) = fact else {
+    let Fact::Wrote(Wrote {
+        before: Some(before),
+        after: Ok(after),
+        ..
+    }) = fact
+    else {
         return Ok(());
     };
     let was = certificate(before);
-    ensure(was.is_none() || was == certificate(after), || format!("the certificate of {} is another now", before.uid()))
+    ensure(was.is_none() || was == certificate(after), || {
+        format!("the certificate of {} is another now", before.uid())
+    })
 }
 
 pub(super) fn s4(_: &World, fact: &Fact) -> Finding {
@@ -49,17 +85,29 @@ pub(super) fn s4(_: &World, fact: &Fact) -> Finding {
         return Ok(());
     };
     let given = |field: &str| {
-        let value = wrote.patch.body.pointer(&format!("/metadata/{field}")).and_then(Value::as_str);
+        let value = wrote
+            .patch
+            .body
+            .pointer(&format!("/metadata/{field}"))
+            .and_then(Value::as_str);
         value.is_some_and(|value| !value.is_empty())
     };
     ensure(given("uid") && given("resourceVersion"), || {
-        format!("the status of {:?} is written without uid and resourceVersion", wrote.patch.of)
+        format!(
+            "the status of {:?} is written without uid and resourceVersion",
+            wrote.patch.of
+        )
     })?;
     let Some((before, after)) = requests(fact) else {
         return Ok(());
     };
     ensure(!is_terminal(before) || before.status == after.status, || {
-        format!("{:?} was {:?} and is {:?}", wrote.patch.of, reason(before), reason(after))
+        format!(
+            "{:?} was {:?} and is {:?}",
+            wrote.patch.of,
+            reason(before),
+            reason(after)
+        )
     })
 }
 
@@ -73,10 +121,17 @@ pub(super) fn s11(_: &World, fact: &Fact) -> Finding {
         Fact::Tells(_, event) => look(event.reason, &event.note),
         Fact::Wrote(wrote) => {
             let conditions = wrote.patch.body.pointer("/status/conditions").and_then(Value::as_array);
-            let text = |condition: &Value, field| condition.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let mut ours = conditions.into_iter().flatten().filter(|condition| {
-                matches!(text(condition, "type").as_str(), "Ready" | "InvalidRequest")
-            });
+            let text = |condition: &Value, field| {
+                condition
+                    .get(field)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let mut ours = conditions
+                .into_iter()
+                .flatten()
+                .filter(|condition| matches!(text(condition, "type").as_str(), "Ready" | "InvalidRequest"));
             ours.try_for_each(|condition| look(&text(condition, "reason"), &text(condition, "message")))
         }
         _ => Ok(()),
@@ -89,7 +144,9 @@ pub(super) fn s13(_: &World, fact: &Fact) -> Finding {
     };
     let failed = |request: &CertificateRequest| request.status.as_ref().and_then(|status| status.failure_time);
     let ends = matches!(reason(after), Some("Denied" | "Failed"));
-    ensure(!ends || failed(after).is_some(), || "a request fails without a time of failure".to_owned())?;
+    ensure(!ends || failed(after).is_some(), || {
+        "a request fails without a time of failure".to_owned()
+    })?;
     let once = failed(before).is_none() || failed(before) == failed(after);
     ensure(once, || "the time of failure changes".to_owned())
 }
@@ -103,9 +160,10 @@ pub(super) fn s14(world: &World, fact: &Fact) -> Finding {
     }
     let uid = after.metadata.uid.as_deref().unwrap_or_default();
     let known = world.record.request(uid);
-    ensure(known.is_some_and(|known| known.refused || known.want.flaw != Flaw::None), || {
-        format!("{uid} fails, and nobody has refused it")
-    })
+    ensure(
+        known.is_some_and(|known| known.refused || known.want.flaw != Flaw::None),
+        || format!("{uid} fails, and nobody has refused it"),
+    )
 }
 
 pub(super) fn s15(_: &World, fact: &Fact) -> Finding {
@@ -114,28 +172,48 @@ pub(super) fn s15(_: &World, fact: &Fact) -> Finding {
         for now in status.into_iter().flat_map(|status| &status.conditions) {
             let was = before.condition(&now.kind).filter(|was| was.status == now.status);
             let kept = was.is_none_or(|was| was.last_transition_time == now.last_transition_time);
-            ensure(kept && now.last_transition_time.is_some(), || format!("{} has another time, but no other status", now.kind))?;
+            ensure(kept && now.last_transition_time.is_some(), || {
+                format!("{} has another time, but no other status", now.kind)
+            })?;
         }
         let approvals = |request: &CertificateRequest| [request.is("Approved"), request.is("Denied")];
-        return ensure(approvals(before) == approvals(after), || "an approval is changed".to_owned());
+        return ensure(approvals(before) == approvals(after), || {
+            "an approval is changed".to_owned()
+        });
     }
-    let Fact::Wrote(Wrote { before: Some(before), after: Ok(after), .. }) = fact else {
+    let Fact::Wrote(Wrote {
+        before: Some(before),
+        after: Ok(after),
+        ..
+    }) = fact
+    else {
         return Ok(());
     };
     let Some(ready) = after.ready() else {
         return Ok(());
     };
     ensure(ready.observed_generation == after.meta().generation, || {
-        format!("generation {:?} is said of {:?}", ready.observed_generation, after.meta().generation)
+        format!(
+            "generation {:?} is said of {:?}",
+            ready.observed_generation,
+            after.meta().generation
+        )
     })?;
     let was = before.ready().filter(|was| was.status == ready.status);
-    ensure(was.is_none_or(|was| was.last_transition_time == ready.last_transition_time), || {
-        "Ready has another time, but no other status".to_owned()
-    })
+    ensure(
+        was.is_none_or(|was| was.last_transition_time == ready.last_transition_time),
+        || "Ready has another time, but no other status".to_owned(),
+    )
 }
 
 pub(super) fn s16(world: &World, fact: &Fact) -> Finding {
-    let Fact::Wrote(Wrote { who, patch, after: Ok(after), .. }) = fact else {
+    let Fact::Wrote(Wrote {
+        who,
+        patch,
+        after: Ok(after),
+        ..
+    }) = fact
+    else {
         return Ok(());
     };
     let (Key::Issuer(key), Some(ready), Some(spec)) = (&patch.of, after.ready(), after.spec()) else {
@@ -145,8 +223,11 @@ pub(super) fn s16(world: &World, fact: &Fact) -> Finding {
         return Ok(());
     }
     let url = format!("{}/v1/{}", spec.server, spec.path);
-    let probe = world.issuer_of(&patch.of).and_then(|issuer| world.record.verified.get(&(*who, issuer)));
-    ensure(probe.is_some_and(|(at, probed)| **probed == url && world.now <= *at + FRESH), || {
-        format!("{key} is called ready, but {url} was not probed: {probe:?}")
-    })
+    let probe = world
+        .issuer_of(&patch.of)
+        .and_then(|issuer| world.record.verified.get(&(*who, issuer)));
+    ensure(
+        probe.is_some_and(|(at, probed)| **probed == url && world.now <= *at + FRESH),
+        || format!("{key} is called ready, but {url} was not probed: {probe:?}"),
+    )
 }

@@ -14,7 +14,10 @@ use crate::vault::UNIX;
 impl World {
     /// Tells whether an act would change anything.
     pub(crate) fn can(&self, act: Act) -> bool {
-        let request = |number| self.request_key(number).and_then(|key| self.cluster.get(&key).ok()?.request());
+        let request = |number| {
+            self.request_key(number)
+                .and_then(|key| self.cluster.get(&key).ok()?.request())
+        };
         match act {
             Act::Create(number) | Act::Order(number) => request(number).is_none(),
             Act::Delete(number) | Act::Recreate(number) | Act::Touch(number) => request(number).is_some(),
@@ -92,7 +95,13 @@ impl World {
         self.create_object(Object::Request(fixture::request(want, number, order)));
         let overlaps = if self.setup.claims { 0 } else { self.record.overlaps };
         let credit = 1 + i16::try_from(overlaps).unwrap_or(i16::MAX);
-        let request = Request { number, want, credit, refused: false, writes: 0 };
+        let request = Request {
+            number,
+            want,
+            credit,
+            refused: false,
+            writes: 0,
+        };
         Arc::make_mut(&mut self.record).requests.insert(order, request);
     }
 
@@ -103,14 +112,24 @@ impl World {
     }
 
     fn touch(&mut self, key: &Key) {
-        let annotations = self.cluster.get(key).ok().and_then(|object| object.meta().annotations.as_ref());
+        let annotations = self
+            .cluster
+            .get(key)
+            .ok()
+            .and_then(|object| object.meta().annotations.as_ref());
         let touched = annotations.and_then(|all| all.get("touched"));
-        let stamp = if touched.is_some_and(|stamp| stamp == "1") { "2" } else { "1" };
+        let stamp = if touched.is_some_and(|stamp| stamp == "1") {
+            "2"
+        } else {
+            "1"
+        };
         self.patch(key, &json!({ "metadata": { "annotations": { "touched": stamp } } }));
     }
 
     fn edit(&mut self, issuer: IssuerId, change: impl Fn(usize, usize) -> (usize, usize)) {
-        Arc::make_mut(&mut self.record).held_off.retain(|(_, held), _| *held != issuer);
+        Arc::make_mut(&mut self.record)
+            .held_off
+            .retain(|(_, held), _| *held != issuer);
         let Some(spec) = self.issuer(issuer).and_then(|object| object.spec()) else {
             return;
         };
@@ -134,9 +153,15 @@ impl World {
         let Some(request) = self.cluster.get(&key).ok().and_then(|object| object.request()) else {
             return;
         };
-        let mut conditions = request.status.as_ref().map_or_else(Vec::new, |status| status.conditions.clone());
+        let mut conditions = request
+            .status
+            .as_ref()
+            .map_or_else(Vec::new, |status| status.conditions.clone());
         let unix = UNIX + self.now;
-        let now = issuer_core::Now { unix, ..issuer_core::Now::default() };
+        let now = issuer_core::Now {
+            unix,
+            ..issuer_core::Now::default()
+        };
         conditions.push(issuer_api::RequestCondition {
             kind: kind.to_owned(),
             status: "True".to_owned(),

@@ -6,10 +6,6 @@ use crate::cluster::Kind;
 use crate::event::{Act, Event, Fault, Who};
 use crate::process::{Flight, Process, Stage};
 
-/// How often in a row timers may run out in an explored world while everything is at rest, or while something is
-/// withheld that would happen if it were left alone.
-const IDLE: u8 = 2;
-
 impl World {
     /// Tells whether an event is a fault.
     pub(crate) fn costs(&self, event: Event) -> bool {
@@ -52,7 +48,10 @@ impl World {
             add(Event::User(*act));
         }
         for (who, process) in self.running() {
-            Kind::ALL.into_iter().filter(|kind| self.lags(process, *kind)).for_each(|kind| add(Event::Watch(who, kind)));
+            Kind::ALL
+                .into_iter()
+                .filter(|kind| self.lags(process, *kind))
+                .for_each(|kind| add(Event::Watch(who, kind)));
             for (at, flight) in (0..).zip(process.flights.values()) {
                 match flight.answer {
                     Some(_) => add(Event::Deliver(who, at)),
@@ -72,28 +71,43 @@ impl World {
 
     /// Returns whose timers may run out next: the first, and one that jitter might have made the first.
     fn ticks(&self) -> impl Iterator<Item = Event> {
-        let quick = self.running().any(|(_, process)| process.flights.values().any(|flight| !flight.slow));
-        let idle = self.idle >= IDLE;
+        let quick = self
+            .running()
+            .any(|(_, process)| process.flights.values().any(|flight| !flight.slow));
+        let idle = self.idle >= self.setup.most_idle;
         let due = move |process: &Process| process.due().filter(|_| !quick && !idle);
         let first = self.running().filter_map(|(_, process)| due(process)).min();
         let latest = first.map(|first| first + (first.saturating_sub(self.now)) / 10);
-        self.running().filter(move |(_, process)| due(process).is_some_and(|at| Some(at) <= latest)).map(|(who, _)| Event::Tick(who))
+        self.running()
+            .filter(move |(_, process)| due(process).is_some_and(|at| Some(at) <= latest))
+            .map(|(who, _)| Event::Tick(who))
     }
 
     /// Returns every fault that may happen next.
     fn faults(&self) -> impl Iterator<Item = Event> {
         let setup = &self.setup;
-        let mischief = setup.mischief.iter().copied().filter(|act| self.can(*act)).map(Event::User);
+        let mischief = setup
+            .mischief
+            .iter()
+            .copied()
+            .filter(|act| self.can(*act))
+            .map(Event::User);
         let of_processes = self.running().filter(|_| setup.crashes).flat_map(|(who, process)| {
-            let watches = Kind::ALL.into_iter().filter(|kind| self.lags(process, *kind)).map(move |kind| Event::Relist(who, kind));
+            let watches = Kind::ALL
+                .into_iter()
+                .filter(|kind| self.lags(process, *kind))
+                .map(move |kind| Event::Relist(who, kind));
             let stop = (process.stage == Stage::Working).then_some(Event::Stop(who));
             [Event::Crash(who)].into_iter().chain(stop).chain(watches)
         });
         let of_questions = self.running().flat_map(move |(who, process)| {
-            (0..).zip(process.flights.values()).filter(|(_, flight)| flight.answer.is_none()).flat_map(move |(at, flight)| {
-                let faults = setup.faults.iter().copied().filter(|fault| may_meet(flight, *fault));
-                faults.map(move |fault| Event::Fail(who, at, fault))
-            })
+            (0..)
+                .zip(process.flights.values())
+                .filter(|(_, flight)| flight.answer.is_none())
+                .flat_map(move |(at, flight)| {
+                    let faults = setup.faults.iter().copied().filter(|fault| may_meet(flight, *fault));
+                    faults.map(move |fault| Event::Fail(who, at, fault))
+                })
         });
         mischief.chain(of_processes).chain(of_questions)
     }
@@ -124,7 +138,11 @@ impl World {
         }
         for (who, process) in self.running() {
             if let Some((at, flight)) = (0..).zip(process.flights.values()).next() {
-                return Some(if flight.answer.is_some() { Event::Deliver(who, at) } else { Event::Answer(who, at) });
+                return Some(if flight.answer.is_some() {
+                    Event::Deliver(who, at)
+                } else {
+                    Event::Answer(who, at)
+                });
             }
         }
         if self.is_at_rest() {
@@ -137,12 +155,17 @@ impl World {
     ///
     /// Their answers change nothing but what the check asks next, and nothing but a rotation changes them.
     fn begins_check(&self) -> Option<Who> {
-        let mut flights = self.running().flat_map(|(who, process)| process.flights.values().map(move |flight| (who, flight)));
+        let mut flights = self
+            .running()
+            .flat_map(|(who, process)| process.flights.values().map(move |flight| (who, flight)));
         let (who, flight) = flights.next().filter(|_| self.setup.brisk)?;
         let first = match &*flight.step {
             Step::ReadSecret(..) | Step::MintToken(..) => true,
             Step::Exchange(request, _) => {
-                matches!(request.operation, Operation::Health | Operation::Login | Operation::Renew)
+                matches!(
+                    request.operation,
+                    Operation::Health | Operation::Login | Operation::Renew
+                )
             }
             _ => false,
         };
@@ -161,7 +184,10 @@ impl World {
 
     /// Returns the first timer to run out.
     pub(crate) fn next_tick(&self) -> Option<Event> {
-        let due = self.running().filter_map(|(who, process)| Some((process.due()?, who))).min();
+        let due = self
+            .running()
+            .filter_map(|(who, process)| Some((process.due()?, who)))
+            .min();
         due.map(|(_, who)| Event::Tick(who))
     }
 

@@ -31,8 +31,14 @@ impl World {
             && self.is_still()
             && !self.is_sealed()
             && self.done == self.setup.script.len()
-            && self.cluster.list(Kind::Requests).all(|request| self.request_rests(request))
-            && [Kind::Issuers, Kind::ClusterIssuers].into_iter().flat_map(|kind| self.cluster.list(kind)).all(|issuer| is_ready(issuer))
+            && self
+                .cluster
+                .list(Kind::Requests)
+                .all(|request| self.request_rests(request))
+            && [Kind::Issuers, Kind::ClusterIssuers]
+                .into_iter()
+                .flat_map(|kind| self.cluster.list(kind))
+                .all(|issuer| is_ready(issuer))
     }
 
     /// Leaves the world alone until it is at rest.
@@ -44,7 +50,10 @@ impl World {
                 None => break,
             }
         }
-        Err(Violation { number: "L1", what: "left alone, it does not come to rest".to_owned() })
+        Err(Violation {
+            number: "L1",
+            what: "left alone, it does not come to rest".to_owned(),
+        })
     }
 
     /// Lets the next timer of a world at rest run out, and holds what comes of it against what a quiet world does.
@@ -56,14 +65,21 @@ impl World {
             return Ok(());
         };
         self.step(tick)?;
-        let noise = |what: &str| Violation { number: "L2", what: what.to_owned() };
+        let noise = |what: &str| Violation {
+            number: "L2",
+            what: what.to_owned(),
+        };
         for _ in 0..ROUND {
             match self.left_alone() {
                 // A token that was superseded is revoked a little later.
                 Some(event) => self.step(event)?,
                 None => {
                     let still = (self.record.writes, self.record.signs) == before;
-                    return if still { Ok(()) } else { Err(noise("a status is written in a quiet world")) };
+                    return if still {
+                        Ok(())
+                    } else {
+                        Err(noise("a status is written in a quiet world"))
+                    };
                 }
             }
         }
@@ -72,8 +88,13 @@ impl World {
 
     /// Returns how many periodic checks there are: of each process, for each issuer.
     pub(crate) fn parties(&self) -> u32 {
-        let issuers = [Kind::Issuers, Kind::ClusterIssuers].into_iter().flat_map(|kind| self.cluster.list(kind)).count();
-        u32::try_from(self.running().count() * issuers).unwrap_or(u32::MAX).max(1)
+        let issuers = [Kind::Issuers, Kind::ClusterIssuers]
+            .into_iter()
+            .flat_map(|kind| self.cluster.list(kind))
+            .count();
+        u32::try_from(self.running().count() * issuers)
+            .unwrap_or(u32::MAX)
+            .max(1)
     }
 
     fn request_rests(&self, object: &Object) -> bool {
@@ -91,7 +112,8 @@ impl World {
         if !request.is("Approved") {
             return true;
         }
-        let waits = self.issuer(known.want.issuer).is_none() && reason == Some("Pending") && is_readable(known.want.flaw);
+        let waits =
+            self.issuer(known.want.issuer).is_none() && reason == Some("Pending") && is_readable(known.want.flaw);
         match reason {
             Some("Issued") => certificate(object).is_some(),
             Some("Failed") => known.want.flaw != Flaw::None || known.refused,
@@ -106,9 +128,9 @@ fn is_readable(flaw: Flaw) -> bool {
 
 fn is_ready(issuer: &Object) -> bool {
     let current = issuer.meta().generation;
-    issuer.ready().is_some_and(|ready| {
-        ready.status == issuer_api::ConditionStatus::True && ready.observed_generation == current
-    })
+    issuer
+        .ready()
+        .is_some_and(|ready| ready.status == issuer_api::ConditionStatus::True && ready.observed_generation == current)
 }
 
 /// Returns the certificate that a request's status holds, PEM.

@@ -2,28 +2,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake_vault::RetryAfter;
-use http::StatusCode;
-use issuer_core::reconcile::{Change, Claim, Controller, Key, ObservedIssuer, Step, WriteError};
+use issuer_core::Request;
+use issuer_core::reconcile::{Change, Claim, Controller, Key, ObservedIssuer, Step};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
-use issuer_core::session::ReadError;
-use issuer_core::{Operation, Request, Secret, TransportError};
 use serde_json::Value;
 
 use super::{Down, World};
-use crate::cluster::{Kind, Object, Refusal, Verb};
-use crate::event::{Event, Fault, Who};
-use crate::fact::{Asks, Fact, Replied, Served, Stopped, Wrote};
+use crate::cluster::{Kind, Object, Verb};
+use crate::event::{Event, Who};
+use crate::fact::{Asks, Fact, Stopped};
 use crate::fixture;
 use crate::invariants::{self, Violation};
 use crate::mutant;
-use crate::process::{Answer, Arrival, Flight, GRACE, PATIENCE, Process, Stage};
+use crate::process::{Flight, GRACE, Process, Stage};
 use crate::vault;
 
-/// How long Vault asks to wait when it throttles, in seconds.
-const THROTTLE: u64 = 3;
-
-type Happened = Result<(), Violation>;
+pub(super) type Happened = Result<(), Violation>;
 
 impl World {
     pub(super) fn happen(&mut self, event: Event) -> Happened {
@@ -45,7 +39,11 @@ impl World {
             Event::Fail(who, at, fault) => self.fail(who, at, fault),
             Event::Tick(who) => self.tick(who),
             Event::Unseal => {
-                for host in [0, 1].into_iter().filter(|host| self.vault(*host).is_sealed()).collect::<Vec<_>>() {
+                for host in [0, 1]
+                    .into_iter()
+                    .filter(|host| self.vault(*host).is_sealed())
+                    .collect::<Vec<_>>()
+                {
                     self.vault_mut(host).set_sealed(false);
                 }
                 Ok(())
@@ -61,7 +59,7 @@ impl World {
     }
 
     /// Tells the checks what has happened, then notes it.
-    fn note(&mut self, fact: &Fact) -> Happened {
+    pub(super) fn note(&mut self, fact: &Fact) -> Happened {
         invariants::check_step(self, fact)?;
         let issuer = match fact {
             Fact::Asks(asks) => self.issuer_of(&asks.key),
@@ -75,11 +73,7 @@ impl World {
     }
 
     /// Does something to a process, if it runs.
-    pub(super) fn on(
-        &mut self,
-        who: Who,
-        change: impl FnOnce(&mut Self, &mut Process) -> Happened,
-    ) -> Happened {
+    pub(super) fn on(&mut self, who: Who, change: impl FnOnce(&mut Self, &mut Process) -> Happened) -> Happened {
         let slot = std::mem::replace(self.slot_mut(who), Err(Down::Stopped));
         let mut process = match slot {
             Ok(process) => process,
@@ -97,17 +91,19 @@ impl World {
         happened
     }
 
-    fn start(&mut self, who: Who) -> Happened {
+    pub(super) fn start(&mut self, who: Who) -> Happened {
         let clock = self.setup.clocks.get(who.index()).copied().unwrap_or_default();
         let seed = u64::try_from(who.index()).unwrap_or_default();
         let mut config = self.setup.config.clone();
         if self.setup.claims {
             self.starts += 1;
-            config.claim = Some(Claim { identity: format!("process-{}", self.starts) });
+            config.claim = Some(Claim {
+                identity: format!("process-{}", self.starts),
+            });
         }
         let mut process = Process::new(Controller::new(config, seed), clock);
         let beside = self.running().next().is_some();
-        if beside && !matches!(self.slot(who), Err(Down::Crashed)) {
+        if beside {
             let claims = self.setup.claims;
             let record = Arc::make_mut(&mut self.record);
             record.overlaps += 1;
@@ -123,7 +119,7 @@ impl World {
         self.on(who, |world, process| world.run(who, process))
     }
 
-    fn crash(&mut self, who: Who) -> Happened {
+    pub(super) fn crash(&mut self, who: Who) -> Happened {
         let held: BTreeSet<u32> = self.process(who).into_iter().flat_map(Process::held).collect();
         let alive = self.vaults.iter().flat_map(|vault| vault.grants());
         let tokens = alive.filter(|grant| held.contains(&grant.number)).count();
@@ -132,7 +128,7 @@ impl World {
     }
 
     /// Asks a process to stop, as its driver does.
-    fn stop(&mut self, who: Who, process: &mut Process) -> Happened {
+    pub(super) fn stop(&mut self, who: Who, process: &mut Process) -> Happened {
         process.controller.stop(process.clock.now(self.now));
         process.stage = Stage::Draining(self.now + if mutant::drops(self) { Duration::ZERO } else { GRACE });
         self.run(who, process)
@@ -157,8 +153,8 @@ impl World {
     }
 
     /// Sends a question on its way.
-    fn ask(&mut self, who: Who, process: &mut Process, key: Key, begun: Duration, step: Step) -> Happened {
-        let step = mutant::ask(self, who, process, &key, step);
+    pub(super) fn ask(&mut self, who: Who, process: &mut Process, key: Key, begun: Duration, step: Step) -> Happened {
+        let step = mutant::ask(self, process, &key, step);
         let fact = match &step {
             Step::Exchange(request, _) => Some(Fact::Asks(self.asks(who, process, &key, begun, request))),
             Step::MintToken(spec, _) => Some(Fact::Mints(who, key.clone(), spec.clone())),
@@ -177,24 +173,40 @@ impl World {
         let at_once = self.setup.focus && !matches!(key, Key::Request(_));
         if at_once && !matches!(step, Step::Done(_)) {
             let answer = Some(self.effect(who, process, &key, &step, None)?);
-            let flight = Flight { step: Arc::new(step), sent: self.now, begun, answer, slow: false };
+            let flight = Flight {
+                step: Arc::new(step),
+                sent: self.now,
+                begun,
+                answer,
+                slow: false,
+            };
             return self.resume(who, process, key, flight);
         }
         if !matches!(step, Step::Done(_)) {
-            let flight = Flight { step: Arc::new(step), sent: self.now, begun, answer: None, slow: false };
+            let flight = Flight {
+                step: Arc::new(step),
+                sent: self.now,
+                begun,
+                answer: None,
+                slow: false,
+            };
             process.flights.insert(key, flight);
         }
         Ok(())
     }
 
-    fn asks(&self, who: Who, process: &Process, key: &Key, begun: Duration, request: &Request) -> Asks {
+    pub(super) fn asks(&self, who: Who, process: &Process, key: &Key, begun: Duration, request: &Request) -> Asks {
         let uri = request.http.uri();
         let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
         let origin = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
         let host = fixture::HOSTS.iter().position(|host| origin.contains(host));
         let at = |issuer| host.is_some_and(|host| process.servers.contains(&(issuer, host)));
         let known = self.issuer_of(key).is_none_or(at);
-        let view = if let Key::Request(name) = key { process.views.get(name).cloned() } else { None };
+        let view = if let Key::Request(name) = key {
+            process.views.get(name).cloned()
+        } else {
+            None
+        };
         Asks {
             who,
             key: key.clone(),
@@ -249,206 +261,19 @@ impl World {
                 format!("{:?} later", due.saturating_sub(self.now))
             }
             Event::Watch(who, kind) => {
-                let next = self.process(who).and_then(|process| self.cluster.watch(kind, process.cursor(kind)).ok()?.next());
-                next.map_or_else(String::new, |event| format!("{:?} {}", event.change, event.object.uid()))
+                let next = self
+                    .process(who)
+                    .and_then(|process| self.cluster.watch(kind, process.cursor(kind)).ok()?.next());
+                next.map_or_else(String::new, |event| {
+                    format!("{:?} {}", event.change, event.object.uid())
+                })
             }
             _ => String::new(),
         }
     }
 
-    fn answer(&mut self, who: Who, at: u8) -> Happened {
-        self.apply(who, at, None)?;
-        self.deliver(who, at)
-    }
-
-    /// Lets a question have its effect, with or without a fault.
-    fn apply(&mut self, who: Who, at: u8, fault: Option<Fault>) -> Happened {
-        let Some(key) = self.flight_key(who, at) else {
-            return Ok(());
-        };
-        self.on(who, |world, process| {
-            let Some(mut flight) = process.flights.remove(&key) else {
-                return Ok(());
-            };
-            flight.answer = Some(world.effect(who, process, &key, &flight.step, fault)?);
-            flight.slow |= fault == Some(Fault::Slow);
-            process.flights.insert(key, flight);
-            Ok(())
-        })
-    }
-
-    fn deliver(&mut self, who: Who, at: u8) -> Happened {
-        let Some(key) = self.flight_key(who, at) else {
-            return Ok(());
-        };
-        self.on(who, |world, process| {
-            let Some(flight) = process.flights.remove(&key) else {
-                return Ok(());
-            };
-            world.resume(who, process, key, flight)?;
-            world.run(who, process)
-        })
-    }
-
-    fn fail(&mut self, who: Who, at: u8, fault: Fault) -> Happened {
-        match fault {
-            Fault::CrashAfter => {
-                self.apply(who, at, None)?;
-                self.crash(who)
-            }
-            Fault::Slow => self.apply(who, at, Some(fault)),
-            _ => {
-                self.apply(who, at, Some(fault))?;
-                self.deliver(who, at)
-            }
-        }
-    }
-
-    /// Does what a question asks; returns the answer.
-    fn effect(
-        &mut self,
-        who: Who,
-        process: &Process,
-        key: &Key,
-        step: &Step,
-        fault: Option<Fault>,
-    ) -> Result<Answer, Violation> {
-        let refused = fault == Some(Fault::Refused);
-        let forbidden = fault == Some(Fault::Forbidden);
-        Ok(match step {
-            Step::Exchange(request, _) => Answer::Reply(self.exchange((who, process), key, request, fault)?),
-            Step::MintToken(..) => Answer::Token(match () {
-                () if refused => Err(ReadError::Unavailable),
-                () if forbidden => Err(ReadError::Forbidden),
-                () => Ok(Secret::from(fixture::service_account_token().as_str())),
-            }),
-            Step::Publish(event, _) => {
-                if !refused {
-                    self.note(&Fact::Tells(who, event.clone()))?;
-                }
-                Answer::Published
-            }
-            Step::ReadRequest(name, _) => Answer::Request(match self.cluster.request(name) {
-                _ if refused => Err(ReadError::Unavailable),
-                _ if forbidden => Err(ReadError::Forbidden),
-                Some(request) => Ok(request.clone()),
-                None => Err(ReadError::NotFound),
-            }),
-            Step::ReadSecret(name, _) => Answer::Secret(match self.cluster.secret(name) {
-                _ if refused => Err(ReadError::Unavailable),
-                _ if forbidden => Err(ReadError::Forbidden),
-                Some(secret) => Ok(secret.clone()),
-                None => Err(ReadError::NotFound),
-            }),
-            Step::WriteStatus(..) if refused => Answer::Written(Err(WriteError::Unavailable)),
-            Step::WriteStatus(..) if forbidden => Answer::Written(Err(WriteError::Forbidden)),
-            Step::WriteStatus(patch, _) => {
-                let before = self.cluster.get(&patch.of).ok().cloned();
-                let after = Arc::make_mut(&mut self.cluster).patch_status(&patch.of, &patch.body);
-                let written = after.as_ref().map(drop).map_err(|refusal| write_error(*refusal));
-                self.note(&Fact::Wrote(Wrote { who, patch: patch.clone(), before, after }))?;
-                Answer::Written(if fault == Some(Fault::Lost) { Err(WriteError::Unavailable) } else { written })
-            }
-            Step::Done(_) => Answer::Published,
-        })
-    }
-
-    fn exchange(
-        &mut self,
-        (who, process): (Who, &Process),
-        key: &Key,
-        request: &Request,
-        fault: Option<Fault>,
-    ) -> Result<Arrival, Violation> {
-        let nothing = |error| Arrival { reply: Err(error), tag: 0, lost: false, wrong: false, grants: None };
-        let host = request.http.uri().host().unwrap_or_default();
-        let Some(host) = fixture::HOSTS.iter().position(|known| *known == host) else {
-            return Ok(nothing(TransportError::Connect(issuer_core::ConnectError::Dns)));
-        };
-        match fault {
-            Some(Fault::Refused) => {
-                return Ok(nothing(TransportError::Connect(issuer_core::ConnectError::Refused)));
-            }
-            Some(Fault::Sealed) => self.vault_mut(host).set_sealed(true),
-            Some(Fault::Revoked) => self.vault_mut(host).revoke_all(),
-            _ => {}
-        }
-        let twist = match fault {
-            Some(Fault::Broken) => Some(fake_vault::Fault::InternalError),
-            Some(Fault::Garbage) => Some(fake_vault::Fault::NotJson),
-            Some(Fault::Lost) => Some(fake_vault::Fault::Lost),
-            Some(Fault::Throttled) => Some(fake_vault::Fault::RateLimited(RetryAfter::Seconds(THROTTLE))),
-            Some(Fault::WrongKey) => Some(fake_vault::Fault::AnotherKey),
-            _ => None,
-        };
-        let held: BTreeSet<u32> = self.running().map(|(_, other)| other).chain([process]).flat_map(Process::held).collect();
-        let now = self.now;
-        let done = self.vault_mut(host).exchange(now, request, twist, &held);
-        let status = done.reply.as_ref().map_or(StatusCode::OK, http::Response::status);
-        let effect = done.signed.is_some() || done.granted.is_some();
-        let unread = done.reply.is_err() || fault == Some(Fault::Garbage);
-        let renewed = request.operation == Operation::Renew && status == StatusCode::OK;
-        let signed = done.signed.map(|csr| 1 + self.vault(host).signs_of(csr));
-        let grants = done.granted.as_ref().map(|grant| grant.number);
-        self.note(&Fact::Served(Served {
-            who,
-            key: key.clone(),
-            signed: done.signed,
-            granted: done.granted.map(|grant| (grant, host)),
-            renewed: vault::token(request).filter(|_| renewed),
-        }))?;
-        Ok(Arrival {
-            tag: u64::from(signed.unwrap_or_default()) << 32 | u64::from(grants.unwrap_or_default()),
-            reply: done.reply,
-            lost: effect && unread,
-            wrong: fault == Some(Fault::WrongKey) && signed.is_some(),
-            grants,
-        })
-    }
-
-    /// Gives a task the answer to its question.
-    fn resume(&mut self, who: Who, process: &mut Process, key: Key, flight: Flight) -> Happened {
-        let Flight { step, sent, begun, answer, .. } = flight;
-        let Some(mut answer) = answer else {
-            return Ok(());
-        };
-        if sent + PATIENCE <= self.now {
-            answer.time_out();
-        }
-        if let (Answer::Reply(arrival), Step::Exchange(request, _)) = (&mut answer, &*step) {
-            process.tokens.extend(arrival.grants);
-            let csr = vault::signed_csr(request);
-            let (operation, lost, wrong) = (request.operation, arrival.lost, arrival.wrong);
-            let (reply, url) = (arrival.reply.clone(), request.http.uri().to_string());
-            let key = key.clone();
-            self.note(&Fact::Replied(Replied { who, key, operation, url, csr, lost, wrong, reply }))?;
-            mutant::replied(self, arrival);
-        }
-        if let Answer::Request(Ok(request)) = &answer {
-            process.view(&Arc::new(Object::Request(request.clone())));
-        }
-        let failed = matches!(answer, Answer::Written(Err(_)));
-        process.hindered |= failed || sent < self.now;
-        let now = process.clock.now(self.now);
-        let controller = &mut process.controller;
-        let next = match (Arc::unwrap_or_clone(step), answer) {
-            (Step::Exchange(_, waits), Answer::Reply(arrival)) => waits.resume(controller, now, arrival.reply),
-            (Step::MintToken(_, waits), Answer::Token(token)) => waits.resume(controller, now, token),
-            (Step::Publish(_, waits), _) => waits.resume(controller),
-            (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
-            (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
-            (Step::WriteStatus(_, waits), Answer::Written(written)) => waits.resume(controller, now, written),
-            // No question is answered with another's answer.
-            (step, _) => step,
-        };
-        if failed && mutant::forgets(self) {
-            return self.begin_anew(process);
-        }
-        self.ask(who, process, key, begun, next)
-    }
-
     /// Loses all memory of a process without anybody's noticing.
-    fn begin_anew(&mut self, process: &mut Process) -> Happened {
+    pub(super) fn begin_anew(&mut self, process: &mut Process) -> Happened {
         process.flights.clear();
         process.controller = Controller::new(self.setup.config.clone(), 0);
         Kind::ALL.into_iter().for_each(|kind| self.list(process, kind));
@@ -456,8 +281,12 @@ impl World {
     }
 
     /// Lets a watch tell one thing.
-    fn tell(&mut self, who: Who, process: &mut Process, kind: Kind) -> Happened {
-        let event = self.cluster.watch(kind, process.cursor(kind)).ok().and_then(|mut events| events.next().cloned());
+    pub(super) fn tell(&mut self, who: Who, process: &mut Process, kind: Kind) -> Happened {
+        let event = self
+            .cluster
+            .watch(kind, process.cursor(kind))
+            .ok()
+            .and_then(|mut events| events.next().cloned());
         let Some(event) = event else {
             return Ok(());
         };
@@ -489,7 +318,7 @@ impl World {
     }
 
     /// Lets a watch list everything anew.
-    fn list(&mut self, process: &mut Process, kind: Kind) {
+    pub(super) fn list(&mut self, process: &mut Process, kind: Kind) {
         let objects: Vec<_> = self.cluster.list(kind).cloned().collect();
         for object in &objects {
             self.seen(process, object);
@@ -499,22 +328,24 @@ impl World {
         process.set_cursor(kind, self.cluster.revision());
     }
 
-    fn seen(&self, process: &mut Process, object: &Arc<Object>) {
+    pub(super) fn seen(&self, process: &mut Process, object: &Arc<Object>) {
         process.view(object);
-        let host = object.spec().and_then(|spec| fixture::HOSTS.iter().position(|host| spec.server.contains(host)));
+        let host = object
+            .spec()
+            .and_then(|spec| fixture::HOSTS.iter().position(|host| spec.server.contains(host)));
         if let (Some(host), Some(issuer)) = (host, self.issuer_of(&object.key())) {
             process.servers.insert((issuer, host));
         }
     }
 
-    fn show(&self, process: &mut Process, change: Change) {
+    pub(super) fn show(&self, process: &mut Process, change: Change) {
         let now = process.clock.now(self.now);
         if let Some(change) = mutant::shown(self, change) {
             process.controller.observe(now, change);
         }
     }
 
-    fn tick(&mut self, who: Who) -> Happened {
+    pub(super) fn tick(&mut self, who: Who) -> Happened {
         let Some(due) = self.process(who).and_then(Process::due) else {
             return Ok(());
         };
@@ -529,33 +360,6 @@ impl World {
             self.on(who, |world, process| world.run(who, process))?;
         }
         Ok(())
-    }
-}
-
-impl Answer {
-    /// Makes it come too late: its question has been given up.
-    fn time_out(&mut self) {
-        match self {
-            Self::Reply(arrival) => {
-                arrival.lost = arrival.tag != 0;
-                arrival.reply = Err(TransportError::Timeout);
-            }
-            Self::Request(answer) => *answer = Err(ReadError::Unavailable),
-            Self::Secret(answer) => *answer = Err(ReadError::Unavailable),
-            Self::Token(answer) => *answer = Err(ReadError::Unavailable),
-            Self::Written(answer) => *answer = Err(WriteError::Unavailable),
-            Self::Published => {}
-        }
-    }
-}
-
-/// Sorts a refusal as the driver does.
-fn write_error(refusal: Refusal) -> WriteError {
-    match refusal.status() {
-        403 => WriteError::Forbidden,
-        404 => WriteError::NotFound,
-        409 => WriteError::Conflict,
-        _ => WriteError::Unavailable,
     }
 }
 
@@ -579,13 +383,17 @@ fn gone(object: &Object) -> Change {
 
 fn all(kind: Kind, keys: BTreeSet<Key>) -> Change {
     let issuers = |keys: BTreeSet<Key>| -> BTreeSet<IssuerKey> {
-        keys.into_iter().filter_map(|key| if let Key::Issuer(key) = key { Some(key) } else { None }).collect()
+        keys.into_iter()
+            .filter_map(|key| if let Key::Issuer(key) = key { Some(key) } else { None })
+            .collect()
     };
     match kind {
         Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, issuers(keys)),
         Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, issuers(keys)),
         Kind::Requests => {
-            let requests = keys.into_iter().filter_map(|key| if let Key::Request(key) = key { Some(key) } else { None });
+            let requests = keys
+                .into_iter()
+                .filter_map(|key| if let Key::Request(key) = key { Some(key) } else { None });
             Change::Requests(requests.collect::<BTreeSet<RequestKey>>())
         }
     }

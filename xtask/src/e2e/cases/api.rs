@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, PostParams};
 use serde_json::{Value, json};
 
-use super::super::stage::Stage;
+use crate::e2e::stage::Stage;
 
 /// A change to a valid spec, and what the API server says to it: a part of its message, or nothing if it takes it.
 type Row = (Value, &'static str);

@@ -8,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::super::pki::{Csr, Names};
-use super::super::process::eventually;
-use super::super::stage::{Ask, SOON, Stage};
-use super::super::vault::text;
+use crate::e2e::audit::Answered;
+use crate::e2e::pki::{Csr, Names};
+use crate::e2e::process::eventually;
+use crate::e2e::stage::{Ask, SOON, Stage};
+use crate::e2e::vault::text;
 
 /// AppRole at a mount of its own, named in each form that people write.
 pub(super) async fn approle_mounts(stage: &Stage<'_>) -> anyhow::Result<()> {
@@ -93,7 +94,7 @@ pub(super) async fn short_login(stage: &Stage<'_>) -> anyhow::Result<()> {
         .approle(&mount, &policy, json!({ "token_ttl": "20s", "token_max_ttl": "10m" }))
         .await?;
     signs(stage, stage.spec(&path, auth)).await?;
-    let renewed = |answers: &[super::super::audit::Answered]| {
+    let renewed = |answers: &[Answered]| {
         answers
             .iter()
             .filter(|answer| answer.path == "auth/token/renew-self" && answer.role == stage.case)

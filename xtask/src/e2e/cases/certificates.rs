@@ -10,10 +10,11 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::json;
 
-use super::super::controller::NAMESPACE;
-use super::super::issued::Issued;
-use super::super::process::eventually;
-use super::super::stage::{SOON, Stage};
+use crate::e2e::controller::NAMESPACE;
+use crate::e2e::issued::Issued;
+use crate::e2e::pki::public_key;
+use crate::e2e::process::eventually;
+use crate::e2e::stage::{SOON, Stage};
 
 /// A VaultIssuer that logs in by AppRole, to a Secret that cert-manager has stored.
 pub(super) async fn namespaced(stage: &Stage<'_>) -> anyhow::Result<()> {
@@ -139,7 +140,7 @@ pub(super) async fn stored(stage: &Stage<'_>, name: &str) -> anyhow::Result<Issu
         };
         let key = std::str::from_utf8(file("tls.key")?)?;
         let issued = Issued::parse(file("tls.crt")?, file("ca.crt")?)?;
-        issued.verify(&super::super::pki::public_key(key)?)?;
+        issued.verify(&public_key(key)?)?;
         Ok(issued)
     })
     .await

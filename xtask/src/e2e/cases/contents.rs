@@ -6,10 +6,10 @@ use anyhow::ensure;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
-use super::super::issued::{Issued, common_name};
-use super::super::pki::{Csr, Names};
-use super::super::stage::{Ask, SOON, Stage};
-use super::super::vault::text;
+use crate::e2e::issued::{Issued, common_name};
+use crate::e2e::pki::{Csr, Names};
+use crate::e2e::stage::{Ask, SOON, Stage};
+use crate::e2e::vault::text;
 
 /// RSA, ECDSA and Ed25519 keys.
 pub(super) async fn keys(stage: &Stage<'_>) -> anyhow::Result<()> {

@@ -7,8 +7,10 @@ use issuer_api::VaultIssuer;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use super::super::pki::{Authority, Csr, Names};
-use super::super::stage::{Ask, LATER, SOON, Stage};
+use crate::e2e::audit::Answered;
+use crate::e2e::pki::{Authority, Csr, Names};
+use crate::e2e::process::eventually;
+use crate::e2e::stage::{Ask, LATER, SOON, Stage};
 
 /// A path where nothing is mounted.
 pub(super) async fn wrong_path(stage: &Stage<'_>) -> anyhow::Result<()> {
@@ -171,9 +173,9 @@ pub(super) async fn remade_issuer(stage: &Stage<'_>) -> anyhow::Result<()> {
         .delete("vault", &DeleteParams::default())
         .await?;
     // The token that we made for it ends with it.
-    super::super::process::eventually(SOON, async || {
+    eventually(SOON, async || {
         let answers = stage.env.vault.audit.answered()?;
-        let ours = |a: &&super::super::audit::Answered| a.path == "auth/token/revoke-self" && a.role == stage.case;
+        let ours = |a: &&Answered| a.path == "auth/token/revoke-self" && a.role == stage.case;
         ensure!(answers.iter().filter(ours).count() == 1, "its token is not revoked");
         Ok(())
     })

@@ -15,9 +15,9 @@ use http::{Request, Response};
 use issuer_core::{Body, Now, Operation};
 use serde_json::{Value, json};
 
-use super::super::pki::{Csr, Names};
-use super::super::stage::{Ask, LATER, SOON, Stage};
-use super::super::vault::{self, Admin, text};
+use crate::e2e::pki::{Csr, Names};
+use crate::e2e::stage::{Ask, LATER, SOON, Stage};
+use crate::e2e::vault::{self, Admin, text};
 
 /// The model gives every answer that the real Vault gives.
 pub(super) async fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {

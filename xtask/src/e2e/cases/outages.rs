@@ -7,10 +7,11 @@ use issuer_api::CertificateRequest;
 use kube::api::ListParams;
 use serde_json::json;
 
-use super::super::pki::{Csr, Names};
-use super::super::process::{Signal, eventually};
-use super::super::proxy::Proxy;
-use super::super::stage::{Ask, LATER, SOON, Stage};
+use crate::e2e::audit::Answered;
+use crate::e2e::pki::{Csr, Names};
+use crate::e2e::process::{Signal, eventually};
+use crate::e2e::proxy::Proxy;
+use crate::e2e::stage::{Ask, LATER, SOON, Stage};
 
 /// How many requests wait at once.
 const MANY: usize = 10;
@@ -123,9 +124,8 @@ pub(super) async fn graceful(stage: &Stage<'_>) -> anyhow::Result<()> {
     let status = local.stop_controller()?;
     ensure!(status.success(), "it ended with {status}");
     let answers = stage.env.vault.audit.answered()?;
-    let revoked = |answer: &&super::super::audit::Answered| {
-        answer.path == "auth/token/revoke-self" && answer.role == stage.case && answer.done
-    };
+    let revoked =
+        |answer: &&Answered| answer.path == "auth/token/revoke-self" && answer.role == stage.case && answer.done;
     ensure!(answers.iter().filter(revoked).count() == 1, "its token is not revoked");
     local.start_controller().await?;
     drop(local);

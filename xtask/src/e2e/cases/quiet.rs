@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::json;
 
-use super::super::pki::{Csr, Names};
-use super::super::stage::{Ask, SOON, Stage};
+use crate::e2e::cluster::AuditEvent;
+use crate::e2e::pki::{Csr, Names};
+use crate::e2e::stage::{Ask, SOON, Stage};
 
 /// After requests are signed there are no writes, and no requests to Vault but the periodic check.
 pub(super) async fn quiet(stage: &Stage<'_>) -> anyhow::Result<()> {
@@ -44,7 +45,7 @@ pub(super) async fn quiet(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// Counts what our controller has written in the namespace.
 async fn writes(stage: &Stage<'_>) -> anyhow::Result<usize> {
     let events = stage.env.local_servers().await?.cluster.audit()?;
-    let ours = |event: &&super::super::cluster::AuditEvent| {
+    let ours = |event: &&AuditEvent| {
         event.is_write() && event.user().ends_with(":vault-issuer") && event.namespace() == stage.namespace
     };
     Ok(events.iter().filter(ours).count())

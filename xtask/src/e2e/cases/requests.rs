@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use issuer_api::CertificateRequest;
 use serde_json::json;
 
-use super::super::pki::{Csr, Names};
-use super::super::stage::{Ask, SOON, Stage};
+use crate::e2e::pki::{Csr, Names};
+use crate::e2e::stage::{Ask, SOON, Stage};
 
 /// A request that nobody has approved waits untouched, and is signed once it is approved.
 pub(super) async fn approval(stage: &Stage<'_>) -> anyhow::Result<()> {

@@ -6,9 +6,9 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use super::super::controller::NAMESPACE;
-use super::super::pki::{Csr, Names};
-use super::super::stage::{Ask, LATER, SOON, Stage};
+use crate::e2e::controller::NAMESPACE;
+use crate::e2e::pki::{Csr, Names};
+use crate::e2e::stage::{Ask, LATER, SOON, Stage};
 
 /// Credentials that are missing, empty, not PEM, no pair, or unknown to Vault.
 pub(super) async fn bad(stage: &Stage<'_>) -> anyhow::Result<()> {

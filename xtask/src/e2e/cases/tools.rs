@@ -6,10 +6,10 @@ use std::process::{Command, Output};
 use anyhow::ensure;
 use serde_json::json;
 
-use super::super::cluster::ADMIN;
-use super::super::issued::Issued;
-use super::super::pki::{Csr, Names};
-use super::super::stage::{Ask, SOON, Stage};
+use crate::e2e::cluster::ADMIN;
+use crate::e2e::issued::Issued;
+use crate::e2e::pki::{Csr, Names};
+use crate::e2e::stage::{Ask, SOON, Stage};
 
 /// `check` says what works and what does not, and `sign` signs, with an issuer of the cluster.
 pub(super) async fn binary(stage: &Stage<'_>) -> anyhow::Result<()> {
