@@ -34,6 +34,9 @@ pub fn certificate_request(data: &[u8]) {
     ) else {
         return;
     };
+    if !is_from_api_server(&value) {
+        return;
+    }
     let mut scene = READY[data.len() % 2].clone();
     scene.refusal = [
         None,
@@ -56,6 +59,14 @@ pub fn certificate_request(data: &[u8]) {
         "signed {} times",
         scene.vault.counts().signs
     );
+}
+
+/// Tells whether what only the API server writes, or admits, is such as it writes or admits.
+fn is_from_api_server(request: &Value) -> bool {
+    ["name", "namespace", "uid", "resourceVersion"].iter().all(|field| {
+        let text = request["metadata"][field].as_str().unwrap_or_default();
+        text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_graphic())
+    })
 }
 
 /// A controller whose issuers are ready, and all that answers it.

@@ -1,5 +1,6 @@
 //! An API server with a log like etcd's: versions, optimistic conflicts, uids, watches that lag.
 
+pub mod conformance;
 mod object;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,6 +25,8 @@ pub enum Refusal {
     Gone,
     /// 422: the result is no such object, or would have another uid.
     Invalid,
+    /// 400: the result would have another name.
+    Name,
     /// 404.
     NotFound,
     /// 409: the object has another version.
@@ -36,6 +39,7 @@ impl Refusal {
     /// Returns the HTTP status.
     pub fn status(self) -> u16 {
         match self {
+            Self::Name => 400,
             Self::NotFound => 404,
             Self::Exists | Self::Stale | Self::Uid => 409,
             Self::Gone => 410,
@@ -86,10 +90,12 @@ struct Store {
 pub struct Cluster {
     stores: [Store; 3],
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
-    /// How often the object of a name was written, its namesakes before it included.
-    writes: BTreeMap<Key, u64>,
+    /// The number of each name that ever was, and how often the objects of that name were written.
+    names: Arc<BTreeMap<Key, usize>>,
+    writes: Vec<u64>,
+    /// How many objects of each name there were.
+    uids: Vec<u32>,
     revision: u64,
-    uids: u32,
 }
 
 impl Cluster {
@@ -116,9 +122,12 @@ impl Cluster {
         self.revision
     }
 
-    /// Returns the number that the next object's uid has.
-    pub fn next_uid(&self) -> u32 {
-        self.uids + 1
+    /// Returns the number that the uid of the next object of a name has: a thousand times the name's number, and how
+    /// many there were.
+    pub fn next_uid(&self, key: &Key) -> u32 {
+        let name = self.names.get(key).copied().unwrap_or(self.writes.len());
+        let before = self.uids.get(name).copied().unwrap_or_default();
+        1000 * u32::try_from(name).unwrap_or_default() + before + 1
     }
 
     /// Returns an object.
@@ -169,10 +178,12 @@ impl Cluster {
         if self.get(&key).is_ok() {
             return Err(Refusal::Exists);
         }
-        self.uids += 1;
+        let uid = self.next_uid(&key);
+        let name = self.number(&key);
+        self.uids.get_mut(name).into_iter().for_each(|count| *count += 1);
         object.clear_status();
         let meta = object.meta_mut();
-        meta.uid = Some(format!("uid-{}", self.uids));
+        meta.uid = Some(format!("uid-{uid}"));
         meta.generation = Some(1);
         Ok(self.put(Verb::Added, key, object))
     }
@@ -188,11 +199,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Applies a JSON merge patch to the `status` subresource. All else in it is ignored, but for the uid and the
-    /// resourceVersion, which must be those of the object where they are given.
+    /// Applies a JSON merge patch to the `status` subresource. All else in it is ignored, the uid too, but for the
+    /// resourceVersion, which must be that of the object where it is given.
     pub fn patch_status(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        preconditions(&current, patch)?;
+        of_version(&current, patch)?;
         let Some(status) = patch.get("status") else {
             return Ok(current);
         };
@@ -203,11 +214,15 @@ impl Cluster {
     /// Applies a JSON merge patch to all but the status.
     pub fn patch(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        preconditions(&current, patch)?;
+        of_version(&current, patch)?;
+        of_uid(&current, patch)?;
         let mut next = current.with_patch(patch).ok_or(Refusal::Invalid)?;
         if next.key() != *key {
-            return Err(Refusal::Invalid);
+            return Err(Refusal::Name);
         }
+        let meta = next.meta_mut();
+        meta.uid.clone_from(&current.meta().uid);
+        meta.generation = current.meta().generation;
         if !next.same_spec(&current) {
             let generation = current.meta().generation.unwrap_or_default();
             next.meta_mut().generation = Some(generation + 1);
@@ -225,9 +240,13 @@ impl Cluster {
 
     fn put(&mut self, change: Verb, key: Key, mut object: Object) -> Arc<Object> {
         self.revision += 1;
-        let writes = self.writes.entry(key.clone()).or_default();
-        *writes += 1;
-        object.set_version(*writes);
+        let name = self.number(&key);
+        let writes = self.writes.get_mut(name);
+        let count = writes.map_or(0, |count| {
+            *count += 1;
+            *count
+        });
+        object.set_version(name, count);
         let object = Arc::new(object);
         let revision = self.revision;
         let store = self.store_mut(Kind::of(&key));
@@ -238,6 +257,32 @@ impl Cluster {
         });
         store.objects.insert(key, Arc::clone(&object));
         object
+    }
+
+    /// Returns the number of a name.
+    fn number(&mut self, key: &Key) -> usize {
+        if let Some(number) = self.names.get(key) {
+            return *number;
+        }
+        let number = self.writes.len();
+        Arc::make_mut(&mut self.names).insert(key.clone(), number);
+        self.writes.push(0);
+        self.uids.push(0);
+        number
+    }
+
+    /// Returns how many objects of each name there were, and how often they were written.
+    pub(crate) fn history(&self) -> (&[u32], &[u64]) {
+        (&self.uids, &self.writes)
+    }
+
+    /// Lets the first thing that happened after a revision never have been seen.
+    pub(crate) fn coalesce(&mut self, kind: Kind, revision: u64) {
+        let log = &mut self.store_mut(kind).log;
+        let first = log.partition_point(|event| event.revision <= revision);
+        if log.len() > first + 1 {
+            log.remove(first);
+        }
     }
 
     /// Returns a Secret.
@@ -263,24 +308,29 @@ impl Cluster {
     }
 }
 
-/// Holds a patch against the uid and version of the object that it is for.
-///
-/// The version comes first: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>. Another
-/// uid is no conflict but an invalid change of an immutable field.
-fn preconditions(object: &Object, patch: &Value) -> Result<(), Refusal> {
-    let given = |field: &str| {
-        patch
-            .get("metadata")
-            .and_then(|meta| meta.get(field))
-            .and_then(Value::as_str)
-    };
-    if given("resourceVersion").is_some_and(|version| !version.is_empty() && version != object.version()) {
-        return Err(Refusal::Stale);
+/// Holds a patch against the version of the object that it is for
+/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>). An empty one is invalid.
+fn of_version(object: &Object, patch: &Value) -> Result<(), Refusal> {
+    match given(patch, "resourceVersion") {
+        None => Ok(()),
+        Some("") => Err(Refusal::Invalid),
+        Some(version) if version == object.version() => Ok(()),
+        Some(_) => Err(Refusal::Stale),
     }
-    if given("uid").is_some_and(|uid| !uid.is_empty() && uid != object.uid()) {
-        return Err(Refusal::Invalid);
+}
+
+/// Holds a patch against the uid of the object that it is for. Another uid is no conflict but an invalid change of an
+/// immutable field; none is no change.
+fn of_uid(object: &Object, patch: &Value) -> Result<(), Refusal> {
+    match given(patch, "uid") {
+        None | Some("") => Ok(()),
+        Some(uid) if uid == object.uid() => Ok(()),
+        Some(_) => Err(Refusal::Invalid),
     }
-    Ok(())
+}
+
+fn given<'p>(patch: &'p Value, field: &str) -> Option<&'p str> {
+    patch.get("metadata")?.get(field)?.as_str()
 }
 
 impl Hash for Cluster {
@@ -295,6 +345,5 @@ impl Hash for Cluster {
         for secret in self.secrets.values() {
             secret.resource_version.hash(state);
         }
-        self.uids.hash(state);
     }
 }

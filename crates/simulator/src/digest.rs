@@ -9,28 +9,60 @@ pub const EPOCH: Duration = Duration::from_secs(1_000_000_000);
 /// A digest of 128 bits that any state can be written into by its `Hash`.
 ///
 /// A moment, which is a `Duration` of [`EPOCH`] or more, counts by its distance from now within a factor of two: the
-/// same state an hour later is the same state. All else counts as it is.
+/// same state an hour later is the same state. So do the uids and versions that the simulated cluster gives: by how
+/// many came after them. All else counts as it is.
 #[derive(Clone, Debug)]
-pub struct Digest {
+pub struct Digest<'a> {
     lanes: [u64; 2],
     now: u64,
     /// Whether the nanoseconds of a moment come next.
     nanos: bool,
+    /// How many objects of each name there were, and how often they were written.
+    uids: &'a [u32],
+    writes: &'a [u64],
 }
 
-impl Digest {
+impl<'a> Digest<'a> {
     /// Begins a digest of what is as it is at `now` by its own clock.
     pub fn new(now: Duration) -> Self {
         Self {
             lanes: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344],
             now: now.as_secs(),
             nanos: false,
+            uids: &[],
+            writes: &[],
+        }
+    }
+
+    /// Lets uids and versions count by how many came after them.
+    pub(crate) fn within(self, (uids, writes): (&'a [u32], &'a [u64])) -> Self {
+        Self { uids, writes, ..self }
+    }
+
+    /// Returns what counts of a uid or a version.
+    fn relative(&self, bytes: &[u8]) -> Option<u64> {
+        let number = |text: &str| text.parse::<u64>().ok();
+        match bytes.first()? {
+            b'u' if !self.uids.is_empty() => {
+                let uid = number(std::str::from_utf8(bytes.strip_prefix(b"uid-")?).ok()?)?;
+                let (name, count) = (uid / 1000, uid % 1000);
+                let last = *self.uids.get(usize::try_from(name).ok()?)?;
+                Some(fold(name, 0xe703_7ed1_a0b4_28db) ^ u64::from(last).wrapping_sub(count))
+            }
+            b'r' if !self.writes.is_empty() => {
+                let mut parts = std::str::from_utf8(bytes.strip_prefix(b"rv")?).ok()?.split('.');
+                let (name, count, content) = (number(parts.next()?)?, number(parts.next()?)?, parts.next()?);
+                let last = *self.writes.get(usize::try_from(name).ok()?)?;
+                let content = u64::from_str_radix(content, 16).ok()?;
+                Some(fold(content ^ name, 0xa076_1d64_78bd_642f) ^ last.wrapping_sub(count))
+            }
+            _ => None,
         }
     }
 
     /// Returns the digest of one value in which no time counts.
     pub fn of(value: &impl Hash) -> u128 {
-        let mut digest = Self::new(EPOCH);
+        let mut digest = Digest::new(EPOCH);
         value.hash(&mut digest);
         digest.value()
     }
@@ -57,12 +89,16 @@ fn fold(a: u64, b: u64) -> u64 {
     u64::try_from(low ^ high).unwrap_or_default() ^ a.rotate_left(17)
 }
 
-impl Hasher for Digest {
+impl Hasher for Digest<'_> {
     fn finish(&self) -> u64 {
         self.lanes[0]
     }
 
     fn write(&mut self, bytes: &[u8]) {
+        if let Some(word) = self.relative(bytes) {
+            self.mix(word);
+            return;
+        }
         let mut chunks = bytes.chunks_exact(8);
         for chunk in &mut chunks {
             self.mix(chunk.try_into().map_or(0, u64::from_le_bytes));
@@ -132,6 +168,37 @@ mod tests {
         assert_ne!(digest(10, &at(15, 0)), digest(10, &at(30, 0)));
         assert_ne!(digest(10, &at(5, 0)), digest(10, &at(15, 0)));
         assert_ne!(digest(10, &(at(15, 0), 1_u32)), digest(10, &(at(15, 0), 2_u32)));
+    }
+
+    #[test]
+    fn uids_and_versions_count_by_what_came_after() {
+        let within = |uids: u32, writes: u64, value: &dyn Fn(&mut Digest<'_>)| {
+            let (uids, writes) = ([uids], [writes]);
+            let mut digest = Digest::new(EPOCH).within((&uids, &writes));
+            value(&mut digest);
+            digest.value()
+        };
+        let version = |text: &'static str| move |digest: &mut Digest<'_>| text.hash(digest);
+        assert_eq!(
+            within(2, 5, &version("rv0.4.00ff")),
+            within(2, 9, &version("rv0.8.00ff"))
+        );
+        assert_ne!(
+            within(2, 5, &version("rv0.4.00ff")),
+            within(2, 5, &version("rv0.4.00fe"))
+        );
+        assert_ne!(
+            within(2, 5, &version("rv0.4.00ff")),
+            within(2, 5, &version("rv0.5.00ff"))
+        );
+        assert_eq!(
+            within(2, 5, &version("uid-2")),
+            within(7, 5, &version("uid-7"))
+        );
+        assert_ne!(
+            within(2, 5, &version("uid-1")),
+            within(7, 5, &version("uid-7"))
+        );
     }
 
     #[test]

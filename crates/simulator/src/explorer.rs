@@ -1,8 +1,8 @@
-//! Every state that can be reached, breadth first.
+//! Every state that can be reached: first those without any fault, then those with one, and so on.
 //!
-//! States are told apart by their digests. Two threads expand each level; what they find is taken in in order, so two
-//! runs are equal. Each state knows what follows when it is left alone, and so it is known of every one whether it
-//! comes to rest.
+//! States are told apart by their digests, in which the number of faults does not count: one that was reached with fewer
+//! is not looked at again. Two threads expand states; what they find is taken in in order, so two runs are equal. Each
+//! state knows what follows when it is left alone, and so it is known of every one whether it comes to rest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::world::{Setup, World};
 const THREADS: usize = 2;
 
 /// How many states are expanded before what was found is taken in.
-const BATCH: usize = 8192;
+const BATCH: usize = 4096;
 
 /// How long it may take until everything is at rest, by the world's clock.
 const BOUND: Duration = Duration::from_secs(1800);
@@ -29,46 +29,40 @@ const QUIET: Duration = Duration::from_secs(24 * 3600);
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The states that were reached.
-    pub states: usize,
+    /// The states that were reached with no fault, with one, and so on.
+    pub states: Vec<usize>,
     /// The ways between them.
     pub transitions: usize,
-    /// The length of the longest shortest way to a state.
-    pub depth: usize,
+    /// How many events it takes to reach the farthest.
+    pub depth: u32,
     /// The states in which everything is at rest.
     pub at_rest: usize,
-    /// Those of them that differ in more than the faults that it took to get there; each was watched for a day.
+    /// Those of them that differ in more than what has happened; each was watched for a day.
     pub watched: usize,
     /// The longest time from any state to rest, by the world's clock, if it is left alone.
     pub slowest: Duration,
     /// Whether every state was reached.
     pub complete: bool,
-    /// The way to one of the last states.
-    pub deepest: Vec<Event>,
-    /// What is wrong: of each promise the first breach, with the shortest way there.
+    /// What is wrong: of each promise the first breach, with a way there of the fewest faults.
     pub violations: BTreeMap<&'static str, (Violation, Vec<Event>)>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            states,
-            transitions,
-            depth,
-            at_rest,
-            watched,
-            slowest,
-            complete,
-            violations,
-            ..
-        } = self;
-        let all = if *complete { "all" } else { "not all" };
+        let all = if self.complete { "all" } else { "not all" };
+        let total: usize = self.states.iter().sum();
+        let by_faults: Vec<_> = self.states.iter().map(usize::to_string).collect();
         write!(
             f,
-            "{states} states ({all}), {transitions} transitions, depth {depth}; {at_rest} at rest ({watched} watched for \
-             24 h); at rest after at most {} s; promises broken: {}",
-            slowest.as_secs(),
-            violations.len(),
+            "{total} states ({all}; by faults {}), {} transitions, depth {}; {} at rest, {} of them watched for 24 h; at \
+             rest after at most {} s; promises broken: {}",
+            by_faults.join(" + "),
+            self.transitions,
+            self.depth,
+            self.at_rest,
+            self.watched,
+            self.slowest.as_secs(),
+            self.violations.len(),
         )
     }
 }
@@ -88,6 +82,9 @@ struct Reached {
 
 /// No state.
 const NONE: u32 = u32::MAX;
+
+/// A state and its number.
+type Numbered = (u32, World);
 
 /// A state that follows.
 struct Found {
@@ -110,105 +107,129 @@ struct Explorer {
     known: HashMap<u128, u32>,
     reached: Vec<Reached>,
     watched: HashSet<u128>,
+    limit: usize,
     report: Report,
 }
 
 /// Explores everything that may happen, up to a number of states.
 pub fn explore(setup: &Arc<Setup>, limit: usize) -> Report {
-    let world = World::new(Arc::clone(setup));
     let mut explorer = Explorer {
-        known: HashMap::from([(world.digest(), 0)]),
-        reached: vec![Reached {
-            from: NONE,
-            event: Event::Unseal,
-            depth: 0,
-            next: NONE,
-            takes: Duration::ZERO,
-            rests: false,
-        }],
+        known: HashMap::new(),
+        reached: Vec::new(),
         watched: HashSet::new(),
+        limit,
         report: Report::default(),
     };
-    let mut frontier = vec![(0, world)];
-    while !frontier.is_empty() && explorer.reached.len() < limit {
-        frontier = explorer.level(&frontier);
-        explorer.report.depth += 1;
+    let world = World::new(Arc::clone(setup));
+    let first = explorer.add(world.digest(), NONE, Event::Unseal);
+    let mut seeds = vec![(first, world)];
+    for faults in 0..=setup.most_faults {
+        let before = explorer.report.states.iter().sum::<usize>();
+        let layer = explorer.layer(seeds, faults < setup.most_faults);
+        explorer.report.states.push(explorer.reached.len() - before);
+        seeds = explorer.seeds(layer);
     }
-    explorer.report.complete = frontier.is_empty();
+    explorer.report.complete = explorer.reached.len() < limit;
     explorer.finish()
 }
 
 impl Explorer {
-    /// Expands all states of a depth; returns those of the next.
-    fn level(&mut self, frontier: &[(u32, World)]) -> Vec<(u32, World)> {
-        let mut next = Vec::new();
-        for batch in frontier.chunks(BATCH) {
-            let share = batch.len().div_ceil(THREADS);
-            let known = &self.known;
-            let expanded: Vec<Expanded> = thread::scope(|scope| {
-                let expand =
-                    |part: &[(u32, World)]| part.iter().map(|(_, world)| expand(world, known)).collect::<Vec<_>>();
-                let threads: Vec<_> = batch
-                    .chunks(share)
-                    .map(|part| scope.spawn(move || expand(part)))
-                    .collect();
-                threads
-                    .into_iter()
-                    .flat_map(|thread| thread.join().unwrap_or_default())
-                    .collect()
-            });
-            for ((id, world), expanded) in batch.iter().zip(expanded) {
-                self.take_in(*id, world, expanded, &mut next);
+    /// Explores all that follows without a fault; returns all these states, if they are wanted.
+    fn layer(&mut self, seeds: Vec<Numbered>, keep: bool) -> Vec<Numbered> {
+        let mut layer = Vec::new();
+        let mut frontier = seeds;
+        while !frontier.is_empty() && self.reached.len() < self.limit {
+            let mut next = Vec::new();
+            for batch in frontier.chunks(BATCH) {
+                for ((id, world), expanded) in batch.iter().zip(expand(batch, &self.known, World::choices)) {
+                    self.rest_of(*id, world, expanded.rests);
+                    let follows = self.take_in(*id, expanded.found, &mut next);
+                    if let (Some(reached), Some((to, takes)), true) =
+                        (self.reached.get_mut(index(*id)), follows, expanded.alone)
+                    {
+                        (reached.next, reached.takes) = (to, takes);
+                    }
+                }
             }
+            if keep {
+                layer.append(&mut frontier);
+            }
+            frontier = next;
         }
-        next
+        layer
     }
 
-    fn take_in(&mut self, id: u32, world: &World, expanded: Expanded, next: &mut Vec<(u32, World)>) {
-        match expanded.rests {
-            Ok(rests) => {
-                if let Some(reached) = self.reached.get_mut(index(id)) {
-                    reached.rests = rests;
-                }
-                self.report.at_rest += usize::from(rests);
-                if rests && let Err(violation) = self.watch(world) {
+    /// Returns the states that follow with one fault more.
+    fn seeds(&mut self, layer: Vec<Numbered>) -> Vec<Numbered> {
+        let mut seeds = Vec::new();
+        let mut layer = layer.into_iter();
+        loop {
+            let batch: Vec<_> = layer.by_ref().take(BATCH).collect();
+            if batch.is_empty() || self.reached.len() >= self.limit {
+                return seeds;
+            }
+            for ((id, _), expanded) in batch.iter().zip(expand(&batch, &self.known, World::mishaps)) {
+                self.take_in(*id, expanded.found, &mut seeds);
+            }
+        }
+    }
+
+    fn add(&mut self, digest: u128, from: u32, event: Event) -> u32 {
+        let id = u32::try_from(self.reached.len()).unwrap_or(NONE);
+        let depth = self.reached.get(index(from)).map_or(0, |before| before.depth + 1);
+        self.report.depth = self.report.depth.max(depth);
+        self.known.insert(digest, id);
+        self.reached.push(Reached {
+            from,
+            event,
+            depth,
+            next: NONE,
+            takes: Duration::ZERO,
+            rests: false,
+        });
+        id
+    }
+
+    fn rest_of(&mut self, id: u32, world: &World, rests: Result<bool, Violation>) {
+        match rests {
+            Ok(true) => {
+                self.report.at_rest += 1;
+                self.reached
+                    .get_mut(index(id))
+                    .into_iter()
+                    .for_each(|reached| reached.rests = true);
+                if let Err(violation) = self.watch(world) {
                     self.violated(id, None, violation);
                 }
             }
+            Ok(false) => {}
             Err(violation) => self.violated(id, None, violation),
         }
-        let depth = self.reached.get(index(id)).map_or(0, |reached| reached.depth) + 1;
-        for (place, found) in expanded.found.into_iter().enumerate() {
+    }
+
+    /// Takes in what was found; returns the first state of it, and how long it takes to get there.
+    fn take_in(&mut self, id: u32, found: Vec<Found>, next: &mut Vec<Numbered>) -> Option<(u32, Duration)> {
+        let mut first = None;
+        for (place, Found { event, digest, takes, outcome }) in found.into_iter().enumerate() {
             self.report.transitions += 1;
-            let to = match found.outcome {
-                Ok(Some(child)) if !self.known.contains_key(&found.digest) => {
-                    let to = u32::try_from(self.reached.len()).unwrap_or(NONE);
-                    self.known.insert(found.digest, to);
-                    let event = found.event;
-                    self.reached.push(Reached {
-                        from: id,
-                        event,
-                        depth,
-                        next: NONE,
-                        takes: Duration::ZERO,
-                        rests: false,
-                    });
-                    next.push((to, child));
+            let known = self.known.get(&digest).copied();
+            let to = match (outcome, known) {
+                (Ok(Some(world)), None) => {
+                    let to = self.add(digest, id, event);
+                    next.push((to, world));
                     to
                 }
-                Ok(_) => self.known.get(&found.digest).copied().unwrap_or(NONE),
-                Err(violation) => {
-                    self.violated(id, Some(found.event), violation);
-                    continue;
+                (Ok(_), known) => known.unwrap_or(NONE),
+                (Err(violation), _) => {
+                    self.violated(id, Some(event), violation);
+                    NONE
                 }
             };
-            if place == 0
-                && expanded.alone
-                && let Some(reached) = self.reached.get_mut(index(id))
-            {
-                (reached.next, reached.takes) = (to, found.takes);
+            if place == 0 {
+                first = Some((to, takes));
             }
         }
+        first
     }
 
     /// Watches a world that is at rest for a day.
@@ -258,38 +279,7 @@ impl Explorer {
     }
 
     /// Follows every state to rest.
-    #[allow(clippy::indexing_slicing, clippy::print_stderr)]
     fn finish(mut self) -> Report {
-        self.report.states = self.reached.len();
-        if std::env::var_os("STATS").is_some() {
-            let mut label: Vec<String> = Vec::new();
-            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-            for r in &self.reached {
-                let mut l = if r.from == NONE {
-                    String::new()
-                } else {
-                    label[index(r.from)].clone()
-                };
-                let e = format!("{:?}", r.event);
-                if l.is_empty()
-                    && (e.starts_with("Fail")
-                        || e.starts_with("Crash")
-                        || e.starts_with("Stop")
-                        || e.starts_with("Relist")
-                        || (e.starts_with("User") && !e.contains("Order")))
-                {
-                    l = e.replace(", 0,", ",").replace(", 1,", ",").replace(", 2,", ",");
-                }
-                *counts.entry(l.clone()).or_default() += 1;
-                label.push(l);
-            }
-            let mut v: Vec<_> = counts.into_iter().collect();
-            v.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-            for (l, n) in v {
-                eprintln!("{n:8} {l}");
-            }
-        }
-        self.report.deepest = self.way(u32::try_from(self.reached.len() - 1).unwrap_or_default());
         if !self.report.violations.is_empty() || !self.report.complete {
             return self.report;
         }
@@ -346,9 +336,25 @@ fn index(id: u32) -> usize {
     usize::try_from(id).unwrap_or(usize::MAX)
 }
 
-fn expand(world: &World, known: &HashMap<u128, u32>) -> Expanded {
-    let rests = world.is_at_rest();
-    let alone = world.left_alone();
+/// Lets everything happen to the states that `choose` says, on two threads.
+fn expand(batch: &[Numbered], known: &HashMap<u128, u32>, choose: fn(&World) -> Vec<Event>) -> Vec<Expanded> {
+    let share = batch.len().div_ceil(THREADS).max(1);
+    thread::scope(|scope| {
+        let expand = |part: &[Numbered]| -> Vec<Expanded> {
+            part.iter()
+                .map(|(_, world)| expand_one(world, known, choose))
+                .collect()
+        };
+        let parts = batch.chunks(share);
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || expand(part))).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_default())
+            .collect()
+    })
+}
+
+fn expand_one(world: &World, known: &HashMap<u128, u32>, choose: fn(&World) -> Vec<Event>) -> Expanded {
     let follow = |event| {
         let mut child = world.clone();
         let happened = child.step(event);
@@ -362,9 +368,10 @@ fn expand(world: &World, known: &HashMap<u128, u32>) -> Expanded {
             outcome,
         }
     };
+    let rests = world.is_at_rest();
     Expanded {
-        found: world.choices().into_iter().map(follow).collect(),
-        alone: alone.is_some(),
+        found: choose(world).into_iter().map(follow).collect(),
+        alone: world.left_alone().is_some(),
         rests: if rests {
             invariants::check_rest(world).map(|()| true)
         } else {

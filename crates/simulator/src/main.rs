@@ -7,6 +7,10 @@ use std::time::Instant;
 
 use simulator::{explorer, scope};
 
+/// States are many small things, which two threads make and let go of for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let limit = std::env::args()
         .nth(2)
@@ -23,16 +27,17 @@ fn main() -> ExitCode {
         setup.most_faults = faults;
     }
     let begun = Instant::now();
+    if let Ok(names) = std::env::var("FAULTS") {
+        setup.faults.retain(|fault| names.split(',').any(|name| name == format!("{fault:?}")));
+    }
+    if let Ok(names) = std::env::var("MISCHIEF") {
+        setup.mischief.retain(|act| names.split(',').any(|name| format!("{act:?}").starts_with(&format!("{name}("))));
+    }
+    if let Ok(n) = std::env::var("LAG") { setup.most_lag = n.parse().unwrap_or(2); }
+    if let Ok(n) = std::env::var("IDLE") { setup.most_idle = n.parse().unwrap_or(2); }
     let setup = Arc::new(setup);
     let report = explorer::explore(&setup, limit);
     println!("{name}: {report}; {:.1} s", begun.elapsed().as_secs_f64());
-    if std::env::var_os("DEEPEST").is_some() {
-        let none = simulator::invariants::Violation {
-            number: "deepest",
-            what: String::new(),
-        };
-        println!("{}", explorer::as_test(&name, &setup, &none, &report.deepest));
-    }
     for (violation, way) in report.violations.values() {
         println!("{}", explorer::as_test(&name, &setup, violation, way));
     }

@@ -132,7 +132,7 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    fn digest(&self, state: &mut Digest) {
+    fn digest(&self, state: &mut Digest<'_>) {
         match &*self.step {
             Step::Exchange(request, waits) => (0_u8, request.operation, waits).hash(state),
             Step::MintToken(_, waits) => (1_u8, waits).hash(state),
@@ -241,8 +241,8 @@ impl Process {
     }
 
     /// Writes it into a digest of a world at `now`.
-    pub(crate) fn digest(&self, now: Duration, state: &mut Digest) {
-        let mut own = Digest::new(self.clock.now(now).monotonic);
+    pub(crate) fn digest(&self, now: Duration, history: (&[u32], &[u64]), state: &mut Digest<'_>) {
+        let mut own = Digest::new(self.clock.now(now).monotonic).within(history);
         self.controller.hash(&mut own);
         own.value().hash(state);
         match self.stage {
@@ -253,7 +253,7 @@ impl Process {
         for (key, flight) in &self.flights {
             key.hash(state);
             // Times in what waits are by the process's own clock.
-            let mut own = Digest::new(self.clock.now(now).monotonic);
+            let mut own = Digest::new(self.clock.now(now).monotonic).within(history);
             flight.digest(&mut own);
             own.value().hash(state);
             flight.slow.hash(state);
@@ -270,6 +270,6 @@ impl Process {
 
 /// Returns how often the object of this name had been written when it was so.
 pub(crate) fn writes(object: &Object) -> u64 {
-    let count = object.version().split('.').next();
+    let count = object.version().split('.').nth(1);
     count.and_then(|count| count.parse().ok()).unwrap_or_default()
 }

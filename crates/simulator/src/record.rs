@@ -12,6 +12,9 @@ use crate::event::Who;
 use crate::fact::{Fact, Replied};
 use crate::fixture::{IssuerId, Want};
 
+/// How long a token may live on that another has taken the place of.
+const LATELY: Duration = Duration::from_secs(60);
+
 /// What has happened so far.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
@@ -31,6 +34,8 @@ pub struct Record {
     pub overlaps: u32,
     /// The logins whose token nobody can revoke: the reply was lost, or the holder died.
     pub orphans: u32,
+    /// When an issuer, or its Secret, was changed last.
+    pub changed: BTreeMap<IssuerId, Vec<Duration>>,
     /// The writes of a status that were taken.
     pub writes: u32,
     /// The requests to Vault for each issuer, but for those to its health.
@@ -73,6 +78,20 @@ impl Record {
     /// Returns what is known of the request of a uid such as `uid-7`.
     pub fn request(&self, uid: &str) -> Option<&Request> {
         self.requests.get(&number(uid)?)
+    }
+
+    /// Notes that an issuer, or its Secret, is changed.
+    pub(crate) fn change(&mut self, issuer: IssuerId, now: Duration) {
+        self.held_off.retain(|(_, held), _| *held != issuer);
+        let changes = self.changed.entry(issuer).or_default();
+        changes.retain(|at| *at + LATELY > now);
+        changes.push(now);
+    }
+
+    /// Returns how often an issuer, or its Secret, was changed of late.
+    pub(crate) fn changes(&self, issuer: IssuerId, now: Duration) -> usize {
+        let changes = self.changed.get(&issuer).into_iter().flatten();
+        changes.filter(|at| **at + LATELY > now).count()
     }
 
     fn request_mut(&mut self, number: u32) -> Option<&mut Request> {
@@ -159,13 +178,6 @@ impl Record {
             let until = now + Duration::from_secs(seconds);
             self.held_off.insert((replied.who, issuer), (now, until));
         }
-    }
-}
-
-impl Hash for Record {
-    /// What a process or a server remembers anyway is left out.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.requests, self.orphans).hash(state);
     }
 }
 

@@ -68,6 +68,7 @@ pub fn pair() -> Setup {
         ],
         faults: vec![
             Fault::Broken,
+            Fault::CrashAfter,
             Fault::Lost,
             Fault::Refused,
             Fault::Revoked,
@@ -75,6 +76,7 @@ pub fn pair() -> Setup {
             Fault::Slow,
             Fault::WrongKey,
         ],
+        most_lag: 2,
         most_idle: 1,
         ..scope(1, &[Who::A, Who::B], 3)
     }

@@ -1,6 +1,7 @@
 //! The Vault servers: `fake-vault`, with what the checks want to know about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,13 @@ use serde_json::Value;
 
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId};
+
+/// How many answers are remembered.
+const MOST_ANSWERS: usize = 20_000;
+
+thread_local! {
+    static ANSWERS: RefCell<HashMap<u128, (Arc<Vault>, Exchanged)>> = RefCell::default();
+}
 
 /// A token that a login has made.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +35,7 @@ pub struct Grant {
 #[derive(Clone, Debug)]
 pub struct Vault {
     fake: FakeVault,
+    host: usize,
     sealed: bool,
     /// How often each CSR was signed, by its number.
     signs: BTreeMap<u32, u32>,
@@ -34,14 +43,14 @@ pub struct Vault {
     minted: BTreeMap<String, u32>,
     /// The tokens that are alive.
     grants: Vec<Grant>,
-    /// How often the secret IDs were rotated.
-    rotations: u32,
+    /// The secret IDs that were rotated, last ones last.
+    rotated: Vec<Arc<str>>,
     /// How often tokens were made, ever.
     logins: u32,
 }
 
 /// What a server made of a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Exchanged {
     /// What the driver gets.
     pub reply: Reply,
@@ -62,9 +71,53 @@ impl Vault {
             signs: BTreeMap::new(),
             minted: BTreeMap::new(),
             grants: Vec::new(),
-            rotations: 0,
+            rotated: Vec::new(),
+            host,
             logins: 0,
         }
+    }
+
+    /// Answers a request as [`exchange`](Self::exchange) does. What it comes to is remembered: equal servers answer equal
+    /// requests alike.
+    pub fn exchange_again(
+        self: &mut Arc<Self>,
+        now: Duration,
+        request: &Request,
+        fault: Option<Fault>,
+        held: &BTreeSet<u32>,
+    ) -> Exchanged {
+        let key = self.key(now, request, fault, held);
+        if let Some((after, done)) = ANSWERS.with_borrow(|answers| answers.get(&key).cloned()) {
+            *self = after;
+            return done;
+        }
+        let done = Arc::make_mut(self).exchange(now, request, fault, held);
+        ANSWERS.with_borrow_mut(|answers| {
+            if answers.len() > MOST_ANSWERS {
+                answers.clear();
+            }
+            answers.insert(key, (Arc::clone(self), done.clone()));
+        });
+        done
+    }
+
+    /// Returns a digest of everything that an answer depends on.
+    fn key(&self, now: Duration, request: &Request, fault: Option<Fault>, held: &BTreeSet<u32>) -> u128 {
+        let http = &request.http;
+        let token = http.headers().get("x-vault-token");
+        let what = (request.operation, http.uri(), token, http.body().as_bytes());
+        let fault = fault.map(|fault| format!("{fault:?}"));
+        Digest::of(&(self.host, self.state(), now, what, fault, held))
+    }
+
+    /// Returns everything about the server that changes.
+    fn state(&self) -> impl Hash {
+        let grants: Vec<_> = self
+            .grants
+            .iter()
+            .map(|grant| (grant.number, &grant.token, grant.at))
+            .collect();
+        (self.sealed, &self.rotated, &self.signs, grants, self.logins)
     }
 
     /// Answers a request, or does to it what the fault says. `held` are the numbers of tokens that somebody may still
@@ -189,7 +242,7 @@ impl Vault {
 
     /// Gives an issuer's AppRole another secret ID.
     pub fn rotate(&mut self, issuer: IssuerId, secret_id: &str) {
-        self.rotations += 1;
+        self.rotated.push(secret_id.into());
         self.fake.rotate_secret_id("approle", issuer.namespace(), secret_id);
     }
 
@@ -204,8 +257,8 @@ impl Vault {
     }
 
     /// Writes the state into a digest whose now is the world's, counted from [`EPOCH`].
-    pub(crate) fn digest(&self, digest: &mut Digest) {
-        (self.sealed, self.rotations, &self.signs).hash(digest);
+    pub(crate) fn digest(&self, digest: &mut Digest<'_>) {
+        (self.sealed, self.rotated.len()).hash(digest);
         for grant in &self.grants {
             (grant.number, EPOCH + grant.at).hash(digest);
         }

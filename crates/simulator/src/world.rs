@@ -6,6 +6,7 @@ mod flight;
 mod rest;
 mod step;
 
+use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::fixture::{self, IssuerId, Want};
 use crate::invariants::Violation;
 use crate::mutant::Mutant;
 use crate::process::{Clock, Process};
-use crate::record::Record;
+use crate::record::{self, Record};
 use crate::vault::Vault;
 
 pub(crate) use rest::certificate;
@@ -49,6 +50,8 @@ pub struct Setup {
     pub crashes: bool,
     /// How many faults there may be.
     pub most_faults: u8,
+    /// How much more a watch may have to tell than it has told.
+    pub most_lag: usize,
     /// How often in a row timers may run out while everything is at rest, or while something is held back that would
     /// happen of itself.
     pub most_idle: u8,
@@ -90,6 +93,7 @@ impl Setup {
             faults: Vec::new(),
             crashes: false,
             most_faults: 0,
+            most_lag: usize::MAX,
             most_idle: 2,
             brisk: false,
             focus: false,
@@ -180,8 +184,12 @@ impl World {
     }
 
     pub(crate) fn vault_mut(&mut self, host: usize) -> &mut Vault {
+        Arc::make_mut(self.vault_slot(host))
+    }
+
+    pub(crate) fn vault_slot(&mut self, host: usize) -> &mut Arc<Vault> {
         let [a, b] = &mut self.vaults;
-        Arc::make_mut(if host == 0 { a } else { b })
+        if host == 0 { a } else { b }
     }
 
     /// Returns a process, if it runs.
@@ -249,22 +257,40 @@ impl World {
         }
     }
 
-    /// Returns a digest of the state. Two worlds of one digest will do the same, but for the exact times.
+    /// Returns a digest of the state, but for the faults that it took to get there. Two worlds of one digest will do the
+    /// same, but for the exact times.
     pub fn digest(&self) -> u128 {
-        let mut digest = Digest::new(EPOCH + self.now);
+        let mut digest = self.new_digest();
         self.durable(&mut digest);
-        (&self.record, self.done, self.faults, self.idle).hash(&mut digest);
+        (self.done, self.idle).hash(&mut digest);
+        self.digest_of_record(&mut digest);
         digest.value()
     }
 
-    /// Returns a digest of the state but for the faults that it took to get there.
+    fn new_digest(&self) -> Digest<'_> {
+        Digest::new(EPOCH + self.now).within(self.cluster.history())
+    }
+
+    /// Writes what is known of the requests that anybody may still have to do with.
+    fn digest_of_record(&self, digest: &mut Digest<'_>) {
+        let views = self.running().flat_map(|(_, process)| process.views.values());
+        let all: BTreeSet<&str> = views.chain(self.cluster.list(Kind::Requests)).map(|object| object.uid()).collect();
+        for uid in all {
+            uid.hash(digest);
+            self.record.request(uid).hash(digest);
+            let signs = record::number(uid).map(|csr| self.vaults.each_ref().map(|vault| vault.signs_of(csr)));
+            signs.hash(digest);
+        }
+    }
+
+    /// Returns a digest of the state but for what has happened.
     pub fn digest_of_rest(&self) -> u128 {
-        let mut digest = Digest::new(EPOCH + self.now);
+        let mut digest = self.new_digest();
         self.durable(&mut digest);
         digest.value()
     }
 
-    fn durable(&self, digest: &mut Digest) {
+    fn durable(&self, digest: &mut Digest<'_>) {
         self.cluster.hash(digest);
         self.vaults.iter().for_each(|vault| vault.digest(digest));
         // The processes are alike: which is which makes no difference.
@@ -274,10 +300,10 @@ impl World {
     }
 
     fn digest_of_slot(&self, slot: &Slot) -> u128 {
-        let mut digest = Digest::new(EPOCH + self.now);
+        let mut digest = self.new_digest();
         match slot {
             Ok(process) => {
-                process.digest(self.now, &mut digest);
+                process.digest(self.now, self.cluster.history(), &mut digest);
                 for kind in Kind::ALL {
                     let told = self.cluster.watch(kind, process.cursor(kind));
                     told.into_iter().flatten().for_each(|event| event.hash(&mut digest));

@@ -11,7 +11,7 @@ use super::status::StatusPatch;
 use super::{request, status};
 use crate::Now;
 
-/// The condition that holds a claim: its reason is who claims, its time when.
+/// The condition that holds a claim: its reason is who claims, its message tells one claim from the next.
 pub(super) const CONDITION: &str = "Claimed";
 
 /// How a controller claims requests.
@@ -71,10 +71,12 @@ impl Claim {
 
     /// Returns the write that claims the request, and what is to be remembered of it.
     pub(super) fn make(&self, request: &CertificateRequest, now: Now) -> (StatusPatch, Seen) {
+        let before = request.condition(CONDITION).filter(|before| before.status == "True");
+        let since = before.and_then(|before| before.last_transition_time);
         let condition = RequestCondition {
             kind: CONDITION.to_owned(),
             status: "True".to_owned(),
-            last_transition_time: Some(now.timestamp()),
+            last_transition_time: Some(since.unwrap_or_else(|| now.timestamp())),
             reason: Some(self.identity.clone()),
             message: Some(format!(
                 "Being signed by {} (attempt {})",
@@ -154,6 +156,17 @@ mod tests {
             claim("b").holder(&renewed, &mut seen, at(161)),
             Holder::Other(Duration::from_secs(221))
         );
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_first_claim_and_yet_each_is_told_from_the_last() {
+        let (first, seen) = claimed_by("a", at(0));
+        let (_, again) = claim("b").make(&first, at(90));
+        assert_eq!(
+            again.condition.last_transition_time,
+            seen.condition.last_transition_time
+        );
+        assert_ne!(again.condition, seen.condition);
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub struct Controller {
     tokens: u64,
     /// Which lists have been seen whole: nothing is done before all have.
     listed: (bool, BTreeSet<IssuerKind>),
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 /// Work that shares its slots.

@@ -219,14 +219,13 @@ impl Task {
         answer: Result<CertificateRequest, ReadError>,
     ) -> Step {
         match answer {
-            Ok(live) if live.metadata.uid == self.object.metadata.uid => {
-                let object = Arc::new(live);
-                controller.refresh(&self.key, &object);
-                Self { object, ..self }.decide(controller, now)
-            }
+            Ok(read) if read.metadata.uid == self.object.metadata.uid => match controller.refresh(&self.key, read) {
+                Some(object) => Self { object, ..self }.decide(controller, now),
+                None => self.end(controller, Outcome::Idle, None),
+            },
             // The watch will tell of the other request of this name, or that there is none.
             Ok(other) => {
-                controller.refresh(&self.key, &Arc::new(other));
+                controller.refresh(&self.key, other);
                 controller.finished(&self.key, self.uid());
                 self.end(controller, Outcome::Idle, None)
             }
@@ -240,7 +239,9 @@ impl Task {
 
     fn later(self, controller: &mut Controller, now: Now) -> Step {
         let attempts = controller.failed_attempt(&self.key, self.uid());
-        let wait = backoff(attempts, Duration::from_secs(1), Duration::from_secs(60));
+        // A process that ends has only seconds left to save what is signed.
+        let most = if controller.stopping { 1 } else { 60 };
+        let wait = backoff(attempts, Duration::from_secs(1), Duration::from_secs(most));
         let again = now.monotonic + controller.jitter.over(wait);
         self.end(controller, Outcome::Unsaved, Some(again))
     }
@@ -411,3 +412,6 @@ impl Writing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,11 +79,14 @@ impl Controller {
         self.ledger.forget(request::uid(&tracked.object));
     }
 
-    /// Takes the request as the API server has it now.
-    pub(super) fn refresh(&mut self, key: &RequestKey, object: &Arc<CertificateRequest>) {
-        if let Some(tracked) = self.tracked(key, request::uid(object)) {
-            tracked.object = Arc::clone(object);
+    /// Takes the request as a read has shown it. Returns the request as it counts, or `None` if the watch has shown
+    /// meanwhile that it is finished or gone: the answer to a read may be older than what the watch has told.
+    pub(super) fn refresh(&mut self, key: &RequestKey, read: CertificateRequest) -> Option<Arc<CertificateRequest>> {
+        let tracked = self.tracked(key, request::uid(&read))?;
+        if !tracked.object.is("Denied") {
+            tracked.object = Arc::new(read);
         }
+        Some(Arc::clone(&tracked.object))
     }
 
     /// A request is finished or gone: no more than its uid is kept, until the watch shows it.

@@ -12,8 +12,8 @@ use crate::{Now, Verified};
 
 /// A status to be written: a JSON merge patch of the `status` subresource.
 ///
-/// It carries the uid and resourceVersion of the object that it was made from, so the API server refuses it (409)
-/// if the object has changed or is another one of the same name.
+/// It carries the resourceVersion of the object that it was made from, so the API server refuses it (409) if the object
+/// has changed or is another one of the same name. It carries the uid, too, which a `status` subresource ignores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusPatch {
     /// Whose status: an issuer's or a request's.

@@ -184,14 +184,14 @@ impl Object {
         })
     }
 
-    /// Gives it a version that no other content has: the number of writes, and a digest of all but times.
-    pub(super) fn set_version(&mut self, writes: u64) {
+    /// Gives it a version that no other content has: the number of its name, how often that was written, and a digest
+    /// of all but times and annotations.
+    pub(super) fn set_version(&mut self, name: usize, writes: u64) {
         let content = self.content();
-        self.meta_mut().resource_version = Some(format!("{writes}.{:016x}", content >> 64));
+        self.meta_mut().resource_version = Some(format!("rv{name}.{writes}.{:016x}", content >> 64));
     }
 
     fn content(&self) -> u128 {
-        let annotations = &self.meta().annotations;
         match self {
             Self::Request(request) => {
                 let status = request.status.as_ref();
@@ -203,7 +203,7 @@ impl Object {
                 // Which certificate it is depends on the time; that there is one does not.
                 let certificate = status.is_some_and(|status| status.certificate.is_some());
                 let failed = status.is_some_and(|status| status.failure_time.is_some());
-                Digest::of(&(annotations, conditions, certificate, failed))
+                Digest::of(&(conditions, certificate, failed))
             }
             Self::ClusterIssuer(_) | Self::Issuer(_) => {
                 let conditions = self.issuer_status().map(|status| {
@@ -214,7 +214,7 @@ impl Object {
                     status.conditions.iter().map(parts).collect::<Vec<_>>()
                 });
                 let spec = self.spec().map(|spec| (&spec.server, &spec.path));
-                Digest::of(&(annotations, conditions, spec, self.meta().generation))
+                Digest::of(&(conditions, spec, self.meta().generation))
             }
         }
     }

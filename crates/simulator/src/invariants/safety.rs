@@ -172,8 +172,10 @@ pub(super) fn s20(world: &World, fact: &Fact) -> Finding {
     let Some(issuer) = world.issuer_of(&served.key) else {
         return Ok(());
     };
-    // A token and the one that takes its place, for each process; the one that asks is out of its slot.
-    let most = 2 * (1 + world.running().count()) + usize::try_from(world.record.orphans).unwrap_or(usize::MAX);
+    // A token and those that it takes the place of, for each process; the one that asks is out of its slot.
+    let each = 2 + world.record.changes(issuer, world.now);
+    let orphans = usize::try_from(world.record.orphans).unwrap_or(usize::MAX);
+    let most = each * (1 + world.running().count()) + orphans;
     let live = live_tokens(world, Some(issuer)) + usize::from(!world.record.tokens.contains_key(&grant.token));
     ensure(live <= most, || format!("{issuer:?} has {live} tokens"))
 }

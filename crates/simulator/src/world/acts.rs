@@ -5,7 +5,7 @@ use issuer_core::reference::SecretRef;
 use serde_json::{Value, json};
 
 use super::World;
-use crate::cluster::Object;
+use crate::cluster::{Kind, Object};
 use crate::event::Act;
 use crate::fixture::{self, HOSTS, IssuerId};
 use crate::record::Request;
@@ -35,19 +35,23 @@ impl World {
 
     /// Lets somebody else do something.
     pub(crate) fn act(&mut self, act: Act) {
+        if let Act::CreateIssuer(issuer)
+        | Act::DeleteIssuer(issuer)
+        | Act::EditIssuer(issuer)
+        | Act::MoveIssuer(issuer)
+        | Act::Rotate(issuer) = act
+        {
+            Arc::make_mut(&mut self.record).change(issuer, self.now);
+        }
         match act {
             Act::Create(number) => self.create(number),
-            Act::Order(number) => {
-                self.create(number);
-                self.decide(number, "Approved");
-            }
+            Act::Order(number) => self.order(number),
             Act::Approve(number) => self.decide(number, "Approved"),
             Act::Deny(number) => self.decide(number, "Denied"),
             Act::Delete(number) => self.delete(number),
             Act::Recreate(number) => {
                 self.delete(number);
-                self.create(number);
-                self.decide(number, "Approved");
+                self.order(number);
             }
             Act::Touch(number) => {
                 if let Some(key) = self.request_key(number) {
@@ -91,7 +95,7 @@ impl World {
         let Some(want) = self.want(number) else {
             return;
         };
-        let order = self.cluster.next_uid();
+        let order = self.cluster.next_uid(&Key::Request(fixture::request_key(want, number)));
         self.create_object(Object::Request(fixture::request(want, number, order)));
         let overlaps = if self.setup.claims { 0 } else { self.record.overlaps };
         let credit = 1 + i16::try_from(overlaps).unwrap_or(i16::MAX);
@@ -103,6 +107,16 @@ impl World {
             writes: 0,
         };
         Arc::make_mut(&mut self.record).requests.insert(order, request);
+    }
+
+    /// Creates a request and approves it; where only requests count, before any watch can tell that it is there.
+    fn order(&mut self, number: u16) {
+        let before = self.cluster.revision();
+        self.create(number);
+        self.decide(number, "Approved");
+        if self.setup.focus {
+            Arc::make_mut(&mut self.cluster).coalesce(Kind::Requests, before);
+        }
     }
 
     fn delete(&mut self, number: u16) {
@@ -127,9 +141,6 @@ impl World {
     }
 
     fn edit(&mut self, issuer: IssuerId, change: impl Fn(usize, usize) -> (usize, usize)) {
-        Arc::make_mut(&mut self.record)
-            .held_off
-            .retain(|(_, held), _| *held != issuer);
         let Some(spec) = self.issuer(issuer).and_then(|object| object.spec()) else {
             return;
         };

@@ -22,17 +22,15 @@ impl World {
         }
     }
 
-    /// Returns everything that may happen next, what happens if the world is left alone first.
+    /// Returns everything that may happen next without a fault, what happens if the world is left alone first.
     pub fn choices(&self) -> Vec<Event> {
         let mut events: Vec<Event> = self.left_alone().into_iter().collect();
+        if self.overdue().is_some() {
+            return events;
+        }
         let alone = self.begins_check();
-        let at_all = |event: &Event| match (alone, event) {
-            (None, _) | (_, Event::Crash(_) | Event::Stop(_) | Event::Unseal | Event::User(Act::Rotate(_))) => true,
-            (Some(only), Event::Answer(who, _) | Event::Deliver(who, _) | Event::Fail(who, ..)) => *who == only,
-            _ => false,
-        };
         let mut add = |event| {
-            if at_all(&event) && !events.contains(&event) {
+            if may_be_now(alone, event) && !events.contains(&event) {
                 events.push(event);
             }
         };
@@ -62,11 +60,28 @@ impl World {
                 }
             }
         }
-        self.ticks().for_each(&mut add);
-        if self.faults < self.setup.most_faults {
-            self.faults().for_each(add);
-        }
+        self.ticks().for_each(add);
         events
+    }
+
+    /// Returns every fault that may happen next.
+    pub fn mishaps(&self) -> Vec<Event> {
+        if self.overdue().is_some() {
+            return Vec::new();
+        }
+        let alone = self.begins_check();
+        self.faults().filter(|event| may_be_now(alone, *event)).collect()
+    }
+
+    /// Returns the telling of a watch that has more to tell than it may.
+    fn overdue(&self) -> Option<Event> {
+        let kinds = self.running().flat_map(|(who, process)| Kind::ALL.map(|kind| (who, process, kind)));
+        let lag = |process: &Process, kind| {
+            let untold = self.cluster.watch(kind, process.cursor(kind));
+            untold.map_or(0, Iterator::count)
+        };
+        let mut late = kinds.filter(|(_, process, kind)| lag(process, *kind) > self.setup.most_lag);
+        late.next().map(|(who, _, kind)| Event::Watch(who, kind))
     }
 
     /// Returns whose timers may run out next: the first, and one that jitter might have made the first.
@@ -83,7 +98,6 @@ impl World {
             .map(|(who, _)| Event::Tick(who))
     }
 
-    /// Returns every fault that may happen next.
     fn faults(&self) -> impl Iterator<Item = Event> {
         let setup = &self.setup;
         let mischief = setup
@@ -119,6 +133,9 @@ impl World {
             Err(Down::NotYet) => self.running().next().is_none(),
             Err(Down::Crashed | Down::Stopped) => true,
         });
+        if let Some(event) = self.overdue() {
+            return Some(event);
+        }
         if self.is_sealed() {
             return Some(Event::Unseal);
         }
@@ -204,14 +221,19 @@ impl World {
     }
 }
 
-/// Tells whether others may act between the effect of a question and its answer without any fault: where the effect
-/// is one that they can see.
-fn splits(flight: &Flight) -> bool {
-    match &*flight.step {
-        Step::Exchange(request, _) => request.operation == Operation::Sign,
-        Step::WriteStatus(..) => true,
+/// Tells whether an event is among those that are looked at while a process does the first steps of a check.
+fn may_be_now(alone: Option<Who>, event: Event) -> bool {
+    match (alone, event) {
+        (None, _) | (_, Event::Crash(_) | Event::Stop(_) | Event::Unseal | Event::User(Act::Rotate(_))) => true,
+        (Some(only), Event::Answer(who, _) | Event::Deliver(who, _) | Event::Fail(who, ..)) => who == only,
         _ => false,
     }
+}
+
+/// Tells whether others may act between the effect of a question and its answer without any fault: where they can see
+/// the effect.
+fn splits(flight: &Flight) -> bool {
+    matches!(&*flight.step, Step::WriteStatus(..))
 }
 
 /// Tells whether a fault can meet a question in a way of its own.
@@ -226,7 +248,7 @@ fn may_meet(flight: &Flight, fault: Fault) -> bool {
             }
             Operation::Renew => matches!(fault, Broken | Lost | Refused | Revoked | Sealed),
             Operation::Revoke => matches!(fault, Lost | Refused | Slow),
-            Operation::Sign => fault != CrashAfter && fault != Forbidden,
+            Operation::Sign => fault != Forbidden,
         },
         Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Refused | Slow),
         Step::ReadRequest(..) | Step::ReadSecret(..) | Step::MintToken(..) => {

@@ -1,0 +1,358 @@
+//! One table of operations that the simulated cluster and a real API server must answer alike.
+//!
+//! [`Questions`] asks them one after the other, whoever answers, and describes the answers by what must be the same
+//! everywhere: uids and versions by the order in which they first turned up. [`expected`] has the simulated cluster
+//! answer.
+
+mod cases;
+
+use std::fmt;
+
+use issuer_api::CertificateRequest;
+use issuer_core::reconcile::Key;
+use issuer_core::reference::RequestKey;
+use serde_json::{Value, json};
+
+use super::{Cluster, Kind, Object, Refusal, Verb};
+
+pub use cases::cases;
+
+/// A row of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// What it is about.
+    pub name: &'static str,
+    /// What is asked.
+    pub operation: Operation,
+    /// The status that kube-apiserver 1.34 answers with; 200 stands for every success.
+    pub status: u16,
+}
+
+/// An operation on the CertificateRequest of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// Creates it with these fields besides.
+    Create(Value),
+    /// Deletes it, if it has this uid.
+    Delete(Option<Which>),
+    /// Reads it.
+    Get,
+    /// Lists it, and all others in its namespace.
+    List,
+    /// Sends a merge patch.
+    Patch(Given, Value),
+    /// Sends a merge patch to the `status` subresource.
+    PatchStatus(Given, Value),
+    /// Watches what became of it since a list; `None` is a time long ago, that the server no longer remembers.
+    Watch(Option<Which>),
+}
+
+/// What a patch says of the object that it is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Its uid.
+    pub uid: Option<Which>,
+    /// Its resourceVersion.
+    pub version: Option<Which>,
+}
+
+/// One of the states, or of the lists, that earlier answers showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The first of all.
+    First,
+    /// The last.
+    Last,
+}
+
+/// A question to an API server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// Create this object.
+    Create(Value),
+    /// Delete [`NAME`], if it has this uid.
+    Delete(Option<String>),
+    /// Read [`NAME`].
+    Get,
+    /// List the namespace.
+    List,
+    /// Apply this merge patch to [`NAME`].
+    Patch(Value),
+    /// Apply this merge patch to the `status` subresource of [`NAME`].
+    PatchStatus(Value),
+    /// Say what came after this version of a list; `None` is a version that the server no longer remembers.
+    Watch(Option<String>),
+}
+
+/// The object, the list, or an array of watch events; the HTTP status of a refusal. A deletion answers with null.
+pub type Reply = Result<Value, u16>;
+
+/// The name of the CertificateRequest that all is about.
+pub const NAME: &str = "conformance";
+
+/// What of an answer must be the same everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status; 200 stands for every success.
+    pub status: u16,
+    /// The objects that it shows, each with what became of it where a watch tells.
+    pub objects: Vec<String>,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        self.objects.iter().try_for_each(|object| write!(f, " [{object}]"))
+    }
+}
+
+/// The table on its way through an API server.
+#[derive(Clone, Debug)]
+pub struct Questions {
+    namespace: String,
+    open: std::vec::IntoIter<Case>,
+    asked: Option<&'static str>,
+    states: Vec<State>,
+    lists: Vec<String>,
+    uids: Vec<String>,
+    versions: Vec<String>,
+    answers: Vec<(&'static str, Answer)>,
+}
+
+/// What identifies the state of an object.
+#[derive(Clone, Debug)]
+struct State {
+    uid: String,
+    version: String,
+}
+
+impl Questions {
+    /// Begins, in a namespace without CertificateRequests.
+    pub fn new(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            open: cases().into_iter(),
+            asked: None,
+            states: Vec::new(),
+            lists: Vec::new(),
+            uids: Vec::new(),
+            versions: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// Returns the next question, which is to be answered before the one after it is asked for.
+    pub fn ask(&mut self) -> Option<Call> {
+        let case = self.open.next()?;
+        self.asked = Some(case.name);
+        let state = |which| pick(&self.states, which);
+        let uid = |which| state(which).map(|state| state.uid.clone());
+        let list = |which| pick(&self.lists, which).cloned().unwrap_or_default();
+        let patch = |given: Given, mut body: Value| {
+            let version = given.version.and_then(state).map(|state| &state.version);
+            let named = [("uid", given.uid.and_then(uid)), ("resourceVersion", version.cloned())];
+            for (field, value) in named {
+                if let Some((fields, value)) = body.as_object_mut().zip(value) {
+                    let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+                    super::object::merge(metadata, &json!({ field: value }));
+                }
+            }
+            body
+        };
+        Some(match case.operation {
+            Operation::Create(more) => Call::Create(self.object(&more)),
+            Operation::Delete(of) => Call::Delete(of.and_then(uid)),
+            Operation::Get => Call::Get,
+            Operation::List => Call::List,
+            Operation::Patch(given, body) => Call::Patch(patch(given, body)),
+            Operation::PatchStatus(given, body) => Call::PatchStatus(patch(given, body)),
+            Operation::Watch(since) => Call::Watch(since.map(list)),
+        })
+    }
+
+    /// Takes the answer to the last question.
+    pub fn answer(&mut self, reply: &Reply) {
+        let Some(name) = self.asked.take() else {
+            return;
+        };
+        let answer = match reply {
+            Ok(body) => Answer {
+                status: 200,
+                objects: self.objects(body),
+            },
+            Err(status) => Answer {
+                status: *status,
+                objects: Vec::new(),
+            },
+        };
+        self.answers.push((name, answer));
+    }
+
+    /// Returns all answers, by the names of the cases.
+    pub fn answers(self) -> Vec<(&'static str, Answer)> {
+        self.answers
+    }
+
+    fn object(&self, more: &Value) -> Value {
+        let mut object = json!({
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "CertificateRequest",
+            "metadata": { "name": NAME, "namespace": self.namespace },
+            "spec": { "request": "Q1NS", "issuerRef": { "name": "nobody", "kind": "Nobody", "group": "example.com" } },
+        });
+        super::object::merge(&mut object, more);
+        object
+    }
+
+    fn objects(&mut self, body: &Value) -> Vec<String> {
+        if let Value::Array(events) = body {
+            let event = |event| format!("{} {}", text(event, "/type"), self.describe(&part(event, "/object")));
+            return events.iter().map(event).collect();
+        }
+        if let Some(items) = body.get("items").and_then(Value::as_array) {
+            self.lists.push(text(body, "/metadata/resourceVersion"));
+            return items.iter().map(|item| self.describe(item)).collect();
+        }
+        if body.is_null() {
+            return Vec::new();
+        }
+        self.states.push(State {
+            uid: text(body, "/metadata/uid"),
+            version: text(body, "/metadata/resourceVersion"),
+        });
+        vec![self.describe(body)]
+    }
+
+    /// Describes an object by all that the table can change.
+    fn describe(&mut self, object: &Value) -> String {
+        let uid = place(&mut self.uids, text(object, "/metadata/uid"));
+        let version = place(&mut self.versions, text(object, "/metadata/resourceVersion"));
+        let generation = part(object, "/metadata/generation");
+        let mut described = format!("object {uid}, version {version}, generation {generation}");
+        for (name, value) in [
+            ("annotations", part(object, "/metadata/annotations")),
+            ("duration", part(object, "/spec/duration")),
+            ("status", part(object, "/status")),
+        ] {
+            if !is_empty(&value) {
+                described += &format!(", {name} {value}");
+            }
+        }
+        described
+    }
+}
+
+fn pick<T>(all: &[T], which: Which) -> Option<&T> {
+    match which {
+        Which::First => all.first(),
+        Which::Last => all.last(),
+    }
+}
+
+/// Returns the place of a text in the order in which they turned up, from 1.
+fn place(known: &mut Vec<String>, text: String) -> usize {
+    if let Some(place) = known.iter().position(|known| *known == text) {
+        return place + 1;
+    }
+    known.push(text);
+    known.len()
+}
+
+fn part(value: &Value, pointer: &str) -> Value {
+    value.pointer(pointer).cloned().unwrap_or_default()
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
+/// Returns the answers of the simulated cluster.
+pub fn expected() -> Vec<(&'static str, Answer)> {
+    let mut cluster = Cluster::default();
+    let mut questions = Questions::new("default");
+    while let Some(call) = questions.ask() {
+        let reply = simulated(&mut cluster, call).map_err(Refusal::status);
+        questions.answer(&reply);
+    }
+    questions.answers()
+}
+
+fn simulated(cluster: &mut Cluster, call: Call) -> Result<Value, Refusal> {
+    let key = Key::Request(RequestKey {
+        namespace: "default".to_owned(),
+        name: NAME.to_owned(),
+    });
+    let show = |object: &Object| object.request().map(|request| json!(request)).unwrap_or_default();
+    match call {
+        Call::Create(object) => {
+            let request: CertificateRequest = serde_json::from_value(object).map_err(|_| Refusal::Invalid)?;
+            cluster.create(Object::Request(request)).map(|object| show(&object))
+        }
+        Call::Delete(uid) => cluster.delete(&key, uid.as_deref()).map(|()| Value::Null),
+        Call::Get => cluster.get(&key).map(|object| show(object)),
+        Call::List => {
+            let items: Vec<Value> = cluster.list(Kind::Requests).map(|object| show(object)).collect();
+            Ok(json!({ "metadata": { "resourceVersion": cluster.revision().to_string() }, "items": items }))
+        }
+        Call::Patch(body) => cluster.patch(&key, &body).map(|object| show(&object)),
+        Call::PatchStatus(body) => cluster.patch_status(&key, &body).map(|object| show(&object)),
+        Call::Watch(since) => {
+            let since = match since {
+                Some(since) => since.parse().unwrap_or_default(),
+                None => {
+                    cluster.compact(Kind::Requests, cluster.revision());
+                    0
+                }
+            };
+            let events = cluster.watch(Kind::Requests, since)?;
+            let event = |event: &super::WatchEvent| {
+                let change = match event.change {
+                    Verb::Added => "ADDED",
+                    Verb::Deleted => "DELETED",
+                    Verb::Modified => "MODIFIED",
+                };
+                json!({ "type": change, "object": show(&event.object) })
+            };
+            Ok(events.map(event).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_simulated_cluster_gives_every_case_the_status_that_a_real_one_gave() {
+        let answers = expected();
+        assert_eq!(answers.len(), cases().len());
+        for ((name, answer), case) in answers.iter().zip(cases()) {
+            assert_eq!((*name, answer.status), (case.name, case.status), "{answer}");
+        }
+        let names: BTreeSet<_> = cases().into_iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), cases().len());
+    }
+
+    #[test]
+    fn answers_tell_states_apart() {
+        let answers = expected();
+        let answer = |name: &str| answers.iter().find(|(of, _)| *of == name).unwrap().1.to_string();
+        assert_eq!(answer("read"), "200 [object 1, version 1, generation 1]");
+        assert_eq!(answer("the same status"), answer("a first status"));
+        assert!(answer("a status and more").starts_with("200 [object 1, version 3, generation 1, status {"));
+        assert!(answer("a duration").starts_with("200 [object 1, version 8, generation 2, "));
+        assert_eq!(answer("create a namesake"), "200 [object 2, version 11, generation 1]");
+        assert_eq!(answer("watch from the beginning").matches(" [").count(), 15);
+        assert_eq!(answer("watch from now"), "200");
+    }
+}
