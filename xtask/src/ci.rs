@@ -29,7 +29,7 @@ struct Step {
 }
 
 /// The checks, those that fail fastest first.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "fmt",
         args: "fmt --check",
@@ -59,6 +59,14 @@ const STEPS: [Step; 8] = [
     Step {
         name: "deny",
         args: "deny --locked check bans licenses sources",
+    },
+    Step {
+        name: "explore",
+        args: "xtask sim --explore",
+    },
+    Step {
+        name: "seeds",
+        args: "xtask sim --seeds 200",
     },
     Step {
         name: "e2e",

@@ -10,6 +10,7 @@ mod codegen;
 mod demo;
 mod e2e;
 mod process;
+mod sim;
 mod tidy;
 
 use std::env;
@@ -26,7 +27,6 @@ struct Cli {
     command: Command,
 }
 
-// sim plugs in here: a variant, its arm in `run`, its module above.
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
@@ -34,6 +34,7 @@ enum Command {
     Codegen(codegen::Args),
     Demo(demo::Args),
     E2e(e2e::Args),
+    Sim(sim::Args),
     Tidy(tidy::Args),
 }
 
@@ -45,6 +46,7 @@ impl Command {
             Self::Codegen(args) => args.run(),
             Self::Demo(args) => args.run(),
             Self::E2e(args) => args.run(),
+            Self::Sim(args) => args.run(),
             Self::Tidy(args) => args.run(),
         }
     }

@@ -78,11 +78,23 @@ impl Cluster {
         })
     }
 
-    /// Kills the API server and starts it again on the same etcd.
-    pub(crate) async fn restart_apiserver(&mut self) -> anyhow::Result<()> {
-        self.apiserver.kill()?;
+    /// Kills the API server.
+    pub(crate) fn kill_apiserver(&mut self) -> anyhow::Result<()> {
+        self.apiserver.kill().map(drop)
+    }
+
+    /// Starts the API server again on the same etcd.
+    pub(crate) async fn start_apiserver(&mut self) -> anyhow::Result<()> {
         self.apiserver = start_apiserver(&self.binary, &self.dir, self.clients, self.port).await?;
         Ok(())
+    }
+
+    /// Starts the API server if a case has left it killed.
+    pub(crate) async fn restore(&mut self) -> anyhow::Result<()> {
+        match self.apiserver.check() {
+            Ok(()) => Ok(()),
+            Err(_) => self.start_apiserver().await,
+        }
     }
 
     /// Returns the servers.

@@ -122,7 +122,7 @@ impl Env {
         }
     }
 
-    /// Brings back what a case may have left stopped, sealed or dialled through a proxy.
+    /// Brings back what a case may have left killed, stopped, sealed or dialled through a proxy.
     pub(crate) async fn restore(&self) -> anyhow::Result<()> {
         let Provider::Local(local) = &self.provider else {
             return Ok(());
@@ -131,6 +131,7 @@ impl Env {
         if local.controller.is_some() {
             local.stop_controller()?;
         }
+        local.cluster.restore().await?;
         local.vault.restart(&self.vault.admin).await?;
         local.start_controller().await
     }

@@ -96,11 +96,7 @@ impl Args {
             );
         }
         let local = self.provider == Runner::Local;
-        // Chaos takes minutes, and runs when it is named.
-        let wanted = |case: &&Case| match self.case.is_empty() {
-            true => !case.name.starts_with("chaos"),
-            false => self.case.iter().any(|name| name == case.name),
-        };
+        let wanted = |case: &&Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
         Ok(CASES
             .iter()
             .filter(wanted)

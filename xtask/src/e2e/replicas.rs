@@ -1,15 +1,16 @@
 //! Two controllers of which one leads, each started again when it ends, as a kubelet does it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use tokio::sync::Mutex;
 
 use super::controller::{Controller, Launch, NAMESPACE};
-use super::process::Signal;
+use super::process::{Process, Signal};
 
 /// Two controllers.
 pub(crate) struct Replicas {
@@ -17,11 +18,27 @@ pub(crate) struct Replicas {
     flags: Vec<&'static str>,
     both: [Mutex<Controller>; 2],
     leases: Api<Lease>,
-    restarts: AtomicUsize,
+    terms: SyncMutex<Vec<Term>>,
+}
+
+/// How long one process led, at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Term {
+    /// The process.
+    pub(crate) id: u32,
+    /// When it took the Lease, by the Lease.
+    pub(crate) begun: Timestamp,
+    /// When it was seen to have ended, some time after it had ceased to lead; none if it runs.
+    pub(crate) ended: Option<Timestamp>,
+    /// Whether it ended of itself, and could not save all certificates before.
+    pub(crate) gave_up: bool,
 }
 
 /// The names of their logs.
 const NAMES: [&str; 2] = ["vault-issuer-a", "vault-issuer-b"];
+
+/// How long after one look at them the next is taken.
+const PAUSE: Duration = Duration::from_millis(200);
 
 impl Replicas {
     /// Starts both with these flags.
@@ -33,42 +50,85 @@ impl Replicas {
             flags,
             both: both.map(Mutex::new),
             leases: Api::namespaced(client, NAMESPACE),
-            restarts: AtomicUsize::new(0),
+            terms: SyncMutex::default(),
         })
     }
 
-    /// Starts whichever has ended again, for as long as that works.
+    /// Starts whichever has ended again, and notes down who leads, for as long as that works.
     pub(crate) async fn tend(&self) -> anyhow::Result<()> {
-        loop {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            for (name, one) in NAMES.into_iter().zip(&self.both) {
-                let mut one = one.lock().await;
-                if one.process().check().is_err() {
-                    *one = self.launch.start(name, &self.flags).await?;
-                    self.restarts.fetch_add(1, Ordering::Relaxed);
-                }
+        let note = async {
+            loop {
+                tokio::time::sleep(PAUSE).await;
+                // It may be that neither leads, or that the API server is down.
+                let _ = self.leader().await;
             }
+        };
+        let ([a, b], [log_a, log_b]) = (&self.both, NAMES);
+        tokio::select! {
+            ended = self.keep(a, log_a) => ended,
+            ended = self.keep(b, log_b) => ended,
+            () = note => Ok(()),
         }
     }
 
-    /// Returns how often one was started again.
-    pub(crate) fn restarts(&self) -> usize {
-        self.restarts.load(Ordering::Relaxed)
+    async fn keep(&self, one: &Mutex<Controller>, log: &str) -> anyhow::Result<()> {
+        let mut given_up = times_given_up(one.lock().await.process());
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let mut one = one.lock().await;
+            let process = one.process();
+            if process.check().is_ok() {
+                continue;
+            }
+            let before = std::mem::replace(&mut given_up, times_given_up(process));
+            if let Some(term) = self.terms_mut().iter_mut().find(|term| term.id == process.id()) {
+                term.ended = Some(Timestamp::now());
+                term.gave_up = given_up > before;
+            }
+            *one = self.launch.start(log, &self.flags).await?;
+        }
+    }
+
+    /// Returns who has led so far, and when.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        self.terms_mut().clone()
+    }
+
+    fn terms_mut(&self) -> MutexGuard<'_, Vec<Term>> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the process id of the one that holds the Lease; fails if neither does.
     pub(crate) async fn leader(&self) -> anyhow::Result<u32> {
-        let lease = self.leases.get("vault-issuer").await?;
-        let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+        let lease = self.leases.get("vault-issuer").await?.spec.unwrap_or_default();
+        let holder = lease.holder_identity.unwrap_or_default();
         // <host>_<process id>_<time of start>
         let id = holder.rsplit('_').nth(1).and_then(|id| id.parse().ok());
         let id = id.with_context(|| format!("{holder:?} leads"))?;
+        let begun = lease.acquire_time.context("a Lease without acquireTime")?.0;
+        let begun = Timestamp::from_nanosecond(begun.as_nanosecond())?;
         for one in &self.both {
-            if one.lock().await.process().id() == id {
+            let mut one = one.lock().await;
+            if one.process().id() == id {
+                let mut terms = self.terms_mut();
+                if !terms.iter().any(|term| term.id == id) {
+                    terms.push(Term {
+                        id,
+                        begun,
+                        ended: None,
+                        gave_up: false,
+                    });
+                }
                 return Ok(id);
             }
         }
         bail!("process {id} leads, which has ended")
+    }
+
+    /// Tells whether neither has this process id any more: it has ended, and another is there in its place.
+    pub(crate) async fn is_gone(&self, id: u32) -> bool {
+        let [a, b] = &self.both;
+        a.lock().await.process().id() != id && b.lock().await.process().id() != id
     }
 
     /// Sends a signal to the one with this process id.
@@ -82,6 +142,17 @@ impl Replicas {
         bail!("no controller is process {id}")
     }
 
+    /// Kills the one with this process id, and waits until it is dead.
+    pub(crate) async fn kill(&self, id: u32) -> anyhow::Result<()> {
+        for one in &self.both {
+            let mut one = one.lock().await;
+            if one.process().id() == id {
+                return one.process().kill().map(drop);
+            }
+        }
+        bail!("no controller is process {id}")
+    }
+
     /// Asks both to end and waits until they have.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         for one in self.both {
@@ -89,4 +160,12 @@ impl Replicas {
         }
         Ok(())
     }
+}
+
+/// Counts how often a controller, or one before it, has ended with certificates that it could not save, by its log.
+fn times_given_up(process: &Process) -> usize {
+    process
+        .output()
+        .matches("stopping before all certificates were saved")
+        .count()
 }

@@ -24,7 +24,7 @@ pub struct Case {
     pub name: &'static str,
     /// What is asked.
     pub operation: Operation,
-    /// The status that kube-apiserver 1.34 answers with; 200 stands for every success.
+    /// The status that kube-apiserver 1.36 answers with; 200 stands for every success.
     pub status: u16,
 }
 

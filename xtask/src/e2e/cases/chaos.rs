@@ -4,9 +4,11 @@
 mod account;
 mod blow;
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use futures::future::try_join_all;
 use issuer_api::CertificateRequest;
 use kube::api::ListParams;
 use serde_json::json;
@@ -14,34 +16,34 @@ use tokio::time::interval;
 
 use super::super::pki::{Csr, Names};
 use super::super::process::eventually;
+use super::super::proxy::Proxy;
 use super::super::replicas::Replicas;
 use super::super::say;
 use super::super::stage::{Ask, LATER, SOON, Stage};
 use super::certificates::{certificate, stored};
-use account::{Account, Signatures};
+use super::outages::port;
+use account::{Account, Allowed, Signatures};
 use blow::{Blow, Fault, Servers};
 
-/// How many requests are made around each failure.
+/// How many requests are made around each failure, at least.
 const PER_ROUND: usize = 40;
 
-/// How long after one request the next is made.
-const PACE: Duration = Duration::from_millis(250);
+/// How many of them are made at once, so that signatures are under way at once.
+const TOGETHER: usize = 4;
 
-/// The issuers and the mounts that they sign with.
-const ISSUERS: [(&str, &str); 2] = [("first", "chaos-first"), ("second", "chaos-second")];
+/// How long after some requests the next are made.
+const PACE: Duration = Duration::from_millis(750);
 
-/// How many requests of one issuer a controller works on at once.
-const SLOTS: usize = 4;
+/// The issuers, each of which signs with a mount of its own.
+const ISSUERS: [&str; 2] = ["first", "second"];
 
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 6] = [
     "--leader-election-lease-duration",
     "6s",
     "--leader-election-renew-deadline",
     "4s",
     "--leader-election-retry-period",
     "1s",
-    "--max-concurrent-reconciles",
-    "4",
 ];
 
 /// Requests are signed without a claim: while two lead, each may sign.
@@ -63,103 +65,115 @@ async fn chaos(stage: &Stage<'_>, claims: bool) -> anyhow::Result<()> {
     let launch = local.launch(local.cluster.port)?;
     let replicas = Replicas::start(launch, stage.env.client.clone(), flags).await?;
     let servers = Servers {
-        vault: &stage.env.vault.admin,
+        stage,
         local: &mut local,
         replicas: &replicas,
+        to_vault: Proxy::start(port(&stage.env.vault.server)?).await?,
     };
     let (faults, requests) = tokio::select! {
         done = rounds(stage, servers) => done?,
         ended = replicas.tend() => return ended.context("a controller does not start again"),
     };
+    let terms = replicas.terms();
+    replicas.stop()?;
 
     for round in 0..Blow::ALL.len() {
-        stored(stage, &web(round)).await?;
+        eventually(LATER, async || stored(stage, &web(round)).await).await?;
     }
     let mut signatures = Signatures::default();
-    for (_, mount) in ISSUERS {
-        signatures.read(stage, mount).await?;
+    for issuer in ISSUERS {
+        signatures.read(stage, &mount(stage, issuer)).await?;
     }
-    let account = Account::take(&requests, &signatures, &faults, claims)?;
-    say(&format!(
-        "{}: {account}; {} controllers restarted, {:.0} s",
-        stage.case,
-        replicas.restarts(),
-        begun.elapsed().as_secs_f64()
-    ));
+    let allowed = Allowed::new(&faults, &terms, claims);
+    let account = Account::take(&requests, &signatures, &allowed)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    say(&format!("{}: {account}; {allowed}; {seconds:.0} s", stage.case));
     faults.iter().for_each(|fault| say(&format!("  {fault}")));
-    account.check()?;
-    replicas.stop()?;
+    account.check(&faults)?;
     local.start_controller().await
 }
 
 /// Lets requests flow and strikes once in each round; the failures and the requests, all of them settled.
 async fn rounds(stage: &Stage<'_>, mut servers: Servers<'_>) -> anyhow::Result<(Vec<Fault>, Vec<CertificateRequest>)> {
-    issuers(stage).await?;
-    let mut faults = Vec::new();
+    issuers(stage, servers.to_vault.port()).await?;
+    let (mut faults, mut made) = (Vec::new(), 0);
     for (round, blow) in Blow::ALL.into_iter().enumerate() {
+        let struck = Cell::new(false);
         let strike = async {
-            tokio::time::sleep(PACE * 8).await;
-            servers.strike(blow).await.with_context(|| blow.name())
+            tokio::time::sleep(PACE * 2).await;
+            servers.strike(blow, &struck).await.with_context(|| blow.name())
         };
-        let ((name, csr), fault) = tokio::try_join!(flow(stage, round), strike)?;
+        let (flowed, fault) = tokio::try_join!(flow(stage, round, &struck), strike)?;
         faults.push(fault);
-        stage.issued(&name, &csr, LATER).await?;
+        made += flowed.len() + 1;
+        let (name, csr) = flowed.last().context("no requests")?;
+        stage.issued(name, csr, LATER).await?;
     }
-    Ok((faults, settled(stage).await?))
+    Ok((faults, settled(stage, made).await?))
 }
 
-/// Makes the issuers, each with a mount of its own, and waits until they are ready.
-async fn issuers(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// Makes the issuers, which find Vault at `port`, and waits until they are ready.
+async fn issuers(stage: &Stage<'_>, port: u16) -> anyhow::Result<()> {
     stage.approve_all().await?;
-    let admin = &stage.env.vault.admin;
-    let mut paths = Vec::new();
-    for (_, mount) in ISSUERS {
-        if !admin.read("sys/mounts").await?[format!("{mount}/")].is_null() {
-            admin.delete(&format!("sys/mounts/{mount}")).await?;
-        }
-        admin.root(mount, mount).await?;
+    let paths = ISSUERS.map(|issuer| path(stage, issuer));
+    let policy = stage.policy(&paths.each_ref().map(String::as_str)).await?;
+    let auth = stage.approle("approle", &policy, json!({})).await?;
+    for (issuer, path) in ISSUERS.into_iter().zip(&paths) {
+        let mount = mount(stage, issuer);
+        stage.env.vault.admin.root(&mount, &mount).await?;
         let backdating = json!({ "not_before_duration": format!("{}s", account::BACKDATING.as_secs()) });
-        paths.push(stage.role_in(mount, backdating).await?);
-    }
-    let all: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let auth = stage.approle("approle", &stage.policy(&all).await?, json!({})).await?;
-    for ((name, _), path) in ISSUERS.into_iter().zip(&paths) {
-        stage.issuer(name, stage.spec(path, auth.clone())).await?;
-        stage.ready(name, SOON).await?;
+        stage.role_in(&mount, backdating).await?;
+        let mut spec = stage.spec(path, auth.clone());
+        spec["server"] = json!(format!("https://127.0.0.1:{port}"));
+        stage.issuer(issuer, spec).await?;
+        stage.ready(issuer, SOON).await?;
     }
     Ok(())
 }
 
-/// Makes a Certificate, and approved requests at a steady pace, for both issuers in turn; the last of them.
-async fn flow(stage: &Stage<'_>, round: usize) -> anyhow::Result<(String, Csr)> {
+fn mount(stage: &Stage<'_>, issuer: &str) -> String {
+    format!("{}-{issuer}", stage.case)
+}
+
+/// Returns the path that an issuer signs on.
+fn path(stage: &Stage<'_>, issuer: &str) -> String {
+    format!("{}/sign/{}", mount(stage, issuer), stage.case)
+}
+
+/// Makes a Certificate, and approved requests at a steady pace for both issuers, at least until it is `struck`.
+async fn flow(stage: &Stage<'_>, round: usize, struck: &Cell<bool>) -> anyhow::Result<Vec<(String, Csr)>> {
+    let [issuer, _] = ISSUERS;
+    certificate(stage, &web(round), "VaultIssuer", issuer).await?;
     let mut pace = interval(PACE);
-    let mut issuers = ISSUERS.into_iter().map(|(issuer, _)| issuer).cycle();
-    let mut issuer = || issuers.next().unwrap_or_default();
-    certificate(stage, &web(round), "VaultIssuer", issuer()).await?;
-    let mut last = None;
-    for number in 0..PER_ROUND {
+    let mut flowed = Vec::new();
+    while flowed.len() < PER_ROUND || !struck.get() {
         pace.tick().await;
-        let name = format!("flow-{round}-{number}");
-        let csr = Csr::new(&Names::common(&format!("{name}.example.com")))?;
-        let ask = Ask {
-            issuer: issuer(),
-            ..Ask::default()
-        };
-        // The API server may be down.
-        eventually(SOON, async || stage.request(&name, &csr.pem, ask).await).await?;
-        last = Some((name, csr));
+        let numbers = flowed.len()..flowed.len() + TOGETHER;
+        let together = numbers.zip(ISSUERS.into_iter().cycle());
+        let made = together.map(|(number, issuer)| request(stage, format!("flow-{round}-{number}"), issuer));
+        flowed.extend(try_join_all(made).await?);
     }
-    last.context("no requests")
+    Ok(flowed)
+}
+
+/// Makes an approved request, as soon as the API server takes it.
+async fn request(stage: &Stage<'_>, name: String, issuer: &str) -> anyhow::Result<(String, Csr)> {
+    let csr = Csr::new(&Names::common(&format!("{name}.example.com")))?;
+    let ask = Ask {
+        issuer,
+        ..Ask::default()
+    };
+    eventually(LATER, async || stage.request(&name, &csr.pem, ask).await).await?;
+    Ok((name, csr))
 }
 
 fn web(round: usize) -> String {
     format!("web-{round}")
 }
 
-/// Waits until no request waits any more.
-async fn settled(stage: &Stage<'_>) -> anyhow::Result<Vec<CertificateRequest>> {
+/// Waits until none of the requests waits any more; all of them.
+async fn settled(stage: &Stage<'_>, made: usize) -> anyhow::Result<Vec<CertificateRequest>> {
     let requests = stage.api::<CertificateRequest>();
-    let made = Blow::ALL.len() * (PER_ROUND + 1);
     eventually(LATER, async || {
         let all = requests.list(&ListParams::default()).await?.items;
         let waits = |request: &&CertificateRequest| {

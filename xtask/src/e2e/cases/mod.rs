@@ -4,6 +4,7 @@ mod api;
 mod auth;
 mod certificates;
 mod chaos;
+mod cluster;
 mod contents;
 mod healing;
 mod hostile;
@@ -99,6 +100,7 @@ pub(super) const CASES: &[Case] = &[
     loopback!("bad-answers", hostile::answers),
     loopback!("vault-namespace", hostile::namespace),
     loopback!("fake-vault-conformance", hostile::conformance),
+    loopback!("simulated-cluster-conformance", cluster::conformance),
     alone!("vault-sealed", outages::sealed),
     alone!("vault-restarted", outages::restarted),
     alone!("answer-lost", outages::lost_answer),

@@ -184,7 +184,8 @@ async fn signatures(stage: &Stage<'_>, path: &str, wanted: usize) -> anyhow::Res
     .await
 }
 
-fn port(url: &str) -> anyhow::Result<u16> {
+/// Returns the port of a URL.
+pub(super) fn port(url: &str) -> anyhow::Result<u16> {
     url.rsplit(':')
         .next()
         .and_then(|port| port.parse().ok())
