@@ -36,6 +36,7 @@ pub fn refusal(data: &[u8]) {
         .into_iter()
         .flatten()
         .filter_map(Value::as_str)
+        .filter(|error| !SECRETS.iter().any(|secret| error.contains(secret)))
         .collect();
     for secret in SECRETS {
         let errors: Vec<String> = errors.iter().map(|error| plant(error, secret)).collect();

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -20,11 +20,14 @@ const THREADS: usize = 2;
 /// How many states are expanded before what was found is taken in.
 const BATCH: usize = 4096;
 
+/// How many states meet every fault before what follows is explored. They have many, and states take much memory.
+const FEW: usize = 128;
+
+/// How many states a thread takes at a time.
+const SHARE: usize = 64;
+
 /// How long it may take until everything is at rest, by the world's clock.
 const BOUND: Duration = Duration::from_secs(1800);
-
-/// How long the world is watched to be quiet.
-const QUIET: Duration = Duration::from_secs(24 * 3600);
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +103,9 @@ struct Expanded {
     found: Vec<Found>,
     /// Whether the first of them follows if the state is left alone.
     alone: bool,
-    rests: Result<bool, Violation>,
+    /// Whether it is at rest as it must be; what tells it from other states at rest.
+    rests: Result<Option<u128>, Violation>,
+    world: World,
 }
 
 struct Explorer {
@@ -108,6 +113,8 @@ struct Explorer {
     reached: Vec<Reached>,
     watched: HashSet<u128>,
     limit: usize,
+    /// Whether it is enough to find one thing that is wrong.
+    one: bool,
     report: Report,
 }
 
@@ -118,60 +125,76 @@ pub fn explore(setup: &Arc<Setup>, limit: usize) -> Report {
         reached: Vec::new(),
         watched: HashSet::new(),
         limit,
+        one: setup.only.is_some(),
         report: Report::default(),
     };
     let world = World::new(Arc::clone(setup));
     let first = explorer.add(world.digest(), NONE, Event::Unseal);
-    let mut seeds = vec![(first, world)];
-    for faults in 0..=setup.most_faults {
-        let before = explorer.report.states.iter().sum::<usize>();
-        let layer = explorer.layer(seeds, faults < setup.most_faults);
+    let mut layer = explorer.follow(vec![(first, world)], setup.most_faults > 0);
+    explorer.report.states.push(explorer.reached.len());
+    for faults in 1..=setup.most_faults {
+        let before = explorer.reached.len();
+        layer = explorer.fail(layer, faults < setup.most_faults);
         explorer.report.states.push(explorer.reached.len() - before);
-        seeds = explorer.seeds(layer);
     }
     explorer.report.complete = explorer.reached.len() < limit;
-    explorer.finish()
+    explorer.finish(setup)
 }
 
 impl Explorer {
     /// Explores all that follows without a fault; returns all these states, if they are wanted.
-    fn layer(&mut self, seeds: Vec<Numbered>, keep: bool) -> Vec<Numbered> {
+    fn follow(&mut self, mut frontier: Vec<Numbered>, keep: bool) -> Vec<Numbered> {
         let mut layer = Vec::new();
-        let mut frontier = seeds;
-        while !frontier.is_empty() && self.reached.len() < self.limit {
+        while !frontier.is_empty() && self.goes_on() {
             let mut next = Vec::new();
-            for batch in frontier.chunks(BATCH) {
-                for ((id, world), expanded) in batch.iter().zip(expand(batch, &self.known, World::choices)) {
-                    self.rest_of(*id, world, expanded.rests);
-                    let follows = self.take_in(*id, expanded.found, &mut next);
-                    if let (Some(reached), Some((to, takes)), true) =
-                        (self.reached.get_mut(index(*id)), follows, expanded.alone)
-                    {
-                        (reached.next, reached.takes) = (to, takes);
+            for batch in batches(frontier, BATCH) {
+                let expanded = in_parallel(batch, |(id, world)| (id, expand(world, &self.known)));
+                let mut at_rest = Vec::new();
+                for (id, Expanded { found, alone, rests, world }) in expanded {
+                    let follows = self.take_in(id, found, &mut next);
+                    self.reached.get_mut(index(id)).into_iter().for_each(|reached| {
+                        reached.rests = matches!(rests, Ok(Some(_)));
+                        if let (Some((to, takes)), true) = (follows, alone) {
+                            (reached.next, reached.takes) = (to, takes);
+                        }
+                    });
+                    match rests {
+                        Ok(Some(digest)) if self.watched.insert(digest) => at_rest.push((id, world.clone())),
+                        Ok(_) => {}
+                        Err(violation) => self.violated(id, None, violation),
+                    }
+                    if keep {
+                        layer.push((id, world));
                     }
                 }
-            }
-            if keep {
-                layer.append(&mut frontier);
+                for (id, quiet) in in_parallel(at_rest, |(id, mut world)| (id, world.watch_a_day())) {
+                    if let Err(violation) = quiet {
+                        self.violated(id, None, violation);
+                    }
+                }
             }
             frontier = next;
         }
         layer
     }
 
-    /// Returns the states that follow with one fault more.
-    fn seeds(&mut self, layer: Vec<Numbered>) -> Vec<Numbered> {
-        let mut seeds = Vec::new();
-        let mut layer = layer.into_iter();
-        loop {
-            let batch: Vec<_> = layer.by_ref().take(BATCH).collect();
-            if batch.is_empty() || self.reached.len() >= self.limit {
-                return seeds;
+    /// Explores all that follows these states with one fault more; returns all these states, if they are wanted.
+    fn fail(&mut self, layer: Vec<Numbered>, keep: bool) -> Vec<Numbered> {
+        let mut next = Vec::new();
+        for batch in batches(layer, FEW) {
+            let mut seeds = Vec::new();
+            let found = in_parallel(batch, |(id, world)| (id, follow_all(&world, &self.known, world.mishaps())));
+            for (id, found) in found {
+                self.take_in(id, found, &mut seeds);
             }
-            for ((id, _), expanded) in batch.iter().zip(expand(&batch, &self.known, World::mishaps)) {
-                self.take_in(*id, expanded.found, &mut seeds);
-            }
+            next.append(&mut self.follow(seeds, keep));
         }
+        next
+    }
+
+    /// Tells whether there may be more to find.
+    fn goes_on(&self) -> bool {
+        self.reached.len() < self.limit && (!self.one || self.report.violations.is_empty())
     }
 
     fn add(&mut self, digest: u128, from: u32, event: Event) -> u32 {
@@ -188,23 +211,6 @@ impl Explorer {
             rests: false,
         });
         id
-    }
-
-    fn rest_of(&mut self, id: u32, world: &World, rests: Result<bool, Violation>) {
-        match rests {
-            Ok(true) => {
-                self.report.at_rest += 1;
-                self.reached
-                    .get_mut(index(id))
-                    .into_iter()
-                    .for_each(|reached| reached.rests = true);
-                if let Err(violation) = self.watch(world) {
-                    self.violated(id, None, violation);
-                }
-            }
-            Ok(false) => {}
-            Err(violation) => self.violated(id, None, violation),
-        }
     }
 
     /// Takes in what was found; returns the first state of it, and how long it takes to get there.
@@ -232,31 +238,6 @@ impl Explorer {
         first
     }
 
-    /// Watches a world that is at rest for a day.
-    fn watch(&mut self, world: &World) -> Result<(), Violation> {
-        if !self.watched.insert(world.digest_of_rest()) {
-            return Ok(());
-        }
-        self.report.watched += 1;
-        let (mut world, begun) = (world.clone(), world.now());
-        let mut seen = HashSet::new();
-        let mut rounds = 0;
-        // What has come around once comes around for ever.
-        while world.now() < begun + QUIET && seen.insert(world.digest_of_rest()) {
-            world.watch_one_round()?;
-            rounds += 1;
-        }
-        let least = world.setup.config.check_interval / 2 * rounds / world.parties();
-        if rounds > 8 && world.now() < begun + least {
-            let what = format!(
-                "at rest, it looks {rounds} times in {:?}",
-                world.now().saturating_sub(begun)
-            );
-            return Err(Violation { number: "L2", what });
-        }
-        Ok(())
-    }
-
     /// Notes the first breach of a promise: no way to one is shorter.
     fn violated(&mut self, id: u32, event: Option<Event>, violation: Violation) {
         if !self.report.violations.contains_key(violation.number) {
@@ -278,14 +259,18 @@ impl Explorer {
         way
     }
 
-    /// Follows every state to rest.
-    fn finish(mut self) -> Report {
-        if !self.report.violations.is_empty() || !self.report.complete {
-            return self.report;
+    /// Follows every state to rest, and shortens the ways to what is wrong.
+    fn finish(mut self, setup: &Arc<Setup>) -> Report {
+        self.report.at_rest = self.reached.iter().filter(|reached| reached.rests).count();
+        self.report.watched = self.watched.len();
+        if self.report.violations.is_empty() && self.report.complete {
+            match self.rest() {
+                Ok(slowest) => self.report.slowest = slowest,
+                Err((id, what)) => self.violated(id, None, Violation { number: "L1", what }),
+            }
         }
-        match self.rest() {
-            Ok(slowest) => self.report.slowest = slowest,
-            Err((id, what)) => self.violated(id, None, Violation { number: "L1", what }),
+        for (violation, way) in self.report.violations.values_mut() {
+            *way = shorten(setup, violation, std::mem::take(way));
         }
         self.report
     }
@@ -336,25 +321,51 @@ fn index(id: u32) -> usize {
     usize::try_from(id).unwrap_or(usize::MAX)
 }
 
-/// Lets everything happen to the states that `choose` says, on two threads.
-fn expand(batch: &[Numbered], known: &HashMap<u128, u32>, choose: fn(&World) -> Vec<Event>) -> Vec<Expanded> {
-    let share = batch.len().div_ceil(THREADS).max(1);
-    thread::scope(|scope| {
-        let expand = |part: &[Numbered]| -> Vec<Expanded> {
-            part.iter()
-                .map(|(_, world)| expand_one(world, known, choose))
-                .collect()
-        };
-        let parts = batch.chunks(share);
-        let threads: Vec<_> = parts.map(|part| scope.spawn(move || expand(part))).collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
-            .collect()
-    })
+/// Cuts states into batches, and lets go of each when it is done with.
+fn batches(states: Vec<Numbered>, size: usize) -> impl Iterator<Item = Vec<Numbered>> {
+    let mut states = states.into_iter();
+    std::iter::from_fn(move || Some(states.by_ref().take(size).collect()).filter(|batch: &Vec<_>| !batch.is_empty()))
 }
 
-fn expand_one(world: &World, known: &HashMap<u128, u32>, choose: fn(&World) -> Vec<Event>) -> Expanded {
+/// Does something to each of many things on two threads; returns what comes of it in their order.
+fn in_parallel<T: Send, R: Send>(things: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let shares = Mutex::new((0_usize, things.into_iter()));
+    let next = || {
+        let mut shares = shares.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.0 += 1;
+        let share: Vec<T> = shares.1.by_ref().take(SHARE).collect();
+        (!share.is_empty()).then_some((shares.0, share))
+    };
+    let one = || -> Vec<(usize, Vec<R>)> {
+        std::iter::from_fn(next)
+            .map(|(place, share)| (place, share.into_iter().map(&work).collect()))
+            .collect()
+    };
+    let mut done = thread::scope(|scope| {
+        let threads: Vec<_> = (1..THREADS).map(|_| scope.spawn(one)).collect();
+        let mut done = one();
+        done.extend(threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()));
+        done
+    });
+    done.sort_unstable_by_key(|(place, _)| *place);
+    done.into_iter().flat_map(|(_, share)| share).collect()
+}
+
+fn expand(world: World, known: &HashMap<u128, u32>) -> Expanded {
+    let rests = match world.is_at_rest() {
+        true => invariants::check_rest(&world).map(|()| Some(world.digest_of_rest())),
+        false => Ok(None),
+    };
+    Expanded {
+        found: follow_all(&world, known, world.choices()),
+        alone: world.left_alone().is_some(),
+        rests,
+        world,
+    }
+}
+
+/// Lets each of these happen to a state.
+fn follow_all(world: &World, known: &HashMap<u128, u32>, events: Vec<Event>) -> Vec<Found> {
     let follow = |event| {
         let mut child = world.clone();
         let happened = child.step(event);
@@ -368,23 +379,45 @@ fn expand_one(world: &World, known: &HashMap<u128, u32>, choose: fn(&World) -> V
             outcome,
         }
     };
-    let rests = world.is_at_rest();
-    Expanded {
-        found: choose(world).into_iter().map(follow).collect(),
-        alone: world.left_alone().is_some(),
-        rests: if rests {
-            invariants::check_rest(world).map(|()| true)
-        } else {
-            Ok(false)
-        },
+    events.into_iter().map(follow).collect()
+}
+
+/// Leaves out of a way all that is not needed for what is wrong at its end.
+fn shorten(setup: &Arc<Setup>, violation: &Violation, mut way: Vec<Event>) -> Vec<Event> {
+    let breaks = |way: &[Event]| {
+        may_happen(setup, way) && crate::replay(setup, way).is_err_and(|other| other.number == violation.number)
+    };
+    if !breaks(&way) {
+        return way;
     }
+    let mut at = way.len();
+    while let Some(before) = at.checked_sub(1) {
+        let mut shorter = way.clone();
+        shorter.remove(before);
+        at = before;
+        if breaks(&shorter) {
+            (way, at) = (shorter.clone(), shorter.len());
+        }
+    }
+    way
+}
+
+/// Tells whether each event is one of those that can happen when it does.
+fn may_happen(setup: &Arc<Setup>, way: &[Event]) -> bool {
+    let mut world = World::new(Arc::clone(setup));
+    way.iter().all(|event| {
+        let may = world.choices().contains(event) || world.mishaps().contains(event);
+        // What breaks a promise is the end of the way.
+        let _violation = world.step(*event);
+        may
+    })
 }
 
 /// Prints a trace as a test that fails as long as the promise is broken.
 pub fn as_test(name: &str, setup: &Arc<Setup>, violation: &Violation, way: &[Event]) -> String {
     let mut text = format!(
         "// {violation}\n#[test]\nfn found_by_the_explorer() {{\n    use simulator::prelude::*;\n    \
-         simulator::replay(&simulator::scope::{name}(), &[\n"
+         simulator::replay(&simulator::scope::setup(\"{name}\").unwrap(), &[\n"
     );
     let mut world = World::new(Arc::clone(setup));
     for event in way {

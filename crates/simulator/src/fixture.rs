@@ -1,6 +1,5 @@
 //! What stands in the simulated world: issuers, requests and their keys, the Vault servers.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificat
 
 use crate::cluster::Object;
 use crate::digest::Digest;
+use crate::memory::Memory;
 
 /// Where cluster issuers have their Secrets and service accounts.
 pub const RESOURCE_NAMESPACE: &str = "vault-issuer";
@@ -354,7 +354,7 @@ pub fn vault(host: usize, token_ttl: Duration) -> FakeVault {
     vault
 }
 
-/// Returns the signatures that the simulated controllers can check: Ed25519, each one only once per thread.
+/// Returns the signatures that the simulated controllers can check: Ed25519, each one only once.
 pub fn signatures() -> Signatures {
     static KNOWN: [&dyn SignatureVerificationAlgorithm; 1] = [&Remembered];
     Signatures(&KNOWN)
@@ -371,22 +371,14 @@ static ED25519: LazyLock<Option<&'static dyn SignatureVerificationAlgorithm>> = 
         .copied()
 });
 
-thread_local! {
-    static VERDICTS: RefCell<HashMap<u128, bool>> = RefCell::default();
-}
+static VERDICTS: Memory<bool> = Memory::new();
 
 impl SignatureVerificationAlgorithm for Remembered {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
         let digest = Digest::of(&(key, message, signature));
-        let known = VERDICTS.with_borrow(|verdicts| verdicts.get(&digest).copied());
-        let valid = known.unwrap_or_else(|| {
+        let valid = VERDICTS.recall(digest).unwrap_or_else(|| {
             let valid = ED25519.is_some_and(|real| real.verify_signature(key, message, signature).is_ok());
-            VERDICTS.with_borrow_mut(|verdicts| {
-                if verdicts.len() > 100_000 {
-                    verdicts.clear();
-                }
-                verdicts.insert(digest, valid);
-            });
+            VERDICTS.keep(digest, valid);
             valid
         });
         if valid { Ok(()) } else { Err(InvalidSignature) }

@@ -7,9 +7,11 @@ pub mod explorer;
 pub mod fact;
 pub mod fixture;
 pub mod invariants;
+mod memory;
 pub mod mutant;
 pub mod process;
 pub mod record;
+pub mod scenario;
 pub mod scope;
 pub mod vault;
 pub mod world;
@@ -30,12 +32,13 @@ pub mod prelude {
     pub use crate::fixture::IssuerId::{self, Other, Shared, Team};
 }
 
-/// Lets a trace happen in a new world, and then leaves it alone.
+/// Lets a trace happen in a new world, leaves it alone until it is at rest, and watches a day pass.
 ///
-/// Returns the world at rest, or what is wrong.
+/// Returns the world then, or what is wrong.
 pub fn replay(setup: &Setup, trace: &[Event]) -> Result<World, Violation> {
     let mut world = World::new(Arc::new(setup.clone()));
     trace.iter().try_for_each(|event| world.step(*event))?;
     world.come_to_rest()?;
+    world.watch_a_day()?;
     Ok(world)
 }

@@ -5,45 +5,47 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use simulator::{explorer, scope};
+use clap::{ArgGroup, Parser};
+use simulator::explorer;
+use simulator::scope::{self, Scope};
 
 /// States are many small things, which two threads make and let go of for each other.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Runs the production state machines in a simulated cluster.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask sim", group(ArgGroup::new("what").required(true)))]
+struct Args {
+    /// Reaches every state there is, in each scope.
+    #[arg(long, group = "what")]
+    explore: bool,
+    /// Explores this scope alone.
+    #[arg(long, requires = "explore", value_parser = scope::ALL.map(|scope| scope.name))]
+    scope: Option<String>,
+    /// Gives a scope up after so many states.
+    #[arg(long, requires = "explore", value_name = "STATES", default_value_t = 20_000_000)]
+    limit: usize,
+}
+
 fn main() -> ExitCode {
-    let limit = std::env::args()
-        .nth(2)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(2_000_000);
-    let faults = std::env::args().nth(3).and_then(|n| n.parse().ok());
-    let name = std::env::args().nth(1).unwrap_or_default();
-    let mut setup = match name.as_str() {
-        "pair" => scope::pair(),
-        "shared" => scope::shared(),
-        _ => scope::single(),
-    };
-    if let Some(faults) = faults {
-        setup.most_faults = faults;
-    }
+    let args = Args::parse();
+    let named = |scope: &&Scope| args.scope.as_ref().is_none_or(|name| name == scope.name);
+    let scopes = scope::ALL.iter().filter(named);
+    let kept = scopes.fold(true, |kept, scope| explore(scope, args.limit) && kept);
+    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Explores a scope; tells whether every state was reached and every promise kept.
+fn explore(scope: &Scope, limit: usize) -> bool {
+    println!("{}: {}", scope.name, scope.about);
     let begun = Instant::now();
-    if let Ok(names) = std::env::var("FAULTS") {
-        setup.faults.retain(|fault| names.split(',').any(|name| name == format!("{fault:?}")));
-    }
-    if let Ok(names) = std::env::var("MISCHIEF") {
-        setup.mischief.retain(|act| names.split(',').any(|name| format!("{act:?}").starts_with(&format!("{name}("))));
-    }
-    if let Ok(n) = std::env::var("LAG") { setup.most_lag = n.parse().unwrap_or(2); }
-    if let Ok(n) = std::env::var("IDLE") { setup.most_idle = n.parse().unwrap_or(2); }
-    let setup = Arc::new(setup);
+    let setup = Arc::new((scope.setup)());
     let report = explorer::explore(&setup, limit);
-    println!("{name}: {report}; {:.1} s", begun.elapsed().as_secs_f64());
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("  {report}\n  {seconds:.1} s");
     for (violation, way) in report.violations.values() {
-        println!("{}", explorer::as_test(&name, &setup, violation, way));
+        println!("{}", explorer::as_test(scope.name, &setup, violation, way));
     }
-    if report.violations.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    report.complete && report.violations.is_empty()
 }

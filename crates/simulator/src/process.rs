@@ -24,6 +24,9 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// How long a driver waits for any answer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// An answer that takes longer hinders a process that has to be done with something.
+pub(crate) const PROMPT: Duration = Duration::from_millis(500);
+
 /// A process's clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {

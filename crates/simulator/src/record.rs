@@ -106,6 +106,11 @@ impl Record {
                 self.orphans += tokens;
                 self.requests.values_mut().for_each(|request| request.credit += 1);
             }
+            // What a process could not save in its time is lost as if it had crashed.
+            Fact::Stopped(stopped) if stopped.unsaved > 0 => {
+                self.requests.values_mut().for_each(|request| request.credit += 1);
+            }
+            Fact::Started(who) => self.held_off.retain(|(held, _), _| held != who),
             Fact::Served(served) => {
                 self.signs += u32::from(served.signed.is_some());
                 if let Some(request) = served.signed.and_then(|csr| self.request_mut(csr)) {

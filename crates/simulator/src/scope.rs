@@ -1,11 +1,63 @@
 //! What is explored.
 
 use crate::event::Act::{
-    self, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate, Rotate, Touch, TouchIssuer,
+    Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate, Rotate, Touch, TouchIssuer,
 };
 use crate::event::{Event, Fault, Who};
 use crate::fixture::{IssuerId, Want};
 use crate::world::Setup;
+
+/// A part of what can happen that is small enough to be explored to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it holds.
+    pub about: &'static str,
+    /// The world that it begins with.
+    pub setup: fn() -> Setup,
+}
+
+/// Every scope.
+pub const ALL: [Scope; 6] = [
+    Scope {
+        name: "start",
+        about: "one controller from its start, one request; at most 1 fault, of any kind",
+        setup: start,
+    },
+    Scope {
+        name: "check",
+        about: "the same; at most 2 faults of the wire, of Vault, or of the controller",
+        setup: check,
+    },
+    Scope {
+        name: "pair",
+        about: "one request, two controllers at once; at most 3 faults: a crash, a stop, a lost or late answer, a watch \
+                that breaks, a sealed Vault",
+        setup: pair,
+    },
+    Scope {
+        name: "claimed",
+        about: "the same with claims, so an overlap costs no signature; at most 2 faults",
+        setup: claimed,
+    },
+    Scope {
+        name: "people",
+        about: "one request, two controllers at once; at most 2 faults, of any kind, and what people do at a bad time",
+        setup: people,
+    },
+    Scope {
+        name: "shared",
+        about: "two requests that share a session, one controller; at most 2 faults, of any kind",
+        setup: shared,
+    },
+];
+
+/// Returns the world that a scope begins with.
+pub fn setup(name: &str) -> Option<Setup> {
+    let scope = ALL.into_iter().find(|scope| scope.name == name)?;
+    Some((scope.setup)())
+}
 
 /// Every fault that a question may meet.
 pub const FAULTS: [Fault; 11] = [
@@ -22,24 +74,11 @@ pub const FAULTS: [Fault; 11] = [
     Fault::WrongKey,
 ];
 
-/// What people do to the first request and its issuer at a bad time.
-const MISCHIEF: [Act; 8] = [
-    Deny(0),
-    Delete(0),
-    Recreate(0),
-    Touch(0),
-    TouchIssuer(IssuerId::Team),
-    EditIssuer(IssuerId::Team),
-    MoveIssuer(IssuerId::Team),
-    Rotate(IssuerId::Team),
-];
-
 fn scope(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
     let wants = (0..requests).map(|_| Want::good(IssuerId::Team)).collect();
     Setup {
         processes,
         script: (0..requests).map(Order).collect(),
-        mischief: MISCHIEF.into_iter().chain([DeleteIssuer(IssuerId::Team)]).collect(),
         faults: FAULTS.to_vec(),
         crashes: true,
         brisk: true,
@@ -48,17 +87,60 @@ fn scope(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
     }
 }
 
-/// One request, one controller, three faults of any kind.
-pub fn single() -> Setup {
-    scope(1, &[Who::A], 3)
-}
-
-/// One request, two controllers at work at once, three faults of any kind about the request.
-pub fn pair() -> Setup {
+/// Returns a world in which a controller is at work on requests that are there, and nothing about issuers is explored.
+fn at_work(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
+    let orders = (0..requests).map(|number| Event::User(Order(number)));
     Setup {
         focus: true,
-        prologue: vec![Event::Start(Who::A), Event::User(Order(0))],
+        prologue: [Event::Start(Who::A)].into_iter().chain(orders).collect(),
         script: Vec::new(),
+        most_lag: 2,
+        most_idle: 1,
+        ..scope(requests, processes, most_faults)
+    }
+}
+
+fn start() -> Setup {
+    Setup {
+        mischief: vec![
+            Deny(0),
+            Delete(0),
+            Recreate(0),
+            Touch(0),
+            TouchIssuer(IssuerId::Team),
+            EditIssuer(IssuerId::Team),
+            MoveIssuer(IssuerId::Team),
+            Rotate(IssuerId::Team),
+            DeleteIssuer(IssuerId::Team),
+        ],
+        ..scope(1, &[Who::A], 1)
+    }
+}
+
+fn check() -> Setup {
+    Setup {
+        faults: vec![Fault::Lost, Fault::Refused, Fault::Revoked, Fault::Sealed, Fault::Slow],
+        ..scope(1, &[Who::A], 2)
+    }
+}
+
+fn pair() -> Setup {
+    Setup {
+        faults: vec![Fault::CrashAfter, Fault::Lost, Fault::Sealed, Fault::Slow],
+        ..at_work(1, &[Who::A, Who::B], 3)
+    }
+}
+
+fn claimed() -> Setup {
+    Setup {
+        claims: true,
+        most_faults: 2,
+        ..pair()
+    }
+}
+
+fn people() -> Setup {
+    Setup {
         mischief: vec![
             Deny(0),
             Recreate(0),
@@ -76,13 +158,10 @@ pub fn pair() -> Setup {
             Fault::Slow,
             Fault::WrongKey,
         ],
-        most_lag: 2,
-        most_idle: 1,
-        ..scope(1, &[Who::A, Who::B], 3)
+        ..at_work(1, &[Who::A, Who::B], 2)
     }
 }
 
-/// Two requests that share a session, one controller, two faults of any kind.
-pub fn shared() -> Setup {
-    scope(2, &[Who::A], 2)
+fn shared() -> Setup {
+    at_work(2, &[Who::A], 2)
 }

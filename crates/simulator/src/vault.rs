@@ -1,7 +1,6 @@
 //! The Vault servers: `fake-vault`, with what the checks want to know about it.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +11,9 @@ use serde_json::Value;
 
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId};
+use crate::memory::Memory;
 
-/// How many answers are remembered.
-const MOST_ANSWERS: usize = 20_000;
-
-thread_local! {
-    static ANSWERS: RefCell<HashMap<u128, (Arc<Vault>, Exchanged)>> = RefCell::default();
-}
+static ANSWERS: Memory<(Arc<Vault>, Arc<Exchanged>)> = Memory::new();
 
 /// A token that a login has made.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,17 +82,12 @@ impl Vault {
         held: &BTreeSet<u32>,
     ) -> Exchanged {
         let key = self.key(now, request, fault, held);
-        if let Some((after, done)) = ANSWERS.with_borrow(|answers| answers.get(&key).cloned()) {
+        if let Some((after, done)) = ANSWERS.recall(key) {
             *self = after;
-            return done;
+            return Exchanged::clone(&done);
         }
         let done = Arc::make_mut(self).exchange(now, request, fault, held);
-        ANSWERS.with_borrow_mut(|answers| {
-            if answers.len() > MOST_ANSWERS {
-                answers.clear();
-            }
-            answers.insert(key, (Arc::clone(self), done.clone()));
-        });
+        ANSWERS.keep(key, (Arc::clone(self), Arc::new(done.clone())));
         done
     }
 
@@ -180,9 +170,8 @@ impl Vault {
     fn granted(&mut self, now: Duration, clock: Now, number: u32) -> Option<Grant> {
         self.logins += 1;
         let live = self.fake.live_tokens(clock);
-        let token = live
-            .into_iter()
-            .find(|token| !self.grants.iter().any(|grant| *grant.token == **token))?;
+        let known: HashSet<&str> = self.grants.iter().map(|grant| &*grant.token).collect();
+        let token = live.into_iter().find(|token| !known.contains(token.as_str()))?;
         let grant = Grant {
             number,
             token: token.into(),
@@ -193,9 +182,8 @@ impl Vault {
     }
 
     fn prune(&mut self, clock: Now) {
-        let live = self.fake.live_tokens(clock);
-        self.grants
-            .retain(|grant| live.iter().any(|token| **token == *grant.token));
+        let live: HashSet<String> = self.fake.live_tokens(clock).into_iter().collect();
+        self.grants.retain(|grant| live.contains(&*grant.token));
     }
 
     fn free_number(&self, held: &BTreeSet<u32>) -> u32 {

@@ -21,6 +21,7 @@ use crate::invariants::Violation;
 use crate::mutant::Mutant;
 use crate::process::{Clock, Process};
 use crate::record::{self, Record};
+use crate::scenario::Log;
 use crate::vault::Vault;
 
 pub(crate) use rest::certificate;
@@ -135,6 +136,8 @@ pub struct World {
     pub(crate) rotations: u32,
     /// How many processes were started, where each needs a name of its own.
     pub(crate) starts: u32,
+    /// What has happened, in a long run.
+    pub(crate) log: Option<Box<Log>>,
 }
 
 impl World {
@@ -152,6 +155,7 @@ impl World {
             idle: 0,
             rotations: 0,
             starts: 0,
+            log: None,
             setup,
         };
         for issuer in world.setup.issuers {

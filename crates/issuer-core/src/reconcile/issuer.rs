@@ -65,18 +65,26 @@ impl Task {
             superseded,
             verdict,
         } = found;
-        controller.retire(superseded, now.monotonic + IN_USE);
         let known = controller.issuers.get_mut(&self.key);
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
+            // What it held before was let go of with the issuer.
             controller.retire(access, now.monotonic);
             return controller.finish(&key, Outcome::Idle, None);
         };
         issuer.access = access;
-        if (issuer.observed.generation, issuer.epoch) != (self.generation, self.epoch) {
-            // The spec has changed, or a signature has failed, since the check began: the next one is due already.
+        let current = (issuer.observed.generation, issuer.epoch) == (self.generation, self.epoch);
+        let observed = issuer.observed.clone();
+        controller.retire(superseded, now.monotonic + IN_USE);
+        if !current {
+            // The spec has changed, or a signature has failed, since the check began: the next one is due already, but
+            // not before this Vault wants to be asked again.
+            let same = observed.generation == self.generation;
+            let least = verdict.err().filter(|_| same).and_then(|error| error.retry_after());
+            if let Some(least) = least {
+                controller.queue.postpone(&key, now.monotonic + least);
+            }
             return controller.finish(&key, Outcome::Idle, None);
         }
-        let observed = issuer.observed.clone();
         let (outcome, again) = controller.settle(&self.key, &verdict, now);
         let told = verdict.map_err(|error| (error.reason(), error.to_string()));
         let Some(patch) = status::ready(key.clone(), &observed, told.clone(), now) else {

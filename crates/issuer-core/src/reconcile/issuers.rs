@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use issuer_api::ConditionStatus;
+
 use super::backoff::backoff;
 use super::controller::{Controller, Lane, ObservedIssuer};
 use super::{Key, Outcome};
@@ -35,6 +37,13 @@ pub(super) enum Standing {
 }
 
 impl Issuer {
+    /// Tells whether its status says that it is not ready although the last check said yes. That check may have seen an
+    /// older status, which needed no change.
+    fn is_belied(&self) -> bool {
+        let says = self.observed.status.ready().map(|ready| ready.status);
+        self.standing == Standing::Ready && says == Some(ConditionStatus::False)
+    }
+
     /// Returns what to sign with, if the last check found it good and it still is.
     pub(super) fn access_to_sign(&self, now: Now) -> Option<&Access> {
         let ready = self.standing == Standing::Ready;
@@ -51,14 +60,18 @@ impl Controller {
             Some(issuer) if issuer.observed.uid == observed.uid => {
                 let changed = issuer.observed.generation != observed.generation;
                 issuer.observed = observed;
-                if !changed {
+                if changed {
+                    issuer.standing = Standing::Unchecked;
+                    (issuer.failures, issuer.trouble) = (0, 0);
+                } else if !issuer.is_belied() {
                     return;
                 }
-                issuer.standing = Standing::Unchecked;
-                (issuer.failures, issuer.trouble) = (0, 0);
             }
             _ => {
                 self.forget_issuer(&key);
+                if self.stopping {
+                    return;
+                }
                 let issuer = Issuer {
                     observed,
                     access: None,
@@ -114,10 +127,14 @@ impl Controller {
             Err(error) => {
                 issuer.failures = issuer.failures.saturating_add(1);
                 issuer.standing = Standing::NotReady;
-                let (first, most) = if error.is_outage() { (1, 15) } else { (5, 60) };
-                let wait = backoff(issuer.failures, Duration::from_secs(first), Duration::from_secs(most));
-                let wait = error.retry_after().map_or(wait, |least| least.max(wait));
-                let again = now.monotonic + self.jitter.over(wait);
+                let outage = error.is_outage();
+                let (first, most) = if outage { (1, 15) } else { (5, 60) };
+                let (first, most) = (Duration::from_secs(first), Duration::from_secs(most));
+                let wait = self.jitter.over(backoff(issuer.failures, first, most));
+                // A server that is back is noticed within 15 s, and not asked more often.
+                let wait = if outage { wait.min(most) } else { wait };
+                let least = error.retry_after().map(|least| self.jitter.over(least));
+                let again = now.monotonic + least.map_or(wait, |least| least.max(wait));
                 let fixable = !matches!(error, SessionError::Spec(_));
                 (Outcome::NotReady(error.reason()), fixable.then_some(again))
             }
@@ -125,14 +142,19 @@ impl Controller {
     }
 
     /// A signature has failed for a reason that may be the issuer's: no more are asked for until a check says that
-    /// it is well. The first failure is checked at once, further ones in a row after a wait.
+    /// it is well. The first failure is checked at once, further ones in a row after a wait. A failure of an earlier time
+    /// counts only for how long it asks to wait.
     pub(super) fn suspect(&mut self, key: &IssuerKey, epoch: u64, error: &SignError, now: Now) {
-        let Some(issuer) = self.issuers.get_mut(key).filter(|issuer| issuer.epoch == epoch) else {
+        let Some(issuer) = self.issuers.get_mut(key) else {
             return;
         };
+        let current = issuer.epoch == epoch;
+        if !current && error.retry_after().is_none() {
+            return;
+        }
         issuer.epoch += 1;
         issuer.standing = Standing::Unchecked;
-        issuer.trouble = issuer.trouble.saturating_add(1);
+        issuer.trouble = issuer.trouble.saturating_add(current.into());
         let wait = match issuer.trouble {
             1 => Duration::ZERO,
             rounds => backoff(rounds - 1, Duration::from_secs(1), Duration::from_secs(300)),
@@ -163,3 +185,6 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,16 @@ impl<L: Ord + Clone, K: Ord + Clone> Queue<L, K> {
         self.due.insert(key, (name, at));
     }
 
+    /// Makes a key that is due before `at` due at that time.
+    pub(super) fn postpone(&mut self, key: &K, at: Duration) {
+        if let Some((name, due)) = self.due.get(key).cloned()
+            && due < at
+        {
+            self.cancel(key);
+            self.push(name, key.clone(), at);
+        }
+    }
+
     /// Takes the key that has been due the longest, of all lanes with room.
     pub(super) fn pop(&mut self, now: Duration) -> Option<K> {
         let (at, key, name) = self.first()?;
@@ -129,6 +139,18 @@ mod tests {
         assert_eq!(queue.pop(s(4)), None);
         assert_eq!(queue.pop(s(5)), Some(1));
         assert_eq!(queue.pop(s(99)), None);
+    }
+
+    #[test]
+    fn what_is_postponed_never_comes_sooner() {
+        let mut queue = Queue::new(9);
+        queue.postpone(&1, s(5));
+        assert_eq!(queue.next(), None);
+        queue.push("a", 1, s(10));
+        queue.postpone(&1, s(5));
+        assert_eq!(queue.next(), Some(s(10)));
+        queue.postpone(&1, s(20));
+        assert_eq!(queue.next(), Some(s(20)));
     }
 
     #[test]

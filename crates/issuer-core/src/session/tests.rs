@@ -3,7 +3,7 @@ use issuer_api::{AppRole, Auth, SecretKeySelector, VaultSpec};
 
 use super::*;
 use crate::reference::{IssuerKey, IssuerKind};
-use crate::{Body, Operation};
+use crate::{Body, Operation, TransportError};
 
 fn target(server: &str) -> Target {
     let app_role = AppRole {
@@ -39,6 +39,31 @@ fn target(server: &str) -> Target {
 /// Runs a check whose requests of one operation are answered with a status, and all others well.
 fn check(server: &str, held: Option<Access>, operation: Operation, status: u16) -> Outcome {
     let now = Now::default();
+    run(server, held, now, |request| {
+        let (good, body) = good(request);
+        let status = if request.operation == operation { status } else { good };
+        (now, Ok(reply(status, body)))
+    })
+}
+
+/// Returns a good answer.
+fn good(request: &Request) -> (u16, String) {
+    let token = format!("hvs.of-{}", request.connect.origin.host());
+    let auth = format!(r#"{{"auth":{{"client_token":"{token}","lease_duration":60,"renewable":true}}}}"#);
+    match request.operation {
+        Operation::Login => (200, auth),
+        Operation::Probe => (400, r#"{"errors":["\"csr\" is empty"]}"#.to_owned()),
+        _ => (200, r#"{"initialized":true}"#.to_owned()),
+    }
+}
+
+fn reply(status: u16, body: String) -> Response<Body> {
+    let reply = Response::builder().status(status);
+    reply.body(Body::from(body.into_bytes())).unwrap()
+}
+
+/// Runs a check whose requests are answered so, each at a time.
+fn run(server: &str, held: Option<Access>, now: Now, mut answer: impl FnMut(&Request) -> (Now, Reply)) -> Outcome {
     let mut step = begin(target(server), "team", held, now);
     loop {
         step = match step {
@@ -50,15 +75,8 @@ fn check(server: &str, held: Option<Access>, operation: Operation, status: u16) 
                 waits.resume(now, Ok(secret))
             }
             Step::Exchange(request, waits) => {
-                let token = format!("hvs.of-{}", request.connect.origin.host());
-                let (good, body) = match request.operation {
-                    Operation::Login => (200, format!(r#"{{"auth":{{"client_token":"{token}"}}}}"#)),
-                    Operation::Probe => (400, r#"{"errors":["\"csr\" is empty"]}"#.to_owned()),
-                    _ => (200, r#"{"initialized":true}"#.to_owned()),
-                };
-                let status = if request.operation == operation { status } else { good };
-                let reply = Response::builder().status(status);
-                waits.resume(now, Ok(reply.body(Body::from(body.into_bytes())).unwrap()))
+                let (now, reply) = answer(&request);
+                waits.resume(now, reply)
             }
             Step::MintToken(..) => panic!("an AppRole needs no service account"),
             Step::Done(outcome) => return outcome,
@@ -84,4 +102,27 @@ fn a_token_stays_with_the_server_that_made_it_until_another_has_taken_its_place(
     assert!(moved.verdict.is_err());
     assert_eq!(moved.access.unwrap().vault.connect.origin.host(), "b");
     assert_eq!(moved.superseded, Some(held));
+}
+
+#[test]
+fn a_token_that_ends_while_its_renewal_is_lost_is_replaced() {
+    let at = |seconds| Now {
+        monotonic: Duration::from_secs(seconds),
+        ..Now::default()
+    };
+    let first = check("https://a", None, Operation::Revoke, 500);
+    for (answered, then) in [(50, Operation::Probe), (70, Operation::Login)] {
+        let mut asked = Vec::new();
+        let renewed = run("https://a", first.access.clone(), at(45), |request| {
+            asked.push(request.operation);
+            let (status, body) = good(request);
+            match request.operation {
+                Operation::Health => (at(45), Ok(reply(status, body))),
+                Operation::Renew => (at(answered), Err(TransportError::Timeout)),
+                _ => (at(answered), Ok(reply(status, body))),
+            }
+        });
+        assert_eq!(renewed.verdict, Ok(()));
+        assert_eq!(asked.get(..3), Some(&[Operation::Health, Operation::Renew, then][..]));
+    }
 }

@@ -241,15 +241,19 @@ impl Check {
         }
     }
 
-    /// A renewal that is refused means that the token is dead; one that is lost leaves it as it was.
+    /// A renewal that is refused means that the token is dead; one that is lost leaves it as it was, and it may have
+    /// ended meanwhile.
     fn renewed(mut self, lease: Lease, now: Now, reply: Reply) -> Step<Self> {
         match login::read_renewal(now, self.sent, lease.clone(), reply) {
             Ok(renewed) => self.probe(renewed, Origin::Held, now),
-            Err(VaultError::Denied | VaultError::Refused { .. }) => {
+            Err(error) => {
+                let dead = matches!(error, VaultError::Denied | VaultError::Refused { .. });
+                if !dead && lease.is_usable(now) {
+                    return self.probe(lease, Origin::Held, now);
+                }
                 self.held = Some(lease);
                 self.log_in(now)
             }
-            Err(_) => self.probe(lease, Origin::Held, now),
         }
     }
 }

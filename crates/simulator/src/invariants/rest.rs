@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
+
 use issuer_core::reconcile::Key;
 
 use super::safety::live_tokens;
 use super::{Finding, ensure};
-use crate::cluster::Kind;
+use crate::cluster::{Kind, Object};
 use crate::world::World;
 
 pub(super) fn s13(world: &World) -> Finding {
@@ -25,10 +27,10 @@ pub(super) fn s13(world: &World) -> Finding {
 }
 
 pub(super) fn s18(world: &World) -> Finding {
-    let open: Vec<_> = world
-        .cluster
-        .list(Kind::Requests)
-        .filter(|request| is_open(world, request.uid()))
+    let all = world.cluster.list(Kind::Requests);
+    let open: BTreeSet<&str> = all
+        .filter(|request| is_open(request))
+        .map(|request| request.uid())
         .collect();
     for (who, process) in world.running() {
         let pending = process.controller.pending();
@@ -36,25 +38,17 @@ pub(super) fn s18(world: &World) -> Finding {
             format!("{who:?} keeps {pending} requests, {} are open", open.len())
         })?;
         let kept = format!("{:?}", process.controller);
-        for number in world.record.requests.keys() {
-            let uid = format!("uid-{number}");
-            let quoted = format!("\"{uid}\"");
-            ensure(
-                open.iter().any(|request| request.uid() == uid) || !kept.contains(&quoted),
-                || format!("{who:?} keeps something of {uid}, which is finished or gone"),
-            )?;
+        let over = |uid: &&str| world.record.request(uid).is_some() && !open.contains(*uid);
+        if let Some(uid) = kept.split('"').find(over) {
+            return Err(format!("{who:?} keeps something of {uid}, which is finished or gone"));
         }
     }
     Ok(())
 }
 
 /// Tells whether something may yet come of a request of ours.
-fn is_open(world: &World, uid: &str) -> bool {
-    let mut all = world
-        .cluster
-        .list(Kind::Requests)
-        .filter(|request| request.uid() == uid);
-    all.next().and_then(|object| object.request()).is_some_and(|request| {
+fn is_open(object: &Object) -> bool {
+    object.request().is_some_and(|request| {
         let ours = request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP);
         ours && !super::safety::is_terminal(request)
     })

@@ -14,7 +14,7 @@ use crate::fact::{Fact, Replied, Served, Wrote};
 use crate::fixture;
 use crate::invariants::Violation;
 use crate::mutant;
-use crate::process::{Answer, Arrival, Flight, PATIENCE, Process};
+use crate::process::{Answer, Arrival, Flight, PATIENCE, PROMPT, Process};
 use crate::vault;
 
 /// How long Vault asks to wait when it throttles, in seconds.
@@ -199,6 +199,20 @@ impl World {
         })
     }
 
+    /// Lets the answers on their way to a process that has ended come to nobody.
+    pub(super) fn lose(&mut self, who: Who, process: Process) -> Happened {
+        for (key, Flight { step, answer, .. }) in process.flights {
+            let Some(mut answer) = answer else {
+                continue;
+            };
+            answer.time_out();
+            if let (Answer::Reply(arrival), Step::Exchange(request, _)) = (&answer, &*step) {
+                self.note(&Fact::Replied(replied(who, &key, request, arrival)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a task the answer to its question.
     pub(super) fn resume(&mut self, who: Who, process: &mut Process, key: Key, flight: Flight) -> Happened {
         let Flight {
@@ -216,31 +230,22 @@ impl World {
         }
         if let (Answer::Reply(arrival), Step::Exchange(request, _)) = (&mut answer, &*step) {
             process.tokens.extend(arrival.grants);
-            let csr = vault::signed_csr(request);
-            let (operation, lost, wrong) = (request.operation, arrival.lost, arrival.wrong);
-            let (reply, url) = (arrival.reply.clone(), request.http.uri().to_string());
-            let key = key.clone();
-            self.note(&Fact::Replied(Replied {
-                who,
-                key,
-                operation,
-                url,
-                csr,
-                lost,
-                wrong,
-                reply,
-            }))?;
+            self.note(&Fact::Replied(replied(who, &key, request, arrival)))?;
             mutant::replied(self, arrival);
         }
         if let Answer::Request(Ok(request)) = &answer {
             let object = Arc::new(Object::Request(request.clone()));
             // A request that no watch has told of yet is not one that the process knows.
-            if process.views.values().any(|view| view.uid() == object.uid()) {
+            let known = match object.key() {
+                Key::Request(key) => process.views.get(&key),
+                _ => None,
+            };
+            if known.is_some_and(|known| known.uid() == object.uid()) {
                 process.view(&object);
             }
         }
         let failed = matches!(answer, Answer::Written(Err(_)));
-        process.hindered |= failed || sent < self.now;
+        process.hindered |= failed || sent + PROMPT < self.now;
         let now = process.clock.now(self.now);
         let controller = &mut process.controller;
         let next = match (Arc::unwrap_or_clone(step), answer) {
@@ -260,12 +265,25 @@ impl World {
     }
 }
 
+fn replied(who: Who, key: &Key, request: &Request, arrival: &Arrival) -> Replied {
+    Replied {
+        who,
+        key: key.clone(),
+        operation: request.operation,
+        url: request.http.uri().to_string(),
+        csr: vault::signed_csr(request),
+        lost: arrival.lost,
+        wrong: arrival.wrong,
+        reply: arrival.reply.clone(),
+    }
+}
+
 impl Answer {
     /// Makes it come too late: its question has been given up.
     fn time_out(&mut self) {
         match self {
             Self::Reply(arrival) => {
-                arrival.lost = arrival.tag != 0;
+                arrival.lost = arrival.tag != 0 || arrival.grants.is_some();
                 arrival.reply = Err(TransportError::Timeout);
             }
             Self::Request(answer) => *answer = Err(ReadError::Unavailable),

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -11,6 +12,9 @@ use crate::process::Stage;
 /// Nothing is at rest that has something to do so soon.
 const SOON: Duration = Duration::from_secs(20);
 
+/// How long a world at rest is watched.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// How many steps it may take to come to rest.
 const PATIENT: usize = 100_000;
 
@@ -21,11 +25,16 @@ impl World {
     /// Tells whether everything has come to what it should: every request to its end, or to wait for somebody else;
     /// every issuer to be ready; and no process has anything to do but to check again later.
     pub fn is_at_rest(&self) -> bool {
+        let soon = |due: Option<Duration>| due.is_some_and(|due| due < self.now + SOON);
+        !self.running().any(|(_, process)| soon(process.due())) && self.is_settled()
+    }
+
+    /// Tells whether everything has come to what it should, though an issuer may be about to be checked again.
+    pub(crate) fn is_settled(&self) -> bool {
         let works = self.running().next().is_some()
             && self.running().all(|(_, process)| {
-                let soon = process.due().is_some_and(|due| due < self.now + SOON);
                 let idle = process.controller.unsaved() == 0 && process.controller.is_retired();
-                process.stage == Stage::Working && idle && !soon
+                process.stage == Stage::Working && idle
             });
         works
             && self.is_still()
@@ -56,12 +65,30 @@ impl World {
         })
     }
 
+    /// Watches a world at rest to be quiet for a day.
+    pub fn watch_a_day(&mut self) -> Result<(), Violation> {
+        let begun = self.now;
+        let mut seen = HashSet::new();
+        let mut rounds = 0;
+        // What has come around once comes around for ever.
+        while self.now < begun + DAY && seen.insert(self.digest_of_rest()) {
+            self.watch_one_round()?;
+            rounds += 1;
+        }
+        let least = self.setup.config.check_interval / 2 * rounds / self.parties();
+        if rounds > 8 && self.now < begun + least {
+            let what = format!("at rest, it looks {rounds} times in {:?}", self.now.saturating_sub(begun));
+            return Err(Violation { number: "L2", what });
+        }
+        Ok(())
+    }
+
     /// Lets the next timer of a world at rest run out, and holds what comes of it against what a quiet world does.
-    pub fn watch_one_round(&mut self) -> Result<(), Violation> {
+    fn watch_one_round(&mut self) -> Result<(), Violation> {
         let before = (self.record.writes, self.record.signs);
         let Some(tick) = self.next_tick() else {
             // Nothing will ever happen.
-            self.now += Duration::from_secs(24 * 3600);
+            self.now += DAY;
             return Ok(());
         };
         self.step(tick)?;

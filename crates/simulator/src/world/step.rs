@@ -14,15 +14,16 @@ use crate::fact::{Asks, Fact, Stopped};
 use crate::fixture;
 use crate::invariants::{self, Violation};
 use crate::mutant;
-use crate::process::{Flight, GRACE, Process, Stage};
+use crate::process::{Flight, GRACE, PROMPT, Process, Stage};
 use crate::vault;
 
-pub(super) type Happened = Result<(), Violation>;
+pub(crate) type Happened = Result<(), Violation>;
 
 impl World {
-    pub(super) fn happen(&mut self, event: Event) -> Happened {
+    /// Lets something happen, and forgets nothing.
+    pub(crate) fn happen(&mut self, event: Event) -> Happened {
         if self.costs(event) {
-            self.faults += 1;
+            self.faults = self.faults.saturating_add(1);
         }
         match event {
             Event::Start(who) => self.start(who),
@@ -68,6 +69,9 @@ impl World {
             _ => None,
         };
         let now = self.now;
+        if let Some(log) = &mut self.log {
+            log.note(now, fact, issuer);
+        }
         Arc::make_mut(&mut self.record).note(now, fact, issuer);
         Ok(())
     }
@@ -84,8 +88,10 @@ impl World {
         };
         let happened = change(self, Arc::make_mut(&mut process));
         if process.stage == Stage::Ended {
-            let (unsaved, hindered) = (process.controller.unsaved(), process.hindered);
-            return happened.and_then(|()| self.note(&Fact::Stopped(Stopped { who, unsaved, hindered })));
+            let waits = process.flights.values().any(|flight| flight.sent + PROMPT < self.now);
+            let (unsaved, hindered) = (process.controller.unsaved(), process.hindered || waits);
+            happened.and_then(|()| self.note(&Fact::Stopped(Stopped { who, unsaved, hindered })))?;
+            return self.lose(who, Arc::unwrap_or_clone(process));
         }
         *self.slot_mut(who) = Ok(process);
         happened
@@ -130,7 +136,10 @@ impl World {
     /// Asks a process to stop, as its driver does.
     pub(super) fn stop(&mut self, who: Who, process: &mut Process) -> Happened {
         process.controller.stop(process.clock.now(self.now));
-        process.stage = Stage::Draining(self.now + if mutant::drops(self) { Duration::ZERO } else { GRACE });
+        process.stage = match mutant::drops(self) {
+            true => Stage::Ended,
+            false => Stage::Draining(self.now + GRACE),
+        };
         self.run(who, process)
     }
 
@@ -228,7 +237,7 @@ impl World {
     }
 
     /// Says what an event is about, where it does not say so itself.
-    pub(crate) fn describe(&self, event: Event) -> String {
+    pub fn describe(&self, event: Event) -> String {
         match event {
             Event::Answer(who, at) | Event::Apply(who, at) | Event::Deliver(who, at) | Event::Fail(who, at, _) => {
                 let key = self.flight_key(who, at);
