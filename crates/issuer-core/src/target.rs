@@ -144,6 +144,7 @@ impl Target {
         }
         let namespace = match spec.namespace.as_deref().map(str::trim) {
             None | Some("") => None,
+            Some(name) if !name.is_ascii() => return Err(SpecError::Namespace),
             Some(name) => Some(HeaderValue::from_str(name).map_err(|_| SpecError::Namespace)?),
         };
         let trust = match (&spec.ca_bundle, &spec.ca_bundle_secret_ref) {
@@ -384,7 +385,45 @@ pub enum CaMismatch {
 
 #[cfg(test)]
 mod tests {
+    use issuer_api::{Auth, SecretKeySelector};
+
     use super::*;
+    use crate::reference::IssuerKind;
+
+    #[test]
+    fn a_namespace_is_printable_ascii() {
+        let key = IssuerKey {
+            kind: IssuerKind::Namespaced,
+            namespace: "web".to_owned(),
+            name: "vault".to_owned(),
+        };
+        let token = SecretKeySelector {
+            name: "token".to_owned(),
+            key: None,
+        };
+        let parse = |namespace: &str| {
+            let spec = VaultSpec {
+                server: "https://vault.example".to_owned(),
+                path: "pki/sign/web".to_owned(),
+                namespace: Some(namespace.to_owned()),
+                server_name: None,
+                ca_bundle: None,
+                ca_bundle_secret_ref: None,
+                client_cert_secret_ref: None,
+                client_key_secret_ref: None,
+                auth: Auth {
+                    token_secret_ref: Some(token.clone()),
+                    ..Auth::default()
+                },
+            };
+            Target::parse(&spec, &key, false).map(|target| target.namespace)
+        };
+        assert_eq!(parse("team/a"), Ok(Some(HeaderValue::from_static("team/a"))));
+        assert_eq!(parse(" "), Ok(None));
+        for name in ["t\u{e9}am", "a\nb", "a\u{0}"] {
+            assert_eq!(parse(name), Err(SpecError::Namespace));
+        }
+    }
 
     #[test]
     fn mounts_are_taken_in_every_form() {

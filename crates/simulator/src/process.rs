@@ -223,6 +223,19 @@ impl Process {
         }
     }
 
+    /// Returns when it has something to do if nothing happens, or gives up a question whose answer is slow.
+    pub(crate) fn wakes(&self) -> Option<Duration> {
+        let slow = self.flights.values().filter(|flight| flight.slow);
+        self.due().into_iter().chain(slow.map(|flight| flight.sent + PATIENCE)).min()
+    }
+
+    /// Returns the place of a question that it gives up now.
+    pub(crate) fn given_up(&self, now: Duration) -> Option<u8> {
+        let mut flights = (0..).zip(self.flights.values());
+        let late = flights.find(|(_, flight)| flight.slow && flight.sent + PATIENCE <= now);
+        late.map(|(at, _)| at)
+    }
+
     /// Returns the numbers of the tokens that it may hold, or that are on their way to it.
     pub(crate) fn held(&self) -> impl Iterator<Item = u32> {
         let coming = self.flights.values().filter_map(|flight| match &flight.answer {

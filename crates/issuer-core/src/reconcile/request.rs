@@ -138,6 +138,12 @@ impl Task {
             Holder::Nobody => return self.claim(controller, now),
             Holder::Other(until) => return self.end(controller, Outcome::Pending("Claimed"), Some(until)),
         }
+        debug_assert!(
+            self.object.is("Approved") && !self.object.is("Denied"),
+            "S1: it is not approved"
+        );
+        debug_assert!(!status::is_terminal(&self.object), "S2: it is finished");
+        debug_assert!(access.lease.is_usable(now), "S19: the token is at its end");
         let signatures = controller.config.signatures;
         match Sign::begin(&access.vault, &access.path, &access.lease, order, signatures) {
             crate::Step::Send(request, flow) => {

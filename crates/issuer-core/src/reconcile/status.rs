@@ -156,6 +156,7 @@ pub(super) fn ready(
 }
 
 fn request_patch(request: &CertificateRequest, status: &CertificateRequestStatus) -> StatusPatch {
+    debug_assert!(!is_terminal(request), "S3, S4: it is finished");
     let (uid, version) = (request::uid(request), request::version(request));
     StatusPatch {
         of: Key::Request(request::key(request)),

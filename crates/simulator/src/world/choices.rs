@@ -90,7 +90,7 @@ impl World {
             .running()
             .any(|(_, process)| process.flights.values().any(|flight| !flight.slow));
         let idle = self.idle >= self.setup.most_idle;
-        let due = move |process: &Process| process.due().filter(|_| !quick && !idle);
+        let due = move |process: &Process| process.wakes().filter(|_| !quick && !idle);
         let first = self.running().filter_map(|(_, process)| due(process)).min();
         let latest = first.map(|first| first + (first.saturating_sub(self.now)) / 10);
         self.running()
@@ -203,7 +203,7 @@ impl World {
     pub(crate) fn next_tick(&self) -> Option<Event> {
         let due = self
             .running()
-            .filter_map(|(who, process)| Some((process.due()?, who)))
+            .filter_map(|(who, process)| Some((process.wakes()?, who)))
             .min();
         due.map(|(_, who)| Event::Tick(who))
     }

@@ -266,8 +266,8 @@ impl World {
                 format!("{about}: {what}")
             }
             Event::Tick(who) => {
-                let due = self.process(who).and_then(Process::due).unwrap_or_default();
-                format!("{:?} later", due.saturating_sub(self.now))
+                let at = self.process(who).and_then(Process::wakes).unwrap_or_default();
+                format!("{:?} later", at.saturating_sub(self.now))
             }
             Event::Watch(who, kind) => {
                 let next = self
@@ -355,10 +355,16 @@ impl World {
     }
 
     pub(super) fn tick(&mut self, who: Who) -> Happened {
-        let Some(due) = self.process(who).and_then(Process::due) else {
+        let Some(at) = self.process(who).and_then(Process::wakes) else {
             return Ok(());
         };
-        self.advance(due)
+        self.advance(at)?;
+        for who in Who::ALL {
+            while let Some(at) = self.process(who).and_then(|process| process.given_up(self.now)) {
+                self.deliver(who, at)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets time pass, and everybody do what is due then.
