@@ -13,7 +13,15 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let mut simulator = cargo(["run", "--release", "--locked", "--quiet", "--package", "simulator", "--"]);
+        let mut simulator = cargo([
+            "run",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--package",
+            "simulator",
+            "--",
+        ]);
         run(simulator.args(self.args))
     }
 }

@@ -143,6 +143,16 @@ pub enum TransportError {
     NotHttp,
 }
 
+impl TransportError {
+    /// Tells whether Vault may have acted on the request.
+    pub fn may_have_been_handled(self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Dial(_) | Self::Tls(_) => false,
+            Self::Reset | Self::Timeout | Self::TooLarge | Self::NotHttp => true,
+        }
+    }
+}
+
 /// Why no connection could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]

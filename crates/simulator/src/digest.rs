@@ -191,14 +191,8 @@ mod tests {
             within(2, 5, &version("rv0.4.00ff")),
             within(2, 5, &version("rv0.5.00ff"))
         );
-        assert_eq!(
-            within(2, 5, &version("uid-2")),
-            within(7, 5, &version("uid-7"))
-        );
-        assert_ne!(
-            within(2, 5, &version("uid-1")),
-            within(7, 5, &version("uid-7"))
-        );
+        assert_eq!(within(2, 5, &version("uid-2")), within(7, 5, &version("uid-7")));
+        assert_ne!(within(2, 5, &version("uid-1")), within(7, 5, &version("uid-7")));
     }
 
     #[test]

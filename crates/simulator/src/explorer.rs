@@ -4,6 +4,8 @@
 //! is not looked at again. Two threads expand states; what they find is taken in in order, so two runs are equal. Each
 //! state knows what follows when it is left alone, and so it is known of every one whether it comes to rest.
 
+mod trace;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +15,9 @@ use std::time::Duration;
 use crate::event::Event;
 use crate::invariants::{self, Violation};
 use crate::world::{Setup, World};
+
+pub use trace::as_test;
+use trace::shorten;
 
 /// How many threads expand states.
 const THREADS: usize = 2;
@@ -150,7 +155,16 @@ impl Explorer {
             for batch in batches(frontier, BATCH) {
                 let expanded = in_parallel(batch, |(id, world)| (id, expand(world, &self.known)));
                 let mut at_rest = Vec::new();
-                for (id, Expanded { found, alone, rests, world }) in expanded {
+                for (
+                    id,
+                    Expanded {
+                        found,
+                        alone,
+                        rests,
+                        world,
+                    },
+                ) in expanded
+                {
                     let follows = self.take_in(id, found, &mut next);
                     self.reached.get_mut(index(id)).into_iter().for_each(|reached| {
                         reached.rests = matches!(rests, Ok(Some(_)));
@@ -183,7 +197,9 @@ impl Explorer {
         let mut next = Vec::new();
         for batch in batches(layer, FEW) {
             let mut seeds = Vec::new();
-            let found = in_parallel(batch, |(id, world)| (id, follow_all(&world, &self.known, world.mishaps())));
+            let found = in_parallel(batch, |(id, world)| {
+                (id, follow_all(&world, &self.known, world.mishaps()))
+            });
             for (id, found) in found {
                 self.take_in(id, found, &mut seeds);
             }
@@ -216,7 +232,16 @@ impl Explorer {
     /// Takes in what was found; returns the first state of it, and how long it takes to get there.
     fn take_in(&mut self, id: u32, found: Vec<Found>, next: &mut Vec<Numbered>) -> Option<(u32, Duration)> {
         let mut first = None;
-        for (place, Found { event, digest, takes, outcome }) in found.into_iter().enumerate() {
+        for (
+            place,
+            Found {
+                event,
+                digest,
+                takes,
+                outcome,
+            },
+        ) in found.into_iter().enumerate()
+        {
             self.report.transitions += 1;
             let known = self.known.get(&digest).copied();
             let to = match (outcome, known) {
@@ -380,51 +405,4 @@ fn follow_all(world: &World, known: &HashMap<u128, u32>, events: Vec<Event>) -> 
         }
     };
     events.into_iter().map(follow).collect()
-}
-
-/// Leaves out of a way all that is not needed for what is wrong at its end.
-fn shorten(setup: &Arc<Setup>, violation: &Violation, mut way: Vec<Event>) -> Vec<Event> {
-    let breaks = |way: &[Event]| {
-        may_happen(setup, way) && crate::replay(setup, way).is_err_and(|other| other.number == violation.number)
-    };
-    if !breaks(&way) {
-        return way;
-    }
-    let mut at = way.len();
-    while let Some(before) = at.checked_sub(1) {
-        let mut shorter = way.clone();
-        shorter.remove(before);
-        at = before;
-        if breaks(&shorter) {
-            (way, at) = (shorter.clone(), shorter.len());
-        }
-    }
-    way
-}
-
-/// Tells whether each event is one of those that can happen when it does.
-fn may_happen(setup: &Arc<Setup>, way: &[Event]) -> bool {
-    let mut world = World::new(Arc::clone(setup));
-    way.iter().all(|event| {
-        let may = world.choices().contains(event) || world.mishaps().contains(event);
-        // What breaks a promise is the end of the way.
-        let _violation = world.step(*event);
-        may
-    })
-}
-
-/// Prints a trace as a test that fails as long as the promise is broken.
-pub fn as_test(name: &str, setup: &Arc<Setup>, violation: &Violation, way: &[Event]) -> String {
-    let mut text = format!(
-        "// {violation}\n#[test]\nfn found_by_the_explorer() {{\n    use simulator::prelude::*;\n    \
-         simulator::replay(&simulator::scope::setup(\"{name}\").unwrap(), &[\n"
-    );
-    let mut world = World::new(Arc::clone(setup));
-    for event in way {
-        let about = world.describe(*event);
-        let gap = if about.is_empty() { "" } else { " // " };
-        text += &format!("        {event:?},{gap}{about}\n");
-        let _violation = world.step(*event);
-    }
-    text + "    ])\n    .unwrap();\n}\n"
 }

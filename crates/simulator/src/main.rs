@@ -87,13 +87,17 @@ fn one(seed: u64) -> bool {
 fn promised() -> bool {
     let in_time = |took: Duration| format!("the last of them issued after {:.1} s", took.as_secs_f64());
     let kept = [
-        hold("10 000 waiting for 1 h", || outage::outage(10_000, HOUR)),
-        hold("10 000 waiting for 24 h", || outage::outage(10_000, 24 * HOUR)),
+        hold("10 000 waiting for 1 h", || outage::outage(10_000, HOUR, None)),
+        hold("10 000 waiting for 24 h", || outage::outage(10_000, 24 * HOUR, None)),
         hold("1 000 certificates", || {
             outage::thousand().map(|logins| format!("{logins} login"))
         }),
-        hold("100 beside an issuer that is out", || outage::beside(100).map(in_time)),
-        hold("100 of an issuer that is mended", || outage::mended(100).map(in_time)),
+        hold("100 beside an issuer that is out", || {
+            outage::beside(100, None).map(in_time)
+        }),
+        hold("100 of an issuer that is mended", || {
+            outage::mended(100, None).map(in_time)
+        }),
     ];
     kept.iter().all(|kept| *kept)
 }

@@ -11,7 +11,7 @@ use issuer_core::{Body, Connect, Operation};
 use serde_json::{Value, json};
 
 use crate::fixture::{self, Flaw};
-use crate::process::{Arrival, Process};
+use crate::process::{Arrival, Clock, Process};
 use crate::world::World;
 
 /// What is wrong with the processes of a world.
@@ -21,10 +21,14 @@ pub enum Mutant {
     Adopts,
     /// Takes every request for approved.
     Approves,
+    /// Takes every server for well.
+    Blind,
     /// Calls an issuer ready that is not.
     Boasts,
     /// Reads the Secrets of another namespace.
     Borrows,
+    /// Has a clock that runs at half the speed.
+    Dawdles,
     /// Hears nothing of issuers.
     Deaf,
     /// Stops without saving anything.
@@ -45,6 +49,8 @@ pub enum Mutant {
     Impatient,
     /// Revokes no token.
     Leaks,
+    /// Works on when it is asked to stop.
+    Lingers,
     /// Writes a certificate with another name.
     Renames,
     /// Gives every condition a new time.
@@ -223,11 +229,21 @@ fn approve(request: &mut CertificateRequest) {
 }
 
 /// Changes what a process is answered.
-pub(crate) fn replied(world: &World, arrival: &mut Arrival) {
-    if let (Some(Mutant::Impatient), Ok(reply)) = (world.setup.mutant, &mut arrival.reply)
-        && let Some(value) = reply.headers_mut().get_mut(RETRY_AFTER)
-    {
-        *value = HeaderValue::from_static("soon");
+pub(crate) fn replied(world: &World, operation: Operation, arrival: &mut Arrival) {
+    let Ok(reply) = &mut arrival.reply else {
+        return;
+    };
+    match world.setup.mutant {
+        Some(Mutant::Impatient) => {
+            if let Some(value) = reply.headers_mut().get_mut(RETRY_AFTER) {
+                *value = HeaderValue::from_static("soon");
+            }
+        }
+        Some(Mutant::Blind) if operation == Operation::Health => {
+            let well = json!({ "initialized": true, "sealed": false, "standby": false });
+            *reply = Response::new(Body::from(well.to_string().into_bytes()));
+        }
+        _ => {}
     }
 }
 
@@ -239,4 +255,17 @@ pub(crate) fn forgets(world: &World) -> bool {
 /// Tells whether the processes stop without saving anything.
 pub(crate) fn drops(world: &World) -> bool {
     world.setup.mutant == Some(Mutant::Drops)
+}
+
+/// Tells whether the processes work on when they are asked to stop.
+pub(crate) fn lingers(world: &World) -> bool {
+    world.setup.mutant == Some(Mutant::Lingers)
+}
+
+/// Changes the clock of a process.
+pub(crate) fn clock(world: &World, clock: Clock) -> Clock {
+    match world.setup.mutant {
+        Some(Mutant::Dawdles) => Clock { rate: -500, ..clock },
+        _ => clock,
+    }
 }

@@ -226,7 +226,10 @@ impl Process {
     /// Returns when it has something to do if nothing happens, or gives up a question whose answer is slow.
     pub(crate) fn wakes(&self) -> Option<Duration> {
         let slow = self.flights.values().filter(|flight| flight.slow);
-        self.due().into_iter().chain(slow.map(|flight| flight.sent + PATIENCE)).min()
+        self.due()
+            .into_iter()
+            .chain(slow.map(|flight| flight.sent + PATIENCE))
+            .min()
     }
 
     /// Returns the place of a question that it gives up now.

@@ -278,7 +278,10 @@ impl World {
     /// Writes what is known of the requests that anybody may still have to do with.
     fn digest_of_record(&self, digest: &mut Digest<'_>) {
         let views = self.running().flat_map(|(_, process)| process.views.values());
-        let all: BTreeSet<&str> = views.chain(self.cluster.list(Kind::Requests)).map(|object| object.uid()).collect();
+        let all: BTreeSet<&str> = views
+            .chain(self.cluster.list(Kind::Requests))
+            .map(|object| object.uid())
+            .collect();
         for uid in all {
             uid.hash(digest);
             self.record.request(uid).hash(digest);

@@ -12,7 +12,7 @@ use simulator::process::Clock;
 use simulator::world::Setup;
 
 /// How many states it may take to find what is wrong.
-const LIMIT: usize = 30_000;
+const LIMIT: usize = 3_000;
 
 /// What is wrong in a world, and the promises that it breaks.
 struct Wrong {
@@ -113,6 +113,9 @@ fn troubled() -> Setup {
 fn pair() -> Setup {
     Setup {
         processes: &[A, B],
+        focus: true,
+        prologue: vec![Start(A), User(Order(0))],
+        script: Vec::new(),
         ..calm()
     }
 }

@@ -12,6 +12,7 @@ use crate::cluster::Kind;
 use crate::event::{Act, Who};
 use crate::fixture::{IssuerId, Want};
 use crate::invariants::Violation;
+use crate::mutant::Mutant;
 use crate::world::Setup;
 
 /// How long Vault takes to answer in these runs.
@@ -84,10 +85,10 @@ impl fmt::Display for Endured {
 ///
 /// All must be issued in time: 15 s until a look at its health finds it unsealed; a check, which is four answers of Vault
 /// and a Secret; and for each request an answer of Vault, a write and an event, as many at once as there are slots.
-pub fn outage(waiting: u16, sealed: Duration) -> Result<Endured, Violation> {
+pub fn outage(waiting: u16, sealed: Duration, mutant: Option<Mutant>) -> Result<Endured, Violation> {
     let mut agenda = orders(0..waiting, BEGIN);
     agenda.insert(0, (BEGIN, Deed::Seal(0)));
-    let mut run = begin(&[IssuerId::Team], waiting, agenda);
+    let mut run = begin(&[IssuerId::Team], waiting, agenda, mutant);
     let over = BEGIN + sealed;
     run.until(over)?;
     let first = BEGIN..BEGIN + sealed.min(HOUR);
@@ -174,7 +175,7 @@ impl Endured {
 pub fn thousand() -> Result<u32, Violation> {
     let at = |number: u16| BEGIN + 6 * HOUR * u32::from(number.saturating_sub(500)) / 500;
     let agenda = (0..1000).flat_map(|number| orders(number..number + 1, at(number)));
-    let mut run = begin(&[IssuerId::Team], 1000, agenda.collect());
+    let mut run = begin(&[IssuerId::Team], 1000, agenda.collect(), None);
     run.until(at(1000))?;
     run.rest(HOUR)?;
     let (logins, issued) = (run.world.vault(0).logins(), run.log().issued.0);
@@ -187,13 +188,13 @@ pub fn thousand() -> Result<u32, Violation> {
 
 /// Has requests wait for an issuer that is out, and as many made for another; returns how long those took, which is as
 /// long as if there were no others.
-pub fn beside(requests: u16) -> Result<Duration, Violation> {
+pub fn beside(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     let made = BEGIN + HOUR;
     let mut agenda = vec![(BEGIN, Deed::Seal(0))];
     // Every other request is for the other issuer.
     agenda.extend((0..requests).flat_map(|number| orders(2 * number..2 * number + 1, BEGIN)));
     agenda.extend((0..requests).flat_map(|number| orders(2 * number + 1..2 * number + 2, made)));
-    let mut run = begin(&[IssuerId::Team, IssuerId::Other], 2 * requests, agenda);
+    let mut run = begin(&[IssuerId::Team, IssuerId::Other], 2 * requests, agenda, mutant);
     run.until(made + HOUR)?;
     let bound = API + turns(&run, requests);
     in_time(&run, "L6", requests, made, bound)
@@ -201,12 +202,12 @@ pub fn beside(requests: u16) -> Result<Duration, Violation> {
 
 /// Has requests wait for an issuer whose server is out, then points it to another server; returns how long they took
 /// from then on: a check, and no wait for the next look at the old server.
-pub fn mended(requests: u16) -> Result<Duration, Violation> {
+pub fn mended(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     let mended = BEGIN + HOUR;
     let mut agenda = orders(0..requests, BEGIN);
     agenda.insert(0, (BEGIN, Deed::Seal(0)));
     agenda.push((mended, Deed::Act(Act::MoveIssuer(IssuerId::Team))));
-    let mut run = begin(&[IssuerId::Team], requests, agenda);
+    let mut run = begin(&[IssuerId::Team], requests, agenda, mutant);
     run.until(mended + HOUR)?;
     let bound = API + check() + turns(&run, requests);
     in_time(&run, "L7", requests, mended, bound)
@@ -236,7 +237,12 @@ fn orders(numbers: Range<u16>, at: Duration) -> Vec<(Duration, Deed)> {
 
 /// A controller whose issuers, in turn those of the requests, are ready before anything else happens, and questions that
 /// take their time.
-fn begin(issuers: &'static [IssuerId], requests: u16, mut agenda: Vec<(Duration, Deed)>) -> Run {
+fn begin(
+    issuers: &'static [IssuerId],
+    requests: u16,
+    mut agenda: Vec<(Duration, Deed)>,
+    mutant: Option<Mutant>,
+) -> Run {
     agenda.push((Duration::ZERO, Deed::Start(Who::A)));
     let of = issuers.iter().cycle().take(requests.into());
     let pace = Pace {
@@ -248,6 +254,7 @@ fn begin(issuers: &'static [IssuerId], requests: u16, mut agenda: Vec<(Duration,
     let plan = Plan {
         setup: Setup {
             issuers,
+            mutant,
             ..Setup::new(of.map(|issuer| Want::good(*issuer)).collect())
         },
         pace,

@@ -75,7 +75,9 @@ impl World {
 
     /// Returns the telling of a watch that has more to tell than it may.
     fn overdue(&self) -> Option<Event> {
-        let kinds = self.running().flat_map(|(who, process)| Kind::ALL.map(|kind| (who, process, kind)));
+        let kinds = self
+            .running()
+            .flat_map(|(who, process)| Kind::ALL.map(|kind| (who, process, kind)));
         let lag = |process: &Process, kind| {
             let untold = self.cluster.watch(kind, process.cursor(kind));
             untold.map_or(0, Iterator::count)

@@ -231,7 +231,7 @@ impl World {
         if let (Answer::Reply(arrival), Step::Exchange(request, _)) = (&mut answer, &*step) {
             process.tokens.extend(arrival.grants);
             self.note(&Fact::Replied(replied(who, &key, request, arrival)))?;
-            mutant::replied(self, arrival);
+            mutant::replied(self, request.operation, arrival);
         }
         if let Answer::Request(Ok(request)) = &answer {
             let object = Arc::new(Object::Request(request.clone()));

@@ -77,7 +77,10 @@ impl World {
         }
         let least = self.setup.config.check_interval / 2 * rounds / self.parties();
         if rounds > 8 && self.now < begun + least {
-            let what = format!("at rest, it looks {rounds} times in {:?}", self.now.saturating_sub(begun));
+            let what = format!(
+                "at rest, it looks {rounds} times in {:?}",
+                self.now.saturating_sub(begun)
+            );
             return Err(Violation { number: "L2", what });
         }
         Ok(())

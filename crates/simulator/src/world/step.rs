@@ -107,7 +107,7 @@ impl World {
                 identity: format!("process-{}", self.starts),
             });
         }
-        let mut process = Process::new(Controller::new(config, seed), clock);
+        let mut process = Process::new(Controller::new(config, seed), mutant::clock(self, clock));
         let beside = self.running().next().is_some();
         if beside {
             let claims = self.setup.claims;
@@ -135,7 +135,9 @@ impl World {
 
     /// Asks a process to stop, as its driver does.
     pub(super) fn stop(&mut self, who: Who, process: &mut Process) -> Happened {
-        process.controller.stop(process.clock.now(self.now));
+        if !mutant::lingers(self) {
+            process.controller.stop(process.clock.now(self.now));
+        }
         process.stage = match mutant::drops(self) {
             true => Stage::Ended,
             false => Stage::Draining(self.now + GRACE),
