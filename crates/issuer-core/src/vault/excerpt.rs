@@ -69,15 +69,10 @@ fn printable(word: &str) -> String {
 /// Tells whether there could be a secret in a word, such as one of quoted JSON: a Vault token, a JWT, a UUID, or a run
 /// of 20 letters and digits.
 fn is_credential(word: &str) -> bool {
-    let mut parts = word.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')));
-    let prefixed = |part: &str| {
-        let prefixes = ["hvs.", "hvb.", "hvr.", "s.", "b.", "r.", "eyJ"];
-        part.len() >= 20 && prefixes.iter().any(|prefix| part.starts_with(prefix))
-    };
-    let known = parts.any(|part| {
-        let part = part.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-        prefixed(part) || is_uuid(part)
-    });
+    let parts = word.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')));
+    let known = parts
+        .flat_map(beginnings)
+        .any(|text| is_token(text) || begins_with_uuid(text));
     let opaque = |run: &str| {
         let has = |class: fn(&u8) -> bool| run.as_bytes().iter().any(class);
         run.len() >= 20 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
@@ -86,9 +81,34 @@ fn is_credential(word: &str) -> bool {
     known || word.split(runs).any(opaque)
 }
 
-fn is_uuid(word: &str) -> bool {
-    let lengths = word.split('-').map(str::len);
-    lengths.eq([8, 4, 4, 4, 12]) && word.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+/// Returns the rest of an ASCII text from each place on where a run of letters and digits begins.
+fn beginnings(text: &str) -> impl Iterator<Item = &str> {
+    let mut before = false;
+    let begins = text.char_indices().filter(move |(_, c)| {
+        let inside = std::mem::replace(&mut before, c.is_ascii_alphanumeric());
+        before && !inside
+    });
+    begins.filter_map(|(at, _)| text.get(at..))
+}
+
+/// Tells whether a text begins with a Vault token, of today or of old, or a JWT.
+fn is_token(text: &str) -> bool {
+    let after = |prefix: &&str| text.strip_prefix(*prefix);
+    let run = |rest: &str| {
+        rest.bytes()
+            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            .count()
+    };
+    let modern = ["hvs.", "hvb.", "hvr.", "eyJ"]
+        .iter()
+        .any(|prefix| after(prefix).is_some());
+    modern && text.len() >= 20 || ["s.", "b.", "r."].iter().filter_map(after).any(|rest| run(rest) >= 18)
+}
+
+fn begins_with_uuid(text: &str) -> bool {
+    let lengths = |uuid: &str| uuid.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    let digits = |uuid: &str| uuid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    text.get(..36).is_some_and(|uuid| lengths(uuid) && digits(uuid))
 }
 
 #[cfg(test)]
@@ -105,6 +125,7 @@ mod tests {
             "common name web.example.org not allowed by this role",
             "subject alternate name web-7-of-the-production-cluster.example.org not allowed by this role",
             "unknown role: production-web-2-of-3",
+            "common name s.example.production.cluster.example.org not allowed by this role",
         ] {
             assert_eq!(excerpt(reason), reason);
         }
@@ -125,6 +146,9 @@ mod tests {
             "\"hvs.CAESIJzVnLGGR0mLkQJX4YkJ\",",
             "{\"role_id\":\"a\",\"secret_id\":\"bd84f1c1-86c0-0b55-3ecd-e4f60a3df2a3\"}",
             "token=hvs.abcdefghijklmnopqrstuvwx",
+            "token-hvs.abcdefghijklmnopqrstuvwx",
+            "b-s.aaaaaaaaaaaaaaaaaaaaaaaa/c",
+            "id-bd84f1c1-86c0-0b55-3ecd-e4f60a3df2a3.",
         ] {
             assert_eq!(excerpt(&format!("bad {secret}")), "bad [redacted]");
         }
