@@ -1,4 +1,4 @@
-use issuer_api::{Auth, VaultSpec};
+use issuer_api::VaultSpec;
 use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::target::{Method, Target, Trust};
 
@@ -20,13 +20,7 @@ pub(crate) fn issuer() -> VaultSpec {
     VaultSpec {
         server: "https://vault.example:8200".to_owned(),
         path: "pki/sign/web".to_owned(),
-        namespace: None,
-        server_name: None,
-        ca_bundle: None,
-        ca_bundle_secret_ref: None,
-        client_cert_secret_ref: None,
-        client_key_secret_ref: None,
-        auth: Auth::default(),
+        ..VaultSpec::default()
     }
 }
 

@@ -56,13 +56,8 @@ pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
     let spec = VaultSpec {
         server: "https://vault.test:8200".to_owned(),
         path: "pki/sign/web".to_owned(),
-        namespace: None,
-        server_name: None,
-        ca_bundle: None,
-        ca_bundle_secret_ref: None,
-        client_cert_secret_ref: None,
-        client_key_secret_ref: None,
         auth,
+        ..VaultSpec::default()
     };
     let (kind, namespace, name) = (IssuerKind::Namespaced, "team".to_owned(), "vault".to_owned());
     let target = Target::parse(&spec, &IssuerKey { kind, namespace, name }, false).unwrap();

@@ -158,13 +158,9 @@ impl Vault {
         VaultSpec {
             server: self.server.url(),
             path: "pki/sign/web".to_owned(),
-            namespace: None,
-            server_name: None,
             ca_bundle: Some(ByteString(self.server.ca_pem().into_bytes())),
-            ca_bundle_secret_ref: None,
-            client_cert_secret_ref: None,
-            client_key_secret_ref: None,
             auth: login.auth(),
+            ..VaultSpec::default()
         }
     }
 

@@ -26,7 +26,7 @@ pub struct SecretKeySelector {
 }
 
 /// How to reach Vault or OpenBao, how to log in, and where to sign.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {

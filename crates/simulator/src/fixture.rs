@@ -161,13 +161,8 @@ impl IssuerId {
         VaultSpec {
             server: format!("https://{}:8200", pick(HOSTS, host)),
             path: pick(PATHS, path),
-            namespace: None,
-            server_name: None,
-            ca_bundle: None,
-            ca_bundle_secret_ref: None,
-            client_cert_secret_ref: None,
-            client_key_secret_ref: None,
             auth,
+            ..VaultSpec::default()
         }
     }
 }

@@ -17,16 +17,11 @@ fn target(server: &str) -> Target {
     let spec = VaultSpec {
         server: server.to_owned(),
         path: "pki/sign/web".to_owned(),
-        namespace: None,
-        server_name: None,
-        ca_bundle: None,
-        ca_bundle_secret_ref: None,
-        client_cert_secret_ref: None,
-        client_key_secret_ref: None,
         auth: Auth {
             app_role: Some(app_role),
             ..Auth::default()
         },
+        ..VaultSpec::default()
     };
     let key = IssuerKey {
         kind: IssuerKind::Namespaced,

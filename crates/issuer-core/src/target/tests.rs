@@ -19,15 +19,11 @@ fn a_namespace_is_printable_ascii() {
             server: "https://vault.example".to_owned(),
             path: "pki/sign/web".to_owned(),
             namespace: Some(namespace.to_owned()),
-            server_name: None,
-            ca_bundle: None,
-            ca_bundle_secret_ref: None,
-            client_cert_secret_ref: None,
-            client_key_secret_ref: None,
             auth: Auth {
                 token_secret_ref: Some(token.clone()),
                 ..Auth::default()
             },
+            ..VaultSpec::default()
         };
         Target::parse(&spec, &key, false).map(|target| target.namespace)
     };

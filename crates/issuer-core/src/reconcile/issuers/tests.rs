@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use issuer_api::{Auth, Condition, IssuerStatus, VaultSpec};
+use issuer_api::{Condition, IssuerStatus, VaultSpec};
 
 use super::*;
 use crate::Signatures;
@@ -38,13 +38,7 @@ fn observed(version: &str, ready: Option<ConditionStatus>) -> ObservedIssuer {
         spec: VaultSpec {
             server: "https://vault".to_owned(),
             path: "pki/sign/web".to_owned(),
-            namespace: None,
-            server_name: None,
-            ca_bundle: None,
-            ca_bundle_secret_ref: None,
-            client_cert_secret_ref: None,
-            client_key_secret_ref: None,
-            auth: Auth::default(),
+            ..VaultSpec::default()
         },
         status: IssuerStatus {
             conditions: ready.into_iter().collect(),
