@@ -1,26 +1,15 @@
 use http::Response;
-use issuer_api::{AppRole, Auth, SecretKeySelector, VaultSpec};
+use issuer_api::{AppRole, Auth, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
 
 use super::*;
 use crate::reference::{IssuerKey, IssuerKind};
 use crate::{Body, Operation, TransportError};
 
-fn target(server: &str) -> Target {
-    let app_role = AppRole {
-        path: None,
-        role_id: "r".to_owned(),
-        secret_ref: SecretKeySelector {
-            name: "s".to_owned(),
-            key: None,
-        },
-    };
+fn target(server: &str, auth: Auth) -> Target {
     let spec = VaultSpec {
         server: server.to_owned(),
         path: "pki/sign/web".to_owned(),
-        auth: Auth {
-            app_role: Some(app_role),
-            ..Auth::default()
-        },
+        auth,
         ..VaultSpec::default()
     };
     let key = IssuerKey {
@@ -29,6 +18,37 @@ fn target(server: &str) -> Target {
         name: "vault".to_owned(),
     };
     Target::parse(&spec, &key, false).unwrap()
+}
+
+fn app_role() -> Auth {
+    let app_role = AppRole {
+        path: None,
+        role_id: "r".to_owned(),
+        secret_ref: SecretKeySelector {
+            name: "s".to_owned(),
+            key: None,
+        },
+    };
+    Auth {
+        app_role: Some(app_role),
+        ..Auth::default()
+    }
+}
+
+fn service_account() -> Auth {
+    let kubernetes = KubernetesAuth {
+        mount_path: None,
+        role: "web".to_owned(),
+        secret_ref: None,
+        service_account_ref: Some(ServiceAccountRef {
+            name: "signer".to_owned(),
+            audiences: Vec::new(),
+        }),
+    };
+    Auth {
+        kubernetes: Some(kubernetes),
+        ..Auth::default()
+    }
 }
 
 /// Runs a check whose requests of one operation are answered with a status, and all others well.
@@ -59,7 +79,7 @@ fn reply(status: u16, body: String) -> Response<Body> {
 
 /// Runs a check whose requests are answered so, each at a time.
 fn run(server: &str, held: Option<Access>, now: Now, mut answer: impl FnMut(&Request) -> (Now, Reply)) -> Outcome {
-    let mut step = begin(target(server), "team", held, now);
+    let mut step = begin(target(server, app_role()), "team", held, now);
     loop {
         step = match step {
             Step::ReadSecret(_, waits) => {
@@ -120,4 +140,50 @@ fn a_token_that_ends_while_its_renewal_is_lost_is_replaced() {
         assert_eq!(renewed.verdict, Ok(()));
         assert_eq!(asked.get(..3), Some(&[Operation::Health, Operation::Renew, then][..]));
     }
+}
+
+#[test]
+fn a_service_account_without_a_token_is_told_by_its_cause() {
+    let now = Now::default();
+    for (error, reason, says) in [
+        (
+            ReadError::Forbidden,
+            "TokenForbidden",
+            "may not request tokens for ServiceAccount team/signer",
+        ),
+        (
+            ReadError::NotFound,
+            "ServiceAccountNotFound",
+            "ServiceAccount team/signer does not exist",
+        ),
+        (ReadError::Unavailable, "TokenUnavailable", "it is tried again"),
+    ] {
+        let mut step = begin(target("https://a", service_account()), "team", None, now);
+        while let Step::Exchange(request, waits) = step {
+            let (status, body) = good(&request);
+            step = waits.resume(now, Ok(reply(status, body)));
+        }
+        let Step::MintToken(spec, waits) = step else {
+            panic!("no token is asked for");
+        };
+        assert_eq!(
+            (spec.namespace.as_str(), spec.service_account.as_str()),
+            ("team", "signer")
+        );
+        let Step::Done(outcome) = waits.resume(now, Err(error)) else {
+            panic!("it goes on without a token");
+        };
+        let error = outcome.verdict.unwrap_err();
+        assert_eq!((error.reason(), error.is_outage()), (reason, false));
+        assert!(error.to_string().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn only_a_server_that_is_out_is_an_outage() {
+    let fails = |operation, status| check("https://a", None, operation, status).verdict.unwrap_err();
+    let sealed = fails(Operation::Health, 503);
+    assert_eq!((sealed.reason(), sealed.is_outage()), ("VaultSealed", true));
+    let denied = fails(Operation::Login, 403);
+    assert_eq!((denied.reason(), denied.is_outage()), ("LoginDenied", false));
 }
