@@ -98,3 +98,17 @@ fn a_server_that_is_out_is_asked_every_15_s_or_when_it_wants_to_be() {
     let throttled = wait(&mut controller, VaultError::Throttled { retry_after });
     assert!((90.0..=99.0).contains(&throttled), "{throttled}");
 }
+
+#[test]
+fn a_new_list_ends_what_is_not_in_it_of_its_kind_alone() {
+    use IssuerKind::{Cluster, Namespaced};
+    for (kind, listed, left) in [
+        (Cluster, BTreeSet::new(), 1),
+        (Namespaced, BTreeSet::from([key()]), 1),
+        (Namespaced, BTreeSet::new(), 0),
+    ] {
+        let mut controller = checked(Standing::Ready);
+        controller.observe(at(1), Change::Issuers(kind, listed));
+        assert_eq!(controller.standings().count(), left);
+    }
+}

@@ -79,4 +79,9 @@ fn what_cannot_be_saved_is_tried_ever_later_but_each_second_at_the_end() {
     for _ in 0..8 {
         now = unsaved(&mut controller, now, 1);
     }
+    let Some((_, Step::WriteStatus(_, write))) = controller.poll(now) else {
+        panic!("nothing is to be saved");
+    };
+    assert!(matches!(write.resume(&mut controller, now, Ok(())), Step::Done(_)));
+    assert!(controller.is_drained());
 }
