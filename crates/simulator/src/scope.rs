@@ -43,7 +43,7 @@ pub const ALL: [Scope; 6] = [
     },
     Scope {
         name: "people",
-        about: "one request, two controllers at once; at most 2 faults, of any kind, and what people do at a bad time",
+        about: "one request, two controllers at once; at most 2 faults, of eight kinds or what people do at a bad time",
         setup: people,
     },
     Scope {
