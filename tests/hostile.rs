@@ -152,7 +152,7 @@ fn mix(driver: &Either, seed: u64) {
     let keys: Vec<_> = (0..REQUESTS)
         .map(|number| world.request(&format!("web-{number}")))
         .collect();
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let (mut lied, mut lost) = (BTreeMap::new(), 0);
     let mut hostile = |key: &Key, request: Request| {
         let fault = (dice.below(10) < 3).then(|| dice.pick(&Fault::ALL));

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use simulator::event::Act::{
     self, Approve, Create, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate,
@@ -7,7 +6,7 @@ use simulator::event::Act::{
 use simulator::event::Act::{Rotate, Touch, TouchIssuer};
 use simulator::event::{Event, Who};
 use simulator::fixture::{Flaw, IssuerId, Want};
-use simulator::scope::FAULTS;
+use simulator::scope::{FAULTS, PAUSE};
 use simulator::world::{Setup, World};
 
 const FLAWS: [Flaw; 6] = [
@@ -24,10 +23,6 @@ const MOST_FAULTS: u8 = 8;
 
 /// How many events there may be before the world is left alone.
 const MOST_EVENTS: usize = 200;
-
-/// How often an issuer is changed at most. A token that another has taken the place of lives on for half a minute, so
-/// changes in a row leave many; and a Secret's change is noticed at the next check, five minutes later at most.
-const PAUSE: Duration = Duration::from_secs(600);
 
 /// A whole scenario: the first bytes say which processes, issuers and requests there are, the others what happens next.
 /// Every promise that the simulator knows holds at every step, and left alone the world comes to rest.

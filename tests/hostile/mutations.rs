@@ -242,7 +242,7 @@ fn no_changed_answer_is_accepted() {
         .collect();
     let (mut refused, mut equal, mut fewer, mut other) = (0, 0, 0, 0);
     for round in 0..CHANGES {
-        let mut dice = Dice(u64::try_from(round).unwrap());
+        let mut dice = Dice::new(u64::try_from(round).unwrap());
         let mut answer = Answer {
             json: json.clone(),
             text: None,

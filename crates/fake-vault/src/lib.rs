@@ -51,7 +51,6 @@ use issuer_core::{Body, Now};
 
 use crate::answer::{Answer, Refusal};
 use crate::call::{Action, Call};
-use crate::dice::Dice;
 use crate::fault::Twist;
 use crate::sys::Node;
 use crate::token::{Token, Tokens};
@@ -59,6 +58,7 @@ use crate::token::{Token, Tokens};
 pub use auth::{Accepts, AppRole, AuthMethod, CertRole, JwtRole, SecretId, Trusted};
 pub use ca::{Authority, Certificate, Certified, KeyType, key};
 pub use counts::Counts;
+pub use dice::Dice;
 pub use fault::{Fault, Faults, Handled, Redirect, RetryAfter};
 pub use pki::{Issued, LeafNotAfter, Pki};
 pub use policy::{Capability, Policy};

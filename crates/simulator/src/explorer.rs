@@ -263,7 +263,7 @@ impl Explorer {
         first
     }
 
-    /// Notes the first breach of a promise: no way to one is shorter.
+    /// Notes the first breach of a promise: no way to one has fewer faults.
     fn violated(&mut self, id: u32, event: Option<Event>, violation: Violation) {
         if !self.report.violations.contains_key(violation.number) {
             let mut way = self.way(id);
@@ -272,7 +272,7 @@ impl Explorer {
         }
     }
 
-    /// Returns the shortest way to a state.
+    /// Returns the way on which a state was reached first.
     fn way(&self, id: u32) -> Vec<Event> {
         let mut way = Vec::new();
         let mut at = self.reached.get(index(id));

@@ -1,5 +1,7 @@
 //! What is explored.
 
+use std::time::Duration;
+
 use crate::event::Act::{
     Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate, Rotate, Touch, TouchIssuer,
 };
@@ -58,6 +60,10 @@ pub fn setup(name: &str) -> Option<Setup> {
     let scope = ALL.into_iter().find(|scope| scope.name == name)?;
     Some((scope.setup)())
 }
+
+/// How often an issuer is changed at most. A token that another has taken the place of lives on for half a minute, so
+/// changes in a row leave many; and a Secret's change is noticed at the next check, five minutes later at most.
+pub const PAUSE: Duration = Duration::from_secs(600);
 
 /// Every fault that a question may meet.
 pub const FAULTS: [Fault; 11] = [

@@ -93,16 +93,18 @@ fn beginnings(text: &str) -> impl Iterator<Item = &str> {
 
 /// Tells whether a text begins with a Vault token, of today or of old, or a JWT.
 fn is_token(text: &str) -> bool {
-    let after = |prefix: &&str| text.strip_prefix(*prefix);
     let run = |rest: &str| {
         rest.bytes()
             .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
             .count()
     };
-    let modern = ["hvs.", "hvb.", "hvr.", "eyJ"]
-        .iter()
-        .any(|prefix| after(prefix).is_some());
-    modern && text.len() >= 20 || ["s.", "b.", "r."].iter().filter_map(after).any(|rest| run(rest) >= 18)
+    let modern = ["hvs.", "hvb.", "hvr.", "eyJ"];
+    let modern = modern.iter().any(|prefix| text.starts_with(prefix));
+    modern && text.len() >= 20
+        || ["s.", "b.", "r."]
+            .iter()
+            .filter_map(|old| text.strip_prefix(old))
+            .any(|rest| run(rest) >= 18)
 }
 
 fn begins_with_uuid(text: &str) -> bool {

@@ -18,7 +18,8 @@ pub(super) fn shorten(setup: &Arc<Setup>, violation: &Violation, mut way: Vec<Ev
         shorter.remove(before);
         at = before;
         if breaks(&shorter) {
-            (way, at) = (shorter.clone(), shorter.len());
+            at = shorter.len();
+            way = shorter;
         }
     }
     way

@@ -1,25 +1,17 @@
 use std::time::Duration;
 
-/// A splitmix64 sequence: equal seeds make equal runs.
+/// What happens by chance: equal seeds make equal runs.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Dice(fake_vault::Dice);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(fake_vault::Dice::new(seed))
     }
 
     /// Returns a number below `end`; zero if there is none.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
-        let product = u128::from(self.roll()) * u128::from(end);
+        let product = u128::from(self.0.roll()) * u128::from(end);
         u64::try_from(product >> 64).unwrap_or_default()
     }
 

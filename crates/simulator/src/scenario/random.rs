@@ -6,16 +6,12 @@ use crate::event::{Act, Fault, Who};
 use crate::fixture::{Flaw, IssuerId, Want};
 use crate::mutant::Mutant;
 use crate::process::Clock;
-use crate::scope::FAULTS;
+use crate::scope::{FAULTS, PAUSE};
 use crate::world::Setup;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// How often an issuer is changed at most. A token that another has taken the place of lives on for half a minute, so
-/// changes in a row leave many; and a Secret's change is noticed at the next check, five minutes later at most.
-const PAUSE: Duration = Duration::from_secs(600);
 
 /// Every flaw that a request may have.
 const FLAWS: [Flaw; 5] = [Flaw::BadSignature, Flaw::Ca, Flaw::Foreign, Flaw::NoCsr, Flaw::Refused];
