@@ -21,6 +21,7 @@ mod kind;
 pub(crate) mod pki;
 pub(crate) mod process;
 mod proxy;
+mod recipe;
 mod replicas;
 mod report;
 pub(crate) mod stage;
