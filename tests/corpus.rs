@@ -51,7 +51,7 @@ macro_rules! replays {
 }
 
 replays! {
-    certificate_request chain duration health login order paths refusal retry_after secret sign spec world
+    certificate_request chain duration health login signing_request paths refusal retry_after secret sign spec world
 }
 
 #[test]

@@ -7,7 +7,7 @@ use issuer_core::{Flow, Step, Verified};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, date_time_ymd};
 use serde_json::json;
 
-use crate::fixture::{self, LEASE, NOW, PATH, VAULT, order, sent, signatures};
+use crate::fixture::{self, LEASE, NOW, PATH, VAULT, sent, signatures, signing_request};
 use crate::oracle::{assert_sound, ders};
 use crate::reply;
 use crate::text::assert_shown;
@@ -171,7 +171,7 @@ pub fn chain(data: &[u8]) {
         body["issuing_ca"] = issuing_ca.concat().into();
     }
     let reply = reply::with(200, json!({ "data": body }).to_string());
-    let (_, sign) = sent(Sign::begin(&VAULT, &PATH, &LEASE, order(false), signatures()));
+    let (_, sign) = sent(Sign::begin(&VAULT, &PATH, &LEASE, signing_request(false), signatures()));
     match (sign.resume(NOW, Ok(reply)), soup.expected()) {
         (Step::Done(Ok(verified)), Some((issuers, roots))) => {
             assert_sound(&verified, false);

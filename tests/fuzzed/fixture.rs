@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fake_vault::{KeyType, key};
 use issuer_core::target::{Mount, SignPath};
-use issuer_core::vault::{Check, Checked, Credentials, Lease, Terms, Vault};
-use issuer_core::{Connect, Flow, Limits, Now, Order, Origin, Request, Roots, Secret, Signatures, Step};
+use issuer_core::vault::{Check, CheckInput, Checked, Credentials, Lease, Vault};
+use issuer_core::{Connect, Flow, Limits, Now, Origin, Request, Roots, Secret, Signatures, SigningRequest, Step};
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 
 use crate::reply;
@@ -64,8 +64,8 @@ pub(crate) fn app_role() -> Credentials {
     }
 }
 
-pub(crate) fn terms(credentials: Credentials) -> Terms {
-    Terms {
+pub(crate) fn terms(credentials: Credentials) -> CheckInput {
+    CheckInput {
         vault: VAULT.clone(),
         path: PATH.clone(),
         credentials,
@@ -102,9 +102,9 @@ pub(crate) static CSR: LazyLock<Vec<u8>> = LazyLock::new(|| {
 });
 
 /// Returns the order for the CSR: 24 hours, a CA or not.
-pub(crate) fn order(is_ca: bool) -> Order {
+pub(crate) fn signing_request(is_ca: bool) -> SigningRequest {
     let csr = pem("CERTIFICATE REQUEST", &CSR);
-    Order::parse(csr.as_bytes(), Some("24h"), is_ca, &signatures()).unwrap()
+    SigningRequest::parse(csr.as_bytes(), Some("24h"), is_ca, &signatures()).unwrap()
 }
 
 /// The signatures that the controller can check.

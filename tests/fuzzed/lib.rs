@@ -18,25 +18,25 @@ mod chain;
 mod fixture;
 mod names;
 mod oracle;
-mod order;
 mod paths;
 mod refusal;
 mod reply;
 mod request;
 mod secret;
 mod sign;
+mod signing_request;
 mod spec;
 mod text;
 mod token;
 mod world;
 
 pub use chain::chain;
-pub use order::{duration, order};
 pub use paths::paths;
 pub use refusal::{refusal, retry_after};
 pub use request::certificate_request;
 pub use secret::secret;
 pub use sign::sign;
+pub use signing_request::{duration, signing_request};
 pub use spec::spec;
 pub use token::{health, login};
 pub use world::world;
@@ -51,7 +51,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("duration", duration),
     ("health", health),
     ("login", login),
-    ("order", order),
+    ("signing_request", signing_request),
     ("paths", paths),
     ("refusal", refusal),
     ("retry_after", retry_after),

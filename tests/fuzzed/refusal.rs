@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response};
-use issuer_core::vault::{Check, Checked, Sign, SignError, Terms};
+use issuer_core::vault::{Check, CheckInput, Checked, Sign, SignError};
 use issuer_core::{Body, Flow, Step};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::fixture::{LEASE, NOW, PATH, VAULT, app_role, order, sent, signatures, terms};
+use crate::fixture::{LEASE, NOW, PATH, VAULT, app_role, sent, signatures, signing_request, terms};
 use crate::reply;
 use crate::text::assert_shown;
 
@@ -61,8 +61,8 @@ fn plant(error: &str, secret: &str) -> String {
 
 /// Returns all that people may be shown when a login, a probe and a signature are answered so.
 fn shown(refused: &Response<Body>) -> Vec<String> {
-    let Terms { vault, path, .. } = terms(app_role());
-    let (_, sign) = sent(Sign::begin(&vault, &path, &LEASE, order(false), signatures()));
+    let CheckInput { vault, path, .. } = terms(app_role());
+    let (_, sign) = sent(Sign::begin(&vault, &path, &LEASE, signing_request(false), signatures()));
     let (_, check) = sent(Check::begin(terms(app_role()), None, false, NOW));
     let (_, login) = sent(check.resume(NOW, reply::healthy()));
     let (_, probe) = sent(login.clone().resume(NOW, reply::granted()));
@@ -117,7 +117,7 @@ pub fn retry_after(data: &[u8]) {
 fn wait(value: HeaderValue) -> Option<Duration> {
     let mut throttled = reply::with(429, "");
     throttled.headers_mut().insert(RETRY_AFTER, value);
-    let (_, sign) = sent(Sign::begin(&VAULT, &PATH, &LEASE, order(false), signatures()));
+    let (_, sign) = sent(Sign::begin(&VAULT, &PATH, &LEASE, signing_request(false), signatures()));
     match sign.resume(NOW, Ok(throttled)) {
         Step::Done(Err(error)) => error.retry_after(),
         other => panic!("{other:?}"),

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
 use issuer_api::{AppRole as Login, Auth, CertificateRequest, SecretKeySelector, VaultSpec};
+use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Change, Claim, Config, Controller, Key, ObservedIssuer, StatusPatch, Step, WriteError};
 use issuer_core::reference::{IssuerKey, IssuerKind};
-use issuer_core::session::{ReadError, SecretData};
 use issuer_core::{Now, Operation, Secret};
 use serde_json::Value;
 use simulator::world::Setup;
@@ -110,7 +110,7 @@ static READY: LazyLock<[Scene; 2]> = LazyLock::new(|| {
         }
         scene.controller.observe(NOW, Change::Requests(BTreeSet::new()));
         scene.run(NOW);
-        assert!(scene.controller.standings().all(|(_, is_ready)| is_ready));
+        assert!(scene.controller.readiness().all(|(_, is_ready)| is_ready));
         scene
     })
 });

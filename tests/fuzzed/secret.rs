@@ -3,8 +3,8 @@ use std::sync::LazyLock;
 
 use fake_vault::Authority;
 use issuer_api::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, VaultSpec};
+use issuer_core::access::{self, SecretData, Step};
 use issuer_core::reference::SecretRef;
-use issuer_core::session::{self, SecretData, Step};
 use issuer_core::target::{Method, Target, Trust};
 use issuer_core::{Operation, Request, Secret};
 
@@ -155,7 +155,7 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
 /// Walks a check to its end past a Vault that is well; returns its requests, or what is wrong with the issuer.
 fn walk(target: &Target, read: impl Fn(&SecretRef) -> SecretData) -> Result<Vec<Request>, String> {
     let mut requests = Vec::new();
-    let mut step = session::begin(target.clone(), "team", None, NOW);
+    let mut step = access::begin(target.clone(), "team", None, NOW);
     loop {
         assert_hidden(&format!("{step:?}"));
         step = match step {

@@ -2,7 +2,7 @@ use issuer_core::vault::Sign;
 use issuer_core::{Body, Flow, Step};
 use serde_json::json;
 
-use crate::fixture::{LEASE, NOW, PATH, VAULT, order, pem, sent, signatures};
+use crate::fixture::{LEASE, NOW, PATH, VAULT, pem, sent, signatures, signing_request};
 use crate::oracle::assert_sound;
 use crate::reply;
 use crate::text::assert_shown;
@@ -17,7 +17,7 @@ pub fn sign(data: &[u8]) {
         _ => reply::read(data),
     };
     for is_ca in [false, true] {
-        let (_, sign) = sent(Sign::begin(&VAULT, &PATH, &LEASE, order(is_ca), signatures()));
+        let (_, sign) = sent(Sign::begin(&VAULT, &PATH, &LEASE, signing_request(is_ca), signatures()));
         match sign.resume(NOW, Ok(answer.clone())) {
             Step::Done(Ok(verified)) => {
                 assert_eq!(answer.status(), 200);

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use simulator::event::Act::{
-    self, Approve, Create, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate,
+    self, Approve, Create, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Recreate,
 };
 use simulator::event::Act::{Rotate, Touch, TouchIssuer};
 use simulator::event::{Event, Who};
@@ -73,7 +73,7 @@ fn setup(shape: u8, first: u8, second: u8) -> Setup {
     let by_itself = bit(2);
     let script = |number| match by_itself {
         true => vec![Create(number), Approve(number)],
-        false => vec![Order(number)],
+        false => vec![CreateApproved(number)],
     };
     let users = |number| {
         let again = if by_itself { Touch(number) } else { Recreate(number) };

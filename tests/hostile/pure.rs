@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use fake_vault::{Authority, FakeVault, KeyType, Pki, Role};
 use issuer_api::{Auth, SecretKeySelector, VaultSpec};
+use issuer_core::access::{self, Access, AccessError, SecretData};
 use issuer_core::reference::{IssuerKey, IssuerKind};
-use issuer_core::session::{self, Access, SecretData, SessionError};
 use issuer_core::target::Target;
 use issuer_core::vault::Sign;
-use issuer_core::{Flow, Limits, Operation, Order, Reply, Secret, Step};
+use issuer_core::{Flow, Limits, Operation, Reply, Secret, SigningRequest, Step};
 
 use crate::world::{self, BEGIN};
 
@@ -30,7 +30,7 @@ pub(super) fn vault() -> FakeVault {
 }
 
 /// Checks an issuer; a request of this kind gets this reply.
-pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -> Result<Access, SessionError> {
+pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -> Result<Access, AccessError> {
     let app_role = issuer_api::AppRole {
         path: None,
         role_id: "web-id".to_owned(),
@@ -61,18 +61,18 @@ pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
     };
     let (kind, namespace, name) = (IssuerKind::Namespaced, "team".to_owned(), "vault".to_owned());
     let target = Target::parse(&spec, &IssuerKey { kind, namespace, name }, false).unwrap();
-    let mut step = session::begin(target, "team", None, BEGIN);
+    let mut step = access::begin(target, "team", None, BEGIN);
     loop {
         step = match step {
-            session::Step::Exchange(request, waits) => {
+            access::Step::Exchange(request, waits) => {
                 let reply = match &spoilt {
                     Some((operation, reply)) if *operation == request.operation => reply.clone(),
                     _ => vault.exchange(BEGIN, request.http).reply(Limits::default()),
                 };
                 waits.resume(BEGIN, reply)
             }
-            session::Step::MintToken(..) => panic!("no service account is named"),
-            session::Step::ReadSecret(_, waits) => {
+            access::Step::MintToken(..) => panic!("no service account is named"),
+            access::Step::ReadSecret(_, waits) => {
                 let data = BTreeMap::from([("token".to_owned(), Secret::from(FakeVault::ROOT_TOKEN))]);
                 waits.resume(
                     BEGIN,
@@ -82,7 +82,7 @@ pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
                     }),
                 )
             }
-            session::Step::Done(outcome) => return outcome.verdict.map(|()| outcome.access.unwrap()),
+            access::Step::Done(outcome) => return outcome.verdict.map(|()| outcome.access.unwrap()),
         }
     }
 }
@@ -90,8 +90,8 @@ pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
 /// Asks to sign for `<name>.example.com`; returns what awaits the reply, and the reply.
 pub(super) fn sign(vault: &mut FakeVault, access: &Access, name: &str) -> (Sign, Reply) {
     let signatures = issuer_tls::signatures();
-    let order = Order::parse(world::csr(name).as_bytes(), Some("24h"), false, &signatures).unwrap();
-    match Sign::begin(&access.vault, &access.path, &access.lease, order, signatures) {
+    let wanted = SigningRequest::parse(world::csr(name).as_bytes(), Some("24h"), false, &signatures).unwrap();
+    match Sign::begin(&access.vault, &access.path, &access.lease, wanted, signatures) {
         Step::Send(request, sign) => (sign, vault.exchange(BEGIN, request.http).reply(Limits::default())),
         Step::Done(result) => panic!("{result:?}"),
     }

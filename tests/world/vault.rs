@@ -10,8 +10,8 @@ use fake_vault::{
     Trusted,
 };
 use issuer_api::{Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
+use issuer_core::access::SecretData;
 use issuer_core::reference::SecretRef;
-use issuer_core::session::SecretData;
 use issuer_core::{Now, Secret};
 use k8s_openapi::ByteString;
 

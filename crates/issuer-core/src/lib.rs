@@ -18,10 +18,10 @@
 //!   +------------------------------------------------+
 //! ```
 //!
-//! * An **issuer** is checked ([`session`], [`vault::Check`]): its Secrets, Vault's health, a token (made, renewed or
+//! * An **issuer** is checked ([`access`], [`vault::Check`]): its Secrets, Vault's health, a token (made, renewed or
 //!   replaced), and whether the token may sign. The check is the only one to log in, and it is the circuit breaker:
 //!   while its last word is no, requests wait and cost Vault nothing.
-//! * A **request** is turned into an [`Order`], signed ([`vault::Sign`]) with the access that the check left, and
+//! * A **request** is turned into an [`SigningRequest`], signed ([`vault::Sign`]) with the access that the check left, and
 //!   verified: only [`verify()`] makes a [`Verified`], and nothing else can be saved. If signing fails for a reason that
 //!   may be the issuer's, the issuer is checked and the request waits; only a definite refusal fails it.
 //!
@@ -40,8 +40,8 @@
 //! | [`mod@reference`] | names of Kubernetes objects |
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
 //! | [`vault`] | health, login, lease, probe, sign, revoke; errors and their classes |
-//! | [`session`] | from a target through its Secrets to an access |
-//! | [`Order`], [`verify()`], `name`, `chain`, `der`, [`Signatures`] | what was asked, and whether it was got |
+//! | [`access`] | from a target through its Secrets to an access |
+//! | [`SigningRequest`], [`verify()`], `name`, `chain`, `der`, [`Signatures`] | what was asked, and whether it was got |
 //! | [`reconcile`] | the controller: queue, ledger, issuers, requests, status patches |
 //! | [`leader`] | the lease machine |
 //!
@@ -51,8 +51,9 @@
 //! * No retry below [`reconcile`]: a flow sends each request once, a driver too.
 //! * No cryptography: [`Signatures`] is given by the driver.
 //! * No secret in anything that can be printed or serialized.
-//! * No text of Vault in a status but an [`vault::Excerpt`], and a name of a refused certificate, cut and printable.
+//! * No text of Vault in a status but an [`vault::Redacted`], and a name of a refused certificate, cut and printable.
 
+pub mod access;
 mod chain;
 mod connect;
 mod der;
@@ -61,13 +62,12 @@ mod flow;
 pub mod leader;
 mod name;
 mod now;
-mod order;
 mod origin;
 pub mod reconcile;
 pub mod reference;
 mod secret;
-pub mod session;
 mod signatures;
+mod signing_request;
 pub mod target;
 pub mod vault;
 mod verify;
@@ -75,8 +75,8 @@ mod verify;
 pub use connect::{Connect, Identity, Limits, Roots};
 pub use flow::{ConnectError, DialError, Flow, Operation, Reply, Request, Step, TlsError, TransportError};
 pub use now::Now;
-pub use order::{Order, OrderError};
 pub use origin::Origin;
 pub use secret::{Body, Secret};
 pub use signatures::Signatures;
+pub use signing_request::{SigningRequest, SigningRequestError};
 pub use verify::{Chain, Issued, Verified, VerifyError, verify};

@@ -2,9 +2,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use issuer_api::{CertificateRequest, VaultClusterIssuer, VaultIssuer};
 use issuer_core::Secret;
+use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Event, Key, StatusPatch, WriteError};
 use issuer_core::reference::{IssuerKind, RequestKey, SecretRef, TokenSpec};
-use issuer_core::session::{ReadError, SecretData};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret as SecretObject, ServiceAccount};
 use k8s_openapi::api::events::v1::Event as EventObject;

@@ -28,7 +28,7 @@ pub struct Metrics {
     unsaved: Gauge,
     leader: Gauge,
     /// The issuers as `ready` has them.
-    standings: Mutex<BTreeMap<IssuerKey, bool>>,
+    readiness: Mutex<BTreeMap<IssuerKey, bool>>,
 }
 
 /// The media type of [`Metrics::encode`].
@@ -36,32 +36,32 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    operation: Word,
-    outcome: Word,
+    operation: ClosedLabel,
+    outcome: ClosedLabel,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DurationLabels {
-    operation: Word,
+    operation: ClosedLabel,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OrderLabels {
-    outcome: Word,
+    outcome: ClosedLabel,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct IssuerLabels {
-    kind: Word,
+    kind: ClosedLabel,
     namespace: String,
     name: String,
 }
 
 /// A label of a closed set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Word(&'static str);
+struct ClosedLabel(&'static str);
 
-impl EncodeLabelValue for Word {
+impl EncodeLabelValue for ClosedLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         self.0.encode(encoder)
     }
@@ -92,7 +92,7 @@ impl Metrics {
             pending: Gauge::default(),
             unsaved: Gauge::default(),
             leader: Gauge::default(),
-            standings: Mutex::default(),
+            readiness: Mutex::default(),
         };
         for operation in Operation::ALL {
             for outcome in ["ok", "refused", "unavailable", "transport"] {
@@ -100,7 +100,7 @@ impl Metrics {
             }
         }
         for outcome in CONCLUSIONS {
-            metrics.order(outcome);
+            metrics.requests_with(outcome);
         }
         metrics.registered()
     }
@@ -147,15 +147,15 @@ impl Metrics {
 
     fn request(&self, operation: Operation, outcome: &'static str) -> Counter {
         let labels = RequestLabels {
-            operation: Word(operation.as_str()),
-            outcome: Word(outcome),
+            operation: ClosedLabel(operation.as_str()),
+            outcome: ClosedLabel(outcome),
         };
         self.requests.get_or_create_owned(&labels)
     }
 
-    fn order(&self, outcome: Outcome) -> Counter {
+    fn requests_with(&self, outcome: Outcome) -> Counter {
         self.orders.get_or_create_owned(&OrderLabels {
-            outcome: Word(outcome.as_str()),
+            outcome: ClosedLabel(outcome.as_str()),
         })
     }
 
@@ -163,7 +163,7 @@ impl Metrics {
     pub fn exchanged(&self, operation: Operation, reply: &Reply, took: Duration) {
         self.request(operation, outcome(reply)).inc();
         let labels = DurationLabels {
-            operation: Word(operation.as_str()),
+            operation: ClosedLabel(operation.as_str()),
         };
         self.durations.get_or_create(&labels).observe(took.as_secs_f64());
     }
@@ -172,14 +172,14 @@ impl Metrics {
     pub fn finished(&self, key: &Key, outcome: Outcome) {
         let concluded = matches!(outcome, Outcome::Denied | Outcome::Failed(_) | Outcome::Issued);
         if concluded && matches!(key, Key::Request(_)) {
-            self.order(outcome).inc();
+            self.requests_with(outcome).inc();
         }
     }
 
     /// Takes over how things stand.
     pub fn observe(&self, controller: &Controller) {
         self.set_requests(controller.pending(), controller.unsaved());
-        self.set_standings(|| controller.standings());
+        self.set_readiness(|| controller.readiness());
     }
 
     /// Sets whether this process is the leader. One that is not knows nothing of requests and issuers.
@@ -187,7 +187,7 @@ impl Metrics {
         self.leader.set(leader.into());
         if !leader {
             self.set_requests(0, 0);
-            self.set_standings(std::iter::empty);
+            self.set_readiness(std::iter::empty);
         }
     }
 
@@ -198,13 +198,13 @@ impl Metrics {
     }
 
     /// Touches only what has changed: this is called whenever anything happens.
-    fn set_standings<'a, I: Iterator<Item = (&'a IssuerKey, bool)>>(&self, standings: impl Fn() -> I) {
-        let mut known = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = standings().all(|(key, ready)| known.get(key) == Some(&ready));
-        if same && standings().count() == known.len() {
+    fn set_readiness<'a, I: Iterator<Item = (&'a IssuerKey, bool)>>(&self, readiness: impl Fn() -> I) {
+        let mut known = self.readiness.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = readiness().all(|(key, ready)| known.get(key) == Some(&ready));
+        if same && readiness().count() == known.len() {
             return;
         }
-        let now: BTreeMap<_, _> = standings().map(|(key, ready)| (key.clone(), ready)).collect();
+        let now: BTreeMap<_, _> = readiness().map(|(key, ready)| (key.clone(), ready)).collect();
         for gone in known.keys().filter(|key| !now.contains_key(key)) {
             self.ready.remove(&labels(gone));
         }
@@ -225,7 +225,7 @@ impl Metrics {
 
 fn labels(key: &IssuerKey) -> IssuerLabels {
     IssuerLabels {
-        kind: Word(key.kind.as_str()),
+        kind: ClosedLabel(key.kind.as_str()),
         namespace: key.namespace.clone(),
         name: key.name.clone(),
     }
@@ -336,10 +336,10 @@ mod tests {
             format!("vault_issuer_issuer_ready{{{labels}}} {ready}")
         };
         metrics.set_leader(true);
-        metrics.set_standings(|| [(&a, true), (&b, false)].into_iter());
+        metrics.set_readiness(|| [(&a, true), (&b, false)].into_iter());
         has(&metrics, &line("a", 1));
         has(&metrics, &line("b", 0));
-        metrics.set_standings(|| [(&b, true)].into_iter());
+        metrics.set_readiness(|| [(&b, true)].into_iter());
         has(&metrics, &line("b", 1));
         assert!(!metrics.encode().contains(&line("a", 1)));
         metrics.set_leader(false);

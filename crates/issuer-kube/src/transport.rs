@@ -164,7 +164,7 @@ impl Pool {
         let (tcp, probe) = twice(tcp).map_err(|_| ConnectError::Unreachable)?;
         let stream: Box<dyn Stream> = match &self.tls {
             Some((tls, name)) => {
-                let shaken = timeout_at(deadline, tls.connect(name.clone(), LastWords(tcp))).await;
+                let shaken = timeout_at(deadline, tls.connect(name.clone(), DeferWriteErrors(tcp))).await;
                 let shaken = shaken.map_err(|_| ConnectError::Timeout)?;
                 Box::new(shaken.map_err(|error| handshake_error(&error))?)
             }
@@ -226,15 +226,15 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A connection that leaves it to reading to find that the server has closed it; see [`is_closed`].
-struct LastWords(TcpStream);
+struct DeferWriteErrors(TcpStream);
 
-impl AsyncRead for LastWords {
+impl AsyncRead for DeferWriteErrors {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, bytes)
     }
 }
 
-impl AsyncWrite for LastWords {
+impl AsyncWrite for DeferWriteErrors {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.0).poll_write(cx, bytes) {
             Poll::Ready(Err(error)) if is_closed(&error) => Poll::Ready(Ok(bytes.len())),

@@ -67,7 +67,7 @@ impl Connector for Dial {
         let mut timeout = details.timeout;
         timeout.after = timeout.after.saturating_sub(start.elapsed()).into();
         let clock = details.current_time.clone();
-        let mut sock = LastWords(TransportAdapter::new(Box::new(tcp), clock));
+        let mut sock = DeferWriteErrors(TransportAdapter::new(Box::new(tcp), clock));
         sock.0.set_timeout(timeout);
         let mut conn = ClientConnection::new(config.clone(), name.clone()).map_err(|error| ours(classify(&error)))?;
         conn.complete_io(&mut sock).map_err(|error| match Error::from(error) {
@@ -87,7 +87,7 @@ impl Connector for Dial {
 
 /// A TLS connection; `first` until the server has sent something after the handshake.
 struct Tls {
-    stream: StreamOwned<ClientConnection, LastWords>,
+    stream: StreamOwned<ClientConnection, DeferWriteErrors>,
     buffers: LazyBuffers,
     first: bool,
 }
@@ -141,15 +141,15 @@ impl fmt::Debug for Tls {
 }
 
 /// A connection that leaves it to reading to find that the server has closed it; see [`is_closed`].
-struct LastWords(TransportAdapter);
+struct DeferWriteErrors(TransportAdapter);
 
-impl Read for LastWords {
+impl Read for DeferWriteErrors {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.0.read(bytes)
     }
 }
 
-impl Write for LastWords {
+impl Write for DeferWriteErrors {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.write(bytes) {
             Err(error) if is_closed(&error) => Ok(bytes.len()),

@@ -104,7 +104,7 @@ pub enum Act {
     /// An issuer gets the other server.
     MoveIssuer(IssuerId),
     /// A request is created and approved at once.
-    Order(u16),
+    CreateApproved(u16),
     /// A request is deleted, and another of the same name is created and approved.
     Recreate(u16),
     /// An issuer's secret ID is rotated, in Vault and in its Secret.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::CertificateRequest;
+use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Controller, Key, Step, WriteError};
 use issuer_core::reference::RequestKey;
-use issuer_core::session::{ReadError, SecretData};
 use issuer_core::{Now, Reply, Secret};
 
 use crate::cluster::{Kind, Object};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::Act::{
-    Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Order, Recreate, Rotate, Touch, TouchIssuer,
+    CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Recreate, Rotate, Touch, TouchIssuer,
 };
 use crate::event::{Event, Fault, Who};
 use crate::fixture::{IssuerId, Want};
@@ -50,7 +50,7 @@ pub const ALL: [Scope; 6] = [
     },
     Scope {
         name: "shared",
-        about: "two requests that share a session, one controller; at most 2 faults, of any kind",
+        about: "two requests that share an access, one controller; at most 2 faults, of any kind",
         setup: shared,
     },
 ];
@@ -84,7 +84,7 @@ fn scope(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
     let wants = (0..requests).map(|_| Want::good(IssuerId::Team)).collect();
     Setup {
         processes,
-        script: (0..requests).map(Order).collect(),
+        script: (0..requests).map(CreateApproved).collect(),
         faults: FAULTS.to_vec(),
         crashes: true,
         brisk: true,
@@ -95,7 +95,7 @@ fn scope(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
 
 /// Returns a world in which a controller is at work on requests that are there, and nothing about issuers is explored.
 fn at_work(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
-    let orders = (0..requests).map(|number| Event::User(Order(number)));
+    let orders = (0..requests).map(|number| Event::User(CreateApproved(number)));
     Setup {
         focus: true,
         prologue: [Event::Start(Who::A)].into_iter().chain(orders).collect(),

@@ -14,7 +14,7 @@ fn setup(mutant: Option<Mutant>) -> Setup {
         processes: &[A, B],
         focus: true,
         brisk: true,
-        prologue: vec![Start(A), User(Order(0))],
+        prologue: vec![Start(A), User(CreateApproved(0))],
         faults: vec![Lost],
         most_faults: 1,
         mutant,

@@ -56,7 +56,7 @@ const ALL: [Wrong; 21] = [
 /// One controller, one request, and nothing that goes wrong.
 fn calm() -> Setup {
     Setup {
-        script: vec![Order(0)],
+        script: vec![CreateApproved(0)],
         brisk: true,
         ..Setup::new(vec![Want::good(Team)])
     }
@@ -68,7 +68,7 @@ fn foreign() -> Setup {
         ..Want::good(Team)
     };
     Setup {
-        script: vec![Order(0)],
+        script: vec![CreateApproved(0)],
         ..Setup::new(vec![want])
     }
 }
@@ -82,14 +82,14 @@ fn unapproved() -> Setup {
 
 fn denied() -> Setup {
     Setup {
-        script: vec![Order(0), Deny(0)],
+        script: vec![CreateApproved(0), Deny(0)],
         ..calm()
     }
 }
 
 fn moved() -> Setup {
     Setup {
-        script: vec![Order(0), MoveIssuer(Team)],
+        script: vec![CreateApproved(0), MoveIssuer(Team)],
         ..calm()
     }
 }
@@ -114,7 +114,7 @@ fn pair() -> Setup {
     Setup {
         processes: &[A, B],
         focus: true,
-        prologue: vec![Start(A), User(Order(0))],
+        prologue: vec![Start(A), User(CreateApproved(0))],
         script: Vec::new(),
         ..calm()
     }

@@ -1,8 +1,8 @@
 use std::io::{self, Write};
 
 use anyhow::bail;
+use issuer_core::access::{self, Access, AccessError, Outcome};
 use issuer_core::reference::IssuerKind;
-use issuer_core::session::{self, Access, Outcome, SessionError};
 use issuer_core::target::{Method, Target};
 use issuer_core::vault::Revoke;
 use issuer_core::{Operation, Reply, Request, Step, TransportError};
@@ -81,7 +81,7 @@ impl<'a> Check<'a> {
             IssuerKind::Cluster => &self.args.cluster_resource_namespace,
             IssuerKind::Namespaced => &issuer.key.namespace,
         };
-        let Outcome { access, verdict, .. } = self.drive(session::begin(target, namespace, None, Driver::now()))?;
+        let Outcome { access, verdict, .. } = self.drive(access::begin(target, namespace, None, Driver::now()))?;
         match (access, verdict) {
             (Some(access), Ok(())) => Ok(access),
             (access, verdict) => {
@@ -107,10 +107,10 @@ impl<'a> Check<'a> {
     }
 
     /// Answers the questions of the core's check until it is done.
-    fn drive(&mut self, mut step: session::Step) -> anyhow::Result<Outcome> {
+    fn drive(&mut self, mut step: access::Step) -> anyhow::Result<Outcome> {
         loop {
             step = match step {
-                session::Step::ReadSecret(secret, state) => {
+                access::Step::ReadSecret(secret, state) => {
                     let name = format!("Secret {}/{}", secret.namespace, secret.name);
                     let answer = self.source.secret(&secret);
                     match &answer {
@@ -119,7 +119,7 @@ impl<'a> Check<'a> {
                     }
                     state.resume(Driver::now(), answer)
                 }
-                session::Step::MintToken(spec, state) => {
+                access::Step::MintToken(spec, state) => {
                     let name = format!("ServiceAccount {}/{}", spec.namespace, spec.service_account);
                     let Some(answer) = self.source.token(&spec) else {
                         self.failed(&name)?;
@@ -135,17 +135,17 @@ impl<'a> Check<'a> {
                     }
                     state.resume(Driver::now(), answer)
                 }
-                session::Step::Exchange(request, state) => {
+                access::Step::Exchange(request, state) => {
                     let operation = request.operation;
                     let reply = self.exchange(request)?;
                     let next = state.resume(Driver::now(), reply);
                     match &next {
-                        session::Step::Done(Outcome { verdict: Err(_), .. }) => self.failed(step_name(operation))?,
+                        access::Step::Done(Outcome { verdict: Err(_), .. }) => self.failed(step_name(operation))?,
                         _ => self.passed(step_name(operation), step_note(operation))?,
                     }
                     next
                 }
-                session::Step::Done(outcome) => {
+                access::Step::Done(outcome) => {
                     if outcome.verdict.is_err() {
                         self.failed("Secrets")?;
                     }
@@ -179,7 +179,7 @@ impl<'a> Check<'a> {
     }
 
     /// Returns the cause with the reason that the issuer's condition would bear.
-    fn named(&self, error: &SessionError) -> anyhow::Error {
+    fn named(&self, error: &AccessError) -> anyhow::Error {
         anyhow::anyhow!("{error} ({}){}", error.reason(), self.source.hint(error))
     }
 
@@ -196,7 +196,7 @@ impl<'a> Check<'a> {
     }
 }
 
-fn keys(secret: &session::SecretData) -> String {
+fn keys(secret: &access::SecretData) -> String {
     secret.data.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 

@@ -2,9 +2,9 @@ use std::fs;
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use issuer_core::session::Access;
+use issuer_core::access::Access;
 use issuer_core::vault::Sign;
-use issuer_core::{Chain, Order};
+use issuer_core::{Chain, SigningRequest};
 
 use crate::args::SignArgs;
 use crate::check::Check;
@@ -15,7 +15,7 @@ use crate::source::Source;
 pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<()> {
     let signatures = issuer_tls::signatures();
     let csr = manifest::bytes(&args.csr)?;
-    let order = Order::parse(&csr, args.duration.as_deref(), args.is_ca, &signatures)
+    let wanted = SigningRequest::parse(&csr, args.duration.as_deref(), args.is_ca, &signatures)
         .with_context(|| format!("{} cannot be signed", args.csr.display()))?;
     let (issuers, source) = Source::find(&args.issuer)?;
     let [issuer] = issuers.as_slice() else {
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
     let access = check
         .establish(issuer)
         .with_context(|| format!("{} cannot sign", issuer.key))?;
-    let signed = sign(&check, &access, order);
+    let signed = sign(&check, &access, wanted);
     check.revoke(&access)?;
     let chain = signed.with_context(|| format!("{} did not sign", issuer.key))?;
     write(args, &chain, out)?;
@@ -40,13 +40,13 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
     Ok(())
 }
 
-fn sign(check: &Check<'_>, access: &Access, order: Order) -> anyhow::Result<Chain> {
-    access.path.takes(order.is_ca())?;
+fn sign(check: &Check<'_>, access: &Access, wanted: SigningRequest) -> anyhow::Result<Chain> {
+    access.path.takes(wanted.is_ca())?;
     let step = Sign::begin(
         &access.vault,
         &access.path,
         &access.lease,
-        order,
+        wanted,
         issuer_tls::signatures(),
     );
     let verified = check.driver().drive(step)?;

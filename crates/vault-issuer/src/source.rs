@@ -1,8 +1,8 @@
 use anyhow::{Context, bail, ensure};
 use issuer_api::{VaultClusterIssuer, VaultIssuer};
 use issuer_core::Secret;
+use issuer_core::access::{AccessError, ReadError, SecretData};
 use issuer_core::reference::{IssuerKey, IssuerKind, SecretRef, TokenSpec};
-use issuer_core::session::{ReadError, SecretData, SessionError};
 use issuer_kube::Cluster;
 use kube::{Api, Client, Error};
 use tokio::runtime::Runtime;
@@ -44,7 +44,7 @@ impl Source {
     }
 
     /// Says what the controller would meet otherwise.
-    pub(crate) fn hint(&self, error: &SessionError) -> &'static str {
+    pub(crate) fn hint(&self, error: &AccessError) -> &'static str {
         match (self, error.reason()) {
             (Self::Cluster { .. }, "SecretForbidden" | "TokenForbidden") => {
                 "; it was asked for with your own rights, which need not be the controller's"

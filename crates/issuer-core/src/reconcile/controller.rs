@@ -7,13 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::backoff::Jitter;
 use super::claim::Claim;
-use super::issuers::{Issuer, Standing};
+use super::issuers::{Issuer, Readiness};
 use super::ledger::Ledger;
 use super::queue::Queue;
 use super::requests::Tracked;
 use super::{AwaitReply, Key, Outcome, Replied, Step, issuer, request};
+use crate::access::Access;
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
-use crate::session::Access;
 use crate::vault::Revoke;
 use crate::{Now, Signatures};
 
@@ -107,7 +107,7 @@ pub struct Controller {
     pub(super) requests: BTreeMap<RequestKey, Tracked>,
     pub(super) queue: Queue<Lane, Key>,
     /// The unfinished requests of each issuer.
-    pub(super) orders: BTreeMap<IssuerKey, BTreeSet<RequestKey>>,
+    pub(super) by_issuer: BTreeMap<IssuerKey, BTreeSet<RequestKey>>,
     /// Tokens that nobody needs any more, to be revoked.
     retired: BTreeMap<u64, Access>,
     tokens: u64,
@@ -134,7 +134,7 @@ impl Controller {
             jitter: Jitter::new(seed),
             ledger: Ledger::default(),
             requests: BTreeMap::new(),
-            orders: BTreeMap::new(),
+            by_issuer: BTreeMap::new(),
             retired: BTreeMap::new(),
             tokens: 0,
             listed: (false, BTreeSet::new()),
@@ -238,10 +238,10 @@ impl Controller {
     }
 
     /// Returns each issuer and whether it can sign.
-    pub fn standings(&self) -> impl Iterator<Item = (&IssuerKey, bool)> {
+    pub fn readiness(&self) -> impl Iterator<Item = (&IssuerKey, bool)> {
         self.issuers
             .iter()
-            .map(|(key, issuer)| (key, issuer.standing == Standing::Ready))
+            .map(|(key, issuer)| (key, issuer.readiness == Readiness::Ready))
     }
 
     fn is_listed(&self) -> bool {

@@ -6,8 +6,8 @@ use super::{
     Wrote, status,
 };
 use crate::Now;
+use crate::access;
 use crate::reference::IssuerKey;
-use crate::session;
 use crate::target::Target;
 
 /// How long a superseded token is left to the requests that are being signed with it.
@@ -39,28 +39,26 @@ pub(super) fn begin(controller: &mut Controller, now: Now, key: IssuerKey) -> St
         epoch,
     };
     let step = match Target::parse(&observed.spec, &task.key, controller.config.allow_http) {
-        Ok(target) => session::begin(target, &namespace, held, now),
-        Err(error) => session::Step::Done(session::Outcome::failed(held, error)),
+        Ok(target) => access::begin(target, &namespace, held, now),
+        Err(error) => access::Step::Done(access::Outcome::failed(held, error)),
     };
     task.advance(controller, now, step)
 }
 
 impl Task {
-    pub(super) fn advance(self, controller: &mut Controller, now: Now, step: session::Step) -> Step {
+    pub(super) fn advance(self, controller: &mut Controller, now: Now, step: access::Step) -> Step {
         match step {
-            session::Step::Exchange(request, state) => {
-                Step::Exchange(request, AwaitReply(Replied::Issuer(self, state)))
-            }
-            session::Step::MintToken(spec, state) => Step::MintToken(spec, AwaitToken(self, state)),
-            session::Step::ReadSecret(secret, state) => Step::ReadSecret(secret, AwaitSecret(self, state)),
-            session::Step::Done(outcome) => self.checked(controller, now, outcome),
+            access::Step::Exchange(request, state) => Step::Exchange(request, AwaitReply(Replied::Issuer(self, state))),
+            access::Step::MintToken(spec, state) => Step::MintToken(spec, AwaitToken(self, state)),
+            access::Step::ReadSecret(secret, state) => Step::ReadSecret(secret, AwaitSecret(self, state)),
+            access::Step::Done(outcome) => self.checked(controller, now, outcome),
         }
     }
 
     /// Keeps what the check found, wakes the requests that wait for it, and tells the user.
-    fn checked(self, controller: &mut Controller, now: Now, found: session::Outcome) -> Step {
+    fn checked(self, controller: &mut Controller, now: Now, found: access::Outcome) -> Step {
         let key = Key::Issuer(self.key.clone());
-        let session::Outcome {
+        let access::Outcome {
             access,
             superseded,
             verdict,

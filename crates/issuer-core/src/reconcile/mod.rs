@@ -29,8 +29,8 @@ pub use claim::Claim;
 pub use controller::{Change, Config, Controller, ObservedIssuer};
 pub use status::StatusPatch;
 
+use crate::access::{self, ReadError, SecretData};
 use crate::reference::{IssuerKey, RequestKey, SecretRef, TokenSpec};
-use crate::session::{self, ReadError, SecretData};
 use crate::vault::Revoke;
 use crate::{Flow, Now, Reply, Request, Secret};
 use issuer_api::CertificateRequest;
@@ -140,7 +140,7 @@ pub struct AwaitReply(Replied);
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 enum Replied {
-    Issuer(issuer::Task, session::AwaitReply),
+    Issuer(issuer::Task, access::AwaitReply),
     Sign(Box<request::Signing>),
     Token(u64, Revoke),
 }
@@ -149,7 +149,7 @@ impl AwaitReply {
     /// Takes the reply.
     pub fn resume(self, controller: &mut Controller, now: Now, reply: Reply) -> Step {
         match self.0 {
-            Replied::Issuer(task, session) => task.advance(controller, now, session.resume(now, reply)),
+            Replied::Issuer(task, access) => task.advance(controller, now, access.resume(now, reply)),
             Replied::Sign(signing) => signing.resume(controller, now, reply),
             Replied::Token(token, revoke) => match revoke.resume(now, reply) {
                 crate::Step::Send(request, revoke) => Step::Exchange(request, Self(Replied::Token(token, revoke))),
@@ -161,7 +161,7 @@ impl AwaitReply {
 
 /// Awaits a service account's token.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub struct AwaitToken(issuer::Task, session::AwaitToken);
+pub struct AwaitToken(issuer::Task, access::AwaitToken);
 
 impl AwaitToken {
     /// Takes the token.
@@ -172,7 +172,7 @@ impl AwaitToken {
 
 /// Awaits a Secret.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub struct AwaitSecret(issuer::Task, session::AwaitSecret);
+pub struct AwaitSecret(issuer::Task, access::AwaitSecret);
 
 impl AwaitSecret {
     /// Takes the Secret.

@@ -15,7 +15,7 @@ pub(super) struct Queue<L, K> {
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Lane<K> {
-    order: BTreeSet<(Duration, K)>,
+    by_deadline: BTreeSet<(Duration, K)>,
     running: usize,
 }
 
@@ -34,13 +34,13 @@ impl<L: Ord + Clone, K: Ord + Clone> Queue<L, K> {
         let at = self.due.get(&key).map_or(at, |(_, due)| at.min(*due));
         self.cancel(&key);
         let empty = || Lane {
-            order: BTreeSet::new(),
+            by_deadline: BTreeSet::new(),
             running: 0,
         };
         self.lanes
             .entry(name.clone())
             .or_insert_with(empty)
-            .order
+            .by_deadline
             .insert((at, key.clone()));
         self.due.insert(key, (name, at));
     }
@@ -87,7 +87,7 @@ impl<L: Ord + Clone, K: Ord + Clone> Queue<L, K> {
             return;
         };
         if let Some(lane) = self.lanes.get_mut(&name) {
-            lane.order.remove(&(at, key.clone()));
+            lane.by_deadline.remove(&(at, key.clone()));
         }
         self.tidy(&name);
     }
@@ -104,7 +104,10 @@ impl<L: Ord + Clone, K: Ord + Clone> Queue<L, K> {
     fn first(&self) -> Option<(&Duration, &K, &L)> {
         let open = self.lanes.iter().filter(|(_, lane)| lane.running < self.width);
         let firsts = open.filter_map(|(name, lane)| {
-            let (at, key) = lane.order.iter().find(|(_, key)| !self.running.contains_key(key))?;
+            let (at, key) = lane
+                .by_deadline
+                .iter()
+                .find(|(_, key)| !self.running.contains_key(key))?;
             Some((at, key, name))
         });
         firsts.min_by_key(|(at, ..)| *at)
@@ -114,7 +117,7 @@ impl<L: Ord + Clone, K: Ord + Clone> Queue<L, K> {
         if self
             .lanes
             .get(name)
-            .is_some_and(|lane| lane.order.is_empty() && lane.running == 0)
+            .is_some_and(|lane| lane.by_deadline.is_empty() && lane.running == 0)
         {
             self.lanes.remove(name);
         }

@@ -41,7 +41,7 @@ impl Controller {
             Some(known) => (attempts, parked, claim) = (known.attempts, known.parked, known.claim.take()),
             None => self.drop_request(&key),
         }
-        self.orders.entry(issuer.clone()).or_default().insert(key.clone());
+        self.by_issuer.entry(issuer.clone()).or_default().insert(key.clone());
         // A request that waits has its own time; that its status was written changes nothing about it.
         let waits = (parked || attempts > 0) && !request.is("Denied");
         let tracked = Tracked {
@@ -69,10 +69,10 @@ impl Controller {
         let Some(tracked) = self.requests.remove(key) else {
             return;
         };
-        if let Some(orders) = self.orders.get_mut(&tracked.issuer) {
-            orders.remove(key);
-            if orders.is_empty() {
-                self.orders.remove(&tracked.issuer);
+        if let Some(by_issuer) = self.by_issuer.get_mut(&tracked.issuer) {
+            by_issuer.remove(key);
+            if by_issuer.is_empty() {
+                self.by_issuer.remove(&tracked.issuer);
             }
         }
         self.queue.cancel(&Key::Request(key.clone()));
@@ -134,8 +134,8 @@ impl Controller {
 
     /// Makes the requests that wait for nothing but this issuer due.
     pub(super) fn wake(&mut self, issuer: &IssuerKey, now: Now) {
-        let orders = self.orders.get(issuer).into_iter().flatten();
-        for key in orders {
+        let by_issuer = self.by_issuer.get(issuer).into_iter().flatten();
+        for key in by_issuer {
             if let Some(tracked) = self.requests.get_mut(key).filter(|tracked| tracked.parked) {
                 tracked.parked = false;
                 let lane = Lane::Requests(issuer.clone());

@@ -8,7 +8,7 @@ use crate::{Flow, Now, Reply, Secret, Step, TransportError};
 
 /// What an issuer has come to with its Vault: whom to talk to, where to sign, as whom.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub struct Terms {
+pub struct CheckInput {
     /// The way to Vault.
     pub vault: Vault,
     /// Where to sign.
@@ -28,7 +28,7 @@ pub struct Terms {
 /// Nothing but the health request is sent to a server that is sealed or out of reach.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Check {
-    terms: Terms,
+    terms: CheckInput,
     /// The token that an earlier check left, while it is not superseded.
     held: Option<Lease>,
     /// When the outstanding request was sent.
@@ -44,13 +44,13 @@ enum Awaiting {
     },
     Login,
     Lookup,
-    Probe(Lease, Origin),
+    Probe(Lease, TokenSource),
     Renew(Lease),
 }
 
 /// Where the token that is probed comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Origin {
+enum TokenSource {
     /// It was given, and Vault would not tell about it: it may be dead.
     Doubtful,
     /// An earlier check left it.
@@ -170,7 +170,7 @@ pub(super) fn reason(error: &VaultError) -> &'static str {
 impl Check {
     /// Asks for the server's health. `held` is the token that an earlier check left; it is replaced if `supersede`
     /// says that the terms have changed since.
-    pub fn begin(terms: Terms, held: Option<Lease>, supersede: bool, now: Now) -> Step<Self> {
+    pub fn begin(terms: CheckInput, held: Option<Lease>, supersede: bool, now: Now) -> Step<Self> {
         let request = health::request(&terms.vault);
         let awaiting = Awaiting::Health { supersede };
         Step::Send(
@@ -202,7 +202,7 @@ impl Check {
         let usable = self.held.take_if(|lease| !supersede && lease.is_usable(now));
         match usable {
             None => self.log_in(now),
-            Some(lease) if !lease.is_due(now) => self.probe(lease, Origin::Held, now),
+            Some(lease) if !lease.is_due(now) => self.probe(lease, TokenSource::Held, now),
             Some(lease) if lease.is_renewable() => {
                 let request = login::renewal(&self.terms.vault, &lease);
                 Step::Send(request, self.await_next(Awaiting::Renew(lease), now))
@@ -225,18 +225,20 @@ impl Check {
         Step::Send(request, self.await_next(awaiting, now))
     }
 
-    fn probe(self, lease: Lease, origin: Origin, now: Now) -> Step<Self> {
+    fn probe(self, lease: Lease, origin: TokenSource, now: Now) -> Step<Self> {
         let request = probe::request(&self.terms.vault, &self.terms.path, &lease);
         Step::Send(request, self.await_next(Awaiting::Probe(lease, origin), now))
     }
 
-    fn probed(mut self, lease: Lease, origin: Origin, now: Now, reply: Reply) -> Step<Self> {
+    fn probed(mut self, lease: Lease, origin: TokenSource, now: Now, reply: Reply) -> Step<Self> {
         let verdict = probe::read(now, &self.terms.path, reply);
         self.held = Some(lease);
         match (verdict, origin) {
             // The token may have been revoked, or its role may have got another policy since it was made.
-            (Err(ProbeError::Denied { .. }), Origin::Held) => self.log_in(now),
-            (Err(ProbeError::Denied { .. }), Origin::Doubtful) => self.end(Err(CheckError::Login(VaultError::Denied))),
+            (Err(ProbeError::Denied { .. }), TokenSource::Held) => self.log_in(now),
+            (Err(ProbeError::Denied { .. }), TokenSource::Doubtful) => {
+                self.end(Err(CheckError::Login(VaultError::Denied)))
+            }
             (verdict, _) => self.end(verdict.map_err(CheckError::from)),
         }
     }
@@ -245,11 +247,11 @@ impl Check {
     /// ended meanwhile.
     fn renewed(mut self, lease: Lease, now: Now, reply: Reply) -> Step<Self> {
         match login::read_renewal(now, self.sent, lease.clone(), reply) {
-            Ok(renewed) => self.probe(renewed, Origin::Held, now),
+            Ok(renewed) => self.probe(renewed, TokenSource::Held, now),
             Err(error) => {
                 let dead = matches!(error, VaultError::Denied | VaultError::Refused { .. });
                 if !dead && lease.is_usable(now) {
-                    return self.probe(lease, Origin::Held, now);
+                    return self.probe(lease, TokenSource::Held, now);
                 }
                 self.held = Some(lease);
                 self.log_in(now)
@@ -268,7 +270,7 @@ impl Flow for Check {
                 Err(error) => self.end(Err(error.into())),
             },
             Awaiting::Login => match login::read(now, self.sent, reply) {
-                Ok(lease) => self.probe(lease, Origin::New, now),
+                Ok(lease) => self.probe(lease, TokenSource::New, now),
                 Err(error) => self.end(Err(CheckError::Login(error))),
             },
             Awaiting::Lookup => {
@@ -276,8 +278,8 @@ impl Flow for Check {
                     return self.log_in(now);
                 };
                 match login::read_lookup(now, self.sent, token, reply) {
-                    Ok((lease, true)) => self.probe(lease, Origin::New, now),
-                    Ok((lease, false)) => self.probe(lease, Origin::Doubtful, now),
+                    Ok((lease, true)) => self.probe(lease, TokenSource::New, now),
+                    Ok((lease, false)) => self.probe(lease, TokenSource::Doubtful, now),
                     Err(error) => self.end(Err(CheckError::Login(error))),
                 }
             }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Excerpt;
+use super::Redacted;
 use crate::{Body, Now, Reply, TransportError};
 
 /// Why Vault did not do what it was asked.
@@ -31,7 +31,7 @@ pub enum VaultError {
         /// The status.
         status: u16,
         /// Vault's reason.
-        reason: Excerpt,
+        reason: Redacted,
     },
     /// Status 503 with Vault's word for it.
     #[error("Vault is sealed")]
@@ -113,7 +113,7 @@ pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static 
 pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
     let status = reply.status();
     let errors = serde_json::from_slice::<Errors>(reply.body().as_bytes());
-    let reason = Excerpt::new(errors.as_ref().map_or(&[], |body| &body.errors));
+    let reason = Redacted::new(errors.as_ref().map_or(&[], |body| &body.errors));
     let retry_after = retry_after(now, reply);
     match status {
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => match errors {
@@ -172,7 +172,7 @@ mod tests {
     fn sorts_every_status() {
         let refused = |status, reason: &str| VaultError::Refused {
             status,
-            reason: Excerpt::new(&[reason.to_owned()]),
+            reason: Redacted::new(&[reason.to_owned()]),
         };
         let unavailable = |status, lacks_ca| VaultError::Unavailable {
             status,

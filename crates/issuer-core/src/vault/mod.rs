@@ -6,11 +6,11 @@
 
 mod check;
 mod error;
-mod excerpt;
 mod health;
 mod lease;
 mod login;
 mod probe;
+mod redacted;
 mod revoke;
 mod sign;
 
@@ -19,13 +19,13 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
-pub use check::{AwaitJwt, Check, CheckError, Checked, Terms};
+pub use check::{AwaitJwt, Check, CheckError, CheckInput, Checked};
 pub use error::{Misbehaviour, VaultError};
-pub use excerpt::Excerpt;
 pub use health::HealthError;
 pub use lease::Lease;
 pub use login::Credentials;
 pub use probe::ProbeError;
+pub use redacted::Redacted;
 pub use revoke::Revoke;
 pub use sign::{Disposition, Sign, SignError};
 

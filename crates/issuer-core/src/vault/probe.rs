@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{Excerpt, Lease, Misbehaviour, Vault, VaultError, error};
+use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, error};
 use crate::target::SignPath;
 use crate::{Now, Operation, Reply, Request};
 
@@ -34,7 +34,7 @@ pub enum ProbeError {
         /// The endpoint.
         path: String,
         /// Vault's reason.
-        reason: Excerpt,
+        reason: Redacted,
     },
     /// The role does not exist.
     #[error("Vault has no role for {path}: create it or correct spec.path")]
@@ -73,7 +73,7 @@ pub(super) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeE
 }
 
 /// Tells whether Vault refused because the role does not exist.
-pub(super) fn is_unknown_role(reason: &Excerpt) -> bool {
+pub(super) fn is_unknown_role(reason: &Redacted) -> bool {
     reason.contains("unknown role")
 }
 
@@ -104,7 +104,7 @@ mod tests {
                 reason,
                 Err(ProbeError::Refused {
                     path: path(),
-                    reason: Excerpt::new(&[reason.to_owned()]),
+                    reason: Redacted::new(&[reason.to_owned()]),
                 }),
             ),
             (403, "permission denied", Err(ProbeError::Denied { path: path() })),

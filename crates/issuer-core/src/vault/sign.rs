@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Excerpt, Lease, Misbehaviour, Vault, VaultError, check, error, probe};
+use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, check, error, probe};
 use crate::target::SignPath;
 use crate::verify::{Issued, Verified, VerifyError, verify};
-use crate::{Flow, Now, Operation, Order, Reply, Signatures, Step};
+use crate::{Flow, Now, Operation, Reply, Signatures, SigningRequest, Step};
 
 /// Has one certificate signed, and verifies it.
 ///
@@ -13,7 +13,7 @@ use crate::{Flow, Now, Operation, Order, Reply, Signatures, Step};
 /// second try here.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Sign {
-    order: Order,
+    wanted: SigningRequest,
     signatures: Signatures,
 }
 
@@ -23,13 +23,13 @@ pub struct Sign {
 pub enum SignError {
     /// The CA of the mount ends before the certificate would.
     #[error("the certificate would outlive the CA that signs it: {0}")]
-    CaExpires(Excerpt),
+    CaExpires(Redacted),
     /// What came back is not what was asked for.
     #[error("Vault returned a certificate that does not match the request: {0}")]
     Mismatch(#[from] VerifyError),
     /// Vault refuses to sign this request.
     #[error("Vault refused to sign: {0}")]
-    Refused(Excerpt),
+    Refused(Redacted),
     /// Vault did not say yes or no.
     #[error("{0}")]
     Vault(#[from] VaultError),
@@ -102,9 +102,20 @@ struct SignData {
 
 impl Sign {
     /// Sends the order to the signing endpoint.
-    pub fn begin(vault: &Vault, path: &SignPath, lease: &Lease, order: Order, signatures: Signatures) -> Step<Self> {
-        let request = vault.post(Operation::Sign, path.as_str(), Some(lease.token()), &order.parameters());
-        Step::Send(request, Self { order, signatures })
+    pub fn begin(
+        vault: &Vault,
+        path: &SignPath,
+        lease: &Lease,
+        wanted: SigningRequest,
+        signatures: Signatures,
+    ) -> Step<Self> {
+        let request = vault.post(
+            Operation::Sign,
+            path.as_str(),
+            Some(lease.token()),
+            &wanted.parameters(),
+        );
+        Step::Send(request, Self { wanted, signatures })
     }
 }
 
@@ -124,7 +135,7 @@ impl Flow for Sign {
             let missing = VaultError::from(Misbehaviour::Field("data.certificate"));
             return Step::Done(Err(missing.into()));
         }
-        Step::Done(verify(&self.order, &issued, now, &self.signatures).map_err(SignError::from))
+        Step::Done(verify(&self.wanted, &issued, now, &self.signatures).map_err(SignError::from))
     }
 }
 
@@ -137,7 +148,7 @@ mod tests {
     fn only_definite_refusals_are_the_end() {
         let refused = |status, reason: &str| VaultError::Refused {
             status,
-            reason: Excerpt::new(&[reason.to_owned()]),
+            reason: Redacted::new(&[reason.to_owned()]),
         };
         let unavailable = |status| VaultError::Unavailable {
             status,

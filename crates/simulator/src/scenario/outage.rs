@@ -232,7 +232,9 @@ fn in_time(
 
 /// Has requests made and approved.
 fn orders(numbers: Range<u16>, at: Duration) -> Vec<(Duration, Deed)> {
-    numbers.map(|number| (at, Deed::Act(Act::Order(number)))).collect()
+    numbers
+        .map(|number| (at, Deed::Act(Act::CreateApproved(number))))
+        .collect()
 }
 
 /// A controller whose issuers, in turn those of the requests, are ready before anything else happens, and questions that

@@ -106,7 +106,7 @@ fn orders(dice: &mut Dice, setup: &Setup, long: Duration, agenda: &mut Vec<(Dura
             (then.min(long), Deed::Act(act))
         };
         if dice.chance(800) {
-            agenda.push((at, Deed::Act(Act::Order(number))));
+            agenda.push((at, Deed::Act(Act::CreateApproved(number))));
         } else {
             agenda.push((at, Deed::Act(Act::Create(number))));
             let decided = if dice.chance(700) {
@@ -121,7 +121,7 @@ fn orders(dice: &mut Dice, setup: &Setup, long: Duration, agenda: &mut Vec<(Dura
                 Act::Approve(number),
                 Act::Delete(number),
                 Act::Deny(number),
-                Act::Order(number),
+                Act::CreateApproved(number),
                 Act::Recreate(number),
                 Act::Touch(number),
             ];

@@ -19,7 +19,7 @@ impl World {
                 .and_then(|key| self.cluster.get(&key).ok()?.request())
         };
         match act {
-            Act::Create(number) | Act::Order(number) => request(number).is_none(),
+            Act::Create(number) | Act::CreateApproved(number) => request(number).is_none(),
             Act::Delete(number) | Act::Recreate(number) | Act::Touch(number) => request(number).is_some(),
             // The webhook of cert-manager lets nobody take an approval or a denial back.
             Act::Approve(number) => request(number).is_some_and(|r| !r.is("Approved") && !r.is("Denied")),
@@ -45,13 +45,13 @@ impl World {
         }
         match act {
             Act::Create(number) => self.create(number),
-            Act::Order(number) => self.order(number),
+            Act::CreateApproved(number) => self.create_approved(number),
             Act::Approve(number) => self.decide(number, "Approved"),
             Act::Deny(number) => self.decide(number, "Denied"),
             Act::Delete(number) => self.delete(number),
             Act::Recreate(number) => {
                 self.delete(number);
-                self.order(number);
+                self.create_approved(number);
             }
             Act::Touch(number) => {
                 if let Some(key) = self.request_key(number) {
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// Creates a request and approves it; where only requests count, before any watch can tell that it is there.
-    fn order(&mut self, number: u16) {
+    fn create_approved(&mut self, number: u16) {
         let before = self.cluster.revision();
         self.create(number);
         self.decide(number, "Approved");

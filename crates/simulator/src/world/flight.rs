@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use fake_vault::RetryAfter;
 use http::StatusCode;
+use issuer_core::access::ReadError;
 use issuer_core::reconcile::{Key, Step, WriteError};
-use issuer_core::session::ReadError;
 use issuer_core::{Operation, Request, Secret, TransportError};
 
 use super::World;

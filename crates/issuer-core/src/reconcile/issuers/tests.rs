@@ -47,7 +47,7 @@ fn observed(version: &str, ready: Option<ConditionStatus>) -> ObservedIssuer {
 }
 
 /// A controller whose issuer has just been checked.
-fn checked(standing: Standing) -> Controller {
+fn checked(readiness: Readiness) -> Controller {
     let config = Config {
         allow_http: false,
         claim: None,
@@ -63,23 +63,23 @@ fn checked(standing: Standing) -> Controller {
     }
     controller.observe(at(0), Change::Issuer(key(), observed("1", None)));
     controller.queue.cancel(&Key::Issuer(key()));
-    controller.issuers.get_mut(&key()).unwrap().standing = standing;
+    controller.issuers.get_mut(&key()).unwrap().readiness = readiness;
     controller
 }
 
 #[test]
 fn one_that_is_ready_is_checked_at_once_when_its_status_says_otherwise() {
     use ConditionStatus::{False, True};
-    let due = |standing, says| {
-        let mut controller = checked(standing);
+    let due = |readiness, says| {
+        let mut controller = checked(readiness);
         controller.observe(at(9), Change::Issuer(key(), observed("2", says)));
         controller.next_due()
     };
-    assert_eq!(due(Standing::Ready, Some(False)), Some(at(9).monotonic));
-    assert_eq!(due(Standing::Ready, Some(True)), None);
-    assert_eq!(due(Standing::Ready, None), None);
-    assert_eq!(due(Standing::NotReady, Some(True)), None);
-    assert_eq!(due(Standing::NotReady, Some(False)), None);
+    assert_eq!(due(Readiness::Ready, Some(False)), Some(at(9).monotonic));
+    assert_eq!(due(Readiness::Ready, Some(True)), None);
+    assert_eq!(due(Readiness::Ready, None), None);
+    assert_eq!(due(Readiness::NotReady, Some(True)), None);
+    assert_eq!(due(Readiness::NotReady, Some(False)), None);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_server_that_is_out_is_asked_every_15_s_or_when_it_wants_to_be() {
         let (_, again) = controller.settle(&key(), &Err(CheckError::Login(error).into()), at(0));
         again.unwrap().as_secs_f64()
     };
-    let mut controller = checked(Standing::NotReady);
+    let mut controller = checked(Readiness::NotReady);
     let waits = [(); 9].map(|()| wait(&mut controller, VaultError::Sealed));
     for (wait, least) in waits.into_iter().zip([1.0, 2.0, 4.0, 8.0]) {
         assert!((least..=least * 1.1).contains(&wait), "{waits:?}");
@@ -107,8 +107,8 @@ fn a_new_list_ends_what_is_not_in_it_of_its_kind_alone() {
         (Namespaced, BTreeSet::from([key()]), 1),
         (Namespaced, BTreeSet::new(), 0),
     ] {
-        let mut controller = checked(Standing::Ready);
+        let mut controller = checked(Readiness::Ready);
         controller.observe(at(1), Change::Issuers(kind, listed));
-        assert_eq!(controller.standings().count(), left);
+        assert_eq!(controller.readiness().count(), left);
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::chain::{Certificate, Path, PathError};
 use crate::name::Name;
 use crate::signatures::Verdict;
-use crate::{Now, Order, Signatures, der};
+use crate::{Now, Signatures, SigningRequest, der};
 
 #[cfg(test)]
 mod tests;
@@ -130,12 +130,17 @@ pub enum VerifyError {
 /// common name's, valid now and not longer than ordered, and signed by a CA of the answer if there is any. It may be
 /// shorter than ordered: a role caps. Subject fields and key usages are the role's business. Certificates that do not
 /// belong to the chain are dropped.
-pub fn verify(order: &Order, issued: &Issued, now: Now, signatures: &Signatures) -> Result<Verified, VerifyError> {
+pub fn verify(
+    wanted: &SigningRequest,
+    issued: &Issued,
+    now: Now,
+    signatures: &Signatures,
+) -> Result<Verified, VerifyError> {
     let answer = Answer::read(issued)?;
     let leaf = Certificate::parse(&answer.leaf).ok_or(VerifyError::Malformed)?;
-    check_key(order, &leaf)?;
-    check_names(order, &leaf)?;
-    let not_after = check_validity(order, &leaf, now)?;
+    check_key(wanted, &leaf)?;
+    check_names(wanted, &leaf)?;
+    let not_after = check_validity(wanted, &leaf, now)?;
     let serial = leaf.serial().ok_or(VerifyError::Serial)?;
     let pool: Option<Vec<_>> = answer.pool.iter().map(|der| Certificate::parse(der)).collect();
     let pool = pool.ok_or(VerifyError::Malformed)?;
@@ -198,36 +203,36 @@ fn certificates(text: &str) -> impl Iterator<Item = Result<Vec<u8>, VerifyError>
     blocks.map(|block| block.der.ok_or(VerifyError::Malformed))
 }
 
-fn check_key(order: &Order, leaf: &Certificate<'_>) -> Result<(), VerifyError> {
-    match (order.is_ca, leaf.is_ca) {
-        _ if leaf.key() != order.key => Err(VerifyError::Key),
+fn check_key(wanted: &SigningRequest, leaf: &Certificate<'_>) -> Result<(), VerifyError> {
+    match (wanted.is_ca, leaf.is_ca) {
+        _ if leaf.key() != wanted.key => Err(VerifyError::Key),
         (true, false) => Err(VerifyError::NotCa),
         (false, true) => Err(VerifyError::Ca),
         _ => Ok(()),
     }
 }
 
-fn check_names(order: &Order, leaf: &Certificate<'_>) -> Result<(), VerifyError> {
+fn check_names(wanted: &SigningRequest, leaf: &Certificate<'_>) -> Result<(), VerifyError> {
     let names = leaf.names().ok_or(VerifyError::Malformed)?;
     let common_name = leaf.common_name().map_err(|_| VerifyError::Malformed)?;
-    let common_name = match (&order.common_name, &common_name) {
+    let common_name = match (&wanted.common_name, &common_name) {
         (Some(ordered), Some(issued)) => ordered == issued,
         (Some(_), None) => false,
-        (None, Some(issued)) => order.names.iter().any(|name| name.is_common_name(issued)),
+        (None, Some(issued)) => wanted.names.iter().any(|name| name.is_common_name(issued)),
         (None, None) => true,
     };
     if !common_name {
         return Err(VerifyError::CommonName);
     }
-    if let Some(missing) = order.names.difference(&names).next() {
+    if let Some(missing) = wanted.names.difference(&names).next() {
         return Err(VerifyError::MissingName(missing.to_string()));
     }
     // `exclude_cn_from_sans` is always sent, but sign-verbatim and CEL roles do not know it.
     let is_common_name = |name: &Name| {
-        let common_name = order.common_name.as_deref();
+        let common_name = wanted.common_name.as_deref();
         matches!(name, Name::Dns(_) | Name::Email(_)) && common_name.is_some_and(|text| name.is_common_name(text))
     };
-    match names.difference(&order.names).find(|name| !is_common_name(name)) {
+    match names.difference(&wanted.names).find(|name| !is_common_name(name)) {
         Some(unexpected) => Err(VerifyError::UnexpectedName(unexpected.to_string())),
         None => Ok(()),
     }
@@ -235,10 +240,10 @@ fn check_names(order: &Order, leaf: &Certificate<'_>) -> Result<(), VerifyError>
 
 /// Checks the validity as far as it can be with clocks that differ: a certificate lasts too long only if it does so
 /// both by its own dates and by the clock here. Returns its end.
-fn check_validity(order: &Order, leaf: &Certificate<'_>, now: Now) -> Result<Timestamp, VerifyError> {
+fn check_validity(wanted: &SigningRequest, leaf: &Certificate<'_>, now: Now) -> Result<Timestamp, VerifyError> {
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     let now = seconds(now.unix.as_secs());
-    let longest = seconds(order.duration.as_secs()).saturating_add(TOLERANCE);
+    let longest = seconds(wanted.duration.as_secs()).saturating_add(TOLERANCE);
     let (not_before, not_after) = leaf.validity();
     let end = timestamp(not_after);
     if not_after <= now {

@@ -11,9 +11,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use issuer_api::VaultSpec;
+use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{AwaitReply, Change, Controller, Event, Key, Outcome, StatusPatch, Step, WriteError};
 use issuer_core::reference::{IssuerKind, RequestKey, SecretRef};
-use issuer_core::session::{ReadError, SecretData};
 use issuer_core::{Now, Operation, Reply, Request, Secret};
 use issuer_kube::{Metrics, Transport};
 use serde_json::json;
@@ -108,7 +108,7 @@ impl<'v> World<'v> {
 
     /// Tells whether the issuer is ready.
     pub(crate) fn is_ready(&self) -> bool {
-        self.controller.standings().any(|(_, ready)| ready)
+        self.controller.readiness().any(|(_, ready)| ready)
     }
 
     pub(crate) fn now(&self) -> Now {

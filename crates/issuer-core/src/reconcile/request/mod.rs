@@ -11,10 +11,10 @@ use super::status::{self, Conclusion};
 use super::{
     AwaitPublish, AwaitReply, AwaitRequest, AwaitWrite, Event, Key, Outcome, Replied, Step, WriteError, Wrote,
 };
+use crate::access::ReadError;
 use crate::reference::{IssuerKey, RequestKey, is_object_name};
-use crate::session::ReadError;
 use crate::vault::{Disposition, Sign, SignError};
-use crate::{Flow, Now, Order, Reply};
+use crate::{Flow, Now, Reply, SigningRequest};
 
 /// How often one task reads a request anew after a conflict, before it waits.
 const REREADS: u8 = 3;
@@ -98,8 +98,8 @@ impl Task {
             return self.end(controller, Outcome::Idle, None);
         }
         let (spec, signatures) = (&request.spec, controller.config.signatures);
-        match Order::parse(&spec.request.0, spec.duration.as_deref(), spec.is_ca, &signatures) {
-            Ok(order) => self.place(controller, now, order),
+        match SigningRequest::parse(&spec.request.0, spec.duration.as_deref(), spec.is_ca, &signatures) {
+            Ok(wanted) => self.place(controller, now, wanted),
             Err(error) => {
                 let message = format!("The request cannot be signed: {error}");
                 self.conclude(controller, now, Conclusion::Invalid(message))
@@ -108,7 +108,7 @@ impl Task {
     }
 
     /// Has the order signed, if its issuer is ready to.
-    fn place(self, controller: &mut Controller, now: Now, order: Order) -> Step {
+    fn place(self, controller: &mut Controller, now: Now, wanted: SigningRequest) -> Step {
         let reference = &self.object.spec.issuer_ref;
         let Some(key) = IssuerKey::of(reference, &self.key.namespace) else {
             return self.end(controller, Outcome::Idle, None);
@@ -125,7 +125,7 @@ impl Task {
             controller.check_if_expired(&key, now);
             return self.pend(controller, now, NOT_READY, message, None);
         };
-        if let Err(mismatch) = access.path.takes(order.is_ca()) {
+        if let Err(mismatch) = access.path.takes(wanted.is_ca()) {
             let message = format!("{key} cannot sign this: {mismatch}");
             return self.conclude(controller, now, Conclusion::Failed("CaMismatch", message));
         }
@@ -145,7 +145,7 @@ impl Task {
         debug_assert!(!status::is_terminal(&self.object), "S2: it is finished");
         debug_assert!(access.lease.is_usable(now), "S19: the token is at its end");
         let signatures = controller.config.signatures;
-        match Sign::begin(&access.vault, &access.path, &access.lease, order, signatures) {
+        match Sign::begin(&access.vault, &access.path, &access.lease, wanted, signatures) {
             crate::Step::Send(request, flow) => {
                 controller.ledger.set(self.uid(), Entry::Signing);
                 let signing = Signing {

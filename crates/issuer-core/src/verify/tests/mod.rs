@@ -75,7 +75,7 @@ impl Authority {
 
 /// An order for 90 days, and the key and the names that it is for.
 struct Customer {
-    order: Order,
+    wanted: SigningRequest,
     params: CertificateParams,
     key: KeyPair,
 }
@@ -98,7 +98,7 @@ impl Customer {
         params.distinguished_name = common_name.map_or_else(DistinguishedName::new, subject);
         params.subject_alt_names = names;
         let csr = params.serialize_request(&key).unwrap().pem().unwrap();
-        let order = Order::parse(csr.as_bytes(), None, is_ca, &signatures()).unwrap();
+        let wanted = SigningRequest::parse(csr.as_bytes(), None, is_ca, &signatures()).unwrap();
         params.is_ca = if is_ca {
             IsCa::Ca(BasicConstraints::Unconstrained)
         } else {
@@ -107,7 +107,7 @@ impl Customer {
         params.serial_number = Some(SerialNumber::from_slice(&[0x0a, 0xff, 0x01]));
         params.not_before = date_time_ymd(2026, 1, 1) - Duration::from_secs(30);
         params.not_after = date_time_ymd(2026, 1, 1) + 90 * DAY;
-        Self { order, params, key }
+        Self { wanted, params, key }
     }
 
     fn leaf(&self, issuer: &Authority) -> Vec<u8> {
@@ -121,7 +121,7 @@ impl Customer {
             issuing_ca: issuing.map(|der| pem(&[der])),
             ca_chain: chain.iter().map(|der| pem(&[der]).trim_end().to_owned()).collect(),
         };
-        verify(&self.order, &issued, now(), &signatures())
+        verify(&self.wanted, &issued, now(), &signatures())
     }
 
     /// What comes of a certificate that a CA signed after the parameters were changed.
@@ -256,7 +256,7 @@ fn takes_names_that_mean_the_same() {
 #[test]
 fn a_name_that_vault_drops_is_missed() {
     let mut customer = Customer::new();
-    customer.order.names.insert(Name::Opaque {
+    customer.wanted.names.insert(Name::Opaque {
         tag: 0xa4,
         content: vec![0x30, 0],
     });

@@ -8,8 +8,8 @@ use super::backoff::backoff;
 use super::controller::{Controller, Lane, ObservedIssuer};
 use super::{Key, Outcome};
 use crate::Now;
+use crate::access::{Access, AccessError};
 use crate::reference::{IssuerKey, IssuerKind};
-use crate::session::{Access, SessionError};
 use crate::vault::SignError;
 
 /// An issuer, and what its checks found.
@@ -19,7 +19,7 @@ pub(super) struct Issuer {
     pub(super) access: Option<Access>,
     /// Counts the times that signing was stopped until a check: a failure of an earlier time stops nothing.
     pub(super) epoch: u64,
-    pub(super) standing: Standing,
+    pub(super) readiness: Readiness,
     /// Checks that failed in a row.
     failures: u32,
     /// Times in a row that signing was stopped without a certificate in between.
@@ -27,13 +27,13 @@ pub(super) struct Issuer {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Standing {
+pub(super) enum Readiness {
     /// The last check said no.
     NotReady,
     /// The last check said yes.
     Ready,
     /// Nothing is known about this generation, or a signature has failed since the last check.
-    Unchecked,
+    Unknown,
 }
 
 impl Issuer {
@@ -41,12 +41,12 @@ impl Issuer {
     /// older status, which needed no change.
     fn is_belied(&self) -> bool {
         let says = self.observed.status.ready().map(|ready| ready.status);
-        self.standing == Standing::Ready && says == Some(ConditionStatus::False)
+        self.readiness == Readiness::Ready && says == Some(ConditionStatus::False)
     }
 
     /// Returns what to sign with, if the last check found it good and it still is.
     pub(super) fn access_to_sign(&self, now: Now) -> Option<&Access> {
-        let ready = self.standing == Standing::Ready;
+        let ready = self.readiness == Readiness::Ready;
         self.access
             .as_ref()
             .filter(|access| ready && access.lease.is_usable(now))
@@ -61,7 +61,7 @@ impl Controller {
                 let changed = issuer.observed.generation != observed.generation;
                 issuer.observed = observed;
                 if changed {
-                    issuer.standing = Standing::Unchecked;
+                    issuer.readiness = Readiness::Unknown;
                     (issuer.failures, issuer.trouble) = (0, 0);
                 } else if !issuer.is_belied() {
                     return;
@@ -76,7 +76,7 @@ impl Controller {
                     observed,
                     access: None,
                     epoch: 0,
-                    standing: Standing::Unchecked,
+                    readiness: Readiness::Unknown,
                     failures: 0,
                     trouble: 0,
                 };
@@ -106,7 +106,7 @@ impl Controller {
     pub(super) fn settle(
         &mut self,
         key: &IssuerKey,
-        verdict: &Result<(), SessionError>,
+        verdict: &Result<(), AccessError>,
         now: Now,
     ) -> (Outcome, Option<Duration>) {
         let Some(issuer) = self.issuers.get_mut(key) else {
@@ -115,7 +115,7 @@ impl Controller {
         match verdict {
             Ok(()) => {
                 issuer.failures = 0;
-                issuer.standing = Standing::Ready;
+                issuer.readiness = Readiness::Ready;
                 let refresh = issuer.access.as_ref().and_then(|access| access.lease.next_refresh(now));
                 let again = now.monotonic + self.jitter.over(self.config.check_interval);
                 self.wake(key, now);
@@ -126,7 +126,7 @@ impl Controller {
             }
             Err(error) => {
                 issuer.failures = issuer.failures.saturating_add(1);
-                issuer.standing = Standing::NotReady;
+                issuer.readiness = Readiness::NotReady;
                 let outage = error.is_outage();
                 let (first, most) = if outage { (1, 15) } else { (5, 60) };
                 let (first, most) = (Duration::from_secs(first), Duration::from_secs(most));
@@ -135,7 +135,7 @@ impl Controller {
                 let wait = if outage { wait.min(most) } else { wait };
                 let least = error.retry_after().map(|least| self.jitter.over(least));
                 let again = now.monotonic + least.map_or(wait, |least| least.max(wait));
-                let fixable = !matches!(error, SessionError::Spec(_));
+                let fixable = !matches!(error, AccessError::Spec(_));
                 (Outcome::NotReady(error.reason()), fixable.then_some(again))
             }
         }
@@ -153,7 +153,7 @@ impl Controller {
             return;
         }
         issuer.epoch += 1;
-        issuer.standing = Standing::Unchecked;
+        issuer.readiness = Readiness::Unknown;
         issuer.trouble = issuer.trouble.saturating_add(current.into());
         let wait = match issuer.trouble {
             1 => Duration::ZERO,
@@ -178,7 +178,7 @@ impl Controller {
         if self
             .issuers
             .get(key)
-            .is_some_and(|issuer| issuer.standing == Standing::Ready)
+            .is_some_and(|issuer| issuer.readiness == Readiness::Ready)
         {
             self.queue
                 .push(Lane::Check(key.clone()), Key::Issuer(key.clone()), now.monotonic);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use issuer_core::vault::Sign;
-use issuer_core::{Order, Signatures};
+use issuer_core::{Signatures, SigningRequest};
 use rustls_pki_types::{InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -41,20 +41,20 @@ static CREDULOUS: [&dyn SignatureVerificationAlgorithm; 1] = [&Credulous];
 
 /// A CSR, PEM or DER: what is asked of Vault is that very CSR and the names in it, and none is taken whose signature is
 /// wrong.
-pub fn order(data: &[u8]) {
+pub fn signing_request(data: &[u8]) {
     let wrapped = match data.first() {
         Some(0x30) => pem("CERTIFICATE REQUEST", data),
         _ => String::from_utf8_lossy(data).into_owned(),
     };
     let text = wrapped.as_bytes();
     for is_ca in [false, true] {
-        match Order::parse(text, Some("90m"), is_ca, &Signatures(&CREDULOUS)) {
-            Ok(order) => assert_asked(&wrapped, &asked(order), is_ca),
+        match SigningRequest::parse(text, Some("90m"), is_ca, &Signatures(&CREDULOUS)) {
+            Ok(signing_request) => assert_asked(&wrapped, &asked(signing_request), is_ca),
             Err(error) => assert_shown(&error.to_string()),
         }
     }
-    if let Ok(order) = Order::parse(text, None, false, &signatures()) {
-        let der = der_of(&asked(order));
+    if let Ok(signing_request) = SigningRequest::parse(text, None, false, &signatures()) {
+        let der = der_of(&asked(signing_request));
         let (_, csr) = X509CertificationRequest::from_der(&der).expect("a CSR");
         let unsupported = X509Error::SignatureUnsupportedAlgorithm;
         let signed = csr.verify_signature();
@@ -87,8 +87,8 @@ fn content(der: &[u8]) -> &[u8] {
 }
 
 /// Returns what Vault is asked to sign.
-fn asked(order: Order) -> Value {
-    let (request, _) = sent(Sign::begin(&VAULT, &PATH, &LEASE, order, signatures()));
+fn asked(signing_request: SigningRequest) -> Value {
+    let (request, _) = sent(Sign::begin(&VAULT, &PATH, &LEASE, signing_request, signatures()));
     serde_json::from_slice(request.http.body().as_bytes()).expect("JSON")
 }
 

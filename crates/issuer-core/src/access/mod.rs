@@ -15,7 +15,7 @@ pub use resolve::SecretError;
 
 use crate::reference::{SecretRef, TokenSpec};
 use crate::target::{Method, SignPath, SpecError, Target};
-use crate::vault::{AwaitJwt, Check, CheckError, Checked, Lease, Terms, Vault};
+use crate::vault::{AwaitJwt, Check, CheckError, CheckInput, Checked, Lease, Vault};
 use crate::{Flow, Now, Reply, Request, Secret};
 
 /// What a Secret holds.
@@ -61,12 +61,12 @@ pub struct Access {
     /// The token.
     pub lease: Lease,
     /// What the token was made from; when it changes, another takes its place.
-    basis: Basis,
+    basis: Inputs,
 }
 
 /// The spec and the versions of the Secrets that an access was made from.
 #[derive(Clone, Debug, PartialEq, Hash)]
-struct Basis {
+struct Inputs {
     target: Target,
     versions: BTreeMap<String, String>,
 }
@@ -74,7 +74,7 @@ struct Basis {
 /// Why an issuer is not ready.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SessionError {
+pub enum AccessError {
     /// Vault would not sign.
     #[error("{0}")]
     Check(#[from] CheckError),
@@ -109,7 +109,7 @@ fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
     }
 }
 
-impl SessionError {
+impl AccessError {
     /// Returns the reason for conditions, events and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -167,12 +167,12 @@ pub struct Outcome {
     /// The access that another has taken the place of: its token is to be revoked when nobody uses it any more.
     pub superseded: Option<Access>,
     /// Whether certificates can be signed with it.
-    pub verdict: Result<(), SessionError>,
+    pub verdict: Result<(), AccessError>,
 }
 
 impl Outcome {
     /// It failed before anything could be asked of Vault.
-    pub(crate) fn failed(access: Option<Access>, error: impl Into<SessionError>) -> Self {
+    pub(crate) fn failed(access: Option<Access>, error: impl Into<AccessError>) -> Self {
         Self {
             access,
             superseded: None,
@@ -201,7 +201,7 @@ struct Context {
 }
 
 impl Context {
-    fn fail(self, error: impl Into<SessionError>) -> Step {
+    fn fail(self, error: impl Into<AccessError>) -> Step {
         Step::Done(Outcome::failed(self.held, error))
     }
 }
@@ -235,13 +235,13 @@ fn check(mut context: Context, secrets: &BTreeMap<String, SecretData>, now: Now)
         .iter()
         .map(|(name, secret)| (name.clone(), secret.resource_version.clone()))
         .collect();
-    let basis = Basis {
+    let basis = Inputs {
         target: context.target.clone(),
         versions,
     };
     let held = context.held.take();
     let supersede = held.as_ref().is_some_and(|access| access.basis != basis);
-    let terms = Terms {
+    let terms = CheckInput {
         vault: vault.clone(),
         path: context.target.path.clone(),
         credentials,
@@ -261,7 +261,7 @@ fn check(mut context: Context, secrets: &BTreeMap<String, SecretData>, now: Now)
 struct Checking {
     context: Context,
     vault: Vault,
-    basis: Basis,
+    basis: Inputs,
     held: Option<Access>,
 }
 
@@ -269,9 +269,7 @@ impl Checking {
     fn advance(self, step: crate::Step<Check>) -> Step {
         match step {
             crate::Step::Send(request, check) => Step::Exchange(request, AwaitReply { state: self, check }),
-            crate::Step::Done(Checked::Ended { lease, verdict }) => {
-                self.end(lease, verdict.map_err(SessionError::from))
-            }
+            crate::Step::Done(Checked::Ended { lease, verdict }) => self.end(lease, verdict.map_err(AccessError::from)),
             crate::Step::Done(Checked::WantsJwt(jwt)) => match &self.context.target.method {
                 Method::ServiceAccount { name, audiences, .. } => {
                     let spec = TokenSpec {
@@ -292,7 +290,7 @@ impl Checking {
     }
 
     /// Keeps the token with what it was made from: one that was to be superseded, but is not yet, stays so.
-    fn end(self, lease: Option<Lease>, verdict: Result<(), SessionError>) -> Step {
+    fn end(self, lease: Option<Lease>, verdict: Result<(), AccessError>) -> Step {
         let Self {
             context,
             vault,
@@ -372,7 +370,7 @@ impl AwaitToken {
                 let lease = self.jwt.abandon();
                 self.state.end(
                     lease,
-                    Err(SessionError::Token {
+                    Err(AccessError::Token {
                         account,
                         namespace,
                         error,

@@ -21,7 +21,7 @@ const DEFAULT_DURATION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// What a `CertificateRequest` asks for: its CSR, checked and read, and what its spec adds.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub struct Order {
+pub struct SigningRequest {
     /// The CSR as PEM, encoded anew: nothing that stood beside it goes to Vault.
     pub(crate) csr: String,
     /// The DER `SubjectPublicKeyInfo`.
@@ -37,7 +37,7 @@ pub struct Order {
 /// Why a `CertificateRequest` cannot be signed by anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
-pub enum OrderError {
+pub enum SigningRequestError {
     /// The subject's common name is in an encoding that is not supported.
     #[error("the CSR's common name cannot be read; use a UTF8String")]
     CommonName,
@@ -61,7 +61,7 @@ pub enum OrderError {
     TooLarge,
 }
 
-impl Order {
+impl SigningRequest {
     /// Reads a `CertificateRequest`: `spec.request`, `spec.duration` and `spec.isCA`.
     ///
     /// A signature of an algorithm that cannot be checked here, such as one with SHA-1, is left to Vault, which checks
@@ -70,23 +70,28 @@ impl Order {
     ///
     /// Whether the CSR asks for a CA by itself is not looked at: cert-manager's webhook holds it against `spec.isCA`,
     /// and `sign` and `sign-verbatim` ignore the CSR's basic constraints.
-    pub fn parse(csr: &[u8], duration: Option<&str>, is_ca: bool, signatures: &Signatures) -> Result<Self, OrderError> {
+    pub fn parse(
+        csr: &[u8],
+        duration: Option<&str>,
+        is_ca: bool,
+        signatures: &Signatures,
+    ) -> Result<Self, SigningRequestError> {
         let der = decode(csr)?;
-        let signed = Signed::parse(&der).ok_or(OrderError::Malformed)?;
-        let (_, request) = X509CertificationRequest::from_der(&der).map_err(|_| OrderError::Malformed)?;
+        let signed = Signed::parse(&der).ok_or(SigningRequestError::Malformed)?;
+        let (_, request) = X509CertificationRequest::from_der(&der).map_err(|_| SigningRequestError::Malformed)?;
         let info = &request.certification_request_info;
-        let key = SubjectPublicKey::parse(info.subject_pki.raw).ok_or(OrderError::Malformed)?;
+        let key = SubjectPublicKey::parse(info.subject_pki.raw).ok_or(SigningRequestError::Malformed)?;
         let verdict = signatures.verify(key, signed.algorithm, signed.message, signed.signature);
         if verdict == Verdict::Wrong {
-            return Err(OrderError::Signature);
+            return Err(SigningRequestError::Signature);
         }
         Ok(Self {
             csr: der::pem("CERTIFICATE REQUEST", &der),
             key: info.subject_pki.raw.to_vec(),
-            common_name: name::common_name(&info.subject).map_err(|_| OrderError::CommonName)?,
+            common_name: name::common_name(&info.subject).map_err(|_| SigningRequestError::CommonName)?,
             names: names(&request)?,
             duration: match duration {
-                Some(text) => duration::parse(text).ok_or(OrderError::Duration)?,
+                Some(text) => duration::parse(text).ok_or(SigningRequestError::Duration)?,
                 None => DEFAULT_DURATION,
             },
             is_ca,
@@ -164,20 +169,20 @@ fn uri_san(name: &Name) -> Option<String> {
     }
 }
 
-fn decode(pem: &[u8]) -> Result<Vec<u8>, OrderError> {
+fn decode(pem: &[u8]) -> Result<Vec<u8>, SigningRequestError> {
     if pem.len() > PEM_LIMIT {
-        return Err(OrderError::TooLarge);
+        return Err(SigningRequestError::TooLarge);
     }
-    let text = std::str::from_utf8(pem).map_err(|_| OrderError::NoRequest)?;
-    let block = der::blocks(text).next().ok_or(OrderError::NoRequest)?;
+    let text = std::str::from_utf8(pem).map_err(|_| SigningRequestError::NoRequest)?;
+    let block = der::blocks(text).next().ok_or(SigningRequestError::NoRequest)?;
     if !matches!(block.label, "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
-        return Err(OrderError::NoRequest);
+        return Err(SigningRequestError::NoRequest);
     }
-    block.der.ok_or(OrderError::Malformed)
+    block.der.ok_or(SigningRequestError::Malformed)
 }
 
 /// Reads the subject alternative names that the CSR's extension requests ask for.
-fn names(request: &X509CertificationRequest<'_>) -> Result<BTreeSet<Name>, OrderError> {
+fn names(request: &X509CertificationRequest<'_>) -> Result<BTreeSet<Name>, SigningRequestError> {
     let mut extensions = request
         .certification_request_info
         .iter_attributes()
@@ -189,8 +194,8 @@ fn names(request: &X509CertificationRequest<'_>) -> Result<BTreeSet<Name>, Order
         .filter(|extension| extension.oid == OID_X509_EXT_SUBJECT_ALT_NAME);
     match (extensions.next(), extensions.next()) {
         (None, _) => Ok(BTreeSet::new()),
-        (Some(extension), None) => Name::parse_all(extension.value).ok_or(OrderError::Names),
-        (Some(_), Some(_)) => Err(OrderError::Names),
+        (Some(extension), None) => Name::parse_all(extension.value).ok_or(SigningRequestError::Names),
+        (Some(_), Some(_)) => Err(SigningRequestError::Names),
     }
 }
 
@@ -224,8 +229,8 @@ mod tests {
         params.serialize_request(key).unwrap().der().to_vec()
     }
 
-    fn parse(der: &[u8]) -> Result<Order, OrderError> {
-        Order::parse(
+    fn parse(der: &[u8]) -> Result<SigningRequest, SigningRequestError> {
+        SigningRequest::parse(
             der::pem("CERTIFICATE REQUEST", der).as_bytes(),
             None,
             false,
@@ -252,8 +257,8 @@ mod tests {
         let der = csr(&params(Some("example.com"), names()), &key);
         let pem = der::pem("NEW CERTIFICATE REQUEST", &der);
         let text = format!("comment\n{pem}{}", der::pem("CERTIFICATE REQUEST", b"another"));
-        let order = Order::parse(text.as_bytes(), Some("1h30m"), true, &signatures()).unwrap();
-        let expected = Order {
+        let wanted = SigningRequest::parse(text.as_bytes(), Some("1h30m"), true, &signatures()).unwrap();
+        let expected = SigningRequest {
             csr: der::pem("CERTIFICATE REQUEST", &der),
             key: key.subject_public_key_info(),
             common_name: Some("example.com".to_owned()),
@@ -272,14 +277,14 @@ mod tests {
             duration: Duration::from_secs(5400),
             is_ca: true,
         };
-        assert_eq!(order, expected);
+        assert_eq!(wanted, expected);
     }
 
     #[test]
     fn a_request_may_name_nothing() {
-        let order = parse(&csr(&params(None, vec![]), &KeyPair::generate().unwrap())).unwrap();
-        assert_eq!((order.common_name, order.names), (None, BTreeSet::new()));
-        assert_eq!(order.duration, Duration::from_secs(2160 * 60 * 60));
+        let wanted = parse(&csr(&params(None, vec![]), &KeyPair::generate().unwrap())).unwrap();
+        assert_eq!((wanted.common_name, wanted.names), (None, BTreeSet::new()));
+        assert_eq!(wanted.duration, Duration::from_secs(2160 * 60 * 60));
     }
 
     #[test]
@@ -295,7 +300,7 @@ mod tests {
             let mut der = csr(&params(Some("a"), names()), &key);
             assert!(parse(&der).is_ok(), "{algorithm:?}");
             *der.last_mut().unwrap() ^= 1;
-            assert_eq!(parse(&der), Err(OrderError::Signature), "{algorithm:?}");
+            assert_eq!(parse(&der), Err(SigningRequestError::Signature), "{algorithm:?}");
         }
     }
 
@@ -307,7 +312,7 @@ mod tests {
         let oid = [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
         let at = der.windows(oid.len()).position(|window| window == oid).unwrap();
         der[at + 7] = 1;
-        assert_eq!(parse(&der).map(|order| order.key), Ok(key.subject_public_key_info()));
+        assert_eq!(parse(&der).map(|wanted| wanted.key), Ok(key.subject_public_key_info()));
     }
 
     #[test]
@@ -315,24 +320,30 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let der = csr(&params(Some("a"), names()), &key);
         let pem = der::pem("CERTIFICATE REQUEST", &der);
-        let whole = |text: &str| Order::parse(text.as_bytes(), None, false, &signatures());
+        let whole = |text: &str| SigningRequest::parse(text.as_bytes(), None, false, &signatures());
         for text in [
             "",
             "<html>",
             &der::pem("CERTIFICATE", &der),
             &format!("{}{pem}", der::pem("PRIVATE KEY", b"k")),
         ] {
-            assert_eq!(whole(text), Err(OrderError::NoRequest), "{text}");
+            assert_eq!(whole(text), Err(SigningRequestError::NoRequest), "{text}");
         }
         assert_eq!(
-            Order::parse(&[0xff; 9], None, false, &signatures()),
-            Err(OrderError::NoRequest)
+            SigningRequest::parse(&[0xff; 9], None, false, &signatures()),
+            Err(SigningRequestError::NoRequest)
         );
-        assert_eq!(whole(&pem.replace("-----END", "*-----END")), Err(OrderError::Malformed));
-        assert_eq!(whole(&(" ".repeat(100_000) + &pem)), Err(OrderError::TooLarge));
-        assert_eq!(parse(&[der.as_slice(), &[0]].concat()), Err(OrderError::Malformed));
+        assert_eq!(
+            whole(&pem.replace("-----END", "*-----END")),
+            Err(SigningRequestError::Malformed)
+        );
+        assert_eq!(whole(&(" ".repeat(100_000) + &pem)), Err(SigningRequestError::TooLarge));
+        assert_eq!(
+            parse(&[der.as_slice(), &[0]].concat()),
+            Err(SigningRequestError::Malformed)
+        );
         for length in 0..der.len() {
-            assert_eq!(parse(&der[..length]), Err(OrderError::Malformed), "{length}");
+            assert_eq!(parse(&der[..length]), Err(SigningRequestError::Malformed), "{length}");
         }
     }
 
@@ -342,15 +353,15 @@ mod tests {
         let parse_with = |extensions| {
             let mut params = params(Some("a"), vec![]);
             params.custom_extensions = extensions;
-            parse(&csr(&params, &KeyPair::generate().unwrap())).map(|order| order.names)
+            parse(&csr(&params, &KeyPair::generate().unwrap())).map(|wanted| wanted.names)
         };
         assert_eq!(
             parse_with(vec![san(b"\x30\x04\x82\x02\xc3\xa9")]),
-            Err(OrderError::Names)
+            Err(SigningRequestError::Names)
         );
         assert_eq!(
             parse_with(vec![san(b"\x30\x03\x82\x01a"), san(b"\x30\x03\x82\x01b")]),
-            Err(OrderError::Names)
+            Err(SigningRequestError::Names)
         );
         let directory_name = Name::Opaque {
             tag: 0xa4,
@@ -366,12 +377,12 @@ mod tests {
     fn refuses_what_is_no_duration() {
         let der = csr(&params(None, vec![]), &KeyPair::generate().unwrap());
         let pem = der::pem("CERTIFICATE REQUEST", &der);
-        let order = Order::parse(pem.as_bytes(), Some("soon"), false, &signatures());
-        assert_eq!(order, Err(OrderError::Duration));
+        let wanted = SigningRequest::parse(pem.as_bytes(), Some("soon"), false, &signatures());
+        assert_eq!(wanted, Err(SigningRequestError::Duration));
     }
 
-    fn order(common_name: Option<&str>, names: impl IntoIterator<Item = Name>) -> Order {
-        Order {
+    fn wanted(common_name: Option<&str>, names: impl IntoIterator<Item = Name>) -> SigningRequest {
+        SigningRequest {
             csr: "PEM".to_owned(),
             key: vec![],
             common_name: common_name.map(str::to_owned),
@@ -403,7 +414,7 @@ mod tests {
                 content: vec![],
             },
         ];
-        let mut order = order(Some("a.example"), names);
+        let mut wanted = wanted(Some("a.example"), names);
         let mut expected = json!({
             "csr": "PEM",
             "common_name": "a.example",
@@ -414,31 +425,31 @@ mod tests {
             "format": "pem",
             "ttl": "5400s",
         });
-        assert_eq!(order.parameters(), expected);
+        assert_eq!(wanted.parameters(), expected);
 
-        order.names.insert(Name::Uri("https://a/b,c".to_owned()));
+        wanted.names.insert(Name::Uri("https://a/b,c".to_owned()));
         expected["uri_sans"] = json!(["https://a/b,c", "spiffe://a/b"]);
-        assert_eq!(order.parameters(), expected);
+        assert_eq!(wanted.parameters(), expected);
     }
 
     #[test]
     fn parameters_leave_out_what_is_not_asked_for() {
-        let mut order = order(None, []);
+        let mut wanted = wanted(None, []);
         let mut expected = json!({
             "csr": "PEM", "common_name": "", "exclude_cn_from_sans": true, "format": "pem", "ttl": "5400s",
         });
-        assert_eq!(order.parameters(), expected);
+        assert_eq!(wanted.parameters(), expected);
 
-        order.names.insert(Name::Dns("a.example".to_owned()));
-        order.is_ca = true;
+        wanted.names.insert(Name::Dns("a.example".to_owned()));
+        wanted.is_ca = true;
         expected["use_csr_values"] = true.into();
-        assert_eq!(order.parameters(), expected);
+        assert_eq!(wanted.parameters(), expected);
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), text in ".{0,20}") {
-            let _ = Order::parse(&bytes, Some(&text), false, &signatures());
+            let _ = SigningRequest::parse(&bytes, Some(&text), false, &signatures());
             let _ = parse(&bytes);
         }
     }

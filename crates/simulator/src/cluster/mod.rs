@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use issuer_api::CertificateRequest;
 use issuer_core::Secret;
+use issuer_core::access::SecretData;
 use issuer_core::reconcile::Key;
 use issuer_core::reference::{RequestKey, SecretRef};
-use issuer_core::session::SecretData;
 use serde_json::Value;
 
 pub use object::{Kind, Object};

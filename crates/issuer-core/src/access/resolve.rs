@@ -107,7 +107,7 @@ pub(super) fn resolve(
     secrets: &BTreeMap<String, SecretData>,
     held: Option<&Vault>,
 ) -> Result<(Vault, Credentials), SecretError> {
-    let shelf = Shelf { namespace, secrets };
+    let shelf = Secrets { namespace, secrets };
     let roots = match &target.trust {
         Trust::System => Roots::System,
         Trust::Inline(pem) if holds_certificate(pem) => Roots::Bundle(pem.clone()),
@@ -155,7 +155,7 @@ pub(super) fn resolve(
     Ok((vault, credentials(target, &shelf)?))
 }
 
-fn credentials(target: &Target, shelf: &Shelf<'_>) -> Result<Credentials, SecretError> {
+fn credentials(target: &Target, shelf: &Secrets<'_>) -> Result<Credentials, SecretError> {
     Ok(match &target.method {
         Method::AppRole {
             mount,
@@ -189,12 +189,12 @@ fn holds_certificate(pem: &[u8]) -> bool {
 }
 
 /// The Secrets that were read, all of one namespace.
-struct Shelf<'a> {
+struct Secrets<'a> {
     namespace: &'a str,
     secrets: &'a BTreeMap<String, SecretData>,
 }
 
-impl Shelf<'_> {
+impl Secrets<'_> {
     fn value(&self, key: &SecretKey) -> Result<&Secret, SecretError> {
         let SecretKey { name, key } = key;
         let secret = format!("{}/{name}", self.namespace);

@@ -206,7 +206,7 @@ fn what_holds_a_secret_prints_none() {
         http,
     };
     let credentials = issuer_core::vault::Credentials::Token(Secret::from(vault.token.as_str()));
-    let secret = issuer_core::session::SecretData {
+    let secret = issuer_core::access::SecretData {
         resource_version: "1".to_owned(),
         data: [("token".to_owned(), Secret::from(JWT))].into(),
     };

@@ -3,11 +3,11 @@ use std::fmt;
 /// What Vault gave as the reason of a refusal, made fit for a condition: one line of printable characters, at most
 /// 256 bytes, with nothing in it that could be a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Excerpt(String);
+pub struct Redacted(String);
 
 const LIMIT: usize = 256;
 
-impl Excerpt {
+impl Redacted {
     /// Joins Vault's `errors`, drops the framing that Vault's core adds (`1 error occurred: * ..`), blanks words that
     /// look like a token, a JWT or a key, and cuts what is too long.
     pub(crate) fn new(errors: &[String]) -> Self {
@@ -43,7 +43,7 @@ impl Excerpt {
     }
 }
 
-impl fmt::Display for Excerpt {
+impl fmt::Display for Redacted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             f.write_str("no reason given")
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn excerpt(error: &str) -> String {
-        Excerpt::new(&[error.to_owned()]).to_string()
+        Redacted::new(&[error.to_owned()]).to_string()
     }
 
     #[test]
