@@ -107,9 +107,26 @@ impl CertificateRequest {
         status.conditions.iter().find(|c| c.kind == kind)
     }
 
-    /// Tells whether the condition of the given type is `True`.
+    /// Returns `true` if the condition of the given type is `True`.
     pub fn is(&self, kind: &str) -> bool {
         self.condition(kind).is_some_and(|c| c.status == "True")
+    }
+
+    /// Returns `true` if the request has finished: it was issued, denied or has failed, and is never written again.
+    pub fn is_terminal(&self) -> bool {
+        let reason = self.condition("Ready").and_then(|ready| ready.reason.as_deref());
+        let certificate = self.status.as_ref().and_then(|status| status.certificate.as_ref());
+        matches!(reason, Some("Denied" | "Failed" | "Issued")) || certificate.is_some_and(|pem| !pem.0.is_empty())
+    }
+
+    /// Returns `metadata.uid`, empty if there is none.
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Returns `metadata.resourceVersion`, empty if there is none.
+    pub fn version(&self) -> &str {
+        self.metadata.resource_version.as_deref().unwrap_or_default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use issuer_api::IssuerRef;
+use issuer_api::{CertificateRequest, IssuerRef};
 
 /// Which kind of issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +91,17 @@ pub struct RequestKey {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl RequestKey {
+    /// Returns the namespace and name of a request.
+    pub fn of(request: &CertificateRequest) -> Self {
+        let meta = &request.metadata;
+        Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+        }
+    }
 }
 
 impl fmt::Display for RequestKey {

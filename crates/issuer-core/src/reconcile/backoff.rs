@@ -1,12 +1,12 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-/// A source of jitter: splitmix64, from a seed that the driver gives.
+/// A source of jitter: splitmix64, seeded by the driver.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Jitter(u64);
 
 impl Hash for Jitter {
-    /// Leaves it out: what it will add to waits makes no other state of affairs.
+    /// Ignores the generator: two states that differ only in future jitter count as one for the explorer.
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
@@ -37,13 +37,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubles_up_to_its_cap() {
+    fn backoff_doubles_up_to_cap() {
         let wait = |failures| backoff(failures, Duration::from_secs(1), Duration::from_secs(15)).as_secs();
         assert_eq!([0, 1, 2, 3, 4, 5, 6, u32::MAX].map(wait), [1, 1, 2, 4, 8, 15, 15, 15]);
     }
 
     #[test]
-    fn jitter_adds_up_to_a_tenth_and_repeats_with_its_seed() {
+    fn jitter_is_bounded_and_repeatable() {
         let wait = Duration::from_secs(10);
         let waits = |seed| {
             let mut jitter = Jitter::new(seed);

@@ -1,49 +1,48 @@
 //! Claims: an optional compare-and-set write before a request is signed.
 //!
-//! Two controllers may both believe to lead for a while. Each could then have the same request signed; only one could
-//! save its certificate, and the other would be an orphan. With claims only the controller whose write came first signs.
+//! For a short time two controllers may both believe that they lead. Each could then have the same request signed; only
+//! one could save its certificate, and the other would be an orphan. With claims only the controller whose write came
+//! first signs.
 
 use std::time::Duration;
 
 use issuer_api::{CertificateRequest, RequestCondition};
 
-use super::status::StatusPatch;
-use super::{request, status};
 use crate::Now;
 
-/// The condition that holds a claim: its reason is who claims, its message tells one claim from the next.
+/// The condition that holds a claim. Its reason is the identity of the holder; its message differs for each claim.
 pub(super) const CONDITION: &str = "Claimed";
 
 /// How a controller claims requests.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Claim {
-    /// Names this process, and no other at any time.
+    /// Identifies this process; no other process ever has the same identity.
     pub identity: String,
 }
 
-/// How long a claim holds, by the clock of whoever looks at it: half of it to begin to sign, and half for the answer.
+/// How long a claim holds, by the clock of the observer: the first half to begin signing, the second for the answer.
 const HOLDS: Duration = Duration::from_secs(60);
 
-/// A claim as it was first seen, or made.
+/// A claim, and when this process first saw or made it.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Seen {
     condition: RequestCondition,
     at: Duration,
 }
 
-/// Whose a request is.
+/// The holder of the claim on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// Nobody's, or of somebody who has been silent for too long.
+    /// Unclaimed, or the claim has expired.
     Nobody,
-    /// Somebody else's, until then.
+    /// Another process, until this time.
     Other(Duration),
-    /// This process's.
+    /// This process.
     Us,
 }
 
 impl Claim {
-    /// Says whose the request is. `seen` is what this process remembers of its claim.
+    /// Returns the holder of the claim on a request. `seen` is the claim that this process remembers.
     pub(super) fn holder(&self, request: &CertificateRequest, seen: &mut Option<Seen>, now: Now) -> Holder {
         let Some(condition) = request.condition(CONDITION) else {
             *seen = None;
@@ -69,8 +68,8 @@ impl Claim {
         }
     }
 
-    /// Returns the write that claims the request, and what is to be remembered of it.
-    pub(super) fn make(&self, request: &CertificateRequest, now: Now) -> (StatusPatch, Seen) {
+    /// Returns the condition that claims a request, and the claim to remember.
+    pub(super) fn make(&self, request: &CertificateRequest, now: Now) -> (RequestCondition, Seen) {
         let before = request.condition(CONDITION).filter(|before| before.status == "True");
         let since = before.and_then(|before| before.last_transition_time);
         let condition = RequestCondition {
@@ -81,17 +80,14 @@ impl Claim {
             message: Some(format!(
                 "Being signed by {} (attempt {})",
                 self.identity,
-                request::version(request)
+                request.version()
             )),
         };
-        let patch = status::claim(request, condition.clone());
-        (
-            patch,
-            Seen {
-                condition,
-                at: now.monotonic,
-            },
-        )
+        let seen = Seen {
+            condition: condition.clone(),
+            at: now.monotonic,
+        };
+        (condition, seen)
     }
 }
 
@@ -130,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_holds_for_half_its_time() {
+    fn own_claim_holds_half_its_time() {
         let (request, seen) = claimed_by("a", at(0));
         let mut seen = Some(seen);
         assert_eq!(claim("a").holder(&request, &mut seen, at(29)), Holder::Us);
@@ -138,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_we_do_not_remember_is_not_ours() {
+    fn forgotten_claim_is_not_ours() {
         let (request, _) = claimed_by("a", at(0));
         assert_eq!(claim("a").holder(&request, &mut None, at(1)), Holder::Nobody);
     }
 
     #[test]
-    fn the_claim_of_another_holds_from_when_it_is_first_seen() {
+    fn foreign_claim_holds_since_first_seen() {
         let (request, _) = claimed_by("a", at(0));
         let mut seen = None;
         let until = Duration::from_secs(160);
@@ -159,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_that_of_the_first_claim_and_yet_each_is_told_from_the_last() {
+    fn renewed_claim_keeps_transition_time() {
         let (first, seen) = claimed_by("a", at(0));
         let (_, again) = claim("b").make(&first, at(90));
         assert_eq!(
@@ -170,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unclaimed_request_is_nobodys() {
+    fn unclaimed_request_has_no_holder() {
         assert_eq!(
             claim("a").holder(&CertificateRequest::default(), &mut None, at(0)),
             Holder::Nobody

@@ -1,29 +1,51 @@
 use std::collections::BTreeMap;
 
-use super::status::Conclusion;
+use crate::Verified;
 use crate::reference::RequestKey;
 
-/// What has come of requests and is not yet seen in the watch: the memory that keeps one signature from becoming two.
+/// Results of requests that the watch has not shown yet. Consulted before signing, so a request is not signed twice.
 ///
-/// Entries go by the uid of the request, so a certificate cannot reach another request of the same name.
+/// Like the expectations cache of a Kubernetes controller, but of results. Entries are keyed by the uid of the request,
+/// so a certificate cannot reach another request of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Ledger {
     entries: BTreeMap<String, Entry>,
-    /// The requests that are finished or gone, by name, until the watch shows it. Whatever it shows of them before is
-    /// old.
+    /// The uid of each request that has finished or is gone, until the watch shows it. What the watch shows of the same
+    /// uid before that is stale.
     finished: BTreeMap<RequestKey, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) enum Entry {
-    /// What the request has come to is known, and to be saved. A certificate is kept here, so that there is no other.
+    /// The conclusion must be saved. A certificate is kept here until then, so that no other is signed.
     Concluded(Conclusion),
-    /// A signature has been asked for and the answer is not there yet.
+    /// The request has been sent to Vault and not been answered.
     Signing,
 }
 
+/// The permanent result of a request.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) enum Conclusion {
+    Denied,
+    /// The reason for the event, and the message.
+    Failed(&'static str, String),
+    /// The request itself can never be signed.
+    Invalid(String),
+    Issued(Verified),
+}
+
+impl Conclusion {
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Denied => "The CertificateRequest was denied by an approval controller",
+            Self::Failed(_, message) | Self::Invalid(message) => message,
+            Self::Issued(_) => "Certificate fetched from issuer successfully",
+        }
+    }
+}
+
 impl Ledger {
-    /// How many conclusions may wait to be saved. Beyond it nothing is signed until the API server takes some.
+    /// The number of unsaved entries beyond which nothing more is signed.
     pub(super) const CAPACITY: usize = 1000;
 
     pub(super) fn find(&self, uid: &str) -> Option<&Entry> {
@@ -38,12 +60,12 @@ impl Ledger {
         self.entries.remove(uid);
     }
 
-    /// How many requests are being signed or wait to be saved.
+    /// Returns the number of requests that are being signed or wait to be saved.
     pub(super) fn unsaved(&self) -> usize {
         self.entries.len()
     }
 
-    /// The request is finished, or gone, and the watch has not shown it yet.
+    /// Records that a request has finished or is gone, which the watch has not shown yet.
     pub(super) fn finish(&mut self, key: RequestKey, uid: &str) {
         self.entries.remove(uid);
         self.finished.insert(key, uid.to_owned());
@@ -53,13 +75,13 @@ impl Ledger {
         self.finished.get(key).is_some_and(|finished| finished == uid)
     }
 
-    /// The watch has shown that the request of this name is finished, gone or another.
+    /// Records that the watch has shown that the request of this name has finished, is gone or was replaced.
     pub(super) fn caught_up(&mut self, key: &RequestKey) {
         self.finished.remove(key);
     }
 
-    /// The watch has shown everything.
-    pub(super) fn caught_up_but(&mut self, there: impl Fn(&RequestKey) -> bool) {
-        self.finished.retain(|key, _| there(key));
+    /// Records that the watch has shown everything, and of these keys that they exist.
+    pub(super) fn caught_up_but(&mut self, exists: impl Fn(&RequestKey) -> bool) {
+        self.finished.retain(|key, _| exists(key));
     }
 }

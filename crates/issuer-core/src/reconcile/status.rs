@@ -6,51 +6,27 @@ use k8s_openapi::ByteString;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::controller::ObservedIssuer;
-use super::{Key, claim, request};
-use crate::{Now, Verified};
+use super::claim;
+use super::ledger::Conclusion;
+use super::observed::ObservedIssuer;
+use super::outcome::Key;
+use crate::Now;
+use crate::reference::RequestKey;
 
-/// A status to be written: a JSON merge patch of the `status` subresource.
+/// A JSON merge patch of a `status` subresource.
 ///
 /// It carries the resourceVersion of the object that it was made from, so the API server refuses it (409) if the object
-/// has changed or is another one of the same name. It carries the uid, too, which a `status` subresource ignores.
+/// has changed or was replaced by another of the same name. It carries the uid, too, which a `status` subresource
+/// ignores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusPatch {
-    /// Whose status: an issuer's or a request's.
+    /// The issuer or request whose status is written.
     pub of: Key,
     /// The patch.
     pub body: Value,
 }
 
-/// What a request has come to.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) enum Conclusion {
-    Denied,
-    /// With the reason for the event, and the message.
-    Failed(&'static str, String),
-    /// The request itself can never be signed.
-    Invalid(String),
-    Issued(Verified),
-}
-
-impl Conclusion {
-    pub(super) fn message(&self) -> &str {
-        match self {
-            Self::Denied => "The CertificateRequest was denied by an approval controller",
-            Self::Failed(_, message) | Self::Invalid(message) => message,
-            Self::Issued(_) => "Certificate fetched from issuer successfully",
-        }
-    }
-}
-
-/// Tells whether nothing more will come of a request.
-pub(super) fn is_terminal(request: &CertificateRequest) -> bool {
-    let ready = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
-    let certificate = request.status.as_ref().and_then(|status| status.certificate.as_ref());
-    matches!(ready, Some("Denied" | "Failed" | "Issued")) || certificate.is_some_and(|pem| !pem.0.is_empty())
-}
-
-/// Returns the patch for a request that has come to a conclusion
+/// Returns the patch that records the conclusion of a request
 /// (<https://cert-manager.io/docs/contributing/external-issuers/#conditions>).
 pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, now: Now) -> StatusPatch {
     let at = now.timestamp();
@@ -89,12 +65,12 @@ pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, no
     request_patch(request, &status)
 }
 
-/// Returns the patch that lets a request wait, or `None` if it says so already.
+/// Returns the patch that sets `Ready=False/Pending` with `message`, or `None` if it is already set.
 pub(super) fn pend(request: &CertificateRequest, message: &str, now: Now) -> Option<StatusPatch> {
-    let says = |ready: &RequestCondition| {
+    let same = |ready: &RequestCondition| {
         ready.reason.as_deref() == Some("Pending") && ready.message.as_deref() == Some(message)
     };
-    if request.condition("Ready").is_some_and(says) {
+    if request.condition("Ready").is_some_and(same) {
         return None;
     }
     let mut conditions = conditions(request);
@@ -120,7 +96,7 @@ pub(super) fn claim(request: &CertificateRequest, claim: RequestCondition) -> St
     )
 }
 
-/// Returns the patch that says whether an issuer is ready, or `None` if it says so already.
+/// Returns the patch that sets the `Ready` condition of an issuer, or `None` if it is already set.
 pub(super) fn ready(
     of: Key,
     issuer: &ObservedIssuer,
@@ -156,11 +132,10 @@ pub(super) fn ready(
 }
 
 fn request_patch(request: &CertificateRequest, status: &CertificateRequestStatus) -> StatusPatch {
-    debug_assert!(!is_terminal(request), "S3, S4: it is finished");
-    let (uid, version) = (request::uid(request), request::version(request));
+    debug_assert!(!request.is_terminal(), "S3, S4: the request has finished");
     StatusPatch {
-        of: Key::Request(request::key(request)),
-        body: body(uid, version, status),
+        of: Key::Request(RequestKey::of(request)),
+        body: body(request.uid(), request.version(), status),
     }
 }
 

@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use super::issuers::Epoch;
+use super::outcome::{Ending, Event, Key, Outcome, WriteError};
+use super::state::State;
+use super::status::{self, StatusPatch};
+use crate::access;
+use crate::reference::{IssuerKey, SecretRef, TokenSpec};
+use crate::target::Target;
+use crate::{Now, Request};
+
+/// How long a superseded token is left to the requests that are being signed with it.
+const IN_USE: Duration = Duration::from_secs(30);
+
+/// The check of one issuer.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct Task {
+    key: IssuerKey,
+    uid: String,
+    /// The generation and epoch of the issuer when the check began.
+    revision: (i64, Epoch),
+}
+
+/// A question of this task.
+pub(super) enum Step {
+    Exchange(Request, Task, access::AwaitReply),
+    MintToken(TokenSpec, Task, access::AwaitToken),
+    ReadSecret(SecretRef, Task, access::AwaitSecret),
+    Write(StatusPatch, Writing),
+    Publish(Event, Ending),
+    Done(Outcome),
+}
+
+/// Begins to check an issuer: its spec, its Secrets, its Vault.
+pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
+    let namespace = state.secret_namespace(&key);
+    let Some(issuer) = state.issuers.get(&key) else {
+        return end(state, key, Outcome::Idle, None);
+    };
+    let held = issuer.access.clone();
+    let target = Target::parse(&issuer.observed.spec, &key, state.config.allow_http);
+    let task = Task {
+        uid: issuer.observed.uid.clone(),
+        revision: issuer.revision(),
+        key,
+    };
+    let step = match target {
+        Ok(target) => access::begin(target, &namespace, held, now),
+        Err(error) => access::Step::Done(access::Outcome::failed(held, error)),
+    };
+    task.advance(state, now, step)
+}
+
+fn end(state: &mut State, key: IssuerKey, outcome: Outcome, again: Option<Duration>) -> Step {
+    Step::Done(state.end(Ending::new(Key::Issuer(key), outcome, again)))
+}
+
+impl Task {
+    pub(super) fn advance(self, state: &mut State, now: Now, step: access::Step) -> Step {
+        match step {
+            access::Step::Exchange(request, access) => Step::Exchange(request, self, access),
+            access::Step::MintToken(spec, access) => Step::MintToken(spec, self, access),
+            access::Step::ReadSecret(secret, access) => Step::ReadSecret(secret, self, access),
+            access::Step::Done(outcome) => self.on_checked(state, now, outcome),
+        }
+    }
+
+    /// Keeps the access that the check returned, records its verdict, and writes the status.
+    fn on_checked(self, state: &mut State, now: Now, checked: access::Outcome) -> Step {
+        let access::Outcome {
+            access,
+            superseded,
+            verdict,
+        } = checked;
+        let known = state.issuers.get_mut(&self.key);
+        let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
+            // The access that the issuer held was retired with it.
+            state.retire(access, now.monotonic);
+            return end(state, self.key, Outcome::Idle, None);
+        };
+        issuer.access = access;
+        let (revision, observed) = (issuer.revision(), issuer.observed.clone());
+        state.retire(superseded, now.monotonic + IN_USE);
+        if revision != self.revision {
+            // The spec has changed, or a signature has failed, since the check began. The next check is due already, but
+            // must not ask this Vault before it wants to be asked again.
+            let same_spec = revision.0 == self.revision.0;
+            let least = verdict
+                .err()
+                .filter(|_| same_spec)
+                .and_then(|error| error.retry_after());
+            if let Some(least) = least {
+                state.postpone_check(&self.key, now.monotonic + least);
+            }
+            return end(state, self.key, Outcome::Idle, None);
+        }
+        let (outcome, again) = state.apply_verdict(&self.key, &verdict, now);
+        let verdict = verdict.map_err(|error| (error.reason(), error.to_string()));
+        let key = Key::Issuer(self.key.clone());
+        let Some(patch) = status::ready(key.clone(), &observed, verdict.clone(), now) else {
+            return end(state, self.key, outcome, again);
+        };
+        let reason = verdict
+            .as_ref()
+            .map_or_else(|(reason, _)| *reason, |()| "VaultVerified");
+        let turned = observed.status.ready().is_none_or(|before| before.reason != reason);
+        let event = turned.then(|| Event {
+            regarding: key,
+            uid: self.uid,
+            warning: verdict.is_err(),
+            reason,
+            note: verdict.map_or_else(|(_, message)| message, |()| "Vault verified".to_owned()),
+        });
+        let writing = Writing {
+            key: self.key,
+            epoch: self.revision.1,
+            event,
+            outcome,
+            again,
+        };
+        Step::Write(patch, writing)
+    }
+}
+
+/// The write of an issuer's status.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct Writing {
+    key: IssuerKey,
+    epoch: Epoch,
+    event: Option<Event>,
+    outcome: Outcome,
+    again: Option<Duration>,
+}
+
+impl Writing {
+    pub(super) fn resume(self, state: &mut State, now: Now, answer: Result<(), WriteError>) -> Step {
+        let Self {
+            key,
+            epoch,
+            event,
+            outcome,
+            again,
+        } = self;
+        let suspended = state
+            .issuers
+            .get(&key)
+            .is_some_and(|issuer| issuer.revision().1 != epoch);
+        match answer {
+            Ok(()) => match event {
+                Some(event) => Step::Publish(event, Ending::new(Key::Issuer(key), outcome, again)),
+                None => end(state, key, outcome, again),
+            },
+            Err(WriteError::NotFound) => end(state, key, outcome, None),
+            // The next check, which must not become due sooner, writes what it finds.
+            Err(_) if suspended => end(state, key, Outcome::Unsaved, None),
+            Err(_) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
+                end(state, key, Outcome::Unsaved, again)
+            }
+            Err(error) => {
+                let wait = Duration::from_secs(if error == WriteError::Conflict { 1 } else { 15 });
+                let soon = now.monotonic + wait;
+                let again = again.map_or(soon, |again| again.min(soon));
+                end(state, key, Outcome::Unsaved, Some(again))
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use issuer_api::{CertificateRequest, IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::claim::Claim;
+use crate::Signatures;
+use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+
+/// The settings of a [`Controller`](super::Controller).
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct Config {
+    /// Whether issuers may use http servers.
+    pub allow_http: bool,
+    /// How requests are claimed before they are signed; `None` disables claims.
+    pub claim: Option<Claim>,
+    /// The time between two checks of an issuer that is ready.
+    pub check_interval: Duration,
+    /// The namespace of the Secrets and service accounts of cluster issuers.
+    pub cluster_resource_namespace: String,
+    /// The number of requests of one issuer that are worked on at once.
+    pub max_concurrent_reconciles: usize,
+    /// The signature algorithms that can be verified.
+    pub signatures: Signatures,
+}
+
+/// A watch event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// An issuer was added or modified.
+    Issuer(IssuerKey, ObservedIssuer),
+    /// An issuer was deleted.
+    IssuerGone(IssuerKey),
+    /// A list has ended: these are all the issuers of a kind.
+    Issuers(IssuerKind, BTreeSet<IssuerKey>),
+    /// A request was added or modified.
+    Request(CertificateRequest),
+    /// A request was deleted.
+    RequestGone(RequestKey),
+    /// A list has ended: these are all the requests.
+    Requests(BTreeSet<RequestKey>),
+}
+
+/// An issuer of either kind, as a watch shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedIssuer {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// The spec.
+    pub spec: VaultSpec,
+    /// The status.
+    pub status: IssuerStatus,
+}
+
+impl Hash for ObservedIssuer {
+    /// Hashes uid and version, which determine the rest.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.uid, &self.resource_version).hash(state);
+    }
+}
+
+impl ObservedIssuer {
+    fn new(meta: ObjectMeta, spec: VaultSpec, status: Option<IssuerStatus>) -> Self {
+        Self {
+            uid: meta.uid.unwrap_or_default(),
+            generation: meta.generation.unwrap_or_default(),
+            resource_version: meta.resource_version.unwrap_or_default(),
+            spec,
+            status: status.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<VaultIssuer> for ObservedIssuer {
+    fn from(issuer: VaultIssuer) -> Self {
+        Self::new(issuer.metadata, issuer.spec, issuer.status)
+    }
+}
+
+impl From<VaultClusterIssuer> for ObservedIssuer {
+    fn from(issuer: VaultClusterIssuer) -> Self {
+        Self::new(issuer.metadata, issuer.spec, issuer.status)
+    }
+}

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use crate::reference::{IssuerKey, RequestKey};
+
+/// The object of a task.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// An issuer to check.
+    Issuer(IssuerKey),
+    /// A CertificateRequest to sign or to answer.
+    Request(RequestKey),
+    /// A token to revoke; the number identifies it within this controller.
+    Token(u64),
+}
+
+/// The result of a task, as reported in metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// An approval controller denied the request.
+    Denied,
+    /// The request failed permanently, for this reason.
+    Failed(&'static str),
+    /// There was nothing to do.
+    Idle,
+    /// A certificate was signed and saved.
+    Issued,
+    /// The issuer cannot sign, for this reason.
+    NotReady(&'static str),
+    /// The request waits, for this reason.
+    Pending(&'static str),
+    /// The issuer can sign.
+    Ready,
+    /// A token was revoked.
+    Revoked,
+    /// A status write failed and will be retried.
+    Unsaved,
+}
+
+impl Outcome {
+    /// Returns the outcome as a lower-case word, without its reason.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::Failed(_) => "failed",
+            Self::Idle => "idle",
+            Self::Issued => "issued",
+            Self::NotReady(_) => "not_ready",
+            Self::Pending(_) => "pending",
+            Self::Ready => "ready",
+            Self::Revoked => "revoked",
+            Self::Unsaved => "unsaved",
+        }
+    }
+}
+
+/// An `events.k8s.io/v1` Event to publish.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Event {
+    /// The issuer or request that the event is about.
+    pub regarding: Key,
+    /// The uid of that object.
+    pub uid: String,
+    /// Whether the type is `Warning` instead of `Normal`.
+    pub warning: bool,
+    /// The reason: one of a fixed set of words, in CamelCase.
+    pub reason: &'static str,
+    /// The message, a sentence for users.
+    pub note: String,
+}
+
+/// Why a status write failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WriteError {
+    /// The object has changed since it was read.
+    Conflict,
+    /// The controller is not allowed to write it.
+    Forbidden,
+    /// The object does not exist.
+    NotFound,
+    /// The request failed or timed out.
+    Unavailable,
+}
+
+/// The end of a task: its result, and when its key is due again.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct Ending {
+    pub(super) key: Key,
+    pub(super) outcome: Outcome,
+    pub(super) again: Option<Duration>,
+}
+
+impl Ending {
+    pub(super) fn new(key: Key, outcome: Outcome, again: Option<Duration>) -> Self {
+        Self { key, outcome, again }
+    }
+}

@@ -1,0 +1,100 @@
+use super::outcome::{Ending, Event, Outcome};
+use super::status::StatusPatch;
+use super::{check, request, revoke};
+use crate::reference::{RequestKey, SecretRef, TokenSpec};
+use crate::{Request, access};
+
+/// A question for the driver, with the continuation that takes its answer.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Send this request to Vault.
+    Exchange(Request, AwaitReply),
+    /// Request this token of a service account.
+    MintToken(TokenSpec, AwaitToken),
+    /// Publish this event.
+    Publish(Event, AwaitPublish),
+    /// Read this CertificateRequest from the API server, not from a cache.
+    ReadRequest(RequestKey, AwaitRequest),
+    /// Read this Secret.
+    ReadSecret(SecretRef, AwaitSecret),
+    /// Write this status.
+    WriteStatus(StatusPatch, AwaitWrite),
+    /// The task has ended.
+    Done(Outcome),
+}
+
+/// Awaits a reply from Vault.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitReply(pub(super) Replied);
+
+/// The task that a reply from Vault is for.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) enum Replied {
+    Check(check::Task, access::AwaitReply),
+    Revoke(revoke::Task),
+    Sign(Box<request::Signing>),
+}
+
+/// Awaits a service account token.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitToken(pub(super) check::Task, pub(super) access::AwaitToken);
+
+/// Awaits a Secret.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitSecret(pub(super) check::Task, pub(super) access::AwaitSecret);
+
+/// Awaits a CertificateRequest.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitRequest(pub(super) request::Task);
+
+/// Awaits the result of a status write.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitWrite(pub(super) Written);
+
+/// The task that wrote a status.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) enum Written {
+    Check(check::Writing),
+    Request(Box<request::Writing>),
+}
+
+/// Awaits the publication of an event, whether it succeeds or not: nothing depends on it.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitPublish(pub(super) Ending);
+
+impl From<check::Step> for Step {
+    fn from(step: check::Step) -> Self {
+        match step {
+            check::Step::Exchange(request, task, access) => {
+                Self::Exchange(request, AwaitReply(Replied::Check(task, access)))
+            }
+            check::Step::MintToken(spec, task, access) => Self::MintToken(spec, AwaitToken(task, access)),
+            check::Step::ReadSecret(secret, task, access) => Self::ReadSecret(secret, AwaitSecret(task, access)),
+            check::Step::Write(patch, writing) => Self::WriteStatus(patch, AwaitWrite(Written::Check(writing))),
+            check::Step::Publish(event, ending) => Self::Publish(event, AwaitPublish(ending)),
+            check::Step::Done(outcome) => Self::Done(outcome),
+        }
+    }
+}
+
+impl From<request::Step> for Step {
+    fn from(step: request::Step) -> Self {
+        match step {
+            request::Step::Send(request, signing) => Self::Exchange(request, AwaitReply(Replied::Sign(signing))),
+            request::Step::Read(key, task) => Self::ReadRequest(key, AwaitRequest(task)),
+            request::Step::Write(patch, writing) => Self::WriteStatus(patch, AwaitWrite(Written::Request(writing))),
+            request::Step::Publish(event, ending) => Self::Publish(event, AwaitPublish(ending)),
+            request::Step::Done(outcome) => Self::Done(outcome),
+        }
+    }
+}
+
+impl From<revoke::Step> for Step {
+    fn from(step: revoke::Step) -> Self {
+        match step {
+            revoke::Step::Send(request, task) => Self::Exchange(request, AwaitReply(Replied::Revoke(task))),
+            revoke::Step::Done(outcome) => Self::Done(outcome),
+        }
+    }
+}

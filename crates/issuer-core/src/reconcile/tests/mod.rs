@@ -1,0 +1,11 @@
+mod approval;
+mod claim;
+mod conflict;
+mod deletion;
+mod issued;
+mod issuers;
+mod lost_reply;
+mod outage;
+mod pending;
+mod scenario;
+mod stop;

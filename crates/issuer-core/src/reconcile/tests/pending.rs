@@ -1,0 +1,56 @@
+use super::scenario::{Answer, Scenario, config, issuer, issuer_key, request};
+use crate::reconcile::Change;
+
+#[test]
+fn missing_issuer_is_named_once() {
+    let mut scenario = Scenario::empty(config());
+    scenario.create(request("web").approved());
+    assert_eq!(scenario.run(), ["write web Pending", "event web Normal IssuerNotFound"]);
+    let ready = scenario.object("web").condition("Ready").unwrap();
+    assert_eq!(
+        ready.message.as_deref(),
+        Some("Waiting for the creation of VaultIssuer team/vault")
+    );
+    assert!(scenario.pass(24 * 60 * 60).is_empty());
+}
+
+#[test]
+fn request_is_signed_when_its_issuer_is_created() {
+    let mut scenario = Scenario::empty(config());
+    scenario.create(request("web").approved());
+    scenario.run();
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    let log = scenario.pass(1);
+    assert!(log.contains(&"sign web".to_owned()), "{log:?}");
+    assert_eq!(scenario.reason("web"), "Issued");
+}
+
+#[test]
+fn unready_issuer_costs_no_signature() {
+    let mut scenario = Scenario::empty(config());
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    scenario.create(request("web").approved());
+    let log = scenario.pass(3600);
+    assert!(!log.contains(&"sign web".to_owned()), "{log:?}");
+    assert_eq!(log.iter().filter(|line| line.starts_with("write web")).count(), 1);
+    scenario.checks = Answer::Well;
+    let log = scenario.pass(16);
+    assert!(log.contains(&"sign web".to_owned()), "{log:?}");
+}
+
+#[test]
+fn cluster_issuer_serves_every_namespace() {
+    let mut scenario = Scenario::ready();
+    scenario.create(
+        request("web")
+            .approved()
+            .of("VaultClusterIssuer", "ca")
+            .in_namespace("other"),
+    );
+    let log = scenario.run();
+    assert_eq!(log, ["write web Pending", "event web Normal IssuerNotFound"]);
+    let (_, object) = scenario.objects.first_key_value().unwrap();
+    let message = object.condition("Ready").unwrap().message.as_deref();
+    assert_eq!(message, Some("Waiting for the creation of VaultClusterIssuer ca"));
+}

@@ -1,0 +1,444 @@
+//! A controller, an API server that keeps its objects, and a Vault that answers by script.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use issuer_api::{CertificateRequest, IssuerRef, RequestCondition, SecretKeySelector, VaultSpec};
+use k8s_openapi::ByteString;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use serde_json::{Value, json};
+
+use crate::access::{ReadError, SecretData};
+use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer, Outcome};
+use crate::reconcile::{StatusPatch, Step, WriteError};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::{Body, Now, Operation, Reply, Secret, Signatures};
+
+/// The moment, in seconds since every scenario began.
+pub(super) fn at(seconds: u64) -> Now {
+    Now {
+        monotonic: Duration::from_secs(1_000 + seconds),
+        // 2026-01-01T00:00:00Z.
+        unix: Duration::from_secs(1_767_225_600 + seconds),
+    }
+}
+
+pub(super) fn config() -> Config {
+    Config {
+        allow_http: false,
+        claim: None,
+        check_interval: Duration::from_secs(60),
+        cluster_resource_namespace: "home".to_owned(),
+        max_concurrent_reconciles: 10,
+        signatures: Signatures(
+            rustls::crypto::aws_lc_rs::default_provider()
+                .signature_verification_algorithms
+                .all,
+        ),
+    }
+}
+
+/// The issuer that requests name unless they say otherwise: `team/vault`.
+pub(super) fn issuer_key() -> IssuerKey {
+    IssuerKey {
+        kind: IssuerKind::Namespaced,
+        namespace: "team".to_owned(),
+        name: "vault".to_owned(),
+    }
+}
+
+/// An issuer with a static token, of this generation.
+pub(super) fn issuer(generation: i64) -> ObservedIssuer {
+    let mut spec = VaultSpec {
+        server: "https://vault".to_owned(),
+        path: "pki/sign/web".to_owned(),
+        ..VaultSpec::default()
+    };
+    spec.auth.token_secret_ref = Some(SecretKeySelector {
+        name: "token".to_owned(),
+        key: None,
+    });
+    ObservedIssuer {
+        uid: "uid-issuer".to_owned(),
+        generation,
+        resource_version: format!("issuer-{generation}"),
+        spec,
+        status: issuer_api::IssuerStatus::default(),
+    }
+}
+
+/// The key of every CSR: keys take time to generate, and no test depends on them.
+static KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate().unwrap());
+
+static CA: LazyLock<(CertificateParams, KeyPair)> = LazyLock::new(|| {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Test CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = rcgen::date_time_ymd(2025, 1, 1);
+    (params, KeyPair::generate().unwrap())
+});
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+    params.not_before = rcgen::date_time_ymd(2025, 12, 31);
+    params.not_after = rcgen::date_time_ymd(2026, 2, 1);
+    params
+}
+
+/// Builds a request, `team/NAME`, that nobody has approved.
+pub(super) fn request(name: &str) -> RequestBuilder {
+    let mut request = CertificateRequest::default();
+    request.metadata.namespace = Some("team".to_owned());
+    request.metadata.name = Some(name.to_owned());
+    request.metadata.uid = Some(format!("uid-{name}"));
+    request.metadata.resource_version = Some("1".to_owned());
+    request.spec.request = ByteString(
+        params(name)
+            .serialize_request(&*KEY)
+            .unwrap()
+            .pem()
+            .unwrap()
+            .into_bytes(),
+    );
+    request.spec.issuer_ref = IssuerRef {
+        name: "vault".to_owned(),
+        kind: Some("VaultIssuer".to_owned()),
+        group: Some(issuer_api::GROUP.to_owned()),
+    };
+    RequestBuilder(request)
+}
+
+pub(super) struct RequestBuilder(CertificateRequest);
+
+impl RequestBuilder {
+    pub(super) fn approved(self) -> Self {
+        self.condition("Approved", "cert-manager.io", "")
+    }
+
+    pub(super) fn denied(self) -> Self {
+        self.condition("Denied", "policy", "")
+    }
+
+    pub(super) fn condition(mut self, kind: &str, reason: &str, message: &str) -> Self {
+        let status = self.0.status.get_or_insert_default();
+        status.conditions.push(RequestCondition {
+            kind: kind.to_owned(),
+            status: if kind == "Ready" { "False" } else { "True" }.to_owned(),
+            last_transition_time: None,
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+        });
+        self
+    }
+
+    /// Names another issuer.
+    pub(super) fn of(mut self, kind: &str, name: &str) -> Self {
+        self.0.spec.issuer_ref.kind = Some(kind.to_owned());
+        self.0.spec.issuer_ref.name = name.to_owned();
+        self
+    }
+
+    pub(super) fn in_namespace(mut self, namespace: &str) -> Self {
+        self.0.metadata.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    pub(super) fn with_csr(mut self, csr: &[u8]) -> Self {
+        self.0.spec.request = ByteString(csr.to_vec());
+        self
+    }
+
+    /// Gives it another uid: it replaces a request of the same name.
+    pub(super) fn uid(mut self, uid: &str) -> Self {
+        self.0.metadata.uid = Some(uid.to_owned());
+        self
+    }
+
+    pub(super) fn build(self) -> CertificateRequest {
+        self.0
+    }
+}
+
+/// How Vault answers.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// As it should.
+    Well,
+    /// With this status and these `errors`.
+    Refuses(u16, &'static str),
+    /// Not at all: the reply is lost.
+    Lost,
+    /// When [`Scenario::release`] is called.
+    Held,
+}
+
+/// A controller and everything that answers it.
+pub(super) struct Scenario {
+    pub(super) controller: Controller,
+    pub(super) now: Now,
+    /// How Vault answers health, lookup and probe.
+    pub(super) checks: Answer,
+    /// How Vault answers the signing of requests; `Well` if a name is missing.
+    pub(super) signs: BTreeMap<String, Answer>,
+    /// The results of the next status writes of requests.
+    pub(super) write_errors: VecDeque<WriteError>,
+    /// Whether the watch shows the controller's own writes.
+    pub(super) watch_lags: bool,
+    pub(super) objects: BTreeMap<RequestKey, CertificateRequest>,
+    pub(super) issuer: ObservedIssuer,
+    /// What was asked since the log was last taken: `sign NAME`, `check`, `write NAME REASON: MESSAGE`, ...
+    log: Vec<String>,
+    held: Vec<(String, AwaitReply, Value)>,
+}
+
+impl Scenario {
+    /// A controller that has listed no issuer and no request.
+    pub(super) fn empty(config: Config) -> Self {
+        let mut scenario = Self {
+            controller: Controller::new(config, 1),
+            now: at(0),
+            checks: Answer::Well,
+            signs: BTreeMap::new(),
+            write_errors: VecDeque::new(),
+            watch_lags: false,
+            objects: BTreeMap::new(),
+            issuer: issuer(1),
+            log: Vec::new(),
+            held: Vec::new(),
+        };
+        for kind in [IssuerKind::Cluster, IssuerKind::Namespaced] {
+            scenario.change(Change::Issuers(kind, BTreeSet::new()));
+        }
+        scenario.change(Change::Requests(BTreeSet::new()));
+        scenario
+    }
+
+    /// A controller with the issuer `team/vault`, which is ready.
+    pub(super) fn ready() -> Self {
+        Self::with(config())
+    }
+
+    pub(super) fn with(config: Config) -> Self {
+        let mut scenario = Self::empty(config);
+        scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+        scenario.run();
+        scenario
+    }
+
+    pub(super) fn change(&mut self, change: Change) {
+        self.controller.observe(self.now, change);
+    }
+
+    /// Creates a request, or replaces it by one with another uid, and lets the watch show it.
+    pub(super) fn create(&mut self, request: RequestBuilder) {
+        let request = request.build();
+        self.objects.insert(RequestKey::of(&request), request.clone());
+        self.change(Change::Request(request));
+    }
+
+    pub(super) fn object(&self, name: &str) -> &CertificateRequest {
+        &self.objects[&key(name)]
+    }
+
+    pub(super) fn reason(&self, name: &str) -> &str {
+        let ready = self.object(name).condition("Ready");
+        ready.and_then(|ready| ready.reason.as_deref()).unwrap_or("none")
+    }
+
+    /// Lets the watch show a request as the API server has it.
+    pub(super) fn show(&mut self, name: &str) {
+        let object = self.object(name).clone();
+        self.change(Change::Request(object));
+    }
+
+    /// Lets time pass, running every task when it becomes due.
+    pub(super) fn pass(&mut self, seconds: u64) -> Vec<String> {
+        let end = Now {
+            monotonic: self.now.monotonic + Duration::from_secs(seconds),
+            unix: self.now.unix + Duration::from_secs(seconds),
+        };
+        let mut log = self.run();
+        while let Some(due) = self.controller.next_due().filter(|due| *due <= end.monotonic) {
+            let before = self.now.monotonic;
+            self.now.monotonic = due.max(before);
+            self.now.unix += self.now.monotonic - before;
+            let asked = self.run();
+            assert!(!asked.is_empty() || self.now.monotonic > before, "polling without end");
+            log.extend(asked);
+        }
+        self.now = end;
+        log
+    }
+
+    /// Runs every task that is due; returns what was asked.
+    pub(super) fn run(&mut self) -> Vec<String> {
+        while let Some((key, step)) = self.controller.poll(self.now) {
+            self.answer(&key, step);
+        }
+        std::mem::take(&mut self.log)
+    }
+
+    /// Lets Vault answer a signature that it held back.
+    pub(super) fn release(&mut self, name: &str, answer: &Answer) -> Vec<String> {
+        let index = self.held.iter().position(|(held, ..)| held == name).unwrap();
+        let (_, waits, body) = self.held.remove(index);
+        let step = waits.resume(&mut self.controller, self.now, sign_reply(&body, answer));
+        self.answer(&Key::Request(key(name)), step);
+        self.run()
+    }
+
+    fn answer(&mut self, key: &Key, mut step: Step) {
+        loop {
+            step = match step {
+                Step::Done(outcome) => return self.note_outcome(outcome),
+                Step::Exchange(request, waits) if request.operation == Operation::Sign => {
+                    let name = name(key);
+                    self.log.push(format!("sign {name}"));
+                    let body = serde_json::from_slice(request.http.body().as_bytes()).unwrap();
+                    let answer = self.signs.get(&name).cloned().unwrap_or(Answer::Well);
+                    if answer == Answer::Held {
+                        self.held.push((name, waits, body));
+                        return;
+                    }
+                    waits.resume(&mut self.controller, self.now, sign_reply(&body, &answer))
+                }
+                Step::Exchange(request, waits) => {
+                    self.log.push(request.operation.as_str().to_owned());
+                    let reply = check_reply(request.operation, &self.checks);
+                    waits.resume(&mut self.controller, self.now, reply)
+                }
+                Step::MintToken(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
+                Step::Publish(event, waits) => {
+                    self.note_event(&event);
+                    waits.resume(&mut self.controller)
+                }
+                Step::ReadRequest(key, waits) => {
+                    self.log.push(format!("read {}", key.name));
+                    let object = self.objects.get(&key).cloned().ok_or(ReadError::NotFound);
+                    waits.resume(&mut self.controller, self.now, object)
+                }
+                Step::ReadSecret(_, waits) => {
+                    let data = BTreeMap::from([("token".to_owned(), Secret::from("hvs.static"))]);
+                    let resource_version = "1".to_owned();
+                    let secret = SecretData { resource_version, data };
+                    waits.resume(&mut self.controller, self.now, Ok(secret))
+                }
+                Step::WriteStatus(patch, waits) => self.write(&patch, waits),
+            };
+        }
+    }
+
+    fn note_outcome(&mut self, outcome: Outcome) {
+        if outcome == Outcome::Unsaved {
+            self.log.push("unsaved".to_owned());
+        }
+    }
+
+    fn note_event(&mut self, event: &Event) {
+        if let Key::Request(key) = &event.regarding {
+            let kind = if event.warning { "Warning" } else { "Normal" };
+            self.log.push(format!("event {} {kind} {}", key.name, event.reason));
+        }
+    }
+
+    fn write(&mut self, patch: &StatusPatch, waits: AwaitWrite) -> Step {
+        let Key::Request(key) = &patch.of else {
+            self.log.push(format!(
+                "write issuer {}",
+                patch.body["status"]["conditions"][0]["reason"]
+            ));
+            self.issuer.status = serde_json::from_value(patch.body["status"].clone()).unwrap();
+            self.issuer.resource_version.push('+');
+            let step = waits.resume(&mut self.controller, self.now, Ok(()));
+            self.change(Change::Issuer(issuer_key(), self.issuer.clone()));
+            return step;
+        };
+        let answer = self.apply(key, patch);
+        let conditions = patch.body["status"]["conditions"].as_array().unwrap();
+        let ready = conditions.iter().rfind(|condition| condition["type"] == "Ready");
+        let reason = ready.map_or("Claimed", |ready| ready["reason"].as_str().unwrap());
+        self.log.push(match answer {
+            Ok(()) => format!("write {} {reason}", key.name),
+            Err(error) => format!("write {} {reason}: {error:?}", key.name),
+        });
+        let step = waits.resume(&mut self.controller, self.now, answer);
+        if answer.is_ok() && !self.watch_lags {
+            let object = self.objects[key].clone();
+            self.change(Change::Request(object));
+        }
+        step
+    }
+
+    fn apply(&mut self, key: &RequestKey, patch: &StatusPatch) -> Result<(), WriteError> {
+        if let Some(error) = self.write_errors.pop_front() {
+            return Err(error);
+        }
+        let object = self.objects.get_mut(key).ok_or(WriteError::NotFound)?;
+        let precondition = &patch.body["metadata"];
+        assert_eq!(precondition["uid"], object.uid(), "a status for another object");
+        if precondition["resourceVersion"] != object.version() {
+            return Err(WriteError::Conflict);
+        }
+        let mut merged = serde_json::to_value(&*object).unwrap();
+        for (field, value) in patch.body["status"].as_object().unwrap() {
+            merged["status"][field] = value.clone();
+        }
+        *object = serde_json::from_value(merged).unwrap();
+        let version: u32 = object.version().parse().unwrap();
+        object.metadata.resource_version = Some((version + 1).to_string());
+        Ok(())
+    }
+}
+
+/// Returns the key of the request `team/NAME`.
+pub(super) fn key(name: &str) -> RequestKey {
+    RequestKey {
+        namespace: "team".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn name(key: &Key) -> String {
+    match key {
+        Key::Request(key) => key.name.clone(),
+        key => panic!("{key:?} is signed"),
+    }
+}
+
+fn reply(status: u16, body: &Value) -> Reply {
+    let reply = http::Response::builder().status(status);
+    Ok(reply.body(Body::from(body.to_string().into_bytes())).unwrap())
+}
+
+fn refusal(answer: &Answer) -> Option<Reply> {
+    match answer {
+        Answer::Well => None,
+        Answer::Refuses(status, text) => Some(reply(*status, &json!({ "errors": [text] }))),
+        Answer::Lost => Some(Err(crate::TransportError::Timeout)),
+        Answer::Held => panic!("only signatures are held back"),
+    }
+}
+
+fn check_reply(operation: Operation, answer: &Answer) -> Reply {
+    refusal(answer).unwrap_or_else(|| match operation {
+        Operation::Probe => reply(400, &json!({ "errors": ["\"csr\" is empty"] })),
+        Operation::Health => reply(200, &json!({ "initialized": true, "sealed": false })),
+        _ => reply(200, &json!({ "data": { "ttl": 0, "renewable": false } })),
+    })
+}
+
+fn sign_reply(body: &Value, answer: &Answer) -> Reply {
+    refusal(answer).unwrap_or_else(|| {
+        let name = body["alt_names"].as_str().unwrap();
+        let (ca, key) = &*CA;
+        let leaf = params(name).signed_by(&*KEY, &Issuer::from_params(ca, key)).unwrap();
+        let ca = ca.self_signed(key).unwrap().pem();
+        reply(
+            200,
+            &json!({ "data": { "certificate": leaf.pem(), "issuing_ca": ca, "ca_chain": [ca] } }),
+        )
+    })
+}
