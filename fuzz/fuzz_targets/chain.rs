@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::chain(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::chain(data));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::refusal(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::refusal(data));

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::retry_after(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::retry_after(data));

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-/// Returns `$XDG_CACHE_HOME/vault-issuer`, or `$HOME/.cache/vault-issuer` where that variable names no absolute path.
-pub(crate) fn dir() -> anyhow::Result<PathBuf> {
+/// Returns `$XDG_CACHE_HOME/vault-issuer`, or `$HOME/.cache/vault-issuer` if that variable is not an absolute path.
+///
+/// # Errors
+///
+/// Fails if neither variable is set.
+pub fn dir() -> anyhow::Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());

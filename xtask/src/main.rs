@@ -1,24 +1,20 @@
 //! The project's own automation: `cargo xtask <command>`.
 //!
-//! Each command is a module with an `Args` that clap parses and whose `run` does the work, in the repository's root.
+//! The commands that need Kubernetes, TLS or the simulator are programs of other packages, which [`forward`] builds and
+//! starts; the others are modules here. All of them run in the repository's root.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
-mod bench;
-mod cache;
 mod ci;
 mod codegen;
-mod demo;
-mod e2e;
-mod process;
-mod sim;
+mod forward;
 mod tidy;
 
 use std::env;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use xtask::root;
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask", about, disable_help_subcommand = true)]
@@ -29,32 +25,43 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Bench(bench::Args),
+    /// Compares the controller with cert-manager's built-in Vault issuer, on the servers of e2e
+    Bench(forward::Args),
     Ci(ci::Args),
     Codegen(codegen::Args),
-    Demo(demo::Args),
-    E2e(e2e::Args),
-    Sim(sim::Args),
+    /// Issues a certificate with nothing but this repository: no cluster, no Vault
+    Demo(forward::Args),
+    /// Runs the end-to-end tests on real servers
+    E2e(forward::Args),
+    /// Runs the controller in a simulated cluster: every schedule, or random ones
+    Sim(forward::Args),
     Tidy(tidy::Args),
 }
 
 impl Command {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Bench(args) => args.run(),
-            Self::Ci(args) => args.run(),
-            Self::Codegen(args) => args.run(),
-            Self::Demo(args) => args.run(),
-            Self::E2e(args) => args.run(),
-            Self::Sim(args) => args.run(),
-            Self::Tidy(args) => args.run(),
+            Self::Bench(args) => args.run(["--package", "e2e", "--", "bench"]),
+            Self::Ci(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Self::Codegen(args) => args.run().map(|()| ExitCode::SUCCESS),
+            Self::Demo(args) => args.run([
+                "--package",
+                "vault-issuer",
+                "--no-default-features",
+                "--example",
+                "demo",
+                "--",
+            ]),
+            Self::E2e(args) => args.run(["--package", "e2e", "--", "run"]),
+            Self::Sim(args) => args.run(["--release", "--package", "simulator", "--"]),
+            Self::Tidy(args) => args.run().map(|()| ExitCode::SUCCESS),
         }
     }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // What ci says last is the sum of its steps, and it times each of them.
+    // The table of ci ends with the sum of its steps.
     let timed = !matches!(cli.command, Command::Ci(_));
     let begun = Instant::now();
     let outcome = env::set_current_dir(root())
@@ -63,17 +70,8 @@ fn main() -> ExitCode {
     if timed {
         eprintln!("xtask: {:.1} s", begun.elapsed().as_secs_f64());
     }
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Returns the root of the repository.
-fn root() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package).to_owned()
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

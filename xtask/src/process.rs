@@ -1,18 +1,25 @@
-//! Child processes that run to their end.
+//! Child processes that run to completion.
 
+use std::env;
+use std::iter;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
 /// Returns the cargo that runs this program, with `args`.
-pub(crate) fn cargo<const N: usize>(args: [&str; N]) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+pub fn cargo<const N: usize>(args: [&str; N]) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(args);
     cargo
 }
 
-/// Runs `command` with its output passed through; fails unless it succeeds.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+/// Runs `command` with its output passed through.
+///
+/// # Errors
+///
+/// Fails unless the command succeeds.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot run {}", line(command)))?;
@@ -20,8 +27,12 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs `command` and returns its standard output; fails with its standard error unless it succeeds.
-pub(crate) fn read(command: &mut Command) -> anyhow::Result<String> {
+/// Runs `command` and returns its standard output.
+///
+/// # Errors
+///
+/// Fails with the command's standard error unless it succeeds.
+pub fn read(command: &mut Command) -> anyhow::Result<String> {
     let output = command
         .output()
         .with_context(|| format!("cannot run {}", line(command)))?;
@@ -31,10 +42,9 @@ pub(crate) fn read(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// Returns a command as people type it.
 fn line(command: &Command) -> String {
-    let name = std::path::Path::new(command.get_program())
-        .file_name()
-        .unwrap_or_default();
-    let words = std::iter::once(name).chain(command.get_args());
+    let name = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = iter::once(name).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -23,6 +23,7 @@ pub enum Command {
     /// Checks step by step whether an issuer can sign
     Check(CheckArgs),
     /// Runs the controller
+    #[cfg(feature = "cluster")]
     Controller(ControllerArgs),
     /// Signs a certificate signing request with an issuer
     Sign(SignArgs),

@@ -4,11 +4,14 @@
 
 pub mod args;
 mod check;
+#[cfg(feature = "cluster")]
 mod controller;
 mod manifest;
+#[cfg(feature = "cluster")]
 mod serve;
 mod sign;
 mod source;
+#[cfg(feature = "cluster")]
 mod telemetry;
 
 use std::ffi::OsString;
@@ -37,6 +40,7 @@ where
     };
     let result = match args.command {
         Command::Check(args) => check::run(&args, out),
+        #[cfg(feature = "cluster")]
         Command::Controller(args) => return controller::run(args, err),
         Command::Sign(args) => sign::run(&args, out, err),
     };

@@ -1,32 +1,54 @@
 //! The CustomResourceDefinitions, as plain manifests and as templates of the chart.
+//!
+//! An example of issuer-api prints them, so that xtask compiles without the Kubernetes types.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
+use xtask::process::{cargo, read};
 
-use super::{CHART, File, HEADER, indent, literal, yaml};
+use super::{CHART, File, GROUP, HEADER, literal};
 
 pub(super) const DIRECTORY: &str = "deploy/crds";
 
 pub(super) fn files() -> anyhow::Result<Vec<File>> {
+    let printed = read(&mut cargo([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "issuer-api",
+        "--example",
+        "crds",
+    ]))?;
     let mut files = Vec::new();
-    for crd in issuer_api::crds()? {
-        let name = crd.metadata.name.as_deref().context("a CRD has a name")?;
-        let (plural, group) = (&crd.spec.names.plural, &crd.spec.group);
-        files.push(File {
-            path: format!("{DIRECTORY}/{group}_{plural}.yaml"),
-            text: format!("{HEADER}{}", yaml(&crd)?),
-        });
-        let spec = literal(yaml(&crd.spec)?)?;
-        files.push(File {
-            path: format!("{CHART}/templates/crd-{plural}.yaml"),
-            text: format!("{HEADER}{}", template(name, &spec)),
-        });
+    for crd in printed.split("---\n").filter(|document| !document.is_empty()) {
+        files.extend(manifest_and_template(crd)?);
     }
+    ensure!(!files.is_empty(), "issuer-api prints no CRDs");
     Ok(files)
 }
 
-/// A CRD that `crds.enabled` installs, and that `crds.keep` keeps when the release goes, with all issuers.
+/// Returns the two files that one CRD, a YAML document, goes into.
+fn manifest_and_template(crd: &str) -> anyhow::Result<[File; 2]> {
+    let name = crd.lines().find_map(|line| line.strip_prefix("  name: "));
+    let name = name.context("a CRD without a name")?;
+    let (plural, group) = name.split_once('.').context("a CRD's name is PLURAL.GROUP")?;
+    ensure!(group == GROUP, "{name} is not in the group {GROUP}");
+    let (_, spec) = crd.split_once("\nspec:\n").context("a CRD without a spec")?;
+    Ok([
+        File {
+            path: format!("{DIRECTORY}/{group}_{plural}.yaml"),
+            text: format!("{HEADER}{crd}"),
+        },
+        File {
+            path: format!("{CHART}/templates/crd-{plural}.yaml"),
+            text: format!("{HEADER}{}", template(name, &literal(spec.into())?)),
+        },
+    ])
+}
+
+/// Returns a template of a CRD that `crds.enabled` installs and that `crds.keep` keeps, with all issuers, when the
+/// release is uninstalled.
 fn template(name: &str, spec: &str) -> String {
-    let spec = indent(spec, 2);
     format!(
         r#"{{{{- if .Values.crds.enabled }}}}
 apiVersion: apiextensions.k8s.io/v1
@@ -47,40 +69,21 @@ spec:
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use issuer_api::VaultSpec;
-    use serde_json::Value;
-
     use super::*;
-    use crate::root;
 
     #[test]
-    fn the_issuers_of_the_examples_hold_only_known_fields() {
-        let mut issuers = 0;
-        for entry in fs::read_dir(root().join("deploy/examples")).unwrap() {
-            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
-            let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-            for object in objects.iter().filter(|o| o["apiVersion"] == "vault-issuer.io/v1alpha1") {
-                let spec: VaultSpec = serde_json::from_value(object["spec"].clone()).unwrap();
-                assert_eq!(serde_json::to_value(&spec).unwrap(), object["spec"]);
-                issuers += 1;
-            }
-        }
-        assert!(issuers >= 6, "{issuers} issuers");
+    fn crd_becomes_manifest_and_template() {
+        let crd =
+            "kind: CustomResourceDefinition\nmetadata:\n  name: issuers.vault-issuer.io\nspec:\n  scope: Cluster\n";
+        let [manifest, template] = manifest_and_template(crd).unwrap();
+        assert_eq!(manifest.path, "deploy/crds/vault-issuer.io_issuers.yaml");
+        assert_eq!(manifest.text, format!("{HEADER}{crd}"));
+        assert_eq!(template.path, format!("{CHART}/templates/crd-issuers.yaml"));
+        assert!(template.text.ends_with("\nspec:\n  scope: Cluster\n{{- end }}\n"));
     }
 
     #[test]
-    fn the_kustomization_lists_every_generated_manifest() {
-        let text = fs::read_to_string(root().join("deploy/kustomization.yaml")).unwrap();
-        let kustomization: Value = serde_saphyr::from_str(&text).unwrap();
-        let resources = kustomization["resources"].as_array().unwrap();
-        for file in files().unwrap().iter().chain(&crate::codegen::rbac::files().unwrap()) {
-            let path = file.path.strip_prefix("deploy/").unwrap();
-            assert!(
-                path.starts_with("charts/") || resources.contains(&path.into()),
-                "{path}"
-            );
-        }
+    fn crd_of_another_group_is_rejected() {
+        manifest_and_template("metadata:\n  name: issuers.example.com\nspec:\n  scope: Cluster\n").unwrap_err();
     }
 }

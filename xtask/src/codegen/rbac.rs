@@ -3,20 +3,28 @@
 //! Architecture invariant: no right on Secrets or service account tokens holds in all namespaces. Those of
 //! [`credentials`] count in the namespaces in which somebody has bound them.
 
-use std::collections::BTreeMap;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
-use issuer_api::GROUP;
-use k8s_openapi::Resource;
-use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-use super::{CHART, File, HEADER, literal, yaml};
+use super::{CHART, File, GROUP, HEADER, literal, yaml};
 
 pub(super) const DIRECTORY: &str = "deploy/rbac";
 
 /// The name of the controller: its service account, its Lease, its namespace.
 const NAME: &str = "vault-issuer";
+
+const API_GROUP: &str = "rbac.authorization.k8s.io";
+
+/// Verbs that are granted on resources of one API group.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PolicyRule {
+    api_groups: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resource_names: Vec<String>,
+    resources: Vec<String>,
+    verbs: Vec<String>,
+}
 
 /// In all namespaces: reads requests and issuers, writes their status, and Events.
 fn controller() -> Vec<PolicyRule> {
@@ -50,7 +58,7 @@ fn leader_election() -> Vec<PolicyRule> {
     vec![
         rule("coordination.k8s.io", &["leases"], &["create"]),
         PolicyRule {
-            resource_names: Some(vec![NAME.into()]),
+            resource_names: vec![NAME.into()],
             ..rule("coordination.k8s.io", &["leases"], &["get", "update", "patch"])
         },
     ]
@@ -62,7 +70,7 @@ fn leader_election() -> Vec<PolicyRule> {
 fn approval() -> Vec<PolicyRule> {
     let signers = ["vaultissuers", "vaultclusterissuers"].map(|plural| format!("{plural}.{GROUP}/*"));
     vec![PolicyRule {
-        resource_names: Some(signers.into()),
+        resource_names: signers.into(),
         ..rule("cert-manager.io", &["signers"], &["approve"])
     }]
 }
@@ -87,36 +95,38 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
         file(
             "controller",
             &[
-                yaml(&ServiceAccount {
-                    metadata: metadata(NAME, Some(NAME), &[]),
-                    automount_service_account_token: Some(false),
-                    ..ServiceAccount::default()
-                })?,
-                yaml(&cluster_role(&controller_name, &[], controller()))?,
+                yaml(&json!({
+                    "apiVersion": "v1",
+                    "kind": "ServiceAccount",
+                    "metadata": metadata(NAME, Some(NAME), &[]),
+                    "automountServiceAccountToken": false,
+                }))?,
+                yaml(&cluster_role(&controller_name, &[], &controller()))?,
                 yaml(&cluster_role_binding(&controller_name, service_account(NAME, NAME)))?,
             ],
         ),
         file(
             "credentials",
             &[
-                yaml(&cluster_role(&credentials_name, &[], credentials()))?,
-                yaml(&role_binding(&credentials_name, ClusterRole::KIND))?,
+                yaml(&cluster_role(&credentials_name, &[], &credentials()))?,
+                yaml(&role_binding(&credentials_name, "ClusterRole"))?,
             ],
         ),
         file(
             "leader-election",
             &[
-                yaml(&Role {
-                    metadata: metadata(&leases_name, Some(NAME), &[]),
-                    rules: Some(leader_election()),
-                })?,
-                yaml(&role_binding(&leases_name, Role::KIND))?,
+                yaml(&role(
+                    "Role",
+                    metadata(&leases_name, Some(NAME), &[]),
+                    &leader_election(),
+                ))?,
+                yaml(&role_binding(&leases_name, "Role"))?,
             ],
         ),
         file(
             "approval",
             &[
-                yaml(&cluster_role(&approval_name, &[], approval()))?,
+                yaml(&cluster_role(&approval_name, &[], &approval()))?,
                 yaml(&cluster_role_binding(
                     &approval_name,
                     service_account("cert-manager", "cert-manager"),
@@ -125,7 +135,7 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
         ),
         file(
             "view",
-            &[yaml(&cluster_role(&format!("{NAME}-view"), &view_labels, view()))?],
+            &[yaml(&cluster_role(&format!("{NAME}-view"), &view_labels, &view()))?],
         ),
         chart_rules()?,
     ])
@@ -161,62 +171,57 @@ fn file(name: &str, documents: &[String]) -> File {
 fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
     let strings = |words: &[&str]| words.iter().map(|&word| word.into()).collect();
     PolicyRule {
-        api_groups: Some(vec![group.into()]),
-        resources: Some(strings(resources)),
+        api_groups: vec![group.into()],
+        resources: strings(resources),
         verbs: strings(verbs),
         ..PolicyRule::default()
     }
 }
 
-fn cluster_role(name: &str, labels: &[(&str, &str)], rules: Vec<PolicyRule>) -> ClusterRole {
-    ClusterRole {
-        metadata: metadata(name, None, labels),
-        rules: Some(rules),
-        ..ClusterRole::default()
-    }
+fn cluster_role(name: &str, labels: &[(&str, &str)], rules: &[PolicyRule]) -> Value {
+    role("ClusterRole", metadata(name, None, labels), rules)
 }
 
-fn cluster_role_binding(name: &str, subject: Subject) -> ClusterRoleBinding {
-    ClusterRoleBinding {
-        metadata: metadata(name, None, &[]),
-        role_ref: role_ref(ClusterRole::KIND, name),
-        subjects: Some(vec![subject]),
-    }
+fn role(kind: &str, metadata: Value, rules: &[PolicyRule]) -> Value {
+    json!({ "apiVersion": format!("{API_GROUP}/v1"), "kind": kind, "metadata": metadata, "rules": rules })
+}
+
+fn cluster_role_binding(name: &str, subject: Value) -> Value {
+    binding(
+        "ClusterRoleBinding",
+        metadata(name, None, &[]),
+        "ClusterRole",
+        name,
+        subject,
+    )
 }
 
 /// Binds a role to the controller in the controller's own namespace.
-fn role_binding(name: &str, kind: &str) -> RoleBinding {
-    RoleBinding {
-        metadata: metadata(name, Some(NAME), &[]),
-        role_ref: role_ref(kind, name),
-        subjects: Some(vec![service_account(NAME, NAME)]),
-    }
+fn role_binding(name: &str, role_kind: &str) -> Value {
+    let subject = service_account(NAME, NAME);
+    binding("RoleBinding", metadata(name, Some(NAME), &[]), role_kind, name, subject)
 }
 
-fn role_ref(kind: &str, name: &str) -> RoleRef {
-    RoleRef {
-        api_group: ClusterRole::GROUP.into(),
-        kind: kind.into(),
-        name: name.into(),
-    }
+fn binding(kind: &str, metadata: Value, role_kind: &str, role: &str, subject: Value) -> Value {
+    json!({
+        "apiVersion": format!("{API_GROUP}/v1"),
+        "kind": kind,
+        "metadata": metadata,
+        "roleRef": { "apiGroup": API_GROUP, "kind": role_kind, "name": role },
+        "subjects": [subject],
+    })
 }
 
-fn service_account(namespace: &str, name: &str) -> Subject {
-    Subject {
-        kind: "ServiceAccount".into(),
-        name: name.into(),
-        namespace: Some(namespace.into()),
-        ..Subject::default()
-    }
+fn service_account(namespace: &str, name: &str) -> Value {
+    json!({ "kind": "ServiceAccount", "name": name, "namespace": namespace })
 }
 
-fn metadata(name: &str, namespace: Option<&str>, labels: &[(&str, &str)]) -> ObjectMeta {
-    let own = [("app.kubernetes.io/name", NAME)];
-    let labels = own.iter().chain(labels).map(|&(key, value)| (key.into(), value.into()));
-    ObjectMeta {
-        name: Some(name.into()),
-        namespace: namespace.map(Into::into),
-        labels: Some(labels.collect::<BTreeMap<_, _>>()),
-        ..ObjectMeta::default()
+fn metadata(name: &str, namespace: Option<&str>, labels: &[(&str, &str)]) -> Value {
+    let mut all = Map::from_iter([("app.kubernetes.io/name".to_owned(), json!(NAME))]);
+    all.extend(labels.iter().map(|&(key, value)| (key.to_owned(), json!(value))));
+    let mut metadata = json!({ "name": name, "labels": all });
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = json!(namespace);
     }
+    metadata
 }

@@ -6,10 +6,10 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::Finding;
-use crate::process::{cargo, read};
+use xtask::process::{cargo, read};
 
-/// Our crates, and those of ours that each may depend on, from the lowest upwards. `tests` and `xtask` are free, and so
-/// are dev-dependencies.
+/// Our crates, and those of ours that each may depend on, from the lowest upwards. The tests' packages and
+/// xtask are free, and so are dev-dependencies.
 const ARROWS: [(&str, &[&str]); 8] = [
     ("issuer-api", &[]),
     ("issuer-core", &["issuer-api"]),
@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("simulator", &["issuer-api", "issuer-core", "fake-vault"]),
 ];
 
-const FREE: [&str; 2] = ["tests", "xtask"];
+const FREE: [&str; 4] = ["e2e", "integration", "properties", "xtask"];
 
 /// What issuer-core must not contain: runtimes, sockets, HTTP clients, clients of Kubernetes, TLS, randomness, clocks.
 /// A name that ends in `-` stands for all that begin with it.
@@ -63,19 +63,27 @@ pub(super) fn check() -> anyhow::Result<Vec<Finding>> {
         .get("packages")
         .and_then(Value::as_array)
         .context("cargo metadata lists packages")?;
+    let root = format!("{}/", xtask::root().display());
     let mut findings = Vec::new();
     for package in packages {
         let manifest = package["manifest_path"].as_str().context("a package has a manifest")?;
+        let file = manifest.strip_prefix(&root).unwrap_or(manifest);
+        let finding = |rule| Finding {
+            file: file.into(),
+            line: 1,
+            rule,
+        };
         if !fs::read_to_string(manifest)?.contains("[lints]\nworkspace = true\n") {
-            let name = package["name"].as_str().unwrap_or_default();
-            findings.push(finding(name, "does not inherit the workspace's lints".into()));
+            findings.push(finding("does not inherit the workspace's lints".into()));
         }
-        findings.extend(arrows(package));
+        findings.extend(arrows(package).into_iter().map(finding));
     }
     let core = tree(&["--package=issuer-core", "--edges=normal", "--target=all"])?;
-    findings.extend(
-        matching(&core, &IMPURE).map(|name| finding("issuer-core", format!("depends on {name}, so it is not sans-IO"))),
-    );
+    findings.extend(matching(&core, &IMPURE).map(|name| Finding {
+        file: "crates/issuer-core/Cargo.toml".into(),
+        line: 1,
+        rule: format!("depends on {name}, so it is not sans-IO"),
+    }));
     let all = tree(&["--workspace", "--edges=all", "--target=all"])?;
     findings.extend(matching(&all, &BANNED).map(|name| Finding {
         file: "Cargo.lock".into(),
@@ -85,17 +93,14 @@ pub(super) fn check() -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Finds the arrows from one of our packages that point up or sideways.
-fn arrows(package: &Value) -> Vec<Finding> {
+/// Returns what is wrong with the dependencies of one of our packages: those that point up or sideways.
+fn arrows(package: &Value) -> Vec<String> {
     let name = package["name"].as_str().unwrap_or_default();
     if FREE.contains(&name) {
         return Vec::new();
     }
     let Some((_, below)) = ARROWS.iter().find(|(known, _)| *known == name) else {
-        return vec![finding(
-            name,
-            "has no place in the order of crates (xtask/src/tidy/graph.rs)".into(),
-        )];
+        return vec!["has no place in the order of crates (xtask/src/tidy/graph.rs)".into()];
     };
     let dependencies = package["dependencies"]
         .as_array()
@@ -107,7 +112,7 @@ fn arrows(package: &Value) -> Vec<Finding> {
     let names = ours.filter_map(|dependency| dependency["name"].as_str());
     names
         .filter(|other| !below.contains(other))
-        .map(|other| finding(name, format!("must not depend on {other}")))
+        .map(|other| format!("must not depend on {other}"))
         .collect()
 }
 
@@ -133,19 +138,6 @@ fn matching<'a>(names: &'a [String], patterns: &[&str]) -> impl Iterator<Item = 
         .filter(move |name| patterns.iter().any(|pattern| matches(name, pattern)))
 }
 
-fn finding(package: &str, rule: String) -> Finding {
-    let directory = if FREE.contains(&package) {
-        package.into()
-    } else {
-        format!("crates/{package}")
-    };
-    Finding {
-        file: format!("{directory}/Cargo.toml"),
-        line: 1,
-        rule,
-    }
-}
-
 fn line_of_package(lock: &str, name: &str) -> usize {
     let entry = format!("name = \"{name}\"");
     lock.lines().position(|line| line == entry).map_or(1, |index| index + 1)
@@ -162,7 +154,7 @@ mod tests {
             .iter()
             .map(|(name, kind)| json!({ "name": name, "kind": kind, "path": "p" }));
         let package = json!({ "name": name, "dependencies": dependencies.collect::<Vec<_>>() });
-        arrows(&package).into_iter().map(|finding| finding.rule).collect()
+        arrows(&package)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::ensure;
 
-use crate::process::{cargo, read, run};
+use xtask::process::{cargo, read, run};
 
 /// Checks the rules of the repository: what lies where, what the sources say, which crate depends on which, and that
 /// issuer-core compiles without an operating system.

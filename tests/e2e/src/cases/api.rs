@@ -1,0 +1,210 @@
+//! The API that `deploy/crds/` defines, on a real API server: every rule accepts and rejects, and columns show.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, bail, ensure};
+use issuer_api::VaultIssuer;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, PostParams};
+use serde_json::{Value, json};
+
+use crate::test_namespace::Stage;
+
+/// A change to a valid spec, and what the API server says to it: a part of its message, or nothing if it takes it.
+type Row = (Value, &'static str);
+
+/// Each rule rejects one spec and accepts one that differs in what the rule is about.
+pub(super) async fn rules(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let mut rejected = BTreeSet::new();
+    for (change, message) in [spec_rows(), auth_rows(), method_rows()].concat() {
+        let answer = create(stage, &change).await?;
+        match (message, answer) {
+            ("", None) => {}
+            ("", Some(answer)) => bail!("{change} is rejected: {answer}"),
+            (message, None) => bail!("{change} is accepted, not rejected with {message:?}"),
+            (message, Some(answer)) => {
+                ensure!(
+                    answer.contains(message),
+                    "{change} is rejected with {answer:?}, not {message:?}"
+                );
+                rejected.insert(message);
+            }
+        }
+    }
+    for rule in defined()? {
+        ensure!(
+            rejected.iter().any(|seen| rule.contains(seen)),
+            "nothing here breaks the rule {rule:?}"
+        );
+    }
+    Ok(())
+}
+
+/// The columns that `kubectl get` prints.
+pub(super) async fn columns(stage: &Stage<'_>) -> anyhow::Result<()> {
+    for plural in ["vaultissuers", "vaultclusterissuers"] {
+        let request = http::Request::get(format!("/apis/vault-issuer.io/v1alpha1/{plural}"))
+            .header("Accept", "application/json;as=Table;g=meta.k8s.io;v=v1")
+            .body(Vec::new())?;
+        let table: Value = stage.env.client.request(request).await?;
+        let columns = table["columnDefinitions"].as_array().context("no table")?;
+        let names: Vec<&str> = columns.iter().filter_map(|column| column["name"].as_str()).collect();
+        ensure!(
+            names == ["Name", "Ready", "Status", "Age"],
+            "{plural} has the columns {names:?}"
+        );
+    }
+    let request = http::Request::get("/apis/vault-issuer.io/v1alpha1").body(Vec::new())?;
+    let resources: Value = stage.env.client.request(request).await?;
+    let resources = resources["resources"].as_array().context("no resources")?;
+    let in_category = |resource: &&Value| resource["categories"] == json!(["cert-manager"]);
+    ensure!(
+        resources.iter().filter(in_category).count() == 2,
+        "not both kinds are in the category cert-manager"
+    );
+    Ok(())
+}
+
+fn spec_rows() -> Vec<Row> {
+    let server = "server must be a URL";
+    let endpoint = "path must name a signing endpoint";
+    let plain = "path must be plain segments";
+    let bundles = "set at most one of caBundle, caBundleSecretRef";
+    let pair = "set clientCertSecretRef and clientKeySecretRef together";
+    vec![
+        (json!({}), ""),
+        (json!({ "server": "vault.example.com:8200" }), server),
+        (json!({ "server": "ftp://vault.example.com" }), server),
+        (json!({ "server": "https://" }), server),
+        (json!({ "server": "http://vault.example.com:8200/base" }), ""),
+        (json!({ "path": "pki/issue/web" }), endpoint),
+        (json!({ "path": "pki/sign-verbatim" }), ""),
+        (json!({ "path": "team/pki/issuer/default/sign/web" }), ""),
+        (json!({ "path": "pki/root/sign-intermediate" }), ""),
+        (json!({ "path": "pki/../sign/web" }), plain),
+        (json!({ "path": "pki/sign/web?x" }), plain),
+        (json!({ "path": "pki/sign/a b" }), plain),
+        (
+            json!({ "caBundle": "YQ==", "caBundleSecretRef": { "name": "ca" } }),
+            bundles,
+        ),
+        (json!({ "caBundleSecretRef": { "name": "ca" } }), ""),
+        (json!({ "clientCertSecretRef": { "name": "tls" } }), pair),
+        (json!({ "clientKeySecretRef": { "name": "tls" } }), pair),
+        (
+            json!({ "clientCertSecretRef": { "name": "tls" }, "clientKeySecretRef": { "name": "tls" } }),
+            "",
+        ),
+    ]
+}
+
+fn auth_rows() -> Vec<Row> {
+    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, clientCertificate";
+    let token = json!({ "name": "token" });
+    vec![
+        (json!({ "auth": {} }), method),
+        (
+            json!({ "auth": { "tokenSecretRef": token, "clientCertificate": {} } }),
+            method,
+        ),
+        (json!({ "auth": { "tokenSecretRef": token } }), ""),
+        (json!({ "auth": { "clientCertificate": {} } }), ""),
+        (
+            json!({ "auth": { "tokenSecretRef": { "name": "" } } }),
+            "spec.auth.tokenSecretRef.name",
+        ),
+    ]
+}
+
+fn method_rows() -> Vec<Row> {
+    let source = "set exactly one of secretRef, serviceAccountRef";
+    let mount = "mountPath must not contain '..'";
+    let (secret, account) = (json!({ "name": "jwt" }), json!({ "name": "vault-login" }));
+    let kubernetes = |fields: Value| json!({ "auth": { "kubernetes": fields } });
+    let approle = |path: &str| {
+        let fields = json!({ "path": path, "roleId": "r", "secretRef": { "name": "s" } });
+        json!({ "auth": { "appRole": fields } })
+    };
+    vec![
+        (approle("auth/../sys"), "path must not contain '..'"),
+        (approle("/v1/auth/approle"), ""),
+        (kubernetes(json!({ "role": "web" })), source),
+        (
+            kubernetes(json!({ "role": "web", "secretRef": secret, "serviceAccountRef": account })),
+            source,
+        ),
+        (kubernetes(json!({ "role": "web", "secretRef": secret })), ""),
+        (kubernetes(json!({ "role": "web", "serviceAccountRef": account })), ""),
+        (
+            kubernetes(json!({ "role": "", "secretRef": secret })),
+            "spec.auth.kubernetes.role",
+        ),
+        (
+            kubernetes(json!({ "role": "web", "secretRef": secret, "mountPath": "../sys" })),
+            mount,
+        ),
+        (
+            kubernetes(json!({ "role": "web", "secretRef": secret, "mountPath": "auth/k8s" })),
+            "",
+        ),
+        (
+            json!({ "auth": { "clientCertificate": { "mountPath": "a/../b" } } }),
+            mount,
+        ),
+        (
+            json!({ "auth": { "clientCertificate": { "mountPath": "/v1/auth/cert" } } }),
+            "",
+        ),
+    ]
+}
+
+/// Creates an issuer without storing it; what the API server objects to, if it does.
+async fn create(stage: &Stage<'_>, change: &Value) -> anyhow::Result<Option<String>> {
+    let mut spec = json!({
+        "server": "https://vault.example.com:8200",
+        "path": "pki/sign/web",
+        "auth": { "appRole": { "roleId": "r", "secretRef": { "name": "s" } } },
+    });
+    if let (Value::Object(spec), Value::Object(change)) = (&mut spec, change.clone()) {
+        spec.extend(change);
+    }
+    let resource = ApiResource::erase::<VaultIssuer>(&());
+    let issuers: Api<DynamicObject> = Api::namespaced_with(stage.env.client.clone(), &stage.namespace, &resource);
+    let issuer = DynamicObject::new("vault", &resource).data(json!({ "spec": spec }));
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    match issuers.create(&params, &issuer).await {
+        Ok(_) => Ok(None),
+        Err(kube::Error::Api(status)) if status.code == 422 => Ok(Some(status.message.clone())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the message of every rule that the CRDs define.
+fn defined() -> anyhow::Result<BTreeSet<String>> {
+    let mut messages = BTreeSet::new();
+    for crd in issuer_api::crds()? {
+        collect(&serde_json::to_value(crd)?, &mut messages);
+    }
+    Ok(messages)
+}
+
+fn collect(value: &Value, messages: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for rule in fields
+                .get("x-kubernetes-validations")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                messages.extend(rule["message"].as_str().map(str::to_owned));
+            }
+            fields.values().for_each(|field| collect(field, messages));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, messages)),
+        _ => {}
+    }
+}

@@ -1,0 +1,122 @@
+//! The simulated cluster, held against the real one.
+
+use std::pin::pin;
+
+use anyhow::ensure;
+use futures::TryStreamExt as _;
+use issuer_api::CertificateRequest;
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, WatchEvent,
+    WatchParams,
+};
+use kube::{Api, Error, ResourceExt as _};
+use serde_json::{Value, json};
+use simulator::cluster::conformance::{Call, NAME, Questions, Reply, expected};
+
+use crate::test_namespace::Stage;
+
+/// The simulated cluster gives every answer that the real API server gives.
+pub(super) async fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let resource = ApiResource::erase::<CertificateRequest>(&());
+    let requests: Api<DynamicObject> = Api::namespaced_with(stage.env.client.clone(), &stage.namespace, &resource);
+    let mut questions = Questions::new(&stage.namespace);
+    while let Some(call) = questions.ask() {
+        let reply: Reply = match ask(&requests, call).await {
+            Ok(answer) => Ok(answer),
+            Err(Error::Api(status)) => Err(status.code),
+            Err(error) => return Err(error.into()),
+        };
+        questions.answer(&reply);
+    }
+    let (real, simulated) = (questions.answers(), expected());
+    ensure!(
+        real.len() == simulated.len(),
+        "{} answers, {} simulated",
+        real.len(),
+        simulated.len()
+    );
+    let differ = real
+        .iter()
+        .zip(&simulated)
+        .filter(|(real, simulated)| real != simulated);
+    let differing: Vec<String> = differ
+        .map(|((name, real), (_, simulated))| format!("{name}\n    real:      {real}\n    simulated: {simulated}"))
+        .collect();
+    ensure!(
+        differing.is_empty(),
+        "the simulated cluster differs:\n  {}",
+        differing.join("\n  ")
+    );
+    Ok(())
+}
+
+async fn ask(requests: &Api<DynamicObject>, call: Call) -> kube::Result<Value> {
+    let params = PatchParams {
+        field_manager: Some("e2e".to_owned()),
+        ..PatchParams::default()
+    };
+    match call {
+        Call::Create(object) => create(requests, object).await.map(|object| json!(object)),
+        Call::Delete(uid) => {
+            let params = DeleteParams {
+                preconditions: uid.map(|uid| Preconditions {
+                    uid: Some(uid),
+                    resource_version: None,
+                }),
+                ..DeleteParams::default()
+            };
+            requests.delete(NAME, &params).await.map(|_| Value::Null)
+        }
+        Call::Get => requests.get(NAME).await.map(|object| json!(object)),
+        Call::List => {
+            let only = ListParams::default().fields(&format!("metadata.name={NAME}"));
+            requests.list(&only).await.map(|list| json!(list))
+        }
+        Call::Patch(body) => {
+            let patched = requests.patch(NAME, &params, &Patch::Merge(body)).await;
+            patched.map(|object| json!(object))
+        }
+        Call::PatchStatus(body) => {
+            let patched = requests.patch_status(NAME, &params, &Patch::Merge(body)).await;
+            patched.map(|object| json!(object))
+        }
+        // Revision 1 is older than the definition of the kind.
+        Call::Watch(since) => watch(requests, &since.unwrap_or_else(|| "1".to_owned())).await,
+    }
+}
+
+async fn create(requests: &Api<DynamicObject>, object: Value) -> kube::Result<DynamicObject> {
+    let object = serde_json::from_value(object).map_err(Error::SerdeError)?;
+    requests.create(&PostParams::default(), &object).await
+}
+
+/// Returns what the API server tells of up to now: up to an object that is made first, and is told of last.
+async fn watch(requests: &Api<DynamicObject>, since: &str) -> kube::Result<Value> {
+    let mark = json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "CertificateRequest",
+        "metadata": { "generateName": "mark-" },
+        "spec": { "request": "Q1NS", "issuerRef": { "name": "nobody" } },
+    });
+    let mark = create(requests, mark).await?.name_any();
+    let mut stream = pin!(
+        requests
+            .watch(&WatchParams::default().disable_bookmarks(), since)
+            .await?
+    );
+    let mut events = Vec::new();
+    while let Some(event) = stream.try_next().await? {
+        let (change, object) = match event {
+            WatchEvent::Added(object) if object.name_any() == mark => break,
+            WatchEvent::Added(object) => ("ADDED", object),
+            WatchEvent::Modified(object) => ("MODIFIED", object),
+            WatchEvent::Deleted(object) => ("DELETED", object),
+            WatchEvent::Bookmark(_) => continue,
+            WatchEvent::Error(status) => return Err(Error::Api(status)),
+        };
+        if object.name_any() == NAME {
+            events.push(json!({ "type": change, "object": object }));
+        }
+    }
+    Ok(Value::Array(events))
+}

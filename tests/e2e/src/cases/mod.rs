@@ -1,0 +1,111 @@
+//! The cases, one table: each in a namespace of its own, which bears its name.
+
+mod api;
+mod auth;
+mod certificates;
+mod cluster;
+mod contents;
+mod healing;
+mod hostile;
+mod outages;
+mod quiet;
+mod requests;
+mod secrets;
+mod tools;
+
+use futures::future::LocalBoxFuture;
+
+use crate::chaos;
+use crate::test_namespace::Stage;
+
+/// One case.
+pub(super) struct Case {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it does; it passes if that succeeds.
+    pub(super) run: for<'s> fn(&'s Stage<'s>) -> LocalBoxFuture<'s, anyhow::Result<()>>,
+    /// Whether it disturbs what others use.
+    pub(super) alone: bool,
+    /// Whether it needs nothing but a Kubernetes API and Vault's.
+    pub(super) anywhere: bool,
+}
+
+macro_rules! case {
+    ($name:literal, $($run:ident)::+, alone: $alone:literal, anywhere: $anywhere:literal) => {
+        Case { name: $name, run: |stage| Box::pin($($run)::+(stage)), alone: $alone, anywhere: $anywhere }
+    };
+}
+
+macro_rules! together {
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, anywhere: true) };
+}
+
+macro_rules! loopback {
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, anywhere: false) };
+}
+
+macro_rules! alone {
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, anywhere: false) };
+}
+
+/// Every case; the slow ones come first.
+pub(super) const CASES: &[Case] = &[
+    together!("login-short", auth::short_login),
+    together!("token-periodic", auth::periodic_token),
+    together!("certificate-renewal", certificates::renewal),
+    together!("wrong-policy", healing::wrong_policy),
+    together!("wrong-role", healing::wrong_role),
+    loopback!("no-rights", secrets::no_rights),
+    loopback!("quiet", quiet::quiet),
+    together!("api-rules", api::rules),
+    together!("api-columns", api::columns),
+    loopback!("manifests", tools::manifests),
+    loopback!("metrics", tools::metrics),
+    loopback!("check-and-sign", tools::binary),
+    together!("certificate", certificates::namespaced),
+    together!("certificate-cluster-issuer", certificates::cluster),
+    loopback!("certificate-denied", certificates::denied),
+    together!("login-approle-mounts", auth::approle_mounts),
+    together!("login-token", auth::token),
+    together!("login-kubernetes-secret", auth::kubernetes_secret),
+    together!("login-kubernetes-account", auth::kubernetes_account),
+    together!("login-client-certificate", auth::client_certificate),
+    together!("mutual-tls", auth::mutual_tls),
+    together!("keys", contents::keys),
+    together!("names", contents::names),
+    together!("names-as-parameters", contents::names_as_parameters),
+    together!("names-no-common-name", contents::names_without_common_name),
+    together!("duration", contents::duration),
+    together!("certificate-authority", contents::certificate_authority),
+    together!("chain-intermediate", contents::intermediate),
+    together!("chain-cross-signed", contents::cross_signed),
+    loopback!("approval", requests::approval),
+    loopback!("approved-and-denied", requests::approved_and_denied),
+    loopback!("malformed-csr", requests::malformed),
+    together!("refused-name", requests::refused_name),
+    together!("refused-key", requests::refused_key),
+    together!("mismatch", requests::mismatch),
+    loopback!("foreign-requests", requests::foreign),
+    together!("wrong-path", healing::wrong_path),
+    together!("wrong-secret", healing::wrong_secret),
+    together!("wrong-bundle", healing::wrong_bundle),
+    loopback!("unreachable", healing::unreachable),
+    together!("missing-secret", healing::missing_secret),
+    together!("rotated-secret", healing::rotated_secret),
+    together!("revoked-token", healing::revoked_token),
+    together!("remade-issuer", healing::remade_issuer),
+    together!("bad-specs", secrets::bad_specs),
+    together!("bad-secrets", secrets::bad),
+    together!("bad-bundles", secrets::bad_bundles),
+    loopback!("bad-answers", hostile::answers),
+    loopback!("vault-namespace", hostile::namespace),
+    loopback!("fake-vault-conformance", hostile::conformance),
+    loopback!("simulated-cluster-conformance", cluster::conformance),
+    alone!("vault-sealed", outages::sealed),
+    alone!("vault-restarted", outages::restarted),
+    alone!("answer-lost", outages::lost_answer),
+    alone!("controller-killed", outages::killed),
+    alone!("controller-stopped", outages::graceful),
+    alone!("chaos", chaos::unclaimed),
+    alone!("chaos-claimed", chaos::claimed),
+];

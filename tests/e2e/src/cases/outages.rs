@@ -1,0 +1,171 @@
+//! What ends or stops while requests wait: Vault, our controller, the way between them. These cases run alone.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use issuer_api::CertificateRequest;
+use kube::api::ListParams;
+use serde_json::json;
+
+use crate::pki::{Csr, Names};
+use crate::servers::audit::Answered;
+use crate::servers::process::{Signal, eventually};
+use crate::servers::proxy::Proxy;
+use crate::test_namespace::{Ask, LATER, SOON, Stage};
+
+/// How many requests wait at once.
+const MANY: usize = 10;
+
+/// Vault is sealed while requests wait: none fails, and all are signed when it is open again.
+pub(super) async fn sealed(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let path = stage.signer(json!({})).await?;
+    let admin = stage.env.vault.admin.clone();
+    admin.write("sys/seal", json!({})).await?;
+    let waiting = many(stage).await?;
+    stage.unready("vault", "VaultSealed", LATER).await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    none_final(stage).await?;
+    let keys = stage.env.local_servers().await?.vault.keys().clone();
+    admin.unseal(&keys).await?;
+    all_issued(stage, &waiting, &path).await
+}
+
+/// Vault restarts while requests wait.
+pub(super) async fn restarted(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let path = stage.signer(json!({})).await?;
+    let mut local = stage.env.local_servers().await?;
+    local.vault.process().stop()?;
+    let waiting = many(stage).await?;
+    stage.unready("vault", "VaultUnreachable", LATER).await?;
+    none_final(stage).await?;
+    local.vault.restart(&stage.env.vault.admin).await?;
+    drop(local);
+    all_issued(stage, &waiting, &path).await
+}
+
+/// Our controller is killed after Vault has signed and before the certificate is saved.
+///
+/// It talks to the API server through a proxy. Once Vault's log shows the signature, which a held reply keeps from
+/// the controller, nothing more gets through to the API server; then the reply comes, and the write is held.
+pub(super) async fn killed(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let mut local = stage.env.local_servers().await?;
+    let to_cluster = Proxy::start(local.cluster.port).await?;
+    let to_vault = Proxy::start(stage.env.vault.port()?).await?;
+    local.stop_controller()?;
+    local.start_controller_at(to_cluster.port()).await?;
+
+    let path = stage.signer_at(&to_vault.url(), json!({})).await?;
+
+    let csr = Csr::new(&Names::common("saved.example.com"))?;
+    to_vault.hold_replies(true);
+    stage.request("saved", &csr.pem, Ask::default()).await?;
+    signatures(stage, &path, 1).await?;
+    to_cluster.hold_requests(true);
+    to_vault.hold_replies(false);
+    // Long enough for the answer to be verified and the write to be sent.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ensure!(to_cluster.held() > 0, "the controller has not tried to save");
+    let mut controller = local.controller.take().context("no controller")?;
+    controller.process().signal(Signal::KILL)?;
+    drop(controller);
+    to_cluster.cut();
+    let request = stage.api::<CertificateRequest>().get("saved").await?;
+    ensure!(
+        request.status.unwrap_or_default().certificate.is_none(),
+        "it was saved before the kill"
+    );
+
+    local.start_controller().await?;
+    drop(local);
+    stage.issued("saved", &csr, LATER).await?;
+    let signatures = stage.signatures(&path)?;
+    ensure!(signatures <= 2, "{signatures} signatures");
+    Ok(())
+}
+
+/// An answer of Vault that gets lost: the request is signed again, once, and does not fail.
+pub(super) async fn lost_answer(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let to_vault = Proxy::start(stage.env.vault.port()?).await?;
+    let path = stage.signer_at(&to_vault.url(), json!({})).await?;
+    let csr = Csr::new(&Names::common("lost.example.com"))?;
+    to_vault.hold_replies(true);
+    stage.request("lost", &csr.pem, Ask::default()).await?;
+    signatures(stage, &path, 1).await?;
+    to_vault.cut();
+    to_vault.hold_replies(false);
+    stage.issued("lost", &csr, LATER).await?;
+    let signatures = stage.signatures(&path)?;
+    ensure!(signatures == 2, "{signatures} signatures");
+    Ok(())
+}
+
+/// Our controller is asked to end: it does so soon and well, and revokes the tokens that it made.
+pub(super) async fn graceful(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let path = stage.role(json!({})).await?;
+    let mount = stage.approle_mount().await?;
+    let auth = stage.approle(&mount, &stage.policy(&[&path]).await?, json!({})).await?;
+    stage.issuer("vault", stage.spec(&path, auth)).await?;
+    stage.ready("vault", SOON).await?;
+    let mut local = stage.env.local_servers().await?;
+    let status = local.stop_controller()?;
+    ensure!(status.success(), "it ended with {status}");
+    let answers = stage.env.vault.audit.answered()?;
+    let revoked =
+        |answer: &&Answered| answer.path == "auth/token/revoke-self" && answer.role == stage.case && answer.done;
+    ensure!(answers.iter().filter(revoked).count() == 1, "its token is not revoked");
+    local.start_controller().await?;
+    drop(local);
+    let csr = Csr::new(&Names::common("after.example.com"))?;
+    stage.request("after", &csr.pem, Ask::default()).await?;
+    stage.issued("after", &csr, LATER).await?;
+    Ok(())
+}
+
+/// Makes many requests.
+async fn many(stage: &Stage<'_>) -> anyhow::Result<Vec<(String, Csr)>> {
+    let mut waiting = Vec::new();
+    for number in 0..MANY {
+        let name = format!("waiting-{number}");
+        let csr = Csr::new(&Names::common(&format!("{name}.example.com")))?;
+        stage.request(&name, &csr.pem, Ask::default()).await?;
+        waiting.push((name, csr));
+    }
+    Ok(waiting)
+}
+
+async fn none_final(stage: &Stage<'_>) -> anyhow::Result<()> {
+    for request in stage
+        .api::<CertificateRequest>()
+        .list(&ListParams::default())
+        .await?
+        .items
+    {
+        let ready = request.condition("Ready").cloned();
+        let reason = ready.and_then(|ready| ready.reason).unwrap_or_default();
+        ensure!(["", "Pending"].contains(&reason.as_str()), "a request is {reason}");
+    }
+    Ok(())
+}
+
+/// Waits for all requests, and checks that each was signed once.
+async fn all_issued(stage: &Stage<'_>, waiting: &[(String, Csr)], path: &str) -> anyhow::Result<()> {
+    for (name, csr) in waiting {
+        stage.issued(name, csr, LATER).await?;
+    }
+    let signatures = stage.signatures(path)?;
+    ensure!(
+        signatures == waiting.len(),
+        "{signatures} signatures for {} requests",
+        waiting.len()
+    );
+    Ok(())
+}
+
+async fn signatures(stage: &Stage<'_>, path: &str, wanted: usize) -> anyhow::Result<()> {
+    eventually(SOON, async || {
+        let signatures = stage.signatures(path)?;
+        ensure!(signatures == wanted, "{signatures} signatures");
+        Ok(())
+    })
+    .await
+}

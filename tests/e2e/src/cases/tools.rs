@@ -1,0 +1,132 @@
+//! What people run by hand: the binary's `check` and `sign`, kubectl, and a look at the metrics.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::ensure;
+use serde_json::json;
+
+use crate::issued::Issued;
+use crate::pki::{Csr, Names};
+use crate::servers::cluster::ADMIN;
+use crate::test_namespace::{Ask, SOON, Stage};
+
+/// `check` says what works and what does not, and `sign` signs, with an issuer of the cluster.
+pub(super) async fn binary(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let path = stage.signer(json!({})).await?;
+    let (good, output) = run(stage, &["check", "vaultissuer/vault"]).await?;
+    ensure!(good && output.contains("can sign"), "check says {output}");
+
+    let dir = stage.env.local_servers().await?.dir.clone();
+    let file = |name: &str| dir.join(name).display().to_string();
+    let csr = Csr::new(&Names::common("tools.example.com"))?;
+    std::fs::write(dir.join("tools.csr"), &csr.pem)?;
+    let (csr_file, certificate, ca) = (file("tools.csr"), file("tools.crt"), file("tools-ca.crt"));
+    let arguments = [
+        "sign",
+        "vaultissuer/vault",
+        "--csr",
+        &csr_file,
+        "--output",
+        &certificate,
+        "--ca-out",
+        &ca,
+    ];
+    let (good, output) = run(stage, &arguments).await?;
+    ensure!(good, "sign says {output}");
+    let issued = Issued::parse(&std::fs::read(certificate)?, &std::fs::read(ca)?)?;
+    issued.verify(&csr.spki)?;
+    issued.rooted_in(&stage.env.vault.root)?;
+
+    stage.env.vault.admin.delete(&path.replace("/sign/", "/roles/")).await?;
+    let (good, output) = run(stage, &["check", "vaultissuer/vault"]).await?;
+    ensure!(!good && output.contains("RoleNotFound"), "check says {output}");
+    Ok(())
+}
+
+/// Runs the binary as an administrator would; whether it succeeded, and all it printed.
+async fn run(stage: &Stage<'_>, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
+    let (binary, kubeconfig) = {
+        let local = stage.env.local_servers().await?;
+        (local.binary.path.clone(), local.cluster.kubeconfig(ADMIN))
+    };
+    let mut command = Command::new(binary);
+    command
+        .args(arguments)
+        .args(["--namespace", &stage.namespace])
+        .env("KUBECONFIG", kubeconfig);
+    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output()).await??;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((status.success(), text(stdout) + &text(stderr)))
+}
+
+/// The API server takes every manifest of `deploy/`, and knows every field of it.
+pub(super) async fn manifests(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let (kubectl, kubeconfig) = {
+        let local = stage.env.local_servers().await?;
+        (local.kubectl.clone(), local.cluster.kubeconfig(ADMIN))
+    };
+    let apply = |arguments: &[&str]| {
+        let mut command = Command::new(&kubectl);
+        command
+            .arg("--kubeconfig")
+            .arg(&kubeconfig)
+            .args(["apply", "--validate=strict"])
+            .args(arguments);
+        crate::process::read(&mut command)
+    };
+    apply(&[
+        "--dry-run=server",
+        "--force-conflicts",
+        "--server-side",
+        "--kustomize",
+        "deploy",
+    ])?;
+    // Examples live in namespaces that a user has.
+    for file in std::fs::read_dir("deploy/examples")? {
+        let path = file?.path();
+        let text = namespaced(&std::fs::read_to_string(&path)?, &stage.namespace);
+        let copy = kubeconfig.with_file_name(path.file_name().unwrap_or_else(|| "example".as_ref()));
+        std::fs::write(&copy, text)?;
+        apply(&["--dry-run=server", "--filename", &copy.display().to_string()])?;
+        std::fs::remove_file(Path::new(&copy))?;
+    }
+    Ok(())
+}
+
+/// Puts manifests into another namespace.
+fn namespaced(text: &str, namespace: &str) -> String {
+    let line = |line: &str| match line.split_once("namespace: ") {
+        Some((indent, _)) if indent.trim().is_empty() => format!("{indent}namespace: {namespace}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+/// The metrics count what was done, and name no secret.
+pub(super) async fn metrics(stage: &Stage<'_>) -> anyhow::Result<()> {
+    stage.signer(json!({})).await?;
+    let csr = Csr::new(&Names::common("metrics.example.com"))?;
+    stage.request("counted", &csr.pem, Ask::default()).await?;
+    stage.issued("counted", &csr, SOON).await?;
+    let page = stage.env.local_servers().await?.controller()?.metrics().await?;
+    let value = |series: &str| {
+        let line = page.lines().find(|line| line.starts_with(series));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .unwrap_or_default()
+    };
+    for series in [
+        r#"vault_issuer_certificate_requests_total{outcome="issued"}"#,
+        r#"vault_issuer_vault_requests_total{operation="sign",outcome="ok"}"#,
+        "vault_issuer_leader",
+    ] {
+        ensure!(value(series) >= 1.0, "{series} is {}", value(series));
+    }
+    let secret = stage
+        .env
+        .canaries()
+        .into_iter()
+        .find(|secret| secret.len() > 8 && page.contains(secret.as_str()));
+    ensure!(secret.is_none(), "a secret is in the metrics");
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Starts the servers, runs the chosen cases and stops the servers.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+use futures::StreamExt as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cases::{CASES, Case};
+use crate::report;
+use crate::servers::components::{Components, go_found};
+use crate::servers::controller::{self, Profile};
+use crate::servers::env::Env;
+use crate::servers::local::Local;
+use crate::servers::process::run_dir;
+use crate::servers::provider::Provider;
+use crate::servers::{kind, say};
+use crate::test_namespace::Stage;
+
+/// How many cases run at once.
+const AT_ONCE: usize = 6;
+
+/// How long one case may take.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Runs the end-to-end cases on real servers.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Who runs the servers.
+    #[arg(long, value_enum, default_value_t = ProviderName::Local)]
+    provider: ProviderName,
+    /// Leaves the servers running and says where they are.
+    #[arg(long)]
+    keep: bool,
+    /// Runs this case only; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
+    /// Lists the cases.
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProviderName {
+    /// Processes on loopback; needs Go once, to build them.
+    Local,
+    /// A kind cluster; needs docker, kind, kubectl and helm.
+    Kind,
+}
+
+/// How a run without failures ended.
+pub(crate) enum Completion {
+    /// Everything was run.
+    Done,
+    /// Nothing was run, because something it needs is missing.
+    Skipped,
+}
+
+impl Args {
+    /// Runs the chosen cases; fails if one fails.
+    pub(crate) fn run(self) -> anyhow::Result<Completion> {
+        if self.list {
+            println!("{}", CASES.iter().map(|case| case.name).collect::<Vec<_>>().join("\n"));
+            return Ok(Completion::Done);
+        }
+        let chosen = self.chosen()?;
+        let missing = match self.provider {
+            ProviderName::Local => local_missing(),
+            ProviderName::Kind => kind::missing(),
+        };
+        if let Some(missing) = missing {
+            return skip(&missing);
+        }
+        until_interrupted(self.suite(&chosen))
+    }
+
+    fn chosen(&self) -> anyhow::Result<Vec<&'static Case>> {
+        for name in &self.case {
+            ensure!(
+                CASES.iter().any(|case| case.name == name),
+                "no case {name}; --list lists them"
+            );
+        }
+        let local = self.provider == ProviderName::Local;
+        let wanted = |case: &&Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
+        Ok(CASES
+            .iter()
+            .filter(wanted)
+            .filter(|case| local || case.anywhere)
+            .collect())
+    }
+
+    /// Starts the servers, runs the cases, stops the servers.
+    async fn suite(&self, chosen: &[&'static Case]) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut env = match self.provider {
+            ProviderName::Local => start_local(Profile::Dev).await?,
+            ProviderName::Kind => start_kind().await?,
+        };
+        say(&format!(
+            "servers are ready after {:.1} s",
+            begun.elapsed().as_secs_f64()
+        ));
+        let together = chosen.iter().filter(|case| !case.alone);
+        let mut passed: Vec<bool> = futures::stream::iter(together)
+            .map(|case| run(&env, case, self.keep))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for case in chosen.iter().filter(|case| case.alone) {
+            let well = run(&env, case, self.keep).await;
+            if !well {
+                env.restore().await?;
+            }
+            passed.push(well);
+        }
+        let failed = passed.iter().filter(|passed| !**passed).count();
+        say(&format!("{} passed, {failed} failed", passed.len() - failed));
+        if self.keep {
+            env.keep()?;
+        }
+        ensure!(failed == 0, "{failed} of {} cases failed", passed.len());
+        Ok(())
+    }
+}
+
+/// Runs a future to completion, or drops it, and so stops all servers, on Ctrl-C or SIGTERM.
+pub(crate) fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Completion> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            outcome = work => outcome.map(|()| Completion::Done),
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("terminated"),
+        }
+    })
+}
+
+/// Builds what is missing and starts all servers on loopback.
+pub(crate) async fn start_local(profile: Profile) -> anyhow::Result<Env> {
+    let root = xtask::root();
+    let components = Components::build(&root)?;
+    say("building vault-issuer");
+    let binary = controller::build(profile)?;
+    let (client, vault, local) = Local::start(run_dir(&root)?, &components, binary).await?;
+    let env = Env::new(client, vault, Provider::Local(tokio::sync::Mutex::new(local)));
+    env.local_servers()
+        .await?
+        .canaries()
+        .for_each(|secret| env.canary(secret));
+    Ok(env)
+}
+
+/// Creates the kind cluster and installs everything.
+async fn start_kind() -> anyhow::Result<Env> {
+    let (client, vault, cluster) = kind::start(&run_dir(&xtask::root())?).await?;
+    Ok(Env::new(client, vault, Provider::Kind(cluster)))
+}
+
+/// Returns what keeps the local provider from running, if anything does.
+pub(crate) fn local_missing() -> Option<String> {
+    (!go_found()).then(|| "Go 1.26 (https://go.dev/dl), which builds the servers, is not found".to_owned())
+}
+
+/// Reports that nothing is run; fails in CI, where that would hide a failure.
+pub(crate) fn skip(missing: &str) -> anyhow::Result<Completion> {
+    ensure!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
+    say(&format!("SKIPPED, nothing was run: {missing}"));
+    Ok(Completion::Skipped)
+}
+
+/// Runs a case in a namespace of its own and prints its outcome; whether it passed.
+async fn run(env: &Env, case: &Case, keep: bool) -> bool {
+    let begun = Instant::now();
+    let outcome = match tokio::time::timeout(LIMIT, attempt(env, case, keep)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(anyhow::anyhow!("not done within {} s", LIMIT.as_secs())),
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    match &outcome {
+        Ok(()) => println!("ok    {:<34}{seconds:>7.1} s", case.name),
+        Err(error) => {
+            let details = report::details(env, case.name).await;
+            println!("FAIL  {:<34}{seconds:>7.1} s\n      {error:#}\n{details}", case.name);
+        }
+    }
+    outcome.is_ok()
+}
+
+async fn attempt(env: &Env, case: &Case, keep: bool) -> anyhow::Result<()> {
+    let stage = Stage::open(env, case.name).await?;
+    (case.run)(&stage).await?;
+    report::no_secrets(&stage).await?;
+    if keep { Ok(()) } else { stage.close().await }
+}

@@ -1,0 +1,74 @@
+//! The real servers, built from the Go modules that `tests/components/` pins, once, into a cache outside the tree.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use xtask::cache;
+
+use super::recipe::{CERT_MANAGER, ETCD, KUBERNETES, Recipe, VAULT};
+
+/// The folders with the built servers.
+pub(crate) struct Components {
+    etcd: PathBuf,
+    kubernetes: PathBuf,
+    cert_manager: PathBuf,
+    vault: PathBuf,
+}
+
+impl Components {
+    /// Builds what the cache does not hold. Needs `go`.
+    pub(crate) fn build(root: &Path) -> anyhow::Result<Self> {
+        let wrappers = root.join("tests/components");
+        let cache = cache::dir()?.join("components");
+        let folder = |recipe: &Recipe| recipe.build(&wrappers, &cache);
+        Ok(Self {
+            etcd: folder(&ETCD)?,
+            kubernetes: folder(&KUBERNETES)?,
+            cert_manager: folder(&CERT_MANAGER)?,
+            vault: folder(&VAULT)?,
+        })
+    }
+
+    /// Returns etcd's binary.
+    pub(crate) fn etcd(&self) -> PathBuf {
+        self.etcd.join("etcd")
+    }
+
+    /// Returns kube-apiserver's binary.
+    pub(crate) fn apiserver(&self) -> PathBuf {
+        self.kubernetes.join("kube-apiserver")
+    }
+
+    /// Returns kube-controller-manager's binary.
+    pub(crate) fn controller_manager(&self) -> PathBuf {
+        self.kubernetes.join("kube-controller-manager")
+    }
+
+    /// Returns kubectl's binary.
+    pub(crate) fn kubectl(&self) -> PathBuf {
+        self.kubernetes.join("kubectl")
+    }
+
+    /// Returns the binary with cert-manager's controllers.
+    pub(crate) fn cert_manager(&self) -> PathBuf {
+        self.cert_manager.join("cert-manager")
+    }
+
+    /// Returns the folder with cert-manager's CRDs.
+    pub(crate) fn cert_manager_crds(&self) -> PathBuf {
+        self.cert_manager.join("crds")
+    }
+
+    /// Returns Vault's binary.
+    pub(crate) fn vault(&self) -> PathBuf {
+        self.vault.join("vault")
+    }
+}
+
+/// Returns `true` if a Go toolchain is installed.
+pub(crate) fn go_found() -> bool {
+    Command::new("go")
+        .arg("version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}

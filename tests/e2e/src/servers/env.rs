@@ -1,0 +1,98 @@
+//! What cases run on: a Kubernetes API with cert-manager and our controller, and a Vault.
+
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use kube::Client;
+
+use super::local::Local;
+use super::provider::Provider;
+use super::say;
+use super::vault::Vault;
+
+/// The servers, as cases see them.
+pub(crate) struct Env {
+    /// A client that may do everything.
+    pub(crate) client: Client,
+    /// Vault.
+    pub(crate) vault: Vault,
+    /// The servers as processes of this program, or the cluster they run in.
+    pub(crate) provider: Provider,
+    canaries: Mutex<Vec<String>>,
+}
+
+impl Env {
+    /// Puts servers that run already together.
+    pub(crate) fn new(client: Client, vault: Vault, provider: Provider) -> Self {
+        Self {
+            client,
+            vault,
+            provider,
+            canaries: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Returns the servers on loopback, to be stopped and started.
+    pub(crate) async fn local_servers(&self) -> anyhow::Result<tokio::sync::MutexGuard<'_, Local>> {
+        match &self.provider {
+            Provider::Local(local) => Ok(local.lock().await),
+            Provider::Kind(_) => anyhow::bail!("the servers are not processes of this program"),
+        }
+    }
+
+    /// Returns all that our controllers have logged.
+    pub(crate) async fn controller_log(&self) -> anyhow::Result<String> {
+        match &self.provider {
+            Provider::Local(local) => local.lock().await.controller_log(),
+            Provider::Kind(cluster) => cluster.controller_log(),
+        }
+    }
+
+    /// Brings back what a case may have left killed, stopped, sealed or dialled through a proxy.
+    pub(crate) async fn restore(&self) -> anyhow::Result<()> {
+        match &self.provider {
+            Provider::Local(local) => local.lock().await.restore(&self.vault.admin).await,
+            Provider::Kind(_) => Ok(()),
+        }
+    }
+
+    /// Leaves the servers running and says where they are and how to stop them.
+    pub(crate) fn keep(&mut self) -> anyhow::Result<()> {
+        let (kubeconfig, stop) = match &mut self.provider {
+            Provider::Kind(cluster) => (cluster.kubeconfig().to_owned(), cluster.keep()),
+            Provider::Local(local) => local.get_mut().keep()?,
+        };
+        let vault = &self.vault;
+        let ca = kubeconfig.with_file_name("vault-ca.crt");
+        fs::write(&ca, &vault.ca)?;
+        say(&format!(
+            "the servers run on: export KUBECONFIG={}",
+            kubeconfig.display()
+        ));
+        say(&format!(
+            "Vault: export VAULT_ADDR={} VAULT_CACERT={}",
+            vault.admin.base(),
+            ca.display()
+        ));
+        say(&format!("       export VAULT_TOKEN={}", vault.admin.token()));
+        say(&format!(
+            "logs and configuration: {}",
+            kubeconfig.with_file_name("").display()
+        ));
+        say(&format!("to stop them: {stop}"));
+        Ok(())
+    }
+
+    /// Notes a secret down that must turn up in no log and no object but Secrets.
+    pub(crate) fn canary(&self, secret: &str) {
+        self.canaries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(secret.to_owned());
+    }
+
+    /// Returns the secrets noted down.
+    pub(crate) fn canaries(&self) -> Vec<String> {
+        self.canaries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,21 @@
+//! The servers that cases run on, and who runs them.
+
+pub(crate) mod audit;
+pub(crate) mod certmanager;
+pub(crate) mod cluster;
+pub(crate) mod components;
+pub(crate) mod controller;
+pub(crate) mod env;
+pub(crate) mod kind;
+pub(crate) mod local;
+pub(crate) mod process;
+pub(crate) mod provider;
+pub(crate) mod proxy;
+mod recipe;
+pub(crate) mod replicas;
+pub(crate) mod vault;
+
+/// Prints a line about the run itself.
+pub(crate) fn say(line: &str) {
+    println!("e2e: {line}");
+}

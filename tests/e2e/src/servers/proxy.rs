@@ -1,0 +1,128 @@
+//! A TCP proxy on loopback that can hold what passes through it, for the moment between a question and its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Passes connections on to a port of loopback for as long as it lives.
+pub(crate) struct Proxy {
+    port: u16,
+    rules: watch::Sender<Rules>,
+    held: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Rules {
+    /// Nothing passes from the client to the server.
+    hold_requests: bool,
+    /// Nothing passes from the server to the client.
+    hold_replies: bool,
+    /// Connections that were accepted before this number of cuts are broken.
+    cuts: usize,
+}
+
+impl Proxy {
+    /// Listens on a free port and passes connections on to `target`.
+    pub(crate) async fn start(target: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let (rules, seen) = watch::channel(Rules::default());
+        let held = Arc::new(AtomicUsize::new(0));
+        let counter = held.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(connection(client, target, seen.clone(), counter.clone()));
+            }
+        });
+        Ok(Self {
+            port,
+            rules,
+            held,
+            accepting,
+        })
+    }
+
+    /// Returns the port it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns its URL, if the target is an HTTPS server.
+    pub(crate) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Holds what clients send, or lets it pass.
+    pub(crate) fn hold_requests(&self, hold: bool) {
+        self.rules.send_modify(|rules| rules.hold_requests = hold);
+    }
+
+    /// Holds what servers send, or lets it pass.
+    pub(crate) fn hold_replies(&self, hold: bool) {
+        self.rules.send_modify(|rules| rules.hold_replies = hold);
+    }
+
+    /// Breaks all connections; what was held in them is lost.
+    pub(crate) fn cut(&self) {
+        self.rules.send_modify(|rules| rules.cuts += 1);
+    }
+
+    /// Returns how many bytes from clients were held.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+async fn connection(client: TcpStream, target: u16, rules: watch::Receiver<Rules>, held: Arc<AtomicUsize>) {
+    let mut cut = rules.clone();
+    let cuts = rules.borrow().cuts;
+    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
+        return;
+    };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let none = Arc::new(AtomicUsize::new(0));
+    tokio::select! {
+        // What is held when the connection is cut is lost, even if it is let go in the same moment.
+        biased;
+        _ = cut.wait_for(|rules| rules.cuts > cuts) => {}
+        _ = pass(from_client, to_server, rules.clone(), |rules| rules.hold_requests, held) => {}
+        _ = pass(from_server, to_client, rules.clone(), |rules| rules.hold_replies, none) => {}
+    }
+}
+
+/// Passes bytes on until the sender ends, waiting where the rules hold them.
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut rules: watch::Receiver<Rules>,
+    holds: fn(&Rules) -> bool,
+    held: Arc<AtomicUsize>,
+) -> anyhow::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        if holds(&rules.borrow()) {
+            held.fetch_add(length, Ordering::Relaxed);
+        }
+        rules.wait_for(|rules| !holds(rules)).await?;
+        to.write_all(buffer.get(..length).context("a read of more than was asked for")?)
+            .await?;
+    }
+}

@@ -1,0 +1,187 @@
+//! Vault as a process on loopback.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::{Admin, Keys, Vault};
+use crate::pki::Authority;
+use crate::servers::audit::Audit;
+use crate::servers::process::{Process, eventually, free_port};
+
+/// A Vault on loopback that can be stopped and started again.
+pub(crate) struct Server {
+    binary: PathBuf,
+    dir: PathBuf,
+    process: Process,
+    keys: Keys,
+}
+
+/// A new Vault with nothing mounted.
+pub(crate) struct Fresh {
+    /// The server.
+    pub(crate) server: Server,
+    /// A client with the root token.
+    pub(crate) admin: Admin,
+    /// The port that wants a client certificate.
+    mutual: u16,
+    servers: Authority,
+    clients: Authority,
+}
+
+/// Starts a new Vault with a private CA and a second listener that wants client certificates, and opens it.
+pub(crate) async fn launch(dir: &Path, binary: PathBuf) -> anyhow::Result<Fresh> {
+    let (port, mutual) = (free_port()?, free_port()?);
+    let (servers, clients) = (
+        Authority::new("e2e Vault servers")?,
+        Authority::new("e2e Vault clients")?,
+    );
+    write_configuration(dir, port, mutual, &servers, &clients)?;
+    let mut process = spawn(dir, &binary)?;
+    let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
+    reachable(&admin, &mut process).await?;
+    let keys = admin.initialise().await?;
+    let admin = admin.with_token(&keys.token);
+    let server = Server {
+        binary,
+        dir: dir.to_owned(),
+        process,
+        keys,
+    };
+    Ok(Fresh {
+        server,
+        admin,
+        mutual,
+        servers,
+        clients,
+    })
+}
+
+impl Fresh {
+    /// Makes what every case uses.
+    pub(crate) async fn set_up(self, kubernetes: Value) -> anyhow::Result<(Server, Vault)> {
+        let Self {
+            server,
+            admin,
+            mutual,
+            servers,
+            clients,
+        } = self;
+        let log = server.dir.join("vault-audit.log");
+        let root = admin.set_up(&log.display().to_string(), kubernetes).await?;
+        let vault = Vault {
+            server: admin.base().to_owned(),
+            mutual: format!("https://127.0.0.1:{mutual}"),
+            server_name: SERVER_NAME,
+            ca: servers.pem,
+            clients,
+            root,
+            admin,
+            audit: Audit::File(log),
+        };
+        Ok((server, vault))
+    }
+}
+
+impl Server {
+    /// Returns the binary that it runs.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Returns the process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Returns the root token and the key share.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Starts the server again, with the data it had, and opens it.
+    pub(crate) async fn restart(&mut self, admin: &Admin) -> anyhow::Result<()> {
+        self.process.stop()?;
+        self.process = spawn(&self.dir, &self.binary)?;
+        reachable(admin, &mut self.process).await?;
+        admin.unseal(&self.keys).await
+    }
+}
+
+/// A name that Vault's certificate bears beside its address.
+pub(crate) const SERVER_NAME: &str = "vault.e2e.example";
+
+fn spawn(dir: &Path, binary: &Path) -> anyhow::Result<Process> {
+    let mut command = Command::new(binary);
+    command.arg("server").arg("-config").arg(dir.join("vault.json"));
+    Process::start(dir, "vault", &mut command)
+}
+
+async fn reachable(admin: &Admin, process: &mut Process) -> anyhow::Result<()> {
+    eventually(Duration::from_secs(60), async || {
+        process.check()?;
+        admin.answers().await
+    })
+    .await
+    .context("Vault does not answer")
+}
+
+/// Where a server listens and where its files are.
+pub(crate) struct Listeners {
+    /// The address.
+    pub(crate) host: &'static str,
+    /// The port that anybody may use.
+    pub(crate) port: u16,
+    /// The port that wants a client certificate.
+    pub(crate) mutual: u16,
+    /// The folder of `vault.crt`, `vault.key` and `vault-clients.crt`.
+    pub(crate) files: PathBuf,
+}
+
+/// Returns a server's configuration, without the address it gives to others.
+pub(crate) fn configuration(listeners: &Listeners, storage: Value) -> Value {
+    let file = |name: &str| listeners.files.join(name).display().to_string();
+    let listener = |port: u16| {
+        json!({
+            "address": format!("{}:{port}", listeners.host),
+            "tls_cert_file": file("vault.crt"),
+            "tls_key_file": file("vault.key"),
+        })
+    };
+    let mut mutual = listener(listeners.mutual);
+    mutual["tls_require_and_verify_client_cert"] = json!(true);
+    mutual["tls_client_ca_file"] = json!(file("vault-clients.crt"));
+    json!({
+        "storage": storage,
+        "listener": [{ "tcp": listener(listeners.port) }, { "tcp": mutual }],
+        "disable_mlock": true,
+        "log_level": "warn",
+    })
+}
+
+fn write_configuration(
+    dir: &Path,
+    port: u16,
+    mutual: u16,
+    servers: &Authority,
+    clients: &Authority,
+) -> anyhow::Result<()> {
+    let pair = servers.server("vault", &["127.0.0.1", SERVER_NAME])?;
+    fs::write(dir.join("vault.crt"), pair.certificate)?;
+    fs::write(dir.join("vault.key"), pair.key)?;
+    fs::write(dir.join("vault-clients.crt"), &clients.pem)?;
+    let listeners = Listeners {
+        host: "127.0.0.1",
+        port,
+        mutual,
+        files: dir.to_owned(),
+    };
+    let mut config = configuration(&listeners, json!({ "file": { "path": dir.join("vault-data") } }));
+    config["api_addr"] = json!(format!("https://127.0.0.1:{port}"));
+    fs::write(dir.join("vault.json"), config.to_string())?;
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! Integration tests: what no single crate can test alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected fails"
+)]
+
+mod cli;
+mod corpus;
+mod drivers;
+mod hostile;
+mod manifests;
+mod secrets;
+mod server;
+mod world;

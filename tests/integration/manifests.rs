@@ -1,0 +1,39 @@
+//! The manifests below `deploy/` that people apply.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use issuer_api::VaultSpec;
+use serde_json::Value;
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
+}
+
+#[test]
+fn issuers_of_examples_have_known_fields() {
+    let mut issuers = 0;
+    for entry in fs::read_dir(deploy().join("examples")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        for object in objects.iter().filter(|o| o["apiVersion"] == "vault-issuer.io/v1alpha1") {
+            let spec: VaultSpec = serde_json::from_value(object["spec"].clone()).unwrap();
+            assert_eq!(serde_json::to_value(&spec).unwrap(), object["spec"]);
+            issuers += 1;
+        }
+    }
+    assert!(issuers >= 6, "{issuers} issuers");
+}
+
+#[test]
+fn kustomization_lists_generated_manifests() {
+    let text = fs::read_to_string(deploy().join("kustomization.yaml")).unwrap();
+    let kustomization: Value = serde_saphyr::from_str(&text).unwrap();
+    let resources = kustomization["resources"].as_array().unwrap();
+    for directory in ["crds", "rbac"] {
+        for entry in fs::read_dir(deploy().join(directory)).unwrap() {
+            let path = format!("{directory}/{}", entry.unwrap().file_name().to_string_lossy());
+            assert!(resources.contains(&path.as_str().into()), "{path}");
+        }
+    }
+}
