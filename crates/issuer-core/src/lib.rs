@@ -58,6 +58,8 @@ mod chain;
 mod connect;
 mod der;
 pub mod duration;
+#[cfg(test)]
+mod fixture;
 mod flow;
 pub mod leader;
 mod name;
