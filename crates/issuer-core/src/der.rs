@@ -3,8 +3,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::signatures::SubjectPublicKey;
-
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -83,19 +81,8 @@ impl<'a> Signed<'a> {
     }
 }
 
-impl<'a> SubjectPublicKey<'a> {
-    /// Splits a DER `SubjectPublicKeyInfo`.
-    pub(crate) fn parse(spki: &'a [u8]) -> Option<Self> {
-        let [algorithm, key] = elements(only(SEQUENCE, spki)?)?.try_into().ok()?;
-        Some(Self {
-            algorithm: only(SEQUENCE, algorithm.whole)?,
-            bits: bits(key)?,
-        })
-    }
-}
-
 /// Reads a bit string of whole bytes.
-fn bits(element: Element<'_>) -> Option<&[u8]> {
+pub(crate) fn bits(element: Element<'_>) -> Option<&[u8]> {
     let (unused, bits) = element.content.split_first()?;
     (element.tag == BIT_STRING && *unused == 0).then_some(bits)
 }

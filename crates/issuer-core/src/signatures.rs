@@ -89,7 +89,16 @@ pub(crate) struct SubjectPublicKey<'a> {
     pub(crate) bits: &'a [u8],
 }
 
-impl SubjectPublicKey<'_> {
+impl<'a> SubjectPublicKey<'a> {
+    /// Splits a DER `SubjectPublicKeyInfo`.
+    pub(crate) fn parse(spki: &'a [u8]) -> Option<Self> {
+        let [algorithm, key] = der::elements(der::only(der::SEQUENCE, spki)?)?.try_into().ok()?;
+        Some(Self {
+            algorithm: der::only(der::SEQUENCE, algorithm.whole)?,
+            bits: der::bits(key)?,
+        })
+    }
+
     /// Tells whether crypto libraries check signatures of a key of this size: they refuse RSA below 2048 and above
     /// 8192 bits as if the signature were wrong.
     fn is_of_checked_size(&self) -> bool {
@@ -111,14 +120,7 @@ mod tests {
     use rcgen::{KeyPair, PublicKeyData, SigningKey};
 
     use super::*;
-
-    fn signatures() -> Signatures {
-        Signatures(
-            rustls::crypto::aws_lc_rs::default_provider()
-                .signature_verification_algorithms
-                .all,
-        )
-    }
+    use crate::fixture::signatures;
 
     #[test]
     fn tells_wrong_from_unsupported() {

@@ -206,14 +206,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn signatures() -> Signatures {
-        Signatures(
-            rustls::crypto::aws_lc_rs::default_provider()
-                .signature_verification_algorithms
-                .all,
-        )
-    }
+    use crate::fixture::signatures;
 
     fn params(common_name: Option<&str>, names: Vec<SanType>) -> CertificateParams {
         let mut params = CertificateParams::default();

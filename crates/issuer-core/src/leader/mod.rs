@@ -19,7 +19,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::Now;
+use crate::{Now, SplitMix64};
 
 #[cfg(test)]
 mod tests;
@@ -95,7 +95,7 @@ pub enum TimingError {
 pub struct Elector {
     identity: String,
     timing: Timing,
-    seed: u64,
+    random: SplitMix64,
     plan: Plan,
     /// When the plan is due.
     due: Duration,
@@ -170,7 +170,7 @@ impl Elector {
         Self {
             identity,
             timing,
-            seed,
+            random: SplitMix64::new(seed),
             plan: Plan::Read,
             due: Duration::ZERO,
             seen: None,
@@ -288,12 +288,7 @@ impl Elector {
 
     /// Returns how long a candidate waits: the retry period and up to 1.2 times as much again, as in client-go.
     fn pause(&mut self) -> Duration {
-        // SplitMix64.
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let thousandths = (((z ^ (z >> 31)) >> 32) * u64::from(JITTER)) >> 32;
+        let thousandths = ((self.random.next_u64() >> 32) * u64::from(JITTER)) >> 32;
         self.timing.retry + stretch(self.timing.retry, u32::try_from(thousandths).unwrap_or(JITTER))
     }
 }

@@ -1,9 +1,11 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-/// A source of jitter: splitmix64, seeded by the driver.
+use crate::SplitMix64;
+
+/// A source of jitter, seeded by the driver.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Jitter(u64);
+pub(super) struct Jitter(SplitMix64);
 
 impl Hash for Jitter {
     /// Ignores the generator: two states that differ only in future jitter count as one for the explorer.
@@ -12,16 +14,12 @@ impl Hash for Jitter {
 
 impl Jitter {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
     /// Returns the wait, longer by up to a tenth.
     pub(super) fn over(&mut self, wait: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let thousandth = u32::try_from((z ^ (z >> 31)) % 101).unwrap_or(0);
+        let thousandth = u32::try_from(self.0.next_u64() % 101).unwrap_or(0);
         wait + wait * thousandth / 1000
     }
 }

@@ -76,7 +76,7 @@ impl World {
         // A poll may come at any time after it is due, so one length of pause stands for all.
         next.iter_mut()
             .flat_map(|world| &mut world.electors)
-            .for_each(|elector| elector.seed = 1);
+            .for_each(|elector| elector.random = SplitMix64::new(1));
         next
     }
 

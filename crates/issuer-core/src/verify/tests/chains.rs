@@ -52,7 +52,7 @@ fn reads_bundles_and_blanks() {
         issuing_ca: Some(pem(&[intermediate, root])),
         ca_chain: vec![pem(&[intermediate, root]), String::new()],
     };
-    let verified = verify(&customer.wanted, &bundle, now(), &signatures());
+    let verified = verify(&customer.wanted, &bundle, at(0), &signatures());
     assert_eq!(verified, chain(&[leaf, intermediate], Some(root)));
 
     let blank = Issued {
@@ -60,7 +60,7 @@ fn reads_bundles_and_blanks() {
         issuing_ca: Some("\n".to_owned()),
         ca_chain: vec![],
     };
-    let verified = verify(&customer.wanted, &blank, now(), &signatures());
+    let verified = verify(&customer.wanted, &blank, at(0), &signatures());
     assert_eq!(verified, chain(&[leaf], None));
 }
 

@@ -6,6 +6,7 @@ use rcgen::{
 };
 
 use super::*;
+use crate::fixture::{START, at, signatures};
 
 mod chains;
 mod hostile;
@@ -13,22 +14,6 @@ mod hostile;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn signatures() -> Signatures {
-    Signatures(
-        rustls::crypto::aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .all,
-    )
-}
-
-/// 2026-01-01T00:00:00Z.
-fn now() -> Now {
-    Now {
-        monotonic: Duration::ZERO,
-        unix: Duration::from_secs(1_767_225_600),
-    }
-}
 
 fn subject(common_name: &str) -> DistinguishedName {
     let mut subject = DistinguishedName::new();
@@ -121,7 +106,7 @@ impl Customer {
             issuing_ca: issuing.map(|der| pem(&[der])),
             ca_chain: chain.iter().map(|der| pem(&[der]).trim_end().to_owned()).collect(),
         };
-        verify(&self.wanted, &issued, now(), &signatures())
+        verify(&self.wanted, &issued, at(0), &signatures())
     }
 
     /// What comes of a certificate that a CA signed after the parameters were changed.
@@ -278,7 +263,7 @@ fn allows_for_clocks_that_differ() {
         let verified = customer.changed(|params| (params.not_before, params.not_after) = (at(from), at(to)));
         verified.map(|verified| verified.chain().not_after)
     };
-    let timestamp = |minutes: i64| Timestamp::from_second(1_767_225_600 + minutes * 60).unwrap();
+    let timestamp = |minutes: i64| Timestamp::from_second(i64::try_from(START).unwrap() + minutes * 60).unwrap();
     const LIFE: i64 = 90 * 24 * 60;
     for (from, to) in [
         (0, LIFE),

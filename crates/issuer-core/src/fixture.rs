@@ -1,0 +1,25 @@
+//! Values that the tests of several modules share.
+
+use std::time::Duration;
+
+use crate::{Now, Signatures};
+
+/// 2026-01-01T00:00:00Z, in seconds of the Unix epoch: `at(0)`.
+pub(crate) const START: u64 = 1_767_225_600;
+
+/// Returns the moment `seconds` after the start of the process, which was [`START`].
+pub(crate) fn at(seconds: u64) -> Now {
+    Now {
+        monotonic: Duration::from_secs(seconds),
+        unix: Duration::from_secs(START + seconds),
+    }
+}
+
+/// Returns the signature algorithms of rustls' aws-lc-rs provider.
+pub(crate) fn signatures() -> Signatures {
+    Signatures(
+        rustls::crypto::aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .all,
+    )
+}
