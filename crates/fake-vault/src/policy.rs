@@ -1,8 +1,8 @@
-//! Policies: what a token may do at which path.
+//! Policies: the capabilities of tokens.
 
 use std::collections::BTreeSet;
 
-/// A set of rules, each a path and what may be done there.
+/// A set of rules, each a path and its capabilities.
 ///
 /// A path ends in `*` to match every continuation, and a segment `+` matches any one segment. Of the paths that
 /// match, the most specific decides, as in
@@ -12,7 +12,7 @@ pub struct Policy {
     rules: Vec<(String, Vec<Capability>)>,
 }
 
-/// What may be done at a path.
+/// A permission on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "Vault's own words")]
 pub enum Capability {
@@ -27,7 +27,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// Returns the word that policies use.
+    /// Returns its name in policies.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -56,12 +56,12 @@ impl Policy {
         self
     }
 
-    /// Returns the policy that lets a token update `path`, which is what signing and logging in are to Vault.
+    /// Returns a policy that allows to update `path`: signing and logging in are updates.
     pub fn update(path: &str) -> Self {
         Self::new().allow(path, &[Capability::Update])
     }
 
-    /// Returns the part of Vault's built-in `default` policy that concerns a token itself.
+    /// Returns the part of Vault's built-in `default` policy about the token itself.
     pub(crate) fn built_in() -> Self {
         [
             ("auth/token/lookup-self", Capability::Read),
@@ -80,7 +80,7 @@ impl Policy {
         })
     }
 
-    /// Returns the policy in HCL, as `sys/policies/acl/:name` takes it.
+    /// Returns the policy in HCL, as `sys/policies/acl/:name` expects it.
     pub fn hcl(&self) -> String {
         let rule = |(path, capabilities): &(String, Vec<Capability>)| {
             let words: Vec<_> = capabilities.iter().map(|c| format!("\"{}\"", c.as_str())).collect();
@@ -90,7 +90,7 @@ impl Policy {
     }
 }
 
-/// Returns what several policies together allow at a path. A deny is alone.
+/// Returns the capabilities that policies together grant at a path. A deny excludes all others.
 pub(crate) fn capabilities<'a>(policies: impl Iterator<Item = &'a Policy>, path: &str) -> BTreeSet<Capability> {
     let matching = policies
         .flat_map(|policy| &policy.rules)
@@ -111,8 +111,8 @@ pub(crate) fn capabilities<'a>(policies: impl Iterator<Item = &'a Policy>, path:
     granted
 }
 
-/// Orders patterns: exact, then where the first wildcard comes later, then without `*`, then with fewer `+`, then
-/// the longer one.
+/// Returns the rank of a pattern. A higher rank wins: exact, then a later first wildcard, then no `*`, then fewer `+`,
+/// then longer.
 fn specificity(pattern: &str) -> (usize, bool, usize, usize) {
     let first = pattern
         .split('/')
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_specific_path_decides() {
+    fn most_specific_path_decides() {
         use Capability::{Deny, Read, Update};
         let policies = [
             Policy::new().allow("pki/*", &[Read]).allow("pki/sign/+", &[Update]),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn hcl_is_what_vault_parses() {
+    fn prints_hcl() {
         let policy = Policy::update("pki/sign/web").allow("a/+", &[Capability::Read]);
         let hcl = "path \"pki/sign/web\" { capabilities = [\"update\"] }\n\
                    path \"a/+\" { capabilities = [\"read\"] }\n";

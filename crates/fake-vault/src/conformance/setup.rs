@@ -1,13 +1,26 @@
-//! The server that the table is sent to, as values: a real one is configured from them, and so is the model.
+//! The configuration of the servers, from which both the model and a real Vault are set up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::SetUp;
-use crate::Capability::Update;
-use crate::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams, TokenType};
+use crate::auth::{AppRole, AuthMethod};
+use crate::ca::Authority;
+use crate::pki::{Pki, Role};
+use crate::policy::Capability::Update;
+use crate::policy::Policy;
+use crate::server::FakeVault;
+use crate::token::{TokenParams, TokenType};
+
+/// A call that configures a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetUp {
+    /// The path below `/v1/`; the method is POST.
+    pub path: String,
+    /// The body.
+    pub body: Value,
+}
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -29,7 +42,7 @@ pub fn fake() -> FakeVault {
     vault
 }
 
-/// Returns the calls, all to be sent with the root token, that configure a new server.
+/// Returns the calls that configure a new server. They need the root token.
 pub fn set_up() -> Vec<SetUp> {
     let call = |path: &str, body: Value| SetUp {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! Which requests meet which fault: by a script or by chance.
+//! The choice of faults: by a script, by chance, or for good.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use issuer_core::Operation;
 
-use super::Fault;
+use super::kind::Fault;
+use crate::call::Call;
 use crate::dice::Dice;
 
-/// Which requests meet which fault.
+/// The faults that requests meet.
 #[derive(Clone)]
 pub struct Faults {
     script: VecDeque<(Option<Operation>, Fault)>,
@@ -37,39 +38,40 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Lets a fault meet the next request of a kind, or the next request at all. Several wait in line.
+    /// Injects a fault into the next request of a kind, or into the next request of any kind. Faults are used in order.
     pub fn script(&mut self, operation: impl Into<Option<Operation>>, fault: Fault) {
         self.script.push_back((operation.into(), fault));
     }
 
-    /// Lets faults meet requests by chance: each its so many of a thousand. Equal seeds make equal runs.
+    /// Injects faults at random, each into so many of a thousand requests. Equal seeds make equal runs.
     pub fn randomize(&mut self, seed: u64, rates: impl IntoIterator<Item = (Fault, u16)>) {
         self.rates = rates.into_iter().collect();
         self.dice = Dice::new(seed);
     }
 
-    /// Lets each of [`Fault::TRANSIENT`] meet so many of a thousand requests.
+    /// Injects each of [`Fault::TRANSIENT`] into so many of a thousand requests.
     pub fn hostile(&mut self, seed: u64, per_mille: u16) {
         self.randomize(seed, Fault::TRANSIENT.map(|fault| (fault, per_mille)));
     }
 
-    /// Goes back to honesty.
+    /// Removes all faults.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Returns how many faults of the script are still to come.
+    /// Returns the number of faults that the script still has.
     pub fn scripted(&self) -> usize {
         self.script.len()
     }
 
-    /// Tells whether no request can meet a fault.
-    pub(crate) fn are_none(&self) -> bool {
+    /// Returns `true` if no request can meet a fault.
+    pub(crate) fn is_empty(&self) -> bool {
         self.script.is_empty() && self.rates.is_empty()
     }
 
-    /// Returns the fault that is due for a request.
-    pub(crate) fn draw(&mut self, operation: Option<Operation>) -> Option<Fault> {
+    /// Returns the fault that a request meets; `None` as the request if it cannot be parsed.
+    pub(crate) fn draw(&mut self, call: Option<&Call>) -> Option<Fault> {
+        let operation = call.and_then(Call::operation);
         let due = |(wanted, _): &(Option<Operation>, Fault)| wanted.is_none() || *wanted == operation;
         if let Some(index) = self.script.iter().position(due) {
             return self.script.remove(index).map(|(_, fault)| fault);

@@ -1,4 +1,4 @@
-//! The token store: life and death of tokens.
+//! The token store.
 
 mod params;
 
@@ -11,17 +11,17 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Refusal, with};
 use crate::dice::Dice;
+use crate::duration::SYSTEM_TTL;
 use crate::fields::Fields;
 
-pub(crate) use params::SYSTEM_TTL;
 pub use params::{TokenParams, TokenType};
 
-/// Where a token comes from.
+/// The origin of a token.
 #[derive(Clone)]
 pub(crate) struct Origin {
     /// The path of the login, such as `auth/approle/login`.
     pub(crate) path: String,
-    /// The mount and the role of the auth method; `None` for a token made by hand.
+    /// The mount and the role of the auth method; `None` for a token of `auth/token/create`.
     pub(crate) role: Option<(String, String)>,
     pub(crate) display_name: String,
     pub(crate) meta: BTreeMap<String, String>,
@@ -37,7 +37,7 @@ pub(crate) struct Token {
     issued: Now,
     ttl: Duration,
     renewed: Option<Now>,
-    /// On the monotonic clock.
+    /// The end, on the monotonic clock.
     expires: Duration,
     uses_left: u64,
 }
@@ -63,7 +63,7 @@ impl Token {
         }
     }
 
-    /// Returns the uses that are left as Vault shows them: -1 while it answers the last one.
+    /// Returns the remaining uses as Vault reports them: -1 during the last one.
     fn uses(&self) -> i64 {
         match i64::try_from(self.uses_left) {
             Ok(0) if self.params.num_uses > 0 => -1,
@@ -90,16 +90,16 @@ impl Token {
     }
 }
 
-/// The tokens that are alive.
+/// The valid tokens.
 #[derive(Clone, Default)]
 pub(crate) struct Tokens {
     alive: BTreeMap<Arc<str>, Arc<Token>>,
-    /// No token ends before this, on the monotonic clock.
+    /// A lower bound of all ends, on the monotonic clock, so that most requests need not look for expired tokens.
     earliest_end: Duration,
 }
 
 impl Tokens {
-    /// Makes a token; returns it with the `auth` block that hands it out and what Vault would warn about.
+    /// Creates a token. Returns it with its `auth` block and Vault's warnings.
     pub(crate) fn issue(
         &mut self,
         now: Now,
@@ -136,7 +136,7 @@ impl Tokens {
         self.alive.get(id).map(Arc::as_ref)
     }
 
-    /// Forgets the tokens whose time is up.
+    /// Removes the tokens that have expired.
     pub(crate) fn expire(&mut self, now: Now) {
         if now.monotonic < self.earliest_end {
             return;
@@ -158,7 +158,7 @@ impl Tokens {
         self.alive.keys().map(Arc::as_ref)
     }
 
-    /// Takes one use off a token that has only so many; tells whether this was the last one.
+    /// Counts one use of a token with limited uses; returns `true` if it was the last one.
     pub(crate) fn spend(&mut self, id: &str) -> bool {
         let Some(token) = self.alive.get_mut(id).filter(|token| token.params.num_uses > 0) else {
             return false;
@@ -226,7 +226,7 @@ impl Tokens {
     }
 }
 
-/// Returns what Vault says about a root token that was made by hand, as the development server's is.
+/// Returns the data of a lookup of the root token.
 pub(crate) fn root_lookup(id: &str) -> Map<String, Value> {
     let pairs = [
         ("id", json!(id)),

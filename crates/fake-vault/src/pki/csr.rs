@@ -1,4 +1,4 @@
-//! Certificate signing requests, as Vault reads them.
+//! Certificate signing requests, parsed as Vault does.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::ca::KeyType;
 
 const SERIAL_NUMBER: &[u64] = &[2, 5, 4, 5];
 
-/// What a certificate signing request says.
+/// A certificate signing request.
 #[derive(Debug)]
 pub(crate) struct Csr {
     pub(crate) key: SubjectPublicKeyInfo,
@@ -27,9 +27,9 @@ pub(crate) struct Csr {
     /// The `serialNumber` attribute of the subject.
     pub(crate) subject_serial: String,
     pub(crate) names: Names,
-    /// The requested extensions as they are, but for the basic constraints.
+    /// The requested extensions except basic constraints, which Vault ignores.
     pub(crate) extensions: Vec<CustomExtension>,
-    /// Whether the request is signed by its own key.
+    /// Whether the CSR is signed by its own key.
     pub(crate) signature_valid: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Names {
 }
 
 impl Csr {
-    /// Reads the first PEM block, whatever its label.
+    /// Parses the first PEM block, whatever its label.
     pub(crate) fn parse(pem: &str) -> Result<Self, Refusal> {
         if pem.is_empty() {
             return Err(Refusal::bad_request("\"csr\" is empty"));
@@ -86,7 +86,7 @@ impl Csr {
         })
     }
 
-    /// Tells whether an extension is requested.
+    /// Returns `true` if an extension is requested.
     pub(crate) fn requests(&self, oid: &[u64]) -> bool {
         self.extensions
             .iter()

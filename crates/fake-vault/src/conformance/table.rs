@@ -6,13 +6,13 @@ use http::Method;
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 use serde_json::{Value, json};
 
-use super::TokenKind::{self, Batch, Dead, Fresh, Issuer, None as Nobody, Root};
+use super::case::TokenKind::{self, Batch, Dead, Fresh, Issuer, None as Nobody, Root};
+use super::case::{Case, Phase};
 use super::setup::{role_id, secret_id};
-use super::{Case, Stage};
 use crate::answer::with;
-use crate::{KeyType, key};
+use crate::ca::{KeyType, key};
 
-/// Returns the table, in the order in which it is to be sent.
+/// Returns the cases in the order in which they are sent.
 pub fn cases() -> Vec<Case> {
     [
         system(),
@@ -38,7 +38,7 @@ fn case(
     let body: Option<Value> = body.into();
     Case {
         name,
-        stage: Stage::Unsealed,
+        phase: Phase::Unsealed,
         method: method.parse().unwrap_or(Method::GET),
         path,
         token,
@@ -244,17 +244,17 @@ fn sealed() -> Vec<Case> {
         case("sealed: seal", "PUT sys/seal", Root, None, 204),
         case("sealed: unseal with half a key", "PUT sys/unseal", Nobody, json!({ "key": "aabb" }), 400),
     ];
-    cases.map(|case| Case { stage: Stage::Sealed, ..case }).to_vec()
+    cases.map(|case| Case { phase: Phase::Sealed, ..case }).to_vec()
 }
 
-/// Adds a CSR that the role `web` likes to a body.
+/// Adds a CSR that the role `web` allows to a body.
 fn good(body: Value) -> Value {
     let names = Vec::from_iter(dns("www.example.com"));
     let csr = csr(KeyType::Ec, "www.example.com", &names, "");
     with(body, [("csr", json!(csr))])
 }
 
-/// Returns a CSR for a common name, other names and a serial number of the subject, PEM.
+/// Returns a PEM CSR with a common name, other names and a serial number of the subject.
 fn csr(kind: KeyType, common_name: &str, names: &[SanType], serial: &str) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -276,7 +276,7 @@ fn dns(name: &str) -> Option<SanType> {
     name.try_into().map(SanType::DnsName).ok()
 }
 
-/// Returns a CSR whose signature is not its key's.
+/// Returns a CSR whose signature does not match its key.
 fn forged() -> String {
     let genuine = csr(KeyType::Ed25519, "www.example.com", &[], "");
     let mut lines: Vec<_> = genuine.lines().map(str::to_owned).collect();
