@@ -1,4 +1,4 @@
-//! What the model says, directly and over TLS.
+//! The model, called directly and over TLS.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -9,7 +9,7 @@
 
 mod auth;
 mod fault;
-mod scene;
+mod harness;
 mod served;
 mod sign;
 mod system;
