@@ -48,7 +48,7 @@ pub use counts::Counts;
 pub use dice::Dice;
 pub use fault::{Fault, Faults, Handled, Redirect, RetryAfter};
 pub use pki::{Issued, LeafNotAfter, Pki, Role};
-pub use policy::{Capability, Policy};
+pub use policy::{Capability, Parameters, Policy};
 pub use server::FakeVault;
 pub use sys::Health;
 pub use token::{TokenParams, TokenType};

@@ -63,7 +63,7 @@ fn unrecognized(endpoint: Endpoint<'_>, fields: &Fields) -> Option<String> {
         "use_pss",
     ];
     let known = |key: &&str| !(FIELDS.contains(key) || verbatim && more.contains(key));
-    let mut ignored: Vec<_> = fields.keys().filter(known).collect();
+    let mut ignored: Vec<_> = fields.iter().map(|(key, _)| key).filter(known).collect();
     ignored.sort_unstable();
     let list = ignored.join(" ");
     (!list.is_empty()).then(|| format!("Endpoint ignored these unrecognized parameters: [{list}]"))

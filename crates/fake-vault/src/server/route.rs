@@ -9,7 +9,7 @@ use super::FakeVault;
 use crate::answer::{Answer, Refusal};
 use crate::call::{Action, Call};
 use crate::fault::CaDefect;
-use crate::policy::{self, Capability};
+use crate::policy::{self, Capability, Grant};
 use crate::sys::{self, Health};
 use crate::token::{self, Token};
 
@@ -91,11 +91,10 @@ impl FakeVault {
         defect: Option<CaDefect>,
     ) -> Result<Answer, Refusal> {
         let id = call.token.clone().ok_or_else(Refusal::no_token)?;
-        let granted = self.capabilities(&id, path)?;
+        let grant = self.grant(&id, path)?;
         let is_self = path.starts_with("auth/token/") && path.ends_with("-self");
         let last_use = self.tokens.spend(&id);
-        let needed = call.action.capability().as_str();
-        let allowed = granted.contains(&"root") || granted.contains(&needed);
+        let allowed = grant.allows(call.action.capability(), &call.fields);
         let answer = if !(allowed && (inside || is_self || id == Self::ROOT_TOKEN)) {
             Err(Refusal::permission_denied())
         } else if !(inside || is_self) {
@@ -184,8 +183,8 @@ impl FakeVault {
             return Err(Refusal::bad_request("paths must be supplied"));
         }
         let granted = paths.into_iter().map(|path| {
-            let words = self.capabilities(id, &path)?;
-            Ok((path, if words.is_empty() { vec!["deny"] } else { words }))
+            let names = self.grant(id, &path)?.names();
+            Ok((path, names))
         });
         let granted = granted.collect::<Result<Vec<_>, Refusal>>()?;
         Ok(Answer {
@@ -194,19 +193,18 @@ impl FakeVault {
         })
     }
 
-    /// Returns the names of a token's capabilities at a path.
-    fn capabilities(&self, id: &str, path: &str) -> Result<Vec<&'static str>, Refusal> {
+    /// Returns the permissions of a token on a path.
+    fn grant(&self, id: &str, path: &str) -> Result<Grant, Refusal> {
         if id == Self::ROOT_TOKEN {
-            return Ok(vec!["root"]);
+            return Ok(Grant::Root);
         }
         let token = self.tokens.get(id).ok_or_else(Refusal::invalid_token)?;
         let names = token.policies();
         if names.iter().any(|name| name == "root") {
-            return Ok(vec!["root"]);
+            return Ok(Grant::Root);
         }
         let policies = names.iter().filter_map(|name| self.policies.get(name));
-        let granted = policy::capabilities(policies, path);
-        Ok(granted.into_iter().map(Capability::as_str).collect())
+        Ok(policy::grant(policies, path))
     }
 
     fn seal_request(&mut self, call: &Call) -> Result<Response<Body>, Refusal> {
@@ -215,8 +213,7 @@ impl FakeVault {
         }
         if !self.node.is_sealed() {
             let token = call.token.as_deref().ok_or_else(Refusal::no_token)?;
-            let granted = self.capabilities(token, "sys/seal")?;
-            if !granted.contains(&"root") && !granted.contains(&"sudo") {
+            if !self.grant(token, "sys/seal")?.allows(Capability::Sudo, &call.fields) {
                 return Err(Refusal::permission_denied());
             }
         }

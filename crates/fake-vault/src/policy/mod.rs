@@ -1,6 +1,12 @@
 //! Policies: the capabilities of tokens.
 
+mod parameters;
+
 use std::collections::BTreeSet;
+
+use crate::fields::Fields;
+
+pub use parameters::Parameters;
 
 /// A set of rules, each a path and its capabilities.
 ///
@@ -9,7 +15,14 @@ use std::collections::BTreeSet;
 /// <https://developer.hashicorp.com/vault/docs/concepts/policies#priority-matching>.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    rules: Vec<(String, Vec<Capability>)>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    path: String,
+    capabilities: Vec<Capability>,
+    parameters: Parameters,
 }
 
 /// A permission on a path.
@@ -50,9 +63,18 @@ impl Policy {
 
     /// Adds a rule.
     #[must_use]
-    pub fn allow(mut self, path: &str, capabilities: &[Capability]) -> Self {
-        self.rules
-            .push((path.trim_start_matches('/').to_owned(), capabilities.to_vec()));
+    pub fn allow(self, path: &str, capabilities: &[Capability]) -> Self {
+        self.allow_with(path, capabilities, Parameters::default())
+    }
+
+    /// Adds a rule with parameter constraints.
+    #[must_use]
+    pub fn allow_with(mut self, path: &str, capabilities: &[Capability], parameters: Parameters) -> Self {
+        self.rules.push(Rule {
+            path: path.trim_start_matches('/').to_owned(),
+            capabilities: capabilities.to_vec(),
+            parameters,
+        });
         self
     }
 
@@ -82,33 +104,62 @@ impl Policy {
 
     /// Returns the policy in HCL, as `sys/policies/acl/:name` expects it.
     pub fn hcl(&self) -> String {
-        let rule = |(path, capabilities): &(String, Vec<Capability>)| {
-            let words: Vec<_> = capabilities.iter().map(|c| format!("\"{}\"", c.as_str())).collect();
-            format!("path \"{path}\" {{ capabilities = [{}] }}\n", words.join(", "))
+        let rule = |rule: &Rule| {
+            let names = rule.capabilities.iter().map(|capability| format!("{:?}", capability.as_str()));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let parameters = rule.parameters.hcl();
+            format!("path {:?} {{\n  capabilities = [{names}]\n{parameters}}}\n", rule.path)
         };
         self.rules.iter().map(rule).collect()
     }
 }
 
-/// Returns the capabilities that policies together grant at a path. A deny excludes all others.
-pub(crate) fn capabilities<'a>(policies: impl Iterator<Item = &'a Policy>, path: &str) -> BTreeSet<Capability> {
-    let matching = policies
-        .flat_map(|policy| &policy.rules)
-        .filter(|(pattern, _)| matches(pattern, path))
-        .map(|(pattern, capabilities)| (specificity(pattern), capabilities));
-    let (mut best, mut granted) = (None, BTreeSet::new());
-    for (rank, capabilities) in matching {
+/// The permissions of a token on a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// Everything.
+    Root,
+    /// These capabilities, under these constraints.
+    Rules(BTreeSet<Capability>, Parameters),
+}
+
+impl Grant {
+    /// Returns `true` if a request with these fields is allowed.
+    pub(crate) fn allows(&self, capability: Capability, fields: &Fields) -> bool {
+        match self {
+            Self::Root => true,
+            Self::Rules(granted, parameters) => granted.contains(&capability) && parameters.admit(fields),
+        }
+    }
+
+    /// Returns the names of the capabilities.
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        match self {
+            Self::Root => vec!["root"],
+            Self::Rules(granted, _) if granted.is_empty() => vec!["deny"],
+            Self::Rules(granted, _) => granted.iter().map(|capability| capability.as_str()).collect(),
+        }
+    }
+}
+
+/// Returns the permissions that policies together grant on a path. A deny excludes all other capabilities.
+pub(crate) fn grant<'a>(policies: impl Iterator<Item = &'a Policy>, path: &str) -> Grant {
+    let matching = policies.flat_map(|policy| &policy.rules).filter(|rule| matches(&rule.path, path));
+    let (mut best, mut granted, mut parameters) = (None, BTreeSet::new(), Parameters::default());
+    for rule in matching {
+        let rank = specificity(&rule.path);
         if best.is_none_or(|best| rank > best) {
-            (best, granted) = (Some(rank), BTreeSet::new());
+            (best, granted, parameters) = (Some(rank), BTreeSet::new(), Parameters::default());
         }
         if best == Some(rank) {
-            granted.extend(capabilities.iter().copied());
+            granted.extend(rule.capabilities.iter().copied());
+            parameters.merge(&rule.parameters);
         }
     }
     if granted.contains(&Capability::Deny) {
-        return BTreeSet::from([Capability::Deny]);
+        granted = BTreeSet::from([Capability::Deny]);
     }
-    granted
+    Grant::Rules(granted, parameters)
 }
 
 /// Returns the rank of a pattern. A higher rank wins: exact, then a later first wildcard, then no `*`, then fewer `+`,
@@ -166,20 +217,31 @@ mod tests {
                 .allow("pki/sign/web", &[Deny])
                 .allow("pki/sign/*", &[Read, Update]),
         ];
-        let at = |path| Vec::from_iter(capabilities(policies.iter(), path));
-        assert_eq!(at("pki/sign/web"), [Deny]);
-        assert_eq!(at("pki/sign/api"), [Update]);
-        assert_eq!(at("pki/sign/a/b"), [Read, Update]);
-        assert_eq!(at("pki/roles/web"), [Read]);
-        assert_eq!(at("pki"), []);
-        assert_eq!(at("other"), []);
+        let at = |path| grant(policies.iter(), path).names();
+        assert_eq!(at("pki/sign/web"), ["deny"]);
+        assert_eq!(at("pki/sign/api"), ["update"]);
+        assert_eq!(at("pki/sign/a/b"), ["read", "update"]);
+        assert_eq!(at("pki/roles/web"), ["read"]);
+        assert_eq!(at("pki"), ["deny"]);
+        assert_eq!(at("other"), ["deny"]);
     }
 
     #[test]
     fn prints_hcl() {
-        let policy = Policy::update("pki/sign/web").allow("a/+", &[Capability::Read]);
-        let hcl = "path \"pki/sign/web\" { capabilities = [\"update\"] }\n\
-                   path \"a/+\" { capabilities = [\"read\"] }\n";
+        let parameters = Parameters {
+            required: vec!["csr".to_owned()],
+            ..Parameters::allowed(["csr", "ttl"])
+        };
+        let policy = Policy::update("pki/sign/web").allow_with("a/+", &[Capability::Read], parameters);
+        let hcl = r#"path "pki/sign/web" {
+  capabilities = ["update"]
+}
+path "a/+" {
+  capabilities = ["read"]
+  allowed_parameters = { "csr" = [], "ttl" = [] }
+  required_parameters = ["csr"]
+}
+"#;
         assert_eq!(policy.hcl(), hcl);
     }
 }
