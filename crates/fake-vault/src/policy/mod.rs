@@ -105,7 +105,10 @@ impl Policy {
     /// Returns the policy in HCL, as `sys/policies/acl/:name` expects it.
     pub fn hcl(&self) -> String {
         let rule = |rule: &Rule| {
-            let names = rule.capabilities.iter().map(|capability| format!("{:?}", capability.as_str()));
+            let names = rule
+                .capabilities
+                .iter()
+                .map(|capability| format!("{:?}", capability.as_str()));
             let names = names.collect::<Vec<_>>().join(", ");
             let parameters = rule.parameters.hcl();
             format!("path {:?} {{\n  capabilities = [{names}]\n{parameters}}}\n", rule.path)
@@ -144,7 +147,9 @@ impl Grant {
 
 /// Returns the permissions that policies together grant on a path. A deny excludes all other capabilities.
 pub(crate) fn grant<'a>(policies: impl Iterator<Item = &'a Policy>, path: &str) -> Grant {
-    let matching = policies.flat_map(|policy| &policy.rules).filter(|rule| matches(&rule.path, path));
+    let matching = policies
+        .flat_map(|policy| &policy.rules)
+        .filter(|rule| matches(&rule.path, path));
     let (mut best, mut granted, mut parameters) = (None, BTreeSet::new(), Parameters::default());
     for rule in matching {
         let rank = specificity(&rule.path);

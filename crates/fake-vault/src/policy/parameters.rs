@@ -76,8 +76,8 @@ impl Parameters {
         !self.denied.contains_key("*")
             && fields.all(|(key, value)| {
                 let denied = named(&self.denied, key).is_some_and(|values| is_among(value, &values, Mode::Any));
-                let allowed = named(&self.allowed, key)
-                    .map_or(others_allowed, |values| is_among(value, &values, Mode::All));
+                let allowed =
+                    named(&self.allowed, key).map_or(others_allowed, |values| is_among(value, &values, Mode::All));
                 allowed && !denied
             })
     }
@@ -89,9 +89,15 @@ impl Parameters {
             format!("[{}]", quoted.join(", "))
         };
         let mut lines = String::new();
-        for (name, map) in [("allowed_parameters", &self.allowed), ("denied_parameters", &self.denied)] {
+        for (name, map) in [
+            ("allowed_parameters", &self.allowed),
+            ("denied_parameters", &self.denied),
+        ] {
             if !map.is_empty() {
-                let entries: Vec<_> = map.iter().map(|(key, values)| format!("{key:?} = {}", list(values))).collect();
+                let entries: Vec<_> = map
+                    .iter()
+                    .map(|(key, values)| format!("{key:?} = {}", list(values)))
+                    .collect();
                 lines += &format!("  {name} = {{ {} }}\n", entries.join(", "));
             }
         }
@@ -176,9 +182,16 @@ mod tests {
 
     #[test]
     fn values_are_compared_with_elements() {
-        let values = |values: &[&str]| BTreeMap::from([("a".to_owned(), values.iter().map(|&v| v.to_owned()).collect())]);
-        let allowed = |list: &[&str]| Parameters { allowed: values(list), ..Parameters::default() };
-        let denied = |list: &[&str]| Parameters { denied: values(list), ..Parameters::default() };
+        let values =
+            |values: &[&str]| BTreeMap::from([("a".to_owned(), values.iter().map(|&v| v.to_owned()).collect())]);
+        let allowed = |list: &[&str]| Parameters {
+            allowed: values(list),
+            ..Parameters::default()
+        };
+        let denied = |list: &[&str]| Parameters {
+            denied: values(list),
+            ..Parameters::default()
+        };
         for (list, value, all, any) in [
             (&["x", "y"][..], r#""x""#, true, true),
             (&["x", "y"], r#""x, y""#, true, true),

@@ -26,7 +26,7 @@ impl FakeVault {
         let path = path.trim_matches('/');
         Arc::make_mut(&mut self.auth).remove(path);
         self.tokens
-            .revoke_if(|token| token.origin.role.as_ref().is_some_and(|(m, _)| m == path));
+            .end_if(|token| token.origin.role.as_ref().is_some_and(|(m, _)| m == path));
     }
 
     /// Mounts a PKI.
@@ -135,13 +135,20 @@ impl FakeVault {
 
     /// Revokes every token but the root token.
     pub fn revoke_all(&mut self) {
-        self.tokens.revoke_if(|_| true);
+        self.tokens.end_if(|_| true);
     }
 
     /// Returns the valid tokens except the root token.
     pub fn live_tokens(&mut self, now: Now) -> Vec<String> {
         self.tokens.expire(now);
         self.tokens.ids().map(str::to_owned).collect()
+    }
+
+    /// Returns the serial numbers of the certificates that were revoked, sorted. A certificate with a lease is revoked
+    /// when the token that requested it expires or is revoked.
+    pub fn revoked(&mut self, now: Now) -> Vec<String> {
+        self.tokens.expire(now);
+        self.tokens.revoked().map(|leased| leased.serial.to_string()).collect()
     }
 
     /// Returns the faults that requests meet.

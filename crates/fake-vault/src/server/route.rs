@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use issuer_core::{Body, Now};
+use serde_json::{Map, json};
 
 use super::FakeVault;
 use crate::answer::{Answer, Refusal};
@@ -11,7 +12,10 @@ use crate::call::{Action, Call};
 use crate::fault::CaDefect;
 use crate::policy::{self, Capability, Grant};
 use crate::sys::{self, Health};
-use crate::token::{self, Token};
+use crate::token::{self, Leased, Token};
+
+const LEASE_REVOKED: &str =
+    "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.";
 
 impl FakeVault {
     pub(super) fn dispatch(
@@ -104,6 +108,9 @@ impl FakeVault {
         };
         if last_use {
             self.tokens.revoke(&id);
+            if answer.as_ref().is_ok_and(|answer| answer.lease.is_some()) {
+                return Err(Refusal::bad_request(LEASE_REVOKED));
+            }
         }
         answer
     }
@@ -139,22 +146,51 @@ impl FakeVault {
             ("auth/token/lookup-self" | "auth/token/renew-self" | "auth/token/revoke-self", _)
             | ("sys/capabilities-self", _) => Err(Refusal::unsupported_operation()),
             _ if path.starts_with("sys/") || path.starts_with("auth/token/") => Err(Refusal::unsupported_path()),
-            _ => self.secret(now, call, path, defect),
+            _ => self.secret(now, call, path, id, defect),
         }
     }
 
-    fn secret(&mut self, now: Now, call: &Call, path: &str, defect: Option<CaDefect>) -> Result<Answer, Refusal> {
+    fn secret(
+        &mut self,
+        now: Now,
+        call: &Call,
+        path: &str,
+        id: &str,
+        defect: Option<CaDefect>,
+    ) -> Result<Answer, Refusal> {
         // Of two mounts one below the other, the longer one comes later in the map and wins.
         let mounted = self.secrets.iter().rev().find_map(|(mount, pki)| {
             let rest = path.strip_prefix(mount.as_str())?;
             let rest = if rest.is_empty() { rest } else { rest.strip_prefix('/')? };
-            Some((Arc::clone(pki), rest))
+            Some((mount.clone(), Arc::clone(pki), rest))
         });
-        let (pki, rest) = mounted.ok_or_else(|| Refusal::no_handler(path))?;
-        let (answer, issued) = pki.handle(now, &mut self.dice, call, rest, defect)?;
+        let (mount, pki, rest) = mounted.ok_or_else(|| Refusal::no_handler(path))?;
+        if (rest, call.action) == ("certs/revoked/", Action::List) {
+            return self.revoked_certificates(&mount);
+        }
+        let (mut answer, issued) = pki.handle(now, &mut self.dice, call, rest, defect)?;
+        if let Some(lease) = &mut answer.lease {
+            let certificate = Leased {
+                mount: mount.into(),
+                serial: issued.serial.as_str().into(),
+            };
+            let limit = self.tokens.lease(now, id, certificate);
+            lease.seconds = limit.map_or(lease.seconds, |limit| lease.seconds.min(limit.as_secs()));
+        }
         self.counts.signs += 1;
         self.issued.push(Arc::new(issued));
         Ok(answer)
+    }
+
+    /// Answers `LIST <mount>/certs/revoked`. Vault answers an empty list with 404.
+    fn revoked_certificates(&self, mount: &str) -> Result<Answer, Refusal> {
+        let revoked = self.tokens.revoked().filter(|leased| *leased.mount == *mount);
+        let keys: Vec<&str> = revoked.map(|leased| &*leased.serial).collect();
+        if keys.is_empty() {
+            return Err(Refusal::bare(StatusCode::NOT_FOUND));
+        }
+        let data = Map::from_iter([("keys".to_owned(), json!(keys))]);
+        Ok(Answer::data("pki", data))
     }
 
     fn lookup(&self, now: Now, id: &str) -> Result<Answer, Refusal> {

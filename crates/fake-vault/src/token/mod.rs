@@ -2,7 +2,7 @@
 
 mod params;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,14 @@ pub(crate) struct Origin {
     pub(crate) entity: String,
 }
 
+/// A certificate with a lease, which ends with the token that requested it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Leased {
+    /// The PKI mount.
+    pub(crate) mount: Arc<str>,
+    pub(crate) serial: Arc<str>,
+}
+
 /// A token.
 #[derive(Clone)]
 pub(crate) struct Token {
@@ -40,6 +48,7 @@ pub(crate) struct Token {
     /// The end, on the monotonic clock.
     expires: Duration,
     uses_left: u64,
+    leases: Vec<Leased>,
 }
 
 impl Token {
@@ -90,10 +99,11 @@ impl Token {
     }
 }
 
-/// The valid tokens.
+/// The valid tokens, and the certificates that were revoked with former ones.
 #[derive(Clone, Default)]
 pub(crate) struct Tokens {
     alive: BTreeMap<Arc<str>, Arc<Token>>,
+    revoked: BTreeSet<Leased>,
     /// A lower bound of all ends, on the monotonic clock, so that most requests need not look for expired tokens.
     earliest_end: Duration,
 }
@@ -125,6 +135,7 @@ impl Tokens {
             renewed: None,
             expires: now.monotonic.saturating_add(ttl),
             uses_left: params.num_uses,
+            leases: Vec::new(),
         };
         let auth = token.auth(&id, ttl);
         self.earliest_end = self.earliest_end.min(token.expires);
@@ -141,17 +152,41 @@ impl Tokens {
         if now.monotonic < self.earliest_end {
             return;
         }
-        self.alive.retain(|_, token| now.monotonic < token.expires);
+        self.end_if(|token| now.monotonic >= token.expires);
         let ends = self.alive.values().map(|token| token.expires);
         self.earliest_end = ends.min().unwrap_or(Duration::MAX);
     }
 
     pub(crate) fn revoke(&mut self, id: &str) -> bool {
-        self.alive.remove(id).is_some()
+        let ended = self.alive.remove(id);
+        let leases = ended.iter().flat_map(|token| &token.leases);
+        self.revoked.extend(leases.cloned());
+        ended.is_some()
     }
 
-    pub(crate) fn revoke_if(&mut self, condition: impl Fn(&Token) -> bool) {
-        self.alive.retain(|_, token| !condition(token));
+    /// Revokes the tokens that meet a condition, and the certificates with their leases.
+    pub(crate) fn end_if(&mut self, condition: impl Fn(&Token) -> bool) {
+        let revoked = &mut self.revoked;
+        self.alive.retain(|_, token| {
+            let ends = condition(token);
+            if ends {
+                revoked.extend(token.leases.iter().cloned());
+            }
+            !ends
+        });
+    }
+
+    /// Attaches the lease of a certificate to a token. Returns the maximum duration of the lease: a batch token's
+    /// remaining lifetime. The root token never ends, so its leases need not be kept.
+    pub(crate) fn lease(&mut self, now: Now, id: &str, certificate: Leased) -> Option<Duration> {
+        let token = Arc::make_mut(self.alive.get_mut(id)?);
+        token.leases.push(certificate);
+        token.is_batch().then(|| token.left(now))
+    }
+
+    /// Returns the certificates that were revoked with their tokens.
+    pub(crate) fn revoked(&self) -> impl Iterator<Item = &Leased> {
+        self.revoked.iter()
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
