@@ -139,6 +139,12 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, error)
     }
 
+    /// Returns the refusal of a rate limit quota.
+    pub(crate) fn rate_limited(path: &str) -> Self {
+        let error = format!("request path {path:?}: rate limit quota exceeded");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, error)
+    }
+
     pub(crate) fn sealed() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "Vault is sealed")
     }

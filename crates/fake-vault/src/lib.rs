@@ -49,6 +49,6 @@ pub use dice::Dice;
 pub use fault::{Fault, Faults, Handled, Redirect, RetryAfter};
 pub use pki::{Issued, LeafNotAfter, Pki, Role};
 pub use policy::{Capability, Parameters, Policy};
-pub use server::FakeVault;
+pub use server::{FakeVault, RateLimit};
 pub use sys::Health;
 pub use token::{TokenParams, TokenType};

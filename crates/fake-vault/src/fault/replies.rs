@@ -23,8 +23,7 @@ impl Fault {
             Self::MissingState => refusal(StatusCode::PRECONDITION_FAILED, "required index state not present"),
             Self::RateLimited(after) => {
                 let path = request.uri().path().trim_start_matches("/v1/");
-                let error = format!("request path {path:?}: rate limit quota exceeded");
-                let response = refusal(StatusCode::TOO_MANY_REQUESTS, &error);
+                let response = Refusal::rate_limited(path).into_response();
                 with_header(response, RETRY_AFTER, after.value(now))
             }
             Self::Redirected(to) => {

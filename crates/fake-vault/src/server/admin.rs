@@ -6,6 +6,7 @@ use std::sync::Arc;
 use issuer_core::Now;
 
 use super::FakeVault;
+use super::limit::{Quota, RateLimit};
 use crate::auth::{AuthMethod, SecretId};
 use crate::counts::Counts;
 use crate::dice::Dice;
@@ -88,6 +89,11 @@ impl FakeVault {
     /// which must not.
     pub fn set_namespace(&mut self, namespace: Option<&str>) {
         self.namespace = namespace.map(|name| name.trim_matches('/').into());
+    }
+
+    /// Replaces the rate limit quotas. `sys/health`, `sys/seal-status`, `sys/seal` and `sys/unseal` are exempt.
+    pub fn set_rate_limits(&mut self, limits: impl IntoIterator<Item = RateLimit>) {
+        self.quotas = limits.into_iter().map(Quota::new).collect();
     }
 
     /// Sets the kind and state of the node.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod hostile;
+mod limit;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use http::header::HeaderName;
 use http::{Request, Response};
 use issuer_core::{Body, Now};
 
+use self::limit::Quota;
 use crate::answer::Refusal;
 use crate::auth::AuthMethod;
 use crate::call::Call;
@@ -23,6 +25,8 @@ use crate::policy::Policy;
 use crate::sys::Node;
 use crate::token::Tokens;
 
+pub use limit::RateLimit;
+
 /// A Vault server.
 ///
 /// A clone shares the configuration until either of the two changes it.
@@ -33,6 +37,7 @@ pub struct FakeVault {
     policies: Arc<BTreeMap<String, Policy>>,
     namespace: Option<Arc<str>>,
     node: Node,
+    quotas: Vec<Quota>,
     tokens: Tokens,
     dice: Dice,
     faults: Faults,
@@ -74,6 +79,7 @@ impl FakeVault {
             policies: Arc::new(policies),
             namespace: None,
             node: Node::default(),
+            quotas: Vec::new(),
             tokens: Tokens::default(),
             dice: Dice::new(seed),
             faults: Faults::default(),

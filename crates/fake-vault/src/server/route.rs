@@ -41,6 +41,9 @@ impl FakeVault {
         if self.node.health == Health::DrSecondary {
             return Err(Refusal::bad_request("path disabled in replication DR secondary mode"));
         }
+        for quota in &mut self.quotas {
+            quota.take(now, &call.path)?;
+        }
         let (path, inside) = self.relative(call);
         if call.action == Action::Update && path.ends_with('/') {
             return Err(Refusal::bad_request("cannot write to a path ending in '/'"));
