@@ -14,6 +14,8 @@ use crate::token::TokenParams;
 /// A role of the AppRole method.
 #[derive(Clone)]
 pub struct AppRole {
+    /// Whether a login needs a secret ID.
+    pub bind_secret_id: bool,
     /// The role ID.
     pub role_id: String,
     /// The valid secret IDs.
@@ -36,15 +38,48 @@ impl AppRole {
     pub fn new(role_id: &str, secret_id: &str, token: TokenParams) -> Self {
         let secret_ids = BTreeMap::from([(secret_id.to_owned(), SecretId::default())]);
         Self {
+            bind_secret_id: true,
             role_id: role_id.to_owned(),
             secret_ids,
             token,
         }
     }
+
+    /// Returns a role whose role ID alone logs in.
+    pub fn without_secret_id(role_id: &str, token: TokenParams) -> Self {
+        Self {
+            bind_secret_id: false,
+            role_id: role_id.to_owned(),
+            secret_ids: BTreeMap::new(),
+            token,
+        }
+    }
+
+    /// Checks a secret ID and counts its use.
+    fn spend(&mut self, now: Now, secret_id: &str) -> Result<(), Refusal> {
+        if !self.bind_secret_id {
+            return Ok(());
+        }
+        if secret_id.is_empty() {
+            return Err(Refusal::bad_request("missing secret_id"));
+        }
+        self.secret_ids
+            .retain(|_, secret| secret.expires.is_none_or(|end| now.monotonic < end));
+        let secret = self.secret_ids.get_mut(secret_id).ok_or_else(invalid)?;
+        match secret.num_uses {
+            0 => {}
+            1 => drop(self.secret_ids.remove(secret_id)),
+            _ => secret.num_uses -= 1,
+        }
+        Ok(())
+    }
+}
+
+fn invalid() -> Refusal {
+    Refusal::bad_request("invalid role or secret ID")
 }
 
 pub(super) fn login(roles: &mut BTreeMap<String, AppRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
-    let invalid = || Refusal::bad_request("invalid role or secret ID");
     let role_id = call.fields.text("role_id").trim().to_owned();
     if role_id.is_empty() {
         let error = "failed to determine alias name from login request";
@@ -57,18 +92,7 @@ pub(super) fn login(roles: &mut BTreeMap<String, AppRole>, now: Now, call: &Call
         .iter_mut()
         .find(|(_, role)| role.role_id == role_id)
         .ok_or_else(invalid)?;
-    let secret_id = call.fields.text("secret_id").trim().to_owned();
-    if secret_id.is_empty() {
-        return Err(Refusal::bad_request("missing secret_id"));
-    }
-    role.secret_ids
-        .retain(|_, secret| secret.expires.is_none_or(|end| now.monotonic < end));
-    let secret = role.secret_ids.get_mut(&secret_id).ok_or_else(invalid)?;
-    match secret.num_uses {
-        0 => {}
-        1 => drop(role.secret_ids.remove(&secret_id)),
-        _ => secret.num_uses -= 1,
-    }
+    role.spend(now, call.fields.text("secret_id").trim())?;
     Ok(Admitted {
         role: name.clone(),
         params: role.token.clone(),

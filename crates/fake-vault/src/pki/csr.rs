@@ -29,6 +29,8 @@ pub(crate) struct Csr {
     pub(crate) names: Names,
     /// The requested extensions except basic constraints, which Vault ignores.
     pub(crate) extensions: Vec<CustomExtension>,
+    /// Whether basic constraints are requested.
+    pub(crate) has_basic_constraints: bool,
     /// Whether the CSR is signed by its own key.
     pub(crate) signature_valid: bool,
 }
@@ -81,6 +83,7 @@ impl Csr {
             common_name: attribute(&[2, 5, 4, 3]),
             subject_serial: attribute(SERIAL_NUMBER),
             names: names(requested).ok_or_else(|| unparsable("x509: invalid name"))?,
+            has_basic_constraints: requested.iter().any(is_basic_constraints),
             extensions: requested.iter().filter_map(extension).collect(),
             signature_valid: csr.verify_signature().is_ok(),
         })
@@ -119,8 +122,12 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
+fn is_basic_constraints(extension: &X509Extension<'_>) -> bool {
+    matches!(extension.parsed_extension(), ParsedExtension::BasicConstraints(_))
+}
+
 fn extension(extension: &X509Extension<'_>) -> Option<CustomExtension> {
-    if matches!(extension.parsed_extension(), ParsedExtension::BasicConstraints(_)) {
+    if is_basic_constraints(extension) {
         return None;
     }
     let oid = components(&extension.oid)?;

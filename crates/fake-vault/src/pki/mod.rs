@@ -58,6 +58,9 @@ pub struct Issued {
     pub at: Now,
 }
 
+const BASIC_CONSTRAINTS: &str =
+    "specified CSR contained a Basic Constraints extension that was ignored during issuance";
+
 impl Pki {
     /// Returns a mount whose default issuer is `authority`, named `default`.
     pub fn new(authority: Authority) -> Self {
@@ -131,6 +134,7 @@ impl Pki {
         if !application.csr.signature_valid {
             return Err(Refusal::bad_request("request signature invalid"));
         }
+        template.check_extensions()?;
         let warnings = warning::warnings(endpoint, &role, fields, &template.warnings);
         let signed = sign::sign(template, &mut application, authority, dice, defect)?;
         let chain = chain(endpoint, authority, &signed.certificate, fields);
@@ -182,6 +186,9 @@ impl Pki {
             Endpoint::Verbatim(_) => template.copy(&application.csr),
             Endpoint::Intermediate => template.intermediate(&application.csr, fields),
             Endpoint::Issue(_) | Endpoint::Sign(_) => {}
+        }
+        if endpoint != Endpoint::Intermediate && application.csr.has_basic_constraints {
+            template.warnings.push(BASIC_CONSTRAINTS.to_owned());
         }
         Ok(template)
     }

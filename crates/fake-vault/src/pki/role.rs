@@ -35,6 +35,8 @@ pub struct Role {
     /// The required type of key; `None` for any.
     pub key_type: Option<KeyType>,
     pub max_ttl: Duration,
+    /// An RFC 3339 date; empty if unset.
+    pub not_after: String,
     pub not_before_duration: Duration,
     pub require_cn: bool,
     pub server_flag: bool,
@@ -63,6 +65,7 @@ impl Default for Role {
             issuer_ref: "default".to_owned(),
             key_type: Some(KeyType::Rsa),
             max_ttl: Duration::ZERO,
+            not_after: String::new(),
             not_before_duration: Duration::from_secs(30),
             require_cn: true,
             server_flag: true,
@@ -120,6 +123,7 @@ impl Role {
             "issuer_ref": self.issuer_ref,
             "key_type": self.key_type.map_or("any", KeyType::as_str),
             "max_ttl": self.max_ttl.as_secs(),
+            "not_after": self.not_after,
             "not_before_duration": self.not_before_duration.as_secs(),
             "require_cn": self.require_cn,
             "server_flag": self.server_flag,

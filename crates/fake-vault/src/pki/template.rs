@@ -32,6 +32,17 @@ pub enum LeafNotAfter {
     Truncate,
 }
 
+/// Extensions of <https://www.rfc-editor.org/rfc/rfc5280#section-4.2> that Vault accepts as critical.
+const KNOWN_EXTENSIONS: [&[u64]; 7] = [
+    &[2, 5, 29, 14],
+    &[2, 5, 29, 15],
+    &[2, 5, 29, 17],
+    &[2, 5, 29, 30],
+    &[2, 5, 29, 31],
+    &[2, 5, 29, 35],
+    &[2, 5, 29, 37],
+];
+
 /// A certificate before it is signed.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -90,6 +101,26 @@ impl Template {
             not_after,
             warnings,
         })
+    }
+
+    /// Refuses critical extensions that Vault does not know. It checks the signed certificate before it stores it,
+    /// and reports a failure of that check as its own.
+    pub(super) fn check_extensions(&self) -> Result<(), Refusal> {
+        let known = |oid: &[u64]| KNOWN_EXTENSIONS.iter().any(|known| *known == oid);
+        let critical = self
+            .params
+            .custom_extensions
+            .iter()
+            .filter(|extension| extension.criticality());
+        let mut oids = critical.map(|extension| extension.oid_components().collect::<Vec<_>>());
+        match oids.find(|oid| !known(oid)) {
+            Some(oid) => {
+                let oid: Vec<_> = oid.iter().map(u64::to_string).collect();
+                let error = format!("x509: unhandled critical extension ({})", oid.join("."));
+                Err(Refusal::internal(&error))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Copies the subject and the extensions of the CSR.
@@ -169,7 +200,12 @@ fn sans(names: Names) -> Result<Vec<SanType>, Refusal> {
 /// Returns the requested end of validity, with Vault's warnings. The role must have its effective `max_ttl`.
 fn not_after(now: Now, role: &Role, fields: &Fields) -> Result<(Duration, Vec<String>), Refusal> {
     let ttl = fields.duration("ttl")?;
-    let not_after = fields.text("not_after");
+    let requested = fields.text("not_after");
+    let not_after = if role.not_after.is_empty() {
+        &requested
+    } else {
+        &role.not_after
+    };
     if !ttl.is_zero() && !not_after.is_empty() {
         return Err(Refusal::bad_request(
             "Either ttl or not_after should be provided. Both should not be provided in the same request.",
