@@ -110,6 +110,14 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, occurred(&[error]))
     }
 
+    /// Returns this refusal as a 500 if it is a 400.
+    pub(crate) fn into_internal(self) -> Self {
+        match self.errors.first() {
+            Some(error) if self.status == StatusCode::BAD_REQUEST => Self::internal(error),
+            _ => self,
+        }
+    }
+
     /// Returns the refusal of a request without a token.
     pub(crate) fn no_token() -> Self {
         Self::new(StatusCode::FORBIDDEN, "permission denied")

@@ -88,9 +88,10 @@ impl Call {
             "auth/token/renew-self" => Some(Operation::Renew),
             "auth/token/revoke-self" => Some(Operation::Revoke),
             path if path.starts_with("auth/") && path.ends_with("/login") => Some(Operation::Login),
-            path if ["/sign/", "/sign-verbatim", "/sign-intermediate", "/issue/"]
-                .iter()
-                .any(|part| path.contains(part)) =>
+            path if path.ends_with("/sign")
+                || ["/sign/", "/sign-verbatim", "/sign-intermediate", "/issue/"]
+                    .iter()
+                    .any(|part| path.contains(part)) =>
             {
                 let probe = self.fields.text("csr").is_empty() && !path.contains("/issue/");
                 Some(if probe { Operation::Probe } else { Operation::Sign })

@@ -11,7 +11,8 @@
 //! | `auth`        | `auth/<mount>/login` of AppRole, Kubernetes, JWT and TLS certificates                         |
 //! | `token`       | `auth/token/{lookup,renew,revoke}-self`; TTLs, periods, uses, batch tokens                    |
 //! | `policy`      | capabilities of a token                                                                       |
-//! | `pki`         | `<mount>/{sign,issue,sign-verbatim}`, `root/sign-intermediate`, the same below `issuer/:ref`  |
+//! | `pki`         | `<mount>/{sign,issue,sign-verbatim}`, `root/sign-intermediate`, the same below `issuer/:ref`; |
+//! |               | `cel/sign` of OpenBao, `external-policy` of Vault Enterprise                                  |
 //! | `ca`          | CAs with fixed keys, in every shape of chain                                                  |
 //! | `fault`       | a hostile server: late, truncated, lost, wrong and forged replies                             |
 //! | `server`      | routing, configuration by methods, faults                                                     |
@@ -47,7 +48,7 @@ pub use call::PeerCertificate;
 pub use counts::Counts;
 pub use dice::Dice;
 pub use fault::{Fault, Faults, Handled, Redirect, RetryAfter};
-pub use pki::{Issued, LeafNotAfter, Pki, Role};
+pub use pki::{CelRole, Issued, LeafNotAfter, Pki, Role};
 pub use policy::{Capability, Parameters, Policy};
 pub use server::{FakeVault, RateLimit};
 pub use sys::Health;

@@ -3,6 +3,12 @@
 /// A signing endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint<'a> {
+    /// Of OpenBao.
+    Cel(&'a str),
+    /// Of Vault Enterprise.
+    External,
+    /// Of Vault Enterprise.
+    ExternalIntermediate,
     Intermediate,
     Issue(&'a str),
     Sign(&'a str),
@@ -26,9 +32,21 @@ pub(super) fn parse(path: &str) -> Option<(Option<&str>, Endpoint<'_>)> {
         ["sign-verbatim", role] => Endpoint::Verbatim(Some(role)),
         ["root", "sign-intermediate"] if issuer.is_none() => Endpoint::Intermediate,
         ["sign-intermediate"] if issuer.is_some() => Endpoint::Intermediate,
+        ["cel", "sign", role] if issuer.is_none() => Endpoint::Cel(role),
+        ["external-policy", "sign"] | ["external-policy", "sign", _] => Endpoint::External,
+        ["external-policy", "sign-intermediate"] | ["external-policy", "sign-intermediate", _] => {
+            Endpoint::ExternalIntermediate
+        }
         _ => return None,
     };
     Some((issuer, endpoint))
+}
+
+impl Endpoint<'_> {
+    /// Returns `true` if the endpoint signs CA certificates.
+    pub(super) fn is_intermediate(self) -> bool {
+        matches!(self, Self::Intermediate | Self::ExternalIntermediate)
+    }
 }
 
 /// Returns `true` if Vault accepts this as the name of a role or an issuer.

@@ -1,6 +1,7 @@
 //! The PKI secrets engine: a mount, its issuers, its roles and its signing endpoints.
 
 mod application;
+mod cel;
 mod csr;
 mod endpoint;
 mod format;
@@ -30,6 +31,7 @@ use crate::duration::SYSTEM_TTL;
 use crate::fault::CaDefect;
 use crate::fields::Fields;
 
+pub use cel::CelRole;
 pub use role::Role;
 pub use template::LeafNotAfter;
 
@@ -39,6 +41,8 @@ pub struct Pki {
     default: String,
     issuers: BTreeMap<String, Authority>,
     pub(crate) roles: BTreeMap<String, Role>,
+    cel_roles: BTreeMap<String, CelRole>,
+    external_policy: bool,
     leaf_not_after: LeafNotAfter,
     max_lease_ttl: Option<Duration>,
 }
@@ -89,6 +93,20 @@ impl Pki {
         self
     }
 
+    /// Adds a CEL role, which OpenBao has and Vault has not.
+    #[must_use]
+    pub fn cel_role(mut self, name: &str, role: CelRole) -> Self {
+        self.cel_roles.insert(name.to_owned(), role);
+        self
+    }
+
+    /// Enables the external policy endpoints of Vault Enterprise. Their service accepts every CSR as it is.
+    #[must_use]
+    pub fn external_policy(mut self) -> Self {
+        self.external_policy = true;
+        self
+    }
+
     /// Sets the treatment of certificates that would outlive their CA.
     #[must_use]
     pub fn leaf_not_after(mut self, behavior: LeafNotAfter) -> Self {
@@ -121,6 +139,23 @@ impl Pki {
         if call.action != Action::Update {
             return Err(Refusal::unsupported_operation());
         }
+        let answered = self.sign(now, dice, call, reference, endpoint, defect);
+        match endpoint {
+            // OpenBao returns every error of these endpoints, those of the user included, as its own.
+            Endpoint::Cel(_) => answered.map_err(Refusal::into_internal),
+            _ => answered,
+        }
+    }
+
+    fn sign(
+        &self,
+        now: Now,
+        dice: &mut Dice,
+        call: &Call,
+        reference: Option<&str>,
+        endpoint: Endpoint<'_>,
+        defect: Option<CaDefect>,
+    ) -> Result<(Answer, Issued), Refusal> {
         let fields = &call.fields;
         fields.require_texts(&["csr", "common_name", "alt_names", "format", "not_after"])?;
         let role = self.with_max_ttl(self.role_of(endpoint, fields)?);
@@ -183,11 +218,12 @@ impl Pki {
         };
         let mut template = Template::new(now, role, application, authority, leaf_not_after, fields)?;
         match endpoint {
-            Endpoint::Verbatim(_) => template.copy(&application.csr),
-            Endpoint::Intermediate => template.intermediate(&application.csr, fields),
+            Endpoint::Cel(_) | Endpoint::External | Endpoint::Verbatim(_) => template.copy(&application.csr),
+            Endpoint::Intermediate => template.intermediate(&application.csr, fields.flag("use_csr_values")),
+            Endpoint::ExternalIntermediate => template.intermediate(&application.csr, true),
             Endpoint::Issue(_) | Endpoint::Sign(_) => {}
         }
-        if endpoint != Endpoint::Intermediate && application.csr.has_basic_constraints {
+        if !endpoint.is_intermediate() && application.csr.has_basic_constraints {
             template.warnings.push(BASIC_CONSTRAINTS.to_owned());
         }
         Ok(template)
@@ -202,7 +238,16 @@ impl Pki {
         let free = Role::any_name();
         match endpoint {
             Endpoint::Sign(role) | Endpoint::Issue(role) => named(role),
-            Endpoint::Verbatim(None) => Ok(free),
+            Endpoint::Cel(_) if self.cel_roles.is_empty() => Err(Refusal::unsupported_path()),
+            Endpoint::Cel(role) => {
+                let role = self.cel_roles.get(role);
+                let role = role.ok_or_else(|| Refusal::bad_request("CEL role not found"))?;
+                role.check(fields).map(|()| free)
+            }
+            Endpoint::External | Endpoint::ExternalIntermediate if !self.external_policy => {
+                Err(Refusal::unsupported_path())
+            }
+            Endpoint::Verbatim(None) | Endpoint::External | Endpoint::ExternalIntermediate => Ok(free),
             Endpoint::Verbatim(Some(role)) => {
                 let Role {
                     ttl,
@@ -265,7 +310,7 @@ fn chain(
 ) -> Vec<Certificate> {
     let chain = authority.chain();
     match endpoint {
-        Endpoint::Intermediate => [certificate.clone()].into_iter().chain(chain).collect(),
+        _ if endpoint.is_intermediate() => [certificate.clone()].into_iter().chain(chain).collect(),
         _ if fields.flag("remove_roots_from_chain") => {
             chain.filter(|certificate| !certificate.is_self_signed()).collect()
         }

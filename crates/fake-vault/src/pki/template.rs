@@ -136,8 +136,8 @@ impl Template {
     }
 
     /// Turns the certificate into one of an intermediate CA.
-    pub(super) fn intermediate(&mut self, csr: &Csr, fields: &Fields) {
-        if fields.flag("use_csr_values") {
+    pub(super) fn intermediate(&mut self, csr: &Csr, use_csr_values: bool) {
+        if use_csr_values {
             self.copy(csr);
         }
         let params = &mut self.params;

@@ -12,8 +12,8 @@ pub(super) fn warnings(endpoint: Endpoint<'_>, role: &Role, fields: &Fields, ttl
     };
     let mut warnings = ttl_warnings.to_vec();
     match endpoint {
-        Endpoint::Intermediate => warnings = vec![NO_AIA.to_owned()],
-        Endpoint::Issue(_) => {}
+        Endpoint::Intermediate | Endpoint::ExternalIntermediate => warnings = vec![NO_AIA.to_owned()],
+        Endpoint::Cel(_) | Endpoint::External | Endpoint::Issue(_) => {}
         Endpoint::Sign(_) | Endpoint::Verbatim(_) => {
             let common_name = "use_csr_common_name";
             warnings.extend(ignored("common_name", common_name, role.use_csr_common_name));
@@ -51,7 +51,7 @@ const FIELDS: [&str; 17] = [
 ];
 
 fn unrecognized(endpoint: Endpoint<'_>, fields: &Fields) -> Option<String> {
-    if endpoint == Endpoint::Intermediate {
+    if endpoint.is_intermediate() {
         return None;
     }
     let verbatim = matches!(endpoint, Endpoint::Verbatim(_));
