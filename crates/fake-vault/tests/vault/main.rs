@@ -8,8 +8,10 @@
 )]
 
 mod auth;
+mod engine;
 mod fault;
 mod harness;
+mod lease;
 mod served;
 mod sign;
 mod system;
