@@ -19,6 +19,8 @@ pub struct Case {
     pub body: String,
     /// The status that Vault 1.21 answers with.
     pub status: u16,
+    /// Whether the server works in the background for this answer: the request is repeated until it has the status.
+    pub is_eventual: bool,
 }
 
 /// The phase of a run.
@@ -31,18 +33,16 @@ pub enum Phase {
 }
 
 /// The token of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// A batch token of the role `batch`.
-    Batch,
-    /// A revoked token of the role `issuer`.
+    /// A revoked token of the AppRole `issuer`.
     Dead,
-    /// A new token of the role `issuer`.
+    /// A new token of the AppRole `issuer`.
     Fresh,
-    /// The token of the role `issuer` that all such cases share.
-    Issuer,
     /// No token.
     None,
+    /// The token of an AppRole that all its cases share.
+    Of(&'static str),
     /// The root token.
     Root,
 }

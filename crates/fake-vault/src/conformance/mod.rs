@@ -22,18 +22,15 @@ pub use setup::{SetUp, fake, set_up};
 pub use shape::Shape;
 pub use table::cases;
 
+/// The limit of repetitions of a request whose answer the server prepares in the background.
+const REPETITIONS: u32 = 10_000;
+
 /// Sends all cases and returns the shapes of their replies, by name. The requests that `exchange` sends have no origin.
 /// The server is sealed for the last ones, and stays so.
 pub fn run(root_token: &str, exchange: &mut dyn FnMut(Request<Body>) -> Response<Body>) -> Vec<(&'static str, Shape)> {
-    let mut tokens = BTreeMap::from([(TokenKind::Root, root_token.to_owned())]);
-    let roles = [
-        (TokenKind::Batch, "batch"),
-        (TokenKind::Dead, "issuer"),
-        (TokenKind::Issuer, "issuer"),
-    ];
-    tokens.extend(roles.map(|(kind, role)| (kind, login(role, exchange))));
-    let dead = tokens.get(&TokenKind::Dead).cloned();
-    exchange(request(&Method::POST, "auth/token/revoke-self", dead.as_deref(), ""));
+    let mut tokens = BTreeMap::new();
+    let dead = login("issuer", exchange);
+    exchange(request(&Method::POST, "auth/token/revoke-self", Some(&dead), ""));
     let mut phase = Phase::Unsealed;
     let mut shapes = Vec::new();
     for case in cases() {
@@ -41,12 +38,31 @@ pub fn run(root_token: &str, exchange: &mut dyn FnMut(Request<Body>) -> Response
             phase = case.phase;
             exchange(request(&Method::PUT, "sys/seal", Some(root_token), ""));
         }
-        if case.token == TokenKind::Fresh {
-            tokens.insert(TokenKind::Fresh, login("issuer", exchange));
+        let token = match case.token {
+            TokenKind::Dead => Some(dead.clone()),
+            TokenKind::Fresh => Some(login("issuer", exchange)),
+            TokenKind::None => None,
+            TokenKind::Of(role) => {
+                let token = tokens.entry(role).or_insert_with(|| login(role, exchange));
+                Some(token.clone())
+            }
+            TokenKind::Root => Some(root_token.to_owned()),
+        };
+        let mut send = || {
+            Shape::of(&exchange(request(
+                &case.method,
+                case.path,
+                token.as_deref(),
+                &case.body,
+            )))
+        };
+        let mut shape = send();
+        let mut repetitions = if case.is_eventual { REPETITIONS } else { 0 };
+        while shape.status != case.status && repetitions > 0 {
+            shape = send();
+            repetitions -= 1;
         }
-        let token = tokens.get(&case.token).map(String::as_str);
-        let response = exchange(request(&case.method, case.path, token, &case.body));
-        shapes.push((case.name, Shape::of(&response)));
+        shapes.push((case.name, shape));
     }
     shapes
 }

@@ -92,7 +92,7 @@ fn certificate(pem: &str) -> Option<Vec<String>> {
 }
 
 /// The phrases that distinguish errors.
-const PHRASES: [&str; 44] = [
+const PHRASES: [&str; 47] = [
     "'key' must be",
     "1 error occurred",
     "2 errors occurred",
@@ -128,12 +128,15 @@ const PHRASES: [&str; 44] = [
     "no default issuer",
     "no handler for route",
     "not allowed by this role",
+    "one use left",
     "paths must be supplied",
     "permission denied",
+    "rate limit quota exceeded",
     "request signature invalid",
     "requires keys of type",
     "serial_number",
     "subject alternate name",
+    "unhandled critical extension",
     "unknown role",
     "unsupported operation",
     "unsupported path",

@@ -64,7 +64,11 @@ impl Parameters {
 
     /// Returns `true` if a request with these fields meets the constraints.
     pub(crate) fn admit(&self, fields: &Fields) -> bool {
-        if !self.required.iter().all(|name| fields.get(name).is_some()) {
+        if !self
+            .required
+            .iter()
+            .all(|name| fields.get(&name.to_lowercase()).is_some())
+        {
             return false;
         }
         let mut fields = fields.iter().peekable();

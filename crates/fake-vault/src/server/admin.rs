@@ -154,7 +154,9 @@ impl FakeVault {
     /// when the token that requested it expires or is revoked.
     pub fn revoked(&mut self, now: Now) -> Vec<String> {
         self.tokens.expire(now);
-        self.tokens.revoked().map(|leased| leased.serial.to_string()).collect()
+        let mut serials: Vec<_> = self.tokens.revoked().map(|leased| leased.serial.to_string()).collect();
+        serials.sort();
+        serials
     }
 
     /// Returns the faults that requests meet.
