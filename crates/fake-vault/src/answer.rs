@@ -1,4 +1,4 @@
-//! What Vault's replies look like.
+//! The format of replies.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderValue, Response, StatusCode};
@@ -12,9 +12,9 @@ pub(crate) struct Answer {
     pub(crate) auth: Option<Value>,
     pub(crate) lease: Option<Lease>,
     pub(crate) warnings: Vec<String>,
-    /// The type of the mount that answers.
+    /// The type of the mount that answered.
     pub(crate) mount: &'static str,
-    /// Whether the data is given at the top level too, as the older parts of the system backend do.
+    /// Whether the data is repeated at the top level, as in older parts of the system backend.
     pub(crate) injected: bool,
 }
 
@@ -43,7 +43,7 @@ impl Answer {
         }
     }
 
-    /// Returns the reply: the envelope, or 204 where there is nothing to put into it.
+    /// Returns the reply: the envelope, or 204 if it would be empty.
     pub(crate) fn into_response(self, request_id: String) -> Response<Body> {
         if self.data.is_none() && self.auth.is_none() && self.warnings.is_empty() {
             return reply(StatusCode::NO_CONTENT, Vec::new());
@@ -92,7 +92,7 @@ impl Refusal {
         }
     }
 
-    /// A status without any text.
+    /// Returns a status without an error text.
     pub(crate) fn bare(status: StatusCode) -> Self {
         Self {
             status,
@@ -100,27 +100,35 @@ impl Refusal {
         }
     }
 
-    /// What a backend says about a request that it can make no use of.
+    /// Returns the 400 of a backend that rejects a request.
     pub(crate) fn bad_request(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    /// A failure of Vault's own.
+    /// Returns the 500 of an error that a backend returns.
     pub(crate) fn internal(error: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, occurred(&[error]))
     }
 
-    /// There is no token.
+    /// Returns this refusal as a 500 if it is a 400.
+    pub(crate) fn into_internal(self) -> Self {
+        match self.errors.first() {
+            Some(error) if self.status == StatusCode::BAD_REQUEST => Self::internal(error),
+            _ => self,
+        }
+    }
+
+    /// Returns the refusal of a request without a token.
     pub(crate) fn no_token() -> Self {
         Self::new(StatusCode::FORBIDDEN, "permission denied")
     }
 
-    /// No policy of the token allows this.
+    /// Returns the refusal of a request that no policy of its token allows.
     pub(crate) fn permission_denied() -> Self {
         Self::new(StatusCode::FORBIDDEN, occurred(&["permission denied"]))
     }
 
-    /// The token is unknown, expired or revoked.
+    /// Returns the refusal of a token that is unknown, expired or revoked.
     pub(crate) fn invalid_token() -> Self {
         Self::new(StatusCode::FORBIDDEN, occurred(&["permission denied", "invalid token"]))
     }
@@ -133,10 +141,16 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, occurred(&["unsupported path"]))
     }
 
-    /// Nothing is mounted there.
+    /// Returns the refusal of a path below no mount.
     pub(crate) fn no_handler(path: &str) -> Self {
         let error = format!("no handler for route \"{path}\". route entry not found.");
         Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    /// Returns the refusal of a rate limit quota.
+    pub(crate) fn rate_limited(path: &str) -> Self {
+        let error = format!("request path {path:?}: rate limit quota exceeded");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, error)
     }
 
     pub(crate) fn sealed() -> Self {
@@ -148,7 +162,7 @@ impl Refusal {
     }
 }
 
-/// Returns the text of HashiCorp's multierror.
+/// Formats errors like HashiCorp's `multierror`.
 pub(crate) fn occurred(errors: &[&str]) -> String {
     let count = match errors.len() {
         1 => "1 error occurred:".to_owned(),
@@ -158,7 +172,7 @@ pub(crate) fn occurred(errors: &[&str]) -> String {
     format!("{count}{lines}\n\n")
 }
 
-/// Returns a JSON object with more fields.
+/// Adds fields to a JSON object.
 pub(crate) fn with<const N: usize>(mut object: Value, fields: [(&str, Value); N]) -> Value {
     if let Some(object) = object.as_object_mut() {
         object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
@@ -171,7 +185,7 @@ pub(crate) fn json_reply(status: StatusCode, body: &Value) -> Response<Body> {
     reply(status, format!("{body}\n").into_bytes())
 }
 
-/// Returns a reply with the headers that Vault puts on every one.
+/// Returns a reply with the headers of every reply.
 pub(crate) fn reply(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! Certificate authorities with fixed keys: equal names make equal keys, in every run and every process.
+//! Certificate authorities with fixed keys: equal names have equal keys in every process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,25 +12,25 @@ use rcgen::{
 
 use crate::dice::Dice;
 
-/// The end of 2049, the last year that `UTCTime` can say.
+/// The end of 2049, the last year of `UTCTime`.
 pub(crate) const FAR: Duration = Duration::from_secs(2_524_607_999);
 
-/// The end of 9999, the last year that a certificate can say.
+/// The end of 9999, the last year of a certificate.
 pub(crate) const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// A kind of key.
+/// A type of key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyType {
-    /// P-256. Its signatures differ from run to run.
+    /// P-256. Signatures differ between runs.
     Ec,
-    /// Ed25519. Its signatures are the same in every run.
+    /// Ed25519. Signatures are the same in every run.
     Ed25519,
-    /// 2048 bits, made once per process.
+    /// RSA with 2048 bits, generated once per process and label.
     Rsa,
 }
 
 impl KeyType {
-    /// Returns Vault's word for it.
+    /// Returns Vault's name of the type.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ec => "ec",
@@ -40,11 +40,8 @@ impl KeyType {
     }
 }
 
-/// Returns the key that belongs to a label. Two labels have two keys; nobody should trust either.
-#[expect(
-    clippy::expect_used,
-    reason = "a constant form around 32 bytes is a key or this file is wrong"
-)]
+/// Returns the key of a label. The keys are not secret: never trust them.
+#[expect(clippy::expect_used, reason = "a constant PKCS#8 prefix and 32 bytes always parse")]
 pub fn key(kind: KeyType, label: &str) -> KeyPair {
     static RSA: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
     let der = match kind {
@@ -73,14 +70,14 @@ pub fn key(kind: KeyType, label: &str) -> KeyPair {
     KeyPair::try_from(der).expect("a PKCS#8 key")
 }
 
-/// Returns 32 bytes that are below the order of every curve.
+/// Returns 32 bytes that are less than the order of each curve.
 fn scalar(label: &str) -> [u8; 32] {
     let mut bytes = Dice::of(label).bytes();
     bytes[0] &= 0x7f;
     bytes
 }
 
-/// A CA: a certificate, its key, and the certificates that lead up from it.
+/// A CA: a certificate, its key, and the certificates above it.
 #[derive(Clone)]
 pub struct Authority {
     name: Arc<str>,
@@ -103,7 +100,7 @@ impl fmt::Debug for Authority {
 pub struct Certificate {
     /// The certificate, DER.
     pub der: Arc<[u8]>,
-    /// The certificate, PEM without a newline at its end, as Vault writes it.
+    /// The certificate, PEM without a final newline, as in Vault's replies.
     pub pem: Arc<str>,
     self_signed: bool,
 }
@@ -117,12 +114,12 @@ impl Certificate {
         }
     }
 
-    /// Returns a certificate that one of our CAs has signed.
+    /// Returns a certificate that an [`Authority`] has signed.
     pub(crate) fn issued(certificate: &rcgen::Certificate) -> Self {
         Self::new(certificate, false)
     }
 
-    /// Tells whether this is a root's own certificate.
+    /// Returns `true` for the certificate of a root.
     pub fn is_self_signed(&self) -> bool {
         self.self_signed
     }
@@ -131,7 +128,7 @@ impl Certificate {
 /// A certificate and its key, both PEM.
 #[derive(Clone)]
 pub struct Certified {
-    /// The certificate, then those that lead up to the root, PEM.
+    /// The certificate and the intermediates above it, PEM.
     pub chain_pem: String,
     /// The private key, PKCS#8 PEM.
     pub key_pem: String,
@@ -140,36 +137,36 @@ pub struct Certified {
 }
 
 impl Authority {
-    /// Makes a root with an Ed25519 key, valid until the end of 2049.
+    /// Returns a root with an Ed25519 key, valid until the end of 2049.
     pub fn root(name: &str) -> Self {
         Self::root_with(name, KeyType::Ed25519, FAR)
     }
 
-    /// Makes a root with another kind of key or another end, in time since the Unix epoch.
+    /// Returns a root with this type of key, valid until `not_after` since the Unix epoch.
     pub fn root_with(name: &str, kind: KeyType, not_after: Duration) -> Self {
         Self::certified(name, key(kind, name), not_after, None)
     }
 
-    /// Makes an intermediate with an Ed25519 key, valid until the end of 2049.
+    /// Returns an intermediate with an Ed25519 key, valid until the end of 2049.
     #[must_use]
     pub fn intermediate(&self, name: &str) -> Self {
         self.intermediate_with(name, KeyType::Ed25519, FAR)
     }
 
-    /// Makes an intermediate with another kind of key or another end, in time since the Unix epoch.
+    /// Returns an intermediate with this type of key, valid until `not_after` since the Unix epoch.
     #[must_use]
     pub fn intermediate_with(&self, name: &str, kind: KeyType, not_after: Duration) -> Self {
         Self::certified(name, key(kind, name), not_after, Some(self))
     }
 
-    /// Makes a root of the same name that has nothing else to do with this one.
+    /// Returns an unrelated root of the same name.
     pub(crate) fn impostor(&self) -> Self {
         Self::certified(&self.name, key(KeyType::Ed25519, "impostor"), self.not_after, None)
     }
 
-    /// Adds the certificate that `other` gave to the same name and key, and what leads up from there.
+    /// Adds a certificate for the same name and key that `other` has signed, and the chain of `other`.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "fixed names and keys can be signed")]
+    #[expect(clippy::expect_used, reason = "fixed names and keys always sign")]
     pub fn cross_signed_by(&self, other: &Self) -> Self {
         let params = parameters(&self.name, "cross", self.not_after);
         let cross = params
@@ -183,7 +180,7 @@ impl Authority {
         }
     }
 
-    /// Forgets the roots' own certificates, as if Vault had never been given them.
+    /// Removes the roots' certificates from the chain, as if they had not been imported.
     #[must_use]
     pub fn without_root(&self) -> Self {
         let above = self
@@ -202,27 +199,27 @@ impl Authority {
         &self.certificate
     }
 
-    /// Returns the CA's own certificate and those that lead up from it: the `ca_chain` of a signature.
+    /// Returns the CA's own certificate and those above it: the `ca_chain` of a signature.
     pub fn chain(&self) -> impl Iterator<Item = Certificate> {
         [self.certificate.clone()].into_iter().chain(self.above.iter().cloned())
     }
 
-    /// Makes a certificate and key for a TLS client.
+    /// Issues a certificate to a TLS client.
     pub fn client(&self, name: &str) -> Certified {
         self.leaf(name, FAR, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// Makes a certificate and key for a TLS server, valid for these DNS names and IP addresses.
+    /// Issues a certificate to a TLS server for these DNS names and IP addresses.
     pub fn server(&self, names: &[&str]) -> Certified {
         self.server_until(names, FAR)
     }
 
-    /// Makes a certificate and key for a TLS server, with an end in time since the Unix epoch.
+    /// Issues a certificate to a TLS server, valid until `not_after` since the Unix epoch.
     pub fn server_until(&self, names: &[&str], not_after: Duration) -> Certified {
         self.leaf(&names.join(","), not_after, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    #[expect(clippy::expect_used, reason = "names of a test can be signed or the test is wrong")]
+    #[expect(clippy::expect_used, reason = "a test with invalid names is wrong")]
     fn leaf(&self, names: &str, end: Duration, usage: ExtendedKeyUsagePurpose) -> Certified {
         let key = key(KeyType::Ec, &format!("leaf {names}"));
         let names: Vec<_> = names.split(',').map(str::to_owned).collect();
@@ -244,7 +241,7 @@ impl Authority {
         }
     }
 
-    #[expect(clippy::expect_used, reason = "fixed names and keys can be signed")]
+    #[expect(clippy::expect_used, reason = "fixed names and keys always sign")]
     fn certified(name: &str, key: KeyPair, not_after: Duration, by: Option<&Self>) -> Self {
         let params = parameters(name, "own", not_after);
         let certificate = match by {
@@ -282,14 +279,14 @@ fn serial(label: &str) -> SerialNumber {
     SerialNumber::from_slice(&serial_bytes(&mut Dice::of(label)))
 }
 
-/// Returns a positive serial number of twenty bytes, none of them padding.
+/// Returns a positive serial number of exactly twenty bytes.
 pub(crate) fn serial_bytes(dice: &mut Dice) -> [u8; 20] {
     let mut bytes = dice.bytes();
     bytes[0] = bytes[0] & 0x3f | 0x40;
     bytes
 }
 
-/// Sets a certificate's validity, in time since the Unix epoch and no later than the year 9999.
+/// Sets a certificate's validity since the Unix epoch, at most until the end of 9999.
 pub(crate) fn valid(params: &mut CertificateParams, not_before: Duration, not_after: Duration) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + not_before.min(LAST);
@@ -315,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_have_the_shape_that_was_asked_for() {
+    fn chains_have_requested_shape() {
         let (old, new) = (Authority::root("old"), Authority::root("new"));
         let crossed = new.cross_signed_by(&old);
         assert_eq!(names(&old), pairs([("old", "old")]));
@@ -331,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn every_link_is_really_signed() {
+    fn every_link_is_signed() {
         for kind in [KeyType::Ec, KeyType::Ed25519, KeyType::Rsa] {
             let root = Authority::root_with("root", kind, FAR);
             let leaf = root.intermediate_with("int", kind, FAR).client("someone");
@@ -346,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn ed25519_is_the_same_in_every_run() {
+    fn ed25519_certificates_are_reproducible() {
         let first = Authority::root("root").intermediate("int");
         assert_eq!(
             first.certificate(),

@@ -1,22 +1,25 @@
-//! A request, as Vault reads it.
+//! A parsed request.
 
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, Method, Request, StatusCode};
 use issuer_core::{Body, Operation};
 
-use crate::PeerCertificate;
 use crate::answer::Refusal;
 use crate::fields::Fields;
 use crate::policy::Capability;
 
-/// A request, as Vault reads it.
+/// The DER certificate that the client of a connection presented: an extension of [`http::Request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCertificate(pub Vec<u8>);
+
+/// A parsed request.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// The path below `/v1/`, decoded.
+    /// The path below `/v1/`, percent-decoded.
     pub(crate) path: String,
     pub(crate) action: Action,
     pub(crate) token: Option<String>,
-    /// The namespace of the header, without slashes around it; `None` for the root namespace.
+    /// The namespace header without slashes around it; `None` for the root namespace.
     pub(crate) namespace: Option<String>,
     pub(crate) fields: Fields,
     /// The DER certificate that the client presented.
@@ -24,7 +27,7 @@ pub(crate) struct Call {
     pub(crate) query: String,
 }
 
-/// What is to be done at a path.
+/// The operation on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Delete,
@@ -35,7 +38,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// Returns the capability that a policy must grant.
+    /// Returns the capability that a policy must grant for it.
     pub(crate) fn capability(self) -> Capability {
         match self {
             Self::Delete => Capability::Delete,
@@ -77,7 +80,7 @@ impl Call {
         })
     }
 
-    /// Tells what the request is for, as far as an issuer would send it.
+    /// Returns the operation of an issuer that sends such a request.
     pub(crate) fn operation(&self) -> Option<Operation> {
         match self.path.as_str() {
             "sys/health" => Some(Operation::Health),
@@ -85,9 +88,10 @@ impl Call {
             "auth/token/renew-self" => Some(Operation::Renew),
             "auth/token/revoke-self" => Some(Operation::Revoke),
             path if path.starts_with("auth/") && path.ends_with("/login") => Some(Operation::Login),
-            path if ["/sign/", "/sign-verbatim", "/sign-intermediate", "/issue/"]
-                .iter()
-                .any(|part| path.contains(part)) =>
+            path if path.ends_with("/sign")
+                || ["/sign/", "/sign-verbatim", "/sign-intermediate", "/issue/"]
+                    .iter()
+                    .any(|part| path.contains(part)) =>
             {
                 let probe = self.fields.text("csr").is_empty() && !path.contains("/issue/");
                 Some(if probe { Operation::Probe } else { Operation::Sign })
@@ -97,7 +101,7 @@ impl Call {
     }
 }
 
-/// Returns the token of a request's headers.
+/// Returns the token in a request's headers.
 fn token(headers: &HeaderMap) -> Option<String> {
     let own = headers.get(HeaderName::from_static("x-vault-token"));
     let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
@@ -114,7 +118,7 @@ fn namespace(headers: &HeaderMap) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Undoes percent encoding; what is not UTF-8 then becomes the replacement character.
+/// Decodes percent encoding. Bytes that are not UTF-8 become the replacement character.
 fn decoded(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -138,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_decoded_once() {
+    fn decodes_paths_once() {
         assert_eq!(decoded("pki/sign/a%20b%2fc"), "pki/sign/a b/c");
         assert_eq!(decoded("100%/%zz/%e4"), "100%/%zz/\u{fffd}");
         assert_eq!(decoded("%2541"), "%41");

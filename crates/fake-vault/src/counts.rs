@@ -1,23 +1,25 @@
+//! Statistics of a server.
+
 use issuer_core::Operation;
 
-/// What was asked of the server and what it has done.
+/// The number of requests and results of a server.
 ///
-/// The attempts count every request that arrived, whatever became of it; the rest counts what was done.
+/// Attempts include failed requests; the other numbers are those of successes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counts {
     /// Requests of every kind.
     pub requests: u64,
     /// Requests to `sys/health`.
     pub health: u64,
-    /// Attempts to log in.
+    /// Login requests.
     pub login_attempts: u64,
-    /// Tokens handed out.
+    /// Tokens issued.
     pub logins: u64,
     /// Tokens looked up by their holders.
     pub lookups: u64,
     /// Requests to a signing endpoint without a CSR.
     pub probes: u64,
-    /// Attempts to renew a token.
+    /// Renewal requests.
     pub renewal_attempts: u64,
     /// Tokens renewed.
     pub renewals: u64,
@@ -30,7 +32,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn ask(&mut self, operation: Operation) {
+    pub(crate) fn count(&mut self, operation: Operation) {
         match operation {
             Operation::Health => self.health += 1,
             Operation::Login => self.login_attempts += 1,

@@ -1,18 +1,18 @@
-//! Text and bytes that look random and are not.
+//! Deterministic pseudo-random text and bytes.
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A splitmix64 sequence: equal seeds make equal runs.
+/// A splitmix64 generator: equal seeds make equal sequences.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Begins the sequence of a seed.
+    /// Returns the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Returns the sequence that belongs to a label (FNV-1a).
+    /// Returns the generator of a label, whose seed is the label's FNV-1a hash.
     pub(crate) fn of(label: &str) -> Self {
         Self(label.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -7,16 +7,16 @@ use serde_json::{Map, Value, json};
 use crate::answer::{Refusal, json_reply, with};
 use crate::call::{Action, Call};
 
-/// The version that the model claims to be.
+/// The version that the model reports.
 pub(crate) const VERSION: &str = "1.21.0";
 
-/// What kind of node answers.
+/// The kind and state of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
     /// The leader.
     #[default]
     Active,
-    /// A node of a disaster-recovery secondary: up, but of no use.
+    /// A node of a disaster-recovery secondary, which serves no requests.
     DrSecondary,
     /// A standby that cannot reach the leader.
     HaUnhealthy,
@@ -26,7 +26,7 @@ pub enum Health {
     Removed,
     /// A standby that forwards requests.
     Standby,
-    /// A server that nobody has initialised.
+    /// A server that is not initialised.
     Uninitialized,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Tells whether requests beyond the system's own meet a sealed server.
+    /// Returns `true` if the node answers requests beyond `sys/` as a sealed server does.
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed || matches!(self.health, Health::Uninitialized | Health::Removed)
     }
@@ -90,7 +90,7 @@ impl Node {
         response
     }
 
-    /// Returns the status of `sys/health`, which the query may change; `None` where the query is malformed.
+    /// Returns the status of `sys/health`, which the query may replace; `None` if the query is malformed.
     fn health_status(&self, query: &str) -> Option<StatusCode> {
         let pairs: Vec<_> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
         let asked = |key| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
@@ -135,7 +135,7 @@ impl Node {
         json_reply(StatusCode::OK, &body)
     }
 
-    /// Answers `sys/unseal`, which takes the one key.
+    /// Answers `sys/unseal`.
     pub(crate) fn unseal(&mut self, call: &Call, key: &str) -> Result<Response<Body>, Refusal> {
         if call.action != Action::Update {
             return Err(Refusal::bare(StatusCode::METHOD_NOT_ALLOWED));
@@ -163,12 +163,16 @@ impl Node {
     }
 }
 
+/// Endpoints that refuse the namespace header.
+pub(crate) const ROOT_ONLY: [&str; 4] = ["sys/health", "sys/seal", "sys/seal-status", "sys/unseal"];
+
 const CLUSTER: [(&str, &str); 2] = [
     ("cluster_name", "vault-cluster-fake"),
     ("cluster_id", "5e3c7a10-0f1e-4b1d-9f52-0d7d5b7f8a01"),
 ];
 
-/// Returns the data of `sys/capabilities-self`: the words per path, and those of the only path as `capabilities`.
+/// Returns the data of `sys/capabilities-self`: the capabilities of each path, and those of a single path as
+/// `capabilities` too.
 pub(crate) fn capabilities(paths: &[(String, Vec<&'static str>)]) -> Map<String, Value> {
     let mut data: Map<_, _> = paths.iter().map(|(path, words)| (path.clone(), json!(words))).collect();
     if let [(_, words)] = paths {

@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut options = SerializerOptions::default();
     options.prefer_block_scalars = false;
     for crd in issuer_api::crds()? {
-        let document = serde_saphyr::to_string_with_options(&crd, options)?;
+        let document = serde_saphyr::to_string_with_options(&crd, options.clone())?;
         write!(stdout(), "---\n{document}")?;
     }
     Ok(())

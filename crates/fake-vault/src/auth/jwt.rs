@@ -1,4 +1,4 @@
-//! Logins with a JWT: of Kubernetes or of anyone else.
+//! Logins with a JWT: the methods `jwt` and `kubernetes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,37 +8,37 @@ use http::StatusCode;
 use issuer_core::Now;
 use serde_json::{Map, Value};
 
-use super::Admitted;
+use super::admitted::Admitted;
 use crate::answer::Refusal;
 use crate::call::Call;
 use crate::dice::Dice;
-use crate::role::glob;
+use crate::glob::glob;
 use crate::token::TokenParams;
 
 /// A role of the JWT and Kubernetes methods.
 #[derive(Clone)]
 pub struct JwtRole {
-    /// Which JWTs are taken.
+    /// The JWTs that may log in.
     pub accepts: Accepts,
     /// The tokens that logins get.
     pub token: TokenParams,
 }
 
-/// Which JWTs are taken.
+/// The JWTs that may log in.
 #[derive(Clone)]
 pub enum Accepts {
-    /// Those whose claims are right. Their signature is not looked at.
+    /// Those with these claims. Signatures are not checked.
     Claims {
-        /// The audience that must be among the token's.
+        /// The audience that the JWT must have.
         audience: Option<String>,
         /// Globs of which one must match the subject, such as `system:serviceaccount:team-a:*`.
         subjects: Vec<String>,
     },
-    /// These and no others.
+    /// Only these.
     Known(BTreeSet<String>),
 }
 
-/// Why a JWT is not taken.
+/// The reason for which a JWT is refused.
 enum JwtError {
     Malformed,
     Expired,
@@ -50,7 +50,7 @@ enum JwtError {
 const AUDIENCE: &str = "invalid audience (aud) claim: audience claim does not match any expected audience";
 const EXPIRED: &str = "invalid expiration time (exp) claim: token is expired";
 
-pub(super) fn jwt(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
+pub(super) fn login_jwt(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
     let (name, token) = (call.fields.text("role"), call.fields.text("jwt"));
     if name.is_empty() {
         return Err(Refusal::bad_request("missing role"));
@@ -71,10 +71,15 @@ pub(super) fn jwt(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call) -> R
         Refusal::bad_request(format!("error validating token: {cause}"))
     })?;
     let meta = BTreeMap::from([("role".to_owned(), name.clone())]);
-    Ok((name, role.token.clone(), subject, meta))
+    Ok(Admitted {
+        role: name,
+        params: role.token.clone(),
+        display_name: subject,
+        meta,
+    })
 }
 
-pub(super) fn kubernetes(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
+pub(super) fn login_kubernetes(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
     let (name, token) = (call.fields.text("role"), call.fields.text("jwt"));
     if name.is_empty() {
         return Err(Refusal::bad_request("missing role"));
@@ -100,12 +105,16 @@ pub(super) fn kubernetes(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Cal
         ("service_account_secret_name", String::new()),
         ("service_account_uid", Dice::of(&subject).uuid()),
     ];
-    let meta = meta.map(|(key, value)| (key.to_owned(), value)).into();
-    Ok((name, role.token.clone(), format!("{namespace}-{account}"), meta))
+    Ok(Admitted {
+        role: name,
+        params: role.token.clone(),
+        display_name: format!("{namespace}-{account}"),
+        meta: meta.map(|(key, value)| (key.to_owned(), value)).into(),
+    })
 }
 
 impl Accepts {
-    /// Returns the JWT's subject.
+    /// Returns the subject of an accepted JWT.
     fn check(&self, now: Now, jwt: &str) -> Result<String, JwtError> {
         let (audience, subjects) = match self {
             Self::Known(tokens) if tokens.contains(jwt) => {
@@ -135,7 +144,7 @@ impl Accepts {
     }
 }
 
-/// Reads the claims of a JWT in compact form.
+/// Parses the claims of a JWT in compact form.
 fn claims(jwt: &str) -> Option<Map<String, Value>> {
     let mut parts = jwt.split('.');
     let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);

@@ -1,15 +1,28 @@
-//! Bodies that are no longer what Vault wrote.
+//! Replies that are altered after Vault has handled the request.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use issuer_core::Body;
 use serde_json::{Value, json};
 
-use super::Fault;
+use super::handled::Handled;
+use super::kind::Fault;
 use crate::answer::{json_reply, reply};
 
-/// Returns an answer as a broken server would give it.
-pub(super) fn spoilt(fault: Fault, mut response: Response<Body>) -> Response<Body> {
+impl Fault {
+    /// Returns a reply as this fault lets it arrive.
+    pub(crate) fn spoil(self, response: Response<Body>) -> Handled {
+        match self {
+            Self::Cut(length) => Handled::Cut(response, length),
+            Self::Late(delay) => Handled::Late(delay, response),
+            Self::Lost => Handled::Closed,
+            Self::Silent => Handled::Silent,
+            _ => Handled::Reply(altered(self, response)),
+        }
+    }
+}
+
+fn altered(fault: Fault, mut response: Response<Body>) -> Response<Body> {
     match fault {
         Fault::ChainDoubled => edited(response, |body| {
             chain(body, |all| {
@@ -43,7 +56,7 @@ pub(super) fn spoilt(fault: Fault, mut response: Response<Body>) -> Response<Bod
     }
 }
 
-/// Changes a JSON body; one that is none stays as it is.
+/// Changes a JSON object; any other body stays the same.
 fn edited(response: Response<Body>, change: fn(&mut Value)) -> Response<Body> {
     let (parts, body) = response.into_parts();
     let Ok(mut value) = serde_json::from_slice(body.as_bytes()) else {

@@ -1,3 +1,5 @@
+//! The TLS configuration of a server.
+
 use std::io;
 use std::sync::Arc;
 
@@ -14,10 +16,10 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsAcceptor;
 
-use super::{ClientCertificates, Options, Protocol};
-use crate::Authority;
+use super::options::{ClientCertificates, Options, Protocol};
+use crate::ca::Authority;
 
-/// Returns what accepts TLS connections; `None` where none is spoken.
+/// Returns the acceptor of TLS connections; `None` for HTTP without TLS.
 pub(super) fn acceptor(authority: &Authority, options: &Options) -> io::Result<Option<TlsAcceptor>> {
     let versions: &[&SupportedProtocolVersion] = match options.protocol {
         Protocol::Plain => return Ok(None),
@@ -67,7 +69,7 @@ fn verifier(
     }
 }
 
-/// Takes any certificate whose key the client has, as Vault's listener does: the auth method judges it later.
+/// Accepts any certificate whose key the client has: like Vault's listener, it leaves the decision to the auth method.
 #[derive(Debug)]
 struct AnyCertificate(WebPkiSupportedAlgorithms);
 

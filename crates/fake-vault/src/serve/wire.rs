@@ -1,3 +1,5 @@
+//! Connections, and faults on them.
+
 use std::fmt;
 use std::net::TcpListener;
 use std::pin::{Pin, pin};
@@ -20,27 +22,29 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::Clock;
+use super::clock::Clock;
 use crate::answer::Refusal;
-use crate::{FakeVault, Handled, PeerCertificate};
+use crate::call::PeerCertificate;
+use crate::fault::Handled;
+use crate::server::FakeVault;
 
-/// The largest request that Vault's listener takes.
+/// The `max_request_size` of Vault's listener.
 const MAX_REQUEST: usize = 32 << 20;
 
-/// How long connections may finish what they are at.
+/// The time that connections have to finish their exchanges at the end.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// What every connection needs.
+/// The state that connections share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) fake: Arc<Mutex<FakeVault>>,
     pub(super) clock: Arc<Clock>,
     pub(super) acceptor: Option<TlsAcceptor>,
-    /// Closed when the server is to end.
+    /// Closed when the server stops.
     pub(super) stopped: watch::Receiver<()>,
 }
 
-/// Takes connections until the server is to end.
+/// Accepts connections until the server stops.
 pub(super) async fn listen(listener: TcpListener, shared: Shared) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
         return;
@@ -131,7 +135,7 @@ async fn answer(
     }
 }
 
-/// Returns the URL that the client has asked for.
+/// Returns the absolute URL of a request.
 fn absolute(parts: &http::request::Parts, is_tls: bool) -> Uri {
     let host = parts
         .headers
@@ -159,7 +163,7 @@ fn whole(response: Response<Body>) -> Response<Wire> {
     )
 }
 
-/// Announces the whole body and sends its beginning.
+/// Returns a reply that announces the whole body and sends only its beginning.
 fn cut(response: Response<Body>, length: usize) -> Response<Wire> {
     let (parts, wire) = whole(response).into_parts();
     let kept = length.min(wire.length.saturating_sub(1));
@@ -182,22 +186,22 @@ struct Wire {
     end: End,
 }
 
-/// How a body ends.
+/// The end of a body.
 enum End {
-    /// With an error, after what was sent has left.
+    /// With an error, after the sent bytes have been flushed.
     Abrupt,
     /// With an error, now.
     Error,
     Proper,
 }
 
-/// The connection is broken on purpose.
+/// The connection is closed on purpose.
 #[derive(Debug)]
 struct Broken;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("broken on purpose")
+        f.write_str("closed on purpose")
     }
 }
 

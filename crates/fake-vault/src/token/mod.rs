@@ -1,8 +1,8 @@
-//! The token store: life and death of tokens.
+//! The token store.
 
 mod params;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +11,29 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Refusal, with};
 use crate::dice::Dice;
+use crate::duration::SYSTEM_TTL;
 use crate::fields::Fields;
 
-pub(crate) use params::SYSTEM_TTL;
 pub use params::{TokenParams, TokenType};
 
-/// Where a token comes from.
+/// The origin of a token.
 #[derive(Clone)]
 pub(crate) struct Origin {
     /// The path of the login, such as `auth/approle/login`.
     pub(crate) path: String,
-    /// The mount and the role of the auth method; `None` for a token made by hand.
+    /// The mount and the role of the auth method; `None` for a token of `auth/token/create`.
     pub(crate) role: Option<(String, String)>,
     pub(crate) display_name: String,
     pub(crate) meta: BTreeMap<String, String>,
     pub(crate) entity: String,
+}
+
+/// A certificate with a lease, which ends with the token that requested it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Leased {
+    /// The PKI mount.
+    pub(crate) mount: Arc<str>,
+    pub(crate) serial: Arc<str>,
 }
 
 /// A token.
@@ -37,9 +45,10 @@ pub(crate) struct Token {
     issued: Now,
     ttl: Duration,
     renewed: Option<Now>,
-    /// On the monotonic clock.
+    /// The end, on the monotonic clock.
     expires: Duration,
     uses_left: u64,
+    leases: Vec<Leased>,
 }
 
 impl Token {
@@ -63,7 +72,7 @@ impl Token {
         }
     }
 
-    /// Returns the uses that are left as Vault shows them: -1 while it answers the last one.
+    /// Returns the remaining uses as Vault reports them: -1 during the last one.
     fn uses(&self) -> i64 {
         match i64::try_from(self.uses_left) {
             Ok(0) if self.params.num_uses > 0 => -1,
@@ -90,16 +99,17 @@ impl Token {
     }
 }
 
-/// The tokens that are alive.
+/// The valid tokens, and the certificates that were revoked with former ones.
 #[derive(Clone, Default)]
 pub(crate) struct Tokens {
     alive: BTreeMap<Arc<str>, Arc<Token>>,
-    /// No token ends before this, on the monotonic clock.
+    revoked: BTreeSet<Leased>,
+    /// A lower bound of all ends, on the monotonic clock, so that most requests need not look for expired tokens.
     earliest_end: Duration,
 }
 
 impl Tokens {
-    /// Makes a token; returns it with the `auth` block that hands it out and what Vault would warn about.
+    /// Creates a token. Returns it with its `auth` block and Vault's warnings.
     pub(crate) fn issue(
         &mut self,
         now: Now,
@@ -125,6 +135,7 @@ impl Tokens {
             renewed: None,
             expires: now.monotonic.saturating_add(ttl),
             uses_left: params.num_uses,
+            leases: Vec::new(),
         };
         let auth = token.auth(&id, ttl);
         self.earliest_end = self.earliest_end.min(token.expires);
@@ -136,29 +147,53 @@ impl Tokens {
         self.alive.get(id).map(Arc::as_ref)
     }
 
-    /// Forgets the tokens whose time is up.
+    /// Removes the tokens that have expired.
     pub(crate) fn expire(&mut self, now: Now) {
         if now.monotonic < self.earliest_end {
             return;
         }
-        self.alive.retain(|_, token| now.monotonic < token.expires);
+        self.end_if(|token| now.monotonic >= token.expires);
         let ends = self.alive.values().map(|token| token.expires);
         self.earliest_end = ends.min().unwrap_or(Duration::MAX);
     }
 
     pub(crate) fn revoke(&mut self, id: &str) -> bool {
-        self.alive.remove(id).is_some()
+        let ended = self.alive.remove(id);
+        let leases = ended.iter().flat_map(|token| &token.leases);
+        self.revoked.extend(leases.cloned());
+        ended.is_some()
     }
 
-    pub(crate) fn revoke_if(&mut self, condition: impl Fn(&Token) -> bool) {
-        self.alive.retain(|_, token| !condition(token));
+    /// Revokes the tokens that meet a condition, and the certificates with their leases.
+    pub(crate) fn end_if(&mut self, condition: impl Fn(&Token) -> bool) {
+        let revoked = &mut self.revoked;
+        self.alive.retain(|_, token| {
+            let ends = condition(token);
+            if ends {
+                revoked.extend(token.leases.iter().cloned());
+            }
+            !ends
+        });
+    }
+
+    /// Attaches the lease of a certificate to a token. Returns the maximum duration of the lease: a batch token's
+    /// remaining lifetime. The root token never ends, so its leases need not be kept.
+    pub(crate) fn lease(&mut self, now: Now, id: &str, certificate: Leased) -> Option<Duration> {
+        let token = Arc::make_mut(self.alive.get_mut(id)?);
+        token.leases.push(certificate);
+        token.is_batch().then(|| token.left(now))
+    }
+
+    /// Returns the certificates that were revoked with their tokens.
+    pub(crate) fn revoked(&self) -> impl Iterator<Item = &Leased> {
+        self.revoked.iter()
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.alive.keys().map(Arc::as_ref)
     }
 
-    /// Takes one use off a token that has only so many; tells whether this was the last one.
+    /// Counts one use of a token with limited uses; returns `true` if it was the last one.
     pub(crate) fn spend(&mut self, id: &str) -> bool {
         let Some(token) = self.alive.get_mut(id).filter(|token| token.params.num_uses > 0) else {
             return false;
@@ -226,7 +261,7 @@ impl Tokens {
     }
 }
 
-/// Returns what Vault says about a root token that was made by hand, as the development server's is.
+/// Returns the data of a lookup of the root token.
 pub(crate) fn root_lookup(id: &str) -> Map<String, Value> {
     let pairs = [
         ("id", json!(id)),

@@ -1,34 +1,31 @@
-//! What a role says about its tokens, and Vault's rule of how long they live.
+//! The token parameters of a role, and Vault's rule for the lifetime of tokens.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fields::human_duration;
+use crate::duration::{SYSTEM_TTL, human};
 
-/// The time to live, and the longest one, of what does not say otherwise: 32 days.
-pub(crate) const SYSTEM_TTL: Duration = Duration::from_secs(32 * 86_400);
-
-/// What a role says about the tokens of those who log in with it. A zero duration or number means unset.
+/// The parameters of the tokens that a role's logins get. A zero duration or number means unset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenParams {
-    /// How long a token lives at first, and after each renewal; 32 days where unset.
+    /// The lifetime after the login and after each renewal; 32 days if unset.
     pub ttl: Duration,
-    /// How long a token can live by renewals; 32 days where unset.
+    /// The maximum lifetime with renewals; 32 days if unset.
     pub max_ttl: Duration,
-    /// Like `max_ttl`, and heeded by periodic tokens too.
+    /// Like `max_ttl`, but also for periodic tokens.
     pub explicit_max_ttl: Duration,
-    /// Makes the token live this long after each renewal, for ever.
+    /// The lifetime after each renewal, without a maximum.
     pub period: Duration,
-    /// How many requests the token is good for.
+    /// The number of requests that the token may be used for.
     pub num_uses: u64,
-    /// The policies, beside `default`.
+    /// The policies besides `default`.
     pub policies: Vec<String>,
-    /// Whether `default` is not among the policies.
+    /// Whether the `default` policy is left out.
     pub no_default_policy: bool,
-    /// Whether the token can be renewed. Every login makes it so; only a token that was made by hand may not be.
+    /// Whether the token can be renewed. The tokens of logins always can.
     pub renewable: bool,
-    /// How Vault keeps the token.
+    /// The type.
     pub kind: TokenType,
 }
 
@@ -49,7 +46,7 @@ impl Default for TokenParams {
 }
 
 impl TokenParams {
-    /// Returns parameters with these policies and nothing else.
+    /// Returns default parameters with these policies.
     pub fn policies<const N: usize>(policies: [&str; N]) -> Self {
         Self {
             policies: policies.map(str::to_owned).to_vec(),
@@ -57,13 +54,13 @@ impl TokenParams {
         }
     }
 
-    /// Sets the time to live and the longest one.
+    /// Sets the TTL and its maximum.
     #[must_use]
     pub fn ttl(self, ttl: Duration, max_ttl: Duration) -> Self {
         Self { ttl, max_ttl, ..self }
     }
 
-    /// Returns the parameters as the role of an auth method takes them.
+    /// Returns the parameters as the API of an auth method's role expects them.
     pub fn parameters(&self) -> Value {
         json!({
             "token_explicit_max_ttl": self.explicit_max_ttl.as_secs(),
@@ -77,7 +74,7 @@ impl TokenParams {
         })
     }
 
-    /// Returns the names of the policies as Vault shows them.
+    /// Returns the names of the policies, sorted as in Vault's replies.
     pub(super) fn policy_names(&self) -> Vec<String> {
         let default = (!self.no_default_policy).then(|| "default".to_owned());
         let mut names: Vec<_> = default.into_iter().chain(self.policies.iter().cloned()).collect();
@@ -86,8 +83,8 @@ impl TokenParams {
         names
     }
 
-    /// Returns how long a token lives from now on, `age` after its birth, with what Vault would warn about; `None`
-    /// if its life is over. This is the rule of login and renewal alike.
+    /// Returns the remaining lifetime of a token of this age, with Vault's warnings; `None` if it has expired. Logins
+    /// and renewals have the same rule.
     pub(super) fn lifetime(&self, increment: Duration, age: Duration) -> Option<(Duration, Vec<String>)> {
         let cap = [self.max_ttl, self.explicit_max_ttl]
             .into_iter()
@@ -97,8 +94,8 @@ impl TokenParams {
         let mut capped = |what: &str, value: Duration, limit: Duration| {
             warnings.push(format!(
                 "{what} of {:?} exceeded the effective max_ttl of {:?}; {what} value is capped accordingly",
-                human_duration(value),
-                human_duration(limit),
+                human(value),
+                human(limit),
             ));
         };
         let (wanted, limit) = if self.period.is_zero() {
@@ -122,12 +119,12 @@ impl TokenParams {
     }
 }
 
-/// How Vault keeps a token.
+/// The type of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
-    /// Carried whole by its holder: neither stored, renewed nor revoked.
+    /// Not stored: it can be neither renewed nor revoked.
     Batch,
-    /// Stored.
+    /// Stored, renewable and revocable.
     Service,
 }
 
@@ -147,7 +144,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
 
     #[test]
-    fn lifetimes_follow_vaults_rule() {
+    fn lifetime_is_capped_and_warned() {
         let plain = TokenParams::default().ttl(HOUR, 3 * HOUR);
         let periodic = TokenParams {
             period: HOUR,

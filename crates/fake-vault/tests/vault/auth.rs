@@ -1,4 +1,4 @@
-//! Logins and the life of tokens.
+//! Logins and tokens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,18 +12,18 @@ use fake_vault::{
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::scene::{Answer, HOUR, Scene, error, request};
+use crate::harness::{Answer, HOUR, Harness, error, request};
 
 const INVALID: &str = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n";
 
-fn with_app_role(change: impl Fn(&mut AppRole)) -> Scene {
-    let mut scene = Scene::new();
+fn with_app_role(change: impl Fn(&mut AppRole)) -> Harness {
+    let mut harness = Harness::new();
     let token = TokenParams::policies(["issuer"]).ttl(HOUR, 3 * HOUR);
     let mut role = AppRole::new("id", "secret", token);
     change(&mut role);
     let roles = BTreeMap::from([("issuer".to_owned(), role)]);
-    scene.vault.enable_auth("approle", AuthMethod::AppRole(roles));
-    scene
+    harness.vault.enable_auth("approle", AuthMethod::AppRole(roles));
+    harness
 }
 
 fn ttl(answer: &Answer) -> u64 {
@@ -32,7 +32,7 @@ fn ttl(answer: &Answer) -> u64 {
 
 #[test]
 fn app_role_logins() {
-    let mut scene = Scene::new();
+    let mut harness = Harness::new();
     for (body, status, text) in [
         (json!({ "role_id": "id", "secret_id": "secret" }), 200, ""),
         (json!({ "role_id": " id ", "secret_id": "secret\n" }), 200, ""),
@@ -49,19 +49,19 @@ fn app_role_logins() {
         (json!({ "role_id": "id" }), 400, "missing secret_id"),
         (json!({}), 500, "failed to determine alias name from login request"),
     ] {
-        let answer = scene.post("auth/approle/login", "", body.clone());
+        let answer = harness.post("auth/approle/login", "", body.clone());
         assert_eq!((answer.0, error(&answer)), (status, text), "{body}");
     }
-    scene.vault.rotate_secret_id("approle", "issuer", "other");
+    harness.vault.rotate_secret_id("approle", "issuer", "other");
     let (old, new) = (json!("secret"), json!("other"));
     for (secret, status) in [(old, 400), (new, 200)] {
         let body = json!({ "role_id": "id", "secret_id": secret });
-        assert_eq!(scene.post("auth/approle/login", "", body).0, status);
+        assert_eq!(harness.post("auth/approle/login", "", body).0, status);
     }
 }
 
 #[test]
-fn secret_ids_wear_out_and_expire() {
+fn secret_ids_are_limited() {
     let body = json!({ "role_id": "id", "secret_id": "secret" });
     let limit =
         |secret: SecretId| with_app_role(|role| role.secret_ids = BTreeMap::from([("secret".to_owned(), secret)]));
@@ -82,116 +82,116 @@ fn secret_ids_wear_out_and_expire() {
 }
 
 #[test]
-fn tokens_live_by_renewal_until_their_end() {
-    let mut scene = Scene::new();
-    let token = scene.login();
+fn renewals_extend_tokens_until_max_ttl() {
+    let mut harness = Harness::new();
+    let token = harness.login();
     for (after, left) in [(HOUR / 2, HOUR), (HOUR / 2, HOUR), (HOUR / 2, HOUR), (HOUR, HOUR / 2)] {
-        scene.pass(after.min(HOUR - Duration::from_secs(1)));
-        let answer = scene.post("auth/token/renew-self", &token, json!({}));
+        harness.pass(after.min(HOUR - Duration::from_secs(1)));
+        let answer = harness.post("auth/token/renew-self", &token, json!({}));
         assert_eq!(answer.0, 200);
         let lease = answer.1["auth"]["lease_duration"].as_u64().unwrap();
         assert!(lease.abs_diff(left.as_secs()) <= 1, "{lease}");
-        assert_eq!(ttl(&scene.get("auth/token/lookup-self", &token)), lease);
+        assert_eq!(ttl(&harness.get("auth/token/lookup-self", &token)), lease);
     }
-    scene.pass(HOUR);
-    let refused = scene.post("auth/token/renew-self", &token, json!({}));
+    harness.pass(HOUR);
+    let refused = harness.post("auth/token/renew-self", &token, json!({}));
     assert_eq!((refused.0, error(&refused)), (403, INVALID));
-    assert_eq!(scene.vault.live_tokens(scene.now), Vec::<String>::new());
+    assert_eq!(harness.vault.live_tokens(harness.now), Vec::<String>::new());
 }
 
 #[test]
-fn a_token_ends_when_its_time_is_up_or_someone_ends_it() {
-    let mut scene = Scene::new();
-    let tokens = [(); 5].map(|()| scene.login());
-    assert_eq!(scene.post("auth/token/revoke-self", &tokens[0], Value::Null).0, 204);
-    assert!(scene.vault.revoke_token(&tokens[1]));
-    assert!(!scene.vault.revoke_token(&tokens[1]));
-    assert_eq!(scene.vault.live_tokens(scene.now).len(), 3);
-    scene.pass(HOUR - Duration::from_secs(1));
-    assert_eq!(scene.sign(&tokens[2]).0, 200);
-    scene.pass(Duration::from_secs(1));
+fn tokens_expire_and_are_revoked() {
+    let mut harness = Harness::new();
+    let tokens = [(); 5].map(|()| harness.login());
+    assert_eq!(harness.post("auth/token/revoke-self", &tokens[0], Value::Null).0, 204);
+    assert!(harness.vault.revoke_token(&tokens[1]));
+    assert!(!harness.vault.revoke_token(&tokens[1]));
+    assert_eq!(harness.vault.live_tokens(harness.now).len(), 3);
+    harness.pass(HOUR - Duration::from_secs(1));
+    assert_eq!(harness.sign(&tokens[2]).0, 200);
+    harness.pass(Duration::from_secs(1));
     for token in &tokens {
-        let refused = scene.sign(token);
+        let refused = harness.sign(token);
         assert_eq!((refused.0, error(&refused)), (403, INVALID));
     }
-    let token = scene.login();
-    scene.vault.revoke_all();
-    assert_eq!(scene.sign(&token).0, 403);
-    let token = scene.login();
-    scene.vault.disable_auth("approle");
-    assert_eq!(scene.sign(&token).0, 403);
+    let token = harness.login();
+    harness.vault.revoke_all();
+    assert_eq!(harness.sign(&token).0, 403);
+    let token = harness.login();
+    harness.vault.disable_auth("approle");
+    assert_eq!(harness.sign(&token).0, 403);
 }
 
 #[test]
-fn a_renewal_can_shorten_a_life() {
-    let mut scene = Scene::new();
-    let (short, long) = (scene.login(), scene.login());
-    let renewed = scene.post("auth/token/renew-self", &short, json!({ "increment": "1m" }));
+fn renewal_can_shorten_lifetime() {
+    let mut harness = Harness::new();
+    let (short, long) = (harness.login(), harness.login());
+    let renewed = harness.post("auth/token/renew-self", &short, json!({ "increment": "1m" }));
     assert_eq!(renewed.1["auth"]["lease_duration"], json!(60));
-    scene.pass(Duration::from_secs(60));
-    assert_eq!(scene.sign(&short).0, 403);
-    assert_eq!(scene.sign(&long).0, 200);
+    harness.pass(Duration::from_secs(60));
+    assert_eq!(harness.sign(&short).0, 403);
+    assert_eq!(harness.sign(&long).0, 200);
 }
 
 #[test]
-fn periodic_tokens_live_for_ever() {
-    let mut scene = with_app_role(|role| {
+fn periodic_tokens_have_no_maximum() {
+    let mut harness = with_app_role(|role| {
         role.token = TokenParams {
             period: HOUR,
             ..TokenParams::policies(["issuer"])
         };
     });
-    let token = scene.login();
+    let token = harness.login();
     for _ in 0..2_000 {
-        scene.pass(HOUR / 2);
-        let renewed = scene.post("auth/token/renew-self", &token, json!({ "increment": "9h" }));
+        harness.pass(HOUR / 2);
+        let renewed = harness.post("auth/token/renew-self", &token, json!({ "increment": "9h" }));
         assert_eq!(renewed.1["auth"]["lease_duration"], json!(3_600));
     }
     assert_eq!(
-        scene.get("auth/token/lookup-self", &token).1["data"]["period"],
+        harness.get("auth/token/lookup-self", &token).1["data"]["period"],
         json!(3_600)
     );
 }
 
 #[test]
-fn tokens_that_cannot_be_renewed() {
-    let mut scene = with_app_role(|role| role.token.kind = TokenType::Batch);
-    let batch = scene.login();
+fn batch_and_fixed_tokens_stay() {
+    let mut harness = with_app_role(|role| role.token.kind = TokenType::Batch);
+    let batch = harness.login();
     assert!(batch.starts_with("hvb."));
-    let refused = scene.post("auth/token/renew-self", &batch, json!({}));
+    let refused = harness.post("auth/token/renew-self", &batch, json!({}));
     assert_eq!((refused.0, error(&refused)), (400, "batch tokens cannot be renewed"));
-    let refused = scene.post("auth/token/revoke-self", &batch, json!({}));
+    let refused = harness.post("auth/token/revoke-self", &batch, json!({}));
     assert_eq!((refused.0, error(&refused)), (400, "batch tokens cannot be revoked"));
-    assert_eq!(scene.sign(&batch).0, 200);
+    assert_eq!(harness.sign(&batch).0, 200);
     let fixed = TokenParams {
         renewable: false,
         ..TokenParams::policies(["issuer"])
     };
-    let fixed = scene.vault.create_token(scene.now, &fixed);
-    let lookup = scene.get("auth/token/lookup-self", &fixed);
+    let fixed = harness.vault.create_token(harness.now, &fixed);
+    let lookup = harness.get("auth/token/lookup-self", &fixed);
     assert_eq!(lookup.1["data"]["renewable"], json!(false));
-    let refused = scene.post("auth/token/renew-self", &fixed, json!({}));
+    let refused = harness.post("auth/token/renew-self", &fixed, json!({}));
     assert_eq!((refused.0, error(&refused)), (400, "lease is not renewable"));
 }
 
 #[test]
-fn tokens_are_good_for_so_many_requests() {
-    let mut scene = with_app_role(|role| role.token.num_uses = 3);
-    let token = scene.login();
-    let uses = |scene: &mut Scene| scene.get("auth/token/lookup-self", &token).1["data"]["num_uses"].clone();
-    assert_eq!(uses(&mut scene), json!(2));
-    assert_eq!(scene.get("pki/sign/web", &token).0, 403, "a refused request counts");
-    assert_eq!(uses(&mut scene), json!(-1));
-    assert_eq!(scene.get("auth/token/lookup-self", &token).0, 403);
+fn limited_tokens_count_requests() {
+    let mut harness = with_app_role(|role| role.token.num_uses = 3);
+    let token = harness.login();
+    let uses = |harness: &mut Harness| harness.get("auth/token/lookup-self", &token).1["data"]["num_uses"].clone();
+    assert_eq!(uses(&mut harness), json!(2));
+    assert_eq!(harness.get("pki/sign/web", &token).0, 403, "a refused request counts");
+    assert_eq!(uses(&mut harness), json!(-1));
+    assert_eq!(harness.get("auth/token/lookup-self", &token).0, 403);
 }
 
 #[test]
-fn a_role_that_is_gone_renews_nothing() {
-    let mut scene = Scene::new();
-    let token = scene.login();
-    scene.vault.remove_login_role("approle", "issuer");
-    assert_eq!(scene.post("auth/token/renew-self", &token, json!({})).0, 500);
-    assert_eq!(scene.sign(&token).0, 200);
+fn removed_role_renews_nothing() {
+    let mut harness = Harness::new();
+    let token = harness.login();
+    harness.vault.remove_login_role("approle", "issuer");
+    assert_eq!(harness.post("auth/token/renew-self", &token, json!({})).0, 500);
+    assert_eq!(harness.sign(&token).0, 200);
 }
 
 fn jwt(claims: &Value) -> String {
@@ -200,8 +200,8 @@ fn jwt(claims: &Value) -> String {
 }
 
 #[test]
-fn kubernetes_and_jwt_logins_look_at_claims() {
-    let mut scene = Scene::new();
+fn jwt_logins_check_claims() {
+    let mut harness = Harness::new();
     let token = TokenParams::policies(["issuer"]);
     let claims = Accepts::Claims {
         audience: Some("vault".to_owned()),
@@ -218,10 +218,10 @@ fn kubernetes_and_jwt_logins_look_at_claims() {
         ),
         ("known".to_owned(), JwtRole { accepts: known, token }),
     ]);
-    scene
+    harness
         .vault
         .enable_auth("clusters/a", AuthMethod::Kubernetes(roles.clone()));
-    scene.vault.enable_auth("jwt", AuthMethod::Jwt(roles));
+    harness.vault.enable_auth("jwt", AuthMethod::Jwt(roles));
     let good = json!({
         "sub": "system:serviceaccount:team:issuer", "aud": ["other", "vault"], "exp": 1_800_000_600,
     });
@@ -244,21 +244,21 @@ fn kubernetes_and_jwt_logins_look_at_claims() {
         ("", jwt(&good), 400, 400),
     ] {
         let body = json!({ "role": role, "jwt": jwt });
-        let answer = scene.post("auth/clusters/a/login", "", body.clone());
+        let answer = harness.post("auth/clusters/a/login", "", body.clone());
         assert_eq!(answer.0, kubernetes, "kubernetes {role} {jwt}: {answer:?}");
-        let answer = scene.post("auth/jwt/login", "", body);
+        let answer = harness.post("auth/jwt/login", "", body);
         assert_eq!(answer.0, as_jwt, "jwt {role} {jwt}: {answer:?}");
     }
-    let (_, reply) = scene.post("auth/clusters/a/login", "", json!({ "role": "web", "jwt": jwt(&good) }));
+    let (_, reply) = harness.post("auth/clusters/a/login", "", json!({ "role": "web", "jwt": jwt(&good) }));
     assert_eq!(reply["auth"]["metadata"]["service_account_name"], json!("issuer"));
     let token = reply["auth"]["client_token"].as_str().unwrap().to_owned();
-    assert_eq!(scene.sign(&token).0, 200);
-    assert_eq!(scene.get("auth/clusters/a/login", "").0, 405);
+    assert_eq!(harness.sign(&token).0, 200);
+    assert_eq!(harness.get("auth/clusters/a/login", "").0, 405);
 }
 
 #[test]
-fn certificate_logins_look_at_the_connection() {
-    let mut scene = Scene::new();
+fn certificate_logins_check_the_connection() {
+    let mut harness = Harness::new();
     let (ca, other) = (Authority::root("clients"), Authority::root("others"));
     let (own, stranger) = (ca.client("issuer"), other.client("issuer"));
     let token = TokenParams::policies(["issuer"]);
@@ -271,7 +271,7 @@ fn certificate_logins_look_at_the_connection() {
         ("by-ca".to_owned(), role(Trusted::Ca(ca.clone()), &["iss*"])),
         ("by-leaf".to_owned(), role(Trusted::Leaf(stranger.der.clone()), &[])),
     ]);
-    scene.vault.enable_auth("cert", AuthMethod::Cert(roles));
+    harness.vault.enable_auth("cert", AuthMethod::Cert(roles));
     let mut login = |path: &str, token: &str, peer: Option<&[u8]>, name: &str| {
         let mut request = request(Method::POST, path, token, &json!({ "name": name }));
         request.extensions_mut().extend(
@@ -279,7 +279,7 @@ fn certificate_logins_look_at_the_connection() {
                 .map(extension)
                 .unwrap_or_default(),
         );
-        scene.send(request)
+        harness.send(request)
     };
     let path = "auth/cert/login";
     for (peer, name, status) in [
@@ -301,7 +301,7 @@ fn certificate_logins_look_at_the_connection() {
     assert_eq!(
         login(renew, token, None, "").0,
         400,
-        "the certificate is wanted at renewals too"
+        "renewals need the certificate too"
     );
     assert_eq!(login(renew, token, Some(&own.der), "").0, 200);
 }

@@ -1,4 +1,4 @@
-//! The hostile server, without a wire.
+//! Faults, without a connection.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use issuer_core::{Limits, Operation, Reply, TransportError};
 use serde_json::{Value, json};
 use x509_parser::pem::parse_x509_pem;
 
-use crate::scene::{Scene, answer, csr, request};
+use crate::harness::{Harness, answer, csr, request};
 
-fn sign(scene: &mut Scene, token: &str) -> Handled {
+fn sign(harness: &mut Harness, token: &str) -> Handled {
     let body = json!({ "csr": csr(&["www.example.com"]) });
-    scene
+    harness
         .vault
-        .exchange(scene.now, request(Method::POST, "pki/sign/web", token, &body))
+        .exchange(harness.now, request(Method::POST, "pki/sign/web", token, &body))
 }
 
-fn spoilt(fault: Fault) -> (Scene, Handled) {
-    let mut scene = Scene::new();
-    let token = scene.login();
-    scene.vault.faults_mut().script(Operation::Sign, fault);
-    let handled = sign(&mut scene, &token);
-    (scene, handled)
+fn spoilt(fault: Fault) -> (Harness, Handled) {
+    let mut harness = Harness::new();
+    let token = harness.login();
+    harness.vault.faults_mut().script(Operation::Sign, fault);
+    let handled = sign(&mut harness, &token);
+    (harness, handled)
 }
 
 fn reply(fault: Fault) -> Reply {
@@ -34,15 +34,15 @@ fn body(fault: Fault) -> Value {
 }
 
 #[test]
-fn every_fault_shows_and_only_some_of_them_sign() {
-    let mut honest = Scene::new();
+fn every_fault_is_visible() {
+    let mut honest = Harness::new();
     let token = honest.login();
     let honest = answer(&sign(&mut honest, &token).reply(Limits::default()).unwrap());
     for fault in Fault::ALL {
-        let (scene, handled) = spoilt(fault);
-        assert_eq!(scene.vault.counts().signs, u64::from(fault.is_handled()), "{fault:?}");
-        assert_eq!(scene.vault.counts().requests, 2, "{fault:?}");
-        assert_eq!(scene.vault.counts().sign_attempts, 1, "{fault:?}");
+        let (harness, handled) = spoilt(fault);
+        assert_eq!(harness.vault.counts().signs, u64::from(fault.is_handled()), "{fault:?}");
+        assert_eq!(harness.vault.counts().requests, 2, "{fault:?}");
+        assert_eq!(harness.vault.counts().sign_attempts, 1, "{fault:?}");
         let shows = match &handled {
             Handled::Reply(response) => {
                 let plain = response.headers()["content-type"] == "text/plain";
@@ -55,7 +55,7 @@ fn every_fault_shows_and_only_some_of_them_sign() {
 }
 
 #[test]
-fn a_driver_makes_of_them_what_its_limits_say() {
+fn limits_turn_faults_into_errors() {
     use TransportError::{Reset, Timeout, TooLarge};
     for (fault, expected) in [
         (Fault::Dropped, Err(Reset)),
@@ -80,7 +80,7 @@ fn a_driver_makes_of_them_what_its_limits_say() {
 }
 
 #[test]
-fn retry_after_comes_in_three_forms() {
+fn retry_after_has_three_forms() {
     for (form, expected) in [
         (RetryAfter::Seconds(7), Some("7")),
         (RetryAfter::Date(60), Some("Fri, 15 Jan 2027 08:01:00 GMT")),
@@ -96,7 +96,7 @@ fn retry_after_comes_in_three_forms() {
 }
 
 #[test]
-fn redirects_lead_back_or_away() {
+fn redirects_have_targets() {
     for (to, expected) in [
         (Redirect::SameOrigin, "https://vault.test:8200/v1/pki/sign/web"),
         (Redirect::Elsewhere, "https://elsewhere.invalid/v1/pki/sign/web"),
@@ -109,13 +109,13 @@ fn redirects_lead_back_or_away() {
             "http://127.0.0.1:1/v1/pki/sign/web",
         ),
     ] {
-        let mut scene = Scene::new();
-        scene.vault.faults_mut().script(None, Fault::Redirected(to));
+        let mut harness = Harness::new();
+        harness.vault.faults_mut().script(None, Fault::Redirected(to));
         let mut request = request(Method::POST, "pki/sign/web", "root", &json!({}));
         *request.uri_mut() = "https://vault.test:8200/v1/pki/sign/web".parse().unwrap();
-        let response = scene
+        let response = harness
             .vault
-            .exchange(scene.now, request)
+            .exchange(harness.now, request)
             .reply(Limits::default())
             .unwrap();
         assert_eq!(response.status(), 307);
@@ -124,7 +124,7 @@ fn redirects_lead_back_or_away() {
 }
 
 #[test]
-fn says_what_it_should_keep_to_itself() {
+fn reflections_leak_the_token() {
     for (fault, status) in [
         (Fault::Reflected(400), 400),
         (Fault::Reflected(200), 200),
@@ -138,8 +138,8 @@ fn says_what_it_should_keep_to_itself() {
 }
 
 #[test]
-fn lies_about_the_certificate() {
-    let scene = Scene::new();
+fn certificates_have_one_defect() {
+    let harness = Harness::new();
     let key = fake_vault::key(fake_vault::KeyType::Ec, "a test");
     let authority = Authority::root("root").intermediate("int");
     let (_, issuer) = x509_parser::parse_x509_certificate(&authority.certificate().der).unwrap();
@@ -154,7 +154,7 @@ fn lies_about_the_certificate() {
         let (_, pem) = parse_x509_pem(body["data"]["certificate"].as_str().unwrap().as_bytes()).unwrap();
         let leaf = pem.parse_x509().unwrap();
         let end = leaf.validity().not_after.timestamp();
-        let month = i64::try_from(scene.now.unix.as_secs()).unwrap() + 31 * 86_400;
+        let month = i64::try_from(harness.now.unix.as_secs()).unwrap() + 31 * 86_400;
         let same_key = leaf.public_key().subject_public_key.data.as_ref() == key.public_key_raw();
         let wrong = [
             (
@@ -173,7 +173,7 @@ fn lies_about_the_certificate() {
 }
 
 #[test]
-fn spoilt_bodies() {
+fn altered_bodies() {
     let chain = |body: &Value| body["data"]["ca_chain"].as_array().unwrap().clone();
     let honest = chain(&body(Fault::ExtraFields));
     let reversed: Vec<_> = honest.iter().rev().cloned().collect();
@@ -192,34 +192,34 @@ fn spoilt_bodies() {
 }
 
 #[test]
-fn a_script_waits_for_its_requests() {
-    let mut scene = Scene::new();
-    let token = scene.login();
-    let faults = scene.vault.faults_mut();
+fn script_waits_for_its_operation() {
+    let mut harness = Harness::new();
+    let token = harness.login();
+    let faults = harness.vault.faults_mut();
     faults.script(Operation::Renew, Fault::InternalError);
     faults.script(Operation::Sign, Fault::Forbidden);
     faults.script(Operation::Sign, Fault::Unavailable);
     let statuses = [(); 3].map(|()| {
-        sign(&mut scene, &token)
+        sign(&mut harness, &token)
             .reply(Limits::default())
             .unwrap()
             .status()
             .as_u16()
     });
     assert_eq!(statuses, [403, 503, 200]);
-    assert_eq!(scene.vault.faults_mut().scripted(), 1);
-    scene.vault.faults_mut().clear();
-    assert_eq!(scene.vault.faults_mut().scripted(), 0);
+    assert_eq!(harness.vault.faults_mut().scripted(), 1);
+    harness.vault.faults_mut().clear();
+    assert_eq!(harness.vault.faults_mut().scripted(), 0);
 }
 
 #[test]
-fn chance_is_fair_and_repeats_itself() {
+fn random_faults_are_fair_and_reproducible() {
     let run = |seed| {
-        let mut scene = Scene::new();
-        scene.vault.faults_mut().hostile(seed, 50);
+        let mut harness = Harness::new();
+        harness.vault.faults_mut().hostile(seed, 50);
         let outcomes = (0..2_000).map(|_| {
             let health = request(Method::GET, "sys/health", "", &Value::Null);
-            let handled = scene.vault.exchange(scene.now, health);
+            let handled = harness.vault.exchange(harness.now, health);
             handled
                 .reply(Limits::default())
                 .map_or(0, |response| response.status().as_u16())

@@ -1,4 +1,4 @@
-//! What the model says, directly and over TLS.
+//! The model, called directly and over TLS.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -8,8 +8,10 @@
 )]
 
 mod auth;
+mod engine;
 mod fault;
-mod scene;
+mod harness;
+mod lease;
 mod served;
 mod sign;
 mod system;

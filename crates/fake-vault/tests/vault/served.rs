@@ -1,4 +1,4 @@
-//! The same model over TLS.
+//! The model over TLS.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,9 +15,9 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::{Value, json};
 
-use crate::scene::{HOUR, Scene, csr};
+use crate::harness::{HOUR, Harness, csr};
 
-/// Someone who speaks TLS and one request per connection.
+/// A TLS client that opens a connection for each request.
 struct Client<'a> {
     server: &'a Server,
     name: &'static str,
@@ -86,7 +86,7 @@ impl Client<'_> {
 }
 
 fn start(options: &Options) -> (Server, Arc<Mutex<fake_vault::FakeVault>>) {
-    let fake = Arc::new(Mutex::new(Scene::new().vault));
+    let fake = Arc::new(Mutex::new(Harness::new().vault));
     (Server::start(Arc::clone(&fake), options).unwrap(), fake)
 }
 
@@ -103,7 +103,7 @@ fn csr_body() -> Value {
 }
 
 #[test]
-fn signs_over_either_version_of_tls() {
+fn signs_over_tls_12_and_13() {
     for protocol in [Protocol::Tls, Protocol::Tls12, Protocol::Tls13] {
         let (server, fake) = start(&Options {
             protocol,
@@ -118,7 +118,7 @@ fn signs_over_either_version_of_tls() {
 }
 
 #[test]
-fn speaks_plain_http_too() {
+fn serves_plain_http() {
     let (server, _) = start(&Options {
         protocol: Protocol::Plain,
         ..Options::default()
@@ -134,7 +134,7 @@ fn speaks_plain_http_too() {
 }
 
 #[test]
-fn has_the_names_and_the_end_that_it_is_given() {
+fn server_certificate_follows_options() {
     let names = vec!["vault.example.com".to_owned()];
     let (server, _) = start(&Options {
         names,
@@ -187,7 +187,7 @@ fn client_certificates_reach_the_auth_method() {
 }
 
 #[test]
-fn a_strict_listener_wants_a_certificate_of_its_ca() {
+fn required_client_certificates_are_checked() {
     let authority = Authority::root("clients");
     let client_certificates = ClientCertificates::Required(authority.clone());
     for protocol in [Protocol::Tls12, Protocol::Tls13] {
@@ -271,7 +271,7 @@ fn silence_ends_with_the_server() {
 }
 
 #[test]
-fn time_can_be_made_to_pass() {
+fn clock_can_be_advanced() {
     let (server, _) = start(&Options::default());
     let client = client(&server);
     let token = client.login();

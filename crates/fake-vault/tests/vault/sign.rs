@@ -9,7 +9,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 
-use crate::scene::{Answer, HOUR, Scene, csr, csr_with, error};
+use crate::harness::{Answer, HOUR, Harness, csr, csr_with, error};
 
 const ROOT: &str = FakeVault::ROOT_TOKEN;
 
@@ -28,9 +28,9 @@ fn chain(answer: &Answer) -> Vec<String> {
 }
 
 #[test]
-fn a_certificate_is_what_was_asked_for() {
-    let mut scene = Scene::new();
-    let token = scene.login();
+fn certificate_matches_request() {
+    let mut harness = Harness::new();
+    let token = harness.login();
     let names = [
         SanType::DnsName("www.example.com".try_into().unwrap()),
         SanType::DnsName("a.example.com".try_into().unwrap()),
@@ -39,7 +39,7 @@ fn a_certificate_is_what_was_asked_for() {
     ];
     let csr = csr_with(KeyType::Ec, "www.example.com", names.to_vec());
     let body = json!({ "csr": csr, "ttl": "24h" });
-    let (status, reply) = scene.post("pki/sign/web", &token, body);
+    let (status, reply) = harness.post("pki/sign/web", &token, body);
     assert_eq!(status, 200, "{reply}");
     let data = &reply["data"];
     let (_, issuer) = parse_x509_pem(data["issuing_ca"].as_str().unwrap().as_bytes()).unwrap();
@@ -50,7 +50,7 @@ fn a_certificate_is_what_was_asked_for() {
         assert_eq!(leaf.issuer(), issuer.subject());
         assert_eq!(leaf.public_key().subject_public_key.data.as_ref(), key.public_key_raw());
         assert_eq!(leaf.subject().to_string(), "CN=www.example.com");
-        let unix = i64::try_from(scene.now.unix.as_secs()).unwrap();
+        let unix = i64::try_from(harness.now.unix.as_secs()).unwrap();
         assert_eq!(leaf.validity().not_before.timestamp(), unix - 30);
         assert_eq!(leaf.validity().not_after.timestamp(), unix + 86_400);
         assert_eq!(data["expiration"], json!(unix + 86_400));
@@ -68,17 +68,20 @@ fn a_certificate_is_what_was_asked_for() {
         assert!(usage.server_auth && usage.client_auth);
     });
     assert_eq!(data["ca_chain"][0], data["issuing_ca"]);
-    assert_eq!(scene.vault.issued()[0].serial, data["serial_number"].as_str().unwrap());
-    assert_eq!(scene.vault.issued()[0].csr, csr);
+    assert_eq!(
+        harness.vault.issued()[0].serial,
+        data["serial_number"].as_str().unwrap()
+    );
+    assert_eq!(harness.vault.issued()[0].csr, csr);
 }
 
 #[test]
-fn every_kind_of_key_signs_and_is_signed() {
+fn every_key_type_signs() {
     for kind in [KeyType::Ec, KeyType::Ed25519, KeyType::Rsa] {
         let root = Authority::root_with("root", kind, Duration::from_secs(2_000_000_000));
-        let mut scene = Scene::with(Pki::new(root));
+        let mut harness = Harness::with(Pki::new(root));
         let body = json!({ "csr": csr_with(kind, "www.example.com", Vec::new()) });
-        let (status, reply) = scene.post("pki/sign/web", ROOT, body);
+        let (status, reply) = harness.post("pki/sign/web", ROOT, body);
         assert_eq!(status, 200, "{kind:?} {reply}");
         let (_, root) = parse_x509_pem(reply["data"]["issuing_ca"].as_str().unwrap().as_bytes()).unwrap();
         let root = root.parse_x509().unwrap();
@@ -89,7 +92,7 @@ fn every_kind_of_key_signs_and_is_signed() {
 }
 
 #[test]
-fn chains_come_in_every_shape() {
+fn chains_of_every_shape() {
     let (old, root) = (Authority::root("old"), Authority::root("root"));
     let int = root.intermediate("int");
     for (authority, expected) in [
@@ -109,14 +112,17 @@ fn chains_come_in_every_shape() {
             vec!["sub by int", "int by root", "root by root"],
         ),
     ] {
-        let mut scene = Scene::with(Pki::new(authority));
-        let token = scene.login();
-        assert_eq!(chain(&scene.sign(&token)), expected);
+        let mut harness = Harness::with(Pki::new(authority));
+        let token = harness.login();
+        assert_eq!(chain(&harness.sign(&token)), expected);
     }
-    let mut scene = Scene::new();
+    let mut harness = Harness::new();
     let body = json!({ "csr": csr(&["www.example.com"]), "remove_roots_from_chain": true });
-    assert_eq!(chain(&scene.post("pki/sign/web", ROOT, body.clone())), ["int by root"]);
-    let signed = scene.post("pki/root/sign-intermediate", ROOT, body);
+    assert_eq!(
+        chain(&harness.post("pki/sign/web", ROOT, body.clone())),
+        ["int by root"]
+    );
+    let signed = harness.post("pki/root/sign-intermediate", ROOT, body);
     assert_eq!(
         chain(&signed),
         ["www.example.com by int", "int by root", "root by root"]
@@ -125,9 +131,9 @@ fn chains_come_in_every_shape() {
 }
 
 #[test]
-fn the_right_to_sign_comes_first() {
-    let mut scene = Scene::new();
-    let token = scene.login();
+fn permission_is_checked_first() {
+    let mut harness = Harness::new();
+    let token = harness.login();
     let denied = "1 error occurred:\n\t* permission denied\n\n";
     let invalid = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n";
     let no_route = "no handler for route \"nope/sign/web\". route entry not found.";
@@ -141,19 +147,19 @@ fn the_right_to_sign_comes_first() {
         ("pki/sign/web/", ROOT, 400, "cannot write to a path ending in '/'"),
         ("pki/sign/other", ROOT, 400, "unknown role: other"),
     ] {
-        let answer = scene.post(path, token, json!({ "format": "text" }));
+        let answer = harness.post(path, token, json!({ "format": "text" }));
         assert_eq!((answer.0, error(&answer)), (status, text), "{path}");
     }
-    scene.vault.remove_role("pki", "web");
-    assert_eq!(error(&scene.sign(&token)), "unknown role: web");
-    scene.vault.disable_pki("pki");
-    assert_eq!(scene.sign(&token).0, 404);
+    harness.vault.remove_role("pki", "web");
+    assert_eq!(error(&harness.sign(&token)), "unknown role: web");
+    harness.vault.disable_pki("pki");
+    assert_eq!(harness.sign(&token).0, 404);
 }
 
 #[test]
-fn refusals_come_in_vaults_order() {
-    let mut scene = Scene::new();
-    let token = scene.login();
+fn refusals_follow_vaults_order() {
+    let mut harness = Harness::new();
+    let token = harness.login();
     let (good, bad) = (csr(&["www.example.com"]), csr(&["www.example.org"]));
     let (soon, late) = ("2030-01-01T00:00:00Z", "2060-01-01T00:00:00Z");
     for (body, text) in [
@@ -180,27 +186,27 @@ fn refusals_come_in_vaults_order() {
              expiration of the CA certificate at 2049-12-31T23:59:59Z",
         ),
     ] {
-        let answer = scene.post("pki/sign/web", &token, body.clone());
+        let answer = harness.post("pki/sign/web", &token, body.clone());
         assert_eq!((answer.0, error(&answer)), (400, text), "{body}");
     }
-    let answer = scene.post("pki/issuer/other/sign/web", ROOT, json!({}));
+    let answer = harness.post("pki/issuer/other/sign/web", ROOT, json!({}));
     let text = "1 error occurred:\n\t* could not fetch the CA certificate (was one set?): unable to find PKI issuer for \
                 reference: other\n\n";
     assert_eq!((answer.0, error(&answer)), (500, text));
-    assert_eq!(scene.vault.issued().len(), 0);
+    assert_eq!(harness.vault.issued().len(), 0);
 }
 
 #[test]
-fn ttls_are_capped_with_a_warning() {
-    let mut scene = Scene::new();
-    let token = scene.login();
+fn ttl_is_capped_with_a_warning() {
+    let mut harness = Harness::new();
+    let token = harness.login();
     let warning = "TTL \"2160h0m0s\" is longer than permitted maxTTL \"720h0m0s\", so maxTTL is being used";
-    let unix = scene.now.unix.as_secs();
+    let unix = harness.now.unix.as_secs();
     let body = json!({ "csr": csr(&["www.example.com"]), "ttl": "2160h" });
-    let (_, reply) = scene.post("pki/sign/web", &token, body);
+    let (_, reply) = harness.post("pki/sign/web", &token, body);
     assert_eq!(reply["warnings"], json!([warning, warning]), "Vault says it twice");
     assert_eq!(reply["data"]["expiration"], json!(unix + 720 * 3_600));
-    scene.vault.set_role(
+    harness.vault.set_role(
         "pki",
         "web",
         Role {
@@ -208,14 +214,14 @@ fn ttls_are_capped_with_a_warning() {
             ..Role::domain("example.com")
         },
     );
-    let (_, reply) = scene.sign(&token);
+    let (_, reply) = harness.sign(&token);
     assert_eq!(reply["warnings"], Value::Null);
     assert_eq!(reply["data"]["expiration"], json!(unix + 7_200));
 }
 
 #[test]
-fn a_ca_near_its_end_does_as_it_is_told() {
-    let unix = Scene::new().now.unix;
+fn leaf_not_after_behaviors() {
+    let unix = Harness::new().now.unix;
     let authority = || Authority::root_with("root", KeyType::Ed25519, unix + HOUR);
     let body = json!({ "csr": csr(&["www.example.com"]), "ttl": "24h" });
     for (behavior, expected) in [
@@ -223,8 +229,8 @@ fn a_ca_near_its_end_does_as_it_is_told() {
         (LeafNotAfter::Permit, Some(24)),
         (LeafNotAfter::Truncate, Some(1)),
     ] {
-        let mut scene = Scene::with(Pki::new(authority()).leaf_not_after(behavior));
-        let (status, reply) = scene.post("pki/sign/web", ROOT, body.clone());
+        let mut harness = Harness::with(Pki::new(authority()).leaf_not_after(behavior));
+        let (status, reply) = harness.post("pki/sign/web", ROOT, body.clone());
         assert_eq!(status, if expected.is_some() { 200 } else { 400 });
         let expiration = reply["data"]["expiration"].as_u64();
         assert_eq!(expiration, expected.map(|hours: u64| unix.as_secs() + hours * 3_600));
@@ -232,19 +238,19 @@ fn a_ca_near_its_end_does_as_it_is_told() {
 }
 
 #[test]
-fn names_come_from_where_the_role_says() {
-    let mut scene = Scene::new();
+fn role_selects_source_of_names() {
+    let mut harness = Harness::new();
     let role = Role {
         use_csr_common_name: false,
         use_csr_sans: false,
         ..Role::domain("example.com")
     };
-    scene.vault.set_role("pki", "web", role);
+    harness.vault.set_role("pki", "web", role);
     let body = json!({
         "csr": csr(&["evil.example.org"]), "common_name": "a.example.com", "ttl": "1h",
         "alt_names": "b.example.com,me@example.com,not a host", "ip_sans": "10.0.0.1, ::1",
     });
-    let (status, reply) = scene.post("pki/sign/web", ROOT, body);
+    let (status, reply) = harness.post("pki/sign/web", ROOT, body);
     assert_eq!(status, 200, "{reply}");
     certificate(&reply["data"]["certificate"], |leaf| {
         let names: Vec<_> = leaf
@@ -268,10 +274,10 @@ fn names_come_from_where_the_role_says() {
 
 #[test]
 fn verbatim_copies_the_csr() {
-    let mut scene = Scene::new();
+    let mut harness = Harness::new();
     let names = vec![SanType::URI("spiffe://a/b".try_into().unwrap())];
     let body = json!({ "csr": csr_with(KeyType::Ec, "anything at all", names) });
-    let (status, reply) = scene.post("pki/sign-verbatim", ROOT, body.clone());
+    let (status, reply) = harness.post("pki/sign-verbatim", ROOT, body.clone());
     assert_eq!(status, 200, "{reply}");
     certificate(&reply["data"]["certificate"], |leaf| {
         assert_eq!(leaf.subject().to_string(), "CN=anything at all");
@@ -279,28 +285,28 @@ fn verbatim_copies_the_csr() {
         assert_eq!(sans.general_names, [GeneralName::URI("spiffe://a/b")]);
         assert_eq!(leaf.extended_key_usage().unwrap(), None);
     });
-    assert_eq!(scene.post("pki/sign-verbatim/web", ROOT, body.clone()).0, 200);
-    assert_eq!(scene.post("pki/sign-verbatim/nope", ROOT, body).0, 400);
+    assert_eq!(harness.post("pki/sign-verbatim/web", ROOT, body.clone()).0, 200);
+    assert_eq!(harness.post("pki/sign-verbatim/nope", ROOT, body).0, 400);
 }
 
 #[test]
-fn mounts_may_have_slashes_and_lie_below_each_other() {
-    let mut scene = Scene::new();
+fn mounts_can_be_nested() {
+    let mut harness = Harness::new();
     let below = Pki::new(Authority::root("below")).role("web", Role::domain("example.com"));
-    scene.vault.enable_pki("/pki/below/", below);
+    harness.vault.enable_pki("/pki/below/", below);
     let body = json!({ "csr": csr(&["www.example.com"]) });
-    let signed = scene.post("pki/below/sign/web", ROOT, body.clone());
+    let signed = harness.post("pki/below/sign/web", ROOT, body.clone());
     assert_eq!(chain(&signed), ["below by below"]);
     assert_eq!(
-        chain(&scene.post("pki/sign/web", ROOT, body)),
+        chain(&harness.post("pki/sign/web", ROOT, body)),
         ["int by root", "root by root"]
     );
 }
 
 #[test]
-fn issuing_makes_the_key_too() {
-    let mut scene = Scene::new();
-    scene.vault.set_role(
+fn issue_generates_the_key() {
+    let mut harness = Harness::new();
+    harness.vault.set_role(
         "pki",
         "web",
         Role {
@@ -309,7 +315,7 @@ fn issuing_makes_the_key_too() {
         },
     );
     let body = json!({ "common_name": "www.example.com", "csr": csr(&["www.example.com"]) });
-    let (status, reply) = scene.post("pki/issue/web", ROOT, body);
+    let (status, reply) = harness.post("pki/issue/web", ROOT, body);
     assert_eq!(status, 200, "{reply}");
     assert!(reply["data"]["private_key"].as_str().unwrap().contains("PRIVATE KEY"));
     certificate(&reply["data"]["certificate"], |leaf| {

@@ -1,4 +1,4 @@
-//! How certificates are written into a reply.
+//! The `format` of the certificates in a reply.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use crate::answer::Refusal;
 use crate::ca::Certificate;
 use crate::fields::Fields;
 
-/// How certificates are written into a reply.
+/// The `format` of the certificates in a reply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Format {
     Der,

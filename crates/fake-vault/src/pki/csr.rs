@@ -1,4 +1,4 @@
-//! Certificate signing requests, as Vault reads them.
+//! Certificate signing requests, parsed as Vault does.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::ca::KeyType;
 
 const SERIAL_NUMBER: &[u64] = &[2, 5, 4, 5];
 
-/// What a certificate signing request says.
+/// A certificate signing request.
 #[derive(Debug)]
 pub(crate) struct Csr {
     pub(crate) key: SubjectPublicKeyInfo,
@@ -27,9 +27,11 @@ pub(crate) struct Csr {
     /// The `serialNumber` attribute of the subject.
     pub(crate) subject_serial: String,
     pub(crate) names: Names,
-    /// The requested extensions as they are, but for the basic constraints.
+    /// The requested extensions except basic constraints, which Vault ignores.
     pub(crate) extensions: Vec<CustomExtension>,
-    /// Whether the request is signed by its own key.
+    /// Whether basic constraints are requested.
+    pub(crate) has_basic_constraints: bool,
+    /// Whether the CSR is signed by its own key.
     pub(crate) signature_valid: bool,
 }
 
@@ -43,7 +45,7 @@ pub(crate) struct Names {
 }
 
 impl Csr {
-    /// Reads the first PEM block, whatever its label.
+    /// Parses the first PEM block, whatever its label.
     pub(crate) fn parse(pem: &str) -> Result<Self, Refusal> {
         if pem.is_empty() {
             return Err(Refusal::bad_request("\"csr\" is empty"));
@@ -81,12 +83,13 @@ impl Csr {
             common_name: attribute(&[2, 5, 4, 3]),
             subject_serial: attribute(SERIAL_NUMBER),
             names: names(requested).ok_or_else(|| unparsable("x509: invalid name"))?,
+            has_basic_constraints: requested.iter().any(is_basic_constraints),
             extensions: requested.iter().filter_map(extension).collect(),
             signature_valid: csr.verify_signature().is_ok(),
         })
     }
 
-    /// Tells whether an extension is requested.
+    /// Returns `true` if an extension is requested.
     pub(crate) fn requests(&self, oid: &[u64]) -> bool {
         self.extensions
             .iter()
@@ -119,8 +122,12 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
+fn is_basic_constraints(extension: &X509Extension<'_>) -> bool {
+    matches!(extension.parsed_extension(), ParsedExtension::BasicConstraints(_))
+}
+
 fn extension(extension: &X509Extension<'_>) -> Option<CustomExtension> {
-    if matches!(extension.parsed_extension(), ParsedExtension::BasicConstraints(_)) {
+    if is_basic_constraints(extension) {
         return None;
     }
     let oid = components(&extension.oid)?;

@@ -1,4 +1,4 @@
-//! PKI roles: which names a certificate may have.
+//! PKI roles: the names and keys that they allow.
 //!
 //! The rules and their order are those of
 //! <https://developer.hashicorp.com/vault/api-docs/secret/pki#create-update-role>.
@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::csr::{Csr, Names};
+use super::name::{is_below, is_hostname, is_label};
 use crate::answer::Refusal;
 use crate::ca::KeyType;
-use crate::csr::{Csr, Names};
+use crate::glob::glob;
 
-/// A role of a PKI mount, with Vault's defaults and Vault's names.
+/// A role of a PKI mount, with Vault's parameters and defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "Vault's own parameters, documented there")]
 pub struct Role {
@@ -30,9 +32,11 @@ pub struct Role {
     pub enforce_hostnames: bool,
     pub generate_lease: bool,
     pub issuer_ref: String,
-    /// The kind of key that is required; `None` for any.
+    /// The required type of key; `None` for any.
     pub key_type: Option<KeyType>,
     pub max_ttl: Duration,
+    /// An RFC 3339 date; empty if unset.
+    pub not_after: String,
     pub not_before_duration: Duration,
     pub require_cn: bool,
     pub server_flag: bool,
@@ -61,6 +65,7 @@ impl Default for Role {
             issuer_ref: "default".to_owned(),
             key_type: Some(KeyType::Rsa),
             max_ttl: Duration::ZERO,
+            not_after: String::new(),
             not_before_duration: Duration::from_secs(30),
             require_cn: true,
             server_flag: true,
@@ -72,8 +77,8 @@ impl Default for Role {
 }
 
 impl Role {
-    /// Returns a role for a domain and what is below it, with any key and without a need for a common name: what a
-    /// role for cert-manager looks like.
+    /// Returns a role for a domain and its subdomains, for any key and without a required common name, as one for
+    /// cert-manager.
     pub fn domain(domain: &str) -> Self {
         Self {
             allowed_domains: vec![domain.to_owned()],
@@ -98,7 +103,7 @@ impl Role {
         }
     }
 
-    /// Returns the role as `<mount>/roles/:name` takes it.
+    /// Returns the role as `<mount>/roles/:name` expects it.
     pub fn parameters(&self) -> Value {
         json!({
             "allow_any_name": self.allow_any_name,
@@ -118,6 +123,7 @@ impl Role {
             "issuer_ref": self.issuer_ref,
             "key_type": self.key_type.map_or("any", KeyType::as_str),
             "max_ttl": self.max_ttl.as_secs(),
+            "not_after": self.not_after,
             "not_before_duration": self.not_before_duration.as_secs(),
             "require_cn": self.require_cn,
             "server_flag": self.server_flag,
@@ -150,7 +156,7 @@ impl Role {
         }))
     }
 
-    /// Refuses names that the role does not allow. `from` says where the IP addresses and URIs come from.
+    /// Refuses names that the role does not allow. `from` is the source of the names.
     pub(crate) fn check_names(
         &self,
         common_name: &str,
@@ -196,7 +202,7 @@ impl Role {
         Ok(())
     }
 
-    /// Tells whether a DNS name or an e-mail address is allowed.
+    /// Returns `true` if a DNS name or an e-mail address is allowed.
     fn allows(&self, name: &str) -> bool {
         let (host, is_email) = match name.split_once('@') {
             Some((_, host)) if host.contains('@') => return false,
@@ -244,43 +250,11 @@ impl Role {
     }
 }
 
-/// Where names come from.
+/// The source of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Body,
     Csr,
-}
-
-fn is_below(name: &str, domain: &str) -> bool {
-    name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
-}
-
-/// Tells whether a name is made of DNS labels. Names beyond ASCII are no part of this model.
-pub(crate) fn is_hostname(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let name = name.strip_prefix("*.").unwrap_or(name);
-    !name.is_empty() && name.len() <= 253 && name.split('.').all(is_label)
-}
-
-fn is_label(label: &str) -> bool {
-    let alphanumeric = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    label.len() <= 63
-        && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        && alphanumeric(label.chars().next())
-        && alphanumeric(label.chars().last())
-}
-
-/// Matches `*` with any text.
-pub(crate) fn glob(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
-            let ends = rest.char_indices().map(|(index, _)| index).chain([rest.len()]);
-            ends.into_iter()
-                .filter_map(|end| rest.get(end..))
-                .any(|rest| glob(tail, rest))
-        }),
-    }
 }
 
 #[cfg(test)]
@@ -288,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_allowed_as_vault_allows_them() {
+    fn allows_names_like_vault() {
         let subdomains = Role {
             allowed_domains: vec!["example.com".to_owned()],
             allow_subdomains: true,
@@ -344,19 +318,6 @@ mod tests {
             ),
         ] {
             assert_eq!(role.allows(name), allowed, "{name}");
-        }
-    }
-
-    #[test]
-    fn globs_match_any_text() {
-        for (pattern, text, matched) in [
-            ("spiffe://*/ns/*", "spiffe://a/ns/b", true),
-            ("spiffe://*", "https://a", false),
-            ("*", "", true),
-            ("a*a", "a", false),
-            ("", "", true),
-        ] {
-            assert_eq!(glob(pattern, text), matched, "{pattern} {text}");
         }
     }
 }

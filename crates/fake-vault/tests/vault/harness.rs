@@ -1,4 +1,4 @@
-//! A server as most tests want it, and someone who asks it.
+//! A configured server and a client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A server with a PKI at `pki`, its role `web`, the AppRole `issuer`, and a clock.
-pub(crate) struct Scene {
+pub(crate) struct Harness {
     pub(crate) vault: FakeVault,
     pub(crate) now: Now,
 }
 
-/// A status and the JSON that came with it.
+/// A status and a JSON body.
 pub(crate) type Answer = (u16, Value);
 
-impl Scene {
+impl Harness {
     pub(crate) fn new() -> Self {
         Self::with(Pki::new(Authority::root("root").intermediate("int")))
     }

@@ -1,4 +1,4 @@
-//! From a request and a role to a signed certificate.
+//! The certificate that a request and a role describe.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,50 +7,43 @@ use std::time::Duration;
 use issuer_core::Now;
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    SanType,
 };
 
+use super::application::Application;
+use super::csr::{Csr, Names};
+use super::name::is_hostname;
+use super::role::{Role, Source};
 use crate::answer::Refusal;
-use crate::ca::{self, Authority, Certificate, KeyType};
-use crate::csr::{Csr, Names};
-use crate::dice::Dice;
-use crate::fault::Twist;
-use crate::fields::{Fields, go_duration};
-use crate::pki::LeafNotAfter;
-use crate::role::{Role, Source, is_hostname};
-use crate::token::SYSTEM_TTL;
+use crate::ca::Authority;
+use crate::duration::{self, SYSTEM_TTL};
+use crate::fields::Fields;
 
-/// What is to be certified.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    pub(crate) csr: Csr,
-    /// The private key, PEM, where Vault makes it.
-    pub(crate) private_key: Option<(String, KeyType)>,
+/// The treatment of a certificate that would outlive its CA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeafNotAfter {
+    /// The request is refused: Vault's default.
+    #[default]
+    Err,
+    /// The certificate is signed.
+    Permit,
+    /// The certificate's end is that of the CA.
+    Truncate,
 }
 
-impl Wanted {
-    pub(crate) fn requested(csr: Csr) -> Self {
-        Self { csr, private_key: None }
-    }
+/// Extensions of <https://www.rfc-editor.org/rfc/rfc5280#section-4.2> that Vault accepts as critical.
+const KNOWN_EXTENSIONS: [&[u64]; 7] = [
+    &[2, 5, 29, 14],
+    &[2, 5, 29, 15],
+    &[2, 5, 29, 17],
+    &[2, 5, 29, 30],
+    &[2, 5, 29, 31],
+    &[2, 5, 29, 35],
+    &[2, 5, 29, 37],
+];
 
-    /// Makes a key, and an empty request for it.
-    pub(crate) fn generated(role: &Role, dice: &mut Dice) -> Result<Self, Refusal> {
-        let kind = generated_kind(role)?;
-        let key = ca::key(kind, &dice.text(16));
-        let mut params = CertificateParams::default();
-        params.distinguished_name = subject("", "");
-        let csr = params.serialize_request(&key).and_then(|csr| csr.pem());
-        let csr = csr.map_err(|_| Refusal::internal("unable to generate a key"))?;
-        let pem = key.serialize_pem();
-        Ok(Self {
-            csr: Csr::parse(&csr)?,
-            private_key: Some((pem, kind)),
-        })
-    }
-}
-
-/// A certificate that is about to be signed.
+/// A certificate before it is signed.
 #[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) params: CertificateParams,
@@ -59,27 +52,19 @@ pub(crate) struct Template {
     pub(crate) warnings: Vec<String>,
 }
 
-/// A certificate that is signed.
-#[derive(Debug)]
-pub(crate) struct Signed {
-    pub(crate) certificate: Certificate,
-    pub(crate) serial: String,
-    pub(crate) not_after: Duration,
-}
-
 impl Template {
-    /// Checks what is wanted against the role, in Vault's order.
+    /// Checks a request against the role, in Vault's order.
     pub(crate) fn new(
         now: Now,
         role: &Role,
-        wanted: &Wanted,
+        application: &Application,
         authority: &Authority,
         leaf_not_after: LeafNotAfter,
         fields: &Fields,
     ) -> Result<Self, Refusal> {
-        let csr = &wanted.csr;
+        let csr = &application.csr;
         role.check_key(csr)?;
-        let generated = wanted.private_key.is_some();
+        let generated = application.private_key.is_some();
         let common_name = common_name(role, csr, generated, fields)?;
         let serial = Some(fields.text("serial_number")).filter(|serial| !serial.is_empty());
         let serial = serial.unwrap_or_else(|| csr.subject_serial.clone());
@@ -117,6 +102,52 @@ impl Template {
             warnings,
         })
     }
+
+    /// Refuses critical extensions that Vault does not know. It checks the signed certificate before it stores it,
+    /// and reports a failure of that check as its own.
+    pub(super) fn check_extensions(&self) -> Result<(), Refusal> {
+        let known = |oid: &[u64]| KNOWN_EXTENSIONS.iter().any(|known| *known == oid);
+        let critical = self
+            .params
+            .custom_extensions
+            .iter()
+            .filter(|extension| extension.criticality());
+        let mut oids = critical.map(|extension| extension.oid_components().collect::<Vec<_>>());
+        match oids.find(|oid| !known(oid)) {
+            Some(oid) => {
+                let oid: Vec<_> = oid.iter().map(u64::to_string).collect();
+                let error = format!("x509: unhandled critical extension ({})", oid.join("."));
+                Err(Refusal::internal(&error))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Copies the subject and the extensions of the CSR.
+    pub(super) fn copy(&mut self, csr: &Csr) {
+        let params = &mut self.params;
+        params.distinguished_name = csr.subject.clone();
+        params.subject_alt_names = Vec::new();
+        params.extended_key_usages = Vec::new();
+        if csr.requests(&[2, 5, 29, 15]) {
+            params.key_usages = Vec::new();
+        }
+        params.custom_extensions.extend(csr.extensions.iter().cloned());
+    }
+
+    /// Turns the certificate into one of an intermediate CA.
+    pub(super) fn intermediate(&mut self, csr: &Csr, use_csr_values: bool) {
+        if use_csr_values {
+            self.copy(csr);
+        }
+        let params = &mut self.params;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.extended_key_usages = Vec::new();
+        params
+            .custom_extensions
+            .retain(|extension| !extension.oid_components().eq([2, 5, 29, 15]));
+    }
 }
 
 fn common_name(role: &Role, csr: &Csr, generated: bool, fields: &Fields) -> Result<String, Refusal> {
@@ -132,7 +163,7 @@ fn common_name(role: &Role, csr: &Csr, generated: bool, fields: &Fields) -> Resu
     Ok(name)
 }
 
-/// Reads the names of a request's body. What is neither an e-mail address nor a host name is dropped.
+/// Parses the names in a request's body. Vault drops those that are neither e-mail addresses nor host names.
 fn names(fields: &Fields) -> Result<Names, Refusal> {
     let alternative = fields.list("alt_names");
     let (emails, others): (Vec<_>, Vec<_>) = alternative.into_iter().partition(|name| name.contains('@'));
@@ -148,7 +179,7 @@ fn names(fields: &Fields) -> Result<Names, Refusal> {
     })
 }
 
-/// Returns the names in Vault's order: sorted, without doubles, by kind.
+/// Returns the names by kind, sorted and without duplicates, as Vault writes them.
 fn sans(names: Names) -> Result<Vec<SanType>, Refusal> {
     let unusable = |_| Refusal::internal("unable to create certificate: x509: not an IA5String");
     let sorted = |names: Vec<String>| names.into_iter().collect::<BTreeSet<_>>();
@@ -166,10 +197,15 @@ fn sans(names: Names) -> Result<Vec<SanType>, Refusal> {
     Ok(sans)
 }
 
-/// Returns the end of validity that is asked for, with what Vault would warn about. The role's `max_ttl` is set.
+/// Returns the requested end of validity, with Vault's warnings. The role must have its effective `max_ttl`.
 fn not_after(now: Now, role: &Role, fields: &Fields) -> Result<(Duration, Vec<String>), Refusal> {
     let ttl = fields.duration("ttl")?;
-    let not_after = fields.text("not_after");
+    let requested = fields.text("not_after");
+    let not_after = if role.not_after.is_empty() {
+        &requested
+    } else {
+        &role.not_after
+    };
     if !ttl.is_zero() && !not_after.is_empty() {
         return Err(Refusal::bad_request(
             "Either ttl or not_after should be provided. Both should not be provided in the same request.",
@@ -183,8 +219,8 @@ fn not_after(now: Now, role: &Role, fields: &Fields) -> Result<(Duration, Vec<St
     let warnings = (ttl > max_ttl).then(|| {
         format!(
             "TTL {:?} is longer than permitted maxTTL {:?}, so maxTTL is being used",
-            go_duration(ttl),
-            go_duration(max_ttl)
+            duration::go(ttl),
+            duration::go(max_ttl)
         )
     });
     if not_after.is_empty() {
@@ -200,7 +236,7 @@ fn not_after(now: Now, role: &Role, fields: &Fields) -> Result<(Duration, Vec<St
     Ok((Duration::from_secs(end), warnings.into_iter().collect()))
 }
 
-/// Heeds the end of the CA's own certificate.
+/// Applies the end of the CA's own certificate.
 fn bounded(not_after: Duration, authority: &Authority, behavior: LeafNotAfter) -> Result<Duration, Refusal> {
     if not_after <= authority.not_after || behavior == LeafNotAfter::Permit {
         return Ok(not_after);
@@ -217,67 +253,8 @@ fn bounded(not_after: Duration, authority: &Authority, behavior: LeafNotAfter) -
     )))
 }
 
-/// Signs, or does what a broken CA would do.
-pub(crate) fn sign(
-    template: Template,
-    wanted: &mut Wanted,
-    authority: &Authority,
-    dice: &mut Dice,
-    twist: Option<Twist>,
-) -> Result<Signed, Refusal> {
-    let Template {
-        mut params,
-        not_before,
-        mut not_after,
-        ..
-    } = template;
-    let broken = |_| Refusal::internal("unable to create certificate");
-    let mut issuer = authority.clone();
-    match twist {
-        Some(Twist::AnotherIssuer) => issuer = authority.impostor(),
-        Some(Twist::AnotherKey) => {
-            let key = ca::key(KeyType::Ec, "somebody else");
-            let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
-            wanted.csr.key = rcgen::SubjectPublicKeyInfo::from_der(&spki).map_err(broken)?;
-        }
-        Some(Twist::AnotherName) => {
-            let name = "somebody-else.invalid";
-            params.distinguished_name = subject(name, "");
-            params
-                .custom_extensions
-                .retain(|e| !e.oid_components().eq([2, 5, 29, 17]));
-            params.subject_alt_names = vec![SanType::DnsName(name.try_into().map_err(broken)?)];
-        }
-        Some(Twist::CaCertificate) => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
-        Some(Twist::FarExpiry) => not_after = ca::LAST,
-        None => {}
-    }
-    let serial = ca::serial_bytes(dice);
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
-    params.use_authority_key_identifier_extension = true;
-    ca::valid(&mut params, not_before, not_after);
-    if params.is_ca == IsCa::NoCa {
-        params.custom_extensions.push(key_identifier(&params, &wanted.csr));
-    }
-    let certificate = params.signed_by(&wanted.csr.key, &issuer.issuer).map_err(broken)?;
-    let serial: Vec<_> = serial.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Signed {
-        certificate: Certificate::issued(&certificate),
-        serial: serial.join(":"),
-        not_after,
-    })
-}
-
-/// Returns the subject key identifier, which rcgen leaves out where there are no basic constraints.
-fn key_identifier(params: &CertificateParams, csr: &Csr) -> CustomExtension {
-    let identifier = params.key_identifier(&csr.key);
-    let length = u8::try_from(identifier.len()).unwrap_or_default();
-    let content = [&[0x04, length], identifier.as_slice()].concat();
-    CustomExtension::from_oid_content(&[2, 5, 29, 14], content)
-}
-
-/// Returns the subject of a certificate that a role shapes.
-fn subject(common_name: &str, serial: &str) -> DistinguishedName {
+/// Returns the subject that a role allows.
+pub(super) fn subject(common_name: &str, serial: &str) -> DistinguishedName {
     let mut subject = DistinguishedName::new();
     if !common_name.is_empty() {
         subject.push(DnType::CommonName, common_name);
@@ -288,7 +265,7 @@ fn subject(common_name: &str, serial: &str) -> DistinguishedName {
     subject
 }
 
-/// Returns the usages of a certificate that a role shapes.
+/// Returns the usages that a role sets.
 fn usages(role: &Role) -> (Vec<KeyUsagePurpose>, Vec<ExtendedKeyUsagePurpose>) {
     let extended = [
         (role.server_flag, ExtendedKeyUsagePurpose::ServerAuth),
@@ -307,10 +284,4 @@ fn usages(role: &Role) -> (Vec<KeyUsagePurpose>, Vec<ExtendedKeyUsagePurpose>) {
             .map(|(_, usage)| usage)
             .collect(),
     )
-}
-
-/// Returns the kind of key that a role has Vault make.
-fn generated_kind(role: &Role) -> Result<KeyType, Refusal> {
-    role.key_type
-        .ok_or_else(|| Refusal::bad_request("role key type \"any\" not allowed for issuing certificates, only signing"))
 }

@@ -1,26 +1,33 @@
-//! Configuration, and what tests do behind Vault's back.
+//! Configuration and inspection by tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use issuer_core::Now;
 
-use crate::auth::SecretId;
-use crate::token::Origin;
-use crate::{AuthMethod, Counts, FakeVault, Faults, Health, Issued, Pki, Policy, Role, TokenParams};
+use super::FakeVault;
+use super::limit::{Quota, RateLimit};
+use crate::auth::{AuthMethod, SecretId};
+use crate::counts::Counts;
+use crate::dice::Dice;
+use crate::fault::Faults;
+use crate::pki::{Issued, Pki, Role};
+use crate::policy::Policy;
+use crate::sys::Health;
+use crate::token::{Origin, TokenParams};
 
 impl FakeVault {
-    /// Mounts an auth method, at a path without `auth/`.
+    /// Mounts an auth method at a path without `auth/`.
     pub fn enable_auth(&mut self, path: &str, method: AuthMethod) {
         Arc::make_mut(&mut self.auth).insert(path.trim_matches('/').to_owned(), method);
     }
 
-    /// Removes an auth method and with it every token that came from it.
+    /// Removes an auth method and revokes the tokens of its logins.
     pub fn disable_auth(&mut self, path: &str) {
         let path = path.trim_matches('/');
         Arc::make_mut(&mut self.auth).remove(path);
         self.tokens
-            .revoke_if(|token| token.origin.role.as_ref().is_some_and(|(m, _)| m == path));
+            .end_if(|token| token.origin.role.as_ref().is_some_and(|(m, _)| m == path));
     }
 
     /// Mounts a PKI.
@@ -39,7 +46,7 @@ impl FakeVault {
         self.secrets.get(path).map(Arc::as_ref)
     }
 
-    /// Sets or replaces a role of a PKI mount; does nothing where none is mounted.
+    /// Sets or replaces a role of a PKI mount; does nothing if there is no such mount.
     pub fn set_role(&mut self, mount: &str, name: &str, role: Role) {
         if let Some(pki) = Arc::make_mut(&mut self.secrets).get_mut(mount) {
             Arc::make_mut(pki).roles.insert(name.to_owned(), role);
@@ -53,14 +60,14 @@ impl FakeVault {
         }
     }
 
-    /// Removes a role of an auth method: logins fail, and so do renewals of tokens that came from it.
+    /// Removes a role of an auth method: logins and renewals of the role's tokens fail.
     pub fn remove_login_role(&mut self, mount: &str, name: &str) {
         if let Some(method) = Arc::make_mut(&mut self.auth).get_mut(mount) {
             method.remove_role(name);
         }
     }
 
-    /// Sets or replaces a policy. Tokens feel it at once.
+    /// Sets or replaces a policy. The change applies to existing tokens at once.
     pub fn set_policy(&mut self, name: &str, policy: Policy) {
         Arc::make_mut(&mut self.policies).insert(name.to_owned(), policy);
     }
@@ -70,7 +77,7 @@ impl FakeVault {
         Arc::make_mut(&mut self.policies).remove(name);
     }
 
-    /// Makes `secret_id` the only one of an AppRole.
+    /// Replaces all secret IDs of an AppRole by `secret_id`.
     pub fn rotate_secret_id(&mut self, mount: &str, role: &str, secret_id: &str) {
         let method = Arc::make_mut(&mut self.auth).get_mut(mount);
         if let Some(role) = method.and_then(|method| method.app_role_mut(role)) {
@@ -78,13 +85,18 @@ impl FakeVault {
         }
     }
 
-    /// Puts everything that is mounted into a namespace: requests must be in it, and `sys/health` and its like must
-    /// not.
+    /// Puts all mounts into a namespace: requests must name it, except those for `sys/health` and similar endpoints,
+    /// which must not.
     pub fn set_namespace(&mut self, namespace: Option<&str>) {
         self.namespace = namespace.map(|name| name.trim_matches('/').into());
     }
 
-    /// Sets what kind of node answers.
+    /// Replaces the rate limit quotas. `sys/health`, `sys/seal-status`, `sys/seal` and `sys/unseal` are exempt.
+    pub fn set_rate_limits(&mut self, limits: impl IntoIterator<Item = RateLimit>) {
+        self.quotas = limits.into_iter().map(Quota::new).collect();
+    }
+
+    /// Sets the kind and state of the node.
     pub fn set_health(&mut self, health: Health) {
         self.node.health = health;
     }
@@ -99,18 +111,18 @@ impl FakeVault {
         self.node.sealed = false;
     }
 
-    /// Restarts the server: it comes up sealed, with the tokens that it has stored.
+    /// Restarts the server: it is sealed and has kept its tokens.
     pub fn restart(&mut self) {
         self.seal();
     }
 
-    /// Starts the sequence of tokens and serial numbers anew, so that a simulator can make equal what came about in
-    /// different ways. A seed must not be used again while a token of it lives.
+    /// Restarts the sequence of tokens and serial numbers, so that a simulator can make states equal that were reached
+    /// in different ways. A seed must not be used again while one of its tokens is valid.
     pub fn reseed(&mut self, seed: u64) {
-        self.dice = crate::dice::Dice::new(seed);
+        self.dice = Dice::new(seed);
     }
 
-    /// Makes a token that no login made.
+    /// Creates a token without a login.
     pub fn create_token(&mut self, now: Now, params: &TokenParams) -> String {
         let origin = Origin {
             path: "auth/token/create".to_owned(),
@@ -122,38 +134,47 @@ impl FakeVault {
         self.tokens.issue(now, &mut self.dice, params, origin).0
     }
 
-    /// Revokes a token without its holder's knowing; tells whether it was alive.
+    /// Revokes a token; returns `true` if it was valid.
     pub fn revoke_token(&mut self, token: &str) -> bool {
         self.tokens.revoke(token)
     }
 
     /// Revokes every token but the root token.
     pub fn revoke_all(&mut self) {
-        self.tokens.revoke_if(|_| true);
+        self.tokens.end_if(|_| true);
     }
 
-    /// Returns the tokens that are alive, but for the root token.
+    /// Returns the valid tokens except the root token.
     pub fn live_tokens(&mut self, now: Now) -> Vec<String> {
         self.tokens.expire(now);
         self.tokens.ids().map(str::to_owned).collect()
     }
 
-    /// Returns the faults that are due.
+    /// Returns the serial numbers of the certificates that were revoked, sorted. A certificate with a lease is revoked
+    /// when the token that requested it expires or is revoked.
+    pub fn revoked(&mut self, now: Now) -> Vec<String> {
+        self.tokens.expire(now);
+        let mut serials: Vec<_> = self.tokens.revoked().map(|leased| leased.serial.to_string()).collect();
+        serials.sort();
+        serials
+    }
+
+    /// Returns the faults that requests meet.
     pub fn faults_mut(&mut self) -> &mut Faults {
         &mut self.faults
     }
 
-    /// Returns what was asked and done so far.
+    /// Returns the number of requests and results so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Returns every certificate that was signed, oldest first, lost replies included.
+    /// Returns every signed certificate, oldest first, including those whose replies were lost.
     pub fn issued(&self) -> &[Arc<Issued>] {
         &self.issued
     }
 
-    /// Returns the namespaces that requests named in their header.
+    /// Returns the namespaces in the headers of all requests.
     pub fn namespaces_seen(&self) -> &BTreeSet<String> {
         &self.namespaces
     }

@@ -3,16 +3,19 @@
 //! The statuses are those that Vault 1.21.0 gave.
 
 use http::Method;
-use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
+use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, SanType};
 use serde_json::{Value, json};
 
-use super::TokenKind::{self, Batch, Dead, Fresh, Issuer, None as Nobody, Root};
+use super::case::TokenKind::{self, Dead, Fresh, None as Nobody, Of, Root};
+use super::case::{Case, Phase};
 use super::setup::{role_id, secret_id};
-use super::{Case, Stage};
 use crate::answer::with;
-use crate::{KeyType, key};
+use crate::ca::{KeyType, key};
 
-/// Returns the table, in the order in which it is to be sent.
+const ISSUER: TokenKind = Of("issuer");
+const BATCH: TokenKind = Of("batch");
+
+/// Returns the cases in the order in which they are sent.
 pub fn cases() -> Vec<Case> {
     [
         system(),
@@ -22,6 +25,10 @@ pub fn cases() -> Vec<Case> {
         refusals(),
         fields(),
         paths(),
+        extensions(),
+        constraints(),
+        leases(),
+        limits(),
         sealed(),
     ]
     .concat()
@@ -38,12 +45,13 @@ fn case(
     let body: Option<Value> = body.into();
     Case {
         name,
-        stage: Stage::Unsealed,
+        phase: Phase::Unsealed,
         method: method.parse().unwrap_or(Method::GET),
         path,
         token,
         body: body.map(|body| body.to_string()).unwrap_or_default(),
         status,
+        is_eventual: false,
     }
 }
 
@@ -58,12 +66,12 @@ fn system() -> Vec<Case> {
         case("health by POST", "POST sys/health", Nobody, None, 405),
         case("seal status", "GET sys/seal-status", Nobody, None, 200),
         case("seal without a token", "PUT sys/seal", Nobody, None, 403),
-        case("seal without a right", "PUT sys/seal", Issuer, None, 403),
+        case("seal without a right", "PUT sys/seal", ISSUER, None, 403),
         case("unseal without a key", "PUT sys/unseal", Nobody, json!({}), 400),
         case("unseal with no key", "PUT sys/unseal", Nobody, json!({ "key": "zz" }), 400),
-        case("capabilities of one path", capabilities, Issuer, paths(&["pki/sign/web"]), 200),
-        case("capabilities of two paths", capabilities, Issuer, paths(&["pki/sign/web", "pki/issue/web"]), 200),
-        case("capabilities of nothing", capabilities, Issuer, json!({}), 400),
+        case("capabilities of one path", capabilities, ISSUER, paths(&["pki/sign/web"]), 200),
+        case("capabilities of two paths", capabilities, ISSUER, paths(&["pki/sign/web", "pki/issue/web"]), 200),
+        case("capabilities of nothing", capabilities, ISSUER, json!({}), 400),
         case("capabilities of root", capabilities, Root, json!({ "path": "pki/sign/web" }), 200),
         case("capabilities of the dead", capabilities, Dead, paths(&["pki/sign/web"]), 403),
     ]
@@ -91,7 +99,7 @@ fn logins() -> Vec<Case> {
         case("login by GET", "GET auth/approle/login", Nobody, None, 500),
         case("login at no mount", "POST auth/nope/login", Nobody, json!({}), 403),
         case("login at no mount as root", "POST auth/nope/login", Root, json!({}), 404),
-        case("login at no mount with a token", "POST auth/nope/login", Issuer, json!({}), 403),
+        case("login at no mount with a token", "POST auth/nope/login", ISSUER, json!({}), 403),
     ]
 }
 
@@ -101,25 +109,25 @@ fn tokens() -> Vec<Case> {
     let revoke = "POST auth/token/revoke-self";
     vec![
         case("lookup", lookup, Fresh, None, 200),
-        case("lookup of a batch token", lookup, Batch, None, 200),
+        case("lookup of a batch token", lookup, BATCH, None, 200),
         case("lookup of root", lookup, Root, None, 200),
         case("lookup of the dead", lookup, Dead, None, 403),
         case("lookup without a token", lookup, Nobody, None, 403),
-        case("lookup by POST", "POST auth/token/lookup-self", Issuer, json!({}), 403),
-        case("renewal", renew, Issuer, json!({}), 200),
-        case("renewal by PUT, without a body", "PUT auth/token/renew-self", Issuer, None, 200),
-        case("renewal beyond the end", renew, Issuer, json!({ "increment": "5h" }), 200),
-        case("renewal by seconds", renew, Issuer, json!({ "increment": 60 }), 200),
-        case("renewal by nonsense", renew, Issuer, json!({ "increment": "soon" }), 400),
-        case("lookup after a renewal", lookup, Issuer, None, 200),
-        case("renewal of a batch token", renew, Batch, json!({}), 400),
+        case("lookup by POST", "POST auth/token/lookup-self", ISSUER, json!({}), 403),
+        case("renewal", renew, ISSUER, json!({}), 200),
+        case("renewal by PUT, without a body", "PUT auth/token/renew-self", ISSUER, None, 200),
+        case("renewal beyond the end", renew, ISSUER, json!({ "increment": "5h" }), 200),
+        case("renewal by seconds", renew, ISSUER, json!({ "increment": 60 }), 200),
+        case("renewal by nonsense", renew, ISSUER, json!({ "increment": "soon" }), 400),
+        case("lookup after a renewal", lookup, ISSUER, None, 200),
+        case("renewal of a batch token", renew, BATCH, json!({}), 400),
         case("renewal of root", renew, Root, json!({}), 400),
         case("renewal of the dead", renew, Dead, json!({}), 403),
         case("revocation", revoke, Fresh, None, 204),
-        case("revocation of a batch token", revoke, Batch, None, 400),
+        case("revocation of a batch token", revoke, BATCH, None, 400),
         case("revocation of the dead", revoke, Dead, None, 403),
         case("revocation without a token", revoke, Nobody, None, 403),
-        case("revocation by GET", "GET auth/token/revoke-self", Issuer, None, 403),
+        case("revocation by GET", "GET auth/token/revoke-self", ISSUER, None, 403),
     ]
 }
 
@@ -138,17 +146,17 @@ fn signatures() -> Vec<Case> {
     });
     let issue = json!({ "common_name": "www.example.com", "ttl": "1h" });
     vec![
-        case("sign", web, Issuer, day(), 200),
-        case("sign with a batch token", web, Batch, day(), 200),
-        case("sign by PUT", "PUT pki/sign/web", Issuer, day(), 200),
-        case("sign without a TTL", web, Issuer, good(json!({})), 200),
-        case("sign as cert-manager does", web, Issuer, good(in_tree), 200),
-        case("sign with an unknown field", web, Issuer, minute(("x", json!(1))), 200),
-        case("sign as a bundle", web, Issuer, minute(("format", json!("pem_bundle"))), 200),
-        case("sign as DER", web, Issuer, minute(("format", json!("der"))), 200),
-        case("sign without roots", web, Issuer, minute(("remove_roots_from_chain", json!(true))), 200),
-        case("sign names of the body", "POST pki/sign/names", Issuer, good(api_names), 200),
-        case("sign with a lease", "POST pki/sign/leased", Issuer, day(), 200),
+        case("sign", web, ISSUER, day(), 200),
+        case("sign with a batch token", web, BATCH, day(), 200),
+        case("sign by PUT", "PUT pki/sign/web", ISSUER, day(), 200),
+        case("sign without a TTL", web, ISSUER, good(json!({})), 200),
+        case("sign as cert-manager does", web, ISSUER, good(in_tree), 200),
+        case("sign with an unknown field", web, ISSUER, minute(("x", json!(1))), 200),
+        case("sign as a bundle", web, ISSUER, minute(("format", json!("pem_bundle"))), 200),
+        case("sign as DER", web, ISSUER, minute(("format", json!("der"))), 200),
+        case("sign without roots", web, ISSUER, minute(("remove_roots_from_chain", json!(true))), 200),
+        case("sign names of the body", "POST pki/sign/names", ISSUER, good(api_names), 200),
+        case("sign with a lease", "POST pki/sign/leased", ISSUER, day(), 200),
         case("sign by an issuer", "POST pki/issuer/default/sign/web", Root, day(), 200),
         case("sign verbatim", "POST pki/sign-verbatim", Root, day(), 200),
         case("sign verbatim under a role", "POST pki/sign-verbatim/web", Root, day(), 200),
@@ -161,7 +169,7 @@ fn signatures() -> Vec<Case> {
 fn refusals() -> Vec<Case> {
     let web = "POST pki/sign/web";
     let sign = |name, request, csr: &str| {
-        case(name, request, Issuer, json!({ "csr": csr, "ttl": "1h" }), 400)
+        case(name, request, ISSUER, json!({ "csr": csr, "ttl": "1h" }), 400)
     };
     let named = |common_name: &str, name: Option<SanType>| {
         csr(KeyType::Ec, common_name, &Vec::from_iter(name), "")
@@ -190,18 +198,18 @@ fn refusals() -> Vec<Case> {
 #[rustfmt::skip]
 fn fields() -> Vec<Case> {
     let web = "POST pki/sign/web";
-    let sign = |name, body| case(name, web, Issuer, good(body), 400);
+    let sign = |name, body| case(name, web, ISSUER, good(body), 400);
     vec![
-        case("sign without a CSR", web, Issuer, json!({}), 400),
-        case("sign without a body", web, Issuer, None, 400),
-        case("sign a list", web, Issuer, json!({ "csr": [1] }), 400),
+        case("sign without a CSR", web, ISSUER, json!({}), 400),
+        case("sign without a body", web, ISSUER, None, 400),
+        case("sign a list", web, ISSUER, json!({ "csr": [1] }), 400),
         sign("sign for two ends", json!({ "ttl": "1h", "not_after": "2027-01-01T00:00:00Z" })),
         sign("sign beyond the CA", json!({ "not_after": "2060-01-01T00:00:00Z" })),
         sign("sign for a nonsense time", json!({ "ttl": "soon" })),
         sign("sign for a negative time", json!({ "ttl": "-5" })),
         sign("sign in no format", json!({ "format": "text" })),
-        case("sign under no role, without a CSR", "POST pki/sign/nope", Issuer, json!({}), 400),
-        case("sign by no CA", "POST empty/sign/nope", Issuer, json!({}), 400),
+        case("sign under no role, without a CSR", "POST pki/sign/nope", ISSUER, json!({}), 400),
+        case("sign by no CA", "POST empty/sign/nope", ISSUER, json!({}), 400),
         case("sign verbatim by no CA", "POST empty/sign-verbatim", Root, json!({}), 500),
         case("sign by no issuer", "POST pki/issuer/nope/sign/web", Root, good(json!({})), 500),
         case("issue any key", "POST pki/issue/web", Root, json!({}), 400),
@@ -212,17 +220,17 @@ fn fields() -> Vec<Case> {
 fn paths() -> Vec<Case> {
     let body = || good(json!({}));
     vec![
-        case("sign where no policy allows it", "POST pki/issuer/default/sign/web", Issuer, body(), 403),
+        case("sign where no policy allows it", "POST pki/issuer/default/sign/web", ISSUER, body(), 403),
         case("sign with a dead token", "POST pki/sign/web", Dead, body(), 403),
         case("sign without a token", "POST pki/sign/web", Nobody, body(), 403),
-        case("sign at no mount", "POST nope/sign/web", Issuer, body(), 403),
+        case("sign at no mount", "POST nope/sign/web", ISSUER, body(), 403),
         case("sign at no mount as root", "POST nope/sign/web", Root, body(), 404),
         case("no path of a mount", "POST pki/nope/web", Root, body(), 404),
         case("the mount itself", "POST pki", Root, body(), 404),
         case("a path too long", "POST pki/sign/web/web", Root, body(), 404),
         case("a role with a space", "POST pki/sign/a%20b", Root, body(), 404),
         case("a path that ends in a slash", "POST pki/sign/web/", Root, body(), 400),
-        case("sign by GET", "GET pki/sign/web", Issuer, None, 403),
+        case("sign by GET", "GET pki/sign/web", ISSUER, None, 403),
         case("sign by GET as root", "GET pki/sign/web", Root, None, 405),
         case("sign by DELETE as root", "DELETE pki/sign/web", Root, None, 405),
         case("sign by LIST as root", "LIST pki/sign/web", Root, None, 404),
@@ -232,29 +240,111 @@ fn paths() -> Vec<Case> {
 }
 
 #[rustfmt::skip]
+fn extensions() -> Vec<Case> {
+    let verbatim = "POST pki/sign-verbatim";
+    let unknown = || extended(&[1, 2, 3, 4, 5, 6], &[5, 0], true);
+    let body = |csr: String| json!({ "csr": csr, "ttl": "1h" });
+    let copied = json!({ "csr": unknown(), "ttl": "1h", "use_csr_values": true });
+    let dated = "POST pki/sign/dated";
+    vec![
+        case("sign verbatim with an unknown critical extension", verbatim, Root, body(unknown()), 500),
+        case("sign verbatim with an unknown extension", verbatim, Root, body(extended(&[1, 2, 3, 4, 5, 6], &[5, 0], false)), 200),
+        case("sign an intermediate with an unknown critical extension", "POST pki/root/sign-intermediate", Root, copied, 500),
+        case("sign with an unknown critical extension", "POST pki/sign/web", ISSUER, body(unknown()), 200),
+        case("sign with basic constraints", "POST pki/sign/web", ISSUER, body(extended(&[2, 5, 29, 19], &[0x30, 0], true)), 200),
+        case("sign with the role's end", dated, ISSUER, good(json!({})), 200),
+        case("sign with the role's end and a TTL", dated, ISSUER, good(json!({ "ttl": "1h" })), 400),
+        case("sign with CEL", "POST pki/cel/sign/web", Root, good(json!({})), 404),
+        case("sign with an external policy", "POST pki/external-policy/sign/web", Root, good(json!({})), 404),
+    ]
+}
+
+#[rustfmt::skip]
+fn constraints() -> Vec<Case> {
+    let web = "POST pki/sign/web";
+    let (allowed, denied, required) = (Of("allowed"), Of("denied"), Of("required"));
+    let named = |more| good(with(json!({ "common_name": "" }), [more]));
+    vec![
+        case("required parameters: none", web, required, json!({}), 403),
+        case("required parameters: one", web, required, json!({ "csr": "" }), 403),
+        case("required parameters: all, empty", web, required, json!({ "csr": "", "common_name": "" }), 400),
+        case("required parameters: null", web, required, json!({ "csr": "", "common_name": null }), 400),
+        case("required parameters: all", web, required, named(("ttl", json!("1h"))), 200),
+        case("allowed parameters: none", web, allowed, json!({}), 400),
+        case("allowed parameters: all", web, allowed, named(("ttl", json!("1h"))), 200),
+        case("allowed parameters: another", web, allowed, named(("format", json!("pem"))), 403),
+        case("allowed parameters: another case", web, allowed, named(("TTL", json!("1h"))), 200),
+        case("denied value", web, denied, named(("ttl", json!("1h"))), 403),
+        case("denied value among others", web, denied, named(("ttl", json!("2h, 1h"))), 403),
+        case("another value than the denied", web, denied, named(("ttl", json!("2h"))), 200),
+        case("another type than the denied", web, denied, named(("ttl", json!(3600))), 200),
+        case("capabilities with constraints", "POST sys/capabilities-self", allowed, json!({ "path": "pki/sign/web" }), 200),
+    ]
+}
+
+#[rustfmt::skip]
+fn leases() -> Vec<Case> {
+    let leased = Of("leased");
+    let (sign, list) = ("POST pki/sign/leased", "LIST pki/certs/revoked");
+    let revoked = case("list revoked certificates", list, Root, None, 200);
+    let last = case("last use for a lease", sign, Of("last"), good(json!({})), 400);
+    vec![
+        case("list no revoked certificates", list, Root, None, 404),
+        case("list revoked certificates without a right", list, ISSUER, None, 403),
+        case("sign with a lease, for a day", sign, leased, good(json!({ "ttl": "24h" })), 200),
+        case("sign with a lease, with a batch token", sign, BATCH, good(json!({ "ttl": "24h" })), 200),
+        case("revocation of a token with a lease", "POST auth/token/revoke-self", leased, None, 204),
+        Case { is_eventual: true, ..revoked },
+        last,
+    ]
+}
+
+#[rustfmt::skip]
+fn limits() -> Vec<Case> {
+    let (login, lookup, uses) = ("POST auth/approle/login", "GET auth/token/lookup-self", Of("uses"));
+    let secret = |role: &str| json!({ "role_id": role_id(role), "secret_id": secret_id(role) });
+    let limited = "POST limited/sign/web";
+    vec![
+        case("login for a limited token", login, Nobody, secret("uses"), 200),
+        case("login with a limited secret ID", login, Nobody, secret("once"), 200),
+        case("login with a spent secret ID", login, Nobody, secret("once"), 400),
+        case("login without a secret ID", login, Nobody, json!({ "role_id": role_id("unbound") }), 200),
+        case("login with an unneeded secret ID", login, Nobody, secret("unbound"), 200),
+        case("first use", lookup, uses, None, 200),
+        case("second use, refused", "POST pki/sign/web", uses, json!({}), 400),
+        case("last use", lookup, uses, None, 200),
+        case("use beyond the last", lookup, uses, None, 403),
+        case("within the quota", limited, Root, json!({}), 400),
+        case("beyond the quota", limited, Root, json!({}), 429),
+        case("beyond the quota, without a token", limited, Nobody, json!({}), 429),
+        case("beside the quota", "POST limited/sign/api", Root, json!({}), 400),
+    ]
+}
+
+#[rustfmt::skip]
 fn sealed() -> Vec<Case> {
     let login = json!({ "role_id": role_id("issuer"), "secret_id": secret_id("issuer") });
     let cases = [
         case("sealed: health", "GET sys/health", Nobody, None, 503),
         case("sealed: seal status", "GET sys/seal-status", Nobody, None, 200),
-        case("sealed: sign", "POST pki/sign/web", Issuer, good(json!({})), 503),
+        case("sealed: sign", "POST pki/sign/web", ISSUER, good(json!({})), 503),
         case("sealed: login", "POST auth/approle/login", Nobody, login, 503),
-        case("sealed: lookup", "GET auth/token/lookup-self", Issuer, None, 503),
+        case("sealed: lookup", "GET auth/token/lookup-self", ISSUER, None, 503),
         case("sealed: no path", "GET nope", Nobody, None, 503),
         case("sealed: seal", "PUT sys/seal", Root, None, 204),
         case("sealed: unseal with half a key", "PUT sys/unseal", Nobody, json!({ "key": "aabb" }), 400),
     ];
-    cases.map(|case| Case { stage: Stage::Sealed, ..case }).to_vec()
+    cases.map(|case| Case { phase: Phase::Sealed, ..case }).to_vec()
 }
 
-/// Adds a CSR that the role `web` likes to a body.
+/// Adds a CSR that the role `web` allows to a body.
 fn good(body: Value) -> Value {
     let names = Vec::from_iter(dns("www.example.com"));
     let csr = csr(KeyType::Ec, "www.example.com", &names, "");
     with(body, [("csr", json!(csr))])
 }
 
-/// Returns a CSR for a common name, other names and a serial number of the subject, PEM.
+/// Returns a PEM CSR with a common name, other names and a serial number of the subject.
 fn csr(kind: KeyType, common_name: &str, names: &[SanType], serial: &str) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -272,11 +362,23 @@ fn csr(kind: KeyType, common_name: &str, names: &[SanType], serial: &str) -> Str
     csr.and_then(|csr| csr.pem()).unwrap_or_default()
 }
 
+/// Returns a PEM CSR for `www.example.com` with one more extension.
+fn extended(oid: &[u64], content: &[u8], is_critical: bool) -> String {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = Vec::from_iter(dns("www.example.com"));
+    let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());
+    extension.set_criticality(is_critical);
+    params.custom_extensions = vec![extension];
+    let csr = params.serialize_request(&key(KeyType::Ec, "conformance"));
+    csr.and_then(|csr| csr.pem()).unwrap_or_default()
+}
+
 fn dns(name: &str) -> Option<SanType> {
     name.try_into().map(SanType::DnsName).ok()
 }
 
-/// Returns a CSR whose signature is not its key's.
+/// Returns a CSR whose signature does not match its key.
 fn forged() -> String {
     let genuine = csr(KeyType::Ed25519, "www.example.com", &[], "");
     let mut lines: Vec<_> = genuine.lines().map(str::to_owned).collect();

@@ -1,0 +1,48 @@
+//! The cases of the table.
+
+use http::Method;
+
+/// A request of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// A unique name.
+    pub name: &'static str,
+    /// The phase in which it is sent.
+    pub phase: Phase,
+    /// The method.
+    pub method: Method,
+    /// The path below `/v1/`.
+    pub path: &'static str,
+    /// Its token.
+    pub token: TokenKind,
+    /// The body; empty for none.
+    pub body: String,
+    /// The status that Vault 1.21 answers with.
+    pub status: u16,
+    /// Whether the server works in the background for this answer: the request is repeated until it has the status.
+    pub is_eventual: bool,
+}
+
+/// The phase of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The server is unsealed.
+    Unsealed,
+    /// The server has been sealed.
+    Sealed,
+}
+
+/// The token of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A revoked token of the AppRole `issuer`.
+    Dead,
+    /// A new token of the AppRole `issuer`.
+    Fresh,
+    /// No token.
+    None,
+    /// The token of an AppRole that all its cases share.
+    Of(&'static str),
+    /// The root token.
+    Root,
+}
