@@ -6,10 +6,10 @@ use std::io::{Write, stdout};
 use serde_saphyr::SerializerOptions;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut options = SerializerOptions::default();
-    options.prefer_block_scalars = false;
     for crd in issuer_api::crds()? {
-        let document = serde_saphyr::to_string_with_options(&crd, options.clone())?;
+        let mut options = SerializerOptions::default();
+        options.prefer_block_scalars = false;
+        let document = serde_saphyr::to_string_with_options(&crd, options)?;
         write!(stdout(), "---\n{document}")?;
     }
     Ok(())

@@ -81,7 +81,9 @@ fn every_end_of_a_token_revokes() {
     type End = fn(&mut Harness, &str);
     let ends: [(&str, End); 5] = [
         ("expiry", |harness, _| harness.pass(HOUR)),
-        ("revocation", |harness, token| { let _ = harness.vault.revoke_token(token); }),
+        ("revocation", |harness, token| {
+            let _ = harness.vault.revoke_token(token);
+        }),
         ("all revoked", |harness, _| harness.vault.revoke_all()),
         ("method removed", |harness, _| harness.vault.disable_auth("approle")),
         ("renewed once", |harness, token| {
