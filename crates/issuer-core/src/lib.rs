@@ -1,11 +1,10 @@
 //! The decisions of vault-issuer, as pure state machines.
 //!
-//! # Bird's-eye view
+//! # Overview
 //!
-//! A certificate is asked for with a `CertificateRequest`, which names an issuer. The issuer's spec says where Vault is,
-//! how to log in and where to sign. Between them stands the [`Controller`](reconcile::Controller): it is told what the
-//! watches saw, and says, one question at a time, which object to read, which request to send to Vault and which status
-//! to write. It is resumed with the answers, and does nothing by itself.
+//! A `CertificateRequest` names an issuer; the issuer's spec says where Vault is, how to log in and which endpoint
+//! signs. The [`Controller`](reconcile::Controller) connects the two. The driver reports watch events with `observe`,
+//! takes a task with `poll`, answers its question, and passes the answer to `resume`. The controller does no IO.
 //!
 //! ```text
 //!              CertificateRequests, issuers
@@ -13,45 +12,100 @@
 //!                          v
 //!   +----------------- Controller ------------------+      Step::{ReadSecret, MintToken, ReadRequest,
 //!   | queue    what is due, one task at a time a key | ---> WriteStatus, Publish}  --->  Kubernetes
-//!   | issuers  Access: one token each, or none       |
-//!   | ledger   what was signed and is not yet saved  | ---> Step::Exchange          --->  Vault
+//!   | issuers  Access: at most one token each        |
+//!   | ledger   results that are not saved yet        | ---> Step::Exchange          --->  Vault
 //!   +------------------------------------------------+
 //! ```
 //!
-//! * An **issuer** is checked ([`access`], [`vault::Check`]): its Secrets, Vault's health, a token (made, renewed or
-//!   replaced), and whether the token may sign. The check is the only one to log in, and it is the circuit breaker:
-//!   while its last word is no, requests wait and cost Vault nothing.
-//! * A **request** is turned into an [`SigningRequest`], signed ([`vault::Sign`]) with the access that the check left, and
-//!   verified: only [`verify()`] makes a [`Verified`], and nothing else can be saved. If signing fails for a reason that
-//!   may be the issuer's, the issuer is checked and the request waits; only a definite refusal fails it.
+//! * An **issuer** is checked ([`access`]): its Secrets, Vault's health, a token (created, renewed or replaced), and the
+//!   right to sign. Only the check logs in. It is also the circuit breaker: while the last check has failed, requests
+//!   stay Pending and nothing is sent for them.
+//! * A **request** is parsed into a [`SigningRequest`], sent to the signing endpoint ([`vault::Sign`]) with the access
+//!   that the check left, and the answer is verified: only [`verify()`] creates a [`Verified`], and only a `Verified` can
+//!   be saved. A failure that may be the issuer's leads to a check; only a definite refusal fails the request.
+//!
+//! [`reconcile`] has the state diagrams of both.
 //!
 //! # The interface
 //!
-//! A step is a question and the state that awaits its answer. A conversation with Vault is a [`Flow`], by value; each
-//! question of [`reconcile::Step`] carries a continuation of its own type, so a driver cannot answer the wrong one.
-//! What is shared and lives long is `&mut self` and is given [`Now`].
+//! A step is a question and the state that awaits its answer. A conversation with Vault is a [`Flow`], by value. One
+//! level up, each question of [`reconcile::Step`] carries a continuation of its own type, so a driver cannot answer the
+//! wrong one. State that is shared and lives long is `&mut self` and is given [`Now`]. A driver of the controller is this
+//! loop for each task, with or without `.await`:
+//!
+//! ```
+//! use issuer_core::reconcile::{Controller, Outcome, Step};
+//! # use issuer_core::access::{ReadError, SecretData};
+//! # use issuer_core::reconcile::{Event, StatusPatch, WriteError};
+//! # use issuer_core::reference::{RequestKey, SecretRef, TokenSpec};
+//! # use issuer_core::{Now, Reply, Request, Secret};
+//! # trait Io {
+//! #     fn now(&self) -> Now;
+//! #     fn exchange(&self, request: Request) -> Reply;
+//! #     fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError>;
+//! #     fn publish(&self, event: &Event);
+//! #     fn read_request(&self, key: &RequestKey) -> Result<issuer_api::CertificateRequest, ReadError>;
+//! #     fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError>;
+//! #     fn write_status(&self, patch: &StatusPatch) -> Result<(), WriteError>;
+//! # }
+//!
+//! fn run(controller: &mut Controller, io: &impl Io, mut step: Step) -> Outcome {
+//!     loop {
+//!         step = match step {
+//!             Step::Exchange(request, task) => task.resume(controller, io.now(), io.exchange(request)),
+//!             Step::MintToken(spec, task) => task.resume(controller, io.now(), io.mint_token(&spec)),
+//!             Step::Publish(event, task) => {
+//!                 io.publish(&event);
+//!                 task.resume(controller)
+//!             }
+//!             Step::ReadRequest(key, task) => task.resume(controller, io.now(), io.read_request(&key)),
+//!             Step::ReadSecret(secret, task) => task.resume(controller, io.now(), io.read_secret(&secret)),
+//!             Step::WriteStatus(patch, task) => task.resume(controller, io.now(), io.write_status(&patch)),
+//!             Step::Done(outcome) => return outcome,
+//!         }
+//!     }
+//! }
+//! ```
 //!
 //! # Code map
 //!
 //! | where | what |
 //! |---|---|
 //! | [`Flow`], [`Step`], [`Request`], [`Reply`] | the interface with Vault |
-//! | [`Now`], [`Secret`], [`Body`], [`Connect`] | time, secrets and how to dial, as data |
-//! | [`mod@reference`] | names of Kubernetes objects |
+//! | [`Now`], [`Secret`], [`Body`], [`Connect`], [`SplitMix64`] | time, secrets, how to dial and randomness, as data |
+//! | [`mod@reference`] | keys of Kubernetes objects |
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
-//! | [`vault`] | health, login, lease, probe, sign, revoke; errors and their classes |
-//! | [`access`] | from a target through its Secrets to an access |
-//! | [`SigningRequest`], [`verify()`], `name`, `chain`, `der`, [`Signatures`] | what was asked, and whether it was got |
+//! | [`vault`] | the conversations: health, login, lease, probe, sign, revoke; errors and their classes |
+//! | [`access`] | one issuer's check: from its spec through its Secrets to a token that may sign |
+//! | [`SigningRequest`], [`duration`] | what a CertificateRequest asks for |
+//! | [`verify()`], `chain`, `name`, `der`, [`Signatures`] | whether the certificate is what was asked for |
 //! | [`reconcile`] | the controller: queue, ledger, issuers, requests, status patches |
-//! | [`leader`] | the lease machine |
+//! | [`leader`] | leader election |
+//!
+//! # To change X, go to Y
+//!
+//! | to change | go to |
+//! |---|---|
+//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), [`target`] (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `fake-vault/src/auth/`, a case in `tests/e2e/src/cases/auth.rs`, `deploy/examples/` |
+//! | a field of the spec | `issuer-api/src/issuer.rs`, [`target`], `cargo xtask codegen` |
+//! | the reason of a condition | `reason()` of the error that it comes from, `deploy/docs/troubleshooting.md` |
+//! | how a refusal of Vault is classified | `vault/error.rs`, `vault/sign.rs`; a row in `fake-vault/src/conformance/` |
+//! | what a certificate must be like | `verify/`; an example in `tests/integration/cases/` |
+//! | when something is tried again | `reconcile/state.rs` (when a key is due), `reconcile/issuers.rs` and `reconcile/request.rs` (why) |
+//! | a metric | `issuer-kube/src/metrics.rs`, `deploy/docs/metrics.md` |
+//! | a flag | `vault-issuer/src/args.rs`, [`reconcile::Config`], the chart's `values.yaml` |
+//! | a promise | `simulator/src/invariants/`, with a seeded bug in `simulator/src/mutant.rs` that it must find |
 //!
 //! # Architecture invariants
 //!
-//! * No socket, runtime, clock, randomness, thread, file or environment: all come in as arguments.
-//! * No retry below [`reconcile`]: a flow sends each request once, a driver too.
-//! * No cryptography: [`Signatures`] is given by the driver.
+//! * No socket, runtime, clock, randomness, thread, file or environment: all are arguments.
+//! * No retry below [`reconcile`]: a flow sends each request once, and so does a driver.
+//! * No cryptography: [`Signatures`] is provided by the driver.
 //! * No secret in anything that can be printed or serialized.
-//! * No text of Vault in a status but an [`vault::Redacted`], and a name of a refused certificate, cut and printable.
+//! * No text from Vault in a status except a sanitized [`vault::Redacted`] and, for a mismatch, a sanitized name.
+//!
+//! Assertions and tests name the safety invariants S1 to S22 and the liveness invariants L1 to L9; they are listed, with
+//! the check of each, in `simulator/src/invariants/`.
 
 pub mod access;
 mod chain;
