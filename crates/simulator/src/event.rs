@@ -2,7 +2,8 @@
 //!
 //! All of these print as the Rust expressions that make them, so a trace is a test.
 
-use crate::cluster::Kind;
+use fake_kube::Kind;
+
 use crate::fixture::IssuerId;
 
 /// A process.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_kube::{Object, Refusal};
 use issuer_core::reconcile::{Event, Key, Outcome, StatusPatch};
 use issuer_core::reference::{SecretRef, TokenSpec};
 use issuer_core::{Operation, Reply};
 
-use crate::cluster::{Object, Refusal};
 use crate::event::Who;
 use crate::vault::Grant;
 

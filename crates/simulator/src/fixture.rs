@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use fake_kube::Object;
 use fake_vault::{
     Accepts, AppRole as Role, AuthMethod, Authority, FakeVault, JwtRole, KeyType, Pki, Policy, TokenParams,
 };
@@ -18,7 +19,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType, PublicKeyData};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 
-use crate::cluster::Object;
 use crate::digest::Digest;
 use crate::memory::Memory;
 

@@ -1,6 +1,5 @@
 //! The production state machines in a simulated cluster, with every failure that can be thought of.
 
-pub mod cluster;
 pub mod digest;
 pub mod event;
 pub mod explorer;
@@ -24,12 +23,12 @@ use world::{Setup, World};
 
 /// What a printed trace is made of.
 pub mod prelude {
-    pub use crate::cluster::Kind::{self, ClusterIssuers, Issuers, Requests};
     pub use crate::event::Act::{self, *};
     pub use crate::event::Event::{self, *};
     pub use crate::event::Fault::{self, *};
     pub use crate::event::Who::{self, A, B};
     pub use crate::fixture::IssuerId::{self, Other, Shared, Team};
+    pub use fake_kube::Kind::{self, ClusterIssuers, Issuers, Requests};
 }
 
 /// Lets a trace happen in a new world, leaves it alone until it is at rest, and watches a day pass.

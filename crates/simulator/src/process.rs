@@ -6,13 +6,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_kube::{Kind, Object};
 use issuer_api::CertificateRequest;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Controller, Key, Step, WriteError};
 use issuer_core::reference::RequestKey;
 use issuer_core::{Now, Reply, Secret};
 
-use crate::cluster::{Kind, Object};
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::IssuerId;
 use crate::vault::UNIX;

@@ -1,16 +1,15 @@
+use fake_kube::Object;
 use issuer_core::Operation;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 
 use super::{Finding, ensure};
-use crate::cluster::Object;
 use crate::fact::Fact;
 use crate::fixture::{self, Flaw};
 use crate::record;
 use crate::vault::UNIX;
 use crate::world::World;
-use crate::world::certificate;
 
 /// How long every request of the world asks for.
 const DAY: i64 = 24 * 3600;
@@ -24,8 +23,8 @@ fn issued(fact: &Fact) -> Option<&Object> {
         return None;
     };
     let after = wrote.after.as_ref().ok()?;
-    let before = wrote.before.as_ref().and_then(|before| certificate(before));
-    (certificate(after) != before).then_some(after)
+    let before = wrote.before.as_ref().and_then(|before| before.certificate());
+    (after.certificate() != before).then_some(after)
 }
 
 /// Looks at the certificate that was written, with the number of the uid that it was written to.
@@ -34,7 +33,7 @@ fn look(fact: &Fact, at: impl FnOnce(u32, &X509Certificate<'_>) -> Finding) -> F
         return Ok(());
     };
     let number = record::number(object.uid()).ok_or("another uid than any")?;
-    let pem = certificate(object).unwrap_or_default();
+    let pem = object.certificate().unwrap_or_default();
     let (_, pem) = parse_x509_pem(pem).map_err(|_| "the certificate is not PEM")?;
     let leaf = pem.parse_x509().map_err(|_| "the certificate is not one")?;
     at(number, &leaf)

@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 
+use fake_kube::{Kind, Object};
 use issuer_core::reconcile::Key;
 
 use super::safety::live_tokens;
 use super::{Finding, ensure};
-use crate::cluster::{Kind, Object};
 use crate::world::World;
 
 pub(super) fn s13(world: &World) -> Finding {

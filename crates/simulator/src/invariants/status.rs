@@ -8,7 +8,7 @@ use super::safety::is_terminal;
 use super::{Finding, ensure};
 use crate::fact::{Fact, Wrote};
 use crate::fixture::Flaw;
-use crate::world::{World, certificate};
+use crate::world::World;
 
 /// How old the probe may be that an issuer is called ready for.
 const FRESH: Duration = Duration::from_secs(60);
@@ -74,8 +74,8 @@ pub(super) fn s3(_: &World, fact: &Fact) -> Finding {
     else {
         return Ok(());
     };
-    let was = certificate(before);
-    ensure(was.is_none() || was == certificate(after), || {
+    let was = before.certificate();
+    ensure(was.is_none() || was == after.certificate(), || {
         format!("the certificate of {} is another now", before.uid())
     })
 }

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_kube::Kind;
 use issuer_core::Operation;
 use issuer_core::reconcile::Step;
 
 use super::plan::Storm;
 use super::run::Run;
-use crate::cluster::Kind;
 use crate::event::{Fault, Who};
 use crate::process::PATIENCE;
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use fake_kube::Kind;
 use issuer_core::Operation;
 
 use super::plan::{Deed, Pace, Plan};
 use super::run::Run;
-use crate::cluster::Kind;
 use crate::event::{Act, Who};
 use crate::fixture::{IssuerId, Want};
 use crate::invariants::Violation;

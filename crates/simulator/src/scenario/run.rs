@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_kube::Kind;
+
 use super::dice::Dice;
 use super::fate::{Planned, Then};
 use super::log::Log;
 use super::plan::{Deed, Pace, Plan, Storm};
-use crate::cluster::Kind;
 use crate::event::{Event, Fault, Who};
 use crate::invariants::{self, Violation};
 use crate::process::Stage;

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
+use fake_kube::{Kind, Object};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::SecretRef;
 use serde_json::{Value, json};
 
 use super::World;
-use crate::cluster::{Kind, Object};
 use crate::event::Act;
 use crate::fixture::{self, HOSTS, IssuerId};
 use crate::record::Request;

@@ -1,8 +1,8 @@
+use fake_kube::Kind;
 use issuer_core::Operation;
 use issuer_core::reconcile::Step;
 
 use super::{Down, World};
-use crate::cluster::Kind;
 use crate::event::{Act, Event, Fault, Who};
 use crate::process::{Flight, Process, Stage};
 

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use fake_kube::{Object, Refusal};
 use fake_vault::RetryAfter;
 use http::StatusCode;
 use issuer_core::access::ReadError;
@@ -8,7 +9,6 @@ use issuer_core::reconcile::{Key, Step, WriteError};
 use issuer_core::{Operation, Request, Secret, TransportError};
 
 use super::World;
-use crate::cluster::{Object, Refusal};
 use crate::event::{Fault, Who};
 use crate::fact::{Fact, Replied, Served, Wrote};
 use crate::fixture;

@@ -7,13 +7,13 @@ mod rest;
 mod step;
 
 use std::collections::BTreeSet;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_kube::{FakeKube, Kind, Object};
 use issuer_core::reconcile::{Config, Key};
 
-use crate::cluster::{Cluster, Kind, Object};
 use crate::digest::{Digest, EPOCH};
 use crate::event::{Act, Event, Fault, Who};
 use crate::fixture::{self, IssuerId, Want};
@@ -23,8 +23,6 @@ use crate::process::{Clock, Process};
 use crate::record::{self, Record};
 use crate::scenario::Log;
 use crate::vault::Vault;
-
-pub(crate) use rest::certificate;
 
 /// What a world is like, and what may happen in it.
 #[derive(Clone, Debug)]
@@ -122,7 +120,7 @@ pub(crate) type Slot = Result<Arc<Process>, Down>;
 pub struct World {
     pub(crate) setup: Arc<Setup>,
     pub(crate) now: Duration,
-    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) cluster: Arc<FakeKube>,
     pub(crate) vaults: [Arc<Vault>; 2],
     pub(crate) slots: [Slot; 2],
     pub(crate) record: Arc<Record>,
@@ -177,7 +175,7 @@ impl World {
     }
 
     /// Returns what there is in Kubernetes.
-    pub fn cluster(&self) -> &Cluster {
+    pub fn cluster(&self) -> &FakeKube {
         &self.cluster
     }
 
@@ -298,12 +296,26 @@ impl World {
     }
 
     fn durable(&self, digest: &mut Digest<'_>) {
-        self.cluster.hash(digest);
+        self.digest_of_cluster(digest);
         self.vaults.iter().for_each(|vault| vault.digest(digest));
         // The processes are alike: which is which makes no difference.
         let mut slots = self.slots.each_ref().map(|slot| self.digest_of_slot(slot));
         slots.sort_unstable();
         slots.hash(digest);
+    }
+
+    /// Writes the objects and Secrets of the cluster. Versions stand for contents, and past events count only where a watch
+    /// has yet to deliver them: [`digest_of_slot`](Self::digest_of_slot).
+    fn digest_of_cluster(&self, digest: &mut Digest<'_>) {
+        for kind in Kind::ALL {
+            digest.write_usize(self.cluster.list(kind).count());
+            for object in self.cluster.list(kind) {
+                (object.uid(), object.version()).hash(digest);
+            }
+        }
+        for (_, secret) in self.cluster.secrets() {
+            secret.resource_version.hash(digest);
+        }
     }
 
     fn digest_of_slot(&self, slot: &Slot) -> u128 {
@@ -313,7 +325,9 @@ impl World {
                 process.digest(self.now, self.cluster.history(), &mut digest);
                 for kind in Kind::ALL {
                     let told = self.cluster.watch(kind, process.cursor(kind));
-                    told.into_iter().flatten().for_each(|event| event.hash(&mut digest));
+                    for event in told.into_iter().flatten() {
+                        (event.change, event.object.uid(), event.object.version()).hash(&mut digest);
+                    }
                 }
             }
             Err(down) => down.hash(&mut digest),

@@ -1,10 +1,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use k8s_openapi::ByteString;
+use fake_kube::{Kind, Object};
 
 use super::World;
-use crate::cluster::{Kind, Object};
 use crate::fixture::Flaw;
 use crate::invariants::{self, Violation};
 use crate::process::Stage;
@@ -145,7 +144,7 @@ impl World {
         let waits =
             self.issuer(known.want.issuer).is_none() && reason == Some("Pending") && is_readable(known.want.flaw);
         match reason {
-            Some("Issued") => certificate(object).is_some(),
+            Some("Issued") => object.certificate().is_some(),
             Some("Failed") => known.want.flaw != Flaw::None || known.refused,
             _ => waits,
         }
@@ -161,10 +160,4 @@ fn is_ready(issuer: &Object) -> bool {
     issuer
         .ready()
         .is_some_and(|ready| ready.status == issuer_api::ConditionStatus::True && ready.observed_generation == current)
-}
-
-/// Returns the certificate that a request's status holds, PEM.
-pub(crate) fn certificate(object: &Object) -> Option<&[u8]> {
-    let ByteString(pem) = object.request()?.status.as_ref()?.certificate.as_ref()?;
-    (!pem.is_empty()).then_some(pem)
 }

@@ -2,13 +2,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_kube::{Kind, Object, Verb};
 use issuer_core::Request;
 use issuer_core::reconcile::{Change, Claim, Controller, Key, ObservedIssuer, Step};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
 use serde_json::Value;
 
 use super::{Down, World};
-use crate::cluster::{Kind, Object, Verb};
 use crate::event::{Event, Who};
 use crate::fact::{Asks, Fact, Stopped};
 use crate::fixture;
