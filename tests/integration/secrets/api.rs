@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use fake_kube::{FakeKube, Kind, Object, Verb, WatchEvent};
+use fake_kube::{FakeKube, Kind, Object, WatchEvent};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::channel::oneshot;
 use futures::stream::StreamExt;
