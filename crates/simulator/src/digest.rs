@@ -1,29 +1,30 @@
-//! States are told apart by a digest, in which time counts relative to now.
+//! Digests that identify states. Times count relative to now.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-/// Where every simulated clock begins. Whatever is as large as this in a state is a moment, not a span of time.
+/// The reading of every simulated clock at the start. Any `Duration` in a state that is as large is a point in time, not
+/// a span.
 pub const EPOCH: Duration = Duration::from_secs(1_000_000_000);
 
-/// A digest of 128 bits that any state can be written into by its `Hash`.
+/// A 128-bit digest of a state, fed through `Hash`.
 ///
-/// A moment, which is a `Duration` of [`EPOCH`] or more, counts by its distance from now within a factor of two: the
-/// same state an hour later is the same state. So do the uids and versions that the simulated cluster gives: by how
-/// many came after them. All else counts as it is.
+/// A point in time, which is a `Duration` of [`EPOCH`] or more, counts by its distance from now, rounded to a power of two:
+/// the same state an hour later has the same digest. Uids and versions assigned by `fake-kube` count by the number of later
+/// ones. Everything else counts as it is.
 #[derive(Clone, Debug)]
 pub struct Digest<'a> {
     lanes: [u64; 2],
     now: u64,
-    /// Whether the nanoseconds of a moment come next.
+    /// Set if the nanoseconds of a point in time follow.
     nanos: bool,
-    /// How many objects of each name there were, and how often they were written.
+    /// The history of the cluster: objects created and writes, by name.
     uids: &'a [u32],
     writes: &'a [u64],
 }
 
 impl<'a> Digest<'a> {
-    /// Begins a digest of what is as it is at `now` by its own clock.
+    /// Returns an empty digest for a state whose own clock shows `now`.
     pub fn new(now: Duration) -> Self {
         Self {
             lanes: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344],
@@ -34,12 +35,12 @@ impl<'a> Digest<'a> {
         }
     }
 
-    /// Lets uids and versions count by how many came after them.
+    /// Makes uids and versions count relative to the history of the cluster.
     pub(crate) fn within(self, (uids, writes): (&'a [u32], &'a [u64])) -> Self {
         Self { uids, writes, ..self }
     }
 
-    /// Returns what counts of a uid or a version.
+    /// Returns the word that stands for a uid or a version; `None` if the bytes are neither.
     fn relative(&self, bytes: &[u8]) -> Option<u64> {
         let number = |text: &str| text.parse::<u64>().ok();
         match bytes.first()? {
@@ -60,14 +61,14 @@ impl<'a> Digest<'a> {
         }
     }
 
-    /// Returns the digest of one value in which no time counts.
+    /// Returns the digest of a single value without points in time.
     pub fn of(value: &impl Hash) -> u128 {
         let mut digest = Digest::new(EPOCH);
         value.hash(&mut digest);
         digest.value()
     }
 
-    /// Returns all 128 bits.
+    /// Returns the digest.
     pub fn value(&self) -> u128 {
         let [a, b] = self.lanes;
         u128::from(a) << 64 | u128::from(b)
@@ -143,7 +144,7 @@ impl Hasher for Digest<'_> {
     }
 }
 
-/// Returns the number of binary digits of a count of seconds.
+/// Returns the number of binary digits of a number of seconds.
 fn octave(seconds: u64) -> u32 {
     u64::BITS - seconds.leading_zeros()
 }
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_count_by_their_distance() {
+    fn points_in_time_count_by_distance() {
         assert_eq!(digest(10, &at(15, 0)), digest(1000, &at(1005, 7)));
         assert_ne!(digest(10, &at(15, 0)), digest(10, &at(30, 0)));
         assert_ne!(digest(10, &at(5, 0)), digest(10, &at(15, 0)));
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn uids_and_versions_count_by_what_came_after() {
+    fn uids_and_versions_are_relative() {
         let within = |uids: u32, writes: u64, value: &dyn Fn(&mut Digest<'_>)| {
             let (uids, writes) = ([uids], [writes]);
             let mut digest = Digest::new(EPOCH).within((&uids, &writes));
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_and_all_else_count_as_they_are() {
+    fn spans_and_texts_are_absolute() {
         let second = Duration::from_secs(1);
         assert_ne!(digest(0, &second), digest(0, &(second + Duration::from_nanos(1))));
         assert_eq!(digest(0, &second), digest(99, &second));

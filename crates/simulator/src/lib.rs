@@ -1,44 +1,48 @@
-//! The production state machines in a simulated cluster, with every failure that can be thought of.
+//! The production controller in a simulated cluster, with every failure at every moment.
+//!
+//! ```text
+//! fake-kube   fake-vault   clock        users and faults
+//!      \          |          |                 |
+//!       +------ world: performs one transition after the other ------+
+//!                 |                                                  |
+//!             observations --> invariants: the promises, checked at each
+//! ```
+//!
+//! - [`world`] is a plain value: one or two controllers, a cluster, two Vault servers, and the virtual time. A
+//!   [`Transition`](transition::Transition) leads from one state to the next.
+//! - [`explorer`] reaches every state of a [`scope`], with all faults up to a number.
+//! - [`scenario`] performs long runs with thousands of requests, by random seeds, and runs with promised figures.
+//! - [`invariants`] checks the [promises](promise); each [`mutant`] is a seeded bug that a check must find.
+//!
+//! The world does not know its checks: they are part of its [`Setup`](world::Setup).
 
-pub mod cluster;
+mod cache;
+pub mod clock;
 pub mod digest;
-pub mod event;
 pub mod explorer;
-pub mod fact;
 pub mod fixture;
 pub mod invariants;
-mod memory;
+mod log;
 pub mod mutant;
+pub mod observation;
 pub mod process;
+pub mod promise;
 pub mod record;
 pub mod scenario;
 pub mod scope;
+pub mod transition;
 pub mod vault;
 pub mod world;
 
-use std::sync::Arc;
+pub use explorer::replay;
 
-use event::Event;
-use invariants::Violation;
-use world::{Setup, World};
-
-/// What a printed trace is made of.
+/// The names in a printed trace.
 pub mod prelude {
-    pub use crate::cluster::Kind::{self, ClusterIssuers, Issuers, Requests};
-    pub use crate::event::Act::{self, *};
-    pub use crate::event::Event::{self, *};
-    pub use crate::event::Fault::{self, *};
-    pub use crate::event::Who::{self, A, B};
-    pub use crate::fixture::IssuerId::{self, Other, Shared, Team};
-}
+    pub use fake_kube::Kind::{self, ClusterIssuers, Issuers, Requests};
 
-/// Lets a trace happen in a new world, leaves it alone until it is at rest, and watches a day pass.
-///
-/// Returns the world then, or what is wrong.
-pub fn replay(setup: &Setup, trace: &[Event]) -> Result<World, Violation> {
-    let mut world = World::new(Arc::new(setup.clone()));
-    trace.iter().try_for_each(|event| world.step(*event))?;
-    world.come_to_rest()?;
-    world.watch_a_day()?;
-    Ok(world)
+    pub use crate::fixture::IssuerId::{self, Other, Shared, Team};
+    pub use crate::transition::ProcessId::{self, A, B};
+    pub use crate::transition::StepFault::{self, *};
+    pub use crate::transition::Transition::{self, *};
+    pub use crate::transition::UserAction::{self, *};
 }

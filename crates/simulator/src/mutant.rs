@@ -1,8 +1,11 @@
-//! Processes that break a promise, to show that its check sees it.
+//! Seeded bugs: each breaks a promise, to show that the check of the promise finds it.
 //!
-//! Each is the production controller with something wrong between it and the world: what it is shown, what it asks,
-//! or what it is answered.
+//! A mutant is the production controller with a defect at its boundary: in what it observes, sends or receives.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake_kube::FakeKube;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use issuer_api::CertificateRequest;
@@ -10,90 +13,96 @@ use issuer_core::reconcile::{Change, Key, Step};
 use issuer_core::{Body, Connect, Operation};
 use serde_json::{Value, json};
 
+use crate::clock::Clock;
 use crate::fixture::{self, Flaw};
-use crate::process::{Arrival, Clock, Process};
-use crate::world::World;
+use crate::process::{Arrival, Process};
+use crate::vault::VaultServer;
 
-/// What is wrong with the processes of a world.
+/// A defect of all processes of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mutant {
-    /// Takes every request for one of its own.
-    Adopts,
-    /// Takes every request for approved.
-    Approves,
-    /// Takes every server for well.
-    Blind,
-    /// Calls an issuer ready that is not.
-    Boasts,
-    /// Reads the Secrets of another namespace.
-    Borrows,
-    /// Has a clock that runs at half the speed.
-    Dawdles,
-    /// Hears nothing of issuers.
-    Deaf,
-    /// Stops without saving anything.
-    Drops,
     /// Writes what it read into messages.
-    Echoes,
-    /// Writes without uid and resourceVersion.
-    Forces,
-    /// Loses its memory when a status is not taken.
-    Forgets,
-    /// Calls a request failed that waits.
-    GivesUp,
-    /// Would read replies of any size.
-    Gulps,
-    /// Hears of no request's end.
-    Hoards,
-    /// Does not hear for how long to wait.
-    Impatient,
-    /// Revokes no token.
-    Leaks,
-    /// Works on when it is asked to stop.
-    Lingers,
-    /// Writes a certificate with another name.
-    Renames,
-    /// Gives every condition a new time.
-    Restamps,
-    /// Sees no issuer's status, and so writes it again and again.
-    Restless,
-    /// Sends requests to another server.
-    Strays,
+    EchoedMessage,
+    /// Marks a pending request as failed.
+    FalseFailure,
+    /// Marks an issuer as ready that is not.
+    FalseReady,
+    /// Reads the Secrets of another namespace.
+    ForeignSecret,
+    /// Does not see the status of issuers, and so writes it again and again.
+    HiddenIssuerStatus,
+    /// Treats every request as approved.
+    IgnoredApproval,
+    /// Treats every request as its own.
+    IgnoredGroup,
+    /// Treats every server as healthy.
+    IgnoredHealth,
+    /// Does not see `Retry-After`.
+    IgnoredRetryAfter,
+    /// Continues to work when it is asked to stop.
+    IgnoredStop,
+    /// Does not revoke tokens.
+    LeakedToken,
+    /// Loses its memory when a status write fails.
+    LostMemory,
+    /// Does not see that requests are finished or deleted.
+    MissedDeletes,
+    /// Does not see issuers.
+    MissedIssuers,
+    /// Omits the failureTime.
+    MissingFailureTime,
+    /// Writes its token into events.
+    PublishedToken,
+    /// Sets a new time on every condition.
+    RenewedTimes,
+    /// Has a clock that runs at half the speed.
+    SlowClock,
     /// Writes the certificate of another request.
-    Swaps,
-    /// Tells its token in events.
-    Tells,
-    /// Sets no time of failure.
-    Unstamps,
+    SwappedCertificate,
+    /// Reads replies of any size.
+    UnboundedReply,
+    /// Writes without uid and resourceVersion.
+    UnconditionalWrite,
+    /// Stops without saving anything.
+    UnsavedStop,
+    /// Writes a certificate with another name.
+    WrongName,
+    /// Sends requests to another server.
+    WrongServer,
 }
 
-/// Changes what a process asks.
-pub(crate) fn ask(world: &World, process: &mut Process, key: &Key, step: Step) -> Step {
-    let Some(mutant) = world.setup.mutant else {
-        return step;
-    };
+/// The parts of the world that a mutant may use.
+#[derive(Clone, Copy)]
+pub(crate) struct Near<'a> {
+    pub(crate) now: Duration,
+    pub(crate) cluster: &'a FakeKube,
+    pub(crate) vaults: &'a [Arc<VaultServer>; 2],
+}
+
+/// Changes a step of a process before it is sent.
+pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step, near: Near<'_>) -> Step {
     match step {
         Step::WriteStatus(mut patch, waits) => {
-            write(world, mutant, key, &mut patch.body);
+            write(mutant, key, &mut patch.body, near);
             Step::WriteStatus(patch, waits)
         }
-        Step::ReadSecret(mut secret, waits) if mutant == Mutant::Borrows => {
+        Step::ReadSecret(mut secret, waits) if mutant == Mutant::ForeignSecret => {
             secret.namespace = "other".to_owned();
             Step::ReadSecret(secret, waits)
         }
-        Step::Publish(mut event, waits) if mutant == Mutant::Tells => {
-            let token = world.vaults.iter().flat_map(|vault| vault.grants()).next();
+        Step::Publish(mut event, waits) if mutant == Mutant::PublishedToken => {
+            let token = near.vaults.iter().flat_map(|vault| vault.grants()).next();
             event.note.extend(token.map(|grant| &*grant.token));
             Step::Publish(event, waits)
         }
         Step::Exchange(mut request, waits) => match mutant {
-            Mutant::Gulps => {
+            Mutant::UnboundedReply => {
                 let mut connect = Connect::clone(&request.connect);
                 connect.limits.body = usize::MAX;
                 request.connect = connect.into();
                 Step::Exchange(request, waits)
             }
-            Mutant::Strays => {
+            Mutant::WrongServer => {
                 let url = request
                     .http
                     .uri()
@@ -104,12 +113,12 @@ pub(crate) fn ask(world: &World, process: &mut Process, key: &Key, step: Step) -
                 }
                 Step::Exchange(request, waits)
             }
-            Mutant::Leaks if request.operation == Operation::Revoke => {
+            Mutant::LeakedToken if request.operation == Operation::Revoke => {
                 let mut reply = Response::new(Body::default());
                 *reply.status_mut() = StatusCode::NO_CONTENT;
-                let now = process.clock.now(world.now);
+                let now = process.clock.now(near.now);
                 let next = waits.resume(&mut process.controller, now, Ok(reply));
-                ask(world, process, key, next)
+                send(mutant, process, key, next, near)
             }
             _ => Step::Exchange(request, waits),
         },
@@ -118,40 +127,40 @@ pub(crate) fn ask(world: &World, process: &mut Process, key: &Key, step: Step) -
 }
 
 /// Changes the patch of a status.
-fn write(world: &World, mutant: Mutant, key: &Key, body: &mut Value) {
+fn write(mutant: Mutant, key: &Key, body: &mut Value, near: Near<'_>) {
     let of_request = matches!(key, Key::Request(_));
     match mutant {
-        Mutant::Forces => {
+        Mutant::UnconditionalWrite => {
             body.as_object_mut().and_then(|body| body.remove("metadata"));
         }
-        Mutant::Swaps | Mutant::Renames => {
+        Mutant::SwappedCertificate | Mutant::WrongName => {
             if let Some(certificate) = body.pointer_mut("/status/certificate") {
-                *certificate = json!(k8s_openapi::ByteString(other_certificate(world, mutant, key)));
+                *certificate = json!(k8s_openapi::ByteString(other_certificate(mutant, key, near)));
             }
         }
-        Mutant::Unstamps => {
+        Mutant::MissingFailureTime => {
             let status = body.pointer_mut("/status").and_then(Value::as_object_mut);
             status.and_then(|status| status.remove("failureTime"));
         }
-        Mutant::Boasts if !of_request => set(body, |ready| {
+        Mutant::FalseReady if !of_request => change_ready(body, |ready| {
             ready.insert("status".to_owned(), json!("True"));
         }),
-        Mutant::Echoes => set(body, |ready| {
+        Mutant::EchoedMessage => change_ready(body, |ready| {
             ready.insert("message".to_owned(), json!("<html>502 Bad Gateway</html>"));
         }),
-        Mutant::GivesUp if of_request => {
-            let mut waits = false;
-            set(body, |ready| {
-                waits = ready.get("reason") == Some(&json!("Pending"));
-                if waits {
+        Mutant::FalseFailure if of_request => {
+            let mut pending = false;
+            change_ready(body, |ready| {
+                pending = ready.get("reason") == Some(&json!("Pending"));
+                if pending {
                     ready.insert("reason".to_owned(), json!("Failed"));
                 }
             });
-            if let (true, Some(status)) = (waits, body.pointer_mut("/status")) {
+            if let (true, Some(status)) = (pending, body.pointer_mut("/status")) {
                 status["failureTime"] = json!("2027-01-15T08:00:00Z");
             }
         }
-        Mutant::Restamps => {
+        Mutant::RenewedTimes => {
             let conditions = body.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
             for condition in conditions.into_iter().flatten() {
                 condition["lastTransitionTime"] = json!("2027-01-15T07:00:00Z");
@@ -162,7 +171,7 @@ fn write(world: &World, mutant: Mutant, key: &Key, body: &mut Value) {
 }
 
 /// Changes the condition `Ready` of a patch.
-fn set(body: &mut Value, change: impl FnOnce(&mut serde_json::Map<String, Value>)) {
+fn change_ready(body: &mut Value, change: impl FnOnce(&mut serde_json::Map<String, Value>)) {
     let conditions = body.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
     let mut ready = conditions
         .into_iter()
@@ -173,17 +182,14 @@ fn set(body: &mut Value, change: impl FnOnce(&mut serde_json::Map<String, Value>
     }
 }
 
-/// Makes a self-signed certificate: with the key of another request, or with another name.
+/// Returns a self-signed certificate with the key of another request, or with another name.
 #[expect(clippy::expect_used, reason = "fixed names and keys make a certificate")]
-fn other_certificate(world: &World, mutant: Mutant, key: &Key) -> Vec<u8> {
-    let uid = world
-        .cluster
-        .get(key)
-        .ok()
-        .and_then(|object| crate::record::number(object.uid()));
-    let number = uid.unwrap_or_default() + u32::from(mutant == Mutant::Swaps) * 1000;
+fn other_certificate(mutant: Mutant, key: &Key, near: Near<'_>) -> Vec<u8> {
+    let object = near.cluster.get(key).ok();
+    let uid = object.and_then(|object| crate::record::number(object.uid()));
+    let number = uid.unwrap_or_default() + u32::from(mutant == Mutant::SwappedCertificate) * 1000;
     let pair = fake_vault::key(fake_vault::KeyType::Ed25519, &format!("csr {number}"));
-    let name = if mutant == Mutant::Renames {
+    let name = if mutant == Mutant::WrongName {
         "else.sim.example".to_owned()
     } else {
         fixture::csr(number, Flaw::None).name.clone()
@@ -192,23 +198,20 @@ fn other_certificate(world: &World, mutant: Mutant, key: &Key) -> Vec<u8> {
     params.self_signed(&pair).expect("a certificate").pem().into_bytes()
 }
 
-/// Changes what a process is shown; `None` if it is shown nothing.
-pub(crate) fn shown(world: &World, change: Change) -> Option<Change> {
-    let Some(mutant) = world.setup.mutant else {
-        return Some(change);
-    };
+/// Changes what a process observes; `None` if it does not see the change at all.
+pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
     match (mutant, change) {
-        (Mutant::Approves, Change::Request(mut request)) => {
+        (Mutant::IgnoredApproval, Change::Request(mut request)) => {
             approve(&mut request);
             Some(Change::Request(request))
         }
-        (Mutant::Adopts, Change::Request(mut request)) => {
+        (Mutant::IgnoredGroup, Change::Request(mut request)) => {
             request.spec.issuer_ref.group = Some(issuer_api::GROUP.to_owned());
             Some(Change::Request(request))
         }
-        (Mutant::Deaf, Change::Issuer(..)) | (Mutant::Hoards, Change::RequestGone(_)) => None,
-        (Mutant::Hoards, Change::Request(request)) if request.is("Ready") => None,
-        (Mutant::Restless, Change::Issuer(key, mut issuer)) => {
+        (Mutant::MissedIssuers, Change::Issuer(..)) | (Mutant::MissedDeletes, Change::RequestGone(_)) => None,
+        (Mutant::MissedDeletes, Change::Request(request)) if request.is("Ready") => None,
+        (Mutant::HiddenIssuerStatus, Change::Issuer(key, mut issuer)) => {
             issuer.status.conditions.clear();
             Some(Change::Issuer(key, issuer))
         }
@@ -228,44 +231,29 @@ fn approve(request: &mut CertificateRequest) {
     });
 }
 
-/// Changes what a process is answered.
-pub(crate) fn replied(world: &World, operation: Operation, arrival: &mut Arrival) {
+/// Changes a reply of Vault before a process receives it.
+pub(crate) fn receive(mutant: Mutant, operation: Operation, arrival: &mut Arrival) {
     let Ok(reply) = &mut arrival.reply else {
         return;
     };
-    match world.setup.mutant {
-        Some(Mutant::Impatient) => {
+    match mutant {
+        Mutant::IgnoredRetryAfter => {
             if let Some(value) = reply.headers_mut().get_mut(RETRY_AFTER) {
                 *value = HeaderValue::from_static("soon");
             }
         }
-        Some(Mutant::Blind) if operation == Operation::Health => {
-            let well = json!({ "initialized": true, "sealed": false, "standby": false });
-            *reply = Response::new(Body::from(well.to_string().into_bytes()));
+        Mutant::IgnoredHealth if operation == Operation::Health => {
+            let healthy = json!({ "initialized": true, "sealed": false, "standby": false });
+            *reply = Response::new(Body::from(healthy.to_string().into_bytes()));
         }
         _ => {}
     }
 }
 
-/// Tells whether the processes lose their memory when a status is not taken.
-pub(crate) fn forgets(world: &World) -> bool {
-    world.setup.mutant == Some(Mutant::Forgets)
-}
-
-/// Tells whether the processes stop without saving anything.
-pub(crate) fn drops(world: &World) -> bool {
-    world.setup.mutant == Some(Mutant::Drops)
-}
-
-/// Tells whether the processes work on when they are asked to stop.
-pub(crate) fn lingers(world: &World) -> bool {
-    world.setup.mutant == Some(Mutant::Lingers)
-}
-
 /// Changes the clock of a process.
-pub(crate) fn clock(world: &World, clock: Clock) -> Clock {
-    match world.setup.mutant {
-        Some(Mutant::Dawdles) => Clock { rate: -500, ..clock },
+pub(crate) fn clock(mutant: Option<Mutant>, clock: Clock) -> Clock {
+    match mutant {
+        Some(Mutant::SlowClock) => Clock { rate: -500, ..clock },
         _ => clock,
     }
 }

@@ -1,4 +1,4 @@
-//! A process: the production controller, its questions on their way, its watches and its clock.
+//! A process: the production controller with its steps in flight, its watches and its clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,67 +6,28 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_kube::{Kind, Object};
 use issuer_api::CertificateRequest;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Controller, Key, Step, WriteError};
 use issuer_core::reference::RequestKey;
-use issuer_core::{Now, Reply, Secret};
+use issuer_core::{Reply, Secret};
 
-use crate::cluster::{Kind, Object};
+use crate::clock::Clock;
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::IssuerId;
-use crate::vault::UNIX;
 
-/// How long a stopping process waits for its certificates to be saved, and then for its tokens to be revoked, as the
-/// driver does.
+/// How long a stopping process waits until its certificates are saved, and then until its tokens are revoked. Equal to the
+/// driver's.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// How long a driver waits for any answer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The driver's timeout for every answer.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An answer that takes longer hinders a process that has to be done with something.
+/// An answer that takes longer excuses a process that stops with unsaved certificates.
 pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 
-/// A process's clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clock {
-    /// How far the monotonic clock is ahead of the world's.
-    pub monotonic: Duration,
-    /// How far the wall clock is ahead of the world's, in seconds.
-    pub unix: i64,
-    /// How much faster it runs, in thousandths.
-    pub rate: i32,
-}
-
-impl Clock {
-    /// Returns the time that it shows.
-    pub fn now(self, world: Duration) -> Now {
-        let unix = (UNIX + world).as_secs().saturating_add_signed(self.unix);
-        Now {
-            monotonic: EPOCH + self.monotonic + self.scaled(world),
-            unix: Duration::from_secs(unix),
-        }
-    }
-
-    fn scaled(self, world: Duration) -> Duration {
-        let nanos = i128::try_from(world.as_nanos()).unwrap_or(i128::MAX);
-        let nanos = nanos + nanos * i128::from(self.rate) / 1000;
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-
-    /// Returns the world's time at which it shows this moment.
-    pub fn when(self, monotonic: Duration) -> Duration {
-        let shown = monotonic.saturating_sub(EPOCH + self.monotonic);
-        if self.rate == 0 {
-            return shown;
-        }
-        let nanos = i128::try_from(shown.as_nanos()).unwrap_or(i128::MAX);
-        let nanos = nanos * 1000 / (1000 + i128::from(self.rate)) + 1;
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-}
-
-/// An answer on its way.
+/// An answer in flight.
 #[derive(Clone)]
 pub(crate) enum Answer {
     Published,
@@ -78,7 +39,7 @@ pub(crate) enum Answer {
 }
 
 impl fmt::Debug for Answer {
-    /// Shows no secret.
+    /// Omits the contents, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Published => "Published",
@@ -108,33 +69,33 @@ impl Hash for Answer {
     }
 }
 
-/// A reply of Vault on its way.
+/// A reply of Vault in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) reply: Reply,
-    /// Tells replies of one status apart.
+    /// Distinguishes replies with the same status.
     pub(crate) tag: u64,
-    /// Whether a certificate or token was made that it tells nothing of.
+    /// Whether a certificate or token was created that the reply does not contain.
     pub(crate) lost: bool,
-    /// Whether it holds another certificate than was asked for.
+    /// Whether it contains a certificate that does not match the request.
     pub(crate) wrong: bool,
-    /// The token that it grants.
+    /// The number of the token that it grants.
     pub(crate) grants: Option<u32>,
 }
 
-/// A question on its way.
+/// A step in flight.
 #[derive(Clone, Debug)]
-pub(crate) struct Flight {
+pub(crate) struct InFlight {
     pub(crate) step: Arc<Step>,
-    /// When it was asked, and when its task began, by the world's clock.
+    /// When it was sent and when its task began, by the clock of the world.
     pub(crate) sent: Duration,
     pub(crate) begun: Duration,
     pub(crate) answer: Option<Answer>,
-    /// Whether timers may run out before it is answered.
+    /// Whether timers may fire before it is answered.
     pub(crate) slow: bool,
 }
 
-impl Flight {
+impl InFlight {
     fn digest(&self, state: &mut Digest<'_>) {
         match &*self.step {
             Step::Exchange(request, waits) => (0_u8, request.operation, waits).hash(state),
@@ -149,35 +110,35 @@ impl Flight {
     }
 }
 
-/// How far a process is.
+/// The phase of the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Stage {
-    /// It saves what is signed, until this time at the latest.
+pub(crate) enum Phase {
+    /// It saves its certificates, until this time at most.
     Draining(Duration),
-    /// It has done all that it could.
+    /// It has ended.
     Ended,
-    /// It revokes its tokens, until this time at the latest.
+    /// It revokes its tokens, until this time at most.
     Revoking(Duration),
-    /// It works.
+    /// It works normally.
     Working,
 }
 
-/// A process that runs.
+/// A running process.
 #[derive(Clone, Debug)]
 pub struct Process {
     pub(crate) controller: Controller,
-    pub(crate) flights: BTreeMap<Key, Flight>,
+    pub(crate) in_flight: BTreeMap<Key, InFlight>,
     pub(crate) clock: Clock,
-    pub(crate) stage: Stage,
-    /// The revision up to which each watch has told.
+    pub(crate) phase: Phase,
+    /// The revision up to which each watch has delivered.
     pub(crate) cursors: [u64; 3],
-    /// The newest version of each request that it has been shown, by a watch or a read.
+    /// The newest version of each request that it has seen in a watch or a read.
     pub(crate) views: Arc<BTreeMap<RequestKey, Arc<Object>>>,
-    /// Every server that an issuer has been shown to be at.
+    /// Every server that it has seen in the spec of an issuer.
     pub(crate) servers: BTreeSet<(IssuerId, usize)>,
-    /// The numbers of the tokens that it was given.
+    /// The numbers of the tokens that it received.
     pub(crate) tokens: BTreeSet<u32>,
-    /// Whether the API server has not taken a status of it, or an answer was slow.
+    /// Whether a status write failed or an answer was slow.
     pub(crate) hindered: bool,
 }
 
@@ -185,9 +146,9 @@ impl Process {
     pub(crate) fn new(controller: Controller, clock: Clock) -> Self {
         Self {
             controller,
-            flights: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             clock,
-            stage: Stage::Working,
+            phase: Phase::Working,
             cursors: [0; 3],
             views: Arc::default(),
             servers: BTreeSet::new(),
@@ -214,41 +175,41 @@ impl Process {
         } = revision;
     }
 
-    /// Returns the world's time at which it has something to do if nothing happens.
+    /// Returns the time of its next timer, by the clock of the world.
     pub(crate) fn due(&self) -> Option<Duration> {
         let next = self.controller.next_due().map(|due| self.clock.when(due));
-        match self.stage {
-            Stage::Ended | Stage::Working => next,
-            Stage::Draining(end) | Stage::Revoking(end) => Some(next.map_or(end, |next| next.min(end))),
+        match self.phase {
+            Phase::Ended | Phase::Working => next,
+            Phase::Draining(end) | Phase::Revoking(end) => Some(next.map_or(end, |next| next.min(end))),
         }
     }
 
-    /// Returns when it has something to do if nothing happens, or gives up a question whose answer is slow.
+    /// Returns the time of its next timer or answer timeout, by the clock of the world.
     pub(crate) fn wakes(&self) -> Option<Duration> {
-        let slow = self.flights.values().filter(|flight| flight.slow);
+        let slow = self.in_flight.values().filter(|flight| flight.slow);
         self.due()
             .into_iter()
-            .chain(slow.map(|flight| flight.sent + PATIENCE))
+            .chain(slow.map(|flight| flight.sent + ANSWER_TIMEOUT))
             .min()
     }
 
-    /// Returns the place of a question that it gives up now.
-    pub(crate) fn given_up(&self, now: Duration) -> Option<u8> {
-        let mut flights = (0..).zip(self.flights.values());
-        let late = flights.find(|(_, flight)| flight.slow && flight.sent + PATIENCE <= now);
+    /// Returns the position of a step whose answer has timed out.
+    pub(crate) fn timed_out(&self, now: Duration) -> Option<u8> {
+        let mut in_flight = (0..).zip(self.in_flight.values());
+        let late = in_flight.find(|(_, flight)| flight.slow && flight.sent + ANSWER_TIMEOUT <= now);
         late.map(|(at, _)| at)
     }
 
-    /// Returns the numbers of the tokens that it may hold, or that are on their way to it.
+    /// Returns the numbers of the tokens that it may hold, including those in flight.
     pub(crate) fn held(&self) -> impl Iterator<Item = u32> {
-        let coming = self.flights.values().filter_map(|flight| match &flight.answer {
+        let coming = self.in_flight.values().filter_map(|flight| match &flight.answer {
             Some(Answer::Reply(arrival)) => arrival.grants,
             _ => None,
         });
         self.tokens.iter().copied().chain(coming)
     }
 
-    /// Takes in the newest version of a request that it is shown.
+    /// Records a version of a request that it sees.
     pub(crate) fn view(&mut self, object: &Arc<Object>) {
         let Key::Request(key) = object.key() else {
             return;
@@ -259,19 +220,19 @@ impl Process {
         }
     }
 
-    /// Writes it into a digest of a world at `now`.
+    /// Adds the state to a digest of the world at `now`.
     pub(crate) fn digest(&self, now: Duration, history: (&[u32], &[u64]), state: &mut Digest<'_>) {
         let mut own = Digest::new(self.clock.now(now).monotonic).within(history);
         self.controller.hash(&mut own);
         own.value().hash(state);
-        match self.stage {
-            Stage::Ended | Stage::Working => 0_u8.hash(state),
-            Stage::Draining(end) => (1_u8, EPOCH + end).hash(state),
-            Stage::Revoking(end) => (2_u8, EPOCH + end).hash(state),
+        match self.phase {
+            Phase::Ended | Phase::Working => 0_u8.hash(state),
+            Phase::Draining(end) => (1_u8, EPOCH + end).hash(state),
+            Phase::Revoking(end) => (2_u8, EPOCH + end).hash(state),
         }
-        for (key, flight) in &self.flights {
+        for (key, flight) in &self.in_flight {
             key.hash(state);
-            // Times in what waits are by the process's own clock.
+            // Times in the continuation are by the process's own clock.
             let mut own = Digest::new(self.clock.now(now).monotonic).within(history);
             flight.digest(&mut own);
             own.value().hash(state);
@@ -287,7 +248,7 @@ impl Process {
     }
 }
 
-/// Returns how often the object of this name had been written when it was so.
+/// Returns the number of writes in a version, which orders the versions of one name.
 pub(crate) fn writes(object: &Object) -> u64 {
     let count = object.version().split('.').nth(1);
     count.and_then(|count| count.parse().ok()).unwrap_or_default()

@@ -1,123 +1,116 @@
-//! What has happened so far, as far as the checks must know it.
+//! The record of past observations that the checks need.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use issuer_core::Operation;
 
-use crate::event::Who;
-use crate::fact::{Fact, Replied};
-use crate::fixture::{IssuerId, Want};
+use crate::fixture::{IssuerId, RequestFixture};
+use crate::observation::{Observation, Received};
+use crate::transition::ProcessId;
 
-/// How long a token may live on that another has taken the place of.
-const LATELY: Duration = Duration::from_secs(60);
+/// How long a replaced token may live on.
+const RECENTLY: Duration = Duration::from_secs(60);
 
-/// What has happened so far.
+/// The record of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// The requests that ever were, by the number of their uid.
-    pub requests: BTreeMap<u32, Request>,
-    /// The tokens that were made, each with whom it was made for.
-    pub tokens: BTreeMap<Arc<str>, Token>,
-    /// When an issuer was last found to be able to sign, by whom, and where.
-    pub verified: BTreeMap<(Who, IssuerId), (Duration, Arc<str>)>,
-    /// Until when Vault does not want to be asked for an issuer, and since when.
-    pub held_off: BTreeMap<(Who, IssuerId), (Duration, Duration)>,
-    /// The certificates signed so far.
+    /// All requests, past ones included, by the number in their uid.
+    pub requests: BTreeMap<u32, RequestRecord>,
+    /// All tokens that logins created.
+    pub tokens: BTreeMap<Arc<str>, TokenRecord>,
+    /// The last successful probe of each issuer by each process: time and URL.
+    pub verified: BTreeMap<(ProcessId, IssuerId), (Duration, Arc<str>)>,
+    /// The last `Retry-After` for each issuer: since when and until when.
+    pub held_off: BTreeMap<(ProcessId, IssuerId), (Duration, Duration)>,
+    /// The number of signatures.
     pub signs: u32,
-    /// The crashes so far.
+    /// The number of crashes.
     pub crashes: u32,
-    /// The processes that worked beside another.
+    /// The number of processes that started while another was running.
     pub overlaps: u32,
-    /// The logins whose token nobody can revoke: the reply was lost, or the holder died.
+    /// The number of tokens that no process can revoke: the reply was lost, or the holder crashed.
     pub orphans: u32,
-    /// When an issuer, or its Secret, was changed last.
+    /// The times of recent changes of each issuer or its Secret.
     pub changed: BTreeMap<IssuerId, Vec<Duration>>,
-    /// The writes of a status that were taken.
+    /// The number of accepted status writes.
     pub writes: u32,
-    /// The requests to Vault for each issuer, but for those to its health.
-    pub asked: [u32; 3],
+    /// The number of requests to Vault for each issuer, without health checks.
+    pub sent: [u32; 3],
 }
 
-/// What has happened to one request.
+/// The record of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Its place among those of the world.
+pub struct RequestRecord {
+    /// Its index in the setup of the world.
     pub number: u16,
-    /// What it is.
-    pub want: Want,
-    /// How many signatures more it may cost.
+    /// Its fixture.
+    pub fixture: RequestFixture,
+    /// The number of signatures that it may still cost.
     pub credit: i16,
-    /// Whether Vault, or the request itself, gave reason to fail it.
+    /// Whether Vault refused it for good, or answered with a wrong certificate.
     pub refused: bool,
-    /// How often its status was written.
+    /// The number of status writes.
     pub writes: u32,
 }
 
-impl Hash for Request {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.number, self.want, self.credit, self.refused).hash(state);
-    }
-}
-
-/// A token of a login.
+/// The record of one token.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Token {
-    /// The issuer that it was made for.
+pub struct TokenRecord {
+    /// The issuer.
     pub issuer: IssuerId,
-    /// The server that made it.
+    /// The number of the server.
     pub host: usize,
-    /// When Vault made or renewed it.
+    /// When Vault created or renewed it.
     pub at: Duration,
 }
 
 impl Record {
-    /// Returns what is known of the request of a uid such as `uid-7`.
-    pub fn request(&self, uid: &str) -> Option<&Request> {
+    /// Returns the record of the request with a uid such as `uid-7`.
+    pub fn request(&self, uid: &str) -> Option<&RequestRecord> {
         self.requests.get(&number(uid)?)
     }
 
-    /// Notes that an issuer, or its Secret, is changed.
+    /// Records a change of an issuer or its Secret.
     pub(crate) fn change(&mut self, issuer: IssuerId, now: Duration) {
         self.held_off.retain(|(_, held), _| *held != issuer);
         let changes = self.changed.entry(issuer).or_default();
-        changes.retain(|at| *at + LATELY > now);
+        changes.retain(|at| *at + RECENTLY > now);
         changes.push(now);
     }
 
-    /// Returns how often an issuer, or its Secret, was changed of late.
+    /// Returns the number of recent changes of an issuer or its Secret.
     pub(crate) fn changes(&self, issuer: IssuerId, now: Duration) -> usize {
         let changes = self.changed.get(&issuer).into_iter().flatten();
-        changes.filter(|at| **at + LATELY > now).count()
+        changes.filter(|at| **at + RECENTLY > now).count()
     }
 
-    fn request_mut(&mut self, number: u32) -> Option<&mut Request> {
+    fn request_mut(&mut self, number: u32) -> Option<&mut RequestRecord> {
         self.requests.get_mut(&number)
     }
 
-    /// Notes what has happened.
-    pub(crate) fn note(&mut self, now: Duration, fact: &Fact, issuer: Option<IssuerId>) {
-        match fact {
-            Fact::Crashed(_, tokens) => {
+    /// Records an observation.
+    pub(crate) fn note(&mut self, now: Duration, observation: &Observation, issuer: Option<IssuerId>) {
+        match observation {
+            Observation::Crashed(_, tokens) => {
                 self.crashes += 1;
                 self.orphans += tokens;
                 self.requests.values_mut().for_each(|request| request.credit += 1);
             }
-            // What a process could not save in its time is lost as if it had crashed.
-            Fact::Stopped(stopped) if stopped.unsaved > 0 => {
+            // What a process could not save before its deadline is lost like in a crash.
+            Observation::Stopped(stopped) if stopped.unsaved > 0 => {
                 self.requests.values_mut().for_each(|request| request.credit += 1);
             }
-            Fact::Started(who) => self.held_off.retain(|(held, _), _| held != who),
-            Fact::Served(served) => {
+            Observation::Started(process) => self.held_off.retain(|(held, _), _| held != process),
+            Observation::Served(served) => {
                 self.signs += u32::from(served.signed.is_some());
                 if let Some(request) = served.signed.and_then(|csr| self.request_mut(csr)) {
                     request.credit -= 1;
                 }
                 if let (Some((grant, host)), Some(issuer)) = (&served.granted, issuer) {
-                    let token = Token {
+                    let token = TokenRecord {
                         issuer,
                         host: *host,
                         at: now,
@@ -127,17 +120,17 @@ impl Record {
                 let renewed = served.renewed.as_deref().and_then(|token| self.tokens.get_mut(token));
                 renewed.into_iter().for_each(|token| token.at = now);
             }
-            Fact::Replied(reply) => self.replied(now, reply, issuer),
-            Fact::Asks(asks) => {
-                if let (Some(issuer), true) = (issuer, asks.operation != Operation::Health) {
-                    self.asked
+            Observation::Received(received) => self.received(now, received, issuer),
+            Observation::Sent(sent) => {
+                if let (Some(issuer), true) = (issuer, sent.operation != Operation::Health) {
+                    self.sent
                         .iter_mut()
                         .zip(IssuerId::ALL)
                         .filter(|(_, id)| *id == issuer)
                         .for_each(|(n, _)| *n += 1);
                 }
             }
-            Fact::Wrote(wrote) => {
+            Observation::Wrote(wrote) => {
                 if let Ok(after) = &wrote.after {
                     self.writes += 1;
                     let request = number(after.uid()).and_then(|number| self.request_mut(number));
@@ -148,32 +141,32 @@ impl Record {
         }
     }
 
-    fn replied(&mut self, now: Duration, replied: &Replied, issuer: Option<IssuerId>) {
-        if replied.lost {
-            if replied.operation == Operation::Login {
+    fn received(&mut self, now: Duration, received: &Received, issuer: Option<IssuerId>) {
+        if received.lost {
+            if received.operation == Operation::Login {
                 self.orphans += 1;
             }
-            if let Some(request) = replied.csr.and_then(|csr| self.request_mut(csr)) {
+            if let Some(request) = received.csr.and_then(|csr| self.request_mut(csr)) {
                 request.credit += 1;
             }
         }
-        let revoked = replied.reply.as_ref().is_ok_and(|reply| reply.status().is_success());
-        if replied.operation == Operation::Revoke && !revoked {
+        let revoked = received.reply.as_ref().is_ok_and(|reply| reply.status().is_success());
+        if received.operation == Operation::Revoke && !revoked {
             self.orphans += 1;
         }
-        let Ok(reply) = &replied.reply else {
+        let Ok(reply) = &received.reply else {
             return;
         };
         let status = reply.status().as_u16();
-        if let Some(request) = replied.csr.and_then(|csr| self.request_mut(csr)) {
-            request.refused |= status == 400 || replied.wrong;
+        if let Some(request) = received.csr.and_then(|csr| self.request_mut(csr)) {
+            request.refused |= status == 400 || received.wrong;
         }
         let Some(issuer) = issuer else {
             return;
         };
-        if replied.operation == Operation::Probe && status == 400 {
+        if received.operation == Operation::Probe && status == 400 {
             self.verified
-                .insert((replied.who, issuer), (now, replied.url.as_str().into()));
+                .insert((received.process, issuer), (now, received.url.as_str().into()));
         }
         let after = reply
             .headers()
@@ -181,12 +174,12 @@ impl Record {
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if let (429, Some(seconds)) = (status, after) {
             let until = now + Duration::from_secs(seconds);
-            self.held_off.insert((replied.who, issuer), (now, until));
+            self.held_off.insert((received.process, issuer), (now, until));
         }
     }
 }
 
-/// Returns the number of a uid such as `uid-7`.
+/// Returns the number in a uid such as `uid-7`.
 pub fn number(uid: &str) -> Option<u32> {
     uid.strip_prefix("uid-")?.parse().ok()
 }

@@ -1,22 +1,21 @@
-//! What is explored.
+//! The scopes of the explorer.
 
-use std::time::Duration;
-
-use crate::event::Act::{
+use crate::fixture::{IssuerId, RequestFixture};
+use crate::invariants;
+use crate::transition::UserAction::{
     CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Recreate, Rotate, Touch, TouchIssuer,
 };
-use crate::event::{Event, Fault, Who};
-use crate::fixture::{IssuerId, Want};
+use crate::transition::{ProcessId, StepFault, Transition};
 use crate::world::Setup;
 
-/// A part of what can happen that is small enough to be explored to its end.
+/// A part of all behaviour that is small enough to be explored completely.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// What it holds.
+    /// What it contains.
     pub about: &'static str,
-    /// The world that it begins with.
+    /// The setup of its world.
     pub setup: fn() -> Setup,
 }
 
@@ -29,13 +28,14 @@ pub const ALL: [Scope; 6] = [
     },
     Scope {
         name: "check",
-        about: "the same; at most 2 faults of the wire, of Vault, or of the controller",
+        about: "the same; at most 2 faults: a lost, late or refused answer, revoked tokens, a sealed Vault, a crash, a stop, \
+                a broken watch",
         setup: check,
     },
     Scope {
         name: "pair",
-        about: "one request, two controllers at once; at most 3 faults: a crash, a stop, a lost or late answer, a watch \
-                that breaks, a sealed Vault",
+        about: "one request, two concurrent controllers; at most 3 faults: a crash, a stop, a lost or late answer, a broken \
+                watch, a sealed Vault",
         setup: pair,
     },
     Scope {
@@ -44,9 +44,9 @@ pub const ALL: [Scope; 6] = [
         setup: claimed,
     },
     Scope {
-        name: "people",
-        about: "one request, two controllers at once; at most 2 faults, of eight kinds or what people do at a bad time",
-        setup: people,
+        name: "user-changes",
+        about: "one request, two concurrent controllers; at most 2 faults, of eight kinds or by users",
+        setup: user_changes,
     },
     Scope {
         name: "shared",
@@ -55,60 +55,41 @@ pub const ALL: [Scope; 6] = [
     },
 ];
 
-/// Returns the world that a scope begins with.
+/// Returns the setup of a scope.
 pub fn setup(name: &str) -> Option<Setup> {
     let scope = ALL.into_iter().find(|scope| scope.name == name)?;
     Some((scope.setup)())
 }
 
-/// How often an issuer is changed at most. A token that another has taken the place of lives on for half a minute, so
-/// changes in a row leave many; and a Secret's change is noticed at the next check, five minutes later at most.
-pub const PAUSE: Duration = Duration::from_secs(600);
-
-/// Every fault that a question may meet.
-pub const FAULTS: [Fault; 11] = [
-    Fault::Broken,
-    Fault::CrashAfter,
-    Fault::Forbidden,
-    Fault::Garbage,
-    Fault::Lost,
-    Fault::Refused,
-    Fault::Revoked,
-    Fault::Sealed,
-    Fault::Slow,
-    Fault::Throttled,
-    Fault::WrongKey,
-];
-
-fn scope(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
-    let wants = (0..requests).map(|_| Want::good(IssuerId::Team)).collect();
+fn scope(requests: u16, processes: &'static [ProcessId], max_faults: u8) -> Setup {
+    let fixtures = (0..requests).map(|_| RequestFixture::good(IssuerId::Team)).collect();
     Setup {
         processes,
         script: (0..requests).map(CreateApproved).collect(),
-        faults: FAULTS.to_vec(),
+        faults: StepFault::ALL.to_vec(),
         crashes: true,
-        brisk: true,
-        most_faults,
-        ..Setup::new(wants)
+        reduced: true,
+        max_faults,
+        ..Setup::new(fixtures, &invariants::ALL)
     }
 }
 
-/// Returns a world in which a controller is at work on requests that are there, and nothing about issuers is explored.
-fn at_work(requests: u16, processes: &'static [Who], most_faults: u8) -> Setup {
-    let orders = (0..requests).map(|number| Event::User(CreateApproved(number)));
+/// Returns a setup in which a controller is running, requests are approved, and issuers are not explored.
+fn running(requests: u16, processes: &'static [ProcessId], max_faults: u8) -> Setup {
+    let created = (0..requests).map(|number| Transition::User(CreateApproved(number)));
     Setup {
-        focus: true,
-        prologue: [Event::Start(Who::A)].into_iter().chain(orders).collect(),
+        requests_only: true,
+        prologue: [Transition::Start(ProcessId::A)].into_iter().chain(created).collect(),
         script: Vec::new(),
-        most_lag: 2,
-        most_idle: 1,
-        ..scope(requests, processes, most_faults)
+        max_lag: 2,
+        max_idle: 1,
+        ..scope(requests, processes, max_faults)
     }
 }
 
 fn start() -> Setup {
     Setup {
-        mischief: vec![
+        disruptions: vec![
             Deny(0),
             Delete(0),
             Recreate(0),
@@ -119,35 +100,46 @@ fn start() -> Setup {
             Rotate(IssuerId::Team),
             DeleteIssuer(IssuerId::Team),
         ],
-        ..scope(1, &[Who::A], 1)
+        ..scope(1, &[ProcessId::A], 1)
     }
 }
 
 fn check() -> Setup {
     Setup {
-        faults: vec![Fault::Lost, Fault::Refused, Fault::Revoked, Fault::Sealed, Fault::Slow],
-        ..scope(1, &[Who::A], 2)
+        faults: vec![
+            StepFault::Lost,
+            StepFault::Refused,
+            StepFault::Revoked,
+            StepFault::Sealed,
+            StepFault::Slow,
+        ],
+        ..scope(1, &[ProcessId::A], 2)
     }
 }
 
 fn pair() -> Setup {
     Setup {
-        faults: vec![Fault::CrashAfter, Fault::Lost, Fault::Sealed, Fault::Slow],
-        ..at_work(1, &[Who::A, Who::B], 3)
+        faults: vec![
+            StepFault::CrashAfter,
+            StepFault::Lost,
+            StepFault::Sealed,
+            StepFault::Slow,
+        ],
+        ..running(1, &ProcessId::ALL, 3)
     }
 }
 
 fn claimed() -> Setup {
     Setup {
         claims: true,
-        most_faults: 2,
+        max_faults: 2,
         ..pair()
     }
 }
 
-fn people() -> Setup {
+fn user_changes() -> Setup {
     Setup {
-        mischief: vec![
+        disruptions: vec![
             Deny(0),
             Recreate(0),
             Touch(0),
@@ -155,19 +147,19 @@ fn people() -> Setup {
             DeleteIssuer(IssuerId::Team),
         ],
         faults: vec![
-            Fault::Broken,
-            Fault::CrashAfter,
-            Fault::Lost,
-            Fault::Refused,
-            Fault::Revoked,
-            Fault::Sealed,
-            Fault::Slow,
-            Fault::WrongKey,
+            StepFault::Broken,
+            StepFault::CrashAfter,
+            StepFault::Lost,
+            StepFault::Refused,
+            StepFault::Revoked,
+            StepFault::Sealed,
+            StepFault::Slow,
+            StepFault::WrongKey,
         ],
-        ..at_work(1, &[Who::A, Who::B], 2)
+        ..running(1, &ProcessId::ALL, 2)
     }
 }
 
 fn shared() -> Setup {
-    at_work(2, &[Who::A], 2)
+    running(2, &[ProcessId::A], 2)
 }

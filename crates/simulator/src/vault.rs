@@ -1,7 +1,7 @@
-//! The Vault servers: `fake-vault`, with what the checks want to know about it.
+//! The Vault servers: `fake-vault`, with the bookkeeping that the checks need.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,62 +9,64 @@ use fake_vault::{FakeVault, Fault, Handled};
 use issuer_core::{Now, Operation, Reply, Request};
 use serde_json::Value;
 
+use crate::cache::Cache;
+use crate::clock::UNIX;
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId};
-use crate::memory::Memory;
 
-static ANSWERS: Memory<(Arc<Vault>, Arc<Exchanged>)> = Memory::new();
+/// Exchanges by server state and request: the state afterwards and the answer. Bounded, because a state is some kilobytes.
+static EXCHANGES: Cache<(Arc<VaultServer>, Arc<Exchanged>)> = Cache::new(10_000);
 
-/// A token that a login has made.
+/// A token that a login created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grant {
-    /// A number that no other token has which anybody may still hold.
+    /// A number that no other token has that is alive or that a process may still hold.
     pub number: u32,
     /// The token.
     pub token: Arc<str>,
-    /// When it was made or renewed, by the world's clock.
+    /// When it was created or renewed, by the clock of the world.
     pub at: Duration,
 }
 
-/// A Vault server.
+/// A simulated Vault server.
 #[derive(Clone, Debug)]
-pub struct Vault {
+pub struct VaultServer {
     fake: FakeVault,
     host: usize,
     sealed: bool,
-    /// How often each CSR was signed, by its number.
+    /// The number of signatures by CSR number.
     signs: BTreeMap<u32, u32>,
-    /// The CSRs of the certificates that were signed, by serial number.
-    minted: BTreeMap<String, u32>,
+    /// The CSR numbers of the signed certificates, by serial number.
+    issued: BTreeMap<String, u32>,
     /// The tokens that are alive.
     grants: Vec<Grant>,
-    /// The secret IDs that were rotated, last ones last.
+    /// The secret IDs of all rotations, oldest first.
     rotated: Vec<Arc<str>>,
-    /// How often tokens were made, ever.
+    /// The number of logins so far.
     logins: u32,
 }
 
-/// What a server made of a request.
+/// The outcome of a request to a server.
 #[derive(Clone, Debug)]
 pub struct Exchanged {
-    /// What the driver gets.
+    /// The reply as the driver sees it.
     pub reply: Reply,
-    /// How much later, if it is late.
+    /// The delay, if the reply is late.
     pub late: Option<Duration>,
-    /// The CSR that was signed.
+    /// The number of the CSR that was signed.
     pub signed: Option<u32>,
-    /// The token that was made.
+    /// The token that was created.
     pub granted: Option<Grant>,
 }
 
-impl Vault {
-    /// Sets up the server of a number.
+impl VaultServer {
+    /// Returns a server in its initial state.
     pub fn new(host: usize, token_ttl: Duration) -> Self {
         Self {
             fake: fixture::vault(host, token_ttl),
             sealed: false,
             signs: BTreeMap::new(),
-            minted: BTreeMap::new(),
+            issued: BTreeMap::new(),
             grants: Vec::new(),
             rotated: Vec::new(),
             host,
@@ -72,9 +74,9 @@ impl Vault {
         }
     }
 
-    /// Answers a request as [`exchange`](Self::exchange) does. What it comes to is remembered: equal servers answer equal
-    /// requests alike.
-    pub fn exchange_again(
+    /// Answers a request like [`exchange`](Self::exchange), through a cache: equal servers give equal answers to equal
+    /// requests.
+    pub fn exchange_cached(
         self: &mut Arc<Self>,
         now: Duration,
         request: &Request,
@@ -82,16 +84,16 @@ impl Vault {
         held: &BTreeSet<u32>,
     ) -> Exchanged {
         let key = self.key(now, request, fault, held);
-        if let Some((after, done)) = ANSWERS.recall(key) {
+        if let Some((after, done)) = EXCHANGES.get(key) {
             *self = after;
             return Exchanged::clone(&done);
         }
         let done = Arc::make_mut(self).exchange(now, request, fault, held);
-        ANSWERS.keep(key, (Arc::clone(self), Arc::new(done.clone())));
+        EXCHANGES.insert(key, (Arc::clone(self), Arc::new(done.clone())));
         done
     }
 
-    /// Returns a digest of everything that an answer depends on.
+    /// Returns a digest of everything that the answer depends on.
     fn key(&self, now: Duration, request: &Request, fault: Option<Fault>, held: &BTreeSet<u32>) -> u128 {
         let http = &request.http;
         let token = http.headers().get("x-vault-token");
@@ -100,7 +102,7 @@ impl Vault {
         Digest::of(&(self.host, self.state(), now, what, fault, held))
     }
 
-    /// Returns everything about the server that changes.
+    /// Returns the mutable state of the server.
     fn state(&self) -> impl Hash {
         let grants: Vec<_> = self
             .grants
@@ -110,8 +112,7 @@ impl Vault {
         (self.sealed, &self.rotated, &self.signs, grants, self.logins)
     }
 
-    /// Answers a request, or does to it what the fault says. `held` are the numbers of tokens that somebody may still
-    /// hold.
+    /// Answers a request, with a fault if one is given. `held` are the numbers of the tokens that a process may still hold.
     pub fn exchange(
         &mut self,
         now: Duration,
@@ -123,7 +124,8 @@ impl Vault {
         self.prune(clock);
         let csr = signed_csr(request);
         let number = self.free_number(held);
-        // Equal logins make equal tokens and equal signatures equal serial numbers, whatever came before.
+        // Equal logins create equal tokens, and equal signatures equal serial numbers, independent of the history: otherwise
+        // no two paths would lead to the same state.
         self.fake.reseed(match (request.operation, csr) {
             (Operation::Login, _) => 1 + u64::from(number),
             (_, Some(csr)) => u64::from(csr) << 32 | u64::from(self.signs_of(csr)),
@@ -139,7 +141,7 @@ impl Vault {
         if let Some(csr) = signed {
             *self.signs.entry(csr).or_default() += 1;
             let serial = self.fake.issued().last().map(|issued| issued.serial.clone());
-            self.minted.insert(serial.unwrap_or_default(), csr);
+            self.issued.insert(serial.unwrap_or_default(), csr);
         }
         let granted = (after.logins > before.logins)
             .then(|| self.granted(now, clock, number))
@@ -166,7 +168,7 @@ impl Vault {
         }
     }
 
-    /// Notes the token that has come to the others.
+    /// Records the new token.
     fn granted(&mut self, now: Duration, clock: Now, number: u32) -> Option<Grant> {
         self.logins += 1;
         let live = self.fake.live_tokens(clock);
@@ -191,14 +193,14 @@ impl Vault {
         (0..).find(|number| !taken(number)).unwrap_or_default()
     }
 
-    /// Returns how often a CSR was signed.
+    /// Returns the number of signatures for a CSR.
     pub fn signs_of(&self, csr: u32) -> u32 {
         self.signs.get(&csr).copied().unwrap_or_default()
     }
 
-    /// Returns the CSR that the certificate of a serial number was made for.
+    /// Returns the number of the CSR of a certificate, by serial number.
     pub fn csr_of(&self, serial: &str) -> Option<u32> {
-        self.minted.get(serial).copied()
+        self.issued.get(serial).copied()
     }
 
     /// Returns the tokens that are alive.
@@ -206,12 +208,12 @@ impl Vault {
         &self.grants
     }
 
-    /// Returns how often tokens were made.
+    /// Returns the number of logins.
     pub fn logins(&self) -> u32 {
         self.logins
     }
 
-    /// Tells whether the server is sealed.
+    /// Returns `true` if the server is sealed.
     pub fn is_sealed(&self) -> bool {
         self.sealed
     }
@@ -222,29 +224,19 @@ impl Vault {
         if sealed { self.fake.seal() } else { self.fake.unseal() }
     }
 
-    /// Revokes every token behind its holder's back.
+    /// Revokes all tokens without the knowledge of their holders.
     pub fn revoke_all(&mut self) {
         self.fake.revoke_all();
         self.grants.clear();
     }
 
-    /// Gives an issuer's AppRole another secret ID.
+    /// Replaces the secret ID of an issuer's AppRole.
     pub fn rotate(&mut self, issuer: IssuerId, secret_id: &str) {
         self.rotated.push(secret_id.into());
         self.fake.rotate_secret_id("approle", issuer.namespace(), secret_id);
     }
 
-    /// Lets faults meet requests by chance.
-    pub fn randomize(&mut self, seed: u64, rates: impl IntoIterator<Item = (Fault, u16)>) {
-        self.fake.faults_mut().randomize(seed, rates);
-    }
-
-    /// Goes back to honesty.
-    pub fn clear_faults(&mut self) {
-        self.fake.faults_mut().clear();
-    }
-
-    /// Writes the state into a digest whose now is the world's, counted from [`EPOCH`].
+    /// Adds the state to a digest of the world, whose times are counted from [`EPOCH`].
     pub(crate) fn digest(&self, digest: &mut Digest<'_>) {
         (self.sealed, self.rotated.len()).hash(digest);
         for grant in &self.grants {
@@ -253,13 +245,7 @@ impl Vault {
     }
 }
 
-impl Hash for Grant {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.number.hash(state);
-    }
-}
-
-/// The servers' clock.
+/// Returns the reading of the servers' clocks.
 fn clock(now: Duration) -> Now {
     Now {
         monotonic: now,
@@ -267,20 +253,17 @@ fn clock(now: Duration) -> Now {
     }
 }
 
-/// The time since the Unix epoch at which the world begins.
-pub const UNIX: Duration = Duration::from_secs(1_800_000_000);
-
-/// Returns the token that a request carries.
+/// Returns the token in a request.
 pub fn token(request: &Request) -> Option<String> {
     let value = request.http.headers().get("x-vault-token")?;
     value.to_str().ok().map(str::to_owned)
 }
 
-/// Returns the number of the CSR that a request asks to sign.
+/// Returns the number of the CSR in a sign request; `None` for other requests.
 pub fn signed_csr(request: &Request) -> Option<u32> {
     if request.operation != Operation::Sign {
         return None;
     }
     let body: Value = serde_json::from_slice(request.http.body().as_bytes()).ok()?;
-    fixture::order_of(body.get("csr")?.as_str()?)
+    fixture::csr_number(body.get("csr")?.as_str()?)
 }

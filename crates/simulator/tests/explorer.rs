@@ -1,24 +1,26 @@
-//! The explorer: equal runs, and ways to what is wrong that are as short as they can be.
+//! The explorer: equal runs, complete exploration, and short traces.
 
 use std::sync::Arc;
 
 use simulator::explorer;
-use simulator::fixture::Want;
+use simulator::fixture::RequestFixture;
+use simulator::invariants;
 use simulator::mutant::Mutant;
 use simulator::prelude::*;
+use simulator::promise;
 use simulator::world::Setup;
 
-/// Two controllers at work on one request, and an answer that may be lost.
+/// Two controllers at work on one request, with at most one lost answer.
 fn setup(mutant: Option<Mutant>) -> Setup {
     Setup {
         processes: &[A, B],
-        focus: true,
-        brisk: true,
+        requests_only: true,
+        reduced: true,
         prologue: vec![Start(A), User(CreateApproved(0))],
         faults: vec![Lost],
-        most_faults: 1,
+        max_faults: 1,
         mutant,
-        ..Setup::new(vec![Want::good(Team)])
+        ..Setup::new(vec![RequestFixture::good(Team)], &invariants::ALL)
     }
 }
 
@@ -35,7 +37,7 @@ fn two_runs_are_equal_and_complete() {
 }
 
 #[test]
-fn a_limit_ends_it_and_is_told() {
+fn limit_makes_report_incomplete() {
     let report = explorer::explore(&Arc::new(setup(None)), 50);
     assert!(
         !report.complete && report.states.iter().sum::<usize>() >= 50,
@@ -44,16 +46,16 @@ fn a_limit_ends_it_and_is_told() {
 }
 
 #[test]
-fn a_way_to_what_is_wrong_is_short_and_printed_as_a_test() {
-    let setup = Arc::new(setup(Some(Mutant::Swaps)));
+fn trace_is_short_and_printed_as_test() {
+    let setup = Arc::new(setup(Some(Mutant::SwappedCertificate)));
     let report = explorer::explore(&setup, 2000);
-    let (violation, way) = &report.violations["S5"];
-    let breaks = |way: &[Event]| simulator::replay(&setup, way).is_err_and(|found| found.number == "S5");
-    assert!(breaks(way));
-    let test = explorer::as_test("pair", &setup, violation, way);
-    for event in way {
-        assert!(test.contains(&format!("        {event:?},")), "{test}");
+    let (violation, path) = &report.violations["S5"];
+    let found = simulator::replay(&setup, path).map(drop);
+    assert_eq!(found.map_err(|found| found.promise), Err(promise::CERTIFICATE_OF_UID));
+    let test = explorer::as_test("pair", &setup, violation, path);
+    for transition in path {
+        assert!(test.contains(&format!("        {transition:?},")), "{test}");
     }
     assert!(test.starts_with("// S5: ") && test.contains("#[test]"), "{test}");
-    assert!(way.len() <= 4, "{test}");
+    assert!(path.len() <= 4, "{test}");
 }

@@ -1,75 +1,80 @@
-//! Each check can fail: something is done wrong, and it sees it.
+//! Each check can fail: it finds a seeded bug.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use simulator::clock::Clock;
 use simulator::explorer;
-use simulator::fixture::{Flaw, Want};
-use simulator::invariants::{self, Place};
+use simulator::fixture::{Flaw, RequestFixture};
+use simulator::invariants;
 use simulator::mutant::Mutant;
 use simulator::prelude::*;
-use simulator::process::Clock;
-use simulator::world::Setup;
+use simulator::promise::{self, Promise};
+use simulator::world::{Check, Place, Setup};
 
-/// How many states it may take to find what is wrong.
+/// The number of states within which a seeded bug must be found.
 const LIMIT: usize = 3_000;
 
-/// What is wrong in a world, and the promises that it breaks.
-struct Wrong {
+/// A seeded bug and the promises that it breaks.
+struct SeededBug {
     mutant: Mutant,
-    breaks: &'static [&'static str],
-    in_world: fn() -> Setup,
+    breaks: &'static [Promise],
+    setup: fn() -> Setup,
 }
 
-const fn wrong(mutant: Mutant, breaks: &'static [&'static str], in_world: fn() -> Setup) -> Wrong {
-    Wrong {
-        mutant,
-        breaks,
-        in_world,
-    }
+const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -> SeededBug {
+    SeededBug { mutant, breaks, setup }
 }
 
-const ALL: [Wrong; 21] = [
-    wrong(Mutant::Adopts, &["S2"], foreign),
-    wrong(Mutant::Approves, &["S1"], unapproved),
-    wrong(Mutant::Boasts, &["S16"], troubled),
-    wrong(Mutant::Borrows, &["S8"], calm),
-    wrong(Mutant::Deaf, &["L1"], calm),
-    wrong(Mutant::Drops, &["L9"], stopped),
-    wrong(Mutant::Echoes, &["S11"], calm),
-    wrong(Mutant::Forces, &["S3", "S4"], pair),
-    wrong(Mutant::Forgets, &["S9"], denied),
-    wrong(Mutant::GivesUp, &["S14"], calm),
-    wrong(Mutant::Gulps, &["S17"], calm),
-    wrong(Mutant::Hoards, &["S18"], calm),
-    wrong(Mutant::Impatient, &["L4"], troubled),
-    wrong(Mutant::Leaks, &["S20"], moved),
-    wrong(Mutant::Renames, &["S7"], calm),
-    wrong(Mutant::Restamps, &["S15"], calm),
-    wrong(Mutant::Restless, &["L2"], calm),
-    wrong(Mutant::Strays, &["S12"], calm),
-    wrong(Mutant::Swaps, &["S5", "S6"], calm),
-    wrong(Mutant::Tells, &["S10"], calm),
-    wrong(Mutant::Unstamps, &["S13"], denied),
+const BUGS: [SeededBug; 21] = [
+    bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
+    bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
+    bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
+    bug(Mutant::ForeignSecret, &[promise::CREDENTIALS_OF_ISSUER], calm),
+    bug(Mutant::MissedIssuers, &[promise::CONVERGES], calm),
+    bug(Mutant::UnsavedStop, &[promise::STOP_SAVES_CERTIFICATES], stopped),
+    bug(Mutant::EchoedMessage, &[promise::MESSAGES_ARE_CLEAN], calm),
+    bug(
+        Mutant::UnconditionalWrite,
+        &[promise::CERTIFICATE_IS_FINAL, promise::WRITES_ARE_GUARDED],
+        pair,
+    ),
+    bug(Mutant::LostMemory, &[promise::SIGNATURES_ARE_BOUNDED], denied),
+    bug(Mutant::FalseFailure, &[promise::FAILS_ONLY_IF_REFUSED], calm),
+    bug(Mutant::UnboundedReply, &[promise::REPLIES_ARE_BOUNDED], calm),
+    bug(Mutant::MissedDeletes, &[promise::FINISHED_IS_FORGOTTEN], calm),
+    bug(Mutant::IgnoredRetryAfter, &[promise::RETRY_AFTER_IS_HONOURED], troubled),
+    bug(Mutant::LeakedToken, &[promise::ONE_TOKEN], moved),
+    bug(Mutant::WrongName, &[promise::CONTENTS_AS_REQUESTED], calm),
+    bug(Mutant::RenewedTimes, &[promise::CONDITIONS_ARE_WELL_FORMED], calm),
+    bug(Mutant::HiddenIssuerStatus, &[promise::STAYS_QUIET], calm),
+    bug(Mutant::WrongServer, &[promise::CREDENTIALS_STAY_AT_ORIGIN], calm),
+    bug(
+        Mutant::SwappedCertificate,
+        &[promise::CERTIFICATE_OF_UID, promise::KEY_OF_CSR],
+        calm,
+    ),
+    bug(Mutant::PublishedToken, &[promise::SECRETS_STAY_SECRET], calm),
+    bug(Mutant::MissingFailureTime, &[promise::DENIED_IS_FINAL], denied),
 ];
 
-/// One controller, one request, and nothing that goes wrong.
+/// One controller and one request, without faults.
 fn calm() -> Setup {
     Setup {
         script: vec![CreateApproved(0)],
-        brisk: true,
-        ..Setup::new(vec![Want::good(Team)])
+        reduced: true,
+        ..Setup::new(vec![RequestFixture::good(Team)], &invariants::ALL)
     }
 }
 
 fn foreign() -> Setup {
-    let want = Want {
+    let request = RequestFixture {
         flaw: Flaw::Foreign,
-        ..Want::good(Team)
+        ..RequestFixture::good(Team)
     };
     Setup {
         script: vec![CreateApproved(0)],
-        ..Setup::new(vec![want])
+        ..Setup::new(vec![request], &invariants::ALL)
     }
 }
 
@@ -97,7 +102,7 @@ fn moved() -> Setup {
 fn stopped() -> Setup {
     Setup {
         crashes: true,
-        most_faults: 1,
+        max_faults: 1,
         ..calm()
     }
 }
@@ -105,7 +110,7 @@ fn stopped() -> Setup {
 fn troubled() -> Setup {
     Setup {
         faults: vec![Refused, Throttled],
-        most_faults: 1,
+        max_faults: 1,
         ..calm()
     }
 }
@@ -113,45 +118,46 @@ fn troubled() -> Setup {
 fn pair() -> Setup {
     Setup {
         processes: &[A, B],
-        focus: true,
+        requests_only: true,
         prologue: vec![Start(A), User(CreateApproved(0))],
         script: Vec::new(),
         ..calm()
     }
 }
 
-/// Tells whether a promise, and no other, is looked at and found broken.
-fn breaks(number: &'static str, setup: Setup) -> bool {
+/// Returns `true` if the check of a promise, and no other, finds a violation.
+fn breaks(promise: Promise, setup: Setup) -> bool {
     let setup = Setup {
-        only: Some(number),
+        checks: invariants::only(promise),
         ..setup
     };
     let report = explorer::explore(&Arc::new(setup), LIMIT);
-    report.violations.contains_key(number)
+    report.violations.contains_key(promise.number)
 }
 
 #[test]
-fn each_mutant_breaks_its_promises_and_without_it_they_are_kept() {
-    for Wrong {
+fn each_mutant_breaks_its_promises() {
+    for SeededBug {
         mutant,
-        breaks: numbers,
-        in_world,
-    } in ALL
+        breaks: promises,
+        setup,
+    } in BUGS
     {
-        for number in numbers {
-            assert!(!breaks(number, in_world()), "{number} is broken without {mutant:?}");
+        for promise in promises {
+            let number = promise.number;
+            assert!(!breaks(*promise, setup()), "{number} is broken without {mutant:?}");
             let setup = Setup {
                 mutant: Some(mutant),
-                ..in_world()
+                ..setup()
             };
-            assert!(breaks(number, setup), "{mutant:?} does not break {number}");
+            assert!(breaks(*promise, setup), "{mutant:?} does not break {number}");
         }
     }
 }
 
 #[test]
-fn a_clock_that_stands_still_has_a_token_used_after_its_end() {
-    let world = |rate| Setup {
+fn slow_clock_outlives_its_token() {
+    let setup = |rate| Setup {
         clocks: [Clock {
             rate,
             ..Clock::default()
@@ -159,16 +165,17 @@ fn a_clock_that_stands_still_has_a_token_used_after_its_end() {
         token_ttl: Duration::from_secs(120),
         ..calm()
     };
-    assert!(!breaks("S19", world(0)));
-    assert!(breaks("S19", world(-900)));
+    assert!(!breaks(promise::NO_EXPIRED_TOKEN, setup(0)));
+    assert!(breaks(promise::NO_EXPIRED_TOKEN, setup(-900)));
 }
 
 #[test]
-fn every_check_of_a_step_or_a_world_has_something_that_breaks_it() {
-    let broken = |number: &str| number == "S19" || ALL.iter().any(|wrong| wrong.breaks.contains(&number));
-    for check in invariants::ALL {
-        if !matches!(check.place, Place::Elsewhere(_) | Place::Soak) {
-            assert!(broken(check.number), "nothing breaks {}", check.number);
+fn every_check_has_a_seeded_bug() {
+    let found =
+        |promise: Promise| promise == promise::NO_EXPIRED_TOKEN || BUGS.iter().any(|bug| bug.breaks.contains(&promise));
+    for Check { promise, place } in &invariants::ALL {
+        if !matches!(place, Place::Elsewhere(_) | Place::LongRun) {
+            assert!(found(*promise), "no seeded bug for {}", promise.number);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use fake_kube::{FakeKube, Kind, Object, WatchEvent};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::channel::oneshot;
 use futures::stream::StreamExt;
@@ -19,7 +20,6 @@ use issuer_kube::{Leadership, Metrics, Transport};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use simulator::cluster::{Cluster, Kind, Object, Verb, WatchEvent};
 use tower::BoxError;
 
 use crate::world::{self, JWT, Login, NAMESPACE, Vault};
@@ -36,7 +36,7 @@ pub(super) struct Ended {
 
 /// Runs the controller until its two requests are finished.
 pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
-    let mut cluster = Cluster::default();
+    let mut cluster = FakeKube::default();
     world::create_issuer(&mut cluster, vault, login);
     let requests = ["one", "two"].map(|name| world::create_request(&mut cluster, name));
     let (finish, finished) = oneshot::channel();
@@ -89,7 +89,7 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
 type Data = std::collections::BTreeMap<String, issuer_core::Secret>;
 
 struct Server {
-    cluster: Cluster,
+    cluster: FakeKube,
     secrets: std::collections::BTreeMap<SecretRef, Data>,
     requests: [RequestKey; 2],
     watches: Vec<(Kind, UnboundedSender<Value>)>,
@@ -158,12 +158,7 @@ fn value(object: &Object) -> Value {
 }
 
 fn told(event: &WatchEvent) -> Value {
-    let kind = match event.change {
-        Verb::Added => "ADDED",
-        Verb::Deleted => "DELETED",
-        Verb::Modified => "MODIFIED",
-    };
-    json!({ "type": kind, "object": value(&event.object) })
+    json!({ "type": event.change.as_str(), "object": value(&event.object) })
 }
 
 impl Server {

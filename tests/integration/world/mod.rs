@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use fake_kube::{FakeKube, Kind, Object, Verb};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use issuer_api::VaultSpec;
@@ -17,7 +18,6 @@ use issuer_core::reference::{IssuerKind, RequestKey, SecretRef};
 use issuer_core::{Now, Operation, Reply, Request, Secret};
 use issuer_kube::{Metrics, Transport};
 use serde_json::json;
-use simulator::cluster::{Cluster, Kind, Object, Verb};
 
 pub(crate) use self::dice::Dice;
 pub(crate) use self::objects::{NAMESPACE, config, create_issuer, create_request, csr, issuer, ready};
@@ -42,7 +42,7 @@ pub(crate) struct Task {
 /// The controller and all that it meets, Vault's replies excepted.
 pub(crate) struct World<'v> {
     vault: &'v Vault,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: FakeKube,
     pub(crate) controller: Controller,
     secrets: BTreeMap<SecretRef, SecretData>,
     cursors: BTreeMap<Kind, u64>,
@@ -58,7 +58,7 @@ pub(crate) struct World<'v> {
 impl<'v> World<'v> {
     /// A controller, and the issuer `team/vault`.
     pub(crate) fn new(vault: &'v Vault, login: Login) -> Self {
-        let mut cluster = Cluster::default();
+        let mut cluster = FakeKube::default();
         create_issuer(&mut cluster, vault, login);
         let mut world = Self {
             vault,

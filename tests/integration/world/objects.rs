@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fake_kube::{FakeKube, Object};
 use fake_vault::KeyType;
 use issuer_api::{CertificateRequest, CertificateRequestSpec, IssuerRef, VaultIssuer};
 use issuer_core::reconcile::{Config, Key};
@@ -10,7 +11,6 @@ use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType};
 use serde_json::json;
-use simulator::cluster::{Cluster, Object};
 
 use super::{Login, Vault};
 
@@ -29,7 +29,7 @@ pub(crate) fn config() -> Config {
 }
 
 /// Creates the issuer `team/vault`.
-pub(crate) fn create_issuer(cluster: &mut Cluster, vault: &Vault, login: Login) {
+pub(crate) fn create_issuer(cluster: &mut FakeKube, vault: &Vault, login: Login) {
     let issuer = VaultIssuer {
         metadata: named("vault"),
         spec: vault.spec(login),
@@ -39,7 +39,7 @@ pub(crate) fn create_issuer(cluster: &mut Cluster, vault: &Vault, login: Login) 
 }
 
 /// Creates an approved request for `<name>.example.com`.
-pub(crate) fn create_request(cluster: &mut Cluster, name: &str) -> RequestKey {
+pub(crate) fn create_request(cluster: &mut FakeKube, name: &str) -> RequestKey {
     let request = CertificateRequest {
         metadata: named(name),
         spec: CertificateRequestSpec {
@@ -62,7 +62,7 @@ pub(crate) fn create_request(cluster: &mut Cluster, name: &str) -> RequestKey {
 }
 
 /// Returns the reason and message of a request's condition `Ready`.
-pub(crate) fn ready(cluster: &Cluster, key: &RequestKey) -> (String, String) {
+pub(crate) fn ready(cluster: &FakeKube, key: &RequestKey) -> (String, String) {
     let ready = cluster.request(key).unwrap().condition("Ready").cloned();
     let parts = ready.map(|ready| (ready.reason.unwrap(), ready.message.unwrap()));
     parts.unwrap_or_default()

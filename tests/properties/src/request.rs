@@ -86,7 +86,7 @@ static READY: LazyLock<[Scene; 2]> = LazyLock::new(|| {
         let config = Config {
             claim,
             signatures: signatures(),
-            ..Setup::new(Vec::new()).config
+            ..Setup::new(Vec::new(), &[]).config
         };
         let mut scene = Scene {
             controller: Controller::new(config, 0),

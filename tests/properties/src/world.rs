@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use simulator::event::Act::{
-    self, Approve, Create, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Recreate,
+use simulator::fixture::{CHANGE_INTERVAL, Flaw, IssuerId, RequestFixture};
+use simulator::invariants;
+use simulator::transition::UserAction::{
+    self, Approve, Create, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Recreate, Rotate, Touch,
+    TouchIssuer,
 };
-use simulator::event::Act::{Rotate, Touch, TouchIssuer};
-use simulator::event::{Event, Who};
-use simulator::fixture::{Flaw, IssuerId, Want};
-use simulator::scope::{FAULTS, PAUSE};
+use simulator::transition::{ProcessId, StepFault, Transition};
 use simulator::world::{Setup, World};
 
 const FLAWS: [Flaw; 6] = [
@@ -18,58 +18,64 @@ const FLAWS: [Flaw; 6] = [
     Flaw::Refused,
 ];
 
-/// How many faults there may be; the explorer stops at three.
-const MOST_FAULTS: u8 = 8;
+/// The maximum number of faults; the explorer stops at three.
+const MAX_FAULTS: u8 = 8;
 
-/// How many events there may be before the world is left alone.
-const MOST_EVENTS: usize = 200;
+/// The maximum number of transitions before the world is left to converge.
+const MAX_TRANSITIONS: usize = 200;
 
-/// A whole scenario: the first bytes say which processes, issuers and requests there are, the others what happens next.
-/// Every promise that the simulator knows holds at every step, and left alone the world comes to rest.
+/// A whole scenario: the first bytes select processes and requests, each further byte the next transition. Every promise
+/// that the simulator checks holds at every step, and in the end the world converges.
 pub fn world(data: &[u8]) {
     let Some((&[shape, first, second], events)) = data.split_first_chunk() else {
         return;
     };
     let mut world = World::new(Arc::new(setup(shape, first, second)));
-    let (mut trace, mut changed) = (Vec::new(), None);
-    for byte in events.iter().take(MOST_EVENTS) {
-        let mut choices = world.choices();
-        let is_hasty = changed.is_some_and(|at| world.now() < at + PAUSE);
-        choices.retain(|event| !is_hasty || !changes_issuer(*event));
-        let Some(event) = choices.get(usize::from(*byte) % choices.len().max(1)) else {
+    let (mut trace, mut changed, mut faults) = (Vec::new(), None, 0);
+    for byte in events.iter().take(MAX_TRANSITIONS) {
+        let is_hasty = changed.is_some_and(|at| world.now() < at + CHANGE_INTERVAL);
+        let in_time = |transition: &Transition| !is_hasty || !changes_issuer(*transition);
+        let mut choices: Vec<_> = world.choices().into_iter().filter(in_time).collect();
+        let without_fault = choices.len();
+        if faults < MAX_FAULTS {
+            choices.extend(world.possible_faults().into_iter().filter(in_time));
+        }
+        let at = usize::from(*byte) % choices.len().max(1);
+        let Some(transition) = choices.get(at) else {
             break;
         };
-        if changes_issuer(*event) {
+        faults += u8::from(at >= without_fault);
+        if changes_issuer(*transition) {
             changed = Some(world.now());
         }
-        trace.push(*event);
-        if let Err(violation) = world.step(*event) {
+        trace.push(*transition);
+        if let Err(violation) = world.step(*transition) {
             panic!("{violation}\nafter {trace:?}");
         }
     }
-    if let Err(violation) = world.come_to_rest() {
+    if let Err(violation) = world.converge() {
         panic!("{violation}\nsome time after {trace:?}");
     }
 }
 
-/// Tells whether an issuer needs another token from then on.
-fn changes_issuer(event: Event) -> bool {
-    matches!(event, Event::User(EditIssuer(_) | MoveIssuer(_) | Rotate(_)))
+/// Returns `true` if an issuer needs another token from then on.
+fn changes_issuer(transition: Transition) -> bool {
+    matches!(transition, Transition::User(EditIssuer(_) | MoveIssuer(_) | Rotate(_)))
 }
 
 fn setup(shape: u8, first: u8, second: u8) -> Setup {
     let bit = |at: u8| shape >> at & 1 == 1;
-    let want = |byte: u8| Want {
+    let request = |byte: u8| RequestFixture {
         issuer: IssuerId::ALL[usize::from(byte >> 4) % IssuerId::ALL.len()],
         flaw: FLAWS[usize::from(byte & 15) % FLAWS.len()],
     };
-    let wants: Vec<Want> = [Some(first), bit(0).then_some(second)]
+    let requests: Vec<RequestFixture> = [Some(first), bit(0).then_some(second)]
         .into_iter()
         .flatten()
-        .map(want)
+        .map(request)
         .collect();
-    let numbers = 0..u16::try_from(wants.len()).unwrap();
-    // Whoever approves by itself approves what is there once.
+    let numbers = 0..u16::try_from(requests.len()).unwrap();
+    // An approver that acts on its own approves a request only once.
     let by_itself = bit(2);
     let script = |number| match by_itself {
         true => vec![Create(number), Approve(number)],
@@ -88,20 +94,20 @@ fn setup(shape: u8, first: u8, second: u8) -> Setup {
             DeleteIssuer(id),
         ]
     };
-    let mischief: Vec<Act> = numbers
+    let disruptions: Vec<UserAction> = numbers
         .clone()
         .flat_map(users)
-        .chain(wants.iter().flat_map(|want| others(want.issuer)))
+        .chain(requests.iter().flat_map(|request| others(request.issuer)))
         .collect();
     Setup {
-        processes: if bit(1) { &[Who::A, Who::B] } else { &[Who::A] },
+        processes: if bit(1) { &ProcessId::ALL } else { &[ProcessId::A] },
         issuers: &IssuerId::ALL,
         script: numbers.flat_map(script).collect(),
-        mischief,
-        faults: FAULTS.to_vec(),
+        disruptions,
+        faults: StepFault::ALL.to_vec(),
         crashes: bit(3),
-        most_faults: MOST_FAULTS,
+        max_faults: MAX_FAULTS,
         claims: bit(4),
-        ..Setup::new(wants)
+        ..Setup::new(requests, &invariants::ALL)
     }
 }

@@ -10,7 +10,7 @@ use xtask::process::{cargo, read};
 
 /// Our crates, and those of ours that each may depend on, from the lowest upwards. The tests' packages and
 /// xtask are free, and so are dev-dependencies.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("issuer-api", &[]),
     ("issuer-core", &["issuer-api"]),
     ("issuer-tls", &["issuer-api", "issuer-core"]),
@@ -21,7 +21,8 @@ const ARROWS: [(&str, &[&str]); 8] = [
         &["issuer-api", "issuer-core", "issuer-tls", "issuer-ureq", "issuer-kube"],
     ),
     ("fake-vault", &["issuer-api", "issuer-core", "issuer-tls"]),
-    ("simulator", &["issuer-api", "issuer-core", "fake-vault"]),
+    ("fake-kube", &["issuer-api", "issuer-core"]),
+    ("simulator", &["issuer-api", "issuer-core", "fake-kube", "fake-vault"]),
 ];
 
 const FREE: [&str; 4] = ["e2e", "integration", "properties", "xtask"];

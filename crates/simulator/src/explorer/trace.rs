@@ -1,53 +1,66 @@
 use std::sync::Arc;
 
-use crate::event::Event;
-use crate::invariants::Violation;
+use crate::promise::Violation;
+use crate::transition::Transition;
 use crate::world::{Setup, World};
 
-/// Leaves out of a way all that is not needed for what is wrong at its end.
-pub(super) fn shorten(setup: &Arc<Setup>, violation: &Violation, mut way: Vec<Event>) -> Vec<Event> {
-    let breaks = |way: &[Event]| {
-        may_happen(setup, way) && crate::replay(setup, way).is_err_and(|other| other.number == violation.number)
+/// Replays a trace in a new world, then runs the undisturbed world until it has converged, and for another day.
+///
+/// # Errors
+///
+/// The promise that is broken on the way.
+pub fn replay(setup: &Setup, trace: &[Transition]) -> Result<World, Violation> {
+    let mut world = World::new(Arc::new(setup.clone()));
+    trace.iter().try_for_each(|transition| world.step(*transition))?;
+    world.converge()?;
+    world.stay_quiet()?;
+    Ok(world)
+}
+
+/// Removes the transitions from a path that its violation does not need.
+pub(super) fn shorten(setup: &Arc<Setup>, violation: &Violation, mut path: Vec<Transition>) -> Vec<Transition> {
+    let breaks = |path: &[Transition]| {
+        is_possible(setup, path) && replay(setup, path).is_err_and(|other| other.promise == violation.promise)
     };
-    if !breaks(&way) {
-        return way;
+    if !breaks(&path) {
+        return path;
     }
-    let mut at = way.len();
+    let mut at = path.len();
     while let Some(before) = at.checked_sub(1) {
-        let mut shorter = way.clone();
+        let mut shorter = path.clone();
         shorter.remove(before);
         at = before;
         if breaks(&shorter) {
             at = shorter.len();
-            way = shorter;
+            path = shorter;
         }
     }
-    way
+    path
 }
 
-/// Tells whether each event is one of those that can happen when it does.
-fn may_happen(setup: &Arc<Setup>, way: &[Event]) -> bool {
+/// Returns `true` if each transition is possible when it occurs.
+fn is_possible(setup: &Arc<Setup>, path: &[Transition]) -> bool {
     let mut world = World::new(Arc::clone(setup));
-    way.iter().all(|event| {
-        let may = world.choices().contains(event) || world.mishaps().contains(event);
-        // What breaks a promise is the end of the way.
-        let _violation = world.step(*event);
-        may
+    path.iter().all(|transition| {
+        let possible = world.choices().contains(transition) || world.possible_faults().contains(transition);
+        // The violation is at the end of the path.
+        let _violation = world.step(*transition);
+        possible
     })
 }
 
-/// Prints a trace as a test that fails as long as the promise is broken.
-pub fn as_test(name: &str, setup: &Arc<Setup>, violation: &Violation, way: &[Event]) -> String {
+/// Returns the source of a test that fails as long as the promise is broken.
+pub fn as_test(name: &str, setup: &Arc<Setup>, violation: &Violation, path: &[Transition]) -> String {
     let mut text = format!(
         "// {violation}\n#[test]\nfn found_by_the_explorer() {{\n    use simulator::prelude::*;\n    \
          simulator::replay(&simulator::scope::setup(\"{name}\").unwrap(), &[\n"
     );
     let mut world = World::new(Arc::clone(setup));
-    for event in way {
-        let about = world.describe(*event);
+    for transition in path {
+        let about = world.describe(*transition);
         let gap = if about.is_empty() { "" } else { " // " };
-        text += &format!("        {event:?},{gap}{about}\n");
-        let _violation = world.step(*event);
+        text += &format!("        {transition:?},{gap}{about}\n");
+        let _violation = world.step(*transition);
     }
     text + "    ])\n    .unwrap();\n}\n"
 }

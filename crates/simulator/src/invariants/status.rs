@@ -4,16 +4,15 @@ use issuer_api::{CertificateRequest, ConditionStatus};
 use issuer_core::reconcile::Key;
 use serde_json::Value;
 
-use super::safety::is_terminal;
-use super::{Finding, ensure};
-use crate::fact::{Fact, Wrote};
+use super::approval::is_terminal;
 use crate::fixture::Flaw;
-use crate::world::{World, certificate};
+use crate::observation::{Observation, Wrote};
+use crate::world::{Finding, World, ensure};
 
-/// How old the probe may be that an issuer is called ready for.
+/// The maximum age of the probe when an issuer becomes ready.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Every reason that a condition of an issuer or an event may have.
+/// Every reason of our conditions and events.
 const REASONS: [&str; 35] = [
     "AuthMountNotFound",
     "CaExpires",
@@ -52,9 +51,9 @@ const REASONS: [&str; 35] = [
     "VaultVerified",
 ];
 
-/// Returns the requests before and after a status of one was taken.
-fn requests(fact: &Fact) -> Option<(&CertificateRequest, &CertificateRequest)> {
-    let Fact::Wrote(wrote) = fact else {
+/// Returns a request before and after a status write.
+fn requests(observation: &Observation) -> Option<(&CertificateRequest, &CertificateRequest)> {
+    let Observation::Wrote(wrote) = observation else {
         return None;
     };
     let (before, after) = (wrote.before.as_ref()?, wrote.after.as_ref().ok()?);
@@ -65,23 +64,25 @@ fn reason(request: &CertificateRequest) -> Option<&str> {
     request.condition("Ready").and_then(|ready| ready.reason.as_deref())
 }
 
-pub(super) fn s3(_: &World, fact: &Fact) -> Finding {
-    let Fact::Wrote(Wrote {
+/// S3.
+pub(super) fn certificate_is_final(_: &World, observation: &Observation) -> Finding {
+    let Observation::Wrote(Wrote {
         before: Some(before),
         after: Ok(after),
         ..
-    }) = fact
+    }) = observation
     else {
         return Ok(());
     };
-    let was = certificate(before);
-    ensure(was.is_none() || was == certificate(after), || {
-        format!("the certificate of {} is another now", before.uid())
+    let was = before.certificate();
+    ensure(was.is_none() || was == after.certificate(), || {
+        format!("the certificate of {} has changed", before.uid())
     })
 }
 
-pub(super) fn s4(_: &World, fact: &Fact) -> Finding {
-    let Fact::Wrote(wrote) = fact else {
+/// S4.
+pub(super) fn writes_are_guarded(_: &World, observation: &Observation) -> Finding {
+    let Observation::Wrote(wrote) = observation else {
         return Ok(());
     };
     let given = |field: &str| {
@@ -98,7 +99,7 @@ pub(super) fn s4(_: &World, fact: &Fact) -> Finding {
             wrote.patch.of
         )
     })?;
-    let Some((before, after)) = requests(fact) else {
+    let Some((before, after)) = requests(observation) else {
         return Ok(());
     };
     ensure(!is_terminal(before) || before.status == after.status, || {
@@ -111,15 +112,16 @@ pub(super) fn s4(_: &World, fact: &Fact) -> Finding {
     })
 }
 
-pub(super) fn s11(_: &World, fact: &Fact) -> Finding {
+/// S11.
+pub(super) fn messages_are_clean(_: &World, observation: &Observation) -> Finding {
     let clean = |text: &str| text.len() <= 700 && !text.contains(|c: char| c.is_control() || c == '<' || c == '{');
-    let look = |reason: &str, message: &str| {
-        ensure(REASONS.contains(&reason), || format!("{reason} is no known reason"))?;
-        ensure(clean(message), || format!("a message is not clean: {message:?}"))
+    let check = |reason: &str, message: &str| {
+        ensure(REASONS.contains(&reason), || format!("unknown reason {reason}"))?;
+        ensure(clean(message), || format!("unclean message: {message:?}"))
     };
-    match fact {
-        Fact::Tells(_, event) => look(event.reason, &event.note),
-        Fact::Wrote(wrote) => {
+    match observation {
+        Observation::Published(_, event) => check(event.reason, &event.note),
+        Observation::Wrote(wrote) => {
             let conditions = wrote.patch.body.pointer("/status/conditions").and_then(Value::as_array);
             let text = |condition: &Value, field| {
                 condition
@@ -132,27 +134,29 @@ pub(super) fn s11(_: &World, fact: &Fact) -> Finding {
                 .into_iter()
                 .flatten()
                 .filter(|condition| matches!(text(condition, "type").as_str(), "Ready" | "InvalidRequest"));
-            ours.try_for_each(|condition| look(&text(condition, "reason"), &text(condition, "message")))
+            ours.try_for_each(|condition| check(&text(condition, "reason"), &text(condition, "message")))
         }
         _ => Ok(()),
     }
 }
 
-pub(super) fn s13(_: &World, fact: &Fact) -> Finding {
-    let Some((before, after)) = requests(fact) else {
+/// S13, at every status write.
+pub(super) fn failure_time_is_final(_: &World, observation: &Observation) -> Finding {
+    let Some((before, after)) = requests(observation) else {
         return Ok(());
     };
     let failed = |request: &CertificateRequest| request.status.as_ref().and_then(|status| status.failure_time);
     let ends = matches!(reason(after), Some("Denied" | "Failed"));
     ensure(!ends || failed(after).is_some(), || {
-        "a request fails without a time of failure".to_owned()
+        "a request fails without failureTime".to_owned()
     })?;
     let once = failed(before).is_none() || failed(before) == failed(after);
-    ensure(once, || "the time of failure changes".to_owned())
+    ensure(once, || "the failureTime changes".to_owned())
 }
 
-pub(super) fn s14(world: &World, fact: &Fact) -> Finding {
-    let Some((before, after)) = requests(fact) else {
+/// S14.
+pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) -> Finding {
+    let Some((before, after)) = requests(observation) else {
         return Ok(());
     };
     if reason(after) != Some("Failed") || reason(before) == Some("Failed") {
@@ -161,31 +165,32 @@ pub(super) fn s14(world: &World, fact: &Fact) -> Finding {
     let uid = after.metadata.uid.as_deref().unwrap_or_default();
     let known = world.record.request(uid);
     ensure(
-        known.is_some_and(|known| known.refused || known.want.flaw != Flaw::None),
-        || format!("{uid} fails, and nobody has refused it"),
+        known.is_some_and(|known| known.refused || known.fixture.flaw != Flaw::None),
+        || format!("{uid} fails without a refusal"),
     )
 }
 
-pub(super) fn s15(_: &World, fact: &Fact) -> Finding {
-    if let Some((before, after)) = requests(fact) {
+/// S15.
+pub(super) fn conditions_are_well_formed(_: &World, observation: &Observation) -> Finding {
+    if let Some((before, after)) = requests(observation) {
         let status = after.status.as_ref();
         for now in status.into_iter().flat_map(|status| &status.conditions) {
             let was = before.condition(&now.kind).filter(|was| was.status == now.status);
             let kept = was.is_none_or(|was| was.last_transition_time == now.last_transition_time);
             ensure(kept && now.last_transition_time.is_some(), || {
-                format!("{} has another time, but no other status", now.kind)
+                format!("{} has a new transition time with an old status", now.kind)
             })?;
         }
         let approvals = |request: &CertificateRequest| [request.is("Approved"), request.is("Denied")];
         return ensure(approvals(before) == approvals(after), || {
-            "an approval is changed".to_owned()
+            "an approval changes".to_owned()
         });
     }
-    let Fact::Wrote(Wrote {
+    let Observation::Wrote(Wrote {
         before: Some(before),
         after: Ok(after),
         ..
-    }) = fact
+    }) = observation
     else {
         return Ok(());
     };
@@ -194,7 +199,7 @@ pub(super) fn s15(_: &World, fact: &Fact) -> Finding {
     };
     ensure(ready.observed_generation == after.meta().generation, || {
         format!(
-            "generation {:?} is said of {:?}",
+            "observedGeneration is {:?}, the generation {:?}",
             ready.observed_generation,
             after.meta().generation
         )
@@ -202,17 +207,18 @@ pub(super) fn s15(_: &World, fact: &Fact) -> Finding {
     let was = before.ready().filter(|was| was.status == ready.status);
     ensure(
         was.is_none_or(|was| was.last_transition_time == ready.last_transition_time),
-        || "Ready has another time, but no other status".to_owned(),
+        || "Ready has a new transition time with an old status".to_owned(),
     )
 }
 
-pub(super) fn s16(world: &World, fact: &Fact) -> Finding {
-    let Fact::Wrote(Wrote {
-        who,
+/// S16.
+pub(super) fn ready_means_probed(world: &World, observation: &Observation) -> Finding {
+    let Observation::Wrote(Wrote {
+        process,
         patch,
         after: Ok(after),
         ..
-    }) = fact
+    }) = observation
     else {
         return Ok(());
     };
@@ -225,9 +231,9 @@ pub(super) fn s16(world: &World, fact: &Fact) -> Finding {
     let url = format!("{}/v1/{}", spec.server, spec.path);
     let probe = world
         .issuer_of(&patch.of)
-        .and_then(|issuer| world.record.verified.get(&(*who, issuer)));
+        .and_then(|issuer| world.record.verified.get(&(*process, issuer)));
     ensure(
         probe.is_some_and(|(at, probed)| **probed == url && world.now <= *at + FRESH),
-        || format!("{key} is called ready, but {url} was not probed: {probe:?}"),
+        || format!("{key} is ready, but {url} was not probed: {probe:?}"),
     )
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// What happens by chance: equal seeds make equal runs.
+/// A random number generator. Equal seeds give equal runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(fake_vault::Dice);
 
@@ -15,7 +15,7 @@ impl Dice {
         u64::try_from(product >> 64).unwrap_or_default()
     }
 
-    /// Tells whether something happens that does so `rate` times in a thousand.
+    /// Returns `true` with a probability of `rate` in a thousand.
     pub(crate) fn chance(&mut self, rate: u64) -> bool {
         self.below(1000) < rate
     }
@@ -27,7 +27,8 @@ impl Dice {
         least + Duration::from_nanos(self.below(width.saturating_add(1)))
     }
 
-    /// Returns a span from `least` up to `most`, as often between one and two minutes as between one and two hours.
+    /// Returns a span from `least` up to `most` whose magnitude is uniform: between one and two minutes as often as between
+    /// one and two hours.
     pub(crate) fn magnitude(&mut self, least: Duration, most: Duration) -> Duration {
         let octave = |span: Duration| u64::from(span.as_millis().max(1).ilog2());
         let octaves = octave(most).saturating_sub(octave(least));
@@ -36,7 +37,7 @@ impl Dice {
         self.span(from, from * 2).min(most)
     }
 
-    /// Returns one of these; `None` if there is none.
+    /// Returns one of the values; `None` if there are none.
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
         let at = self.below(u64::try_from(of.len()).unwrap_or_default());
         of.get(usize::try_from(at).unwrap_or_default()).copied()
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn falls_where_it_should_and_repeats_with_its_seed() {
+    fn values_are_in_range_and_repeatable() {
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
         let throw = |seed| {
             let mut dice = Dice::new(seed);

@@ -1,16 +1,15 @@
-//! Long runs: from one request to ten thousand, for minutes to days of the world's time.
+//! Long runs: up to ten thousand requests and days of virtual time.
 //!
-//! A seed says everything about a run: which processes, issuers and requests there are, how their clocks go, what people
-//! do, what goes wrong and when. Every promise is checked at every step; then the world is left alone, must come to rest
-//! and stay quiet. A hash of everything that happened tells whether two runs were equal to the bit.
+//! A seed determines a run: processes, issuers and requests, clocks, actions of users, faults and their times. Every promise
+//! is checked at every step. After the last fault the world must converge and stay quiet. A hash of all observations shows
+//! that two runs of a seed are equal.
 
 mod dice;
-mod fate;
-mod log;
 pub mod outage;
 mod plan;
 mod random;
 mod run;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,156 +19,154 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-pub(crate) use log::Log;
-
-use crate::invariants::Violation;
 use crate::mutant::Mutant;
+use crate::promise::Violation;
 use dice::Dice;
 use run::Run;
 
-/// How many runs go on at once.
+/// The number of concurrent runs.
 const THREADS: usize = 2;
 
-/// How long it may take until everything is at rest, and how much longer for each request.
+/// The longest time until convergence, and the addition for each request.
 const BOUND: (Duration, Duration) = (Duration::from_secs(1800), Duration::from_secs(2));
 
-/// The longest time that the world is watched to be quiet.
+/// The longest time that a converged world is watched.
 const QUIET: Duration = Duration::from_secs(24 * 3600);
 
-/// What came of one run.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// A hash of everything that happened.
+pub struct RunReport {
+    /// A hash of all observations.
     pub hash: u64,
-    /// The requests that there were, of all names and uids.
+    /// The number of requests, counted by uid.
     pub requests: usize,
-    /// The certificates that were saved.
+    /// The number of saved certificates.
     pub certificates: u32,
-    /// The certificates that were signed.
+    /// The number of signatures.
     pub signatures: u32,
-    /// The faults: questions that met one, crashes, stops, seals, revocations, watches that broke.
+    /// The number of faults: failed steps, crashes, stops, seals, revocations, broken watches.
     pub faults: u64,
-    /// The logins at both servers.
+    /// The number of logins at both servers.
     pub logins: u32,
-    /// The requests to Vault, those to its health among them.
-    pub asked: usize,
-    /// The writes of a status that were taken.
+    /// The number of requests to Vault, health checks included.
+    pub sent: usize,
+    /// The number of accepted status writes.
     pub writes: u32,
-    /// How much happened.
-    pub events: u64,
-    /// How long it went on, by the world's clock.
+    /// The number of actions of the runner.
+    pub actions: u64,
+    /// The virtual time at the end.
     pub lasted: Duration,
-    /// How long it took to come to rest when it was left alone, by the world's clock.
-    pub rest: Duration,
-    /// The promise that was broken.
+    /// The virtual time from the last fault to convergence.
+    pub convergence: Duration,
+    /// The broken promise, if any.
     pub violation: Option<Violation>,
 }
 
-/// Lets the run of a seed happen.
-pub fn random(seed: u64) -> Outcome {
+/// Performs the run of a seed.
+pub fn random(seed: u64) -> RunReport {
     random_with(seed, None)
 }
 
-/// Lets the run of a seed happen with something wrong with the processes.
-pub fn random_with(seed: u64, mutant: Option<Mutant>) -> Outcome {
-    live(seed, mutant, 0).0
+/// Performs the run of a seed with a defect.
+pub fn random_with(seed: u64, mutant: Option<Mutant>) -> RunReport {
+    perform(seed, mutant, 0).0
 }
 
-/// Lets the run of a seed happen, and returns the last lines of what happened, too: one for each thing, with its time.
-pub fn told(seed: u64, lines: usize) -> (Outcome, Vec<String>) {
-    live(seed, None, lines)
+/// Performs the run of a seed; returns the last lines of its log, too.
+pub fn random_with_log(seed: u64, lines: usize) -> (RunReport, Vec<String>) {
+    perform(seed, None, lines)
 }
 
-fn live(seed: u64, mutant: Option<Mutant>, lines: usize) -> (Outcome, Vec<String>) {
+fn perform(seed: u64, mutant: Option<Mutant>, lines: usize) -> (RunReport, Vec<String>) {
     let mut dice = Dice::new(seed);
     let (plan, long) = random::plan(&mut dice, mutant);
     let quiet = dice.magnitude(Duration::from_secs(600), QUIET);
     let mut run = Run::new(seed.rotate_left(32), plan, lines);
-    let mut rest = Duration::ZERO;
-    let mut live = || {
+    let mut convergence = Duration::ZERO;
+    let mut perform = || {
         run.until(long)?;
         let (most, each) = BOUND;
-        let requests = u32::try_from(run.world.setup.wants.len()).unwrap_or(u32::MAX);
-        rest = run.rest(most + each * requests)?;
+        let requests = u32::try_from(run.world.setup.requests.len()).unwrap_or(u32::MAX);
+        convergence = run.converge(most + each * requests)?;
         run.quiet(quiet)
     };
-    let violation = live().err();
+    let violation = perform().err();
     let record = run.world.record();
-    let outcome = Outcome {
+    let report = RunReport {
         hash: run.log().value(),
         requests: record.requests.len(),
         certificates: run.log().issued.0,
         signatures: record.signs,
         faults: run.faults,
         logins: [0, 1].map(|host| run.world.vault(host).logins()).iter().sum(),
-        asked: run.log().asked.len(),
+        sent: run.log().sent.len(),
         writes: record.writes,
-        events: run.moves,
+        actions: run.actions,
         lasted: run.world.now(),
-        rest,
+        convergence,
         violation,
     };
-    (outcome, run.log().tail.iter().cloned().collect())
+    (report, run.log().tail.iter().cloned().collect())
 }
 
-/// What came of many runs.
+/// The results of the runs of many seeds.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// What came of the first run of each seed.
-    pub outcomes: BTreeMap<u64, Outcome>,
-    /// The seeds whose second run was another.
+pub struct SeedsReport {
+    /// The first run of each seed.
+    pub runs: BTreeMap<u64, RunReport>,
+    /// The seeds whose second run differs.
     pub unequal: Vec<u64>,
 }
 
-impl Report {
-    /// Returns the seeds that broke a promise, each with the promise.
+impl SeedsReport {
+    /// Returns the seeds with a violation.
     pub fn violations(&self) -> impl Iterator<Item = (u64, &Violation)> {
-        let outcomes = self.outcomes.iter();
-        outcomes.filter_map(|(seed, outcome)| Some((*seed, outcome.violation.as_ref()?)))
+        let runs = self.runs.iter();
+        runs.filter_map(|(seed, run)| Some((*seed, run.violation.as_ref()?)))
     }
 
-    /// Tells whether no promise was broken, and each seed made two equal runs.
+    /// Returns `true` if no promise was broken, and each seed gave two equal runs.
     pub fn is_good(&self) -> bool {
         self.unequal.is_empty() && self.violations().next().is_none()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SeedsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = || self.outcomes.values();
-        let sum = |of: fn(&Outcome) -> u64| all().map(of).sum::<u64>();
-        let most = |of: fn(&Outcome) -> Duration| all().map(of).max().unwrap_or_default();
+        let all = || self.runs.values();
+        let sum = |of: fn(&RunReport) -> u64| all().map(of).sum::<u64>();
+        let most = |of: fn(&RunReport) -> Duration| all().map(of).max().unwrap_or_default();
         let hours = |span: Duration| span.as_secs() / 3600;
-        let lasted: Duration = all().map(|outcome| outcome.lasted).sum();
-        let largest = all().map(|outcome| outcome.requests).max().unwrap_or_default();
+        let lasted: Duration = all().map(|run| run.lasted).sum();
+        let largest = all().map(|run| run.requests).max().unwrap_or_default();
         write!(
             f,
             "{} seeds, each run twice: {} requests (most in one run: {largest}), {} certificates of {} signatures, {} \
-             faults, {} logins, {} requests to Vault, {} writes, {} events in {} days of virtual time (longest run: {} h; \
-             slowest to come to rest: {} s); equal hashes: {} of {}; runs that broke a promise: {}",
-            self.outcomes.len(),
-            all().map(|outcome| outcome.requests).sum::<usize>(),
-            sum(|outcome| outcome.certificates.into()),
-            sum(|outcome| outcome.signatures.into()),
-            sum(|outcome| outcome.faults),
-            sum(|outcome| outcome.logins.into()),
-            all().map(|outcome| outcome.asked).sum::<usize>(),
-            sum(|outcome| outcome.writes.into()),
-            sum(|outcome| outcome.events),
+             faults, {} logins, {} requests to Vault, {} writes, {} actions in {} days of virtual time (longest run: {} h; \
+             slowest convergence: {} s); equal hashes: {} of {}; runs that broke a promise: {}",
+            self.runs.len(),
+            all().map(|run| run.requests).sum::<usize>(),
+            sum(|run| run.certificates.into()),
+            sum(|run| run.signatures.into()),
+            sum(|run| run.faults),
+            sum(|run| run.logins.into()),
+            all().map(|run| run.sent).sum::<usize>(),
+            sum(|run| run.writes.into()),
+            sum(|run| run.actions),
             hours(lasted) / 24,
-            hours(most(|outcome| outcome.lasted)),
-            most(|outcome| outcome.rest).as_secs(),
-            self.outcomes.len() - self.unequal.len(),
-            self.outcomes.len(),
+            hours(most(|run| run.lasted)),
+            most(|run| run.convergence).as_secs(),
+            self.runs.len() - self.unequal.len(),
+            self.runs.len(),
             self.violations().count(),
         )
     }
 }
 
-/// Lets the runs of many seeds happen, each twice, on two threads.
-pub fn run(seeds: Range<u64>) -> Report {
+/// Performs the runs of many seeds, each twice, on two threads.
+pub fn run(seeds: Range<u64>) -> SeedsReport {
     let next = AtomicU64::new(seeds.start);
-    let report = Mutex::new(Report::default());
+    let report = Mutex::new(SeedsReport::default());
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -183,7 +180,7 @@ pub fn run(seeds: Range<u64>) -> Report {
                     if first != second {
                         report.unequal.push(seed);
                     }
-                    report.outcomes.insert(seed, first);
+                    report.runs.insert(seed, first);
                 }
             });
         }

@@ -1,76 +1,77 @@
-//! Long runs of one kind each, whose figures are promised.
+//! Long runs with promised figures.
 
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use fake_kube::Kind;
 use issuer_core::Operation;
 
-use super::plan::{Deed, Pace, Plan};
+use super::plan::{Pace, Plan, Scheduled};
 use super::run::Run;
-use crate::cluster::Kind;
-use crate::event::{Act, Who};
-use crate::fixture::{IssuerId, Want};
-use crate::invariants::Violation;
+use crate::fixture::{IssuerId, RequestFixture};
+use crate::invariants;
 use crate::mutant::Mutant;
+use crate::promise::{self, Promise, Violation};
+use crate::transition::{ProcessId, UserAction};
 use crate::world::Setup;
 
-/// How long Vault takes to answer in these runs.
+/// The time that Vault takes to answer.
 const VAULT: Duration = Duration::from_millis(10);
 
-/// How long the API server takes to answer, and a watch to tell.
+/// The time that the API server takes to answer, and a watch to deliver.
 const API: Duration = Duration::from_millis(5);
 
-/// When Vault is sealed, and the requests are made.
+/// When Vault is sealed and the requests are created.
 const BEGIN: Duration = Duration::from_secs(60);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The longest time between two looks at the health of a server that is out.
-const LOOK: Duration = Duration::from_secs(15);
+/// The longest time between two health checks of an unhealthy server.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(15);
 
-/// What came of an outage.
+/// The figures of an outage.
 #[derive(Clone, Debug)]
-pub struct Endured {
-    /// How many requests waited.
+pub struct OutageReport {
+    /// The number of waiting requests.
     pub waiting: u16,
-    /// How long Vault was sealed.
+    /// The duration of the outage.
     pub sealed: Duration,
-    /// How many of them have a certificate.
+    /// The number of issued certificates.
     pub issued: u32,
-    /// How many failed.
+    /// The number of failed requests.
     pub failed: usize,
-    /// The requests to Vault in the first hour of the outage, but for those to its health.
-    pub asked: usize,
-    /// The requests to Vault's health in that hour.
-    pub looks: usize,
-    /// The most writes of a status that one request took.
+    /// The number of requests to Vault in the first hour of the outage, without health checks.
+    pub sent: usize,
+    /// The number of health checks in that hour.
+    pub health_checks: usize,
+    /// The largest number of status writes for one request.
     pub writes: u32,
-    /// The most events that were recorded about one request.
+    /// The largest number of events about one request.
     pub events: u32,
-    /// The time from the unseal, which came right after a look, to the next look.
+    /// The time from the unseal, which came right after a health check, to the next one.
     pub noticed: Duration,
     /// The time from the unseal to the last certificate.
     pub done: Duration,
-    /// The longest time that it may have been.
+    /// The limit for that time.
     pub bound: Duration,
-    /// How often tokens were made, before, during and after it.
+    /// The number of logins before, during and after the outage.
     pub logins: u32,
 }
 
-impl fmt::Display for Endured {
+impl fmt::Display for OutageReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "sealed for {} h with {} requests waiting: {} failed, {} issued; in the first hour {} requests to Vault and {} \
-             to its health; at most {} writes and {} events per request; noticed {:.1} s and all issued {:.1} s after the \
+             health checks; at most {} writes and {} events per request; noticed {:.1} s and all issued {:.1} s after the \
              unseal (at most {:.1} s); {} logins",
             self.sealed.as_secs() / 3600,
             self.waiting,
             self.failed,
             self.issued,
-            self.asked,
-            self.looks,
+            self.sent,
+            self.health_checks,
             self.writes,
             self.events,
             self.noticed.as_secs_f64(),
@@ -81,171 +82,165 @@ impl fmt::Display for Endured {
     }
 }
 
-/// Seals Vault while its issuer is ready, has requests made and approved, unseals it at the worst time, and waits.
+/// Seals Vault while its issuer is ready, creates and approves requests, and unseals Vault at the worst time.
 ///
-/// All must be issued in time: 15 s until a look at its health finds it unsealed; a check, which is four answers of Vault
-/// and a Secret; and for each request an answer of Vault, a write and an event, as many at once as there are slots.
-pub fn outage(waiting: u16, sealed: Duration, mutant: Option<Mutant>) -> Result<Endured, Violation> {
-    let mut agenda = orders(0..waiting, BEGIN);
-    agenda.insert(0, (BEGIN, Deed::Seal(0)));
+/// All must be issued in time: 15 s until a health check finds it unsealed; a check of the issuer, which is four answers of
+/// Vault and a Secret; and for each request an answer of Vault, a write and an event, as many at once as there are slots.
+pub fn outage(waiting: u16, sealed: Duration, mutant: Option<Mutant>) -> Result<OutageReport, Violation> {
+    let mut agenda = create(0..waiting, BEGIN);
+    agenda.insert(0, (BEGIN, Scheduled::Seal(0)));
     let mut run = begin(&[IssuerId::Team], waiting, agenda, mutant);
     let over = BEGIN + sealed;
     run.until(over)?;
     let first = BEGIN..BEGIN + sealed.min(HOUR);
-    let (looks, asked): (Vec<_>, Vec<_>) = asked(&run, first).partition(|operation| *operation == Operation::Health);
-    // Right after a look has found it sealed, the next one is as far away as it can be.
-    let patience = over + LOOK * 2;
-    while looks_after(&run, over).is_none() && run.world.now() < patience {
+    let (health_checks, sent): (Vec<_>, Vec<_>) =
+        sent(&run, first).partition(|operation| *operation == Operation::Health);
+    // Right after a health check the next one is as far away as possible.
+    let patience = over + HEALTH_INTERVAL * 2;
+    while health_check_after(&run, over).is_none() && run.world.now() < patience {
         run.until(run.world.now() + VAULT)?;
     }
     run.until(run.world.now() + VAULT)?;
     let unsealed = run.world.now();
-    run.plan(unsealed, Deed::Unseal(0));
-    let bound = LOOK + check() + turns(&run, waiting);
+    run.plan(unsealed, Scheduled::Unseal(0));
+    let bound = HEALTH_INTERVAL + check() + issuance(&run, waiting);
     run.until(unsealed + bound)?;
-    let noticed = looks_after(&run, unsealed).unwrap_or(Duration::MAX);
+    let noticed = health_check_after(&run, unsealed).unwrap_or(Duration::MAX);
     let requests = run.world.record().requests.values();
-    let told = &run.log().told;
-    let told = told.iter().filter(|(uid, _)| run.world.record().request(uid).is_some());
-    let endured = Endured {
+    let published = &run.log().published;
+    let published = published
+        .iter()
+        .filter(|(uid, _)| run.world.record().request(uid).is_some());
+    let report = OutageReport {
         waiting,
         sealed,
         issued: run.log().issued.0,
         failed: failed(&run),
-        asked: asked.len(),
-        looks: looks.len(),
+        sent: sent.len(),
+        health_checks: health_checks.len(),
         writes: requests.map(|request| request.writes).max().unwrap_or_default(),
-        events: told.map(|(_, count)| *count).max().unwrap_or_default(),
+        events: published.map(|(_, count)| *count).max().unwrap_or_default(),
         noticed: noticed.saturating_sub(unsealed),
         done: run.log().issued.1.saturating_sub(unsealed),
         bound,
         logins: run.world.vault(0).logins(),
     };
-    run.rest(HOUR)?;
-    endured.hold()?;
-    Ok(endured)
+    run.converge(HOUR)?;
+    report.check()?;
+    Ok(report)
 }
 
-/// Returns what Vault was asked for in a time.
-fn asked(run: &Run, when: Range<Duration>) -> impl Iterator<Item = Operation> {
-    let asked = run.log().asked.iter();
-    let asked = asked.filter(move |(at, ..)| when.contains(at));
-    asked.map(|(.., operation)| *operation)
+/// Returns the operations of the requests to Vault in a period.
+fn sent(run: &Run, when: Range<Duration>) -> impl Iterator<Item = Operation> {
+    let sent = run.log().sent.iter();
+    let sent = sent.filter(move |(at, ..)| when.contains(at));
+    sent.map(|(.., operation)| *operation)
 }
 
-/// Returns when Vault was first asked for its health after a time.
-fn looks_after(run: &Run, after: Duration) -> Option<Duration> {
-    let mut asked = run.log().asked.iter().rev().take_while(|(at, ..)| *at >= after);
-    let looks = asked.by_ref().filter(|(.., operation)| *operation == Operation::Health);
-    looks.map(|(at, ..)| *at).last()
+/// Returns the time of the first health check after a time.
+fn health_check_after(run: &Run, after: Duration) -> Option<Duration> {
+    let sent = run.log().sent.iter().rev().take_while(|(at, ..)| *at >= after);
+    let checks = sent.filter(|(.., operation)| *operation == Operation::Health);
+    checks.map(|(at, ..)| *at).last()
 }
 
-/// How long a check takes, at most: four answers of Vault and a Secret.
+/// The longest time of a check: four answers of Vault and a Secret.
 fn check() -> Duration {
     4 * VAULT + API
 }
 
-/// How long it takes to have so many certificates issued: an answer of Vault, a write and an event for each, as many at
-/// once as there are slots.
-fn turns(run: &Run, requests: u16) -> Duration {
+/// The time to issue a number of certificates: an answer of Vault, a write and an event for each, as many at once as there
+/// are slots.
+fn issuance(run: &Run, requests: u16) -> Duration {
     let slots = u32::try_from(run.world.setup.config.max_concurrent_reconciles).unwrap_or(u32::MAX);
     (VAULT + 2 * API) * u32::from(requests).div_ceil(slots)
 }
 
-impl Endured {
-    /// Holds the figures against what is promised.
-    fn hold(&self) -> Result<(), Violation> {
-        let quiet = self.failed == 0 && self.asked <= 20 && self.writes <= 3;
-        // One look every 15 s, and a few sooner while the outage is young.
+impl OutageReport {
+    /// Checks the figures against the promises.
+    fn check(&self) -> Result<(), Violation> {
+        let quiet = self.failed == 0 && self.sent <= 20 && self.writes <= 3;
+        // One health check every 15 s, and a few more at the beginning of the outage.
         let hour = self.sealed.min(HOUR);
-        let most = usize::try_from(hour.as_secs() / LOOK.as_secs()).unwrap_or_default() + 5;
-        if !quiet || self.looks > most {
-            let what = self.to_string();
-            return Err(Violation { number: "L3", what });
+        let most = usize::try_from(hour.as_secs() / HEALTH_INTERVAL.as_secs()).unwrap_or_default() + 5;
+        if !quiet || self.health_checks > most {
+            return Err(promise::OUTAGE_IS_CHEAP.broken(self.to_string()));
         }
-        if self.issued != u32::from(self.waiting) || self.noticed > LOOK + API {
-            let what = self.to_string();
-            return Err(Violation { number: "L5", what });
+        if self.issued != u32::from(self.waiting) || self.noticed > HEALTH_INTERVAL + API {
+            return Err(promise::RECOVERY_IS_NOTICED.broken(self.to_string()));
         }
         Ok(())
     }
 }
 
-/// Has a thousand certificates issued, half of them at once and half over six hours; returns how many logins that took.
+/// Issues a thousand certificates, half of them at once and half over six hours; returns the number of logins.
 pub fn thousand() -> Result<u32, Violation> {
     let at = |number: u16| BEGIN + 6 * HOUR * u32::from(number.saturating_sub(500)) / 500;
-    let agenda = (0..1000).flat_map(|number| orders(number..number + 1, at(number)));
+    let agenda = (0..1000).flat_map(|number| create(number..number + 1, at(number)));
     let mut run = begin(&[IssuerId::Team], 1000, agenda.collect(), None);
     run.until(at(1000))?;
-    run.rest(HOUR)?;
+    run.converge(HOUR)?;
     let (logins, issued) = (run.world.vault(0).logins(), run.log().issued.0);
     if logins == 1 && issued == 1000 {
         return Ok(logins);
     }
-    let what = format!("{issued} certificates took {logins} logins");
-    Err(Violation { number: "S20", what })
+    Err(promise::ONE_TOKEN.broken(format!("{issued} certificates took {logins} logins")))
 }
 
-/// Has requests wait for an issuer that is out, and as many made for another; returns how long those took, which is as
-/// long as if there were no others.
+/// Creates requests for an issuer whose server is sealed, and later as many for another issuer; returns how long those took:
+/// as long as without the first ones.
 pub fn beside(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
-    let made = BEGIN + HOUR;
-    let mut agenda = vec![(BEGIN, Deed::Seal(0))];
+    let created = BEGIN + HOUR;
+    let mut agenda = vec![(BEGIN, Scheduled::Seal(0))];
     // Every other request is for the other issuer.
-    agenda.extend((0..requests).flat_map(|number| orders(2 * number..2 * number + 1, BEGIN)));
-    agenda.extend((0..requests).flat_map(|number| orders(2 * number + 1..2 * number + 2, made)));
+    agenda.extend((0..requests).flat_map(|number| create(2 * number..2 * number + 1, BEGIN)));
+    agenda.extend((0..requests).flat_map(|number| create(2 * number + 1..2 * number + 2, created)));
     let mut run = begin(&[IssuerId::Team, IssuerId::Other], 2 * requests, agenda, mutant);
-    run.until(made + HOUR)?;
-    let bound = API + turns(&run, requests);
-    in_time(&run, "L6", requests, made, bound)
+    run.until(created + HOUR)?;
+    let bound = API + issuance(&run, requests);
+    in_time(&run, promise::ISSUERS_ARE_ISOLATED, requests, created, bound)
 }
 
-/// Has requests wait for an issuer whose server is out, then points it to another server; returns how long they took
-/// from then on: a check, and no wait for the next look at the old server.
-pub fn mended(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
-    let mended = BEGIN + HOUR;
-    let mut agenda = orders(0..requests, BEGIN);
-    agenda.insert(0, (BEGIN, Deed::Seal(0)));
-    agenda.push((mended, Deed::Act(Act::MoveIssuer(IssuerId::Team))));
+/// Creates requests for an issuer whose server is sealed, then switches it to another server; returns how long they took
+/// from then on: a check, without a wait for the next health check of the old server.
+pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
+    let corrected = BEGIN + HOUR;
+    let mut agenda = create(0..requests, BEGIN);
+    agenda.insert(0, (BEGIN, Scheduled::Seal(0)));
+    agenda.push((corrected, Scheduled::Act(UserAction::MoveIssuer(IssuerId::Team))));
     let mut run = begin(&[IssuerId::Team], requests, agenda, mutant);
-    run.until(mended + HOUR)?;
-    let bound = API + check() + turns(&run, requests);
-    in_time(&run, "L7", requests, mended, bound)
+    run.until(corrected + HOUR)?;
+    let bound = API + check() + issuance(&run, requests);
+    in_time(&run, promise::FIX_IS_TRIED_AT_ONCE, requests, corrected, bound)
 }
 
-/// Returns how long after a time the last certificate was issued, if that was soon enough and all are.
-fn in_time(
-    run: &Run,
-    number: &'static str,
-    requests: u16,
-    from: Duration,
-    bound: Duration,
-) -> Result<Duration, Violation> {
+/// Returns how long after a time the last certificate was issued, if all are issued in time.
+fn in_time(run: &Run, promise: Promise, requests: u16, from: Duration, bound: Duration) -> Result<Duration, Violation> {
     let (issued, last) = run.log().issued;
     let took = last.saturating_sub(from);
     if issued == u32::from(requests) && took <= bound {
         return Ok(took);
     }
-    let what = format!("{issued} of {requests} are issued after {took:?}, which may take {bound:?}");
-    Err(Violation { number, what })
+    Err(promise.broken(format!(
+        "{issued} of {requests} are issued after {took:?}; the limit is {bound:?}"
+    )))
 }
 
-/// Has requests made and approved.
-fn orders(numbers: Range<u16>, at: Duration) -> Vec<(Duration, Deed)> {
+/// Plans the creation and approval of requests.
+fn create(numbers: Range<u16>, at: Duration) -> Vec<(Duration, Scheduled)> {
     numbers
-        .map(|number| (at, Deed::Act(Act::CreateApproved(number))))
+        .map(|number| (at, Scheduled::Act(UserAction::CreateApproved(number))))
         .collect()
 }
 
-/// A controller whose issuers, in turn those of the requests, are ready before anything else happens, and questions that
-/// take their time.
+/// Returns a run with one controller and requests that name the issuers in turn.
 fn begin(
     issuers: &'static [IssuerId],
     requests: u16,
-    mut agenda: Vec<(Duration, Deed)>,
+    mut agenda: Vec<(Duration, Scheduled)>,
     mutant: Option<Mutant>,
 ) -> Run {
-    agenda.push((Duration::ZERO, Deed::Start(Who::A)));
+    agenda.push((Duration::ZERO, Scheduled::Start(ProcessId::A)));
     let of = issuers.iter().cycle().take(requests.into());
     let pace = Pace {
         vault: VAULT,
@@ -257,10 +252,13 @@ fn begin(
         setup: Setup {
             issuers,
             mutant,
-            ..Setup::new(of.map(|issuer| Want::good(*issuer)).collect())
+            ..Setup::new(
+                of.map(|issuer| RequestFixture::good(*issuer)).collect(),
+                &invariants::ALL,
+            )
         },
         pace,
-        storms: Vec::new(),
+        fault_periods: Vec::new(),
         agenda,
         term: None,
     };

@@ -1,55 +1,79 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Act, Fault, Who};
+use issuer_core::reconcile::Step;
+
+use crate::transition::{ProcessId, StepFault, UserAction};
 use crate::world::Setup;
 
 /// How long answers and watches take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Vault's answers.
+    /// Answers of Vault.
     pub(crate) vault: Duration,
-    /// The API server's answers.
+    /// Answers of the API server.
     pub(crate) api: Duration,
-    /// What a watch tells.
+    /// Events of a watch.
     pub(crate) watch: Duration,
-    /// Whether each takes up to half less or more.
+    /// Whether each takes half to one and a half times as long.
     pub(crate) varies: bool,
 }
 
-/// A time in which things go wrong.
+/// A period in which steps meet faults.
 #[derive(Clone, Debug)]
-pub(crate) struct Storm {
+pub(crate) struct FaultPeriod {
     pub(crate) from: Duration,
     pub(crate) to: Duration,
-    /// How many of a thousand questions meet a fault.
+    /// The rate of faults, in thousandths of all steps.
     pub(crate) rate: u64,
-    /// What they meet.
-    pub(crate) faults: Vec<Fault>,
-    /// How many of a thousand times a watch breaks when it has something to tell.
+    /// The faults.
+    pub(crate) faults: Vec<StepFault>,
+    /// The rate of broken watches, in thousandths of all deliveries.
     pub(crate) breaks: u64,
 }
 
-/// What is to happen at a time.
+/// A scheduled action of the runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Deed {
-    /// Somebody does something.
-    Act(Act),
-    Crash(Who),
+pub(crate) enum Scheduled {
+    /// An action of a user.
+    Act(UserAction),
+    Crash(ProcessId),
     /// All tokens of a server are revoked.
     Revoke(usize),
     Seal(usize),
-    Start(Who),
-    Stop(Who),
+    Start(ProcessId),
+    Stop(ProcessId),
     Unseal(usize),
 }
 
-/// A long run as it is meant to be.
+/// The next thing that happens to a step in flight, and when.
+#[derive(Clone, Debug)]
+pub(super) struct Delivery {
+    pub(super) step: Arc<Step>,
+    pub(super) at: Duration,
+    pub(super) next: Next,
+}
+
+/// What happens next to a step in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Next {
+    /// It takes effect and is answered.
+    Answer,
+    /// It takes effect; the answer arrives at this time.
+    Apply(Duration),
+    /// The answer arrives.
+    Deliver,
+    /// It fails.
+    Fail(StepFault),
+}
+
+/// The plan of a long run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) setup: Setup,
     pub(crate) pace: Pace,
-    pub(crate) storms: Vec<Storm>,
-    pub(crate) agenda: Vec<(Duration, Deed)>,
-    /// How long a process works until it is stopped, crashes, or another begins beside it; for ever if not said.
+    pub(crate) fault_periods: Vec<FaultPeriod>,
+    pub(crate) agenda: Vec<(Duration, Scheduled)>,
+    /// How long a process runs until it is stopped, crashes, or another one starts beside it; `None` if without limit.
     pub(crate) term: Option<Duration>,
 }

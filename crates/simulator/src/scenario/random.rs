@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use super::dice::Dice;
-use super::plan::{Deed, Pace, Plan, Storm};
-use crate::event::{Act, Fault, Who};
-use crate::fixture::{Flaw, IssuerId, Want};
+use super::plan::{FaultPeriod, Pace, Plan, Scheduled};
+use crate::clock::Clock;
+use crate::fixture::{CHANGE_INTERVAL, Flaw, IssuerId, RequestFixture};
+use crate::invariants;
 use crate::mutant::Mutant;
-use crate::process::Clock;
-use crate::scope::{FAULTS, PAUSE};
+use crate::transition::{ProcessId, StepFault, UserAction};
 use crate::world::Setup;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Every flaw that a request may have.
 const FLAWS: [Flaw; 5] = [Flaw::BadSignature, Flaw::Ca, Flaw::Foreign, Flaw::NoCsr, Flaw::Refused];
 
-/// Thinks of a long run, and of when the world is to be left alone.
+/// Returns a random plan, and the time at which faults end.
 pub(super) fn plan(dice: &mut Dice, mutant: Option<Mutant>) -> (Plan, Duration) {
     let long = dice.magnitude(10 * MINUTE, 72 * HOUR);
     let issuers: &'static [IssuerId] = match dice.below(5) {
@@ -25,8 +25,12 @@ pub(super) fn plan(dice: &mut Dice, mutant: Option<Mutant>) -> (Plan, Duration) 
         2 => &[IssuerId::Team, IssuerId::Other],
         _ => &IssuerId::ALL,
     };
-    let wants: Vec<Want> = (0..amount(dice)).map(|_| want(dice, issuers)).collect();
-    let processes: &'static [Who] = if dice.chance(500) { &[Who::A, Who::B] } else { &[Who::A] };
+    let requests: Vec<RequestFixture> = (0..amount(dice)).map(|_| request(dice, issuers)).collect();
+    let processes: &'static [ProcessId] = if dice.chance(500) {
+        &[ProcessId::A, ProcessId::B]
+    } else {
+        &[ProcessId::A]
+    };
     let mut setup = Setup {
         clocks: [clock(dice), clock(dice)],
         processes,
@@ -34,12 +38,12 @@ pub(super) fn plan(dice: &mut Dice, mutant: Option<Mutant>) -> (Plan, Duration) 
         claims: dice.chance(300),
         token_ttl: dice.pick(&[MINUTE, 10 * MINUTE, HOUR, 24 * HOUR]).unwrap_or(HOUR),
         mutant,
-        ..Setup::new(wants)
+        ..Setup::new(requests, &invariants::ALL)
     };
     setup.config.check_interval = dice.pick(&[MINUTE, 5 * MINUTE, 5 * MINUTE, HOUR]).unwrap_or(5 * MINUTE);
     setup.config.max_concurrent_reconciles = dice.pick(&[1, 2, 10, 10, 10, 20]).unwrap_or(10);
-    let mut agenda = vec![(dice.span(Duration::ZERO, MINUTE), Deed::Start(Who::A))];
-    orders(dice, &setup, long, &mut agenda);
+    let mut agenda = vec![(dice.span(Duration::ZERO, MINUTE), Scheduled::Start(ProcessId::A))];
+    user_actions(dice, &setup, long, &mut agenda);
     for issuer in issuers {
         changes(dice, *issuer, long, &mut agenda);
     }
@@ -54,14 +58,14 @@ pub(super) fn plan(dice: &mut Dice, mutant: Option<Mutant>) -> (Plan, Duration) 
     let plan = Plan {
         setup,
         pace,
-        storms: storms(dice, long),
+        fault_periods: fault_periods(dice, long),
         agenda,
         term: dice.chance(700).then(|| dice.magnitude(10 * MINUTE, long)),
     };
     (plan, long)
 }
 
-/// Returns how many requests there are: seldom many.
+/// Returns the number of requests: seldom a large one.
 fn amount(dice: &mut Dice) -> u64 {
     match dice.below(100) {
         0 => dice.below(9_000) + 1_001,
@@ -71,18 +75,18 @@ fn amount(dice: &mut Dice) -> u64 {
     }
 }
 
-fn want(dice: &mut Dice, issuers: &[IssuerId]) -> Want {
-    // Some ask an issuer that is not there.
+fn request(dice: &mut Dice, issuers: &[IssuerId]) -> RequestFixture {
+    // Some name an issuer that does not exist.
     let of = if dice.chance(20) { &IssuerId::ALL } else { issuers };
     let flaw = if dice.chance(120) { dice.pick(&FLAWS) } else { None };
-    Want {
+    RequestFixture {
         issuer: dice.pick(of).unwrap_or(IssuerId::Team),
         flaw: flaw.unwrap_or(Flaw::None),
     }
 }
 
-/// A clock that is wrong, but not so wrong that it cannot be worked with: certificates are taken whose dates are off by
-/// an hour, and tokens left ten seconds before their end.
+/// Returns a clock that is wrong within the tolerances of the controller: an hour for the dates of certificates, ten seconds
+/// for the expiry of tokens.
 fn clock(dice: &mut Dice) -> Clock {
     let skew = i64::try_from(dice.below(6000)).unwrap_or_default();
     let rate = i32::try_from(dice.below(3)).unwrap_or_default();
@@ -93,90 +97,90 @@ fn clock(dice: &mut Dice) -> Clock {
     }
 }
 
-/// What becomes of the requests: most are created and approved, in bursts or one by one.
-fn orders(dice: &mut Dice, setup: &Setup, long: Duration, agenda: &mut Vec<(Duration, Deed)>) {
+/// Plans the actions of users on requests: most are created and approved, in bursts or one by one.
+fn user_actions(dice: &mut Dice, setup: &Setup, long: Duration, agenda: &mut Vec<(Duration, Scheduled)>) {
     let bursts: Vec<Duration> = (0..=dice.below(3)).map(|_| dice.span(Duration::ZERO, long)).collect();
     let together = dice.below(1000);
-    for number in (0..).take(setup.wants.len()) {
+    for number in (0..).take(setup.requests.len()) {
         let alone = dice.span(Duration::ZERO, long);
         let at = dice.pick(&bursts).filter(|_| dice.chance(together)).unwrap_or(alone);
         let mut then = at;
-        let mut later = |dice: &mut Dice, act| {
+        let mut later = |dice: &mut Dice, action| {
             then += dice.magnitude(SECOND / 4, HOUR);
-            (then.min(long), Deed::Act(act))
+            (then.min(long), Scheduled::Act(action))
         };
         if dice.chance(800) {
-            agenda.push((at, Deed::Act(Act::CreateApproved(number))));
+            agenda.push((at, Scheduled::Act(UserAction::CreateApproved(number))));
         } else {
-            agenda.push((at, Deed::Act(Act::Create(number))));
+            agenda.push((at, Scheduled::Act(UserAction::Create(number))));
             let decided = if dice.chance(700) {
-                Act::Approve(number)
+                UserAction::Approve(number)
             } else {
-                Act::Deny(number)
+                UserAction::Deny(number)
             };
             agenda.push(later(dice, decided));
         }
         while dice.chance(80) {
-            let acts = [
-                Act::Approve(number),
-                Act::Delete(number),
-                Act::Deny(number),
-                Act::CreateApproved(number),
-                Act::Recreate(number),
-                Act::Touch(number),
+            let actions = [
+                UserAction::Approve(number),
+                UserAction::Delete(number),
+                UserAction::Deny(number),
+                UserAction::CreateApproved(number),
+                UserAction::Recreate(number),
+                UserAction::Touch(number),
             ];
-            agenda.extend(dice.pick(&acts).map(|act| later(dice, act)));
+            agenda.extend(dice.pick(&actions).map(|action| later(dice, action)));
         }
     }
 }
 
-/// What people do to an issuer.
-fn changes(dice: &mut Dice, issuer: IssuerId, long: Duration, agenda: &mut Vec<(Duration, Deed)>) {
+/// Plans the changes of an issuer.
+fn changes(dice: &mut Dice, issuer: IssuerId, long: Duration, agenda: &mut Vec<(Duration, Scheduled)>) {
     let mut at = Duration::ZERO;
     for _ in 0..dice.below(6) {
-        at += PAUSE + dice.magnitude(SECOND, long);
-        let acts = [
-            Act::DeleteIssuer(issuer),
-            Act::EditIssuer(issuer),
-            Act::MoveIssuer(issuer),
-            Act::Rotate(issuer),
-            Act::TouchIssuer(issuer),
+        at += CHANGE_INTERVAL + dice.magnitude(SECOND, long);
+        let actions = [
+            UserAction::DeleteIssuer(issuer),
+            UserAction::EditIssuer(issuer),
+            UserAction::MoveIssuer(issuer),
+            UserAction::Rotate(issuer),
+            UserAction::TouchIssuer(issuer),
         ];
-        let act = dice.pick(&acts).filter(|_| at < long);
-        agenda.extend(act.map(|act| (at, Deed::Act(act))));
-        if act == Some(Act::DeleteIssuer(issuer)) && dice.chance(900) {
+        let action = dice.pick(&actions).filter(|_| at < long);
+        agenda.extend(action.map(|action| (at, Scheduled::Act(action))));
+        if action == Some(UserAction::DeleteIssuer(issuer)) && dice.chance(900) {
             at += dice.magnitude(SECOND, HOUR);
-            agenda.push((at.min(long), Deed::Act(Act::CreateIssuer(issuer))));
+            agenda.push((at.min(long), Scheduled::Act(UserAction::CreateIssuer(issuer))));
         }
     }
 }
 
-/// Servers that are sealed for a while, or forget their tokens.
-fn outages(dice: &mut Dice, long: Duration, agenda: &mut Vec<(Duration, Deed)>) {
+/// Plans outages: servers are sealed for a while, or revoke all tokens.
+fn outages(dice: &mut Dice, long: Duration, agenda: &mut Vec<(Duration, Scheduled)>) {
     for _ in 0..dice.below(4) {
         let host = usize::from(dice.chance(300));
         let at = dice.span(Duration::ZERO, long);
         if dice.chance(250) {
-            agenda.push((at, Deed::Revoke(host)));
+            agenda.push((at, Scheduled::Revoke(host)));
         } else {
-            agenda.push((at, Deed::Seal(host)));
-            agenda.push((at + dice.magnitude(SECOND, long), Deed::Unseal(host)));
+            agenda.push((at, Scheduled::Seal(host)));
+            agenda.push((at + dice.magnitude(SECOND, long), Scheduled::Unseal(host)));
         }
     }
 }
 
-/// Times in which a share of all questions meets faults of a few kinds.
-fn storms(dice: &mut Dice, long: Duration) -> Vec<Storm> {
-    let storm = |dice: &mut Dice| {
+/// Returns periods in which steps meet a few kinds of faults.
+fn fault_periods(dice: &mut Dice, long: Duration) -> Vec<FaultPeriod> {
+    let period = |dice: &mut Dice| {
         let kinds = 1 + dice.below(4);
         let from = dice.span(Duration::ZERO, long);
-        let faults: Vec<Fault> = (0..kinds).filter_map(|_| dice.pick(&FAULTS)).collect();
-        // Where processes die all the time there is nothing to be seen.
-        let rates: &[u64] = match faults.contains(&Fault::CrashAfter) {
+        let faults: Vec<StepFault> = (0..kinds).filter_map(|_| dice.pick(&StepFault::ALL)).collect();
+        // Processes that crash all the time get nowhere.
+        let rates: &[u64] = match faults.contains(&StepFault::CrashAfter) {
             true => &[1, 2, 10],
             false => &[2, 10, 50, 200, 600],
         };
-        Storm {
+        FaultPeriod {
             from,
             to: from + dice.magnitude(10 * SECOND, long / 2),
             rate: dice.pick(rates).unwrap_or_default(),
@@ -184,5 +188,5 @@ fn storms(dice: &mut Dice, long: Duration) -> Vec<Storm> {
             breaks: dice.pick(&[0, 0, 20, 300]).unwrap_or_default(),
         }
     };
-    (0..dice.below(5)).map(|_| storm(dice)).collect()
+    (0..dice.below(5)).map(|_| period(dice)).collect()
 }

@@ -2,56 +2,57 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fake_kube::Kind;
+
 use super::dice::Dice;
-use super::fate::{Planned, Then};
-use super::log::Log;
-use super::plan::{Deed, Pace, Plan, Storm};
-use crate::cluster::Kind;
-use crate::event::{Event, Fault, Who};
-use crate::invariants::{self, Violation};
-use crate::process::Stage;
+use super::plan::{Delivery, FaultPeriod, Next, Pace, Plan, Scheduled};
+use crate::log::Log;
+use crate::process::Phase;
+use crate::promise::{self, Violation};
+use crate::transition::{ProcessId, StepFault, Transition};
 use crate::world::World;
 
-/// How much may happen at one moment, for each request, and in all.
-const BUSY: (u64, u64) = (100, 20_000);
+/// The maximum number of actions at one point in time: for each request, and in addition.
+const MAX_AT_ONCE: (u64, u64) = (100, 20_000);
 
-/// What happens next.
-enum Move {
+/// The next action of the runner.
+enum Action {
     Agenda,
-    Flight(Who, u8, Then),
-    Turn,
-    Watch(Who, Kind),
+    Delivery(ProcessId, u8, Next),
+    Lifecycle,
+    Watch(ProcessId, Kind),
     /// Only time passes.
     Wait,
 }
 
-/// A world in which time passes while questions are on their way.
+/// A long run: a world in which time passes while steps are in flight.
 ///
-/// Each question is given, when it is sent, the time at which it has its effect, that of its answer, and what goes
-/// wrong with it. So what happens next is always what comes first, and costs no look at what is not under way.
+/// When a step is sent, the runner decides when it takes effect, when it is answered, and which fault it meets. So the next
+/// action is always the one with the earliest time.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) world: World,
     pub(super) dice: Dice,
     pub(super) pace: Pace,
-    pub(super) storms: Vec<Storm>,
-    agenda: BTreeMap<(Duration, usize), Deed>,
-    deeds: usize,
+    pub(super) fault_periods: Vec<FaultPeriod>,
+    agenda: BTreeMap<(Duration, usize), Scheduled>,
+    /// The number of actions ever put on the agenda, which orders those of the same time.
+    planned: usize,
     term: Option<Duration>,
-    /// When which process begins or ends next, of itself.
-    turn: Option<(Duration, Deed)>,
-    /// The questions of each process, in its order.
-    pub(super) flights: BTreeMap<Who, Vec<Planned>>,
-    /// When each watch tells what there is to tell.
-    pub(super) tidings: BTreeMap<(Who, Kind), Duration>,
+    /// The next start, stop or crash that the runner itself decided on.
+    lifecycle: Option<(Duration, Scheduled)>,
+    /// The steps in flight of each process, in its order.
+    pub(super) deliveries: BTreeMap<ProcessId, Vec<Delivery>>,
+    /// When each watch with undelivered events delivers them.
+    pub(super) watch_due: BTreeMap<(ProcessId, Kind), Duration>,
     pub(crate) faults: u64,
-    pub(crate) moves: u64,
-    /// How much has happened at this moment.
+    pub(crate) actions: u64,
+    /// The number of actions at the current time.
     at_once: (Duration, u64),
 }
 
 impl Run {
-    /// Begins a run, which keeps the last lines of what happens for people to read.
+    /// Returns a run at its start, whose log keeps a number of readable lines.
     pub(crate) fn new(seed: u64, plan: Plan, lines: usize) -> Self {
         let mut world = World::new(Arc::new(plan.setup));
         world.log = Some(Box::new(Log::new(lines)));
@@ -59,30 +60,30 @@ impl Run {
             world,
             dice: Dice::new(seed),
             pace: plan.pace,
-            storms: plan.storms,
+            fault_periods: plan.fault_periods,
             agenda: BTreeMap::new(),
-            deeds: 0,
+            planned: 0,
             term: plan.term,
-            turn: None,
-            flights: BTreeMap::new(),
-            tidings: BTreeMap::new(),
+            lifecycle: None,
+            deliveries: BTreeMap::new(),
+            watch_due: BTreeMap::new(),
             faults: 0,
-            moves: 0,
+            actions: 0,
             at_once: (Duration::ZERO, 0),
         };
-        for (at, deed) in plan.agenda {
-            run.plan(at, deed);
+        for (at, scheduled) in plan.agenda {
+            run.plan(at, scheduled);
         }
         run
     }
 
-    /// Has something done at a time.
-    pub(crate) fn plan(&mut self, at: Duration, deed: Deed) {
-        self.agenda.insert((at, self.deeds), deed);
-        self.deeds += 1;
+    /// Puts an action on the agenda.
+    pub(crate) fn plan(&mut self, at: Duration, scheduled: Scheduled) {
+        self.agenda.insert((at, self.planned), scheduled);
+        self.planned += 1;
     }
 
-    /// Returns what has happened.
+    /// Returns the log.
     #[expect(clippy::expect_used, reason = "every run has one from its beginning")]
     pub(crate) fn log(&self) -> &Log {
         self.world.log.as_deref().expect("a log")
@@ -92,57 +93,57 @@ impl Run {
         self.world.log.as_deref_mut()
     }
 
-    /// Lets everything happen up to a time.
+    /// Runs up to a time.
     pub(crate) fn until(&mut self, end: Duration) -> Result<(), Violation> {
         while self.step(end)? {}
         Ok(())
     }
 
-    /// Leaves the world alone until it is at rest; returns how long that took.
-    pub(crate) fn rest(&mut self, bound: Duration) -> Result<Duration, Violation> {
-        self.storms.clear();
+    /// Runs without further faults until the world has converged; returns how long that took.
+    pub(crate) fn converge(&mut self, bound: Duration) -> Result<Duration, Violation> {
+        self.fault_periods.clear();
         self.agenda.clear();
-        (self.turn, self.term) = (None, None);
+        (self.lifecycle, self.term) = (None, None);
         let begun = self.world.now();
         for host in [0, 1] {
-            self.plan(begun, Deed::Unseal(host));
+            self.plan(begun, Scheduled::Unseal(host));
         }
-        while !(self.seems_at_rest() && self.world.is_settled()) {
+        while !(self.has_nothing_planned() && self.world.is_settled()) {
             if !self.step(begun + bound)? {
-                let what = format!("left alone, it does not come to rest within {} s", bound.as_secs());
-                return Err(Violation { number: "L1", what });
+                let what = format!("no convergence within {} s after the last fault", bound.as_secs());
+                return Err(promise::CONVERGES.broken(what));
             }
         }
-        invariants::check_rest(&self.world)?;
+        self.world.check_converged()?;
         Ok(self.world.now().saturating_sub(begun))
     }
 
-    /// Leaves a world at rest alone, and holds what comes of it against what a quiet world does.
+    /// Runs a converged world for a time; only periodic checks may happen.
     pub(crate) fn quiet(&mut self, span: Duration) -> Result<(), Violation> {
         let record = self.world.record();
-        let (before, asked) = ((record.writes, record.signs), self.log().asked.len());
+        let (before, sent) = ((record.writes, record.signs), self.log().sent.len());
         self.until(self.world.now() + span)?;
         let record = self.world.record();
-        let noise = |what: String| Violation { number: "L2", what };
         if (record.writes, record.signs) != before {
-            return Err(noise("a status is written in a quiet world".to_owned()));
+            return Err(promise::STAYS_QUIET.broken("a status write after convergence"));
         }
-        // A check asks for health, perhaps for another token or its renewal, for the right to sign; it may end a token.
+        // A check asks for health, perhaps for another token or its renewal, for the right to sign; it may revoke a token.
         let setup = &self.world.setup;
         let period = setup.config.check_interval.min(setup.token_ttl / 2);
         let rounds = 2 + span.as_secs() / period.as_secs().max(1);
-        let most = 4 * rounds * u64::from(self.world.parties());
-        let asked = u64::try_from(self.log().asked.len() - asked).unwrap_or(u64::MAX);
-        if asked > most {
+        let most = 4 * rounds * u64::from(self.world.periodic_checks());
+        let sent = u64::try_from(self.log().sent.len() - sent).unwrap_or(u64::MAX);
+        if sent > most {
             let hours = span.as_secs() / 3600;
-            return Err(noise(format!("{asked} requests to Vault in {hours} quiet hours")));
+            let what = format!("{sent} requests to Vault in {hours} h after convergence");
+            return Err(promise::STAYS_QUIET.broken(what));
         }
         Ok(())
     }
 
-    /// Lets the next thing happen; tells whether there was one up to the end.
+    /// Performs the next action; returns `false` if there is none before the end.
     fn step(&mut self, end: Duration) -> Result<bool, Violation> {
-        self.tend();
+        self.supervise();
         let (at, next) = self.next();
         let happens = at <= end;
         let at = at.min(end);
@@ -150,190 +151,197 @@ impl Run {
             self.world.advance(at)?;
             self.at_once = (at, 0);
         } else {
-            self.moves += 1;
+            self.actions += 1;
             self.at_once.1 += 1;
-            self.perform(next)?;
+            self.act(next)?;
             self.world.trim();
         }
-        self.look();
-        if let Some(breach) = self.log_mut().and_then(|log| log.breach.take()) {
-            return Err(breach);
+        self.refresh();
+        if let Some(violation) = self.log_mut().and_then(|log| log.violation.take()) {
+            return Err(violation);
         }
-        let (each, all) = BUSY;
-        let requests = u64::try_from(self.world.setup.wants.len()).unwrap_or(u64::MAX);
+        let (each, all) = MAX_AT_ONCE;
+        let requests = u64::try_from(self.world.setup.requests.len()).unwrap_or(u64::MAX);
         if self.at_once.1 > each * requests + all {
-            let what = "it is busy for ever, and no time passes".to_owned();
-            return Err(Violation { number: "L2", what });
+            return Err(promise::STAYS_QUIET.broken("it is busy without end, and no time passes"));
         }
         Ok(happens)
     }
 
-    /// Returns what comes first.
-    fn next(&self) -> (Duration, Move) {
+    /// Returns the next action and its time.
+    fn next(&self) -> (Duration, Action) {
         let now = self.world.now();
-        let mut first = (Duration::MAX, Move::Wait);
-        let mut consider = |at: Duration, next: Move| {
+        let mut first = (Duration::MAX, Action::Wait);
+        let mut consider = |at: Duration, next: Action| {
             if at < first.0 {
                 first = (at, next);
             }
         };
         if let Some(((at, _), _)) = self.agenda.first_key_value() {
-            consider(*at, Move::Agenda);
+            consider(*at, Action::Agenda);
         }
-        if let Some((at, _)) = self.turn {
-            consider(at, Move::Turn);
+        if let Some((at, _)) = self.lifecycle {
+            consider(at, Action::Lifecycle);
         }
-        for (who, planned) in &self.flights {
-            for (place, planned) in (0..).zip(planned) {
-                consider(planned.at, Move::Flight(*who, place, planned.then));
+        for (id, deliveries) in &self.deliveries {
+            for (position, delivery) in (0..).zip(deliveries) {
+                consider(delivery.at, Action::Delivery(*id, position, delivery.next));
             }
         }
-        for ((who, kind), at) in &self.tidings {
-            consider(*at, Move::Watch(*who, *kind));
+        for ((id, kind), at) in &self.watch_due {
+            consider(*at, Action::Watch(*id, *kind));
         }
         for (_, process) in self.world.running() {
             if let Some(due) = process.due() {
-                // What is due now has been done, or waits for a slot.
-                consider(due.max(now + Duration::from_nanos(1)), Move::Wait);
+                // What is due now has been started, or waits for a slot.
+                consider(due.max(now + Duration::from_nanos(1)), Action::Wait);
             }
         }
         first
     }
 
-    fn perform(&mut self, next: Move) -> Result<(), Violation> {
-        match next {
-            Move::Wait => Ok(()),
-            Move::Agenda => match self.agenda.pop_first() {
-                Some((_, deed)) => self.perform_deed(deed),
+    fn act(&mut self, action: Action) -> Result<(), Violation> {
+        match action {
+            Action::Wait => Ok(()),
+            Action::Agenda => match self.agenda.pop_first() {
+                Some((_, scheduled)) => self.act_as_scheduled(scheduled),
                 None => Ok(()),
             },
-            Move::Turn => match self.turn.take() {
-                Some((_, deed)) => self.perform_deed(deed),
+            Action::Lifecycle => match self.lifecycle.take() {
+                Some((_, scheduled)) => self.act_as_scheduled(scheduled),
                 None => Ok(()),
             },
-            Move::Watch(who, kind) => {
-                self.tidings.remove(&(who, kind));
-                let breaks = self.storm().map_or(0, |storm| storm.breaks);
+            Action::Watch(id, kind) => {
+                self.watch_due.remove(&(id, kind));
+                let breaks = self.fault_period().map_or(0, |period| period.breaks);
                 if self.dice.chance(breaks) {
                     self.faults += 1;
-                    return self.happen(Event::Relist(who, kind));
+                    return self.perform(Transition::Relist(id, kind));
                 }
                 while self
                     .world
-                    .process(who)
+                    .process(id)
                     .is_some_and(|process| self.world.lags(process, kind))
                 {
-                    self.happen(Event::Watch(who, kind))?;
+                    self.perform(Transition::Watch(id, kind))?;
                 }
                 Ok(())
             }
-            Move::Flight(who, place, then) => self.fly(who, place, then),
+            Action::Delivery(id, position, next) => self.deliver(id, position, next),
         }
     }
 
-    fn fly(&mut self, who: Who, place: u8, then: Then) -> Result<(), Violation> {
-        let flights = self.flights.entry(who).or_default();
-        let at = usize::from(place);
-        if let (Then::Apply(answered), Some(planned)) = (then, flights.get_mut(at)) {
-            (planned.at, planned.then) = (answered, Then::Deliver);
-            return self.happen(Event::Apply(who, place));
+    fn deliver(&mut self, id: ProcessId, position: u8, next: Next) -> Result<(), Violation> {
+        let deliveries = self.deliveries.entry(id).or_default();
+        let at = usize::from(position);
+        if let (Next::Apply(answered), Some(delivery)) = (next, deliveries.get_mut(at)) {
+            (delivery.at, delivery.next) = (answered, Next::Deliver);
+            return self.perform(Transition::Apply(id, position));
         }
-        if at < flights.len() {
-            flights.remove(at);
+        if at < deliveries.len() {
+            deliveries.remove(at);
         }
-        match then {
-            Then::Answer => self.happen(Event::Answer(who, place)),
-            Then::Apply(_) | Then::Deliver => self.happen(Event::Deliver(who, place)),
-            Then::Fail(fault) => {
+        match next {
+            Next::Answer => self.perform(Transition::Answer(id, position)),
+            Next::Apply(_) | Next::Deliver => self.perform(Transition::Deliver(id, position)),
+            Next::Fail(fault) => {
                 self.faults += 1;
-                self.happen(Event::Fail(who, place, fault))?;
-                if fault == Fault::Sealed {
-                    let until =
-                        self.world.now() + self.dice.magnitude(Duration::from_secs(1), Duration::from_secs(300));
-                    [0, 1].into_iter().for_each(|host| self.plan(until, Deed::Unseal(host)));
+                self.perform(Transition::Fail(id, position, fault))?;
+                if fault == StepFault::Sealed {
+                    let (least, most) = (Duration::from_secs(1), Duration::from_secs(300));
+                    let until = self.world.now() + self.dice.magnitude(least, most);
+                    for host in [0, 1] {
+                        self.plan(until, Scheduled::Unseal(host));
+                    }
                 }
                 Ok(())
             }
         }
     }
 
-    fn perform_deed(&mut self, deed: Deed) -> Result<(), Violation> {
+    fn act_as_scheduled(&mut self, scheduled: Scheduled) -> Result<(), Violation> {
         let now = self.world.now();
-        let works = |who| {
+        let works = |id| {
             self.world
-                .process(who)
-                .is_some_and(|process| process.stage == Stage::Working)
+                .process(id)
+                .is_some_and(|process| process.phase == Phase::Working)
         };
-        match deed {
-            Deed::Act(act) if self.world.can(act) => return self.happen(Event::User(act)),
-            Deed::Start(who) if self.world.process(who).is_none() => return self.happen(Event::Start(who)),
-            Deed::Stop(who) if works(who) => {
-                self.faults += 1;
-                return self.happen(Event::Stop(who));
+        match scheduled {
+            Scheduled::Act(action) if self.world.is_possible(action) => {
+                return self.perform(Transition::User(action));
             }
-            Deed::Crash(who) if self.world.process(who).is_some() => {
-                self.faults += 1;
-                return self.happen(Event::Crash(who));
+            Scheduled::Start(id) if self.world.process(id).is_none() => {
+                return self.perform(Transition::Start(id));
             }
-            Deed::Revoke(host) => self.world.vault_mut(host).revoke_all(),
-            Deed::Seal(host) => self.world.vault_mut(host).set_sealed(true),
-            Deed::Unseal(host) => {
-                self.log_mut().into_iter().for_each(|log| log.move_on(now, &deed));
+            Scheduled::Stop(id) if works(id) => {
+                self.faults += 1;
+                return self.perform(Transition::Stop(id));
+            }
+            Scheduled::Crash(id) if self.world.process(id).is_some() => {
+                self.faults += 1;
+                return self.perform(Transition::Crash(id));
+            }
+            Scheduled::Revoke(host) => self.world.vault_mut(host).revoke_all(),
+            Scheduled::Seal(host) => self.world.vault_mut(host).set_sealed(true),
+            Scheduled::Unseal(host) => {
+                self.log_mut().into_iter().for_each(|log| log.action(now, &scheduled));
                 self.world.vault_mut(host).set_sealed(false);
                 return Ok(());
             }
-            Deed::Act(_) | Deed::Crash(_) | Deed::Start(_) | Deed::Stop(_) => return Ok(()),
+            Scheduled::Act(_) | Scheduled::Crash(_) | Scheduled::Start(_) | Scheduled::Stop(_) => return Ok(()),
         }
         self.faults += 1;
-        self.log_mut().into_iter().for_each(|log| log.move_on(now, &deed));
+        self.log_mut().into_iter().for_each(|log| log.action(now, &scheduled));
         Ok(())
     }
 
-    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+    fn perform(&mut self, transition: Transition) -> Result<(), Violation> {
         let now = self.world.now();
-        self.log_mut().into_iter().for_each(|log| log.event(now, event));
-        self.world.happen(event)
+        self.log_mut()
+            .into_iter()
+            .for_each(|log| log.transition(now, transition));
+        self.world.perform(transition)
     }
 
-    /// Sees to it that somebody works, and that nobody works for ever.
-    fn tend(&mut self) {
-        let running: Vec<Who> = self.world.running().map(|(who, _)| who).collect();
+    /// Plans to start a process if none runs, and to stop or crash one when its term is over.
+    fn supervise(&mut self) {
+        let running: Vec<ProcessId> = self.world.running().map(|(id, _)| id).collect();
         let all = self.world.setup.processes;
         let now = self.world.now();
-        let due = self.turn.map(|(at, _)| at).into_iter();
+        let due = self.lifecycle.map(|(at, _)| at).into_iter();
         let due = due.chain(
             self.agenda
                 .iter()
-                .filter(|(_, deed)| matches!(deed, Deed::Start(_)))
+                .filter(|(_, scheduled)| matches!(scheduled, Scheduled::Start(_)))
                 .map(|((at, _), _)| *at),
         );
         let soonest = due.min();
         if running.is_empty() {
             if soonest.is_none_or(|at| at > now + Duration::from_secs(60)) {
                 let at = now + self.dice.magnitude(Duration::from_secs(1), Duration::from_secs(40));
-                self.turn = self.dice.pick(all).map(|who| (at, Deed::Start(who)));
+                self.lifecycle = self.dice.pick(all).map(|id| (at, Scheduled::Start(id)));
             }
             return;
         }
-        let (Some(term), None) = (self.term, self.turn) else {
+        let (Some(term), None) = (self.term, self.lifecycle) else {
             return;
         };
-        let other = all.iter().copied().find(|who| !running.contains(who));
-        let who = self.dice.pick(&running).unwrap_or(Who::A);
+        let other = all.iter().copied().find(|id| !running.contains(id));
+        let id = self.dice.pick(&running).unwrap_or(ProcessId::A);
         let end = if self.dice.chance(500) {
-            Deed::Stop(who)
+            Scheduled::Stop(id)
         } else {
-            Deed::Crash(who)
+            Scheduled::Crash(id)
         };
         let both = running.len() > 1;
         let most = if both { term / 10 } else { term };
         let at = now + self.dice.magnitude(Duration::from_secs(5), most);
-        let begin = other.filter(|_| self.dice.chance(500)).map(Deed::Start);
-        self.turn = Some((at, begin.unwrap_or(end)));
+        let start = other.filter(|_| self.dice.chance(500)).map(Scheduled::Start);
+        self.lifecycle = Some((at, start.unwrap_or(end)));
     }
 
-    /// Tells whether it is worth to look whether the world is at rest.
-    fn seems_at_rest(&self) -> bool {
-        self.agenda.is_empty() && self.tidings.is_empty() && self.flights.values().all(Vec::is_empty)
+    /// Returns `true` if nothing is planned, so that it is worth to check for convergence.
+    fn has_nothing_planned(&self) -> bool {
+        self.agenda.is_empty() && self.watch_due.is_empty() && self.deliveries.values().all(Vec::is_empty)
     }
 }

@@ -1,184 +1,190 @@
+use fake_kube::Kind;
 use issuer_core::Operation;
 use issuer_core::reconcile::Step;
 
 use super::{Down, World};
-use crate::cluster::Kind;
-use crate::event::{Act, Event, Fault, Who};
-use crate::process::{Flight, Process, Stage};
+use crate::process::{InFlight, Phase, Process};
+use crate::transition::{ProcessId, StepFault, Transition, UserAction};
 
 impl World {
-    /// Tells whether an event is a fault.
-    pub(crate) fn costs(&self, event: Event) -> bool {
-        match event {
-            Event::Crash(_) | Event::Fail(..) | Event::Relist(..) | Event::Stop(_) => true,
-            Event::User(act) => self.setup.script.get(self.done) != Some(&act),
-            Event::Answer(..)
-            | Event::Apply(..)
-            | Event::Deliver(..)
-            | Event::Start(_)
-            | Event::Tick(_)
-            | Event::Unseal
-            | Event::Watch(..) => false,
+    /// Returns `true` if a transition counts as a fault.
+    pub(crate) fn is_fault(&self, transition: Transition) -> bool {
+        match transition {
+            Transition::Crash(_) | Transition::Fail(..) | Transition::Relist(..) | Transition::Stop(_) => true,
+            Transition::User(action) => self.setup.script.get(self.done) != Some(&action),
+            Transition::Answer(..)
+            | Transition::Apply(..)
+            | Transition::Deliver(..)
+            | Transition::Start(_)
+            | Transition::Tick(_)
+            | Transition::Unseal
+            | Transition::Watch(..) => false,
         }
     }
 
-    /// Returns everything that may happen next without a fault, what happens if the world is left alone first.
-    pub fn choices(&self) -> Vec<Event> {
-        let mut events: Vec<Event> = self.left_alone().into_iter().collect();
+    /// Returns every transition that is possible without a fault. The first is that of the
+    /// [undisturbed](Self::undisturbed) world.
+    pub fn choices(&self) -> Vec<Transition> {
+        let mut transitions: Vec<Transition> = self.undisturbed().into_iter().collect();
         if self.overdue().is_some() {
-            return events;
+            return transitions;
         }
-        let alone = self.begins_check();
-        let mut add = |event| {
-            if may_be_now(alone, event) && !events.contains(&event) {
-                events.push(event);
+        let checking = self.checks_alone();
+        let mut add = |transition| {
+            if may_interleave(checking, transition) && !transitions.contains(&transition) {
+                transitions.push(transition);
             }
         };
-        for who in self.setup.processes {
-            if self.process(*who).is_none() {
-                add(Event::Start(*who));
+        for id in self.setup.processes {
+            if self.process(*id).is_none() {
+                add(Transition::Start(*id));
             }
         }
         if self.is_sealed() {
-            add(Event::Unseal);
+            add(Transition::Unseal);
         }
-        if let Some(act) = self.setup.script.get(self.done) {
-            add(Event::User(*act));
+        if let Some(action) = self.setup.script.get(self.done) {
+            add(Transition::User(*action));
         }
-        for (who, process) in self.running() {
+        for (id, process) in self.running() {
             Kind::ALL
                 .into_iter()
                 .filter(|kind| self.lags(process, *kind))
-                .for_each(|kind| add(Event::Watch(who, kind)));
-            for (at, flight) in (0..).zip(process.flights.values()) {
-                match flight.answer {
-                    Some(_) => add(Event::Deliver(who, at)),
-                    None => add(Event::Answer(who, at)),
+                .for_each(|kind| add(Transition::Watch(id, kind)));
+            for (at, in_flight) in (0..).zip(process.in_flight.values()) {
+                match in_flight.answer {
+                    Some(_) => add(Transition::Deliver(id, at)),
+                    None => add(Transition::Answer(id, at)),
                 }
-                if flight.answer.is_none() && splits(flight) {
-                    add(Event::Apply(who, at));
+                if in_flight.answer.is_none() && has_visible_effect(in_flight) {
+                    add(Transition::Apply(id, at));
                 }
             }
         }
         self.ticks().for_each(add);
-        events
+        transitions
     }
 
-    /// Returns every fault that may happen next.
-    pub fn mishaps(&self) -> Vec<Event> {
+    /// Returns every fault that is possible.
+    pub fn possible_faults(&self) -> Vec<Transition> {
         if self.overdue().is_some() {
             return Vec::new();
         }
-        let alone = self.begins_check();
-        self.faults().filter(|event| may_be_now(alone, *event)).collect()
+        let checking = self.checks_alone();
+        let faults = self.faults();
+        faults.filter(|fault| may_interleave(checking, *fault)).collect()
     }
 
-    /// Returns the telling of a watch that has more to tell than it may.
-    fn overdue(&self) -> Option<Event> {
-        let kinds = self
+    /// Returns the delivery of a watch that lags more than it may.
+    fn overdue(&self) -> Option<Transition> {
+        let watches = self
             .running()
-            .flat_map(|(who, process)| Kind::ALL.map(|kind| (who, process, kind)));
+            .flat_map(|(id, process)| Kind::ALL.map(|kind| (id, process, kind)));
         let lag = |process: &Process, kind| {
-            let untold = self.cluster.watch(kind, process.cursor(kind));
-            untold.map_or(0, Iterator::count)
+            let undelivered = self.cluster.watch(kind, process.cursor(kind));
+            undelivered.map_or(0, Iterator::count)
         };
-        let mut late = kinds.filter(|(_, process, kind)| lag(process, *kind) > self.setup.most_lag);
-        late.next().map(|(who, _, kind)| Event::Watch(who, kind))
+        let mut late = watches.filter(|(_, process, kind)| lag(process, *kind) > self.setup.max_lag);
+        late.next().map(|(id, _, kind)| Transition::Watch(id, kind))
     }
 
-    /// Returns whose timers may run out next: the first, and one that jitter might have made the first.
-    fn ticks(&self) -> impl Iterator<Item = Event> {
-        let quick = self
+    /// Returns the timers that may fire next: the first one, and one that jitter might have made the first.
+    fn ticks(&self) -> impl Iterator<Item = Transition> {
+        let busy = self
             .running()
-            .any(|(_, process)| process.flights.values().any(|flight| !flight.slow));
-        let idle = self.idle >= self.setup.most_idle;
-        let due = move |process: &Process| process.wakes().filter(|_| !quick && !idle);
+            .any(|(_, process)| process.in_flight.values().any(|in_flight| !in_flight.slow));
+        let idle = self.idle >= self.setup.max_idle;
+        let due = move |process: &Process| process.wakes().filter(|_| !busy && !idle);
         let first = self.running().filter_map(|(_, process)| due(process)).min();
         let latest = first.map(|first| first + (first.saturating_sub(self.now)) / 10);
         self.running()
             .filter(move |(_, process)| due(process).is_some_and(|at| Some(at) <= latest))
-            .map(|(who, _)| Event::Tick(who))
+            .map(|(id, _)| Transition::Tick(id))
     }
 
-    fn faults(&self) -> impl Iterator<Item = Event> {
+    fn faults(&self) -> impl Iterator<Item = Transition> {
         let setup = &self.setup;
-        let mischief = setup
-            .mischief
-            .iter()
-            .copied()
-            .filter(|act| self.can(*act))
-            .map(Event::User);
-        let of_processes = self.running().filter(|_| setup.crashes).flat_map(|(who, process)| {
+        let disruptions = setup.disruptions.iter().copied();
+        let of_users = disruptions
+            .filter(|action| self.is_possible(*action))
+            .map(Transition::User);
+        let of_processes = self.running().filter(|_| setup.crashes).flat_map(|(id, process)| {
             let watches = Kind::ALL
                 .into_iter()
                 .filter(|kind| self.lags(process, *kind))
-                .map(move |kind| Event::Relist(who, kind));
-            let stop = (process.stage == Stage::Working).then_some(Event::Stop(who));
-            [Event::Crash(who)].into_iter().chain(stop).chain(watches)
+                .map(move |kind| Transition::Relist(id, kind));
+            let stop = (process.phase == Phase::Working).then_some(Transition::Stop(id));
+            [Transition::Crash(id)].into_iter().chain(stop).chain(watches)
         });
-        let of_questions = self.running().flat_map(move |(who, process)| {
+        let of_steps = self.running().flat_map(move |(id, process)| {
             (0..)
-                .zip(process.flights.values())
-                .filter(|(_, flight)| flight.answer.is_none())
-                .flat_map(move |(at, flight)| {
-                    let faults = setup.faults.iter().copied().filter(|fault| may_meet(flight, *fault));
-                    faults.map(move |fault| Event::Fail(who, at, fault))
+                .zip(process.in_flight.values())
+                .filter(|(_, in_flight)| in_flight.answer.is_none())
+                .flat_map(move |(at, in_flight)| {
+                    let faults = setup.faults.iter().copied();
+                    faults
+                        .filter(|fault| relevance(&in_flight.step, *fault) == Relevance::Distinct)
+                        .map(move |fault| Transition::Fail(id, at, fault))
                 })
         });
-        mischief.chain(of_processes).chain(of_questions)
+        of_users.chain(of_processes).chain(of_steps)
     }
 
-    /// Returns what happens next in a world that is left alone; `None` if it is at rest.
-    pub fn left_alone(&self) -> Option<Event> {
-        let crashed = self.setup.processes.iter().find(|who| match self.slot(**who) {
+    /// Returns the next transition of a world without further faults; `None` if the world has converged.
+    ///
+    /// The order is fixed, so that every state has one undisturbed future, and fair: watches deliver, steps are answered,
+    /// and only then does time pass.
+    pub fn undisturbed(&self) -> Option<Transition> {
+        let down = self.setup.processes.iter().find(|id| match self.slot(**id) {
             Ok(_) => false,
-            Err(Down::NotYet) => self.running().next().is_none(),
+            Err(Down::NotStarted) => self.running().next().is_none(),
             Err(Down::Crashed | Down::Stopped) => true,
         });
-        if let Some(event) = self.overdue() {
-            return Some(event);
+        if let Some(transition) = self.overdue() {
+            return Some(transition);
         }
         if self.is_sealed() {
-            return Some(Event::Unseal);
+            return Some(Transition::Unseal);
         }
-        if let Some(who) = self.begins_check() {
-            return Some(Event::Answer(who, 0));
+        if let Some(id) = self.checks_alone() {
+            return Some(Transition::Answer(id, 0));
         }
-        if let Some(who) = crashed {
-            return Some(Event::Start(*who));
+        if let Some(id) = down {
+            return Some(Transition::Start(*id));
         }
-        if let Some(act) = self.setup.script.get(self.done) {
-            return Some(Event::User(*act));
+        if let Some(action) = self.setup.script.get(self.done) {
+            return Some(Transition::User(*action));
         }
-        for (who, process) in self.running() {
+        for (id, process) in self.running() {
             if let Some(kind) = Kind::ALL.into_iter().find(|kind| self.lags(process, *kind)) {
-                return Some(Event::Watch(who, kind));
+                return Some(Transition::Watch(id, kind));
             }
         }
-        for (who, process) in self.running() {
-            if let Some((at, flight)) = (0..).zip(process.flights.values()).next() {
-                return Some(if flight.answer.is_some() {
-                    Event::Deliver(who, at)
+        for (id, process) in self.running() {
+            if let Some((at, in_flight)) = (0..).zip(process.in_flight.values()).next() {
+                return Some(if in_flight.answer.is_some() {
+                    Transition::Deliver(id, at)
                 } else {
-                    Event::Answer(who, at)
+                    Transition::Answer(id, at)
                 });
             }
         }
-        if self.is_at_rest() {
+        if self.is_converged() {
             return None;
         }
         self.next_tick()
     }
 
-    /// Returns the process that does the first steps of an issuer's check, if it is that alone which is under way.
+    /// Returns the process that performs the first steps of an issuer's check, if nothing else is in flight.
     ///
-    /// Their answers change nothing but what the check asks next, and nothing but a rotation changes them.
-    fn begins_check(&self) -> Option<Who> {
-        let mut flights = self
+    /// Their answers change nothing but the next step of the check, and only a rotation changes the answers: so nothing
+    /// else needs to be explored between them.
+    fn checks_alone(&self) -> Option<ProcessId> {
+        let mut all = self
             .running()
-            .flat_map(|(who, process)| process.flights.values().map(move |flight| (who, flight)));
-        let (who, flight) = flights.next().filter(|_| self.setup.brisk)?;
-        let first = match &*flight.step {
+            .flat_map(|(id, process)| process.in_flight.values().map(move |in_flight| (id, in_flight)));
+        let (id, in_flight) = all.next().filter(|_| self.setup.reduced)?;
+        let first = match &*in_flight.step {
             Step::ReadSecret(..) | Step::MintToken(..) => true,
             Step::Exchange(request, _) => {
                 matches!(
@@ -188,69 +194,88 @@ impl World {
             }
             _ => false,
         };
-        (first && flight.answer.is_none() && flights.next().is_none()).then_some(who)
+        (first && in_flight.answer.is_none() && all.next().is_none()).then_some(id)
     }
 
-    /// Tells whether something is held back that happens of itself in a world that is left alone, or nothing would.
+    /// Returns `true` if the undisturbed world has converged, or something is held back that would happen by itself.
     pub(super) fn is_idle(&self) -> bool {
-        let down = |who: &Who| matches!(self.slot(*who), Err(Down::Crashed | Down::Stopped));
+        let down = |id: &ProcessId| matches!(self.slot(*id), Err(Down::Crashed | Down::Stopped));
         self.is_sealed()
             || self.done < self.setup.script.len()
             || self.setup.processes.iter().any(down)
-            || !self.is_still()
-            || self.is_at_rest()
+            || !self.is_quiescent()
+            || self.is_converged()
     }
 
-    /// Returns the first timer to run out.
-    pub(crate) fn next_tick(&self) -> Option<Event> {
+    /// Returns the timer that fires first.
+    pub(crate) fn next_tick(&self) -> Option<Transition> {
         let due = self
             .running()
-            .filter_map(|(who, process)| Some((process.wakes()?, who)))
+            .filter_map(|(id, process)| Some((process.wakes()?, id)))
             .min();
-        due.map(|(_, who)| Event::Tick(who))
+        due.map(|(_, id)| Transition::Tick(id))
     }
 
-    /// Tells whether a server is sealed.
+    /// Returns `true` if a server is sealed.
     pub(crate) fn is_sealed(&self) -> bool {
         self.vaults.iter().any(|vault| vault.is_sealed())
     }
 
-    /// Tells whether no process has anything on its way, and no watch anything to tell.
-    pub(crate) fn is_still(&self) -> bool {
+    /// Returns `true` if nothing is in flight and every watch has delivered its events.
+    pub(crate) fn is_quiescent(&self) -> bool {
         self.running().all(|(_, process)| {
-            process.flights.is_empty() && !Kind::ALL.into_iter().any(|kind| self.lags(process, kind))
+            process.in_flight.is_empty() && !Kind::ALL.into_iter().any(|kind| self.lags(process, kind))
         })
     }
 }
 
-/// Tells whether an event is among those that are looked at while a process does the first steps of a check.
-fn may_be_now(alone: Option<Who>, event: Event) -> bool {
-    match (alone, event) {
-        (None, _) | (_, Event::Crash(_) | Event::Stop(_) | Event::Unseal | Event::User(Act::Rotate(_))) => true,
-        (Some(only), Event::Answer(who, _) | Event::Deliver(who, _) | Event::Fail(who, ..)) => who == only,
+/// Returns `true` if a transition is explored while a process performs the first steps of a check.
+fn may_interleave(checking: Option<ProcessId>, transition: Transition) -> bool {
+    match (checking, transition) {
+        (None, _)
+        | (
+            _,
+            Transition::Crash(_) | Transition::Stop(_) | Transition::Unseal | Transition::User(UserAction::Rotate(_)),
+        ) => true,
+        (Some(only), Transition::Answer(id, _) | Transition::Deliver(id, _) | Transition::Fail(id, ..)) => id == only,
         _ => false,
     }
 }
 
-/// Tells whether others may act between the effect of a question and its answer without any fault: where they can see
-/// the effect.
-fn splits(flight: &Flight) -> bool {
-    matches!(&*flight.step, Step::WriteStatus(..))
+/// Returns `true` if another process may act between the effect of a step and its answer without a fault. Only status
+/// writes: only their effect is visible to others.
+fn has_visible_effect(in_flight: &InFlight) -> bool {
+    matches!(&*in_flight.step, Step::WriteStatus(..))
 }
 
-/// Tells whether a fault can meet a question in a way of its own.
-fn may_meet(flight: &Flight, fault: Fault) -> bool {
-    use Fault::{Broken, CrashAfter, Forbidden, Lost, Refused, Revoked, Sealed, Slow, Throttled};
-    match &*flight.step {
-        Step::Exchange(request, _) => match request.operation {
-            Operation::Health => matches!(fault, Broken | Refused | Sealed | Slow),
-            Operation::Login => matches!(fault, Broken | CrashAfter | Lost | Refused | Sealed | Slow),
-            Operation::Probe | Operation::Lookup => {
-                matches!(fault, Broken | Refused | Revoked | Sealed | Slow | Throttled)
-            }
-            Operation::Renew => matches!(fault, Broken | Lost | Refused | Revoked | Sealed),
-            Operation::Revoke => matches!(fault, Lost | Refused | Slow),
-            Operation::Sign => fault != Forbidden,
+/// The relevance of a fault for a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relevance {
+    /// The step cannot meet the fault.
+    Impossible,
+    /// The fault has the same consequences as another one, or none.
+    Redundant,
+    /// The fault has consequences of its own.
+    Distinct,
+}
+
+/// Returns the relevance of a fault for a step.
+///
+/// Only requests with a token on the way to a signature are throttled. Vault exempts `sys/health` from rate limit quotas
+/// (<https://developer.hashicorp.com/vault/docs/concepts/resource-quotas>).
+pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
+    use StepFault::{Broken, CrashAfter, Forbidden, Lost, Refused, Revoked, Sealed, Slow, Throttled};
+    let distinct = match step {
+        Step::Exchange(request, _) => match (request.operation, fault) {
+            (_, Forbidden) => return Relevance::Impossible,
+            (Operation::Sign | Operation::Probe | Operation::Lookup, Throttled) => true,
+            (_, Throttled) => return Relevance::Impossible,
+            (Operation::Health, _) => matches!(fault, Broken | Refused | Sealed | Slow),
+            (Operation::Login, _) => matches!(fault, Broken | CrashAfter | Lost | Refused | Sealed | Slow),
+            (Operation::Probe | Operation::Lookup, _) => matches!(fault, Broken | Refused | Revoked | Sealed | Slow),
+            (Operation::Renew, _) => matches!(fault, Broken | Lost | Refused | Revoked | Sealed),
+            (Operation::Revoke, _) => matches!(fault, Lost | Refused | Slow),
+            (Operation::Sign, _) => true,
         },
         Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Refused | Slow),
         Step::ReadRequest(..) | Step::ReadSecret(..) | Step::MintToken(..) => {
@@ -258,5 +283,10 @@ fn may_meet(flight: &Flight, fault: Fault) -> bool {
         }
         Step::Publish(..) => matches!(fault, Refused | Slow),
         Step::Done(_) => false,
+    };
+    if distinct {
+        Relevance::Distinct
+    } else {
+        Relevance::Redundant
     }
 }

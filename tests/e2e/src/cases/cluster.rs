@@ -1,8 +1,9 @@
-//! The simulated cluster, held against the real one.
+//! Conformance of `fake-kube` with a real API server.
 
 use std::pin::pin;
 
 use anyhow::ensure;
+use fake_kube::conformance::{ApiReply, Call, NAME, Suite, expected};
 use futures::TryStreamExt as _;
 use issuer_api::CertificateRequest;
 use kube::api::{
@@ -11,42 +12,34 @@ use kube::api::{
 };
 use kube::{Api, Error, ResourceExt as _};
 use serde_json::{Value, json};
-use simulator::cluster::conformance::{Call, NAME, Questions, Reply, expected};
 
 use crate::test_namespace::Stage;
 
-/// The simulated cluster gives every answer that the real API server gives.
+/// `fake-kube` answers every operation of the table like the real API server.
 pub(super) async fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {
     let resource = ApiResource::erase::<CertificateRequest>(&());
     let requests: Api<DynamicObject> = Api::namespaced_with(stage.env.client.clone(), &stage.namespace, &resource);
-    let mut questions = Questions::new(&stage.namespace);
-    while let Some(call) = questions.ask() {
-        let reply: Reply = match ask(&requests, call).await {
+    let mut suite = Suite::new(&stage.namespace);
+    while let Some(call) = suite.next_call() {
+        let reply: ApiReply = match ask(&requests, call).await {
             Ok(answer) => Ok(answer),
             Err(Error::Api(status)) => Err(status.code),
             Err(error) => return Err(error.into()),
         };
-        questions.answer(&reply);
+        suite.record(&reply);
     }
-    let (real, simulated) = (questions.answers(), expected());
+    let (real, fake) = (suite.answers(), expected());
     ensure!(
-        real.len() == simulated.len(),
-        "{} answers, {} simulated",
+        real.len() == fake.len(),
+        "{} answers of the API server, {} of fake-kube",
         real.len(),
-        simulated.len()
+        fake.len()
     );
-    let differ = real
-        .iter()
-        .zip(&simulated)
-        .filter(|(real, simulated)| real != simulated);
+    let differ = real.iter().zip(&fake).filter(|(real, fake)| real != fake);
     let differing: Vec<String> = differ
-        .map(|((name, real), (_, simulated))| format!("{name}\n    real:      {real}\n    simulated: {simulated}"))
+        .map(|((name, real), (_, fake))| format!("{name}\n    real: {real}\n    fake: {fake}"))
         .collect();
-    ensure!(
-        differing.is_empty(),
-        "the simulated cluster differs:\n  {}",
-        differing.join("\n  ")
-    );
+    ensure!(differing.is_empty(), "fake-kube differs:\n  {}", differing.join("\n  "));
     Ok(())
 }
 
@@ -90,7 +83,7 @@ async fn create(requests: &Api<DynamicObject>, object: Value) -> kube::Result<Dy
     requests.create(&PostParams::default(), &object).await
 }
 
-/// Returns what the API server tells of up to now: up to an object that is made first, and is told of last.
+/// Returns the watch events up to now. An object that is created first marks the end of them.
 async fn watch(requests: &Api<DynamicObject>, since: &str) -> kube::Result<Value> {
     let mark = json!({
         "apiVersion": "cert-manager.io/v1",

@@ -1,51 +1,51 @@
-//! The table itself: what an issuer does to an API server, and what others do meanwhile.
+//! The table: the operations of an issuer, and those of other clients meanwhile.
 
 use serde_json::{Value, json};
 
-use super::Which::{First, Last};
-use super::{Case, Given, Operation, Which};
-use crate::cluster::object::merge;
+use super::Earlier::{First, Last};
+use super::{ApiCase, ApiOperation, Earlier, Preconditions};
+use crate::patch::merge;
 
-/// Returns the table, in the order in which it is to be asked.
-pub fn cases() -> Vec<Case> {
+/// Returns the table, in the order in which the operations follow each other.
+pub fn cases() -> Vec<ApiCase> {
     [nothing(), statuses(), refused(), others(), namesakes(), watches()].concat()
 }
 
-fn case(name: &'static str, operation: Operation, status: u16) -> Case {
-    Case {
+fn case(name: &'static str, operation: ApiOperation, status: u16) -> ApiCase {
+    ApiCase {
         name,
         operation,
         status,
     }
 }
 
-fn patch(name: &'static str, given: Given, body: Value, status: u16) -> Case {
-    case(name, Operation::Patch(given, body), status)
+fn patch(name: &'static str, given: Preconditions, body: Value, status: u16) -> ApiCase {
+    case(name, ApiOperation::Patch(given, body), status)
 }
 
-fn patch_status(name: &'static str, given: Given, body: Value, status: u16) -> Case {
-    case(name, Operation::PatchStatus(given, body), status)
+fn patch_status(name: &'static str, given: Preconditions, body: Value, status: u16) -> ApiCase {
+    case(name, ApiOperation::PatchStatus(given, body), status)
 }
 
-/// Says nothing of the object that a patch is for.
-const ANY: Given = Given {
+/// No preconditions.
+const ANY: Preconditions = Preconditions {
     uid: None,
     version: None,
 };
 
-fn version(version: Which) -> Given {
-    Given {
+fn version(version: Earlier) -> Preconditions {
+    Preconditions {
         version: Some(version),
         ..ANY
     }
 }
 
-fn uid(uid: Which) -> Given {
-    Given { uid: Some(uid), ..ANY }
+fn uid(uid: Earlier) -> Preconditions {
+    Preconditions { uid: Some(uid), ..ANY }
 }
 
-fn both(uid: Which, version: Which) -> Given {
-    Given {
+fn both(uid: Earlier, version: Earlier) -> Preconditions {
+    Preconditions {
         uid: Some(uid),
         version: Some(version),
     }
@@ -71,20 +71,24 @@ fn note(text: Value) -> Value {
     json!({ "metadata": { "annotations": { "example.com/note": text } } })
 }
 
-fn nothing() -> Vec<Case> {
+fn nothing() -> Vec<ApiCase> {
     vec![
-        case("list nothing", Operation::List, 200),
-        case("read nothing", Operation::Get, 404),
-        case("delete nothing", Operation::Delete(None), 404),
+        case("list nothing", ApiOperation::List, 200),
+        case("read nothing", ApiOperation::Get, 404),
+        case("delete nothing", ApiOperation::Delete(None), 404),
         patch("patch nothing", ANY, note(json!("x")), 404),
         patch_status("patch the status of nothing", ANY, conditions(&["Ready"]), 404),
-        case("create with a status", Operation::Create(conditions(&["Ready"])), 200),
-        case("read", Operation::Get, 200),
-        case("create again", Operation::Create(json!({})), 409),
+        case(
+            "create with a status",
+            ApiOperation::Create(conditions(&["Ready"])),
+            200,
+        ),
+        case("read", ApiOperation::Get, 200),
+        case("create again", ApiOperation::Create(json!({})), 409),
     ]
 }
 
-fn statuses() -> Vec<Case> {
+fn statuses() -> Vec<ApiCase> {
     let mut more = json!({
         "metadata": { "annotations": { "example.com/note": "x" } },
         "spec": { "duration": "1h0m0s" },
@@ -104,24 +108,24 @@ fn statuses() -> Vec<Case> {
         patch_status("a status and more", ANY, more, 200),
         patch_status("a part of the status", version(Last), certificate(json!("eA==")), 200),
         patch_status(
-            "the conditions at a whole",
+            "conditions replaced as a whole",
             version(Last),
             conditions(&["Approved"]),
             200,
         ),
-        patch_status("a part less", version(Last), certificate(Value::Null), 200),
+        patch_status("a part removed", version(Last), certificate(Value::Null), 200),
         patch_status("of no version", ANY, meta("resourceVersion", ""), 422),
         patch_status("of no uid", ANY, meta("uid", ""), 200),
-        case("read the status", Operation::Get, 200),
+        case("read the status", ApiOperation::Get, 200),
     ]
 }
 
-fn refused() -> Vec<Case> {
+fn refused() -> Vec<ApiCase> {
     let condition = json!({ "status": { "conditions": [{ "type": "Ready" }] } });
     vec![
         patch_status("of an old version", version(First), conditions(&["Ready"]), 409),
         patch_status(
-            "what it is already, of an old version",
+            "an unchanged status of an old version",
             version(First),
             conditions(&["Approved"]),
             409,
@@ -133,13 +137,13 @@ fn refused() -> Vec<Case> {
             409,
         ),
         patch_status(
-            "conditions that are none",
+            "conditions that are a string",
             ANY,
             json!({ "status": { "conditions": "none" } }),
             422,
         ),
         patch_status("a condition without a status", ANY, condition, 422),
-        patch_status("a certificate that is none", ANY, certificate(json!(1)), 422),
+        patch_status("a certificate that is a number", ANY, certificate(json!(1)), 422),
         patch(
             "an old version of the spec",
             version(First),
@@ -147,22 +151,22 @@ fn refused() -> Vec<Case> {
             409,
         ),
         patch(
-            "a name that is none",
+            "an issuer name that is a number",
             ANY,
             json!({ "spec": { "issuerRef": { "name": 1 } } }),
             422,
         ),
         patch(
-            "an issuer that is missing",
+            "an issuer that is null",
             ANY,
             json!({ "spec": { "issuerRef": null } }),
             422,
         ),
-        case("read what was refused", Operation::Get, 200),
+        case("read what was refused", ApiOperation::Get, 200),
     ]
 }
 
-fn others() -> Vec<Case> {
+fn others() -> Vec<ApiCase> {
     vec![
         patch("an annotation", ANY, note(json!("x")), 200),
         patch("the same annotation", ANY, note(json!("x")), 200),
@@ -179,19 +183,19 @@ fn others() -> Vec<Case> {
         patch("another name", ANY, meta("name", "none"), 400),
         patch("no annotation", both(Last, Last), note(Value::Null), 200),
         patch_status("after others", version(Last), conditions(&["Approved", "Ready"]), 200),
-        case("list one", Operation::List, 200),
+        case("list one", ApiOperation::List, 200),
     ]
 }
 
-fn namesakes() -> Vec<Case> {
+fn namesakes() -> Vec<ApiCase> {
     let ready = || conditions(&["Ready"]);
     vec![
-        case("delete", Operation::Delete(Some(Last)), 200),
-        patch_status("of what is deleted", both(Last, Last), ready(), 404),
-        case("create a namesake", Operation::Create(json!({})), 200),
+        case("delete", ApiOperation::Delete(Some(Last)), 200),
+        patch_status("of a deleted object", both(Last, Last), ready(), 404),
+        case("create a namesake", ApiOperation::Create(json!({})), 200),
         patch_status("of the deleted one", both(First, First), ready(), 409),
         patch_status("of the deleted one's version", version(First), ready(), 409),
-        // The subresource takes nothing but the status, and so looks at no uid.
+        // The status subresource ignores metadata, the uid included.
         patch_status("of the deleted one's uid", uid(First), ready(), 200),
         patch_status(
             "of the deleted one's uid and this version",
@@ -206,21 +210,21 @@ fn namesakes() -> Vec<Case> {
             409,
         ),
         patch("an annotation of the deleted one", uid(First), note(json!("x")), 422),
-        case("delete the deleted one", Operation::Delete(Some(First)), 409),
+        case("delete the deleted one", ApiOperation::Delete(Some(First)), 409),
         patch_status("of this uid and version", both(Last, Last), ready(), 200),
-        case("read the namesake", Operation::Get, 200),
+        case("read the namesake", ApiOperation::Get, 200),
     ]
 }
 
-fn watches() -> Vec<Case> {
+fn watches() -> Vec<ApiCase> {
     vec![
-        case("watch from the beginning", Operation::Watch(Some(First)), 200),
-        case("watch from the list of one", Operation::Watch(Some(Last)), 200),
-        case("list the namesake", Operation::List, 200),
-        case("watch from now", Operation::Watch(Some(Last)), 200),
-        case("delete the namesake", Operation::Delete(None), 200),
-        case("watch the deletion", Operation::Watch(Some(Last)), 200),
-        case("watch from long ago", Operation::Watch(None), 410),
-        case("list nothing again", Operation::List, 200),
+        case("watch from the beginning", ApiOperation::Watch(Some(First)), 200),
+        case("watch from the list of one", ApiOperation::Watch(Some(Last)), 200),
+        case("list the namesake", ApiOperation::List, 200),
+        case("watch from now", ApiOperation::Watch(Some(Last)), 200),
+        case("delete the namesake", ApiOperation::Delete(None), 200),
+        case("watch the deletion", ApiOperation::Watch(Some(Last)), 200),
+        case("watch from long ago", ApiOperation::Watch(None), 410),
+        case("list nothing again", ApiOperation::List, 200),
     ]
 }

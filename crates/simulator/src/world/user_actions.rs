@@ -1,76 +1,78 @@
 use std::sync::Arc;
 
+use fake_kube::{Kind, Object};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::SecretRef;
 use serde_json::{Value, json};
 
 use super::World;
-use crate::cluster::{Kind, Object};
-use crate::event::Act;
+use crate::clock::UNIX;
 use crate::fixture::{self, HOSTS, IssuerId};
-use crate::record::Request;
-use crate::vault::UNIX;
+use crate::record::RequestRecord;
+use crate::transition::UserAction;
 
 impl World {
-    /// Tells whether an act would change anything.
-    pub(crate) fn can(&self, act: Act) -> bool {
+    /// Returns `true` if an action would change anything.
+    pub(crate) fn is_possible(&self, action: UserAction) -> bool {
         let request = |number| {
             self.request_key(number)
                 .and_then(|key| self.cluster.get(&key).ok()?.request())
         };
-        match act {
-            Act::Create(number) | Act::CreateApproved(number) => request(number).is_none(),
-            Act::Delete(number) | Act::Recreate(number) | Act::Touch(number) => request(number).is_some(),
-            // The webhook of cert-manager lets nobody take an approval or a denial back.
-            Act::Approve(number) => request(number).is_some_and(|r| !r.is("Approved") && !r.is("Denied")),
-            Act::Deny(number) => request(number).is_some_and(|r| !r.is("Denied")),
-            Act::CreateIssuer(issuer) => self.issuer(issuer).is_none(),
-            Act::DeleteIssuer(issuer)
-            | Act::EditIssuer(issuer)
-            | Act::MoveIssuer(issuer)
-            | Act::TouchIssuer(issuer)
-            | Act::Rotate(issuer) => self.issuer(issuer).is_some(),
+        match action {
+            UserAction::Create(number) | UserAction::CreateApproved(number) => request(number).is_none(),
+            UserAction::Delete(number) | UserAction::Recreate(number) | UserAction::Touch(number) => {
+                request(number).is_some()
+            }
+            // cert-manager's webhook does not admit the removal of an approval or denial.
+            UserAction::Approve(number) => request(number).is_some_and(|r| !r.is("Approved") && !r.is("Denied")),
+            UserAction::Deny(number) => request(number).is_some_and(|r| !r.is("Denied")),
+            UserAction::CreateIssuer(issuer) => self.issuer(issuer).is_none(),
+            UserAction::DeleteIssuer(issuer)
+            | UserAction::EditIssuer(issuer)
+            | UserAction::MoveIssuer(issuer)
+            | UserAction::TouchIssuer(issuer)
+            | UserAction::Rotate(issuer) => self.issuer(issuer).is_some(),
         }
     }
 
-    /// Lets somebody else do something.
-    pub(crate) fn act(&mut self, act: Act) {
-        if let Act::CreateIssuer(issuer)
-        | Act::DeleteIssuer(issuer)
-        | Act::EditIssuer(issuer)
-        | Act::MoveIssuer(issuer)
-        | Act::Rotate(issuer) = act
+    /// Performs the action of a user.
+    pub(crate) fn act(&mut self, action: UserAction) {
+        if let UserAction::CreateIssuer(issuer)
+        | UserAction::DeleteIssuer(issuer)
+        | UserAction::EditIssuer(issuer)
+        | UserAction::MoveIssuer(issuer)
+        | UserAction::Rotate(issuer) = action
         {
             Arc::make_mut(&mut self.record).change(issuer, self.now);
         }
-        match act {
-            Act::Create(number) => self.create(number),
-            Act::CreateApproved(number) => self.create_approved(number),
-            Act::Approve(number) => self.decide(number, "Approved"),
-            Act::Deny(number) => self.decide(number, "Denied"),
-            Act::Delete(number) => self.delete(number),
-            Act::Recreate(number) => {
+        match action {
+            UserAction::Create(number) => self.create(number),
+            UserAction::CreateApproved(number) => self.create_approved(number),
+            UserAction::Approve(number) => self.decide(number, "Approved"),
+            UserAction::Deny(number) => self.decide(number, "Denied"),
+            UserAction::Delete(number) => self.delete(number),
+            UserAction::Recreate(number) => {
                 self.delete(number);
                 self.create_approved(number);
             }
-            Act::Touch(number) => {
+            UserAction::Touch(number) => {
                 if let Some(key) = self.request_key(number) {
                     self.touch(&key);
                 }
             }
-            Act::TouchIssuer(issuer) => self.touch(&Key::Issuer(issuer.key())),
-            Act::CreateIssuer(issuer) => {
+            UserAction::TouchIssuer(issuer) => self.touch(&Key::Issuer(issuer.key())),
+            UserAction::CreateIssuer(issuer) => {
                 if let Some(secret) = issuer.secret().filter(|secret| self.cluster.secret(secret).is_none()) {
                     self.set_secret(secret, &issuer.secret_id(0));
                 }
                 self.create_object(issuer.object());
             }
-            Act::DeleteIssuer(issuer) => {
+            UserAction::DeleteIssuer(issuer) => {
                 let _gone = Arc::make_mut(&mut self.cluster).delete(&Key::Issuer(issuer.key()), None);
             }
-            Act::EditIssuer(issuer) => self.edit(issuer, |host, path| (host, 1 - path)),
-            Act::MoveIssuer(issuer) => self.edit(issuer, |host, path| (1 - host, path)),
-            Act::Rotate(issuer) => {
+            UserAction::EditIssuer(issuer) => self.edit(issuer, |host, path| (host, 1 - path)),
+            UserAction::MoveIssuer(issuer) => self.edit(issuer, |host, path| (1 - host, path)),
+            UserAction::Rotate(issuer) => {
                 self.rotations += 1;
                 let secret_id = issuer.secret_id(self.rotations);
                 for host in [0, 1] {
@@ -92,29 +94,31 @@ impl World {
     }
 
     fn create(&mut self, number: u16) {
-        let Some(want) = self.want(number) else {
+        let Some(fixture) = self.fixture(number) else {
             return;
         };
-        let order = self.cluster.next_uid(&Key::Request(fixture::request_key(want, number)));
-        self.create_object(Object::Request(fixture::request(want, number, order)));
+        let csr = self
+            .cluster
+            .next_uid(&Key::Request(fixture::request_key(fixture, number)));
+        self.create_object(Object::Request(fixture::request(fixture, number, csr)));
         let overlaps = if self.setup.claims { 0 } else { self.record.overlaps };
         let credit = 1 + i16::try_from(overlaps).unwrap_or(i16::MAX);
-        let request = Request {
+        let request = RequestRecord {
             number,
-            want,
+            fixture,
             credit,
             refused: false,
             writes: 0,
         };
-        Arc::make_mut(&mut self.record).requests.insert(order, request);
+        Arc::make_mut(&mut self.record).requests.insert(csr, request);
     }
 
-    /// Creates a request and approves it; where only requests count, before any watch can tell that it is there.
+    /// Creates and approves a request. If only requests are explored, watches see both as one event.
     fn create_approved(&mut self, number: u16) {
         let before = self.cluster.revision();
         self.create(number);
         self.decide(number, "Approved");
-        if self.setup.focus {
+        if self.setup.requests_only {
             Arc::make_mut(&mut self.cluster).coalesce(Kind::Requests, before);
         }
     }
@@ -156,7 +160,7 @@ impl World {
         let _refused = Arc::make_mut(&mut self.cluster).patch(key, body);
     }
 
-    /// Sets a condition as an approver does.
+    /// Sets a condition like an approver.
     fn decide(&mut self, number: u16, kind: &str) {
         let Some(key) = self.request_key(number) else {
             return;

@@ -1,14 +1,19 @@
-use std::hash::Hash;
+//! The objects that the controller watches.
 
-use issuer_api::{CertificateRequest, Condition, IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use issuer_api::{
+    CertificateRequest, Condition, IssuerStatus, RequestCondition, VaultClusterIssuer, VaultIssuer, VaultSpec,
+};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use crate::digest::Digest;
+use crate::patch::merge;
 
-/// What a watch is about.
+/// A kind that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `VaultIssuer`.
@@ -23,7 +28,7 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Issuers, Self::ClusterIssuers, Self::Requests];
 
-    /// Returns the kind of a name. No object is named by a token.
+    /// Returns the kind of the object of this key. Tokens are not objects; they count as requests.
     pub fn of(key: &Key) -> Self {
         match key {
             Key::Issuer(IssuerKey {
@@ -36,7 +41,7 @@ impl Kind {
     }
 }
 
-/// An object of any kind that is watched.
+/// An object of a watched kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
     /// A `VaultClusterIssuer`.
@@ -48,7 +53,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// Returns its name.
+    /// Returns the kind, namespace and name of the object.
     pub fn key(&self) -> Key {
         let meta = self.meta();
         let name = meta.name.clone().unwrap_or_default();
@@ -68,7 +73,7 @@ impl Object {
         }
     }
 
-    /// Returns its metadata.
+    /// Returns the metadata.
     pub fn meta(&self) -> &ObjectMeta {
         match self {
             Self::ClusterIssuer(issuer) => &issuer.metadata,
@@ -77,7 +82,7 @@ impl Object {
         }
     }
 
-    pub(super) fn meta_mut(&mut self) -> &mut ObjectMeta {
+    pub(crate) fn meta_mut(&mut self) -> &mut ObjectMeta {
         match self {
             Self::ClusterIssuer(issuer) => &mut issuer.metadata,
             Self::Issuer(issuer) => &mut issuer.metadata,
@@ -85,17 +90,17 @@ impl Object {
         }
     }
 
-    /// Returns its uid.
+    /// Returns the uid, or an empty string.
     pub fn uid(&self) -> &str {
         self.meta().uid.as_deref().unwrap_or_default()
     }
 
-    /// Returns its resourceVersion.
+    /// Returns the resourceVersion, or an empty string.
     pub fn version(&self) -> &str {
         self.meta().resource_version.as_deref().unwrap_or_default()
     }
 
-    /// Returns the CertificateRequest that it is.
+    /// Returns the CertificateRequest; `None` if the object is an issuer.
     pub fn request(&self) -> Option<&CertificateRequest> {
         if let Self::Request(request) = self {
             Some(request)
@@ -104,7 +109,13 @@ impl Object {
         }
     }
 
-    /// Returns the spec of the issuer that it is.
+    /// Returns the signed certificate of the request; `None` if there is none, or the object is an issuer.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        let ByteString(pem) = self.request()?.status.as_ref()?.certificate.as_ref()?;
+        (!pem.is_empty()).then_some(pem)
+    }
+
+    /// Returns the spec of the issuer; `None` if the object is a request.
     pub fn spec(&self) -> Option<&VaultSpec> {
         match self {
             Self::ClusterIssuer(issuer) => Some(&issuer.spec),
@@ -113,7 +124,7 @@ impl Object {
         }
     }
 
-    /// Returns the condition `Ready` of the issuer that it is.
+    /// Returns the condition `Ready` of the issuer; `None` if the object is a request.
     pub fn ready(&self) -> Option<&Condition> {
         self.issuer_status()?.ready()
     }
@@ -126,7 +137,7 @@ impl Object {
         }
     }
 
-    pub(super) fn clear_status(&mut self) {
+    pub(crate) fn clear_status(&mut self) {
         match self {
             Self::ClusterIssuer(issuer) => issuer.status = None,
             Self::Issuer(issuer) => issuer.status = None,
@@ -134,15 +145,15 @@ impl Object {
         }
     }
 
-    pub(super) fn same_spec(&self, other: &Self) -> bool {
+    pub(crate) fn same_spec(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Request(a), Self::Request(b)) => a.spec == b.spec,
             (a, b) => a.spec() == b.spec(),
         }
     }
 
-    /// Returns it with a merge patch applied to its status; `None` if it would be no such object.
-    pub(super) fn with_status(&self, patch: &Value) -> Option<Self> {
+    /// Returns the object with a merge patch applied to its status; `None` if the result does not fit the schema.
+    pub(crate) fn with_status(&self, patch: &Value) -> Option<Self> {
         let status = |current: serde_json::Result<Value>| {
             let mut status = current.ok()?;
             merge(&mut status, patch);
@@ -163,8 +174,8 @@ impl Object {
         Some(next)
     }
 
-    /// Returns it with a merge patch applied to all but its status; `None` if it would be no such object.
-    pub(super) fn with_patch(&self, patch: &Value) -> Option<Self> {
+    /// Returns the object with a merge patch applied to all but its status; `None` if the result does not fit the schema.
+    pub(crate) fn with_patch(&self, patch: &Value) -> Option<Self> {
         let mut patch = patch.clone();
         let fields = patch.as_object_mut()?;
         fields.remove("status");
@@ -184,58 +195,46 @@ impl Object {
         })
     }
 
-    /// Gives it a version that no other content has: the number of its name, how often that was written, and a digest
-    /// of all but times and annotations.
-    pub(super) fn set_version(&mut self, name: usize, writes: u64) {
+    /// Sets a resourceVersion that no other state of an object of this name has.
+    ///
+    /// Clients must not interpret it. A simulator may: it consists of the number of the name, the number of writes, and a
+    /// digest of the contents without times and annotations, so that states which differ only in their past compare equal.
+    pub(crate) fn set_version(&mut self, name: usize, writes: u64) {
         let content = self.content();
-        self.meta_mut().resource_version = Some(format!("rv{name}.{writes}.{:016x}", content >> 64));
+        self.meta_mut().resource_version = Some(format!("rv{name}.{writes}.{content:016x}"));
     }
 
-    fn content(&self) -> u128 {
+    fn content(&self) -> u64 {
         match self {
             Self::Request(request) => {
                 let status = request.status.as_ref();
                 let conditions = status.map(|status| {
-                    let parts =
-                        |c: &issuer_api::RequestCondition| Digest::of(&(&c.kind, &c.status, &c.reason, &c.message));
+                    let parts = |c: &RequestCondition| digest(&(&c.kind, &c.status, &c.reason, &c.message));
                     status.conditions.iter().map(parts).collect::<Vec<_>>()
                 });
-                // Which certificate it is depends on the time; that there is one does not.
+                // The bytes of a certificate depend on the time; its presence does not.
                 let certificate = status.is_some_and(|status| status.certificate.is_some());
                 let failed = status.is_some_and(|status| status.failure_time.is_some());
-                Digest::of(&(conditions, certificate, failed))
+                digest(&(conditions, certificate, failed))
             }
             Self::ClusterIssuer(_) | Self::Issuer(_) => {
                 let conditions = self.issuer_status().map(|status| {
                     let parts = |c: &Condition| {
                         let is = c.status as u8;
-                        Digest::of(&(&c.kind, is, &c.reason, &c.message, c.observed_generation))
+                        digest(&(&c.kind, is, &c.reason, &c.message, c.observed_generation))
                     };
                     status.conditions.iter().map(parts).collect::<Vec<_>>()
                 });
                 let spec = self.spec().map(|spec| (&spec.server, &spec.path));
-                Digest::of(&(conditions, spec, self.meta().generation))
+                digest(&(conditions, spec, self.meta().generation))
             }
         }
     }
 }
 
-/// Merges a patch into a value (RFC 7386).
-pub(super) fn merge(value: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        value.clone_from(patch);
-        return;
-    };
-    if !value.is_object() {
-        *value = Value::Object(serde_json::Map::new());
-    }
-    if let Value::Object(value) = value {
-        for (key, part) in patch {
-            if part.is_null() {
-                value.remove(key);
-            } else {
-                merge(value.entry(key).or_insert(Value::Null), part);
-            }
-        }
-    }
+/// Returns a digest that is equal in every run of one build.
+fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }

@@ -1,10 +1,16 @@
-//! An API server with a log like etcd's: versions, optimistic conflicts, uids, watches that lag.
+//! A pure model of the Kubernetes API server: resource versions, optimistic concurrency, uids, watches with a history.
+//!
+//! [`FakeKube`] holds the kinds that the controller watches and the Secrets that it reads. Like `fake-vault` it is plain
+//! data without IO or clock, so a simulator clones it at every branch. With the feature `conformance` it can be compared
+//! with a real API server.
 
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod object;
+mod patch;
+mod store;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use issuer_api::CertificateRequest;
@@ -15,23 +21,25 @@ use issuer_core::reference::{RequestKey, SecretRef};
 use serde_json::Value;
 
 pub use object::{Kind, Object};
+use store::Store;
+pub use store::{Verb, WatchEvent};
 
-/// Why the API server did not do what it was asked.
+/// Why the API server refused an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// 409: there is one of the name already.
+    /// 409: an object of this name exists already.
     Exists,
     /// 410: the revision is compacted.
     Gone,
-    /// 422: the result is no such object, or would have another uid.
+    /// 422: the result does not fit the schema, or changes the uid.
     Invalid,
-    /// 400: the result would have another name.
+    /// 400: the name in the body is not that of the URL.
     Name,
     /// 404.
     NotFound,
-    /// 409: the object has another version.
+    /// 409: the resourceVersion is not the current one.
     Stale,
-    /// 409: the object is another one of the same name.
+    /// 409: the object has another uid.
     Uid,
 }
 
@@ -48,57 +56,21 @@ impl Refusal {
     }
 }
 
-/// What a watch tells.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WatchEvent {
-    /// The revision of the whole cluster that it made.
-    pub revision: u64,
-    /// What became of the object.
-    pub change: Verb,
-    /// The object after it; before it, if it is gone.
-    pub object: Arc<Object>,
-}
-
-impl Hash for WatchEvent {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.change, self.object.uid(), self.object.version()).hash(state);
-    }
-}
-
-/// What became of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verb {
-    /// It is there.
-    Added,
-    /// It is gone.
-    Deleted,
-    /// It is another.
-    Modified,
-}
-
-/// The objects of one kind and what became of them lately.
+/// The API server and its contents.
 #[derive(Clone, Debug, Default)]
-struct Store {
-    objects: BTreeMap<Key, Arc<Object>>,
-    log: VecDeque<WatchEvent>,
-    /// Up to which revision the log is forgotten.
-    compacted: u64,
-}
-
-/// The API server and all it holds.
-#[derive(Clone, Debug, Default)]
-pub struct Cluster {
+pub struct FakeKube {
     stores: [Store; 3],
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
-    /// The number of each name that ever was, and how often the objects of that name were written.
+    /// Numbers every name that was ever used; the number is the index into `writes` and `uids`.
     names: Arc<BTreeMap<Key, usize>>,
+    /// How often objects of each name were written.
     writes: Vec<u64>,
-    /// How many objects of each name there were.
+    /// How many objects of each name were created.
     uids: Vec<u32>,
     revision: u64,
 }
 
-impl Cluster {
+impl FakeKube {
     fn store(&self, kind: Kind) -> &Store {
         let [issuers, cluster_issuers, requests] = &self.stores;
         match kind {
@@ -122,8 +94,8 @@ impl Cluster {
         self.revision
     }
 
-    /// Returns the number that the uid of the next object of a name has: a thousand times the name's number, and how
-    /// many there were.
+    /// Returns the number in the uid of the next object of a name: a thousand times the number of the name, plus a
+    /// counter.
     pub fn next_uid(&self, key: &Key) -> u32 {
         let name = self.names.get(key).copied().unwrap_or(self.writes.len());
         let before = self.uids.get(name).copied().unwrap_or_default();
@@ -131,6 +103,10 @@ impl Cluster {
     }
 
     /// Returns an object.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`].
     pub fn get(&self, key: &Key) -> Result<&Arc<Object>, Refusal> {
         self.store(Kind::of(key)).objects.get(key).ok_or(Refusal::NotFound)
     }
@@ -140,39 +116,45 @@ impl Cluster {
         self.get(&Key::Request(key.clone())).ok()?.request()
     }
 
-    /// Returns all objects of a kind as they are now.
+    /// Returns all objects of a kind.
     pub fn list(&self, kind: Kind) -> impl Iterator<Item = &Arc<Object>> {
         self.store(kind).objects.values()
     }
 
-    /// Returns what happened after a revision, oldest first.
+    /// Returns the names of all objects of a kind.
+    pub fn keys(&self, kind: Kind) -> BTreeSet<Key> {
+        self.store(kind).objects.keys().cloned().collect()
+    }
+
+    /// Returns the events after a revision, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Gone`] if the revision is compacted.
     pub fn watch(&self, kind: Kind, since: u64) -> Result<impl Iterator<Item = &WatchEvent>, Refusal> {
-        let store = self.store(kind);
-        if since < store.compacted {
-            return Err(Refusal::Gone);
-        }
-        let from = store.log.partition_point(|event| event.revision <= since);
-        Ok(store.log.range(from..))
+        self.store(kind).since(since)
     }
 
-    /// Forgets what happened up to a revision.
+    /// Forgets the events up to a revision.
     pub fn compact(&mut self, kind: Kind, revision: u64) {
-        let store = self.store_mut(kind);
-        store.compacted = store.compacted.max(revision);
-        while store.log.front().is_some_and(|event| event.revision <= revision) {
-            store.log.pop_front();
-        }
+        self.store_mut(kind).compact(revision);
     }
 
-    /// Tells whether there is anything to forget up to a revision.
+    /// Returns `true` if compaction up to a revision would forget an event.
     pub fn remembers(&self, kind: Kind, revision: u64) -> bool {
-        self.store(kind)
-            .log
-            .front()
-            .is_some_and(|event| event.revision <= revision)
+        self.store(kind).remembers(revision)
     }
 
-    /// Creates an object. Its status is dropped, as that of any kind with a status subresource.
+    /// Drops the first event after a revision if a later one follows, as if the watch had started between them.
+    pub fn coalesce(&mut self, kind: Kind, revision: u64) {
+        self.store_mut(kind).coalesce(revision);
+    }
+
+    /// Creates an object. Its status is dropped, because every kind here has a status subresource.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Exists`].
     pub fn create(&mut self, mut object: Object) -> Result<Arc<Object>, Refusal> {
         let key = object.key();
         if self.get(&key).is_ok() {
@@ -188,22 +170,29 @@ impl Cluster {
         Ok(self.put(Verb::Added, key, object))
     }
 
-    /// Deletes an object, if it has this uid where one is given.
+    /// Deletes an object, with a precondition on its uid if one is given.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Uid`].
     pub fn delete(&mut self, key: &Key, uid: Option<&str>) -> Result<(), Refusal> {
         let object = Arc::clone(self.get(key)?);
         if uid.is_some_and(|uid| uid != object.uid()) {
             return Err(Refusal::Uid);
         }
         self.put(Verb::Deleted, key.clone(), Object::clone(&object));
-        self.store_mut(Kind::of(key)).objects.remove(key);
         Ok(())
     }
 
-    /// Applies a JSON merge patch to the `status` subresource. All else in it is ignored, the uid too, but for the
-    /// resourceVersion, which must be that of the object where it is given.
+    /// Applies a JSON merge patch to the `status` subresource. Everything else in the patch is ignored, the uid
+    /// included, except the resourceVersion, which must be the current one where it is given.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
     pub fn patch_status(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        of_version(&current, patch)?;
+        patch::check_version(&current, patch)?;
         let Some(status) = patch.get("status") else {
             return Ok(current);
         };
@@ -211,11 +200,15 @@ impl Cluster {
         Ok(self.replace(&current, next))
     }
 
-    /// Applies a JSON merge patch to all but the status.
+    /// Applies a JSON merge patch to everything but the status.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`], [`Refusal::Name`].
     pub fn patch(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        of_version(&current, patch)?;
-        of_uid(&current, patch)?;
+        patch::check_version(&current, patch)?;
+        patch::check_uid(&current, patch)?;
         let mut next = current.with_patch(patch).ok_or(Refusal::Invalid)?;
         if next.key() != *key {
             return Err(Refusal::Name);
@@ -248,14 +241,12 @@ impl Cluster {
         });
         object.set_version(name, count);
         let object = Arc::new(object);
-        let revision = self.revision;
-        let store = self.store_mut(Kind::of(&key));
-        store.log.push_back(WatchEvent {
-            revision,
+        let event = WatchEvent {
+            revision: self.revision,
             change,
             object: Arc::clone(&object),
-        });
-        store.objects.insert(key, Arc::clone(&object));
+        };
+        self.store_mut(Kind::of(&key)).apply(key, event);
         object
     }
 
@@ -271,18 +262,14 @@ impl Cluster {
         number
     }
 
-    /// Returns how many objects of each name there were, and how often they were written.
-    pub(crate) fn history(&self) -> (&[u32], &[u64]) {
+    /// Returns, by the number of each name, how many objects were created and how often they were written.
+    pub fn history(&self) -> (&[u32], &[u64]) {
         (&self.uids, &self.writes)
     }
 
-    /// Lets the first thing that happened after a revision never have been seen.
-    pub(crate) fn coalesce(&mut self, kind: Kind, revision: u64) {
-        let log = &mut self.store_mut(kind).log;
-        let first = log.partition_point(|event| event.revision <= revision);
-        if log.len() > first + 1 {
-            log.remove(first);
-        }
+    /// Returns all Secrets.
+    pub fn secrets(&self) -> impl Iterator<Item = (&SecretRef, &SecretData)> {
+        self.secrets.iter()
     }
 
     /// Returns a Secret.
@@ -290,60 +277,12 @@ impl Cluster {
         self.secrets.get(secret)
     }
 
-    /// Sets the one key of a Secret.
+    /// Creates or replaces a Secret with a single key.
     pub fn set_secret(&mut self, secret: SecretRef, key: &str, value: &str) {
-        let data = BTreeMap::from([(key.to_owned(), Secret::from(value))]);
-        Arc::make_mut(&mut self.secrets).insert(
-            secret,
-            SecretData {
-                resource_version: value.to_owned(),
-                data,
-            },
-        );
-    }
-
-    /// Returns the names of all objects of a kind.
-    pub fn keys(&self, kind: Kind) -> BTreeSet<Key> {
-        self.store(kind).objects.keys().cloned().collect()
-    }
-}
-
-/// Holds a patch against the version of the object that it is for
-/// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>). An empty one is invalid.
-fn of_version(object: &Object, patch: &Value) -> Result<(), Refusal> {
-    match given(patch, "resourceVersion") {
-        None => Ok(()),
-        Some("") => Err(Refusal::Invalid),
-        Some(version) if version == object.version() => Ok(()),
-        Some(_) => Err(Refusal::Stale),
-    }
-}
-
-/// Holds a patch against the uid of the object that it is for. Another uid is no conflict but an invalid change of an
-/// immutable field; none is no change.
-fn of_uid(object: &Object, patch: &Value) -> Result<(), Refusal> {
-    match given(patch, "uid") {
-        None | Some("") => Ok(()),
-        Some(uid) if uid == object.uid() => Ok(()),
-        Some(_) => Err(Refusal::Invalid),
-    }
-}
-
-fn given<'p>(patch: &'p Value, field: &str) -> Option<&'p str> {
-    patch.get("metadata")?.get(field)?.as_str()
-}
-
-impl Hash for Cluster {
-    /// Versions stand for contents; what happened counts only as far as a watch has yet to tell it.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        for store in &self.stores {
-            state.write_usize(store.objects.len());
-            for object in store.objects.values() {
-                (object.uid(), object.version()).hash(state);
-            }
-        }
-        for secret in self.secrets.values() {
-            secret.resource_version.hash(state);
-        }
+        let data = SecretData {
+            resource_version: value.to_owned(),
+            data: BTreeMap::from([(key.to_owned(), Secret::from(value))]),
+        };
+        Arc::make_mut(&mut self.secrets).insert(secret, data);
     }
 }

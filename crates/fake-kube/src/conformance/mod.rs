@@ -1,8 +1,7 @@
-//! One table of operations that the simulated cluster and a real API server must answer alike.
+//! One table of operations that [`FakeKube`] and a real API server must answer alike.
 //!
-//! [`Questions`] asks them one after the other, whoever answers, and describes the answers by what must be the same
-//! everywhere: uids and versions by the order in which they first turned up. [`expected`] has the simulated cluster
-//! answer.
+//! A [`Suite`] issues the calls one after the other and describes the replies by what must be the same on every server:
+//! uids and versions are numbered in the order in which they first appear. [`expected`] runs it against the model.
 
 mod cases;
 
@@ -13,64 +12,65 @@ use issuer_core::reconcile::Key;
 use issuer_core::reference::RequestKey;
 use serde_json::{Value, json};
 
-use super::{Cluster, Kind, Object, Refusal, Verb};
+use crate::patch::merge;
+use crate::{FakeKube, Kind, Object, Refusal, WatchEvent};
 
 pub use cases::cases;
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Case {
-    /// What it is about.
+pub struct ApiCase {
+    /// The name of the row.
     pub name: &'static str,
-    /// What is asked.
-    pub operation: Operation,
-    /// The status that kube-apiserver 1.36 answers with; 200 stands for every success.
+    /// The operation.
+    pub operation: ApiOperation,
+    /// The status in the reply of kube-apiserver 1.36; 200 stands for every success.
     pub status: u16,
 }
 
-/// An operation on the CertificateRequest of the table.
+/// An operation on the CertificateRequest [`NAME`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum Operation {
-    /// Creates it with these fields besides.
+pub enum ApiOperation {
+    /// Creates it with these additional fields.
     Create(Value),
-    /// Deletes it, if it has this uid.
-    Delete(Option<Which>),
+    /// Deletes it, with a precondition on the uid.
+    Delete(Option<Earlier>),
     /// Reads it.
     Get,
-    /// Lists it, and all others in its namespace.
+    /// Lists its namespace.
     List,
     /// Sends a merge patch.
-    Patch(Given, Value),
+    Patch(Preconditions, Value),
     /// Sends a merge patch to the `status` subresource.
-    PatchStatus(Given, Value),
-    /// Watches what became of it since a list; `None` is a time long ago, that the server no longer remembers.
-    Watch(Option<Which>),
+    PatchStatus(Preconditions, Value),
+    /// Watches from the version of an earlier list; `None` is a version that the server has compacted.
+    Watch(Option<Earlier>),
 }
 
-/// What a patch says of the object that it is for.
+/// The metadata in a patch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct Preconditions {
     /// Its uid.
-    pub uid: Option<Which>,
+    pub uid: Option<Earlier>,
     /// Its resourceVersion.
-    pub version: Option<Which>,
+    pub version: Option<Earlier>,
 }
 
-/// One of the states, or of the lists, that earlier answers showed.
+/// A state or a list in an earlier reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// The first of all.
+pub enum Earlier {
+    /// The first.
     First,
     /// The last.
     Last,
 }
 
-/// A question to an API server.
+/// A call of the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
     /// Create this object.
     Create(Value),
-    /// Delete [`NAME`], if it has this uid.
+    /// Delete [`NAME`], with a precondition on the uid.
     Delete(Option<String>),
     /// Read [`NAME`].
     Get,
@@ -80,22 +80,22 @@ pub enum Call {
     Patch(Value),
     /// Apply this merge patch to the `status` subresource of [`NAME`].
     PatchStatus(Value),
-    /// Say what came after this version of a list; `None` is a version that the server no longer remembers.
+    /// Return the watch events after this version of a list; `None` is a version that the server has compacted.
     Watch(Option<String>),
 }
 
-/// The object, the list, or an array of watch events; the HTTP status of a refusal. A deletion answers with null.
-pub type Reply = Result<Value, u16>;
+/// The object, the list, an array of watch events, or null for a deletion; otherwise the HTTP status of the refusal.
+pub type ApiReply = Result<Value, u16>;
 
-/// The name of the CertificateRequest that all is about.
+/// The name of the CertificateRequest that every operation is about.
 pub const NAME: &str = "conformance";
 
-/// What of an answer must be the same everywhere.
+/// The parts of a reply that must be the same on every server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status; 200 stands for every success.
     pub status: u16,
-    /// The objects that it shows, each with what became of it where a watch tells.
+    /// Descriptions of the objects in it, in a watch preceded by the type of the event.
     pub objects: Vec<String>,
 }
 
@@ -106,11 +106,11 @@ impl fmt::Display for Answer {
     }
 }
 
-/// The table on its way through an API server.
+/// A run of the table against one API server.
 #[derive(Clone, Debug)]
-pub struct Questions {
+pub struct Suite {
     namespace: String,
-    open: std::vec::IntoIter<Case>,
+    open: std::vec::IntoIter<ApiCase>,
     asked: Option<&'static str>,
     states: Vec<State>,
     lists: Vec<String>,
@@ -119,15 +119,15 @@ pub struct Questions {
     answers: Vec<(&'static str, Answer)>,
 }
 
-/// What identifies the state of an object.
+/// The uid and version of an object.
 #[derive(Clone, Debug)]
 struct State {
     uid: String,
     version: String,
 }
 
-impl Questions {
-    /// Begins, in a namespace without CertificateRequests.
+impl Suite {
+    /// Begins a run in a namespace without CertificateRequests.
     pub fn new(namespace: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -141,37 +141,37 @@ impl Questions {
         }
     }
 
-    /// Returns the next question, which is to be answered before the one after it is asked for.
-    pub fn ask(&mut self) -> Option<Call> {
+    /// Returns the next call. Its reply must be recorded before the call after it is taken.
+    pub fn next_call(&mut self) -> Option<Call> {
         let case = self.open.next()?;
         self.asked = Some(case.name);
         let state = |which| pick(&self.states, which);
         let uid = |which| state(which).map(|state| state.uid.clone());
         let list = |which| pick(&self.lists, which).cloned().unwrap_or_default();
-        let patch = |given: Given, mut body: Value| {
+        let patch = |given: Preconditions, mut body: Value| {
             let version = given.version.and_then(state).map(|state| &state.version);
             let named = [("uid", given.uid.and_then(uid)), ("resourceVersion", version.cloned())];
             for (field, value) in named {
                 if let Some((fields, value)) = body.as_object_mut().zip(value) {
                     let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
-                    super::object::merge(metadata, &json!({ field: value }));
+                    merge(metadata, &json!({ field: value }));
                 }
             }
             body
         };
         Some(match case.operation {
-            Operation::Create(more) => Call::Create(self.object(&more)),
-            Operation::Delete(of) => Call::Delete(of.and_then(uid)),
-            Operation::Get => Call::Get,
-            Operation::List => Call::List,
-            Operation::Patch(given, body) => Call::Patch(patch(given, body)),
-            Operation::PatchStatus(given, body) => Call::PatchStatus(patch(given, body)),
-            Operation::Watch(since) => Call::Watch(since.map(list)),
+            ApiOperation::Create(more) => Call::Create(self.object(&more)),
+            ApiOperation::Delete(of) => Call::Delete(of.and_then(uid)),
+            ApiOperation::Get => Call::Get,
+            ApiOperation::List => Call::List,
+            ApiOperation::Patch(given, body) => Call::Patch(patch(given, body)),
+            ApiOperation::PatchStatus(given, body) => Call::PatchStatus(patch(given, body)),
+            ApiOperation::Watch(since) => Call::Watch(since.map(list)),
         })
     }
 
-    /// Takes the answer to the last question.
-    pub fn answer(&mut self, reply: &Reply) {
+    /// Records the reply to the last call.
+    pub fn record(&mut self, reply: &ApiReply) {
         let Some(name) = self.asked.take() else {
             return;
         };
@@ -188,7 +188,7 @@ impl Questions {
         self.answers.push((name, answer));
     }
 
-    /// Returns all answers, by the names of the cases.
+    /// Returns all answers with the names of their cases.
     pub fn answers(self) -> Vec<(&'static str, Answer)> {
         self.answers
     }
@@ -200,7 +200,7 @@ impl Questions {
             "metadata": { "name": NAME, "namespace": self.namespace },
             "spec": { "request": "Q1NS", "issuerRef": { "name": "nobody", "kind": "Nobody", "group": "example.com" } },
         });
-        super::object::merge(&mut object, more);
+        merge(&mut object, more);
         object
     }
 
@@ -223,7 +223,7 @@ impl Questions {
         vec![self.describe(body)]
     }
 
-    /// Describes an object by all that the table can change.
+    /// Describes an object by the fields that the table can change.
     fn describe(&mut self, object: &Value) -> String {
         let uid = place(&mut self.uids, text(object, "/metadata/uid"));
         let version = place(&mut self.versions, text(object, "/metadata/resourceVersion"));
@@ -242,14 +242,14 @@ impl Questions {
     }
 }
 
-fn pick<T>(all: &[T], which: Which) -> Option<&T> {
+fn pick<T>(all: &[T], which: Earlier) -> Option<&T> {
     match which {
-        Which::First => all.first(),
-        Which::Last => all.last(),
+        Earlier::First => all.first(),
+        Earlier::Last => all.last(),
     }
 }
 
-/// Returns the place of a text in the order in which they turned up, from 1.
+/// Returns the position of a text in the order of first appearance, from 1.
 fn place(known: &mut Vec<String>, text: String) -> usize {
     if let Some(place) = known.iter().position(|known| *known == text) {
         return place + 1;
@@ -274,18 +274,18 @@ fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
-/// Returns the answers of the simulated cluster.
+/// Returns the answers of the model.
 pub fn expected() -> Vec<(&'static str, Answer)> {
-    let mut cluster = Cluster::default();
-    let mut questions = Questions::new("default");
-    while let Some(call) = questions.ask() {
-        let reply = simulated(&mut cluster, call).map_err(Refusal::status);
-        questions.answer(&reply);
+    let mut cluster = FakeKube::default();
+    let mut suite = Suite::new("default");
+    while let Some(call) = suite.next_call() {
+        let reply = serve(&mut cluster, call).map_err(Refusal::status);
+        suite.record(&reply);
     }
-    questions.answers()
+    suite.answers()
 }
 
-fn simulated(cluster: &mut Cluster, call: Call) -> Result<Value, Refusal> {
+fn serve(cluster: &mut FakeKube, call: Call) -> Result<Value, Refusal> {
     let key = Key::Request(RequestKey {
         namespace: "default".to_owned(),
         name: NAME.to_owned(),
@@ -313,14 +313,7 @@ fn simulated(cluster: &mut Cluster, call: Call) -> Result<Value, Refusal> {
                 }
             };
             let events = cluster.watch(Kind::Requests, since)?;
-            let event = |event: &super::WatchEvent| {
-                let change = match event.change {
-                    Verb::Added => "ADDED",
-                    Verb::Deleted => "DELETED",
-                    Verb::Modified => "MODIFIED",
-                };
-                json!({ "type": change, "object": show(&event.object) })
-            };
+            let event = |event: &WatchEvent| json!({ "type": event.change.as_str(), "object": show(&event.object) });
             Ok(events.map(event).collect())
         }
     }
@@ -333,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_simulated_cluster_gives_every_case_the_status_that_a_real_one_gave() {
+    fn every_case_has_its_recorded_status() {
         let answers = expected();
         assert_eq!(answers.len(), cases().len());
         for ((name, answer), case) in answers.iter().zip(cases()) {
@@ -344,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_tell_states_apart() {
+    fn answers_distinguish_states() {
         let answers = expected();
         let answer = |name: &str| answers.iter().find(|(of, _)| *of == name).unwrap().1.to_string();
         assert_eq!(answer("read"), "200 [object 1, version 1, generation 1]");

@@ -1,0 +1,70 @@
+use std::collections::BTreeSet;
+
+use fake_kube::{Kind, Object};
+use issuer_core::reconcile::Key;
+
+use super::approval::is_terminal;
+use super::token::live_tokens;
+use crate::world::{Finding, World, ensure};
+
+/// S13, after convergence.
+pub(super) fn denied_is_finished(world: &World) -> Finding {
+    world
+        .cluster
+        .list(Kind::Requests)
+        .filter_map(|object| object.request())
+        .try_for_each(|request| {
+            let failed = request
+                .status
+                .as_ref()
+                .is_some_and(|status| status.failure_time.is_some());
+            let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
+            let finished = reason == Some("Issued") || failed;
+            let foreign = request.spec.issuer_ref.group.as_deref() != Some(issuer_api::GROUP);
+            ensure(!request.is("Denied") || foreign || finished, || {
+                format!("{:?} is denied, but its reason is {reason:?}", request.metadata.name)
+            })
+        })
+}
+
+/// S18.
+pub(super) fn finished_is_forgotten(world: &World) -> Finding {
+    let all = world.cluster.list(Kind::Requests);
+    let open: BTreeSet<&str> = all
+        .filter(|request| is_open(request))
+        .map(|request| request.uid())
+        .collect();
+    for (id, process) in world.running() {
+        let pending = process.controller.pending();
+        ensure(pending == open.len(), || {
+            format!("{id:?} keeps {pending} requests, {} are open", open.len())
+        })?;
+        // Every field of the controller shows in its `Debug` output, so a uid anywhere in its state is found.
+        let state = format!("{:?}", process.controller);
+        let forgotten = |uid: &&str| world.record.request(uid).is_some() && !open.contains(*uid);
+        if let Some(uid) = state.split('"').find(forgotten) {
+            return Err(format!("{id:?} keeps something of {uid}, which is finished or gone"));
+        }
+    }
+    Ok(())
+}
+
+/// Returns `true` if a request is ours and not finished.
+fn is_open(object: &Object) -> bool {
+    object.request().is_some_and(|request| {
+        let ours = request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP);
+        ours && !is_terminal(request)
+    })
+}
+
+/// S20, after convergence.
+pub(super) fn one_token(world: &World) -> Finding {
+    let issuers = [Kind::Issuers, Kind::ClusterIssuers]
+        .into_iter()
+        .flat_map(|kind| world.cluster.list(kind));
+    let issuers = issuers.filter(|issuer| matches!(issuer.key(), Key::Issuer(_))).count();
+    let orphans = usize::try_from(world.record.orphans).unwrap_or(usize::MAX);
+    let most = world.running().count() * issuers + orphans;
+    let live = live_tokens(world, None);
+    ensure(live <= most, || format!("{live} live tokens, at most {most} expected"))
+}

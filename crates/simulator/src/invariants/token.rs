@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use issuer_core::Operation;
+
+use crate::fixture::IssuerId;
+use crate::observation::Observation;
+use crate::world::{Finding, World, ensure};
+
+/// S19.
+pub(super) fn no_expired_token(world: &World, observation: &Observation) -> Finding {
+    let Observation::Sent(sent) = observation else {
+        return Ok(());
+    };
+    // After a lost renewal the expiry is unknown, and the token is revoked all the same.
+    if sent.operation == Operation::Revoke {
+        return Ok(());
+    }
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
+    // By the clock of the process, which may be slow.
+    let clock = world.setup.clocks.get(sent.process.index());
+    let slow = clock.map_or(0, |clock| clock.rate.min(0).unsigned_abs());
+    let lifetime = world.setup.token_ttl * (1000 + slow) / 1000;
+    let expired = record.is_some_and(|record| record.at + lifetime <= world.now);
+    ensure(!expired, || format!("{:?} uses a token after its expiry", sent.key))
+}
+
+/// S20, at every login.
+pub(super) fn one_token(world: &World, observation: &Observation) -> Finding {
+    let Observation::Served(served) = observation else {
+        return Ok(());
+    };
+    let Some((grant, _)) = &served.granted else {
+        return Ok(());
+    };
+    let Some(issuer) = world.issuer_of(&served.key) else {
+        return Ok(());
+    };
+    // For each process one token and those that it replaces. The process that logs in is not among the running ones.
+    let each = 2 + world.record.changes(issuer, world.now);
+    let orphans = usize::try_from(world.record.orphans).unwrap_or(usize::MAX);
+    let most = each * (1 + world.running().count()) + orphans;
+    let live = live_tokens(world, Some(issuer)) + usize::from(!world.record.tokens.contains_key(&grant.token));
+    ensure(live <= most, || format!("{issuer:?} has {live} tokens"))
+}
+
+/// Returns the number of live tokens of an issuer, or of all issuers.
+pub(super) fn live_tokens(world: &World, issuer: Option<IssuerId>) -> usize {
+    let live = world.vaults.iter().flat_map(|vault| vault.grants());
+    let owner = |token: &str| world.record.tokens.get(token).map(|record| record.issuer);
+    live.filter(|grant| issuer.is_none_or(|issuer| owner(&grant.token) == Some(issuer)))
+        .count()
+}
+
+/// L4.
+pub(super) fn retry_after_is_honoured(world: &World, observation: &Observation) -> Finding {
+    let Observation::Sent(sent) = observation else {
+        return Ok(());
+    };
+    let issuer = world.issuer_of(&sent.key).map(|issuer| (sent.process, issuer));
+    let Some((since, until)) = issuer.and_then(|issuer| world.record.held_off.get(&issuer)) else {
+        return Ok(());
+    };
+    // A task that had begun before may continue, and clocks differ a little.
+    let early = sent.begun > *since && world.now + Duration::from_millis(50) < *until;
+    ensure(!early, || {
+        format!(
+            "{:?} sends a request {:?} before Retry-After is over",
+            sent.key,
+            until.saturating_sub(world.now)
+        )
+    })
+}

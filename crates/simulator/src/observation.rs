@@ -1,0 +1,126 @@
+//! What the checks observe: every step of a process and its effects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake_kube::{Object, Refusal};
+use issuer_core::reconcile::{Event, Key, Outcome, StatusPatch};
+use issuer_core::reference::{SecretRef, TokenSpec};
+use issuer_core::{Operation, Reply};
+
+use crate::transition::ProcessId;
+use crate::vault::Grant;
+
+/// A step of a process, or an effect of one.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// A process crashed. The number is that of the live tokens that are lost with it.
+    Crashed(ProcessId, u32),
+    /// A task finished.
+    Finished(ProcessId, Key, Outcome),
+    /// An event was published.
+    Published(ProcessId, Event),
+    /// A reply of Vault arrived.
+    Received(Received),
+    /// A process reads a Secret.
+    SecretRead(ProcessId, Key, SecretRef),
+    /// A process sends a request to Vault.
+    Sent(Sent),
+    /// Vault handled a request.
+    Served(Served),
+    /// A process started.
+    Started(ProcessId),
+    /// A process stopped gracefully.
+    Stopped(Stopped),
+    /// A process requests a token of a service account.
+    TokenRequested(ProcessId, Key, TokenSpec),
+    /// The API server accepted or refused a status.
+    Wrote(Wrote),
+}
+
+/// A request to Vault when it is sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The process.
+    pub process: ProcessId,
+    /// The key of the task.
+    pub key: Key,
+    /// The time at which the task began, by the clock of the world.
+    pub begun: Duration,
+    /// The operation.
+    pub operation: Operation,
+    /// The destination: scheme, host and port.
+    pub origin: String,
+    /// The token in the request.
+    pub token: Option<String>,
+    /// The body.
+    pub body: String,
+    /// The number of the CSR, if the request is to sign one.
+    pub csr: Option<u32>,
+    /// The limit for the size of the reply.
+    pub limit: usize,
+    /// The newest version of the task's request that the process has seen.
+    pub view: Option<Arc<Object>>,
+    /// Whether the process has ever seen a spec of its issuer with this server.
+    pub known: bool,
+}
+
+/// A graceful stop.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// The process.
+    pub process: ProcessId,
+    /// The number of certificates that were not saved.
+    pub unsaved: usize,
+    /// Whether a failed write or a slow answer kept the process from saving them.
+    pub hindered: bool,
+}
+
+/// A request that Vault handled.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The process that sent it.
+    pub process: ProcessId,
+    /// The key of the task.
+    pub key: Key,
+    /// The number of the CSR that was signed.
+    pub signed: Option<u32>,
+    /// The token that was created, and the number of the server.
+    pub granted: Option<(Grant, usize)>,
+    /// The token that was renewed.
+    pub renewed: Option<String>,
+}
+
+/// A reply of Vault when it arrives.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The process that receives it.
+    pub process: ProcessId,
+    /// The key of the task.
+    pub key: Key,
+    /// The operation of the request.
+    pub operation: Operation,
+    /// The URL of the request.
+    pub url: String,
+    /// The number of the CSR, if the request was to sign one.
+    pub csr: Option<u32>,
+    /// Whether a certificate or token was created that the reply does not contain.
+    pub lost: bool,
+    /// Whether the reply contains a certificate that does not match the request.
+    pub wrong: bool,
+    /// The reply.
+    pub reply: Reply,
+}
+
+/// The write of a status.
+#[derive(Clone, Debug)]
+pub struct Wrote {
+    /// The process.
+    pub process: ProcessId,
+    /// The patch.
+    pub patch: StatusPatch,
+    /// The object before the write.
+    pub before: Option<Arc<Object>>,
+    /// The object after the write, or the refusal.
+    pub after: Result<Arc<Object>, Refusal>,
+}

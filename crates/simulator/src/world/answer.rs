@@ -1,0 +1,160 @@
+use std::sync::Arc;
+
+use fake_kube::Object;
+use issuer_core::access::ReadError;
+use issuer_core::reconcile::{Key, Step, WriteError};
+use issuer_core::{Request, TransportError};
+
+use super::{Checked, World};
+use crate::mutant::{self, Mutant};
+use crate::observation::{Observation, Received};
+use crate::process::{ANSWER_TIMEOUT, Answer, Arrival, InFlight, PROMPT, Process};
+use crate::transition::{ProcessId, StepFault};
+use crate::vault;
+
+impl World {
+    pub(super) fn answer(&mut self, id: ProcessId, at: u8) -> Checked {
+        self.apply(id, at, None)?;
+        self.deliver(id, at)
+    }
+
+    /// Makes a step take effect, with or without a fault.
+    pub(super) fn apply(&mut self, id: ProcessId, at: u8, fault: Option<StepFault>) -> Checked {
+        let Some(key) = self.key_in_flight(id, at) else {
+            return Ok(());
+        };
+        self.with_process(id, |world, process| {
+            let Some(mut in_flight) = process.in_flight.remove(&key) else {
+                return Ok(());
+            };
+            in_flight.answer = Some(world.effect(id, process, &key, &in_flight.step, fault)?);
+            in_flight.slow |= fault == Some(StepFault::Slow);
+            process.in_flight.insert(key, in_flight);
+            Ok(())
+        })
+    }
+
+    pub(super) fn deliver(&mut self, id: ProcessId, at: u8) -> Checked {
+        let Some(key) = self.key_in_flight(id, at) else {
+            return Ok(());
+        };
+        self.with_process(id, |world, process| {
+            let Some(in_flight) = process.in_flight.remove(&key) else {
+                return Ok(());
+            };
+            world.resume(id, process, key, in_flight)?;
+            world.run(id, process)
+        })
+    }
+
+    pub(super) fn fail(&mut self, id: ProcessId, at: u8, fault: StepFault) -> Checked {
+        match fault {
+            StepFault::CrashAfter => {
+                self.apply(id, at, None)?;
+                self.crash(id)
+            }
+            StepFault::Slow => self.apply(id, at, Some(fault)),
+            _ => {
+                self.apply(id, at, Some(fault))?;
+                self.deliver(id, at)
+            }
+        }
+    }
+
+    /// Records the replies in flight to a process that has ended as lost.
+    pub(super) fn lose_answers(&mut self, id: ProcessId, process: Process) -> Checked {
+        for (key, InFlight { step, answer, .. }) in process.in_flight {
+            let Some(mut answer) = answer else {
+                continue;
+            };
+            answer.time_out();
+            if let (Answer::Reply(arrival), Step::Exchange(request, _)) = (&answer, &*step) {
+                self.note(&Observation::Received(received(id, &key, request, arrival)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Resumes a task with the answer to its step.
+    pub(super) fn resume(&mut self, id: ProcessId, process: &mut Process, key: Key, in_flight: InFlight) -> Checked {
+        let InFlight {
+            step,
+            sent,
+            begun,
+            answer,
+            ..
+        } = in_flight;
+        let Some(mut answer) = answer else {
+            return Ok(());
+        };
+        if sent + ANSWER_TIMEOUT <= self.now {
+            answer.time_out();
+        }
+        if let (Answer::Reply(arrival), Step::Exchange(request, _)) = (&mut answer, &*step) {
+            process.tokens.extend(arrival.grants);
+            self.note(&Observation::Received(received(id, &key, request, arrival)))?;
+            if let Some(mutant) = self.setup.mutant {
+                mutant::receive(mutant, request.operation, arrival);
+            }
+        }
+        if let Answer::Request(Ok(request)) = &answer {
+            let object = Arc::new(Object::Request(request.clone()));
+            // A process does not know a request that none of its watches has delivered yet.
+            let known = match object.key() {
+                Key::Request(key) => process.views.get(&key),
+                _ => None,
+            };
+            if known.is_some_and(|known| known.uid() == object.uid()) {
+                process.view(&object);
+            }
+        }
+        let failed = matches!(answer, Answer::Written(Err(_)));
+        process.hindered |= failed || sent + PROMPT < self.now;
+        let now = process.clock.now(self.now);
+        let controller = &mut process.controller;
+        let next = match (Arc::unwrap_or_clone(step), answer) {
+            (Step::Exchange(_, waits), Answer::Reply(arrival)) => waits.resume(controller, now, arrival.reply),
+            (Step::MintToken(_, waits), Answer::Token(token)) => waits.resume(controller, now, token),
+            (Step::Publish(_, waits), _) => waits.resume(controller),
+            (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
+            (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
+            (Step::WriteStatus(_, waits), Answer::Written(written)) => waits.resume(controller, now, written),
+            // `effect` answers every step with an answer of its own kind.
+            (step, _) => step,
+        };
+        if failed && self.setup.mutant == Some(Mutant::LostMemory) {
+            return self.lose_memory(process);
+        }
+        self.send(id, process, key, begun, next)
+    }
+}
+
+fn received(process: ProcessId, key: &Key, request: &Request, arrival: &Arrival) -> Received {
+    Received {
+        process,
+        key: key.clone(),
+        operation: request.operation,
+        url: request.http.uri().to_string(),
+        csr: vault::signed_csr(request),
+        lost: arrival.lost,
+        wrong: arrival.wrong,
+        reply: arrival.reply.clone(),
+    }
+}
+
+impl Answer {
+    /// Replaces the answer by a timeout.
+    fn time_out(&mut self) {
+        match self {
+            Self::Reply(arrival) => {
+                arrival.lost = arrival.tag != 0 || arrival.grants.is_some();
+                arrival.reply = Err(TransportError::Timeout);
+            }
+            Self::Request(answer) => *answer = Err(ReadError::Unavailable),
+            Self::Secret(answer) => *answer = Err(ReadError::Unavailable),
+            Self::Token(answer) => *answer = Err(ReadError::Unavailable),
+            Self::Written(answer) => *answer = Err(WriteError::Unavailable),
+            Self::Published => {}
+        }
+    }
+}

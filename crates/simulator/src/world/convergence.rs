@@ -1,0 +1,150 @@
+use std::collections::HashSet;
+use std::time::Duration;
+
+use fake_kube::{Kind, Object};
+
+use super::{Checked, World};
+use crate::fixture::Flaw;
+use crate::process::Phase;
+use crate::promise;
+
+/// A converged world has no timer sooner than this.
+const SOON: Duration = Duration::from_secs(20);
+
+/// How long a converged world is watched.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The maximum number of steps until convergence.
+const MAX_STEPS: usize = 100_000;
+
+/// The maximum number of steps of a periodic check.
+const MAX_CHECK_STEPS: usize = 30;
+
+impl World {
+    /// Returns `true` if the world has converged: every request is finished or waits for a user, every issuer is ready, and
+    /// processes only wait for their next periodic check.
+    pub fn is_converged(&self) -> bool {
+        let soon = |due: Option<Duration>| due.is_some_and(|due| due < self.now + SOON);
+        !self.running().any(|(_, process)| soon(process.due())) && self.is_settled()
+    }
+
+    /// Returns `true` if the world has converged, except that a periodic check may be due soon.
+    pub(crate) fn is_settled(&self) -> bool {
+        let works = self.running().next().is_some()
+            && self.running().all(|(_, process)| {
+                let idle = process.controller.unsaved() == 0 && process.controller.is_retired();
+                process.phase == Phase::Working && idle
+            });
+        works
+            && self.is_quiescent()
+            && !self.is_sealed()
+            && self.done == self.setup.script.len()
+            && self
+                .cluster
+                .list(Kind::Requests)
+                .all(|request| self.is_finished(request))
+            && self.issuers().all(is_ready)
+    }
+
+    /// Runs the undisturbed world until it has converged.
+    ///
+    /// # Errors
+    ///
+    /// The promise that is broken on the way.
+    pub fn converge(&mut self) -> Checked {
+        for _ in 0..MAX_STEPS {
+            match self.undisturbed() {
+                Some(transition) => self.step(transition)?,
+                None if self.is_converged() => return self.check_converged(),
+                None => break,
+            }
+        }
+        Err(promise::CONVERGES.broken("the undisturbed world does not converge"))
+    }
+
+    /// Runs a converged world for a day.
+    ///
+    /// # Errors
+    ///
+    /// L2 if anything but periodic checks happens, or another promise that is broken.
+    pub fn stay_quiet(&mut self) -> Checked {
+        let begun = self.now;
+        let mut seen = HashSet::new();
+        let mut rounds = 0;
+        // The future of a state that occurs twice is periodic.
+        while self.now < begun + DAY && seen.insert(self.digest_without_record()) {
+            self.run_timer()?;
+            rounds += 1;
+        }
+        let least = self.setup.config.check_interval / 2 * rounds / self.periodic_checks();
+        if rounds > 8 && self.now < begun + least {
+            let span = self.now.saturating_sub(begun);
+            return Err(promise::STAYS_QUIET.broken(format!("{rounds} checks in {span:?} after convergence")));
+        }
+        Ok(())
+    }
+
+    /// Runs the next timer of a converged world and its consequences.
+    fn run_timer(&mut self) -> Checked {
+        let before = (self.record.writes, self.record.signs);
+        let Some(tick) = self.next_tick() else {
+            // Without a timer nothing ever happens.
+            self.now += DAY;
+            return Ok(());
+        };
+        self.step(tick)?;
+        for _ in 0..MAX_CHECK_STEPS {
+            match self.undisturbed() {
+                // A replaced token is revoked a little later.
+                Some(transition) => self.step(transition)?,
+                None if (self.record.writes, self.record.signs) == before => return Ok(()),
+                None => return Err(promise::STAYS_QUIET.broken("a status write after convergence")),
+            }
+        }
+        Err(promise::STAYS_QUIET.broken("a periodic check does not end"))
+    }
+
+    /// Returns the number of periodic checks: one of each process for each issuer.
+    pub(crate) fn periodic_checks(&self) -> u32 {
+        u32::try_from(self.running().count() * self.issuers().count())
+            .unwrap_or(u32::MAX)
+            .max(1)
+    }
+
+    fn issuers(&self) -> impl Iterator<Item = &Object> {
+        let kinds = [Kind::Issuers, Kind::ClusterIssuers].into_iter();
+        kinds.flat_map(|kind| self.cluster.list(kind)).map(|issuer| &**issuer)
+    }
+
+    /// Returns `true` if a request is finished or waits for a user.
+    fn is_finished(&self, object: &Object) -> bool {
+        let (Some(request), Some(known)) = (object.request(), self.record.request(object.uid())) else {
+            return false;
+        };
+        let ready = request.condition("Ready");
+        let reason = ready.and_then(|ready| ready.reason.as_deref());
+        if known.fixture.flaw == Flaw::Foreign {
+            return true;
+        }
+        if request.is("Denied") {
+            return matches!(reason, Some("Denied" | "Issued" | "Failed"));
+        }
+        if !request.is("Approved") {
+            return true;
+        }
+        let readable = !matches!(known.fixture.flaw, Flaw::BadSignature | Flaw::NoCsr);
+        let waits = self.issuer(known.fixture.issuer).is_none() && reason == Some("Pending") && readable;
+        match reason {
+            Some("Issued") => object.certificate().is_some(),
+            Some("Failed") => known.fixture.flaw != Flaw::None || known.refused,
+            _ => waits,
+        }
+    }
+}
+
+fn is_ready(issuer: &Object) -> bool {
+    let current = issuer.meta().generation;
+    issuer
+        .ready()
+        .is_some_and(|ready| ready.status == issuer_api::ConditionStatus::True && ready.observed_generation == current)
+}

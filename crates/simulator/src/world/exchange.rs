@@ -1,0 +1,153 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fake_kube::Refusal;
+use fake_vault::{Fault, RetryAfter};
+use http::StatusCode;
+use issuer_core::access::ReadError;
+use issuer_core::reconcile::{Key, Step, WriteError};
+use issuer_core::{ConnectError, Operation, Request, Secret, TransportError};
+
+use super::World;
+use crate::fixture;
+use crate::observation::{Observation, Served, Wrote};
+use crate::process::{Answer, Arrival, Process};
+use crate::promise::Violation;
+use crate::transition::{ProcessId, StepFault};
+use crate::vault;
+
+/// The `Retry-After` of a throttled reply, in seconds.
+const RETRY_AFTER: u64 = 3;
+
+impl World {
+    /// Makes a step take effect; returns the answer.
+    pub(super) fn effect(
+        &mut self,
+        id: ProcessId,
+        process: &Process,
+        key: &Key,
+        step: &Step,
+        fault: Option<StepFault>,
+    ) -> Result<Answer, Violation> {
+        let refused = fault == Some(StepFault::Refused);
+        let forbidden = fault == Some(StepFault::Forbidden);
+        Ok(match step {
+            Step::Exchange(request, _) => Answer::Reply(self.exchange((id, process), key, request, fault)?),
+            Step::MintToken(..) => Answer::Token(match () {
+                () if refused => Err(ReadError::Unavailable),
+                () if forbidden => Err(ReadError::Forbidden),
+                () => Ok(Secret::from(fixture::service_account_token().as_str())),
+            }),
+            Step::Publish(event, _) => {
+                if !refused {
+                    self.note(&Observation::Published(id, event.clone()))?;
+                }
+                Answer::Published
+            }
+            Step::ReadRequest(name, _) => Answer::Request(match self.cluster.request(name) {
+                _ if refused => Err(ReadError::Unavailable),
+                _ if forbidden => Err(ReadError::Forbidden),
+                Some(request) => Ok(request.clone()),
+                None => Err(ReadError::NotFound),
+            }),
+            Step::ReadSecret(name, _) => Answer::Secret(match self.cluster.secret(name) {
+                _ if refused => Err(ReadError::Unavailable),
+                _ if forbidden => Err(ReadError::Forbidden),
+                Some(secret) => Ok(secret.clone()),
+                None => Err(ReadError::NotFound),
+            }),
+            Step::WriteStatus(..) if refused => Answer::Written(Err(WriteError::Unavailable)),
+            Step::WriteStatus(..) if forbidden => Answer::Written(Err(WriteError::Forbidden)),
+            Step::WriteStatus(patch, _) => {
+                let before = self.cluster.get(&patch.of).ok().cloned();
+                let after = Arc::make_mut(&mut self.cluster).patch_status(&patch.of, &patch.body);
+                let written = after.as_ref().map(drop).map_err(|refusal| write_error(*refusal));
+                self.note(&Observation::Wrote(Wrote {
+                    process: id,
+                    patch: patch.clone(),
+                    before,
+                    after,
+                }))?;
+                Answer::Written(if fault == Some(StepFault::Lost) {
+                    Err(WriteError::Unavailable)
+                } else {
+                    written
+                })
+            }
+            Step::Done(_) => Answer::Published,
+        })
+    }
+
+    fn exchange(
+        &mut self,
+        (id, process): (ProcessId, &Process),
+        key: &Key,
+        request: &Request,
+        fault: Option<StepFault>,
+    ) -> Result<Arrival, Violation> {
+        let unsent = |error| Arrival {
+            reply: Err(TransportError::Connect(error)),
+            tag: 0,
+            lost: false,
+            wrong: false,
+            grants: None,
+        };
+        let host = request.http.uri().host().unwrap_or_default();
+        let Some(host) = fixture::HOSTS.iter().position(|known| *known == host) else {
+            return Ok(unsent(ConnectError::Dns));
+        };
+        match fault {
+            Some(StepFault::Refused) => return Ok(unsent(ConnectError::Refused)),
+            Some(StepFault::Sealed) => self.vault_mut(host).set_sealed(true),
+            Some(StepFault::Revoked) => self.vault_mut(host).revoke_all(),
+            _ => {}
+        }
+        let vault_fault = match fault {
+            Some(StepFault::Broken) => Some(Fault::InternalError),
+            Some(StepFault::Garbage) => Some(Fault::NotJson),
+            Some(StepFault::Lost) => Some(Fault::Lost),
+            Some(StepFault::Throttled) => Some(Fault::RateLimited(RetryAfter::Seconds(RETRY_AFTER))),
+            Some(StepFault::WrongKey) => Some(Fault::AnotherKey),
+            _ => None,
+        };
+        let others = self.running().map(|(_, other)| other);
+        let held: BTreeSet<u32> = others.chain([process]).flat_map(Process::held).collect();
+        let (now, cached) = (self.now, self.setup.reduced);
+        let vault = self.vault_slot(host);
+        let done = if cached {
+            vault.exchange_cached(now, request, vault_fault, &held)
+        } else {
+            Arc::make_mut(vault).exchange(now, request, vault_fault, &held)
+        };
+        let status = done.reply.as_ref().map_or(StatusCode::OK, http::Response::status);
+        let effect = done.signed.is_some() || done.granted.is_some();
+        let unread = done.reply.is_err() || fault == Some(StepFault::Garbage);
+        let renewed = request.operation == Operation::Renew && status == StatusCode::OK;
+        let signed = done.signed.map(|csr| 1 + self.vault(host).signs_of(csr));
+        let grants = done.granted.as_ref().map(|grant| grant.number);
+        self.note(&Observation::Served(Served {
+            process: id,
+            key: key.clone(),
+            signed: done.signed,
+            granted: done.granted.map(|grant| (grant, host)),
+            renewed: vault::token(request).filter(|_| renewed),
+        }))?;
+        Ok(Arrival {
+            tag: u64::from(signed.unwrap_or_default()) << 32 | u64::from(grants.unwrap_or_default()),
+            reply: done.reply,
+            lost: effect && unread,
+            wrong: fault == Some(StepFault::WrongKey) && signed.is_some(),
+            grants,
+        })
+    }
+}
+
+/// Classifies a refusal like the driver.
+fn write_error(refusal: Refusal) -> WriteError {
+    match refusal.status() {
+        403 => WriteError::Forbidden,
+        404 => WriteError::NotFound,
+        409 => WriteError::Conflict,
+        _ => WriteError::Unavailable,
+    }
+}

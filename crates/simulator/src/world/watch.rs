@@ -1,0 +1,120 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fake_kube::{Kind, Object, Verb};
+use issuer_core::reconcile::{Change, Key, ObservedIssuer};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+
+use super::{Checked, World};
+use crate::fixture;
+use crate::mutant;
+use crate::process::Process;
+use crate::transition::ProcessId;
+
+impl World {
+    /// Delivers the next event of a watch.
+    pub(super) fn deliver_event(&mut self, id: ProcessId, process: &mut Process, kind: Kind) -> Checked {
+        let event = self
+            .cluster
+            .watch(kind, process.cursor(kind))
+            .ok()
+            .and_then(|mut events| events.next().cloned());
+        let Some(event) = event else {
+            return Ok(());
+        };
+        process.set_cursor(kind, event.revision);
+        let change = match event.change {
+            Verb::Added | Verb::Modified => {
+                self.record_view(process, &event.object);
+                changed(&event.object)
+            }
+            Verb::Deleted => deleted(&event.object),
+        };
+        self.observe(process, change);
+        self.run(id, process)
+    }
+
+    /// Delivers all events of issuers if only requests are explored.
+    pub(super) fn deliver_issuers(&mut self) -> Checked {
+        if !self.setup.requests_only {
+            return Ok(());
+        }
+        for kind in [Kind::Issuers, Kind::ClusterIssuers] {
+            for id in ProcessId::ALL {
+                while self.process(id).is_some_and(|process| self.lags(process, kind)) {
+                    self.with_process(id, |world, process| world.deliver_event(id, process, kind))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a watch with a list.
+    pub(super) fn list(&mut self, process: &mut Process, kind: Kind) {
+        let objects: Vec<_> = self.cluster.list(kind).cloned().collect();
+        for object in &objects {
+            self.record_view(process, object);
+            self.observe(process, changed(object));
+        }
+        self.observe(process, listed(kind, self.cluster.keys(kind)));
+        process.set_cursor(kind, self.cluster.revision());
+    }
+
+    /// Records that a process has seen an object.
+    fn record_view(&self, process: &mut Process, object: &Arc<Object>) {
+        process.view(object);
+        let host = object
+            .spec()
+            .and_then(|spec| fixture::HOSTS.iter().position(|host| spec.server.contains(host)));
+        if let (Some(host), Some(issuer)) = (host, self.issuer_of(&object.key())) {
+            process.servers.insert((issuer, host));
+        }
+    }
+
+    fn observe(&self, process: &mut Process, change: Change) {
+        let now = process.clock.now(self.now);
+        let change = match self.setup.mutant {
+            Some(mutant) => mutant::observe(mutant, change),
+            None => Some(change),
+        };
+        if let Some(change) = change {
+            process.controller.observe(now, change);
+        }
+    }
+}
+
+fn changed(object: &Arc<Object>) -> Change {
+    let key = object.key();
+    match (Object::clone(object), key) {
+        (Object::ClusterIssuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
+        (Object::Issuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
+        (Object::Request(request), _) => Change::Request(request),
+        (Object::ClusterIssuer(_) | Object::Issuer(_), _) => Change::Requests(BTreeSet::new()),
+    }
+}
+
+fn deleted(object: &Object) -> Change {
+    match object.key() {
+        Key::Issuer(key) => Change::IssuerGone(key),
+        Key::Request(key) => Change::RequestGone(key),
+        Key::Token(_) => Change::Requests(BTreeSet::new()),
+    }
+}
+
+fn listed(kind: Kind, keys: BTreeSet<Key>) -> Change {
+    let issuers = |keys: BTreeSet<Key>| -> BTreeSet<IssuerKey> {
+        keys.into_iter()
+            .filter_map(|key| if let Key::Issuer(key) = key { Some(key) } else { None })
+            .collect()
+    };
+    match kind {
+        Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, issuers(keys)),
+        Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, issuers(keys)),
+        Kind::Requests => {
+            let requests = keys
+                .into_iter()
+                .filter_map(|key| if let Key::Request(key) = key { Some(key) } else { None });
+            Change::Requests(requests.collect::<BTreeSet<RequestKey>>())
+        }
+    }
+}
