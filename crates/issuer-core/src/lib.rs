@@ -41,7 +41,8 @@
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
 //! | [`vault`] | health, login, lease, probe, sign, revoke; errors and their classes |
 //! | [`access`] | from a target through its Secrets to an access |
-//! | [`SigningRequest`], [`verify()`], `name`, `chain`, `der`, [`Signatures`] | what was asked, and whether it was got |
+//! | [`SigningRequest`], `csr`, `name`, `uri`, `usage`, [`mod@duration`] | the request: the CSR and the spec |
+//! | [`verify()`], `chain`, [`Signatures`], `der`, `pem` | whether the answer matches the request |
 //! | [`reconcile`] | the controller: queue, ledger, issuers, requests, status patches |
 //! | [`leader`] | the lease machine |
 //!
@@ -56,6 +57,7 @@
 pub mod access;
 mod chain;
 mod connect;
+mod csr;
 mod der;
 pub mod duration;
 #[cfg(test)]
@@ -65,6 +67,7 @@ pub mod leader;
 mod name;
 mod now;
 mod origin;
+mod pem;
 mod random;
 pub mod reconcile;
 pub mod reference;
@@ -72,6 +75,8 @@ mod secret;
 mod signatures;
 mod signing_request;
 pub mod target;
+mod uri;
+mod usage;
 pub mod vault;
 mod verify;
 
@@ -82,5 +87,5 @@ pub use origin::Origin;
 pub use random::SplitMix64;
 pub use secret::{Body, Secret};
 pub use signatures::Signatures;
-pub use signing_request::{SigningRequest, SigningRequestError};
-pub use verify::{Chain, Issued, Verified, VerifyError, verify};
+pub use signing_request::{RequestSpec, SigningRequest, SigningRequestError};
+pub use verify::{Chain, Issued, SizeLimits, Verified, VerifyError, VerifyOptions, verify};

@@ -248,6 +248,7 @@ pub fn request(want: Want, number: u16, order: u32) -> CertificateRequest {
             },
             duration: Some("24h".to_owned()),
             is_ca: want.flaw == Flaw::Ca,
+            usages: Vec::new(),
         },
         status: None,
     }

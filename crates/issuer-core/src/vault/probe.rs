@@ -74,7 +74,7 @@ pub(super) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeE
 
 /// Tells whether Vault refused because the role does not exist.
 pub(super) fn is_unknown_role(reason: &Redacted) -> bool {
-    reason.contains("unknown role")
+    reason.starts_with("unknown role: ")
 }
 
 #[cfg(test)]

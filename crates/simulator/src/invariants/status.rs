@@ -14,7 +14,7 @@ use crate::world::{World, certificate};
 const FRESH: Duration = Duration::from_secs(60);
 
 /// Every reason that a condition of an issuer or an event may have.
-const REASONS: [&str; 35] = [
+const REASONS: [&str; 36] = [
     "AuthMountNotFound",
     "CaExpires",
     "CaMissing",
@@ -30,6 +30,7 @@ const REASONS: [&str; 35] = [
     "IssuerNotFound",
     "IssuerNotReady",
     "LoginDenied",
+    "NameNotSupported",
     "PathNotFound",
     "Pending",
     "PermissionDenied",
