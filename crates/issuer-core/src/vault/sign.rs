@@ -230,7 +230,7 @@ mod tests {
         let unavailable = |status| VaultError::Unavailable {
             status,
             retry_after: None,
-            lacks_ca: false,
+            reason: Redacted::new(&[]),
         };
         let beyond = "cannot satisfy request, as TTL would result in notAfter of 2027-01-01T00:00:00.123456789Z that is \
                       beyond the expiration of the CA certificate at 2026-12-31T00:00:00Z";
