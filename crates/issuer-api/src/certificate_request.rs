@@ -33,6 +33,9 @@ pub struct CertificateRequestSpec {
     /// Whether a CA certificate is asked for.
     #[serde(rename = "isCA", default)]
     pub is_ca: bool,
+    /// The key usages and extended key usages that are asked for, by cert-manager's names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usages: Vec<String>,
 }
 
 /// Names an issuer.

@@ -1,19 +1,23 @@
-//! Certificates as Vault sends them, and the way from one of them up to a root.
+//! Certificates as Vault sends them, and the path from one of them up to a root.
 
 use std::collections::BTreeSet;
 
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
 use x509_parser::extensions::ParsedExtension;
-use x509_parser::oid_registry::{OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME};
+use x509_parser::oid_registry::{
+    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
+    OID_X509_EXT_SUBJECT_ALT_NAME, Oid,
+};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
 
 use crate::Signatures;
 use crate::der::{self, Signed};
-use crate::name::{self, Name, UnreadableCommonName};
+use crate::name::{CommonName, Name};
 use crate::signatures::{SubjectPublicKey, Verdict};
+use crate::usage::Granted;
 
-/// A certificate, read as far as it can be held against an order or against its issuer.
+/// A certificate, parsed as far as it is compared with a request or with its issuer.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate<'a> {
     pub(crate) der: &'a [u8],
@@ -24,7 +28,7 @@ pub(crate) struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Parses DER without anything after it; `None` if it is no certificate or its basic constraints are not well-formed.
+    /// Parses DER without trailing data; `None` if it is not a certificate or its basic constraints are not well-formed.
     pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
         let (_, x509) = X509Certificate::from_der(der).ok()?;
         let (tbs, signed) = (x509.tbs_certificate, Signed::parse(der)?);
@@ -52,20 +56,32 @@ impl<'a> Certificate<'a> {
         self.tbs.subject_pki.raw
     }
 
-    /// Returns the subject's common name.
-    pub(crate) fn common_name(&self) -> Result<Option<String>, UnreadableCommonName> {
-        name::common_name(&self.tbs.subject)
+    /// Returns the subject's common name; `None` if the subject is not well-formed.
+    pub(crate) fn common_name(&self) -> Option<CommonName> {
+        CommonName::parse(self.tbs.subject.as_raw())
     }
 
     /// Returns the subject alternative names; `None` if they are not well-formed.
     pub(crate) fn names(&self) -> Option<BTreeSet<Name>> {
-        match self.tbs.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME).ok()? {
-            Some(extension) => Name::parse_all(extension.value),
+        match self.extension(&OID_X509_EXT_SUBJECT_ALT_NAME)? {
+            Some(value) => Name::parse_all(value),
             None => Some(BTreeSet::new()),
         }
     }
 
-    /// Returns the seconds of the Unix epoch from which on and up to which the certificate is valid.
+    /// Returns the usages that the certificate permits; `None` if their extensions are not well-formed.
+    pub(crate) fn usages(&self) -> Option<Granted<'a>> {
+        let key_usage = self.extension(&OID_X509_EXT_KEY_USAGE)?;
+        Granted::parse(key_usage, self.extension(&OID_X509_EXT_EXTENDED_KEY_USAGE)?)
+    }
+
+    /// Returns the value of an extension, if the certificate has it; `None` if it has it twice.
+    fn extension(&self, kind: &Oid<'_>) -> Option<Option<&'a [u8]>> {
+        let extension = self.tbs.get_extension_unique(kind).ok()?;
+        Some(extension.map(|extension| extension.value))
+    }
+
+    /// Returns the start and the end of the validity, in seconds of the Unix epoch.
     pub(crate) fn validity(&self) -> (i64, i64) {
         let validity = &self.tbs.validity;
         (validity.not_before.timestamp(), validity.not_after.timestamp())
@@ -83,7 +99,7 @@ impl<'a> Certificate<'a> {
         (!negative && !digits.is_empty()).then(|| digits.join(":"))
     }
 
-    /// Tells whether the certificate's issuer is `issuer` by name and signature.
+    /// Compares the certificate's issuer with `issuer`, by name and signature.
     pub(crate) fn is_signed_by(&self, issuer: &Certificate<'_>, signatures: &Signatures) -> Verdict {
         if self.tbs.issuer.as_raw() != issuer.tbs.subject.as_raw() {
             return Verdict::Wrong;
@@ -96,19 +112,19 @@ impl<'a> Certificate<'a> {
         signatures.verify(issuer.key, algorithm, message, signature)
     }
 
-    /// Tells whether the certificate is self-signed. Where that cannot be checked, as with an old root's SHA-1, its
-    /// names decide: nobody needs a root's signature.
+    /// Returns `true` if the certificate is self-signed. If its algorithm is not supported, such as an old root's SHA-1,
+    /// the names decide: a root's own signature proves nothing.
     pub(crate) fn is_self_signed(&self, signatures: &Signatures) -> bool {
         self.is_signed_by(self, signatures) != Verdict::Wrong
     }
 
-    /// Tells whether the certificate may sign others: as a CA, or as a root from before there were extensions.
+    /// Returns `true` if the certificate may sign others: as a CA, or as a root of X.509 version 1, which has no extensions.
     fn may_sign(&self, signatures: &Signatures) -> bool {
         self.is_ca || (self.tbs.version != X509Version::V3 && self.is_self_signed(signatures))
     }
 }
 
-/// Returns the content of the `AlgorithmIdentifier` inside the signed part, which must be that outside.
+/// Returns the content of the `AlgorithmIdentifier` inside the signed part, which must equal the outer one.
 fn inner_algorithm(message: &[u8]) -> Option<&[u8]> {
     let fields = der::elements(der::only(der::SEQUENCE, message)?)?;
     let versioned = fields.first()?.tag == der::CONTEXT_0;
@@ -118,19 +134,19 @@ fn inner_algorithm(message: &[u8]) -> Option<&[u8]> {
 /// The issuers of a certificate, as far as they are known.
 #[derive(Clone, Debug)]
 pub(crate) struct Path<'p, 'a> {
-    /// The certificate's issuer, that one's issuer, and so on; the last is self-signed if any that is reached is.
+    /// The certificate's issuer, the issuer's issuer, and so on; the last is self-signed if any that is reached is.
     pub(crate) issuers: Vec<&'p Certificate<'a>>,
-    /// Other certificates that lead upward from the certificate: cross-signed twins of the issuers, and their issuers.
+    /// Other certificates that lead upward: cross-signed alternates of the issuers, and their issuers.
     /// None is self-signed.
     pub(crate) alternates: Vec<&'p Certificate<'a>>,
 }
 
-/// Why there is no way upward.
+/// Why there is no path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum PathError {
-    /// No certificate of the pool signed the one that is asked about.
+    /// No certificate of the pool signed the leaf.
     Broken,
-    /// The signature algorithm of a certificate on the way cannot be checked.
+    /// The algorithm of the leaf's signature cannot be verified.
     Unsupported,
 }
 
@@ -138,26 +154,24 @@ pub(crate) enum PathError {
 struct Link<'p, 'a> {
     certificate: &'p Certificate<'a>,
     is_root: bool,
-    /// The place among all links of the certificate that it signed; `None` for the one that is asked about.
+    /// The index among all links of the certificate that it signed; `None` for the leaf.
     below: Option<usize>,
     depth: usize,
 }
 
 impl<'p, 'a> Path<'p, 'a> {
-    /// Finds the shortest way from `leaf` to a self-signed certificate of the pool, else the way to the farthest one.
+    /// Finds the shortest path from `leaf` to a self-signed certificate of the pool, or else the longest path.
     ///
-    /// The search goes breadth first and reaches each certificate once, so it checks at most `pool.len()` squared
-    /// signatures. Among equals, the one that comes first in the pool is taken.
+    /// The search is breadth first and reaches each certificate once, so it verifies at most `pool.len()` squared
+    /// signatures. Among equals, the first in the pool is chosen. Above the leaf's issuer, a signature that cannot be
+    /// verified ends the path: clients have their own copy of what is above.
     pub(crate) fn find(
         leaf: &Certificate<'a>,
         pool: &'p [Certificate<'a>],
         signatures: &Signatures,
     ) -> Result<Self, PathError> {
-        let (links, unsupported) = climb(leaf, pool, signatures);
+        let links = climb(leaf, pool, signatures);
         let root = links.iter().position(|link| link.is_root);
-        if root.is_none() && unsupported {
-            return Err(PathError::Unsupported);
-        }
         let farthest = || {
             (0..links.len())
                 .rev()
@@ -182,23 +196,20 @@ impl<'p, 'a> Path<'p, 'a> {
             .filter_map(|at| links.get(*at))
             .map(|link| link.certificate)
             .collect();
-        if issuers.is_empty() {
-            Err(PathError::Broken)
-        } else {
+        let unsupported = |ca: &Certificate<'_>| leaf.is_signed_by(ca, signatures) == Verdict::Unsupported;
+        if !issuers.is_empty() {
             Ok(Self { issuers, alternates })
+        } else if pool.iter().any(unsupported) {
+            Err(PathError::Unsupported)
+        } else {
+            Err(PathError::Broken)
         }
     }
 }
 
-/// Reaches every certificate of the pool that leads upward from `leaf`, nearest first. Tells also whether a signature
-/// could not be checked.
-fn climb<'p, 'a>(
-    leaf: &Certificate<'a>,
-    pool: &'p [Certificate<'a>],
-    signatures: &Signatures,
-) -> (Vec<Link<'p, 'a>>, bool) {
+/// Reaches every certificate of the pool that leads upward from `leaf`, nearest first.
+fn climb<'p, 'a>(leaf: &Certificate<'a>, pool: &'p [Certificate<'a>], signatures: &Signatures) -> Vec<Link<'p, 'a>> {
     let mut links: Vec<Link<'p, 'a>> = Vec::new();
-    let mut unsupported = false;
     let mut rest: Vec<&Certificate<'a>> = pool.iter().collect();
     let mut below = None;
     loop {
@@ -206,25 +217,21 @@ fn climb<'p, 'a>(
             Some(link) => (link.certificate, link.depth + 1),
             None => (leaf, 0),
         };
-        rest.retain(|candidate| match child.is_signed_by(candidate, signatures) {
-            Verdict::Valid if candidate.may_sign(signatures) => {
-                let is_root = candidate.is_self_signed(signatures);
+        rest.retain(|candidate| {
+            let leads = child.is_signed_by(candidate, signatures) == Verdict::Valid && candidate.may_sign(signatures);
+            if leads {
                 links.push(Link {
                     certificate: candidate,
-                    is_root,
+                    is_root: candidate.is_self_signed(signatures),
                     below,
                     depth,
                 });
-                false
             }
-            verdict => {
-                unsupported |= verdict == Verdict::Unsupported;
-                true
-            }
+            !leads
         });
         below = Some(below.map_or(0, |at| at + 1));
         if below >= Some(links.len()) {
-            return (links, unsupported);
+            return links;
         }
     }
 }

@@ -77,8 +77,8 @@
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
 //! | [`vault`] | the conversations: health, login, lease, probe, sign, revoke; errors and their classes |
 //! | [`access`] | one issuer's check: from its spec through its Secrets to a token that may sign |
-//! | [`SigningRequest`], [`duration`] | what a CertificateRequest asks for |
-//! | [`verify()`], `chain`, `name`, `der`, [`Signatures`] | whether the certificate is what was asked for |
+//! | [`SigningRequest`], `csr`, `name`, `uri`, `usage`, [`mod@duration`] | the request: the CSR and the spec |
+//! | [`verify()`], `chain`, [`Signatures`], `der`, `pem` | whether the certificate is what was asked for |
 //! | [`reconcile`] | the controller: queue, ledger, issuers, requests, status patches |
 //! | [`leader`] | leader election |
 //!
@@ -110,6 +110,7 @@
 pub mod access;
 mod chain;
 mod connect;
+mod csr;
 mod der;
 pub mod duration;
 #[cfg(test)]
@@ -119,6 +120,7 @@ pub mod leader;
 mod name;
 mod now;
 mod origin;
+mod pem;
 mod random;
 pub mod reconcile;
 pub mod reference;
@@ -126,6 +128,8 @@ mod secret;
 mod signatures;
 mod signing_request;
 pub mod target;
+mod uri;
+mod usage;
 pub mod vault;
 mod verify;
 
@@ -136,5 +140,5 @@ pub use origin::Origin;
 pub use random::SplitMix64;
 pub use secret::{Body, Secret};
 pub use signatures::Signatures;
-pub use signing_request::{SigningRequest, SigningRequestError};
-pub use verify::{Chain, Issued, Verified, VerifyError, verify};
+pub use signing_request::{RequestSpec, SigningRequest, SigningRequestError};
+pub use verify::{Chain, Issued, SizeLimits, Verified, VerifyError, VerifyOptions, verify};

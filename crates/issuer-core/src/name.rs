@@ -2,12 +2,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use x509_parser::x509::X509Name;
-
-use crate::der;
+use crate::der::{self, Element};
+use crate::uri;
 
 /// A subject alternative name, in the form in which names are compared: DNS names and the domains of e-mail addresses
-/// in lower case, IPv4 addresses never as IPv6.
+/// in lower case, IPv4 addresses never as IPv6, URIs as Vault writes them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Name {
     Dns(String),
@@ -19,19 +18,26 @@ pub(crate) enum Name {
         value: String,
     },
     Uri(String),
-    /// A name of any other kind, as it is encoded.
+    /// A name of any other kind, as it is encoded. Vault's `sign` endpoint drops it.
     Opaque {
         tag: u8,
         content: Vec<u8>,
     },
 }
 
+const EMAIL: u8 = 0x81;
+const DNS: u8 = 0x82;
+const URI: u8 = 0x86;
+const IP: u8 = 0x87;
+
 impl Name {
-    /// Reads a `GeneralNames`, the value of a subject alternative name extension.
+    /// Reads a `GeneralNames`, the value of a subject alternative name extension. Empty DNS names and the like, which
+    /// name nothing and which Vault drops, are left out. `None` if it is not well-formed.
     pub(crate) fn parse_all(general_names: &[u8]) -> Option<BTreeSet<Self>> {
         let names = der::elements(der::only(der::SEQUENCE, general_names)?)?;
         names
             .into_iter()
+            .filter(|name| !(name.content.is_empty() && matches!(name.tag, EMAIL | DNS | URI)))
             .map(|name| Self::parse(name.tag, name.content))
             .collect()
     }
@@ -39,10 +45,10 @@ impl Name {
     fn parse(tag: u8, content: &[u8]) -> Option<Self> {
         let text = || std::str::from_utf8(content).ok().filter(|text| text.is_ascii());
         Some(match tag {
-            0x81 => Self::Email(normal_email(text()?)),
-            0x82 => Self::Dns(text()?.to_ascii_lowercase()),
-            0x86 => Self::Uri(text()?.to_owned()),
-            0x87 => Self::Ip(match content.len() {
+            EMAIL => Self::Email(normal_email(text()?)),
+            DNS => Self::Dns(text()?.to_ascii_lowercase()),
+            URI => Self::Uri(uri::rewritten(text()?)),
+            IP => Self::Ip(match content.len() {
                 4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(content).ok()?)),
                 _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(content).ok()?)).to_canonical(),
             }),
@@ -53,13 +59,13 @@ impl Name {
         })
     }
 
-    /// Tells whether a common name says the same as this name.
+    /// Returns `true` if a common name means this name.
     pub(crate) fn is_common_name(&self, common_name: &str) -> bool {
         match self {
             Self::Dns(name) => name.eq_ignore_ascii_case(common_name),
             Self::Email(address) => *address == normal_email(common_name),
             Self::Ip(address) => common_name.parse() == Ok(*address),
-            Self::Uri(uri) => uri == common_name,
+            Self::Uri(uri) => *uri == uri::rewritten(common_name),
             Self::Other { .. } | Self::Opaque { .. } => false,
         }
     }
@@ -82,7 +88,7 @@ fn normal_email(address: &str) -> String {
     }
 }
 
-/// Writes an object identifier in dotted form; `None` if it is not in its shortest encoding.
+/// Returns an object identifier in dotted form; `None` if it is not in its shortest encoding.
 fn dotted(content: &[u8]) -> Option<String> {
     let (mut arcs, mut arc, mut open) = (Vec::new(), 0_u64, false);
     for byte in content {
@@ -102,7 +108,7 @@ fn dotted(content: &[u8]) -> Option<String> {
 }
 
 impl fmt::Display for Name {
-    /// Writes the kind and the name, made fit for a condition: printable ASCII, at most 100 characters of it.
+    /// Writes the kind and the name for a condition: in printable ASCII, at most 100 characters of the name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dns(name) => write!(f, "DNS name {}", Shown(name)),
@@ -113,7 +119,7 @@ impl fmt::Display for Name {
             }
             Self::Uri(uri) => write!(f, "URI {}", Shown(uri)),
             Self::Opaque { tag, .. } => f.write_str(match tag & 0x1f {
-                0 => "otherName that is no UTF8String",
+                0 => "otherName that is not a UTF8String",
                 3 => "x400Address",
                 4 => "directoryName",
                 5 => "ediPartyName",
@@ -137,36 +143,77 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Why a subject's common name cannot be read: it is in an encoding that nobody uses.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct UnreadableCommonName;
+/// The common name of a subject.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum CommonName {
+    /// There is none, or it is empty.
+    Absent,
+    /// It is of a string type that Go, and so Vault, does not read: a certificate is issued as if there were none, or
+    /// with the subject as it is encoded in the CSR.
+    Unreadable,
+    /// The text.
+    Text(String),
+}
 
-/// Reads the common name of a subject; the last one where there are several, as Go and hence Vault does. An empty one
-/// is none.
-pub(crate) fn common_name(subject: &X509Name<'_>) -> Result<Option<String>, UnreadableCommonName> {
-    const TELETEX_STRING: u32 = 0x14;
-    const BMP_STRING: u32 = 0x1e;
-    let Some(attribute) = subject.iter_common_name().last() else {
-        return Ok(None);
-    };
-    let bytes = attribute.as_slice();
-    let text = match attribute.attr_value().tag().0 {
-        TELETEX_STRING => Some(bytes.iter().copied().map(char::from).collect()),
+impl CommonName {
+    /// Reads the common name of a DER `Name`: as Go does, the last one that can be read. `None` if the `Name` is not
+    /// well-formed.
+    pub(crate) fn parse(subject: &[u8]) -> Option<Self> {
+        const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+        let mut found = Self::Absent;
+        for set in der::elements(der::only(der::SEQUENCE, subject)?)? {
+            for attribute in der::elements(der::only(der::SET, set.whole)?)? {
+                let [kind, value] = der::elements(der::only(der::SEQUENCE, attribute.whole)?)?
+                    .try_into()
+                    .ok()?;
+                if der::only(der::OBJECT_IDENTIFIER, kind.whole)? != COMMON_NAME {
+                    continue;
+                }
+                match string(value) {
+                    Some(text) if text.is_empty() => found = Self::Absent,
+                    Some(text) => found = Self::Text(text),
+                    None if found == Self::Absent => found = Self::Unreadable,
+                    None => {}
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// Returns the text, if there is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+}
+
+/// Decodes a string of a type that Go reads in a distinguished name.
+fn string(value: Element<'_>) -> Option<String> {
+    const NUMERIC_STRING: u8 = 0x12;
+    const PRINTABLE_STRING: u8 = 0x13;
+    const TELETEX_STRING: u8 = 0x14;
+    const IA5_STRING: u8 = 0x16;
+    const BMP_STRING: u8 = 0x1e;
+    match value.tag {
+        // Go reads it as Latin-1.
+        TELETEX_STRING => Some(value.content.iter().copied().map(char::from).collect()),
         BMP_STRING => {
-            let (units, rest) = bytes.as_chunks::<2>();
+            let (units, rest) = value.content.as_chunks::<2>();
+            let units = units.strip_suffix(&[[0, 0]]).unwrap_or(units);
             let units: Vec<u16> = units.iter().copied().map(u16::from_be_bytes).collect();
             String::from_utf16(&units).ok().filter(|_| rest.is_empty())
         }
-        _ => attribute.as_str().ok().map(str::to_owned),
-    };
-    let text = text.ok_or(UnreadableCommonName)?;
-    Ok(Some(text).filter(|text| !text.is_empty()))
+        NUMERIC_STRING | PRINTABLE_STRING | IA5_STRING | der::UTF8_STRING => {
+            std::str::from_utf8(value.content).ok().map(str::to_owned)
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use x509_parser::prelude::FromDer;
-
     use super::*;
 
     fn san(names: &[u8]) -> Option<BTreeSet<Name>> {
@@ -184,7 +231,7 @@ mod tests {
                 Name::Email("Me@ex".to_owned()),
                 "e-mail address Me@ex",
             ),
-            (b"\x86\x03A:b", Name::Uri("A:b".to_owned()), "URI A:b"),
+            (b"\x86\x03A:b", Name::Uri("a:b".to_owned()), "URI a:b"),
             (
                 b"\x87\x04\x0a\0\0\x01",
                 Name::Ip([10, 0, 0, 1].into()),
@@ -221,7 +268,7 @@ mod tests {
                     tag: 0xa0,
                     content: b"\x06\x01\x2a\xa0\x02\x05\0".to_vec(),
                 },
-                "otherName that is no UTF8String",
+                "otherName that is not a UTF8String",
             ),
         ];
         for (encoded, name, shown) in table {
@@ -231,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_list_of_names() {
+    fn refuses_malformed_names() {
         let broken: [&[u8]; 5] = [
             b"\x82\x05ab",
             b"\x82\x02\xc3\xa9",
@@ -245,6 +292,24 @@ mod tests {
         assert_eq!(Name::parse_all(b"\x30\0\0"), None);
         assert_eq!(Name::parse_all(b"\x31\0"), None);
         assert_eq!(san(b""), Some(BTreeSet::new()));
+    }
+
+    #[test]
+    fn empty_names_name_nothing() {
+        assert_eq!(san(b"\x82\0\x81\0\x86\0"), Some(BTreeSet::new()));
+        assert_eq!(san(b"\x87\0"), None);
+    }
+
+    #[test]
+    fn compares_uris_as_vault_writes_them() {
+        for (asked, issued) in [
+            (&b"\x86\x05URN:a"[..], &b"\x86\x05urn:a"[..]),
+            (b"\x86\x07x:/a b#", b"\x86\x08x:/a%20b"),
+        ] {
+            assert_eq!(san(asked), san(issued));
+        }
+        assert_ne!(san(b"\x86\x05urn:a"), san(b"\x86\x05urn:A"));
+        assert!(Name::Uri("urn:a".to_owned()).is_common_name("URN:a"));
     }
 
     #[test]
@@ -268,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_last_common_name_in_any_usual_encoding() {
+    fn reads_common_names_as_go_does() {
         let attribute = |value: &[u8]| {
             let inner = [b"\x06\x03\x55\x04\x03".as_slice(), value].concat();
             let length = u8::try_from(inner.len()).unwrap();
@@ -277,14 +342,41 @@ mod tests {
         let read = |values: &[&[u8]]| {
             let attributes: Vec<u8> = values.iter().flat_map(|value| attribute(value)).collect();
             let subject = [&[0x30, u8::try_from(attributes.len()).unwrap()], attributes.as_slice()].concat();
-            common_name(&X509Name::from_der(&subject).unwrap().1)
+            CommonName::parse(&subject).unwrap()
         };
-        let some = |text: &str| Ok(Some(text.to_owned()));
-        assert_eq!(read(&[]), Ok(None));
-        assert_eq!(read(&[b"\x0c\0"]), Ok(None));
-        assert_eq!(read(&[b"\x0c\x01a", b"\x13\x01b"]), some("b"));
-        assert_eq!(read(&[b"\x14\x02\xe9a"]), some("éa"));
-        assert_eq!(read(&[b"\x1e\x04\0a\0b"]), some("ab"));
-        assert_eq!(read(&[b"\x02\x01\x05"]), Err(UnreadableCommonName));
+        let text = |text: &str| CommonName::Text(text.to_owned());
+        assert_eq!(read(&[]), CommonName::Absent);
+        assert_eq!(read(&[b"\x0c\0"]), CommonName::Absent);
+        assert_eq!(read(&[b"\x0c\x01a", b"\x13\x01b"]), text("b"));
+        assert_eq!(read(&[b"\x14\x02\xe9a"]), text("éa"));
+        assert_eq!(read(&[b"\x1e\x04\0a\0b"]), text("ab"));
+        assert_eq!(read(&[b"\x1e\x04\0a\0\0"]), text("a"));
+        assert_eq!(read(&[b"\x12\x011"]), text("1"));
+        assert_eq!(read(&[b"\x16\x01a"]), text("a"));
+        // INTEGER, UniversalString, VisibleString, OCTET STRING, broken UTF-8.
+        for value in [
+            &b"\x02\x01\x05"[..],
+            b"\x1c\x04\0\0\0a",
+            b"\x1a\x01a",
+            b"\x04\x01a",
+            b"\x0c\x01\xff",
+        ] {
+            assert_eq!(read(&[value]), CommonName::Unreadable, "{value:?}");
+            assert_eq!(read(&[b"\x0c\x01a", value]), text("a"), "{value:?}");
+            assert_eq!(read(&[value, b"\x0c\x01a"]), text("a"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_malformed_subjects() {
+        for subject in [
+            &b""[..],
+            b"\x31\0",
+            b"\x30\x02\x30\0",
+            b"\x30\x04\x31\x02\x30\0",
+            b"\x30\0\0",
+        ] {
+            assert_eq!(CommonName::parse(subject), None, "{subject:?}");
+        }
     }
 }

@@ -5,10 +5,9 @@ use rustls_pki_types::{SignatureVerificationAlgorithm, alg_id};
 
 use crate::der;
 
-/// The signature algorithms that a driver's crypto library can check.
+/// The signature algorithms that a driver's crypto library can verify.
 ///
-/// The core holds no cryptography of its own: it says which key, message and signature belong together, and these
-/// answer. `issuer_tls::signatures()` has those of aws-lc-rs.
+/// The core has no cryptography of its own. `issuer_tls::signatures()` returns the algorithms of the drivers.
 #[derive(Clone, Copy)]
 pub struct Signatures(pub &'static [&'static dyn SignatureVerificationAlgorithm]);
 
@@ -30,20 +29,20 @@ impl fmt::Debug for Signatures {
     }
 }
 
-/// What can be said of a signature.
+/// The result of verifying a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The key made it.
     Valid,
     /// The key did not make it.
     Wrong,
-    /// The algorithm or the kind of key is not among those that can be checked.
+    /// The algorithm or the kind of key is not among those that can be verified.
     Unsupported,
 }
 
 impl Signatures {
-    /// Tells whether `signature` over `message` was made by `key`; `algorithm` is the content of the DER
-    /// `AlgorithmIdentifier` of the signature.
+    /// Verifies that `key` made `signature` over `message`; `algorithm` is the content of the signature's DER
+    /// `AlgorithmIdentifier`.
     pub(crate) fn verify(
         &self,
         key: SubjectPublicKey<'_>,
@@ -99,7 +98,7 @@ impl<'a> SubjectPublicKey<'a> {
         })
     }
 
-    /// Tells whether crypto libraries check signatures of a key of this size: they refuse RSA below 2048 and above
+    /// Returns `true` if crypto libraries verify signatures of a key of this size: they refuse RSA below 2048 and above
     /// 8192 bits as if the signature were wrong.
     fn is_of_checked_size(&self) -> bool {
         *self.algorithm != *alg_id::RSA_ENCRYPTION
@@ -123,7 +122,7 @@ mod tests {
     use crate::fixture::signatures;
 
     #[test]
-    fn tells_wrong_from_unsupported() {
+    fn distinguishes_wrong_from_unsupported() {
         let ec = KeyPair::generate().unwrap();
         let other = KeyPair::generate().unwrap();
         let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_call_a_small_rsa_key_wrong() {
+    fn unusual_rsa_sizes_are_unsupported() {
         for (modulus, verdict) in [
             (128, Verdict::Unsupported),
             (256, Verdict::Wrong),

@@ -263,11 +263,17 @@ fn address(text: &str) -> Result<Address, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
-    issuer_core::duration::parse(text).ok_or("give a duration of a second or more, such as 15s, 1m30s or 24h")
+    issuer_core::duration::parse(text)
+        .filter(|duration| duration.as_secs() > 0)
+        .ok_or("give a duration of a second or more, such as 15s, 1m30s or 24h")
 }
 
+/// Checks a duration that is passed on as text; `0s` stands for the role's default.
 fn duration_text(text: &str) -> Result<String, &'static str> {
-    duration(text).map(|_| text.to_owned())
+    match issuer_core::duration::parse(text) {
+        Some(Duration::ZERO) => Ok(text.to_owned()),
+        _ => duration(text).map(|_| text.to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use issuer_core::access::Access;
 use issuer_core::vault::Sign;
-use issuer_core::{Chain, SigningRequest};
+use issuer_core::{Chain, RequestSpec, SigningRequest};
 
 use crate::args::SignArgs;
 use crate::check::Check;
@@ -15,8 +15,14 @@ use crate::source::Source;
 pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<()> {
     let signatures = issuer_tls::signatures();
     let csr = manifest::bytes(&args.csr)?;
-    let wanted = SigningRequest::parse(&csr, args.duration.as_deref(), args.is_ca, &signatures)
-        .with_context(|| format!("{} cannot be signed", args.csr.display()))?;
+    let spec = RequestSpec {
+        csr: &csr,
+        duration: args.duration.as_deref(),
+        is_ca: args.is_ca,
+        usages: &[],
+    };
+    let wanted =
+        SigningRequest::parse(spec, &signatures).with_context(|| format!("{} cannot be signed", args.csr.display()))?;
     let (issuers, source) = Source::find(&args.issuer)?;
     let [issuer] = issuers.as_slice() else {
         bail!(

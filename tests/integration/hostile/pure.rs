@@ -8,7 +8,7 @@ use issuer_core::access::{self, Access, AccessError, SecretData};
 use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::target::Target;
 use issuer_core::vault::Sign;
-use issuer_core::{Flow, Limits, Operation, Reply, Secret, SigningRequest, Step};
+use issuer_core::{Flow, Limits, Operation, Reply, RequestSpec, Secret, SigningRequest, Step};
 
 use crate::world::{self, BEGIN};
 
@@ -90,7 +90,13 @@ pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
 /// Asks to sign for `<name>.example.com`; returns what awaits the reply, and the reply.
 pub(super) fn sign(vault: &mut FakeVault, access: &Access, name: &str) -> (Sign, Reply) {
     let signatures = issuer_tls::signatures();
-    let wanted = SigningRequest::parse(world::csr(name).as_bytes(), Some("24h"), false, &signatures).unwrap();
+    let csr = world::csr(name);
+    let spec = RequestSpec {
+        csr: csr.as_bytes(),
+        duration: Some("24h"),
+        ..RequestSpec::default()
+    };
+    let wanted = SigningRequest::parse(spec, &signatures).unwrap();
     match Sign::begin(&access.vault, &access.path, &access.lease, wanted, signatures) {
         Step::Send(request, sign) => (sign, vault.exchange(BEGIN, request.http).reply(Limits::default())),
         Step::Done(result) => panic!("{result:?}"),

@@ -51,6 +51,7 @@ pub(crate) fn create_request(cluster: &mut FakeKube, name: &str) -> RequestKey {
             },
             duration: Some("24h0m0s".to_owned()),
             is_ca: false,
+            usages: Vec::new(),
         },
         status: None,
     };

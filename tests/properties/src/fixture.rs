@@ -6,7 +6,9 @@ use std::time::Duration;
 use fake_vault::{KeyType, key};
 use issuer_core::target::{Mount, SignPath};
 use issuer_core::vault::{Check, CheckInput, Checked, Credentials, Lease, Vault};
-use issuer_core::{Connect, Flow, Limits, Now, Origin, Request, Roots, Secret, Signatures, SigningRequest, Step};
+use issuer_core::{
+    Connect, Flow, Limits, Now, Origin, Request, RequestSpec, Roots, Secret, Signatures, SigningRequest, Step,
+};
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 
 use crate::reply;
@@ -104,7 +106,13 @@ pub(crate) static CSR: LazyLock<Vec<u8>> = LazyLock::new(|| {
 /// Returns the order for the CSR: 24 hours, a CA or not.
 pub(crate) fn signing_request(is_ca: bool) -> SigningRequest {
     let csr = pem("CERTIFICATE REQUEST", &CSR);
-    SigningRequest::parse(csr.as_bytes(), Some("24h"), is_ca, &signatures()).unwrap()
+    let spec = RequestSpec {
+        csr: csr.as_bytes(),
+        duration: Some("24h"),
+        is_ca,
+        usages: &[],
+    };
+    SigningRequest::parse(spec, &signatures()).unwrap()
 }
 
 /// The signatures that the controller can check.

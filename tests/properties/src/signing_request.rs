@@ -3,23 +3,24 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use issuer_core::vault::Sign;
-use issuer_core::{Signatures, SigningRequest};
+use issuer_core::vault::{Sign, SignError};
+use issuer_core::{RequestSpec, Signatures, SigningRequest, Step};
 use rustls_pki_types::{InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::der_parser::asn1_rs::Tag;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::oid_registry::{OID_PKCS1_RSAENCRYPTION, OID_X509_EXT_SUBJECT_ALT_NAME};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer;
 
-use crate::fixture::{LEASE, PATH, VAULT, pem, sent, signatures};
+use crate::fixture::{LEASE, PATH, VAULT, pem, signatures};
 use crate::names;
 use crate::text::assert_shown;
 
-/// Takes every signature for good, so that what is signed can be changed.
+/// Accepts every signature, so that the signed part can be changed.
 #[derive(Debug)]
 struct Credulous;
 
@@ -39,8 +40,9 @@ impl SignatureVerificationAlgorithm for Credulous {
 
 static CREDULOUS: [&dyn SignatureVerificationAlgorithm; 1] = [&Credulous];
 
-/// A CSR, PEM or DER: what is asked of Vault is that very CSR and the names in it, and none is taken whose signature is
-/// wrong.
+/// A CSR, PEM or DER: Vault is sent that very CSR and the names in it, and a CSR with a wrong signature is refused.
+///
+/// x509-parser is the oracle; what it cannot read, such as an attribute in an odd encoding, is not compared.
 pub fn signing_request(data: &[u8]) {
     let wrapped = match data.first() {
         Some(0x30) => pem("CERTIFICATE REQUEST", data),
@@ -48,14 +50,30 @@ pub fn signing_request(data: &[u8]) {
     };
     let text = wrapped.as_bytes();
     for is_ca in [false, true] {
-        match SigningRequest::parse(text, Some("90m"), is_ca, &Signatures(&CREDULOUS)) {
-            Ok(signing_request) => assert_asked(&wrapped, &asked(signing_request), is_ca),
+        let spec = RequestSpec {
+            csr: text,
+            duration: Some("90m"),
+            is_ca,
+            usages: &[],
+        };
+        match SigningRequest::parse(spec, &Signatures(&CREDULOUS)) {
+            Ok(signing_request) => {
+                if let Some(asked) = asked(signing_request) {
+                    assert_asked(&wrapped, &asked, is_ca);
+                }
+            }
             Err(error) => assert_shown(&error.to_string()),
         }
     }
-    if let Ok(signing_request) = SigningRequest::parse(text, None, false, &signatures()) {
-        let der = der_of(&asked(signing_request));
-        let (_, csr) = X509CertificationRequest::from_der(&der).expect("a CSR");
+    let spec = RequestSpec {
+        csr: text,
+        ..RequestSpec::default()
+    };
+    if let Ok(signing_request) = SigningRequest::parse(spec, &signatures()) {
+        let der = asked(signing_request).map(|asked| der_of(&asked)).unwrap_or_default();
+        let Ok((_, csr)) = X509CertificationRequest::from_der(&der) else {
+            return;
+        };
         let unsupported = X509Error::SignatureUnsupportedAlgorithm;
         let signed = csr.verify_signature();
         assert!(
@@ -65,7 +83,7 @@ pub fn signing_request(data: &[u8]) {
     }
 }
 
-/// Tells whether a CSR is signed in a way that is checked here: of the usual ways, all but RSA, whose keys may be too
+/// Returns `true` if the CSR's signature is verified here: of the usual algorithms, all but RSA, whose keys may be too
 /// small or too large.
 fn is_judged(der: &[u8], csr: &X509CertificationRequest<'_>) -> bool {
     let info = &csr.certification_request_info;
@@ -86,10 +104,16 @@ fn content(der: &[u8]) -> &[u8] {
     &der[2 + length..]
 }
 
-/// Returns what Vault is asked to sign.
-fn asked(signing_request: SigningRequest) -> Value {
-    let (request, _) = sent(Sign::begin(&VAULT, &PATH, &LEASE, signing_request, signatures()));
-    serde_json::from_slice(request.http.body().as_bytes()).expect("JSON")
+/// Returns the body of the request to Vault; `None` if the request is refused before, for a name that the endpoint drops.
+fn asked(signing_request: SigningRequest) -> Option<Value> {
+    match Sign::begin(&VAULT, &PATH, &LEASE, signing_request, signatures()) {
+        Step::Send(request, _) => Some(serde_json::from_slice(request.http.body().as_bytes()).expect("JSON")),
+        Step::Done(Err(error @ SignError::NameNotSupported { .. })) => {
+            assert_shown(&error.to_string());
+            None
+        }
+        Step::Done(other) => panic!("{other:?}"),
+    }
 }
 
 fn der_of(asked: &Value) -> Vec<u8> {
@@ -107,14 +131,22 @@ fn der_of(asked: &Value) -> Vec<u8> {
 fn assert_asked(text: &str, asked: &Value, is_ca: bool) {
     let der = der_of(asked);
     let given: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    assert!(given.contains(&STANDARD.encode(&der)), "another CSR is sent");
-    let (_, csr) = X509CertificationRequest::from_der(&der).expect("a CSR");
+    // The last symbol may have unused bits set.
+    let mut encoded = STANDARD.encode(&der);
+    encoded.truncate(encoded.trim_end_matches('=').len() - 1);
+    assert!(given.contains(&encoded), "another CSR is sent");
     assert_eq!(asked["ttl"], "5400s");
-    assert_eq!(asked["format"], "pem");
     assert_eq!(asked["use_csr_values"] == true, is_ca);
+    let Ok((_, csr)) = X509CertificationRequest::from_der(&der) else {
+        return;
+    };
     let subject = &csr.certification_request_info.subject;
-    if let Some(Ok(name)) = subject.iter_common_name().last().map(|name| name.as_str()) {
-        assert_eq!(asked["common_name"], name);
+    if let Some(name) = subject.iter_common_name().last() {
+        let is_usual = [Tag::Utf8String, Tag::PrintableString].contains(&name.attr_value().tag());
+        match name.as_str() {
+            Ok(name) if is_usual => assert_eq!(asked["common_name"], name),
+            _ => {}
+        }
     }
     if is_ca {
         return;
@@ -133,11 +165,14 @@ fn assert_asked(text: &str, asked: &Value, is_ca: bool) {
     };
     let mut both = named("dns", |name| !name.contains(['@', ',']));
     both.extend(named("email", |name| name.contains('@') && !name.contains(',')));
-    for (field, wanted) in [
-        ("alt_names", both),
-        ("ip_sans", named("ip", |_| true)),
-        ("uri_sans", named("uri", |_| true)),
-    ] {
+    // Go writes other URIs anew.
+    let is_settled = |uri: &str| {
+        let rest = uri.strip_prefix("urn:").unwrap_or_default();
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let (uris, kept) = (list(&asked["uri_sans"]), named("uri", is_settled));
+    assert!(!is_plain || kept.is_subset(&uris), "{uris:?} is less than {kept:?}");
+    for (field, wanted) in [("alt_names", both), ("ip_sans", named("ip", |_| true))] {
         let listed = list(&asked[field]);
         assert!(listed.is_subset(&wanted), "{listed:?} is more than {wanted:?}");
         assert!(!is_plain || listed == wanted, "{listed:?} is less than {wanted:?}");
@@ -182,14 +217,11 @@ fn names_of(csr: &X509CertificationRequest<'_>) -> Option<(BTreeSet<String>, boo
     Some((all, is_plain))
 }
 
-/// `spec.duration`: what is read is at least a second, and what is written is read as it was.
+/// `spec.duration`: every result fits into Go's, and is read again as it was.
 pub fn duration(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Some(read) = issuer_core::duration::parse(&text) {
-        assert!(
-            read >= Duration::from_secs(1) && i64::try_from(read.as_nanos()).is_ok(),
-            "{read:?}"
-        );
+        assert!(i64::try_from(read.as_nanos()).is_ok(), "{read:?}");
         let seconds = read.as_secs();
         let written = format!(
             "{}h{}m{}.{:09}s",
@@ -201,7 +233,10 @@ pub fn duration(data: &[u8]) {
         assert_eq!(issuer_core::duration::parse(&written), Some(read), "{written}");
         let sum = issuer_core::duration::parse(&format!("1h{}", text.trim_start_matches('+')));
         let fits = i64::try_from(read.as_nanos() + 3_600_000_000_000).is_ok();
-        assert_eq!(sum, Some(read + Duration::from_secs(3600)).filter(|_| fits), "{text}");
+        // A zero without a unit stands alone.
+        let is_bare = text.trim_start_matches('+') == "0";
+        let expected = Some(read + Duration::from_secs(3600)).filter(|_| fits && !is_bare);
+        assert_eq!(sum, expected, "{text}");
     }
     if let Some((numbers, _)) = data.split_first_chunk::<5>() {
         let [a, b, c, d, e] = *numbers;
@@ -209,6 +244,6 @@ pub fn duration(data: &[u8]) {
         let millis = u64::from(e);
         let whole = Duration::from_millis((hours * 3600 + minutes * 60 + seconds) * 1000 + millis);
         let read = issuer_core::duration::parse(&format!("{hours}h{minutes}m{seconds}s{millis}ms"));
-        assert_eq!(read, Some(whole).filter(|whole| whole.as_secs() > 0));
+        assert_eq!(read, Some(whole));
     }
 }

@@ -13,7 +13,7 @@ use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, RequestKey, is_object_name};
 use crate::vault::{Disposition, Sign, SignError};
-use crate::{Flow, Now, Reply, Request, SigningRequest, Verified};
+use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified};
 
 /// The number of conflicts after which a task waits instead of reading the request again.
 const REREADS: u8 = 3;
@@ -112,12 +112,13 @@ impl Task {
         let Some(issuer) = IssuerKey::of(&spec.issuer_ref, &self.key.namespace) else {
             return self.end(state, Outcome::Idle, None);
         };
-        match SigningRequest::parse(
-            &spec.request.0,
-            spec.duration.as_deref(),
-            spec.is_ca,
-            &state.config.signatures,
-        ) {
+        let spec = RequestSpec {
+            csr: &spec.request.0,
+            duration: spec.duration.as_deref(),
+            is_ca: spec.is_ca,
+            usages: &spec.usages,
+        };
+        match SigningRequest::parse(spec, &state.config.signatures) {
             Ok(wanted) => self.sign_when_ready(state, now, issuer, wanted),
             Err(error) => {
                 let message = format!("The request cannot be signed: {error}");
@@ -203,8 +204,10 @@ impl Task {
                 let conclusion = Conclusion::Failed(error.reason(), error.to_string());
                 self.conclude(state, now, conclusion)
             }
-            Disposition::Recheck => {
-                state.report_sign_failure(&issuer, epoch, &error, now);
+            disposition @ (Disposition::Recheck | Disposition::Retry) => {
+                if disposition == Disposition::Recheck {
+                    state.report_sign_failure(&issuer, epoch, &error, now);
+                }
                 let attempts = state.count_attempt(&self.key, self.uid());
                 let wait = backoff(attempts, Duration::from_secs(1), Duration::from_secs(300));
                 let again = now.monotonic + state.jitter.over(wait);

@@ -362,6 +362,13 @@ impl SignPath {
         &self.path
     }
 
+    /// Returns `true` for `sign/<role>`, which drops names of all kinds but DNS, e-mail, IP, URI and `otherName` in UTF-8.
+    /// Programs (`cel`, `external-policy`) and `sign-verbatim` may issue any.
+    pub(crate) fn is_plain_sign(&self) -> bool {
+        let mut segments = self.path.rsplit('/').skip(1);
+        segments.next() == Some("sign") && !matches!(segments.next(), Some("cel" | "external-policy"))
+    }
+
     /// Tells whether the endpoint signs what is asked for: CA certificates only, or none.
     pub fn takes(&self, is_ca: bool) -> Result<(), CaMismatch> {
         match (is_ca, self.signs_ca) {

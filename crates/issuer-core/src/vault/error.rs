@@ -46,14 +46,14 @@ pub enum VaultError {
     #[error("{0}")]
     Transport(#[from] TransportError),
     /// Status 412 or 500 and above.
-    #[error("Vault is unavailable ({status})")]
+    #[error("Vault is unavailable ({status}){}", reason.after_colon())]
     Unavailable {
         /// The status.
         status: u16,
         /// How long to wait at the least, where Vault says so.
         retry_after: Option<Duration>,
-        /// Whether Vault says that the mount has no CA to sign with.
-        lacks_ca: bool,
+        /// Vault's reason. An engine may answer 500 for a refusal, so this can be the only explanation.
+        reason: Redacted,
     },
 }
 
@@ -131,8 +131,7 @@ pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
         _ if status.is_server_error() || status == StatusCode::PRECONDITION_FAILED => VaultError::Unavailable {
             status: status.as_u16(),
             retry_after,
-            lacks_ca: reason.contains("could not fetch the CA certificate")
-                || reason.contains("error fetching CA certificate"),
+            reason,
         },
         _ => Misbehaviour::Status(status.as_u16()).into(),
     }
@@ -174,10 +173,10 @@ mod tests {
             status,
             reason: Redacted::new(&[reason.to_owned()]),
         };
-        let unavailable = |status, lacks_ca| VaultError::Unavailable {
+        let unavailable = |status, reason: &str| VaultError::Unavailable {
             status,
             retry_after: None,
-            lacks_ca,
+            reason: Redacted::new(&[reason.to_owned()]),
         };
         for (status, body, class) in [
             (301, "", VaultError::Redirected),
@@ -191,7 +190,7 @@ mod tests {
             (403, "", VaultError::Denied),
             (404, r#"{"errors":[]}"#, VaultError::NotFound),
             (405, r#"{"errors":[]}"#, refused(405, "")),
-            (412, "", unavailable(412, false)),
+            (412, "", unavailable(412, "")),
             (
                 413,
                 r#"{"errors":["http: request body too large"]}"#,
@@ -200,23 +199,33 @@ mod tests {
             (418, "", Misbehaviour::Status(418).into()),
             (204, "", Misbehaviour::Status(204).into()),
             (429, "", VaultError::Throttled { retry_after: None }),
-            (500, "boom", unavailable(500, false)),
+            (500, "boom", unavailable(500, "")),
             (
                 500,
                 r#"{"errors":["could not fetch the CA certificate (was one set?): x"]}"#,
-                unavailable(500, true),
+                unavailable(500, "could not fetch the CA certificate (was one set?): x"),
             ),
-            (502, "", unavailable(502, false)),
+            (502, "", unavailable(502, "")),
             (503, r#"{"errors":["Vault is sealed"]}"#, VaultError::Sealed),
             (
                 503,
                 r#"{"errors":["no active Vault instance found"]}"#,
-                unavailable(503, false),
+                unavailable(503, "no active Vault instance found"),
             ),
-            (530, "", unavailable(530, false)),
+            (530, "", unavailable(530, "")),
         ] {
             assert_eq!(refusal(Now::default(), &reply(status, body)), class, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn shows_the_reason_of_a_server_error() {
+        let shown = |body: &str| refusal(Now::default(), &reply(500, body)).to_string();
+        assert_eq!(
+            shown(r#"{"errors":["x509: unhandled critical extension"]}"#),
+            "Vault is unavailable (500): x509: unhandled critical extension"
+        );
+        assert_eq!(shown("<html>"), "Vault is unavailable (500)");
     }
 
     #[test]

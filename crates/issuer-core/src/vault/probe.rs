@@ -67,14 +67,19 @@ pub(super) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeE
         VaultError::Refused { status: 400, reason } if reason.contains("csr") => Ok(()),
         VaultError::Refused { reason, .. } if is_unknown_role(&reason) => Err(ProbeError::UnknownRole { path: path() }),
         VaultError::Refused { reason, .. } => Err(ProbeError::Refused { path: path(), reason }),
-        VaultError::Unavailable { lacks_ca: true, .. } => Err(ProbeError::NoCa { path: path() }),
+        VaultError::Unavailable { reason, .. } if lacks_ca(&reason) => Err(ProbeError::NoCa { path: path() }),
         error => Err(error.into()),
     }
 }
 
+/// Returns `true` if Vault failed because the mount has no CA certificate and key, or its issuer may not sign.
+fn lacks_ca(reason: &Redacted) -> bool {
+    reason.starts_with("could not fetch the CA certificate") || reason.starts_with("error fetching CA certificate")
+}
+
 /// Tells whether Vault refused because the role does not exist.
 pub(super) fn is_unknown_role(reason: &Redacted) -> bool {
-    reason.contains("unknown role")
+    reason.starts_with("unknown role: ")
 }
 
 #[cfg(test)]

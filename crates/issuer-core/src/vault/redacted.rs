@@ -1,15 +1,15 @@
 use std::fmt;
 
-/// What Vault gave as the reason of a refusal, made fit for a condition: one line of printable characters, at most
-/// 256 bytes, with nothing in it that could be a credential.
+/// Vault's reason for a refusal, sanitized for a condition: one line of printable characters, at most 256 bytes, without
+/// anything that could be a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redacted(String);
 
 const LIMIT: usize = 256;
 
 impl Redacted {
-    /// Joins Vault's `errors`, drops the framing that Vault's core adds (`1 error occurred: * ..`), blanks words that
-    /// look like a token, a JWT or a key, and cuts what is too long.
+    /// Joins Vault's `errors`, removes the framing that Vault's core adds (`1 error occurred: * ..`), replaces words that
+    /// look like a token, a JWT or a key, and truncates the rest.
     pub(crate) fn new(errors: &[String]) -> Self {
         let mut text = String::new();
         let words = errors
@@ -41,6 +41,25 @@ impl Redacted {
     pub(crate) fn contains(&self, words: &str) -> bool {
         self.0.contains(words)
     }
+
+    /// Returns `true` if the reason begins with `words`: the part of Vault's texts that quotes no request.
+    pub(crate) fn starts_with(&self, words: &str) -> bool {
+        self.0.starts_with(words)
+    }
+
+    /// Returns `true` if Vault gave no reason.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the reason for the end of a message: after a colon, or nothing at all.
+    pub(crate) fn after_colon(&self) -> String {
+        if self.is_empty() {
+            String::new()
+        } else {
+            format!(": {self}")
+        }
+    }
 }
 
 impl fmt::Display for Redacted {
@@ -53,7 +72,7 @@ impl fmt::Display for Redacted {
     }
 }
 
-/// Puts a question mark in the place of what turns, hides or joins text.
+/// Replaces characters that reorder, hide or join text by question marks.
 fn printable(word: &str) -> String {
     word.chars()
         .map(|c| {
@@ -66,7 +85,7 @@ fn printable(word: &str) -> String {
         .collect()
 }
 
-/// Tells whether there could be a secret in a word, such as one of quoted JSON: a Vault token, a JWT, a UUID, or a run
+/// Returns `true` if there could be a secret in a word, such as one of quoted JSON: a Vault token, a JWT, a UUID, or a run
 /// of 20 letters and digits.
 fn is_credential(word: &str) -> bool {
     let parts = word.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')));
@@ -81,7 +100,7 @@ fn is_credential(word: &str) -> bool {
     known || word.split(runs).any(opaque)
 }
 
-/// Returns the rest of an ASCII text from each place on where a run of letters and digits begins.
+/// Returns the suffixes of a text that start where a run of ASCII letters and digits starts.
 fn beginnings(text: &str) -> impl Iterator<Item = &str> {
     let mut before = false;
     let begins = text.char_indices().filter(move |(_, c)| {
@@ -91,7 +110,7 @@ fn beginnings(text: &str) -> impl Iterator<Item = &str> {
     begins.filter_map(|(at, _)| text.get(at..))
 }
 
-/// Tells whether a text begins with a Vault token, of today or of old, or a JWT.
+/// Returns `true` if a text begins with a Vault token, in its current or former format, or a JWT.
 fn is_token(text: &str) -> bool {
     let run = |rest: &str| {
         rest.bytes()
@@ -117,7 +136,7 @@ fn begins_with_uuid(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn excerpt(error: &str) -> String {
+    fn redacted(error: &str) -> String {
         Redacted::new(&[error.to_owned()]).to_string()
     }
 
@@ -129,17 +148,17 @@ mod tests {
             "unknown role: production-web-2-of-3",
             "common name s.example.production.cluster.example.org not allowed by this role",
         ] {
-            assert_eq!(excerpt(reason), reason);
+            assert_eq!(redacted(reason), reason);
         }
         assert_eq!(
-            excerpt("1 error occurred:\n\t* permission denied\n\n"),
+            redacted("1 error occurred:\n\t* permission denied\n\n"),
             "permission denied"
         );
-        assert_eq!(excerpt(""), "no reason given");
+        assert_eq!(redacted(""), "no reason given");
     }
 
     #[test]
-    fn blanks_what_could_be_a_credential() {
+    fn replaces_possible_credentials() {
         for secret in [
             "hvs.CAESIJzVnLGGR0mLkQJX4YkJ",
             "s.aaaaaaaaaaaaaaaaaaaaaaaa",
@@ -152,15 +171,15 @@ mod tests {
             "b-s.aaaaaaaaaaaaaaaaaaaaaaaa/c",
             "id-bd84f1c1-86c0-0b55-3ecd-e4f60a3df2a3.",
         ] {
-            assert_eq!(excerpt(&format!("bad {secret}")), "bad [redacted]");
+            assert_eq!(redacted(&format!("bad {secret}")), "bad [redacted]");
         }
     }
 
     #[test]
     fn is_one_short_line() {
-        let long = excerpt(&"<html>\u{7}\n".repeat(1000));
+        let long = redacted(&"<html>\u{7}\n".repeat(1000));
         assert!(long.len() <= LIMIT + '…'.len_utf8());
         assert!(!long.contains(char::is_control));
-        assert_eq!(excerpt("a\u{202e}b\u{200b}c \u{fc}ber"), "a?b?c \u{fc}ber");
+        assert_eq!(redacted("a\u{202e}b\u{200b}c \u{fc}ber"), "a?b?c \u{fc}ber");
     }
 }

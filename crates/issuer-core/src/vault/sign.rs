@@ -4,34 +4,61 @@ use serde::Deserialize;
 
 use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, check, error, probe};
 use crate::target::SignPath;
-use crate::verify::{Issued, Verified, VerifyError, verify};
-use crate::{Flow, Now, Operation, Reply, Signatures, SigningRequest, Step};
+use crate::verify::{Issued, Verified, VerifyError, VerifyOptions, verify};
+use crate::{Flow, Now, Operation, Reply, Request, SigningRequest, Step};
 
-/// Has one certificate signed, and verifies it.
+/// Has one certificate signed and verifies it.
 ///
-/// Signing is not idempotent: every answer of status 200 is another certificate. So there is one request and no
-/// second try here.
+/// Signing is not idempotent: every reply with status 200 is another certificate. So a request is never repeated here. The
+/// one exception changes it: a role with `not_after` refuses every `ttl`, so a default `ttl` is then left out.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Sign {
     wanted: SigningRequest,
-    signatures: Signatures,
+    options: VerifyOptions,
+    /// What it takes to ask again without a `ttl`; `None` if that must not be.
+    again: Option<Box<Endpoint>>,
+}
+
+/// Where to sign, and the token for it.
+#[derive(Clone, Debug, PartialEq, Hash)]
+struct Endpoint {
+    vault: Vault,
+    path: SignPath,
+    lease: Lease,
+}
+
+impl Endpoint {
+    fn request(&self, wanted: &SigningRequest) -> Request {
+        let token = Some(self.lease.token());
+        self.vault
+            .post(Operation::Sign, self.path.as_str(), token, &wanted.parameters())
+    }
 }
 
 /// Why there is no certificate.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignError {
-    /// The CA of the mount ends before the certificate would.
-    #[error("the certificate would outlive the CA that signs it: {0}")]
-    CaExpires(Redacted),
-    /// What came back is not what was asked for.
+    /// The CA of the mount expires before the certificate would. Vault's text is left out: the times in it differ with
+    /// every try, and so would the status.
+    #[error("the certificate would outlive the CA that signs it; ask for a shorter spec.duration or renew the CA")]
+    CaExpires,
+    /// The answer does not match the request.
     #[error("Vault returned a certificate that does not match the request: {0}")]
-    Mismatch(#[from] VerifyError),
+    Mismatch(VerifyError),
+    /// The endpoint drops a name that the CSR asks for. Nothing was sent.
+    #[error("{path} cannot issue a {name}, which the CSR asks for; use a sign-verbatim endpoint")]
+    NameNotSupported {
+        /// The endpoint.
+        path: String,
+        /// The name, or its kind.
+        name: String,
+    },
     /// Vault refuses to sign this request.
     #[error("Vault refused to sign: {0}")]
     Refused(Redacted),
-    /// Vault did not say yes or no.
-    #[error("{0}")]
+    /// Vault neither signed nor refused this request.
+    #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
@@ -42,52 +69,76 @@ pub enum Disposition {
     Fail,
     /// The issuer is to be checked, and the request signed when it is ready.
     Recheck,
+    /// The request is tried again later. The error says nothing about the issuer.
+    Retry,
+}
+
+impl From<VerifyError> for SignError {
+    fn from(error: VerifyError) -> Self {
+        Self::Mismatch(error)
+    }
 }
 
 impl SignError {
-    /// Returns what follows: only a definite refusal of this very request is the end of it (invariant S14).
+    /// Returns what follows: only a definite refusal of this very request fails it (invariant S14).
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Mismatch(_) | Self::Refused(_) => Disposition::Fail,
-            Self::CaExpires(_) | Self::Vault(_) => Disposition::Recheck,
+            Self::Mismatch(_) | Self::NameNotSupported { .. } | Self::Refused(_) => Disposition::Fail,
+            Self::CaExpires => Disposition::Retry,
+            Self::Vault(_) => Disposition::Recheck,
         }
     }
 
     /// Returns the reason for events and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::CaExpires(_) => "CaExpires",
+            Self::CaExpires => "CaExpires",
             Self::Mismatch(_) => "CertificateMismatch",
+            Self::NameNotSupported { .. } => "NameNotSupported",
             Self::Refused(_) => "SignRefused",
             Self::Vault(error) => check::reason(error),
         }
     }
 
-    /// Returns how long Vault asks to wait at the least.
+    /// Returns the least time to wait before the next request, if Vault named one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Vault(error) => error.retry_after(),
-            Self::CaExpires(_) | Self::Mismatch(_) | Self::Refused(_) => None,
+            Self::CaExpires | Self::Mismatch(_) | Self::NameNotSupported { .. } | Self::Refused(_) => None,
         }
     }
 
-    /// Sorts an error of the signing endpoint.
+    /// Classifies an error of the signing endpoint.
+    ///
+    /// Vault's texts are matched by their beginnings, which quote nothing of the CSR. A refusal without a reason is not
+    /// Vault's: a gateway in between made it.
     fn of(error: VaultError) -> Self {
         match error {
-            VaultError::Refused { reason, .. } if reason.contains("beyond the expiration of the CA") => {
-                Self::CaExpires(reason)
-            }
+            VaultError::Refused { reason, .. } if reason.starts_with(BEYOND_CA) => Self::CaExpires,
             VaultError::Refused {
                 status: 400 | 413,
                 reason,
-            } if !probe::is_unknown_role(&reason) => Self::Refused(reason),
+            } if !reason.is_empty() && !probe::is_unknown_role(&reason) => Self::Refused(reason),
             error => Self::Vault(error),
         }
     }
 }
 
+/// How Vault begins to refuse a certificate that would outlive the CA (its `pki/issuing/issue_common.go`).
+const BEYOND_CA: &str = "cannot satisfy request, as TTL would result in notAfter of ";
+
+/// How Vault begins to refuse a `ttl` at a role with `not_after` (in the same file).
+const TTL_AND_NOT_AFTER: &str = "Either ttl or not_after should be provided";
+
+/// Returns `true` if Vault refused because the role sets `not_after`.
+fn forbids_ttl(error: &VaultError) -> bool {
+    matches!(error, VaultError::Refused { status: 400, reason } if reason.starts_with(TTL_AND_NOT_AFTER))
+}
+
 #[derive(Deserialize)]
 struct SignReply {
+    #[serde(default)]
+    lease_id: Option<String>,
     data: SignData,
 }
 
@@ -101,21 +152,33 @@ struct SignData {
 }
 
 impl Sign {
-    /// Sends the order to the signing endpoint.
+    /// Sends the request to the signing endpoint.
+    ///
+    /// # Errors
+    ///
+    /// Is done at once, with an error, if the endpoint would drop a name that the CSR asks for: the certificate would be
+    /// signed in vain.
     pub fn begin(
         vault: &Vault,
         path: &SignPath,
         lease: &Lease,
         wanted: SigningRequest,
-        signatures: Signatures,
+        options: impl Into<VerifyOptions>,
     ) -> Step<Self> {
-        let request = vault.post(
-            Operation::Sign,
-            path.as_str(),
-            Some(lease.token()),
-            &wanted.parameters(),
-        );
-        Step::Send(request, Self { wanted, signatures })
+        let dropped = wanted.name_that_sign_drops().filter(|_| path.is_plain_sign());
+        if let Some(name) = dropped {
+            let (path, name) = (path.as_str().to_owned(), name.to_string());
+            return Step::Done(Err(SignError::NameNotSupported { path, name }));
+        }
+        let endpoint = Endpoint {
+            vault: vault.clone(),
+            path: path.clone(),
+            lease: lease.clone(),
+        };
+        let request = endpoint.request(&wanted);
+        let again = wanted.has_default_ttl().then(|| Box::new(endpoint));
+        let options = options.into();
+        Step::Send(request, Self { wanted, options, again })
     }
 }
 
@@ -123,29 +186,43 @@ impl Flow for Sign {
     type Output = Result<Verified, SignError>;
 
     fn resume(self, now: Now, reply: Reply) -> Step<Self> {
-        let issued = match error::read::<SignReply>(now, reply, "data.certificate, issuing_ca or ca_chain") {
-            Ok(SignReply { data }) => Issued {
-                certificate: data.certificate,
-                issuing_ca: data.issuing_ca,
-                ca_chain: data.ca_chain.unwrap_or_default(),
-            },
-            Err(error) => return Step::Done(Err(SignError::of(error))),
+        let Self { wanted, options, again } = self;
+        let reply = match error::read::<SignReply>(now, reply, "data.certificate, issuing_ca or ca_chain") {
+            Ok(reply) => reply,
+            Err(error) => {
+                return match again.filter(|_| forbids_ttl(&error)) {
+                    Some(endpoint) => {
+                        let wanted = wanted.without_ttl();
+                        let request = endpoint.request(&wanted);
+                        let again = None;
+                        Step::Send(request, Self { wanted, options, again })
+                    }
+                    None => Step::Done(Err(SignError::of(error))),
+                };
+            }
+        };
+        let issued = Issued {
+            certificate: reply.data.certificate,
+            issuing_ca: reply.data.issuing_ca,
+            ca_chain: reply.data.ca_chain.unwrap_or_default(),
+            is_leased: reply.lease_id.is_some_and(|lease| !lease.is_empty()),
         };
         if issued.certificate.trim().is_empty() {
             let missing = VaultError::from(Misbehaviour::Field("data.certificate"));
             return Step::Done(Err(missing.into()));
         }
-        Step::Done(verify(&self.wanted, &issued, now, &self.signatures).map_err(SignError::from))
+        Step::Done(verify(&wanted, &issued, now, &options).map_err(SignError::from))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Disposition::{Fail, Recheck, Retry};
     use super::*;
     use crate::TransportError;
 
     #[test]
-    fn only_definite_refusals_are_the_end() {
+    fn only_definite_refusals_fail_a_request() {
         let refused = |status, reason: &str| VaultError::Refused {
             status,
             reason: Redacted::new(&[reason.to_owned()]),
@@ -153,33 +230,47 @@ mod tests {
         let unavailable = |status| VaultError::Unavailable {
             status,
             retry_after: None,
-            lacks_ca: false,
+            reason: Redacted::new(&[]),
         };
-        for (error, fails) in [
-            (refused(400, "common name x not allowed by this role"), true),
-            (refused(413, "http: request body too large"), true),
-            (refused(405, "unsupported operation"), false),
-            (refused(400, "unknown role: web"), false),
+        let beyond = "cannot satisfy request, as TTL would result in notAfter of 2027-01-01T00:00:00.123456789Z that is \
+                      beyond the expiration of the CA certificate at 2026-12-31T00:00:00Z";
+        for (error, disposition) in [
+            (refused(400, "common name x not allowed by this role"), Fail),
+            // What the CSR says must not pass for Vault's words.
+            (
+                refused(400, "common name unknown role: web not allowed by this role"),
+                Fail,
+            ),
+            (
+                refused(400, &format!("common name {beyond} not allowed by this role")),
+                Fail,
+            ),
+            (refused(413, "http: request body too large"), Fail),
             (
                 refused(
                     400,
-                    "cannot satisfy request, as TTL would result in notAfter of .. that is beyond the expiration of the CA certificate",
+                    "Either ttl or not_after should be provided. Both should not be provided",
                 ),
-                false,
+                Fail,
             ),
-            (VaultError::Denied, false),
-            (VaultError::NotFound, false),
-            (VaultError::Redirected, false),
-            (VaultError::Sealed, false),
-            (VaultError::Throttled { retry_after: None }, false),
-            (unavailable(412), false),
-            (unavailable(500), false),
-            (unavailable(503), false),
-            (VaultError::Misbehaved(Misbehaviour::NotJson), false),
-            (VaultError::Transport(TransportError::Timeout), false),
+            (refused(405, "unsupported operation"), Recheck),
+            (refused(400, "unknown role: web"), Recheck),
+            (refused(400, beyond), Retry),
+            // A gateway's.
+            (refused(400, ""), Recheck),
+            (refused(413, ""), Recheck),
+            (VaultError::Denied, Recheck),
+            (VaultError::NotFound, Recheck),
+            (VaultError::Redirected, Recheck),
+            (VaultError::Sealed, Recheck),
+            (VaultError::Throttled { retry_after: None }, Recheck),
+            (unavailable(412), Recheck),
+            (unavailable(500), Recheck),
+            (unavailable(503), Recheck),
+            (VaultError::Misbehaved(Misbehaviour::NotJson), Recheck),
+            (VaultError::Transport(TransportError::Timeout), Recheck),
         ] {
-            let disposition = SignError::of(error.clone()).disposition();
-            assert_eq!(disposition == Disposition::Fail, fails, "{error:?}");
+            assert_eq!(SignError::of(error.clone()).disposition(), disposition, "{error:?}");
         }
     }
 }

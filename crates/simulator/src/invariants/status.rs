@@ -13,7 +13,7 @@ use crate::world::{Finding, World, ensure};
 const FRESH: Duration = Duration::from_secs(60);
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 35] = [
+const REASONS: [&str; 36] = [
     "AuthMountNotFound",
     "CaExpires",
     "CaMissing",
@@ -29,6 +29,7 @@ const REASONS: [&str; 35] = [
     "IssuerNotFound",
     "IssuerNotReady",
     "LoginDenied",
+    "NameNotSupported",
     "PathNotFound",
     "Pending",
     "PermissionDenied",

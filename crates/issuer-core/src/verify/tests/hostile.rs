@@ -4,7 +4,7 @@ use rcgen::CustomExtension;
 use super::*;
 
 #[test]
-fn refuses_what_is_no_certificate() {
+fn refuses_anything_but_certificates() {
     let customer = Customer::new();
     let authority = Authority::new("CA");
     let (root, leaf) = (authority.root(), customer.leaf(&authority));
@@ -12,16 +12,16 @@ fn refuses_what_is_no_certificate() {
         let issued = Issued {
             certificate: certificate.to_owned(),
             issuing_ca: Some(ca.to_owned()),
-            ca_chain: vec![],
+            ..Issued::default()
         };
-        verify(&customer.wanted, &issued, at(0), &signatures())
+        customer.verify_answer(&issued)
     };
     let (good, ca) = (pem(&[&leaf]), pem(&[&root]));
     assert!(issued(&good, &ca).is_ok());
     for text in [
         "",
         "<html><body>502</body></html>",
-        &der::pem("PRIVATE KEY", b"key"),
+        &pem::encode("PRIVATE KEY", b"key"),
         &good[30..],
     ] {
         assert_eq!(issued(text, &ca), Err(VerifyError::NoCertificate), "{text}");
@@ -67,7 +67,7 @@ fn refuses_what_is_no_certificate() {
 }
 
 #[test]
-fn refuses_what_cert_manager_cannot_read_back() {
+fn refuses_more_than_cert_manager_reads() {
     let customer = Customer::new();
     let padded = |size: usize| vec![CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0; size])];
     assert!(
@@ -76,7 +76,8 @@ fn refuses_what_cert_manager_cannot_read_back() {
             .is_ok()
     );
     let large = customer.changed(|params| params.custom_extensions = padded(27_000));
-    assert_eq!(large, Err(VerifyError::TooLarge));
+    let limits = SizeLimits::default();
+    assert_eq!(large, Err(VerifyError::TooLarge(limits)));
 
     let mut authorities = ["1", "2", "3", "4"].map(Authority::new);
     for authority in &mut authorities {
@@ -92,17 +93,27 @@ fn refuses_what_cert_manager_cannot_read_back() {
     );
     let (e, root) = (Authority::new("5"), d.signed_by(&Authority::new("5")));
     let more = [sent[0], sent[1], sent[2], &root, &e.root()];
-    assert_eq!(customer.verify(&leaf, None, &more), Err(VerifyError::TooLarge));
+    assert_eq!(customer.verify(&leaf, None, &more), Err(VerifyError::TooLarge(limits)));
+    let raised = VerifyOptions {
+        signatures: signatures(),
+        limits: SizeLimits {
+            certificate: 40_000,
+            chain: 200_000,
+        },
+    };
+    let issued = Issued {
+        certificate: pem(&[&leaf]),
+        ca_chain: more.map(|der| pem(&[der])).to_vec(),
+        ..Issued::default()
+    };
+    assert!(verify(&customer.wanted, &issued, at(0), &raised).is_ok());
 
     let issued = Issued {
         certificate: pem(&[&leaf]),
-        issuing_ca: None,
         ca_chain: vec![" ".repeat(1 << 20)],
+        ..Issued::default()
     };
-    assert_eq!(
-        verify(&customer.wanted, &issued, at(0), &signatures()),
-        Err(VerifyError::TooLarge)
-    );
+    assert_eq!(customer.verify_answer(&issued), Err(VerifyError::TooLarge(limits)));
 }
 
 #[test]
@@ -171,10 +182,10 @@ fn messages_are_bounded_and_plain() {
 
 proptest! {
     #[test]
-    fn no_answer_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,60}") {
+    fn random_answers_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,60}") {
         let customer = Customer::new();
         let _ = customer.verify(&bytes, Some(&bytes), &[&bytes]);
-        let issued = Issued { certificate: text.clone(), issuing_ca: Some(text.clone()), ca_chain: vec![text] };
-        prop_assert!(verify(&customer.wanted, &issued, at(0), &signatures()).is_err());
+        let issued = Issued { certificate: text.clone(), issuing_ca: Some(text.clone()), ca_chain: vec![text], is_leased: false };
+        prop_assert!(customer.verify_answer(&issued).is_err());
     }
 }

@@ -6,7 +6,9 @@ use rcgen::{
 };
 
 use super::*;
+use crate::RequestSpec;
 use crate::fixture::{START, at, signatures};
+use crate::usage::Usage;
 
 mod chains;
 mod hostile;
@@ -25,7 +27,7 @@ fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }
 
-/// A name and a key that sign.
+/// A CA.
 struct Authority {
     params: CertificateParams,
     key: KeyPair,
@@ -58,7 +60,7 @@ impl Authority {
     }
 }
 
-/// An order for 90 days, and the key and the names that it is for.
+/// A request for 90 days, and the key and the parameters of the certificate that matches it.
 struct Customer {
     wanted: SigningRequest,
     params: CertificateParams,
@@ -83,7 +85,12 @@ impl Customer {
         params.distinguished_name = common_name.map_or_else(DistinguishedName::new, subject);
         params.subject_alt_names = names;
         let csr = params.serialize_request(&key).unwrap().pem().unwrap();
-        let wanted = SigningRequest::parse(csr.as_bytes(), None, is_ca, &signatures()).unwrap();
+        let spec = RequestSpec {
+            csr: csr.as_bytes(),
+            is_ca,
+            ..RequestSpec::default()
+        };
+        let wanted = SigningRequest::parse(spec, &signatures()).unwrap();
         params.is_ca = if is_ca {
             IsCa::Ca(BasicConstraints::Unconstrained)
         } else {
@@ -99,17 +106,22 @@ impl Customer {
         issuer.sign(&self.params, &self.key)
     }
 
-    /// What comes of an answer with the certificate, an issuing CA and a chain.
+    /// Verifies an answer with the certificate, an issuing CA and a chain.
     fn verify(&self, leaf: &[u8], issuing: Option<&[u8]>, chain: &[&[u8]]) -> Result<Verified, VerifyError> {
         let issued = Issued {
             certificate: pem(&[leaf]),
             issuing_ca: issuing.map(|der| pem(&[der])),
             ca_chain: chain.iter().map(|der| pem(&[der]).trim_end().to_owned()).collect(),
+            is_leased: false,
         };
-        verify(&self.wanted, &issued, at(0), &signatures())
+        self.verify_answer(&issued)
     }
 
-    /// What comes of a certificate that a CA signed after the parameters were changed.
+    fn verify_answer(&self, issued: &Issued) -> Result<Verified, VerifyError> {
+        verify(&self.wanted, issued, at(0), &signatures().into())
+    }
+
+    /// Verifies a certificate that a CA signed after the parameters were changed.
     fn changed(&self, change: impl FnOnce(&mut CertificateParams)) -> Result<Verified, VerifyError> {
         let authority = Authority::new("CA");
         let root = authority.root();
@@ -120,7 +132,7 @@ impl Customer {
 }
 
 fn pem(certificates: &[&[u8]]) -> String {
-    certificates.iter().map(|der| der::pem("CERTIFICATE", der)).collect()
+    certificates.iter().map(|der| pem::encode("CERTIFICATE", der)).collect()
 }
 
 fn chain(certificates: &[&[u8]], ca: Option<&[u8]>) -> Result<Verified, VerifyError> {
@@ -129,11 +141,13 @@ fn chain(certificates: &[&[u8]], ca: Option<&[u8]>) -> Result<Verified, VerifyEr
         ca: ca.map(|der| pem(&[der])),
         serial: "0a:ff:01".to_owned(),
         not_after: "2026-04-01T00:00:00Z".parse().unwrap(),
+        missing_usages: vec![],
+        is_leased: false,
     }))
 }
 
 #[test]
-fn refuses_what_was_not_ordered() {
+fn refuses_anything_not_requested() {
     let customer = Customer::new();
     let unexpected = |name: &str| Err(VerifyError::UnexpectedName(name.to_owned()));
     let missing = |name: &str| Err(VerifyError::MissingName(name.to_owned()));
@@ -196,7 +210,7 @@ fn refuses_what_was_not_ordered() {
 }
 
 #[test]
-fn takes_names_that_mean_the_same() {
+fn accepts_equivalent_names() {
     let customer = Customer::new();
     let accepts = |change: fn(&mut CertificateParams)| customer.changed(change).is_ok();
     assert!(accepts(|params| params.subject_alt_names[0] = dns("WWW.EXAMPLE.com")));
@@ -239,7 +253,96 @@ fn takes_names_that_mean_the_same() {
 }
 
 #[test]
-fn a_name_that_vault_drops_is_missed() {
+fn accepts_uris_that_vault_rewrote() {
+    let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+    for (asked, issued) in [
+        ("URN:uuid:f81d", "urn:uuid:f81d"),
+        ("http://a.example/My App", "http://a.example/My%20App"),
+        ("http://a.example/#", "http://a.example/"),
+        ("HTTP://a.example/a b", "HTTP://a.example/a b"),
+    ] {
+        let customer = Customer::asking(None, vec![uri(asked)], false);
+        let verified = customer.changed(|params| params.subject_alt_names = vec![uri(issued)]);
+        assert!(verified.is_ok(), "{asked} {issued}: {verified:?}");
+    }
+    let customer = Customer::asking(None, vec![uri("urn:a")], false);
+    let other = customer.changed(|params| params.subject_alt_names = vec![uri("urn:A")]);
+    assert_eq!(other, Err(VerifyError::MissingName("URI urn:a".to_owned())));
+}
+
+#[test]
+fn unreadable_common_names_must_match_too() {
+    let mut customer = Customer::asking(None, vec![dns("a.example")], false);
+    // A VisibleString instead of a UTF8String, as sign-verbatim copies it from the CSR.
+    let authority = Authority::new("CA");
+    let mut params = customer.params.clone();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(
+        DnType::CustomDnType(vec![2, 5, 4, 3]),
+        rcgen::DnValue::BmpString("ab".try_into().unwrap()),
+    );
+    let mut leaf = authority.sign(&params, &customer.key);
+    let at = leaf
+        .windows(6)
+        .position(|window| window == [6, 3, 0x55, 4, 3, 0x1e])
+        .unwrap();
+    leaf[at + 5] = 0x1a;
+    assert_eq!(customer.verify(&leaf, None, &[]), Err(VerifyError::CommonName));
+    customer.wanted.common_name = CommonName::Unreadable;
+    assert!(customer.verify(&leaf, None, &[]).is_ok());
+    assert!(customer.changed(|_| ()).is_ok());
+    let named = customer.changed(|params| params.distinguished_name = subject("b.example"));
+    assert_eq!(named, Err(VerifyError::CommonName));
+}
+
+#[test]
+fn reports_missing_usages() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    use rcgen::KeyUsagePurpose::DigitalSignature;
+
+    let mut customer = Customer::new();
+    let usages = ["digital signature", "key encipherment", "server auth", "client auth"];
+    customer.wanted.usages = usages.iter().filter_map(|name| Usage::parse(name)).collect();
+    let missing = |key_usages: &[_], purposes: &[_]| {
+        let verified = customer.changed(|params| {
+            params.key_usages = key_usages.to_vec();
+            params.extended_key_usages = purposes.to_vec();
+        });
+        verified.unwrap().chain().missing_usages.clone()
+    };
+    assert_eq!(missing(&[], &[]), Vec::<&str>::new());
+    assert_eq!(
+        missing(&[DigitalSignature], &[ServerAuth]),
+        ["key encipherment", "client auth"]
+    );
+    assert_eq!(missing(&[], &[ServerAuth, ClientAuth]), Vec::<&str>::new());
+}
+
+#[test]
+fn remembers_the_lease() {
+    let customer = Customer::new();
+    let authority = Authority::new("CA");
+    for is_leased in [false, true] {
+        let issued = Issued {
+            certificate: pem(&[&customer.leaf(&authority)]),
+            is_leased,
+            ..Issued::default()
+        };
+        assert_eq!(customer.verify_answer(&issued).unwrap().chain().is_leased, is_leased);
+    }
+}
+
+#[test]
+fn the_role_decides_without_a_duration() {
+    let mut customer = Customer::new();
+    let year = |params: &mut CertificateParams| params.not_after = date_time_ymd(2027, 1, 1);
+    assert!(matches!(customer.changed(year), Err(VerifyError::TooLong(_))));
+    customer.wanted = customer.wanted.clone().without_ttl();
+    assert!(customer.changed(year).is_ok());
+}
+
+#[test]
+fn a_dropped_name_is_missing() {
     let mut customer = Customer::new();
     customer.wanted.names.insert(Name::Opaque {
         tag: 0xa4,

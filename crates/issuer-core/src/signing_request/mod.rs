@@ -1,0 +1,244 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::Signatures;
+use crate::csr::Csr;
+use crate::duration;
+use crate::name::{CommonName, Name};
+use crate::pem;
+use crate::signatures::Verdict;
+use crate::usage::Usage;
+
+/// The largest CSR that is read, in bytes of PEM; cert-manager's webhook admits less.
+const PEM_LIMIT: usize = 100_000;
+
+/// cert-manager's default: 90 days.
+const DEFAULT_DURATION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// The fields of a `CertificateRequest`'s spec that decide what is signed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestSpec<'a> {
+    /// `spec.request`: the CSR as PEM.
+    pub csr: &'a [u8],
+    /// `spec.duration`, as Go writes durations.
+    pub duration: Option<&'a str>,
+    /// `spec.isCA`.
+    pub is_ca: bool,
+    /// `spec.usages`.
+    pub usages: &'a [String],
+}
+
+/// A certificate to be signed: the checked CSR and the requirements of the spec.
+///
+/// # Examples
+///
+/// ```
+/// use issuer_core::{RequestSpec, Signatures, SigningRequest, SigningRequestError};
+///
+/// let spec = RequestSpec { csr: b"no PEM", ..RequestSpec::default() };
+/// let refused = SigningRequest::parse(spec, &Signatures(&[]));
+/// assert_eq!(refused, Err(SigningRequestError::NoRequest));
+/// ```
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct SigningRequest {
+    /// The CSR as PEM, encoded anew: nothing that stood beside it goes to Vault.
+    csr: String,
+    /// The DER `SubjectPublicKeyInfo`.
+    pub(crate) key: Vec<u8>,
+    pub(crate) common_name: CommonName,
+    /// The subject alternative names, of every kind.
+    pub(crate) names: BTreeSet<Name>,
+    lifetime: Lifetime,
+    pub(crate) is_ca: bool,
+    pub(crate) usages: Vec<Usage>,
+}
+
+/// How long the certificate shall be valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lifetime {
+    /// `spec.duration`: never longer.
+    Asked(Duration),
+    /// There is no `spec.duration`: as cert-manager does, 90 days are asked for.
+    Default,
+    /// The role decides.
+    Role,
+}
+
+/// Why a `CertificateRequest` can never be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum SigningRequestError {
+    /// `spec.duration` is not a duration, or is one of less than a second.
+    #[error("spec.duration is not a duration of a second or more, such as 2160h or 1h30m")]
+    Duration,
+    /// The PEM block holds something else than a PKCS#10 request.
+    #[error("spec.request is not a well-formed PKCS#10 certificate signing request")]
+    Malformed,
+    /// The subject alternative names cannot be read.
+    #[error("the CSR's subject alternative names are not well-formed")]
+    Names,
+    /// There is no PEM block.
+    #[error("spec.request holds no PEM block CERTIFICATE REQUEST")]
+    NoRequest,
+    /// The CSR's key did not make its signature.
+    #[error("the CSR's signature was not made by the CSR's key")]
+    Signature,
+    /// The CSR is larger than allowed.
+    #[error("spec.request is larger than 100 kB")]
+    TooLarge,
+}
+
+impl SigningRequest {
+    /// Parses and checks the spec of a `CertificateRequest`.
+    ///
+    /// What Go's `crypto/x509` reads is accepted, since cert-manager's webhook and Vault read CSRs with it. A signature of
+    /// an algorithm that cannot be verified here, such as one with SHA-1, is left to Vault, which verifies it too.
+    ///
+    /// A `duration` of zero stands for the role's default, and none for cert-manager's 90 days. Basic constraints that the
+    /// CSR itself requests are not read: cert-manager's webhook compares them with `spec.isCA`, and `sign` and
+    /// `sign-verbatim` ignore them.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no issuer could ever sign the request.
+    pub fn parse(spec: RequestSpec<'_>, signatures: &Signatures) -> Result<Self, SigningRequestError> {
+        let der = decode(spec.csr)?;
+        let csr = Csr::parse(&der).ok_or(SigningRequestError::Malformed)?;
+        let signed = csr.signed;
+        let verdict = signatures.verify(csr.key, signed.algorithm, signed.message, signed.signature);
+        if verdict == Verdict::Wrong {
+            return Err(SigningRequestError::Signature);
+        }
+        let lifetime = match spec.duration.map(duration::parse) {
+            Some(Some(Duration::ZERO)) => Lifetime::Role,
+            Some(Some(asked)) if asked.as_secs() > 0 => Lifetime::Asked(asked),
+            Some(_) => return Err(SigningRequestError::Duration),
+            None => Lifetime::Default,
+        };
+        Ok(Self {
+            csr: pem::encode("CERTIFICATE REQUEST", &der),
+            key: csr.raw_key.to_vec(),
+            names: csr.names().ok_or(SigningRequestError::Names)?,
+            common_name: csr.common_name,
+            lifetime,
+            is_ca: spec.is_ca,
+            usages: spec.usages.iter().filter_map(|name| Usage::parse(name)).collect(),
+        })
+    }
+
+    /// Returns `true` if the request is for a CA certificate.
+    pub fn is_ca(&self) -> bool {
+        self.is_ca
+    }
+
+    /// Returns the longest validity that is acceptable; `None` if the role decides.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        match self.lifetime {
+            Lifetime::Asked(duration) => Some(duration),
+            Lifetime::Default => Some(DEFAULT_DURATION),
+            Lifetime::Role => None,
+        }
+    }
+
+    /// Returns `true` if the lifetime is cert-manager's default, which nobody asked for explicitly.
+    pub(crate) fn has_default_ttl(&self) -> bool {
+        self.lifetime == Lifetime::Default
+    }
+
+    /// Returns the same request with the lifetime left to the role.
+    pub(crate) fn without_ttl(self) -> Self {
+        Self {
+            lifetime: Lifetime::Role,
+            ..self
+        }
+    }
+
+    /// Returns a name that Vault's `sign` endpoint drops, whatever the role says: a `directoryName` or the like.
+    pub(crate) fn name_that_sign_drops(&self) -> Option<&Name> {
+        self.names.iter().find(|name| matches!(name, Name::Opaque { .. }))
+    }
+
+    /// Returns the body of Vault's sign call.
+    ///
+    /// With a role's `use_csr_common_name` and `use_csr_sans`, which are on by default, Vault takes the names from the
+    /// CSR and ignores those given here. It would not ignore `other_sans` but add them a second time, so they are not
+    /// given: a role without `use_csr_sans` cannot sign them. A CA's subject, key usages and extensions are all taken from
+    /// the CSR. Parameters that change nothing, such as `format`, are left out: a policy with `allowed_parameters` that
+    /// suits cert-manager's own issuer suits this body.
+    pub(crate) fn parameters(&self) -> Value {
+        let always = [
+            ("csr", Value::from(self.csr.as_str())),
+            ("common_name", self.common_name.text().unwrap_or_default().into()),
+            ("exclude_cn_from_sans", true.into()),
+        ];
+        let ttl = self.longest().map(|ttl| ("ttl", format!("{}s", ttl.as_secs()).into()));
+        let names = if self.is_ca {
+            vec![("use_csr_values", true.into())]
+        } else {
+            self.lists()
+        };
+        always.into_iter().chain(ttl).chain(names).collect()
+    }
+
+    /// Returns the parameters that list names, without the empty ones.
+    fn lists(&self) -> Vec<(&'static str, Value)> {
+        type Select = fn(&Name) -> Option<String>;
+        let parameters: [(_, Select); 3] = [("alt_names", alt_name), ("ip_sans", ip_san), ("uri_sans", uri_san)];
+        let list = |(parameter, select)| {
+            let values: Vec<String> = self.names.iter().filter_map(select).collect();
+            // One string where that is possible: OpenBao limits how many strings a request may hold.
+            match values.iter().any(|value| value.contains(',')) {
+                true => (parameter, Value::from(values)),
+                false => (parameter, values.join(",").into()),
+            }
+        };
+        parameters
+            .into_iter()
+            .map(list)
+            .filter(|(_, value)| *value != "")
+            .collect()
+    }
+}
+
+/// Returns the name for Vault's `alt_names`, which is a string of names with commas: a DNS name with an `@` would be taken
+/// for an e-mail address, one with a comma for two names.
+fn alt_name(name: &Name) -> Option<String> {
+    let (text, is_email) = match name {
+        Name::Dns(name) => (name, false),
+        Name::Email(address) => (address, true),
+        _ => return None,
+    };
+    (text.contains('@') == is_email && !text.contains(',')).then(|| text.clone())
+}
+
+fn ip_san(name: &Name) -> Option<String> {
+    match name {
+        Name::Ip(address) => Some(address.to_string()),
+        _ => None,
+    }
+}
+
+fn uri_san(name: &Name) -> Option<String> {
+    match name {
+        Name::Uri(uri) => Some(uri.clone()),
+        _ => None,
+    }
+}
+
+/// Returns the DER of the first PEM block that is whole. Like Go, it ignores the block's label and the text around it.
+fn decode(request: &[u8]) -> Result<Vec<u8>, SigningRequestError> {
+    if request.len() > PEM_LIMIT {
+        return Err(SigningRequestError::TooLarge);
+    }
+    let text = String::from_utf8_lossy(request);
+    let mut blocks = pem::blocks(&text).peekable();
+    if blocks.peek().is_none() {
+        return Err(SigningRequestError::NoRequest);
+    }
+    blocks.find_map(|block| block.der).ok_or(SigningRequestError::Malformed)
+}
+
+#[cfg(test)]
+mod tests;
