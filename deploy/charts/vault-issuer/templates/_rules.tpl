@@ -59,12 +59,22 @@
   - secrets
   verbs:
   - get
+{{- end }}
+
+{{- define "vault-issuer.rules.edit" -}}
 - apiGroups:
-  - ""
+  - vault-issuer.io
   resources:
-  - serviceaccounts/token
+  - vaultissuers
   verbs:
   - create
+  - delete
+  - deletecollection
+  - get
+  - list
+  - patch
+  - update
+  - watch
 {{- end }}
 
 {{- define "vault-issuer.rules.leader-election" -}}
@@ -83,7 +93,15 @@
   verbs:
   - get
   - update
-  - patch
+{{- end }}
+
+{{- define "vault-issuer.rules.tokens" -}}
+- apiGroups:
+  - ""
+  resources:
+  - serviceaccounts/token
+  verbs:
+  - create
 {{- end }}
 
 {{- define "vault-issuer.rules.view" -}}
