@@ -43,7 +43,7 @@ fn controller() -> Vec<PolicyRule> {
             &["vaultissuers/status", "vaultclusterissuers/status"],
             &["patch"],
         ),
-        rule("events.k8s.io", &["events"], &["create", "patch"]),
+        rule("events.k8s.io", &["events"], &["create"]),
     ]
 }
 

@@ -49,7 +49,6 @@
   - events
   verbs:
   - create
-  - patch
 {{- end }}
 
 {{- define "vault-issuer.rules.credentials" -}}
