@@ -27,6 +27,8 @@ struct Cli {
 enum Command {
     /// Compares the controller with cert-manager's built-in Vault issuer, on the servers of e2e
     Bench(forward::Args),
+    /// Tests the Helm chart by rendering it, and the alerts
+    Chart(forward::Args),
     Ci(ci::Args),
     Codegen(codegen::Args),
     /// Issues a certificate with nothing but this repository: no cluster, no Vault
@@ -42,6 +44,7 @@ impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Bench(args) => args.run(["--package", "e2e", "--", "bench"]),
+            Self::Chart(args) => args.run(["--package", "chart", "--"]),
             Self::Ci(args) => args.run().map(|()| ExitCode::SUCCESS),
             Self::Codegen(args) => args.run().map(|()| ExitCode::SUCCESS),
             Self::Demo(args) => args.run([

@@ -12,7 +12,8 @@ use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 use serde_saphyr::SerializerOptions;
 
-/// Writes the generated files of deploy/: CRDs, RBAC, the chart's copies of both, its schema and its README.
+/// Writes the generated files of deploy/: CRDs, RBAC, the chart's copies of these and of alerts and dashboard, its schema
+/// and its README
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Writes nothing and fails if a file is not what would be written.
@@ -42,8 +43,24 @@ impl Args {
         let mut files = crd::files()?;
         files.extend(rbac::files()?);
         files.extend(values::files()?);
+        files.extend(chart_files()?);
         if self.check { check(&files) } else { write(&files) }
     }
+}
+
+/// Returns the chart's copies of the alerts and the dashboard: Helm reads no file outside of a chart.
+fn chart_files() -> anyhow::Result<Vec<File>> {
+    let copies = [
+        ("deploy/alerts/prometheus-rule.yaml", "prometheus-rule.yaml"),
+        ("deploy/dashboards/vault-issuer.json", "dashboard.json"),
+    ];
+    let copy = |(from, to)| {
+        Ok(File {
+            path: format!("{CHART}/files/{to}"),
+            text: fs::read_to_string(from).with_context(|| format!("cannot read {from}"))?,
+        })
+    };
+    copies.map(copy).into_iter().collect()
 }
 
 fn write(files: &[File]) -> anyhow::Result<()> {

@@ -1,7 +1,8 @@
 //! What the controller may do: the one source of its rights, for the plain manifests and for the chart.
 //!
 //! Architecture invariant: no right on Secrets or service account tokens holds in all namespaces. Those of
-//! [`credentials`] count in the namespaces in which somebody has bound them.
+//! [`credentials`] hold in the namespaces in which somebody has bound them. Those of [`tokens`] are bound nowhere: the
+//! chart and the examples grant tokens of named service accounts.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -26,7 +27,8 @@ struct PolicyRule {
     verbs: Vec<String>,
 }
 
-/// In all namespaces: reads requests and issuers, writes their status, and Events.
+/// In all namespaces: reads requests and issuers, writes their status, and Events. Only `vault-issuer check`, run in the
+/// controller's pod, gets a single issuer.
 fn controller() -> Vec<PolicyRule> {
     vec![
         rule("cert-manager.io", &["certificaterequests"], &["get", "list", "watch"]),
@@ -41,16 +43,18 @@ fn controller() -> Vec<PolicyRule> {
             &["vaultissuers/status", "vaultclusterissuers/status"],
             &["patch"],
         ),
-        rule("events.k8s.io", &["events"], &["create", "patch"]),
+        rule("events.k8s.io", &["events"], &["create"]),
     ]
 }
 
-/// In a namespace with issuers: what an issuer logs in with.
+/// In a namespace with issuers: their Secrets, by name only.
 fn credentials() -> Vec<PolicyRule> {
-    vec![
-        rule("", &["secrets"], &["get"]),
-        rule("", &["serviceaccounts/token"], &["create"]),
-    ]
+    vec![rule("", &["secrets"], &["get"])]
+}
+
+/// In a namespace with issuers that log in with service accounts.
+fn tokens() -> Vec<PolicyRule> {
+    vec![rule("", &["serviceaccounts/token"], &["create"])]
 }
 
 /// In the controller's namespace: its Lease. Creation cannot be limited to a name.
@@ -59,12 +63,12 @@ fn leader_election() -> Vec<PolicyRule> {
         rule("coordination.k8s.io", &["leases"], &["create"]),
         PolicyRule {
             resource_names: vec![NAME.into()],
-            ..rule("coordination.k8s.io", &["leases"], &["get", "update", "patch"])
+            ..rule("coordination.k8s.io", &["leases"], &["get", "update"])
         },
     ]
 }
 
-/// For whoever approves requests: cert-manager asks for this right before it lets anybody approve.
+/// For the approver of requests: cert-manager requires this right of everybody who approves.
 ///
 /// <https://cert-manager.io/docs/usage/certificaterequest/#rbac-syntax>
 fn approval() -> Vec<PolicyRule> {
@@ -75,8 +79,7 @@ fn approval() -> Vec<PolicyRule> {
     }]
 }
 
-/// For people. Only reading is aggregated: who may create an issuer can have a Secret sent to a server of their choice,
-/// so no default role grants that.
+/// For users.
 fn view() -> Vec<PolicyRule> {
     vec![rule(
         GROUP,
@@ -85,12 +88,31 @@ fn view() -> Vec<PolicyRule> {
     )]
 }
 
+/// For authors of issuers in a namespace. Never aggregated: the author of an issuer can have the Secrets and tokens that
+/// the controller may read sent to any server, so no default role may grant this.
+fn edit() -> Vec<PolicyRule> {
+    let verbs = [
+        "create",
+        "delete",
+        "deletecollection",
+        "get",
+        "list",
+        "patch",
+        "update",
+        "watch",
+    ];
+    vec![rule(GROUP, &["vaultissuers"], &verbs)]
+}
+
 pub(super) fn files() -> anyhow::Result<Vec<File>> {
     let controller_name = format!("{NAME}-controller");
     let credentials_name = format!("{NAME}-credentials");
     let leases_name = format!("{NAME}-leader-election");
     let approval_name = format!("cert-manager-controller-approve:{}", GROUP.replace('.', "-"));
-    let view_labels = [("rbac.authorization.k8s.io/aggregate-to-view", "true")];
+    let view_labels = [
+        ("rbac.authorization.k8s.io/aggregate-to-cluster-reader", "true"),
+        ("rbac.authorization.k8s.io/aggregate-to-view", "true"),
+    ];
     Ok(vec![
         file(
             "controller",
@@ -134,9 +156,14 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
             ],
         ),
         file(
+            "tokens",
+            &[yaml(&cluster_role(&format!("{NAME}-tokens"), &[], &tokens()))?],
+        ),
+        file(
             "view",
             &[yaml(&cluster_role(&format!("{NAME}-view"), &view_labels, &view()))?],
         ),
+        file("edit", &[yaml(&cluster_role(&format!("{NAME}-edit"), &[], &edit()))?]),
         chart_rules()?,
     ])
 }
@@ -147,7 +174,9 @@ fn chart_rules() -> anyhow::Result<File> {
         ("approval", approval()),
         ("controller", controller()),
         ("credentials", credentials()),
+        ("edit", edit()),
         ("leader-election", leader_election()),
+        ("tokens", tokens()),
         ("view", view()),
     ];
     let mut text = format!("{{{{- /* {} */}}}}\n", HEADER.trim_start_matches('#').trim());

@@ -1,5 +1,6 @@
 //! `tidy`: the rules of the repository that no compiler checks.
 
+mod docs;
 mod graph;
 mod layout;
 mod metrics;
@@ -38,6 +39,7 @@ impl Args {
         let mut findings = layout::check(&files);
         findings.extend(text::check(&files)?);
         findings.extend(metrics::check(&files)?);
+        findings.extend(docs::check(&files)?);
         findings.extend(graph::check()?);
         for finding in &findings {
             println!("{finding}");

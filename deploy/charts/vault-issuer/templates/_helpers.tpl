@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* The prefix of all names: the release's name, with the chart's unless it is part of it. */}}
+{{- /* The prefix of all names: the release's name, followed by the chart's unless the release's contains it. */}}
 {{- define "vault-issuer.fullname" -}}
 {{- $name := include "vault-issuer.name" . }}
 {{- if .Values.fullnameOverride }}
@@ -20,13 +20,39 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "vault-issuer.labels" -}}
-{{ include "vault-issuer.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- include "vault-issuer.mergedLabels" (dict "root" . "labels" dict "versions" true) }}
 {{- end }}
+
+{{- /*
+The labels of an object, each key once: the selector's, then `labels`, then commonLabels. `versions` adds those that
+change with every release; the pods do without them, so that a release that changes only the chart restarts nothing.
+*/}}
+{{- define "vault-issuer.mergedLabels" -}}
+{{- $root := .root }}
+{{- $versions := dict }}
+{{- if .versions }}
+{{- $_ := set $versions "app.kubernetes.io/version" $root.Chart.AppVersion }}
+{{- $chart := printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- $_ := set $versions "helm.sh/chart" $chart }}
+{{- end }}
+{{- $managed := dict "app.kubernetes.io/managed-by" $root.Release.Service }}
+{{- $selector := include "vault-issuer.selector" $root | fromYaml }}
+{{- merge $selector .labels $root.Values.commonLabels $managed $versions | toYaml }}
+{{- end }}
+
+{{- /* The metadata of an object: `root` and `name`, and where there are any, `namespace`, `labels`, `annotations`. */}}
+{{- define "vault-issuer.metadata" -}}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "vault-issuer.mergedLabels" (dict "root" .root "labels" (.labels | default dict) "versions" true) | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 
 {{- define "vault-issuer.serviceAccountName" -}}
@@ -41,8 +67,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- default .Release.Namespace .Values.clusterResourceNamespace }}
 {{- end }}
 
+{{- define "vault-issuer.leaseNamespace" -}}
+{{- default .Release.Namespace .Values.app.leaderElection.namespace }}
+{{- end }}
+
 {{- define "vault-issuer.image" -}}
+{{- $registry := .Values.image.registry | default (dig "imageRegistry" "" (.Values.global | default dict)) }}
 {{- with .Values.image }}
+{{- with $registry }}{{ trimSuffix "/" . }}/{{ end }}
 {{- .repository }}
 {{- if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
 {{- end }}
@@ -53,4 +85,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - kind: ServiceAccount
   name: {{ include "vault-issuer.serviceAccountName" . }}
   namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{- /* The seconds in a duration that the schema has accepted, such as 1m30s. */}}
+{{- define "vault-issuer.seconds" -}}
+{{- $units := dict "ns" 1e-9 "us" 1e-6 "µs" 1e-6 "μs" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0 }}
+{{- $seconds := 0.0 }}
+{{- range regexFindAll "[0-9.]+[a-zµμ]+" . -1 }}
+{{- $unit := regexFind "[a-zµμ]+$" . }}
+{{- $seconds = addf $seconds (mulf (trimSuffix $unit . | float64) (get $units $unit)) }}
+{{- end }}
+{{- $seconds }}
 {{- end }}

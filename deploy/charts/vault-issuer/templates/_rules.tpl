@@ -49,7 +49,6 @@
   - events
   verbs:
   - create
-  - patch
 {{- end }}
 
 {{- define "vault-issuer.rules.credentials" -}}
@@ -59,12 +58,22 @@
   - secrets
   verbs:
   - get
+{{- end }}
+
+{{- define "vault-issuer.rules.edit" -}}
 - apiGroups:
-  - ""
+  - vault-issuer.io
   resources:
-  - serviceaccounts/token
+  - vaultissuers
   verbs:
   - create
+  - delete
+  - deletecollection
+  - get
+  - list
+  - patch
+  - update
+  - watch
 {{- end }}
 
 {{- define "vault-issuer.rules.leader-election" -}}
@@ -83,7 +92,15 @@
   verbs:
   - get
   - update
-  - patch
+{{- end }}
+
+{{- define "vault-issuer.rules.tokens" -}}
+- apiGroups:
+  - ""
+  resources:
+  - serviceaccounts/token
+  verbs:
+  - create
 {{- end }}
 
 {{- define "vault-issuer.rules.view" -}}

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::pki::{Csr, Names};
 use crate::servers::audit::Answered;
+use crate::servers::controller::NAMESPACE;
 use crate::servers::process::eventually;
 use crate::servers::vault::text;
 use crate::test_namespace::{Ask, SOON, Stage};
@@ -142,7 +143,8 @@ pub(super) async fn kubernetes_secret(stage: &Stage<'_>) -> anyhow::Result<()> {
     signs(stage, stage.spec(&path, auth)).await
 }
 
-/// Kubernetes, with a token requested for a service account, whose audience is the issuer itself.
+/// Kubernetes, with a token requested for a service account, whose audience is the issuer itself. The default rights
+/// allow no such token.
 pub(super) async fn kubernetes_account(stage: &Stage<'_>) -> anyhow::Result<()> {
     let path = stage.role(json!({})).await?;
     let audience = format!("vault://{}/vault", stage.namespace);
@@ -153,7 +155,36 @@ pub(super) async fn kubernetes_account(stage: &Stage<'_>) -> anyhow::Result<()> 
         "mountPath": "/v1/auth/kubernetes",
         "serviceAccountRef": { "name": "vault-login" },
     });
-    signs(stage, stage.spec(&path, json!({ "kubernetes": kubernetes }))).await
+    let spec = stage.spec(&path, json!({ "kubernetes": kubernetes }));
+    stage.issuer("forbidden", spec.clone()).await?;
+    stage.unready("forbidden", "TokenForbidden", SOON).await?;
+    grant_tokens(stage, "vault-login").await?;
+    signs(stage, spec).await
+}
+
+/// Lets the controller request tokens of one service account, as the pages tell users to.
+async fn grant_tokens(stage: &Stage<'_>, account: &str) -> anyhow::Result<()> {
+    let name = "vault-issuer-tokens";
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": { "name": name },
+        "rules": [{
+            "apiGroups": [""],
+            "resources": ["serviceaccounts/token"],
+            "resourceNames": [account],
+            "verbs": ["create"],
+        }],
+    });
+    stage.apply(role).await?;
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": { "name": name },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
+        "subjects": [{ "kind": "ServiceAccount", "name": "vault-issuer", "namespace": NAMESPACE }],
+    });
+    stage.apply(binding).await
 }
 
 /// A client certificate that logs in.

@@ -1,0 +1,41 @@
+//! The cases, by what they are about.
+
+mod deployment;
+mod manifests;
+mod monitoring;
+mod names;
+mod rbac;
+mod values;
+
+use crate::helm::Helm;
+
+/// A case by its name.
+type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
+
+/// Every case.
+pub(crate) const CASES: [Case; 24] = [
+    ("lint", Helm::lint),
+    ("values-accepted", values::accepted),
+    ("values-refused", values::refused),
+    ("values-as-arguments", values::as_arguments),
+    ("extra-objects", values::extra_objects),
+    ("deployment-strategy", deployment::strategy),
+    ("deployment-labels", deployment::labels),
+    ("deployment-image", deployment::image),
+    ("deployment-addresses", deployment::addresses),
+    ("deployment-restricted", deployment::restricted),
+    ("names", names::unique),
+    ("names-in-notes", names::notes),
+    ("notes-without-approval", names::no_approval),
+    ("rbac-tokens-by-name", rbac::tokens_by_name),
+    ("rbac-secrets-by-namespace", rbac::secrets_by_namespace),
+    ("rbac-lease-namespace", rbac::lease_namespace),
+    ("rbac-approval", rbac::approval),
+    ("rbac-aggregation", rbac::aggregation),
+    ("monitors", monitoring::monitors),
+    ("alerts", monitoring::alerts),
+    ("alerts-fire", monitoring::alerts_fire),
+    ("dashboard", monitoring::dashboard),
+    ("network-policy", manifests::network_policy),
+    ("manifests", manifests::same_as_chart),
+];

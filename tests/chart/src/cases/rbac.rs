@@ -1,0 +1,137 @@
+//! Roles and what they are bound to.
+
+use std::collections::BTreeSet;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use crate::helm::Helm;
+use crate::objects::Objects;
+
+const TOKENS: &str = "serviceaccounts/token";
+
+/// Returns the rules of all roles that are bound, each with the namespace of its binding; null where it is bound in all.
+fn bound(objects: &Objects) -> anyhow::Result<Vec<(&Value, &Value)>> {
+    let mut bound = Vec::new();
+    for binding in objects
+        .of_kind("ClusterRoleBinding")
+        .chain(objects.of_kind("RoleBinding"))
+    {
+        let role = &binding["roleRef"];
+        let namespace = &binding["metadata"]["namespace"];
+        let is_it = |object: &&Value| {
+            let metadata = &object["metadata"];
+            metadata["name"] == role["name"] && (role["kind"] == "ClusterRole" || metadata["namespace"] == *namespace)
+        };
+        let found = objects.of_kind(role["kind"].as_str().unwrap_or_default()).find(is_it);
+        ensure!(found.is_some(), "{role} is bound and does not exist");
+        let rules = found.and_then(|role| role["rules"].as_array()).into_iter().flatten();
+        bound.extend(rules.map(|rule| (rule, namespace)));
+    }
+    Ok(bound)
+}
+
+/// Returns the namespaces in which `resource` is granted, and the names that the grant is limited to.
+fn grants(objects: &Objects, resource: &str) -> anyhow::Result<BTreeSet<String>> {
+    let has = |rule: &Value| {
+        rule["resources"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one == resource))
+    };
+    let rules = bound(objects)?;
+    let grants = rules.into_iter().filter(|(rule, _)| has(rule));
+    Ok(grants
+        .map(|(rule, namespace)| format!("{namespace} {} {}", rule["resourceNames"], rule["verbs"]))
+        .collect())
+}
+
+/// Tokens are granted for the service accounts that are named, and for no others.
+pub(super) fn tokens_by_name(helm: &Helm) -> anyhow::Result<()> {
+    for values in [
+        json!({}),
+        json!({ "credentials": { "namespaces": ["team-a"] } }),
+        json!({ "credentials": { "allNamespaces": true } }),
+    ] {
+        let granted = grants(&helm.template(&values)?, TOKENS)?;
+        ensure!(granted.is_empty(), "{values}: {granted:?}");
+    }
+    let accounts = [("team-a", "a"), ("team-b", "b"), ("team-a", "c"), ("team-a", "a")];
+    let accounts = accounts.map(|(namespace, name)| json!({ "namespace": namespace, "name": name }));
+    let granted = grants(
+        &helm.template(&json!({ "credentials": { "serviceAccounts": accounts } }))?,
+        TOKENS,
+    )?;
+    let expected = [r#""team-a" ["a","c"] ["create"]"#, r#""team-b" ["b"] ["create"]"#];
+    ensure!(granted.iter().eq(expected), "{granted:?}");
+    Ok(())
+}
+
+/// Secrets may be read, not listed, where it is granted and in the cluster resource namespace.
+pub(super) fn secrets_by_namespace(helm: &Helm) -> anyhow::Result<()> {
+    let read = |namespaces: &[&str]| -> BTreeSet<String> {
+        namespaces
+            .iter()
+            .map(|namespace| format!(r#"{namespace} null ["get"]"#))
+            .collect()
+    };
+    for (values, namespaces) in [
+        (json!({}), vec![r#""vault-issuer""#]),
+        (
+            json!({ "credentials": { "namespaces": ["team-a"] } }),
+            vec![r#""vault-issuer""#, r#""team-a""#],
+        ),
+        (json!({ "clusterResourceNamespace": "platform" }), vec![r#""platform""#]),
+        (json!({ "credentials": { "allNamespaces": true } }), vec!["null"]),
+    ] {
+        let granted = grants(&helm.template(&values)?, "secrets")?;
+        ensure!(granted == read(&namespaces), "{values}: {granted:?}");
+    }
+    Ok(())
+}
+
+/// The role for the Lease is in the Lease's namespace, and there is none without election.
+pub(super) fn lease_namespace(helm: &Helm) -> anyhow::Result<()> {
+    let name = "vault-issuer-leader-election";
+    let objects = helm.template(&json!({ "app": { "leaderElection": { "namespace": "shared" } } }))?;
+    for kind in ["Role", "RoleBinding"] {
+        let namespace = &objects.get(kind, name)?["metadata"]["namespace"];
+        ensure!(namespace == "shared", "{kind} {namespace}");
+    }
+    let values = json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1 });
+    ensure!(!helm.template(&values)?.has("Role", name), "{name} exists");
+    Ok(())
+}
+
+/// The approver may approve requests for both kinds; without subjects nothing is bound.
+pub(super) fn approval(helm: &Helm) -> anyhow::Result<()> {
+    let name = "cert-manager-controller-approve:vault-issuer-io";
+    let objects = helm.template(&json!({}))?;
+    let rules = &objects.get("ClusterRole", name)?["rules"];
+    let signers = json!([
+        "vaultissuers.vault-issuer.io/*",
+        "vaultclusterissuers.vault-issuer.io/*"
+    ]);
+    ensure!(rules[0]["resourceNames"] == signers, "{rules}");
+    let subjects = &objects.get("ClusterRoleBinding", name)?["subjects"];
+    ensure!(subjects[0]["name"] == "cert-manager", "{subjects}");
+    let objects = helm.template(&json!({ "approval": { "subjects": [] } }))?;
+    ensure!(!objects.has("ClusterRoleBinding", name), "nobody is bound to {name}");
+    Ok(())
+}
+
+/// Default roles get the right to read issuers, and never the right to write them.
+pub(super) fn aggregation(helm: &Helm) -> anyhow::Result<()> {
+    let prefix = "rbac.authorization.k8s.io/aggregate-to-";
+    let aggregated = |objects: &Objects| -> Vec<String> {
+        let roles = objects.of_kind("ClusterRole");
+        roles
+            .filter(|role| role["metadata"]["labels"].to_string().contains(prefix))
+            .map(|role| role["metadata"]["name"].to_string())
+            .collect()
+    };
+    let names = aggregated(&helm.template(&json!({}))?);
+    ensure!(names == [r#""vault-issuer-view""#], "{names:?}");
+    let names = aggregated(&helm.template(&json!({ "rbac": { "aggregateClusterRoles": false } }))?);
+    ensure!(names.is_empty(), "{names:?}");
+    Ok(())
+}

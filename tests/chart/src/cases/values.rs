@@ -1,0 +1,148 @@
+//! Which values are accepted, and what becomes of them.
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use crate::helm::Helm;
+
+/// Values that a user may give are rendered.
+pub(super) fn accepted(helm: &Helm) -> anyhow::Result<()> {
+    for values in [
+        json!({}),
+        json!({ "enabled": true, "global": { "anything": 1 } }),
+        json!({ "app": { "leaderElection": { "leaseDuration": "1m30s", "renewDeadline": "1m", "retryPeriod": "1.5s" } } }),
+        json!({ "app": { "issuerCheckInterval": "+1h0.5m", "logLevel": "info,issuer_core=debug" } }),
+        json!({ "app": { "maxConcurrentReconciles": 65535, "metrics": { "enabled": false } } }),
+        json!({ "image": { "digest": format!("sha256:{}", "0".repeat(64)) } }),
+        json!({ "podDisruptionBudget": { "minAvailable": "50%" } }),
+        json!({ "rbac": { "create": false }, "serviceAccount": { "create": false, "name": "own" } }),
+    ] {
+        helm.template(&values)?;
+    }
+    Ok(())
+}
+
+/// Values with which the controller or the API server would refuse to work are refused, with the value's name.
+pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
+    let election = |changes: Value| json!({ "app": { "leaderElection": changes } });
+    let metrics = |changes: Value| json!({ "app": { "metrics": changes } });
+    let monitor = json!({ "enabled": true });
+    let table = [
+        (json!({ "unknown": 1 }), "unknown"),
+        (json!({ "app": { "unknown": 1 } }), "unknown"),
+        (json!({ "replicaCount": -1 }), "replicaCount"),
+        (json!({ "image": { "digest": "latest" } }), "digest"),
+        (json!({ "image": { "pullPolicy": "Sometimes" } }), "pullPolicy"),
+        (json!({ "serviceAccount": { "name": "Bad_Name" } }), "serviceAccount"),
+        (json!({ "app": { "logFormat": "xml" } }), "logFormat"),
+        (json!({ "app": { "logLevel": "loud" } }), "logLevel"),
+        (
+            json!({ "app": { "maxConcurrentReconciles": 65536 } }),
+            "maxConcurrentReconciles",
+        ),
+        (
+            json!({ "app": { "issuerCheckInterval": "abc" } }),
+            "issuerCheckInterval",
+        ),
+        (
+            json!({ "app": { "issuerCheckInterval": "0s" } }),
+            "app.issuerCheckInterval must be at least 1s",
+        ),
+        (election(json!({ "leaseDuration": "15" })), "leaseDuration"),
+        (
+            election(json!({ "renewDeadline": "15s" })),
+            "app.leaderElection.leaseDuration must be greater",
+        ),
+        (
+            election(json!({ "leaseDuration": "15.9s", "renewDeadline": "15.5s" })),
+            "must be greater",
+        ),
+        (
+            election(json!({ "retryPeriod": "9s" })),
+            "app.leaderElection.renewDeadline must be greater",
+        ),
+        (
+            election(json!({ "enabled": false })),
+            "more than one replica needs app.leaderElection.enabled",
+        ),
+        (
+            json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1, "strategy": { "type": "RollingUpdate" } }),
+            "strategy.type RollingUpdate needs app.leaderElection.enabled",
+        ),
+        (metrics(json!({ "port": 8081 })), "must differ"),
+        (metrics(json!({ "service": { "type": "Foo" } })), "type"),
+        (
+            metrics(json!({ "enabled": false, "service": { "servicemonitor": monitor } })),
+            "app.metrics.service.servicemonitor needs app.metrics.enabled",
+        ),
+        (
+            metrics(json!({ "enabled": false, "podmonitor": monitor })),
+            "app.metrics.podmonitor needs app.metrics.enabled",
+        ),
+        (
+            metrics(json!({ "service": { "enabled": false, "servicemonitor": monitor } })),
+            "needs app.metrics.service.enabled",
+        ),
+        (
+            metrics(json!({ "service": { "servicemonitor": monitor }, "podmonitor": monitor })),
+            "both would scrape the same pods",
+        ),
+        (
+            json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
+            "give one of",
+        ),
+        (
+            json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
+            "serviceAccounts",
+        ),
+    ];
+    for (values, message) in table {
+        let refusal = helm.refusal(&values)?;
+        ensure!(refusal.contains(message), "{values}: {message} is not in: {refusal}");
+    }
+    Ok(())
+}
+
+/// Values become the flags that they stand for, and flags of one's own come last, where they win.
+pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
+    let objects = helm.template(&json!({
+        "clusterResourceNamespace": "platform",
+        "app": {
+            "allowHttp": true,
+            "claimRequests": true,
+            "extraArgs": ["--log-level=debug"],
+            "leaderElection": { "namespace": "shared" },
+            "maxConcurrentReconciles": 3,
+            "metrics": { "enabled": false },
+        },
+    }))?;
+    let arguments = objects.arguments()?;
+    for flag in [
+        "--cluster-resource-namespace=platform",
+        "--allow-http",
+        "--claim-requests",
+        "--leader-election-namespace=shared",
+        "--max-concurrent-reconciles=3",
+        "--metrics-bind-address=0",
+    ] {
+        ensure!(arguments.contains(&flag), "{flag} is not in {arguments:?}");
+    }
+    ensure!(arguments.last() == Some(&"--log-level=debug"), "{arguments:?}");
+    let arguments = helm.template(&json!({}))?;
+    let arguments = arguments.arguments()?;
+    for flag in ["--allow-http", "--claim-requests", "--leader-elect=false"] {
+        ensure!(!arguments.contains(&flag), "{flag} is in {arguments:?}");
+    }
+    Ok(())
+}
+
+/// Objects of one's own may be objects or text, and are templates.
+pub(super) fn extra_objects(helm: &Helm) -> anyhow::Result<()> {
+    let map = |name: &str| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
+    let text = map("{{ .Release.Name }}-text").to_string();
+    let objects = helm.template(&json!({ "extraObjects": [map("{{ .Release.Name }}-object"), text] }))?;
+    for name in ["vault-issuer-object", "vault-issuer-text"] {
+        objects.get("ConfigMap", name)?;
+    }
+    Ok(())
+}
