@@ -8,12 +8,11 @@ use fake_vault::{
     Accepts, AppRole as Role, AuthMethod, Authority, FakeVault, JwtRole, KeyType, Pki, Policy, TokenParams,
 };
 use issuer_api::{
-    AppRole, Auth, CertificateRequest, CertificateRequestSpec, IssuerRef, KubernetesAuth, SecretKeySelector,
+    AppRole, Auth, Base64, CertificateRequest, CertificateRequestSpec, IssuerRef, KubernetesAuth, SecretKeySelector,
     ServiceAccountRef, VaultClusterIssuer, VaultIssuer, VaultSpec,
 };
 use issuer_core::Signatures;
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, SecretRef};
-use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType, PublicKeyData};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
@@ -240,7 +239,7 @@ pub fn request(want: Want, number: u16, order: u32) -> CertificateRequest {
             ..ObjectMeta::default()
         },
         spec: CertificateRequestSpec {
-            request: ByteString(csr(order, want.flaw).pem.clone()),
+            request: Base64::encode(&csr(order, want.flaw).pem),
             issuer_ref: IssuerRef {
                 name: key.name,
                 kind: Some(key.kind.as_str().to_owned()),

@@ -126,7 +126,7 @@ fn write(world: &World, mutant: Mutant, key: &Key, body: &mut Value) {
         }
         Mutant::Swaps | Mutant::Renames => {
             if let Some(certificate) = body.pointer_mut("/status/certificate") {
-                *certificate = json!(k8s_openapi::ByteString(other_certificate(world, mutant, key)));
+                *certificate = json!(issuer_api::Base64::encode(other_certificate(world, mutant, key)));
             }
         }
         Mutant::Unstamps => {

@@ -113,7 +113,7 @@ impl Task {
             return self.end(state, Outcome::Idle, None);
         };
         match SigningRequest::parse(
-            &spec.request.0,
+            &spec.request.decode().unwrap_or_default(),
             spec.duration.as_deref(),
             spec.is_ca,
             &state.config.signatures,

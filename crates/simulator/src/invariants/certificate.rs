@@ -35,7 +35,7 @@ fn look(fact: &Fact, at: impl FnOnce(u32, &X509Certificate<'_>) -> Finding) -> F
     };
     let number = record::number(object.uid()).ok_or("another uid than any")?;
     let pem = certificate(object).unwrap_or_default();
-    let (_, pem) = parse_x509_pem(pem).map_err(|_| "the certificate is not PEM")?;
+    let (_, pem) = parse_x509_pem(&pem).map_err(|_| "the certificate is not PEM")?;
     let leaf = pem.parse_x509().map_err(|_| "the certificate is not one")?;
     at(number, &leaf)
 }

@@ -142,7 +142,7 @@ pub(super) fn s13(_: &World, fact: &Fact) -> Finding {
     let Some((before, after)) = requests(fact) else {
         return Ok(());
     };
-    let failed = |request: &CertificateRequest| request.status.as_ref().and_then(|status| status.failure_time);
+    let failed = |request: &CertificateRequest| request.status.as_ref().and_then(|status| status.failure_time.clone());
     let ends = matches!(reason(after), Some("Denied" | "Failed"));
     ensure(!ends || failed(after).is_some(), || {
         "a request fails without a time of failure".to_owned()

@@ -1,8 +1,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use k8s_openapi::ByteString;
-
 use super::World;
 use crate::cluster::{Kind, Object};
 use crate::fixture::Flaw;
@@ -164,7 +162,7 @@ fn is_ready(issuer: &Object) -> bool {
 }
 
 /// Returns the certificate that a request's status holds, PEM.
-pub(crate) fn certificate(object: &Object) -> Option<&[u8]> {
-    let ByteString(pem) = object.request()?.status.as_ref()?.certificate.as_ref()?;
+pub(crate) fn certificate(object: &Object) -> Option<Vec<u8>> {
+    let pem = object.request()?.status.as_ref()?.certificate.as_ref()?.decode()?;
     (!pem.is_empty()).then_some(pem)
 }
