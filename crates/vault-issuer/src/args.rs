@@ -29,8 +29,10 @@ pub enum Command {
     Sign(SignArgs),
 }
 
-/// How the controller runs. Every flag has an environment variable.
+/// How the controller runs. Every flag has an environment variable. Of a flag that is given twice, the last counts, so
+/// that arguments appended by a chart override its own.
 #[derive(Clone, Debug, Parser)]
+#[command(args_override_self = true)]
 pub struct ControllerArgs {
     /// The namespace in which VaultClusterIssuers have their Secrets and service accounts [default: the pod's]
     #[arg(long, env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE")]
@@ -43,19 +45,19 @@ pub struct ControllerArgs {
         value_parser = clap::value_parser!(u16).range(1..),
     )]
     pub max_concurrent_reconciles: u16,
-    /// Where to serve /metrics; 0 switches it off
+    /// Where to serve /metrics: an address and port, :PORT for all addresses, or 0 for none
     #[arg(
         long,
         env = "VAULT_ISSUER_METRICS_BIND_ADDRESS",
-        default_value = "0.0.0.0:9402",
+        default_value = "[::]:9402",
         value_parser = address,
     )]
     pub metrics_bind_address: Address,
-    /// Where to serve /healthz and /readyz; 0 switches it off
+    /// Where to serve /livez, /healthz and /readyz: an address and port, :PORT for all addresses, or 0 for none
     #[arg(
         long,
         env = "VAULT_ISSUER_HEALTH_PROBE_BIND_ADDRESS",
-        default_value = "0.0.0.0:8081",
+        default_value = "[::]:8081",
         value_parser = address,
     )]
     pub health_probe_bind_address: Address,
@@ -254,11 +256,11 @@ fn address(text: &str) -> Result<Address, String> {
         return Ok(Address(None));
     }
     let text = if text.starts_with(':') {
-        format!("0.0.0.0{text}")
+        format!("[::]{text}")
     } else {
         text.to_owned()
     };
-    let wrong = |_| "give ADDRESS:PORT, such as 0.0.0.0:9402 or :9402, or 0 for none".to_owned();
+    let wrong = |_| "give ADDRESS:PORT, such as 127.0.0.1:9402 or :9402, or 0 for none".to_owned();
     text.parse().map(Some).map(Address).map_err(wrong)
 }
 
@@ -295,8 +297,8 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(args.cluster_resource_namespace, None);
         assert_eq!(args.max_concurrent_reconciles, 10);
-        assert_eq!(args.metrics_bind_address, Address("0.0.0.0:9402".parse().ok()));
-        assert_eq!(args.health_probe_bind_address, Address("0.0.0.0:8081".parse().ok()));
+        assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
+        assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http);
         assert_eq!(args.leader_election_namespace, None);
         assert_eq!(args.leader_election_id, "vault-issuer");
@@ -325,12 +327,14 @@ mod tests {
         .unwrap();
         assert!(args.leader_elect && args.allow_http);
         assert_eq!(args.metrics_bind_address, Address(None));
-        assert_eq!(args.health_probe_bind_address, Address("0.0.0.0:8082".parse().ok()));
+        assert_eq!(args.health_probe_bind_address, Address("[::]:8082".parse().ok()));
         assert_eq!(args.issuer_check_interval, Duration::from_secs(90));
         assert_eq!(args.max_concurrent_reconciles, 3);
         assert_eq!(args.log.log_format, LogFormat::Json);
         assert!(!controller(&["--leader-elect=false"]).unwrap().leader_elect);
         assert!(controller(&["--allow-http"]).unwrap().allow_http);
+        let last = controller(&["--metrics-bind-address=0.0.0.0:1", "--metrics-bind-address=[::1]:2"]);
+        assert_eq!(last.unwrap().metrics_bind_address, Address("[::1]:2".parse().ok()));
     }
 
     #[test]
@@ -338,7 +342,7 @@ mod tests {
         for (flag, message) in [
             (
                 "--metrics-bind-address=localhost",
-                "give ADDRESS:PORT, such as 0.0.0.0:9402 or :9402, or 0 for none",
+                "give ADDRESS:PORT, such as 127.0.0.1:9402 or :9402, or 0 for none",
             ),
             (
                 "--issuer-check-interval=60",

@@ -5,7 +5,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::args::{LogArgs, LogFormat};
 
 /// What the libraries below log is of use only where directives ask for it.
-const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_runtime=warn,rustls=warn,tower=warn";
+const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,rustls=warn,tower=warn";
 
 /// Never logged, whatever is asked for: kube's client quotes replies that it cannot read, and one may be a Secret.
 const SILENT: &str = "kube_client::client=off";
