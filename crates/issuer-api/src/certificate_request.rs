@@ -12,20 +12,20 @@ use crate::Base64;
 pub struct CertificateRequest {
     /// Standard metadata.
     pub metadata: ObjectMeta,
-    /// What is asked for; immutable once created.
+    /// The spec; immutable once created.
     pub spec: CertificateRequestSpec,
-    /// What became of it.
+    /// The status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<CertificateRequestStatus>,
 }
 
-/// What a `CertificateRequest` asks for.
+/// The spec of a `CertificateRequest`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestSpec {
     /// The certificate signing request, PEM.
     pub request: Base64,
-    /// Who is to sign it.
+    /// The issuer that is to sign it.
     pub issuer_ref: IssuerRef,
     /// How long the certificate shall be valid, as Go prints a duration (`2160h0m0s`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub struct IssuerRef {
     pub group: Option<String>,
 }
 
-/// What became of a `CertificateRequest`.
+/// The status of a `CertificateRequest`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestStatus {

@@ -176,7 +176,7 @@ fn reference(event: &Event) -> Option<ObjectReference> {
 /// Returns the name of an event about the object `name`, unique by its time.
 fn event_name(name: &str, since: Duration) -> String {
     let name: String = name.chars().take(EVENT_NAME).collect();
-    // What is cut off may have made the rest a valid name.
+    // A name may not end in a dot or dash, but part of a name may.
     let name = name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
     format!("{name}.{:x}", since.as_nanos())
 }

@@ -31,21 +31,21 @@ const API_REQUESTS: usize = 32;
 
 /// The controller of this process, before it runs.
 pub struct Setup {
-    /// What the controller decides by.
+    /// The settings of the controller.
     pub config: Config,
     /// The client of the API server.
     pub client: Client,
     /// The transport to Vault.
     pub transport: Transport,
-    /// Where it is counted.
+    /// The metrics of this process.
     pub metrics: Arc<Metrics>,
-    /// Where the state of the watches is reported.
+    /// The readiness of this process.
     pub health: Arc<Health>,
     /// The name of this process in events.
     pub instance: String,
 }
 
-/// What the tasks share: the controller, and the ways out of it.
+/// The state that the tasks share: the controller, and the clients that answer its questions.
 struct Driver {
     api: ApiServer,
     controller: Arc<Mutex<Controller>>,
@@ -205,7 +205,7 @@ impl Driver {
             }
             match controller.poll(Transport::now()) {
                 None => break,
-                // Nothing to ask: a task of its own would only take memory until it runs.
+                // There is nothing to ask, so it needs no task of its own.
                 Some((key, Step::Done(outcome))) => self.done(&key, outcome),
                 Some((key, step)) => drop(tasks.spawn(Arc::clone(self).answer(key, step))),
             }
@@ -293,5 +293,20 @@ impl Driver {
             (Key::Request(request), Outcome::Issued) => tracing::info!(%request, "issued"),
             (Key::Request(request), outcome) => tracing::info!(%request, ?outcome, "not issued"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room<F>(_: impl Fn(Arc<Driver>, Key, Step) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// As many tasks as wait for an answer are held at once.
+    #[test]
+    fn a_task_takes_little_room() {
+        assert!(room(Driver::answer) <= 2048, "{}", room(Driver::answer));
     }
 }

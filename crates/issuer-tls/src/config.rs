@@ -160,7 +160,7 @@ mod tests {
     fn common_key_formats_are_read() {
         let ec = KeyPair::generate().unwrap();
         let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
-        // What an EC or RSA key's PKCS#8 wraps is its SEC1 or PKCS#1 form; what comes before has a fixed length.
+        // PKCS#8 wraps the SEC1 or PKCS#1 form of an EC or RSA key behind a header of fixed length.
         let sec1 = pem("EC PRIVATE KEY", &ec.serialized_der()[29..]);
         let pkcs1 = pem("RSA PRIVATE KEY", &rsa.serialized_der()[26..]);
         let parameters = pem("EC PARAMETERS", &[6, 8, 42, 134, 72, 206, 61, 3, 1, 7]);

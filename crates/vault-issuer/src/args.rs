@@ -12,12 +12,12 @@ use issuer_core::reference::IssuerKind;
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the binary can do.
+/// The commands of the binary.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Checks step by step whether an issuer can sign
@@ -29,7 +29,7 @@ pub enum Command {
     Sign(SignArgs),
 }
 
-/// How the controller runs. Every flag has an environment variable. Of a flag that is given twice, the last counts, so
+/// The flags of the controller. Every flag has an environment variable. Of a flag that is given twice, the last counts, so
 /// that arguments appended by a chart override its own.
 #[derive(Clone, Debug, Parser)]
 #[command(args_override_self = true)]
@@ -141,10 +141,10 @@ pub struct ControllerArgs {
     pub log: LogArgs,
 }
 
-/// What is logged, and how. Logs go to stderr.
+/// The level and format of the log, which goes to stderr.
 #[derive(Clone, Debug, Parser)]
 pub struct LogArgs {
-    /// What to log: error, warn, info, debug, trace, or directives such as info,issuer_kube=debug
+    /// The level of the log: error, warn, info, debug, trace, or directives such as info,issuer_kube=debug
     #[arg(long, env = "VAULT_ISSUER_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// The format of the log
@@ -161,7 +161,7 @@ pub enum LogFormat {
     Text,
 }
 
-/// Which issuer, and where its Secrets are.
+/// The issuer, and the place of its Secrets.
 #[derive(Clone, Debug, Parser)]
 pub struct IssuerArgs {
     /// The issuer, such as vaultissuer/NAME or vaultclusterissuer/NAME; in the cluster, unless files are given
@@ -188,7 +188,7 @@ pub struct IssuerArgs {
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// What to check.
+/// The arguments of `check`.
 #[derive(Clone, Debug, Parser)]
 pub struct CheckArgs {
     /// The issuer.
@@ -196,7 +196,7 @@ pub struct CheckArgs {
     pub issuer: IssuerArgs,
 }
 
-/// What to sign.
+/// The arguments of `sign`.
 #[derive(Clone, Debug, Parser)]
 pub struct SignArgs {
     /// The issuer.
@@ -287,12 +287,12 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn the_command_line_is_consistent() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_manual() {
+    fn defaults_are_as_documented() {
         let args = controller(&[]).unwrap();
         let seconds = Duration::from_secs;
         assert_eq!(args.cluster_resource_namespace, None);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_written_as_go_programs_take_them() {
+    fn flags_have_the_forms_of_go() {
         let args = controller(&[
             "--leader-elect",
             "--allow-http=true",
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_flags_are_answered_with_what_to_give() {
+    fn bad_flags_are_explained() {
         for (flag, message) in [
             (
                 "--metrics-bind-address=localhost",
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn issuers_are_named_as_kubectl_names_them() {
+    fn issuers_have_the_names_of_kubectl() {
         for (text, kind) in [
             ("vaultissuer/a", IssuerKind::Namespaced),
             ("VaultIssuer/a", IssuerKind::Namespaced),

@@ -105,7 +105,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
     }
 }
 
-/// What a candidate for leadership needs to know of its process.
+/// The parts of a process that its candidate for leadership needs.
 struct Election<'a> {
     timing: Timing,
     home: &'a str,

@@ -77,7 +77,13 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
         health: Arc::new(Health::new()),
         instance: "test".to_owned(),
     };
-    issuer_kube::run(setup, Leadership::always(), stop, std::future::ready(())).await;
+    let (fake, now) = (vault.shared(), vault.server.now());
+    let release = async { fake.lock().unwrap().live_tokens(now).len() };
+    let held = issuer_kube::run(setup, Leadership::always(), stop, release).await;
+    assert!(
+        held > 0,
+        "the tokens are revoked only after the leadership was given up"
+    );
     let server = server.lock().unwrap();
     let posted: String = server.posted.iter().map(|posted| format!("{posted}\n")).collect();
     let text = format!("{:?}\n{posted}{}", server.cluster, metrics.encode());

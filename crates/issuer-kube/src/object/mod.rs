@@ -16,7 +16,7 @@ use kube::Resource;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// The most that is told of an error, in characters: it may quote a whole field.
+/// The length of an error, in characters: its text may quote a whole field.
 const ERROR: usize = 200;
 
 /// A kind of object that is listed and watched.
@@ -144,7 +144,7 @@ impl Watched {
     }
 }
 
-/// Returns the change that an object is gone; `None` for what is no object.
+/// Returns the change that an object is gone; `None` if the key is not of an object.
 pub(crate) fn gone(key: Key) -> Option<Change> {
     match key {
         Key::Issuer(key) => Some(Change::IssuerGone(key)),

@@ -64,7 +64,7 @@ impl Server {
     }
 }
 
-/// What was observed, in short.
+/// A record of the observations, in short.
 #[derive(Default)]
 struct Record(Mutex<Vec<String>>);
 
