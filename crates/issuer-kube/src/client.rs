@@ -61,8 +61,8 @@ fn kubeconfig_message(error: &KubeconfigError) -> String {
     }
 }
 
-/// Connects to the API server that `kubeconfig` names; without one to that of `KUBECONFIG`, of the pod's service
-/// account, or of `~/.kube/config`, whichever there is first.
+/// Connects to the API server of `context` in `kubeconfig`. Without a file it is that of `KUBECONFIG`, of the pod's
+/// service account (unless a context is given), or of `~/.kube/config`, the first that exists.
 ///
 /// Nothing is tried twice, no redirect is followed and no proxy used. An exchange other than a watch ends after thirty
 /// seconds.
@@ -70,16 +70,16 @@ fn kubeconfig_message(error: &KubeconfigError) -> String {
 /// # Errors
 ///
 /// [`ClientError`] if there is no usable configuration; the API server is not contacted.
-pub async fn client(kubeconfig: Option<PathBuf>) -> Result<kube::Client, ClientError> {
-    build(config(kubeconfig).await?)
+pub async fn client(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<kube::Client, ClientError> {
+    build(config(kubeconfig, context).await?)
 }
 
-async fn config(kubeconfig: Option<PathBuf>) -> Result<Config, ClientError> {
+async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<Config, ClientError> {
     if let Some(path) = kubeconfig {
-        return direct(Kubeconfig::read_from(path)).await;
+        return direct(Kubeconfig::read_from(path), context).await;
     }
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !is_set("KUBECONFIG") && is_set("KUBERNETES_SERVICE_HOST") {
+    if context.is_none() && !is_set("KUBECONFIG") && is_set("KUBERNETES_SERVICE_HOST") {
         return Config::incluster().map_err(ClientError::InCluster);
     }
     let file = match Kubeconfig::from_env() {
@@ -87,12 +87,19 @@ async fn config(kubeconfig: Option<PathBuf>) -> Result<Config, ClientError> {
         Ok(Some(file)) => Ok(file),
         Err(error) => Err(error),
     };
-    direct(file).await
+    direct(file, context).await
 }
 
 /// Returns the configuration of a kubeconfig, without the proxy of the environment.
-async fn direct(kubeconfig: Result<Kubeconfig, KubeconfigError>) -> Result<Config, ClientError> {
+async fn direct(
+    kubeconfig: Result<Kubeconfig, KubeconfigError>,
+    context: Option<String>,
+) -> Result<Config, ClientError> {
     let mut kubeconfig = kubeconfig.map_err(ClientError::Kubeconfig)?;
+    let options = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
+    };
     for cluster in kubeconfig
         .clusters
         .iter_mut()
@@ -100,7 +107,7 @@ async fn direct(kubeconfig: Result<Kubeconfig, KubeconfigError>) -> Result<Confi
     {
         cluster.proxy_url.get_or_insert_with(|| NO_PROXY.to_owned());
     }
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
     let mut config = config.map_err(ClientError::Kubeconfig)?;
     match config.proxy_url.take() {
         Some(proxy) if proxy.host() != NO_PROXY.strip_prefix("http://") => Err(ClientError::Proxy),
@@ -323,12 +330,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_proxy_must_be_asked_for() {
-        let own = direct(Ok(kubeconfig(", proxy-url: 'http://proxy:3128'"))).await;
+        let own = direct(Ok(kubeconfig(", proxy-url: 'http://proxy:3128'")), None).await;
         assert!(matches!(own, Err(ClientError::Proxy)));
-        assert_eq!(direct(Ok(kubeconfig(""))).await.unwrap().proxy_url, None);
+        assert_eq!(direct(Ok(kubeconfig("")), None).await.unwrap().proxy_url, None);
     }
 
-    /// Runs the test above in a process with proxies in its environment.
+    #[tokio::test]
+    async fn a_context_must_exist() {
+        let config = |context: &str| direct(Ok(kubeconfig("")), Some(context.to_owned()));
+        assert_eq!(config("a").await.unwrap().cluster_url.host(), Some("127.0.0.1"));
+        assert!(matches!(config("b").await, Err(ClientError::Kubeconfig(_))));
+    }
+
+    /// Runs the test of proxies in a process with proxies in its environment.
     #[test]
     fn proxies_of_the_environment_are_ignored() {
         let test = "client::tests::a_proxy_must_be_asked_for";
@@ -347,7 +361,7 @@ mod tests {
     async fn a_broken_kubeconfig_is_not_quoted() {
         let path = std::env::temp_dir().join(format!("vault-issuer-kubeconfig-{}", std::process::id()));
         std::fs::write(&path, "users: [{name: a, user: {token: [hvs.canary]}}]").unwrap();
-        let error = client(Some(path.clone())).await.err().unwrap();
+        let error = client(Some(path.clone()), None).await.err().unwrap();
         std::fs::remove_file(path).unwrap();
         assert_eq!(error.to_string(), "the kubeconfig is not YAML of kind Config");
         assert!(std::error::Error::source(&error).is_none());

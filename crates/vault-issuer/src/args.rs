@@ -183,6 +183,9 @@ pub struct IssuerArgs {
     /// Whether the issuer may name an http:// server, to which credentials go in clear
     #[arg(long)]
     pub allow_http: bool,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long)]
+    pub context: Option<String>,
     /// The kubeconfig file [default: KUBECONFIG, the pod's service account, or ~/.kube/config]
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,

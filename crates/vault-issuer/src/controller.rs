@@ -51,7 +51,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     let instance = instance();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), instance, "starting");
     raise_file_limit();
-    let client = issuer_kube::client(args.kubeconfig.clone()).await?;
+    let client = issuer_kube::client(args.kubeconfig.clone(), None).await?;
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
     listen(&args, &metrics, &health).await?;
 
