@@ -346,13 +346,20 @@ fn sign_writes_the_chain_and_the_ca() {
     let now = scene.server.now();
     assert_eq!(scene.fake().live_tokens(now), Vec::<String>::new());
     assert_eq!(scene.fake().counts().signs, 2);
+
+    // Without a place for the certificate nothing is signed.
+    let ended = scene.sign("-o @tls.crt --ca-out @no/such/ca.crt");
+    ended.fails_with(1, &[], "no/such/ca.crt: ");
+    assert_eq!(scene.fake().counts().signs, 2);
+    assert_eq!(read("tls.crt").matches("BEGIN CERTIFICATE").count(), 2);
 }
 
 #[test]
 fn sign_says_why_it_did_not() {
     let scene = Scene::new("unsigned");
     scene.write("web.csr", &csr("www.example.org"));
-    let ended = scene.sign("");
+    let ended = scene.sign("-o @tls.crt");
+    assert!(!scene.folder.join("tls.crt").exists());
     ended.fails_with(
         1,
         &["ok      right to sign", "ok      logout"],

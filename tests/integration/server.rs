@@ -227,6 +227,11 @@ impl Pki {
         self.namesake.pem().into()
     }
 
+    /// Returns the servers' own certificates, the good one and the expired one.
+    pub(crate) fn servers(&self) -> Vec<u8> {
+        [self.server.0.pem(), self.expired.0.pem()].concat().into()
+    }
+
     /// Returns a client certificate that the servers accept.
     pub(crate) fn client(&self) -> Identity {
         identity(&self.client)

@@ -7,7 +7,6 @@ use issuer_api::{
 };
 use issuer_core::reconcile::Key;
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
-use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -110,8 +109,8 @@ impl Object {
     }
 
     /// Returns the signed certificate of the request; `None` if there is none, or the object is an issuer.
-    pub fn certificate(&self) -> Option<&[u8]> {
-        let ByteString(pem) = self.request()?.status.as_ref()?.certificate.as_ref()?;
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        let pem = self.request()?.status.as_ref()?.certificate.as_ref()?.decode()?;
         (!pem.is_empty()).then_some(pem)
     }
 

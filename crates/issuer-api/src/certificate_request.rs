@@ -1,31 +1,31 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
-use jiff::Timestamp;
-use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Serialize};
+
+use crate::Base64;
 
 /// cert-manager's `CertificateRequest`, as far as an issuer reads it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct CertificateRequest {
     /// Standard metadata.
     pub metadata: ObjectMeta,
-    /// What is asked for; immutable once created.
+    /// The spec; immutable once created.
     pub spec: CertificateRequestSpec,
-    /// What became of it.
+    /// The status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<CertificateRequestStatus>,
 }
 
-/// What a `CertificateRequest` asks for.
+/// The spec of a `CertificateRequest`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestSpec {
     /// The certificate signing request, PEM.
-    pub request: ByteString,
-    /// Who is to sign it.
+    pub request: Base64,
+    /// The issuer that is to sign it.
     pub issuer_ref: IssuerRef,
     /// How long the certificate shall be valid, as Go prints a duration (`2160h0m0s`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,7 +51,7 @@ pub struct IssuerRef {
     pub group: Option<String>,
 }
 
-/// What became of a `CertificateRequest`.
+/// The status of a `CertificateRequest`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestStatus {
@@ -60,13 +60,13 @@ pub struct CertificateRequestStatus {
     pub conditions: Vec<RequestCondition>,
     /// The signed certificate and its intermediates, PEM, leaf first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<ByteString>,
+    pub certificate: Option<Base64>,
     /// The highest CA known, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<ByteString>,
-    /// When the request failed for good.
+    pub ca: Option<Base64>,
+    /// When the request failed for good, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure_time: Option<Timestamp>,
+    pub failure_time: Option<String>,
 }
 
 /// A condition of a `CertificateRequest`, in cert-manager's shape.
@@ -78,9 +78,9 @@ pub struct RequestCondition {
     pub kind: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// When the status last changed.
+    /// When the status last changed, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_transition_time: Option<Timestamp>,
+    pub last_transition_time: Option<String>,
     /// A word in CamelCase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -119,7 +119,7 @@ impl CertificateRequest {
     pub fn is_terminal(&self) -> bool {
         let reason = self.condition("Ready").and_then(|ready| ready.reason.as_deref());
         let certificate = self.status.as_ref().and_then(|status| status.certificate.as_ref());
-        matches!(reason, Some("Denied" | "Failed" | "Issued")) || certificate.is_some_and(|pem| !pem.0.is_empty())
+        matches!(reason, Some("Denied" | "Failed" | "Issued")) || certificate.is_some_and(|pem| !pem.is_empty())
     }
 
     /// Returns `metadata.uid`, empty if there is none.

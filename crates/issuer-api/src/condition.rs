@@ -1,4 +1,3 @@
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +27,8 @@ pub struct Condition {
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
     /// When the status last changed, RFC 3339.
-    #[schemars(extend("format" = "date-time"), with = "String")]
-    pub last_transition_time: Timestamp,
+    #[schemars(extend("format" = "date-time"))]
+    pub last_transition_time: String,
     /// A word of a fixed set, in CamelCase.
     #[schemars(length(min = 1, max = 1024))]
     pub reason: String,

@@ -1,6 +1,5 @@
 use std::borrow::Cow;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::schema::StructuralSchemaRewriter;
@@ -10,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Auth, GROUP, IssuerStatus, VERSION};
+use crate::{Auth, Base64, GROUP, IssuerStatus, VERSION};
 
 /// A key of a Secret in the issuer's namespace, or in the cluster resource namespace for a cluster issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -69,7 +68,7 @@ pub struct VaultSpec {
     /// `caBundleSecretRef`, the system's CA certificates count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "byte"))]
-    pub ca_bundle: Option<ByteString>,
+    pub ca_bundle: Option<Base64>,
     /// A Secret that holds the CA certificates; the key defaults to `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle_secret_ref: Option<SecretKeySelector>,

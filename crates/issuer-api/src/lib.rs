@@ -7,10 +7,12 @@
 //! Architecture invariant: this crate knows no client, no runtime and no Vault.
 
 mod auth;
+mod base64;
 mod certificate_request;
 mod condition;
 mod issuer;
 
+pub use self::base64::Base64;
 pub use auth::{AppRole, Auth, ClientCertificate, KubernetesAuth, ServiceAccountRef};
 pub use certificate_request::{
     CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef, RequestCondition,

@@ -193,24 +193,41 @@ pub enum DialError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
+    /// The server's certificate is a CA certificate.
+    #[error(
+        "the server's certificate is a CA certificate: give the server one with CA:FALSE, or put exactly this one into the CA bundle"
+    )]
+    CaCertificate,
     /// The server's certificate is not one for a server.
     #[error(
-        "the server's certificate is not fit for a server: it is a CA certificate, of X.509 version 1, or malformed"
+        "the server's certificate is not fit for a server: it is of X.509 version 1, malformed, or for another use"
     )]
     Certificate,
     /// The server asks for a client certificate and got none or one that it does not accept.
     #[error("the server does not accept the client certificate, or none was given")]
     ClientCertificate,
+    /// A certificate of the server has a critical extension that is not supported.
+    #[error("a certificate in the server's chain has a critical extension that is not supported, such as policies")]
+    CriticalExtension,
     /// The server's certificate is expired or not yet valid.
     #[error("the server's certificate is expired or not yet valid")]
     Expired,
     /// The handshake failed for another reason.
-    #[error("the server does not speak TLS 1.2 or 1.3, or broke it off")]
+    #[error(
+        "the server broke the handshake off, or there is no version (TLS 1.2, 1.3), cipher suite (ECDHE with AES-GCM or ChaCha20-Poly1305) or protocol (HTTP/1.1) in common"
+    )]
     Handshake,
     /// The server's certificate is not for the name asked for.
     #[error("the server's certificate is for another name")]
     Name,
+    /// A signature of the server or in its certificate's chain does not verify.
+    #[error(
+        "a signature in the server's chain or handshake cannot be verified: it is of another CA with the name of a trusted one, or of an RSA key shorter than 2048 bits"
+    )]
+    Signature,
     /// The server's certificate does not chain to a CA that the issuer trusts.
-    #[error("the server's certificate is not signed by a CA that the issuer trusts")]
+    #[error(
+        "the server's certificate is not signed by a CA that the issuer trusts: the CA bundle must hold that CA, or exactly this certificate"
+    )]
     UnknownIssuer,
 }

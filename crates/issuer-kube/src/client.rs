@@ -1,14 +1,18 @@
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
 use kube::Config;
 use kube::client::{Body, ClientBuilder, DynBody};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use rustls::crypto::aws_lc_rs;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tower::{BoxError, Layer, Service, layer::layer_fn};
 
 /// Time to connect to the API server.
@@ -17,8 +21,11 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Time for a whole exchange that is no watch.
 const EXCHANGE: Duration = Duration::from_secs(30);
 
-/// Silence on a connection: more than the 290 seconds after which the API server ends a watch.
-const SILENCE: Duration = Duration::from_secs(305);
+/// Silence on a connection: more than the 50 seconds after which the API server ends a watch.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// The proxy of a cluster for which the kubeconfig names none: kube would take `HTTPS_PROXY`, whatever `NO_PROXY` says.
+const NO_PROXY: &str = "http://no-proxy.invalid";
 
 /// Why there is no client.
 ///
@@ -26,7 +33,7 @@ const SILENCE: Duration = Duration::from_secs(305);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The kubeconfig names credentials that cannot be had.
+    /// The kubeconfig names credentials that cannot be obtained.
     #[error("the credentials of the kubeconfig cannot be used")]
     Credentials,
     /// The kubeconfig cannot be used.
@@ -35,7 +42,10 @@ pub enum ClientError {
     /// The service account's files cannot be used.
     #[error("the pod's service account cannot be used: {0}")]
     InCluster(kube::config::InClusterError),
-    /// What the configuration says cannot be set up.
+    /// The kubeconfig names a proxy.
+    #[error("the kubeconfig sets proxy-url, which is not supported: the API server is always connected to directly")]
+    Proxy,
+    /// The configuration cannot be put into effect.
     #[error("the Kubernetes client cannot be set up: {0}")]
     Setup(kube::Error),
     /// The kubeconfig switches the verification of the API server's certificate off.
@@ -43,7 +53,7 @@ pub enum ClientError {
     Unverified,
 }
 
-/// Says what is wrong with a kubeconfig, without an excerpt of it: it may hold tokens and keys.
+/// Describes an error of a kubeconfig without quoting the file, which may hold tokens and keys.
 fn kubeconfig_message(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(_) => "the kubeconfig is not YAML of kind Config".to_owned(),
@@ -51,34 +61,65 @@ fn kubeconfig_message(error: &KubeconfigError) -> String {
     }
 }
 
-/// Connects to the API server that `kubeconfig` names; without one to that of `KUBECONFIG`, of the pod's service
-/// account, or of `~/.kube/config`, whichever there is first.
+/// Connects to the API server of `context` in `kubeconfig`. Without a file it is that of `KUBECONFIG`, of the pod's
+/// service account (unless a context is given), or of `~/.kube/config`, the first that exists.
 ///
-/// Nothing is tried twice and no redirect is followed. An exchange other than a watch ends after thirty seconds.
-pub async fn client(kubeconfig: Option<PathBuf>) -> Result<kube::Client, ClientError> {
-    build(config(kubeconfig).await?)
+/// Nothing is tried twice, no redirect is followed and no proxy used. An exchange other than a watch ends after thirty
+/// seconds.
+///
+/// # Errors
+///
+/// [`ClientError`] if there is no usable configuration; the API server is not contacted.
+pub async fn client(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<kube::Client, ClientError> {
+    build(config(kubeconfig, context).await?)
 }
 
-async fn config(kubeconfig: Option<PathBuf>) -> Result<Config, ClientError> {
-    let options = KubeConfigOptions::default();
+async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<Config, ClientError> {
     if let Some(path) = kubeconfig {
-        let file = Kubeconfig::read_from(path).map_err(ClientError::Kubeconfig)?;
-        return Config::from_custom_kubeconfig(file, &options)
-            .await
-            .map_err(ClientError::Kubeconfig);
+        return direct(Kubeconfig::read_from(path), context).await;
     }
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !is_set("KUBECONFIG") && is_set("KUBERNETES_SERVICE_HOST") {
+    if context.is_none() && !is_set("KUBECONFIG") && is_set("KUBERNETES_SERVICE_HOST") {
         return Config::incluster().map_err(ClientError::InCluster);
     }
-    Config::from_kubeconfig(&options).await.map_err(ClientError::Kubeconfig)
+    let file = match Kubeconfig::from_env() {
+        Ok(None) => Kubeconfig::read(),
+        Ok(Some(file)) => Ok(file),
+        Err(error) => Err(error),
+    };
+    direct(file, context).await
+}
+
+/// Returns the configuration of a kubeconfig, without the proxy of the environment.
+async fn direct(
+    kubeconfig: Result<Kubeconfig, KubeconfigError>,
+    context: Option<String>,
+) -> Result<Config, ClientError> {
+    let mut kubeconfig = kubeconfig.map_err(ClientError::Kubeconfig)?;
+    let options = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
+    };
+    for cluster in kubeconfig
+        .clusters
+        .iter_mut()
+        .filter_map(|named| named.cluster.as_mut())
+    {
+        cluster.proxy_url.get_or_insert_with(|| NO_PROXY.to_owned());
+    }
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    let mut config = config.map_err(ClientError::Kubeconfig)?;
+    match config.proxy_url.take() {
+        Some(proxy) if proxy.host() != NO_PROXY.strip_prefix("http://") => Err(ClientError::Proxy),
+        _ => Ok(config),
+    }
 }
 
 fn build(mut config: Config) -> Result<kube::Client, ClientError> {
     if config.accept_invalid_certs {
         return Err(ClientError::Unverified);
     }
-    // The first to come decides for the process; there is no other provider in this one.
+    // Only the first call has an effect; there is no other provider in this process.
     let _ = aws_lc_rs::default_provider().install_default();
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
@@ -117,23 +158,47 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let limit = self.limit;
+        let end = Instant::now() + self.limit;
         let query = request.uri().query().unwrap_or_default();
         let is_watch = query.split('&').any(|part| matches!(part, "watch=true" | "watch=1"));
         let reply = self.service.call(request);
         Box::pin(async move {
-            let whole = async {
+            let whole = async move {
                 let reply = reply.await?;
                 if is_watch {
                     return Ok(reply);
                 }
-                let (parts, body) = reply.into_parts();
-                let bytes = body.collect().await?.to_bytes();
-                let body = Full::new(bytes).map_err(|never| -> BoxError { match never {} });
-                Ok(Response::from_parts(parts, Box::new(body) as Box<DynBody>))
+                // The body is not collected: that of a list may be large, and is decoded as it arrives.
+                Ok(reply.map(|body| {
+                    Box::new(Timed {
+                        body,
+                        deadline: Box::pin(sleep_until(end)),
+                    }) as Box<DynBody>
+                }))
             };
-            tokio::time::timeout(limit, whole).await?
+            timeout_at(end, whole).await?
         })
+    }
+}
+
+/// A body that breaks off at its deadline.
+struct Timed {
+    body: Box<DynBody>,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl http_body::Body for Timed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending if self.deadline.as_mut().poll(context).is_ready() => {
+                let late = io::Error::new(io::ErrorKind::TimedOut, "the reply was not complete in time");
+                Poll::Ready(Some(Err(late.into())))
+            }
+            polled => polled,
+        }
     }
 }
 
@@ -143,8 +208,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use bytes::Bytes;
-    use http_body_util::Empty;
+    use http_body_util::{BodyExt, Empty, Full};
     use k8s_openapi::api::coordination::v1::Lease;
     use kube::Api;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -172,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_tried_twice_and_no_redirect_is_followed() {
+    async fn no_retry_and_no_redirect() {
         for (reply, code) in [
             (
                 "HTTP/1.1 429 X\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -213,19 +277,31 @@ mod tests {
     }
 
     fn endless() -> Box<DynBody> {
-        let frames = futures::stream::pending::<Result<http_body::Frame<Bytes>, BoxError>>();
+        let frames = futures::stream::pending::<Result<Frame<Bytes>, BoxError>>();
         Box::new(http_body_util::StreamBody::new(frames))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_does_not_end_is_given_up_unless_it_is_a_watch() {
-        let error = stack(endless).call(request("/api?watchful=true")).await.err().unwrap();
-        assert!(error.is::<tokio::time::error::Elapsed>(), "{error}");
-        assert!(stack(endless).call(request("/api?a=b&watch=true")).await.is_ok());
+    async fn only_a_watch_may_be_endless() {
+        let begun = Instant::now();
+        let reply = stack(endless).call(request("/api?watchful=true")).await.unwrap();
+        let error = reply.into_body().collect().await.err().unwrap();
+        assert_eq!(error.to_string(), "the reply was not complete in time");
+        assert_eq!(begun.elapsed().as_secs(), 30);
+        let watch = stack(endless).call(request("/api?a=b&watch=true")).await.unwrap();
+        let collected = tokio::time::timeout(Duration::from_secs(600), watch.into_body().collect());
+        assert!(collected.await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_must_begin_in_time() {
+        let service = tower::service_fn(|_| futures::future::pending::<Result<Response<Box<DynBody>>, BoxError>>());
+        let call = deadline(Duration::from_secs(30)).layer(service).call(request("/api"));
+        assert!(call.await.err().unwrap().is::<tokio::time::error::Elapsed>());
     }
 
     #[tokio::test]
-    async fn a_body_that_ends_is_handed_on() {
+    async fn a_body_that_ends_is_complete() {
         let whole = || -> Box<DynBody> {
             Box::new(Full::new(Bytes::from_static(b"x")).map_err(|never: Infallible| -> BoxError { match never {} }))
         };
@@ -237,17 +313,55 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_verified_is_refused() {
+    fn an_unverified_server_is_refused() {
         let mut config = Config::new("https://127.0.0.1".parse().unwrap());
         config.accept_invalid_certs = true;
         assert!(matches!(build(config), Err(ClientError::Unverified)));
+    }
+
+    fn kubeconfig(proxy: &str) -> Kubeconfig {
+        let cluster = format!("[{{name: a, cluster: {{server: 'https://127.0.0.1:6443'{proxy}}}}}]");
+        let contexts = "[{name: a, context: {cluster: a}}]";
+        Kubeconfig::from_yaml(&format!(
+            "clusters: {cluster}\ncontexts: {contexts}\ncurrent-context: a"
+        ))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_proxy_must_be_asked_for() {
+        let own = direct(Ok(kubeconfig(", proxy-url: 'http://proxy:3128'")), None).await;
+        assert!(matches!(own, Err(ClientError::Proxy)));
+        assert_eq!(direct(Ok(kubeconfig("")), None).await.unwrap().proxy_url, None);
+    }
+
+    #[tokio::test]
+    async fn a_context_must_exist() {
+        let config = |context: &str| direct(Ok(kubeconfig("")), Some(context.to_owned()));
+        assert_eq!(config("a").await.unwrap().cluster_url.host(), Some("127.0.0.1"));
+        assert!(matches!(config("b").await, Err(ClientError::Kubeconfig(_))));
+    }
+
+    /// Runs the test of proxies in a process with proxies in its environment.
+    #[test]
+    fn proxies_of_the_environment_are_ignored() {
+        let test = "client::tests::a_proxy_must_be_asked_for";
+        for proxy in ["http://proxy:3128", "socks5://proxy", "no url at all"] {
+            let mut run = std::process::Command::new(std::env::current_exe().unwrap());
+            run.args(["--exact", test])
+                .env("HTTPS_PROXY", proxy)
+                .env("NO_PROXY", "[");
+            let ended = run.output().unwrap();
+            let out = String::from_utf8_lossy(&ended.stdout);
+            assert!(ended.status.success() && out.contains("1 passed"), "{proxy}: {out}");
+        }
     }
 
     #[tokio::test]
     async fn a_broken_kubeconfig_is_not_quoted() {
         let path = std::env::temp_dir().join(format!("vault-issuer-kubeconfig-{}", std::process::id()));
         std::fs::write(&path, "users: [{name: a, user: {token: [hvs.canary]}}]").unwrap();
-        let error = client(Some(path.clone())).await.err().unwrap();
+        let error = client(Some(path.clone()), None).await.err().unwrap();
         std::fs::remove_file(path).unwrap();
         assert_eq!(error.to_string(), "the kubeconfig is not YAML of kind Config");
         assert!(std::error::Error::source(&error).is_none());

@@ -1,51 +1,77 @@
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use issuer_core::reconcile::{Change, Config, Controller, Key, Outcome, Step};
+use issuer_core::reconcile::{Change, Config, Controller, Event, Key, Outcome, Step};
 use issuer_core::{Reply, Request};
 use kube::Client;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-use crate::cluster::Cluster;
-use crate::{Leadership, Metrics, Transport, watch};
+use crate::api_server::ApiServer;
+use crate::object::Watched;
+use crate::watch::{self, Observer, Unreadable};
+use crate::{Health, Leadership, Metrics, Transport};
 
-/// How long a stopping controller may take to save what is signed, and then to revoke its tokens.
-const GRACE: Duration = Duration::from_secs(10);
+/// Time for a stopping controller to save what is signed.
+const DRAIN: Duration = Duration::from_secs(30);
 
-/// What the tasks of the driver share: the core, and the ways out of it.
-pub(crate) struct Shared {
-    cluster: Cluster,
-    controller: Mutex<Controller>,
-    metrics: Arc<Metrics>,
-    transport: Transport,
-    /// Told whenever there may be something to do.
-    changed: Notify,
+/// Time for a stopping controller to revoke its tokens.
+const REVOKE: Duration = Duration::from_secs(10);
+
+/// Tasks started before the runtime may do something else: a turn takes well below ten milliseconds.
+const TURN: usize = 32;
+
+/// Exchanges with Vault at once, over all issuers; further ones wait. Each takes two file descriptors and about 40 kB.
+const EXCHANGES: usize = 256;
+
+/// Requests to the API server at once; further ones wait.
+const API_REQUESTS: usize = 32;
+
+/// The controller of this process, before it runs.
+pub struct Setup {
+    /// The settings of the controller.
+    pub config: Config,
+    /// The client of the API server.
+    pub client: Client,
+    /// The transport to Vault.
+    pub transport: Transport,
+    /// The metrics of this process.
+    pub metrics: Arc<Metrics>,
+    /// The readiness of this process.
+    pub health: Arc<Health>,
+    /// The name of this process in events.
+    pub instance: String,
 }
 
-/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, revokes the tokens
-/// and returns.
-pub async fn run(
-    client: Client,
-    transport: Transport,
-    config: Config,
+/// The state that the tasks share: the controller, and the clients that answer its questions.
+struct Driver {
+    api: ApiServer,
+    controller: Arc<Mutex<Controller>>,
+    health: Arc<Health>,
     metrics: Arc<Metrics>,
-    instance: String,
+    transport: Transport,
+    /// Notified whenever there may be something to do.
+    changed: Notify,
+    exchanges: Semaphore,
+    api_requests: Semaphore,
+}
+
+/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, gives the leadership
+/// up with `release`, revokes the tokens and returns the result of `release`. That takes at most 40 seconds beside it.
+pub async fn run<R>(
+    setup: Setup,
     mut leadership: Leadership,
     stop: impl Future<Output = ()>,
-) {
-    let seed = u64::try_from(Transport::now().unix.as_nanos() & u128::from(u64::MAX)).unwrap_or_default();
-    let shared = Arc::new(Shared {
-        cluster: Cluster::new(client.clone(), instance),
-        controller: Mutex::new(Controller::new(config, seed)),
-        metrics,
-        transport,
-        changed: Notify::new(),
+    release: impl Future<Output = R>,
+) -> R {
+    let client = setup.client.clone();
+    let driver = Arc::new(Driver::new(setup));
+    let watches = tokio::spawn({
+        let driver = Arc::clone(&driver);
+        async move { watch::watch(&client, &driver).await }
     });
-    let watches = tokio::spawn(watch::watch(client, Arc::clone(&shared)));
     let mut tasks = JoinSet::new();
     let leads = leadership.clone();
     let end = async {
@@ -54,71 +80,139 @@ pub async fn run(
             () = stop => {}
         }
     };
-    shared.work(&mut tasks, || leads.is_leader(), end).await;
+    let never = |_: &Controller| false;
+    driver.work(&mut tasks, || leads.is_leader(), never, end).await;
 
-    shared.controller().stop(Transport::now());
-    let drained = shared.work(&mut tasks, || true, shared.until(Controller::is_drained));
-    if timeout(GRACE, drained).await.is_err() {
-        tracing::warn!(
-            unsaved = shared.controller().unsaved(),
-            "stopping before all certificates were saved"
-        );
+    driver.controller().stop(Transport::now());
+    let is_saved = |controller: &Controller| controller.unsaved() == 0;
+    driver
+        .work(&mut tasks, || true, is_saved, tokio::time::sleep(DRAIN))
+        .await;
+    let unsaved = driver.controller().unsaved();
+    if unsaved > 0 {
+        tracing::warn!(unsaved, "stopping before all certificates were saved");
     }
-    shared.controller().retire_all();
-    let revoked = shared.work(&mut tasks, || true, shared.until(Controller::is_retired));
-    if timeout(GRACE, revoked).await.is_err() {
-        tracing::warn!("stopping before all tokens were revoked; they end by themselves");
+    // The next leader need not wait for the tokens of this one.
+    let released = release.await;
+    driver.controller().retire_all();
+    let is_retired = Controller::is_retired;
+    driver
+        .work(&mut tasks, || true, is_retired, tokio::time::sleep(REVOKE))
+        .await;
+    if !driver.controller().is_retired() {
+        tracing::warn!("stopping before all tokens were revoked; they expire");
     }
     watches.abort();
+    released
 }
 
-impl Shared {
-    pub(crate) fn observe(&self, change: Change) {
-        let now = Transport::now();
-        self.controller().observe(now, change);
+impl Observer for Arc<Driver> {
+    fn observe(&self, change: Change) {
+        self.controller().observe(Transport::now(), change);
         self.changed.notify_one();
+    }
+
+    fn unreadable(&self, object: Unreadable) {
+        let Unreadable {
+            watched,
+            key,
+            uid,
+            error,
+        } = object;
+        tracing::warn!(?key, error, "cannot read an object; it is ignored");
+        self.metrics.unreadable(watched.kind());
+        let event = Event {
+            regarding: key,
+            uid,
+            warning: true,
+            reason: "Unreadable",
+            note: format!("The object cannot be read and is ignored: {error}"),
+        };
+        let driver = Self::clone(self);
+        tokio::spawn(async move { driver.publish(event).await });
+    }
+
+    fn synced(&self, watched: Watched) {
+        self.health.set(watched.kind(), Ok(()));
+    }
+
+    fn failed(&self, watched: Watched, error: &str, is_synced: bool) {
+        self.metrics.watch_failed(watched.kind());
+        if !is_synced {
+            self.health
+                .set(watched.kind(), Err(format!("cannot be listed: {error}")));
+        }
+    }
+}
+
+impl Driver {
+    fn new(setup: Setup) -> Self {
+        let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
+        setup.metrics.follow(Arc::clone(&controller));
+        for watched in Watched::ALL {
+            setup.health.set(watched.kind(), Err("not listed yet".to_owned()));
+        }
+        Self {
+            api: ApiServer::new(setup.client, setup.instance),
+            controller,
+            health: setup.health,
+            metrics: setup.metrics,
+            transport: setup.transport,
+            changed: Notify::new(),
+            exchanges: Semaphore::new(EXCHANGES),
+            api_requests: Semaphore::new(API_REQUESTS),
+        }
     }
 
     fn controller(&self) -> MutexGuard<'_, Controller> {
         self.controller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts every task that is due while it `may`, and waits for the next, until `stop` resolves.
-    async fn work(self: &Arc<Self>, tasks: &mut JoinSet<()>, may: impl Fn() -> bool, stop: impl Future<Output = ()>) {
+    /// Starts every task that is due while it `may`, until the controller `is_done` or `stop` resolves.
+    async fn work(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        may: impl Fn() -> bool,
+        is_done: impl Fn(&Controller) -> bool,
+        stop: impl Future<Output = ()>,
+    ) {
         let mut stop = pin!(stop);
         loop {
-            let due = self.start(tasks, &may);
-            let wait = due.map(|due| due.saturating_sub(Transport::now().monotonic));
-            let timer = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(3600)));
+            let wait = self.start(tasks, &may);
+            if is_done(&self.controller()) {
+                return;
+            }
             tokio::select! {
                 biased;
                 () = &mut stop => return,
                 () = self.changed.notified() => {}
-                () = timer => {}
+                () = tokio::time::sleep(wait) => {}
                 Some(ended) = tasks.join_next() => {
                     if let Err(error) = ended {
-                        tracing::error!(%error, "a task broke");
+                        tracing::error!(%error, "a task panicked");
                     }
                 }
             }
         }
     }
 
-    fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>, may: impl Fn() -> bool) -> Option<Duration> {
+    /// Starts some of the tasks that are due, and returns the time until the next is.
+    fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>, may: impl Fn() -> bool) -> Duration {
         let mut controller = self.controller();
-        while may()
-            && let Some((key, step)) = controller.poll(Transport::now())
-        {
-            tasks.spawn(Arc::clone(self).answer(key, step));
+        for _ in 0..TURN {
+            if !may() {
+                break;
+            }
+            match controller.poll(Transport::now()) {
+                None => break,
+                // There is nothing to ask, so it needs no task of its own.
+                Some((key, Step::Done(outcome))) => self.done(&key, outcome),
+                Some((key, step)) => drop(tasks.spawn(Arc::clone(self).answer(key, step))),
+            }
         }
-        self.metrics.observe(&controller);
-        controller.next_due()
-    }
-
-    async fn until(self: &Arc<Self>, holds: fn(&Controller) -> bool) {
-        while !holds(&self.controller()) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let due = controller.next_due().unwrap_or(Duration::MAX);
+        due.saturating_sub(Transport::now().monotonic)
+            .min(Duration::from_secs(3600))
     }
 
     /// Answers the questions of one task until it is done.
@@ -126,38 +220,53 @@ impl Shared {
         loop {
             step = match step {
                 Step::Exchange(request, state) => {
-                    let reply = self.exchange(request).await;
+                    let reply = Box::pin(self.exchange(request)).await;
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
                 Step::MintToken(spec, state) => {
-                    let answer = self.cluster.mint_token(&spec).await;
+                    let answer = self.ask(Box::pin(self.api.mint_token(&spec))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Publish(event, state) => {
-                    self.cluster.publish(event).await;
+                    self.publish(event).await;
                     state.resume(&mut self.controller())
                 }
                 Step::ReadRequest(request, state) => {
-                    let answer = self.cluster.read_request(&request).await;
+                    let answer = self.ask(Box::pin(self.api.read_request(&request))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadSecret(secret, state) => {
-                    let answer = self.cluster.read_secret(&secret).await;
+                    let answer = self.ask(Box::pin(self.api.read_secret(&secret))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::WriteStatus(patch, state) => {
-                    let answer = self.cluster.write_status(&patch).await;
+                    let answer = self.ask(Box::pin(self.api.write_status(&patch))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Done(outcome) => {
                     self.done(&key, outcome);
+                    self.changed.notify_one();
                     return;
                 }
             }
         }
     }
 
+    /// Asks the API server, once there is a slot.
+    ///
+    /// The question is boxed, so that a task takes no room for all the questions that it might ask.
+    async fn ask<T>(&self, question: Pin<Box<impl Future<Output = T>>>) -> T {
+        let _slot = self.api_requests.acquire().await;
+        question.await
+    }
+
+    async fn publish(&self, event: Event) {
+        self.ask(Box::pin(self.api.publish(event))).await;
+    }
+
+    /// Asks Vault, once there is a slot.
     async fn exchange(&self, request: Request) -> Reply {
+        let _slot = self.exchanges.acquire().await;
         let operation = request.operation;
         let began = Transport::now().monotonic;
         let reply = self.transport.call(request).await;
@@ -168,9 +277,9 @@ impl Shared {
                 operation = operation.as_str(),
                 status = reply.status().as_u16(),
                 ?took,
-                "Vault"
+                "Vault answered"
             ),
-            Err(error) => tracing::debug!(operation = operation.as_str(), %error, ?took, "Vault"),
+            Err(error) => tracing::debug!(operation = operation.as_str(), %error, ?took, "Vault did not answer"),
         }
         reply
     }
@@ -178,12 +287,26 @@ impl Shared {
     fn done(&self, key: &Key, outcome: Outcome) {
         self.metrics.finished(key, outcome);
         match (key, outcome) {
-            (_, Outcome::Idle) | (Key::Token(_), _) => tracing::debug!(?key, ?outcome, "done"),
-            (Key::Issuer(issuer), Outcome::Ready) => tracing::debug!(%issuer, "ready"),
-            (Key::Issuer(issuer), outcome) => tracing::warn!(%issuer, ?outcome, "not ready"),
+            (_, Outcome::Idle) | (Key::Token(_), _) => tracing::debug!(?key, ?outcome, "nothing to do"),
+            (Key::Issuer(issuer), Outcome::Ready) => tracing::debug!(%issuer, "issuer is ready"),
+            (Key::Issuer(issuer), outcome) => tracing::warn!(%issuer, ?outcome, "issuer is not ready"),
             (Key::Request(request), Outcome::Issued) => tracing::info!(%request, "issued"),
             (Key::Request(request), outcome) => tracing::info!(%request, ?outcome, "not issued"),
         }
-        self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room<F>(_: impl Fn(Arc<Driver>, Key, Step) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// As many tasks as wait for an answer are held at once.
+    #[test]
+    fn a_task_takes_little_room() {
+        assert!(room(Driver::answer) <= 2048, "{}", room(Driver::answer));
     }
 }

@@ -1,4 +1,6 @@
+use std::fmt::Display;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_core::leader::{Elector, ReadFailed, Step, Timing, WriteError};
@@ -8,38 +10,51 @@ use kube::{Client, Error};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::Transport;
+use crate::api_server::Cause;
+use crate::{Health, Transport};
 
-/// Runs for the leadership that a Lease stands for: an [`Elector`], and the API server that answers it.
+/// A candidate for leadership: an [`Elector`], and the API server that answers its questions.
 #[derive(Debug)]
 pub struct Candidate {
     api: Api<Lease>,
+    health: Arc<Health>,
+    namespace: String,
     name: String,
     elector: Elector,
     timing: Timing,
     held_until: watch::Sender<Duration>,
 }
 
-/// Tells whether this process leads; clones tell the same.
+/// Whether this process leads. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<Duration>);
 
 impl Candidate {
-    /// Prepares to run for the Lease `namespace`/`name` as `identity`, which no other process may have.
-    pub fn new(client: Client, namespace: &str, name: String, identity: String, timing: Timing) -> (Self, Leadership) {
+    /// Creates a candidate for the Lease `namespace`/`name`. No other process may have the same `identity`.
+    ///
+    /// Whether the Lease can be read and written is reported to `health`, as the check `lease`.
+    pub fn new(
+        client: Client,
+        (namespace, name): (&str, &str),
+        identity: String,
+        timing: Timing,
+        health: Arc<Health>,
+    ) -> (Self, Leadership) {
         let (held_until, leadership) = watch::channel(Duration::ZERO);
-        let seed = u64::try_from(Transport::now().unix.as_nanos() & u128::from(u64::MAX));
+        health.set("lease", Err("not read yet".to_owned()));
         let candidate = Self {
             api: Api::namespaced(client, namespace),
-            name,
-            elector: Elector::new(identity, timing, seed.unwrap_or_default()),
+            health,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            elector: Elector::new(identity, timing, Transport::seed()),
             timing,
             held_until,
         };
         (candidate, Leadership(leadership))
     }
 
-    /// Runs until `stop` resolves, then gives the leadership up, which takes at most half the renew deadline.
+    /// Campaigns until `stop` resolves, then gives the leadership up, which takes at most the renew deadline.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         while self.next(&mut stop).await {}
@@ -48,11 +63,11 @@ impl Candidate {
         let limit = self.timing.renew();
         let release = async { while self.next(std::future::pending()).await {} };
         if timeout(limit, release).await.is_err() {
-            tracing::warn!(lease = self.name, "the lease was not released; it expires by itself");
+            tracing::warn!(lease = self.name, "failed to release the Lease; it expires");
         }
     }
 
-    /// Does the next step; tells whether there are more.
+    /// Takes the next step. Returns `false` after the last.
     async fn next(&mut self, stop: impl Future<Output = ()>) -> bool {
         match self.elector.poll(Transport::now()) {
             Step::Read(state) => {
@@ -88,7 +103,7 @@ impl Candidate {
                 lease = self.name,
                 holder,
                 "{}",
-                if leads { "leading" } else { "not leading" }
+                if leads { "became leader" } else { "leader election lost" }
             );
         }
         self.held_until.send_replace(if leads { until } else { Duration::ZERO });
@@ -101,45 +116,74 @@ impl Candidate {
 
     async fn read(&self) -> Result<Option<Lease>, ReadFailed> {
         match timeout(self.limit(), self.api.get(&self.name)).await {
-            Ok(Ok(lease)) => Ok(Some(lease)),
+            Ok(Ok(lease)) => {
+                self.report(Ok(()));
+                Ok(Some(lease))
+            }
             Ok(Err(Error::Api(status))) if status.code == 404 => Ok(None),
             Ok(Err(error)) => {
-                self.warn("read", &error);
+                self.failed("read", &Cause(&error));
                 Err(ReadFailed)
             }
-            Err(_) => Err(ReadFailed),
+            Err(_) => {
+                self.failed("read", &"no reply in time");
+                Err(ReadFailed)
+            }
         }
     }
 
     async fn create(&self, mut lease: Lease) -> Result<Lease, WriteError> {
         lease.metadata.name = Some(self.name.clone());
         let write = async { self.api.create(&PostParams::default(), &lease).await };
-        self.written("created", timeout(self.limit(), write).await.ok())
+        self.written("create", timeout(self.limit(), write).await.ok())
     }
 
     async fn update(&self, lease: &Lease) -> Result<Lease, WriteError> {
         let write = async { self.api.replace(&self.name, &PostParams::default(), lease).await };
-        self.written("updated", timeout(self.limit(), write).await.ok())
+        self.written("update", timeout(self.limit(), write).await.ok())
     }
 
     fn written(&self, verb: &str, answer: Option<Result<Lease, Error>>) -> Result<Lease, WriteError> {
         match answer {
-            Some(Ok(lease)) => Ok(lease),
-            Some(Err(Error::Api(status))) if matches!(status.code, 404 | 409) => Err(WriteError::Conflict),
+            Some(Ok(lease)) => {
+                self.report(Ok(()));
+                Ok(lease)
+            }
+            Some(Err(Error::Api(status))) if status.code == 409 => {
+                self.report(Ok(()));
+                Err(WriteError::Conflict)
+            }
+            // Nothing to update: it has been deleted. Nothing to create it in: the namespace does not exist.
+            Some(Err(Error::Api(status))) if status.code == 404 => {
+                if verb == "create" {
+                    self.failed(verb, &"its namespace does not exist");
+                }
+                Err(WriteError::Conflict)
+            }
             Some(Err(error)) => {
-                self.warn(verb, &error);
+                self.failed(verb, &Cause(&error));
                 Err(WriteError::Unanswered)
             }
-            None => Err(WriteError::Unanswered),
+            None => {
+                self.failed(verb, &"no reply in time");
+                Err(WriteError::Unanswered)
+            }
         }
     }
 
-    fn warn(&self, verb: &str, error: &Error) {
-        let cause = match error {
-            Error::Api(status) => format!("{} ({})", status.reason, status.code),
-            other => other.to_string(),
-        };
-        tracing::warn!(lease = self.name, error = cause, "the lease was not {verb}");
+    fn failed(&self, verb: &str, cause: &dyn Display) {
+        self.report(Err(format!("failed to {verb} the Lease: {cause}")));
+    }
+
+    /// Reports whether this process can campaign, and logs it when that changes.
+    fn report(&self, result: Result<(), String>) {
+        if let Some(result) = self.health.set("lease", result) {
+            let lease = format!("{}/{}", self.namespace, self.name);
+            match result {
+                Ok(()) => tracing::info!(lease, "the Lease can be used"),
+                Err(error) => tracing::warn!(lease, error, "cannot campaign for leadership"),
+            }
+        }
     }
 }
 
@@ -149,7 +193,7 @@ impl Leadership {
         Self(watch::channel(Duration::MAX).1)
     }
 
-    /// Tells whether this process leads now. Exact to the moment: no task needs to run for it to become false.
+    /// Returns `true` if this process leads now. It becomes `false` on time, whether or not any task runs.
     pub fn is_leader(&self) -> bool {
         Transport::now().monotonic < *self.0.borrow()
     }
@@ -172,7 +216,7 @@ impl Leadership {
                 return;
             }
             if let Ok(Err(_)) = timeout(left, self.0.changed()).await {
-                // Nobody renews it any more.
+                // The candidate is gone, so it is not renewed any more.
                 sleep(left).await;
             }
         }
@@ -181,13 +225,13 @@ impl Leadership {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use http::{Method, Request, Response, StatusCode};
     use http_body_util::BodyExt;
     use kube::client::Body;
     use serde_json::json;
-    use tokio::sync::oneshot;
+    use tokio::sync::{mpsc, oneshot};
     use tower::BoxError;
 
     use super::*;
@@ -243,7 +287,8 @@ mod tests {
             Duration::from_millis(10),
         );
         let client = Client::new(service, "default");
-        Candidate::new(client, "ns", "x".to_owned(), identity.to_owned(), timing.unwrap())
+        let health = Arc::new(Health::new());
+        Candidate::new(client, ("ns", "x"), identity.to_owned(), timing.unwrap(), health)
     }
 
     #[tokio::test]
@@ -277,6 +322,43 @@ mod tests {
         assert_eq!(lease.spec.unwrap().holder_identity.as_deref(), Some(""));
     }
 
+    #[tokio::test]
+    async fn a_lease_that_cannot_be_used_is_reported() {
+        for (code, cause) in [
+            (403, "failed to read the Lease: No (403)"),
+            (404, "failed to create the Lease: its namespace does not exist"),
+        ] {
+            let status = json!({ "kind": "Status", "code": code, "reason": "No", "message": "" }).to_string();
+            let (call, mut called) = mpsc::unbounded_channel();
+            let service = tower::service_fn(move |_: Request<Body>| {
+                call.send(()).unwrap();
+                let reply = Response::builder()
+                    .status(code)
+                    .body(Body::from(status.clone().into_bytes()));
+                async { reply }
+            });
+            let health = Arc::new(Health::new());
+            let timing = Timing::new(
+                Duration::from_secs(15),
+                Duration::from_secs(10),
+                Duration::from_millis(1),
+            );
+            let client = Client::new(service, "default");
+            let identity = "first".to_owned();
+            let (candidate, leadership) =
+                Candidate::new(client, ("ns", "x"), identity, timing.unwrap(), Arc::clone(&health));
+            assert_eq!(health.ready().1, "[-]lease failed: not read yet\n");
+            let stop = async move {
+                for _ in 0..3 {
+                    called.recv().await;
+                }
+            };
+            candidate.run(stop).await;
+            assert_eq!(health.ready(), (false, format!("[-]lease failed: {cause}\n")));
+            assert!(!leadership.is_leader());
+        }
+    }
+
     fn leadership(held_until: Duration) -> (watch::Sender<Duration>, Leadership) {
         let (sender, receiver) = watch::channel(held_until);
         (sender, Leadership(receiver))
@@ -295,7 +377,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_leadership_ends_without_a_word() {
+    async fn a_leadership_expires_by_itself() {
         let (_sender, mut leadership) = leadership(after(20));
         assert!(leadership.is_leader());
         leadership.lost().await;
@@ -303,7 +385,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_leadership_that_nobody_renews_ends() {
+    async fn a_leadership_without_a_candidate_expires() {
         let (sender, mut leadership) = leadership(after(20));
         drop(sender);
         leadership.lost().await;
@@ -311,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_renewal_prolongs_it_and_a_release_ends_it() {
+    async fn renewal_and_release_take_effect() {
         let (sender, mut leadership) = leadership(Duration::ZERO);
         assert!(!leadership.is_leader());
         leadership.lost().await;

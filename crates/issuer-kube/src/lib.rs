@@ -1,21 +1,27 @@
 //! The async drivers: hyper for Vault, the kube runtime for Kubernetes.
 //!
-//! [`run`] is the whole controller: the watches tell `issuer_core::reconcile::Controller` what they saw, and its
-//! questions are answered by [`Cluster`] and [`Transport`]. [`Candidate`] answers those of the lease machine.
+//! [`run`] is the whole controller: the watches report to `issuer_core::reconcile::Controller`, and [`ApiServer`] and
+//! [`Transport`] answer its questions. [`Candidate`] answers those of the leader election.
 //!
-//! Architecture invariant: nothing here decides. No retry, no backoff, no redirect, no order of events.
+//! Architecture invariant: nothing here decides about certificates: no retry, no redirect, no order of events. Only the
+//! lists and watches are repeated here.
 
+mod api_server;
 mod client;
-mod cluster;
 mod driver;
+mod failure;
+mod health;
+mod items;
 mod lease;
 mod metrics;
+mod object;
 mod transport;
 mod watch;
 
+pub use api_server::ApiServer;
 pub use client::{ClientError, client};
-pub use cluster::Cluster;
-pub use driver::run;
+pub use driver::{Setup, run};
+pub use health::Health;
 pub use lease::{Candidate, Leadership};
 pub use metrics::{CONTENT_TYPE, Metrics};
 pub use transport::Transport;

@@ -1,6 +1,5 @@
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use issuer_core::reconcile::{Controller, Key, Outcome};
@@ -14,21 +13,23 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// What Prometheus can ask this process, in the OpenMetrics text format.
+/// The metrics of this process, in the OpenMetrics text format.
 ///
-/// Every label is of a closed set, but for the names of issuers.
+/// Every label has a fixed set of values, but for the names of issuers.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
-    orders: Family<OrderLabels, Counter>,
+    concluded: Family<OutcomeLabels, Counter>,
     ready: Family<IssuerLabels, Gauge>,
     pending: Gauge,
     unsaved: Gauge,
     leader: Gauge,
-    /// The issuers as `ready` has them.
-    readiness: Mutex<BTreeMap<IssuerKey, bool>>,
+    watch_failures: Family<KindLabels, Counter>,
+    unreadable: Family<KindLabels, Counter>,
+    /// The controller that the gauges describe, while this process leads.
+    controller: Mutex<Option<Arc<Mutex<Controller>>>>,
 }
 
 /// The media type of [`Metrics::encode`].
@@ -46,8 +47,13 @@ struct DurationLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OrderLabels {
+struct OutcomeLabels {
     outcome: ClosedLabel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: ClosedLabel,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,7 +63,7 @@ struct IssuerLabels {
     name: String,
 }
 
-/// A label of a closed set.
+/// A label with a fixed set of values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ClosedLabel(&'static str);
 
@@ -70,7 +76,10 @@ impl EncodeLabelValue for ClosedLabel {
 /// From a reply on the same host to the limit of an exchange.
 const BUCKETS: [f64; 12] = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-/// What becomes of a request for good.
+/// The kinds that are watched.
+const KINDS: [&str; 3] = ["CertificateRequest", "VaultClusterIssuer", "VaultIssuer"];
+
+/// The final outcomes of a request.
 const CONCLUSIONS: [Outcome; 3] = [Outcome::Denied, Outcome::Failed(""), Outcome::Issued];
 
 impl Default for Metrics {
@@ -80,19 +89,21 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Starts to count. Counters whose labels are known start at zero.
+    /// Creates the metrics. Counters whose labels are known start at zero.
     pub fn new() -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(histogram),
-            orders: Family::default(),
+            concluded: Family::default(),
             ready: Family::default(),
             pending: Gauge::default(),
             unsaved: Gauge::default(),
             leader: Gauge::default(),
-            readiness: Mutex::default(),
+            watch_failures: Family::default(),
+            unreadable: Family::default(),
+            controller: Mutex::default(),
         };
         for operation in Operation::ALL {
             for outcome in ["ok", "refused", "unavailable", "transport"] {
@@ -100,7 +111,11 @@ impl Metrics {
             }
         }
         for outcome in CONCLUSIONS {
-            metrics.requests_with(outcome);
+            metrics.concluded_with(outcome);
+        }
+        for kind in KINDS {
+            metrics.watch_failures.get_or_create_owned(&kind_label(kind));
+            metrics.unreadable.get_or_create_owned(&kind_label(kind));
         }
         metrics.registered()
     }
@@ -119,8 +134,8 @@ impl Metrics {
         );
         registry.register(
             "vault_issuer_certificate_requests",
-            "CertificateRequests brought to their end",
-            self.orders.clone(),
+            "CertificateRequests that have reached a final state",
+            self.concluded.clone(),
         );
         registry.register(
             "vault_issuer_issuer_ready",
@@ -142,6 +157,16 @@ impl Metrics {
             "Whether this process is the leader",
             self.leader.clone(),
         );
+        registry.register(
+            "vault_issuer_watch_failures",
+            "Lists and watches that the API server refused or broke off",
+            self.watch_failures.clone(),
+        );
+        registry.register(
+            "vault_issuer_unreadable_objects",
+            "Versions of objects that could not be decoded and are ignored",
+            self.unreadable.clone(),
+        );
         self
     }
 
@@ -153,8 +178,8 @@ impl Metrics {
         self.requests.get_or_create_owned(&labels)
     }
 
-    fn requests_with(&self, outcome: Outcome) -> Counter {
-        self.orders.get_or_create_owned(&OrderLabels {
+    fn concluded_with(&self, outcome: Outcome) -> Counter {
+        self.concluded.get_or_create_owned(&OutcomeLabels {
             outcome: ClosedLabel(outcome.as_str()),
         })
     }
@@ -168,26 +193,42 @@ impl Metrics {
         self.durations.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Counts a task that is over.
+    /// Counts a task that has ended.
     pub fn finished(&self, key: &Key, outcome: Outcome) {
         let concluded = matches!(outcome, Outcome::Denied | Outcome::Failed(_) | Outcome::Issued);
         if concluded && matches!(key, Key::Request(_)) {
-            self.requests_with(outcome).inc();
+            self.concluded_with(outcome).inc();
         }
     }
 
-    /// Takes over how things stand.
-    pub fn observe(&self, controller: &Controller) {
-        self.set_requests(controller.pending(), controller.unsaved());
-        self.set_readiness(|| controller.readiness());
+    /// Counts a list or a watch of a kind that failed.
+    pub fn watch_failed(&self, kind: &'static str) {
+        self.watch_failures.get_or_create(&kind_label(kind)).inc();
     }
 
-    /// Sets whether this process is the leader. One that is not knows nothing of requests and issuers.
+    /// Counts an object of a kind that could not be decoded.
+    pub fn unreadable(&self, kind: &'static str) {
+        self.unreadable.get_or_create(&kind_label(kind)).inc();
+    }
+
+    /// Describes this controller from now on, until the process no longer leads.
+    pub fn follow(&self, controller: Arc<Mutex<Controller>>) {
+        *self.controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(controller);
+    }
+
+    /// Sets the gauges to the state of the controller.
+    pub fn observe(&self, controller: &Controller) {
+        self.set_requests(controller.pending(), controller.unsaved());
+        self.set_readiness(controller.readiness());
+    }
+
+    /// Sets whether this process leads. One that does not knows nothing of requests and issuers.
     pub fn set_leader(&self, leader: bool) {
         self.leader.set(leader.into());
         if !leader {
+            *self.controller.lock().unwrap_or_else(PoisonError::into_inner) = None;
             self.set_requests(0, 0);
-            self.set_readiness(std::iter::empty);
+            self.set_readiness(std::iter::empty());
         }
     }
 
@@ -197,29 +238,29 @@ impl Metrics {
         self.unsaved.set(number(unsaved));
     }
 
-    /// Touches only what has changed: this is called whenever anything happens.
-    fn set_readiness<'a, I: Iterator<Item = (&'a IssuerKey, bool)>>(&self, readiness: impl Fn() -> I) {
-        let mut known = self.readiness.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = readiness().all(|(key, ready)| known.get(key) == Some(&ready));
-        if same && readiness().count() == known.len() {
-            return;
+    fn set_readiness<'a>(&self, readiness: impl Iterator<Item = (&'a IssuerKey, bool)>) {
+        self.ready.clear();
+        for (key, ready) in readiness {
+            self.ready.get_or_create(&labels(key)).set(ready.into());
         }
-        let now: BTreeMap<_, _> = readiness().map(|(key, ready)| (key.clone(), ready)).collect();
-        for gone in known.keys().filter(|key| !now.contains_key(key)) {
-            self.ready.remove(&labels(gone));
-        }
-        for (key, ready) in &now {
-            self.ready.get_or_create(&labels(key)).set((*ready).into());
-        }
-        *known = now;
     }
 
-    /// Writes everything down.
+    /// Returns all metrics as text. The gauges are brought up to date only now, so an event costs nothing here.
     pub fn encode(&self) -> String {
+        let controller = self.controller.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(controller) = controller {
+            self.observe(&controller.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         let mut text = String::new();
-        // A `String` takes everything.
+        // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+fn kind_label(kind: &'static str) -> KindLabels {
+    KindLabels {
+        kind: ClosedLabel(kind),
     }
 }
 
@@ -323,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn issuers_that_are_gone_are_gone() {
+    fn deleted_issuers_have_no_metric() {
         let metrics = Metrics::new();
         let key = |name: &str| IssuerKey {
             kind: IssuerKind::Namespaced,
@@ -336,10 +377,10 @@ mod tests {
             format!("vault_issuer_issuer_ready{{{labels}}} {ready}")
         };
         metrics.set_leader(true);
-        metrics.set_readiness(|| [(&a, true), (&b, false)].into_iter());
+        metrics.set_readiness([(&a, true), (&b, false)].into_iter());
         has(&metrics, &line("a", 1));
         has(&metrics, &line("b", 0));
-        metrics.set_readiness(|| [(&b, true)].into_iter());
+        metrics.set_readiness([(&b, true)].into_iter());
         has(&metrics, &line("b", 1));
         assert!(!metrics.encode().contains(&line("a", 1)));
         metrics.set_leader(false);

@@ -1,16 +1,16 @@
-//! The transport to Vault: hyper's HTTP/1.1 connections, and a pool that hides nothing.
+//! The transport to Vault: hyper's HTTP/1.1 connections, and a pool of those that are idle.
 //!
-//! A connection is not a task: whoever sends a request on it drives it, and an idle one just lies in the pool. So every
-//! error reaches the request it belongs to, and giving up on a request closes its connection.
+//! Connections have no task of their own. The future of a request polls its connection, so errors reach the caller, and
+//! dropping the future closes the connection.
 
 use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{Either, select};
@@ -20,20 +20,18 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use issuer_core::{Body, Connect, ConnectError, DialError, Flow, Now, Reply, Request, Step, TransportError};
-use issuer_tls::{Cache, client_config, connect_error, exchange_error, handshake_error, is_closed, server_name};
+use issuer_tls::{
+    Cache, HEAD_MAX, IDLE, IDLE_MAX, USER_AGENT as AGENT, body_buffer, client_config, connect_error, defer_write_error,
+    exchange_error, handshake_error, now, server_name,
+};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
-
-/// Less than the five minutes after which Vault closes an idle connection.
-const IDLE: Duration = Duration::from_secs(60);
-const IDLE_MAX: usize = 8;
-const HEAD_MAX: usize = 64 << 10;
-const BODY_TYPICAL: u64 = 16 << 10;
+/// How long a connection is used at most, so that a changed address of the server is followed.
+const AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Sends requests to Vault for all the tasks of a process; clones share their connections.
 ///
@@ -59,7 +57,7 @@ impl Transport {
         pool.call(&connect, wire(request.http)).await
     }
 
-    /// Carries a conversation to its end.
+    /// Drives a conversation to its end.
     pub async fn drive<F: Flow>(&self, mut step: Step<F>) -> F::Output {
         loop {
             match step {
@@ -74,10 +72,12 @@ impl Transport {
 
     /// Samples the clocks; the monotonic one starts with the process's first sample.
     pub fn now() -> Now {
-        Now {
-            monotonic: START.elapsed(),
-            unix: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
-        }
+        now()
+    }
+
+    /// Returns a seed that differs from process to process.
+    pub(crate) fn seed() -> u64 {
+        u64::try_from(Self::now().unix.as_nanos() & u128::from(u64::MAX)).unwrap_or_default()
     }
 }
 
@@ -101,7 +101,7 @@ fn wire(request: http::Request<Body>) -> Outgoing {
     if let Some(path) = parts.uri.path_and_query() {
         parts.uri = path.clone().into();
     }
-    let agent = HeaderValue::from_static(concat!("vault-issuer/", env!("CARGO_PKG_VERSION")));
+    let agent = HeaderValue::from_static(AGENT);
     parts.headers.insert(USER_AGENT, agent);
     if !parts.method.is_safe() {
         parts.headers.insert(CONTENT_LENGTH, body.as_bytes().len().into());
@@ -109,7 +109,7 @@ fn wire(request: http::Request<Body>) -> Outgoing {
     http::Request::from_parts(parts, Full::new(Bytes::from_owner(Owned(body))))
 }
 
-/// The idle connections to one server, the last used last, and how to make another.
+/// The idle connections to one server, the last used last, and the TLS configuration for new ones.
 struct Pool {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     idle: Mutex<Vec<(Instant, Link)>>,
@@ -146,7 +146,7 @@ impl Pool {
 
     fn take(&self) -> Option<Link> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(since, link)| since.elapsed() < IDLE && link.is_open());
+        idle.retain(|(since, link)| since.elapsed() < IDLE && link.is_young() && link.is_open());
         idle.pop().map(|(_, link)| link)
     }
 
@@ -154,6 +154,7 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = link
             && idle.len() < IDLE_MAX
+            && link.is_young()
         {
             idle.push((Instant::now(), link));
         }
@@ -178,6 +179,7 @@ impl Pool {
             sender,
             connection,
             probe,
+            since: Instant::now(),
             first: true,
         })
     }
@@ -225,7 +227,7 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection that leaves it to reading to find that the server has closed it; see [`is_closed`].
+/// A connection whose write errors are left to reading; see [`defer_write_error`].
 struct DeferWriteErrors(TcpStream);
 
 impl AsyncRead for DeferWriteErrors {
@@ -236,10 +238,8 @@ impl AsyncRead for DeferWriteErrors {
 
 impl AsyncWrite for DeferWriteErrors {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.0).poll_write(cx, bytes) {
-            Poll::Ready(Err(error)) if is_closed(&error) => Poll::Ready(Ok(bytes.len())),
-            written => written,
-        }
+        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
+        written.map(|written| defer_write_error(written, bytes.len()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -256,11 +256,17 @@ struct Link {
     sender: SendRequest<Full<Bytes>>,
     connection: Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>,
     probe: std::net::TcpStream,
+    since: Instant,
     first: bool,
 }
 
 impl Link {
-    /// Tells whether the server has left the idle connection as it was: neither closed it nor said anything.
+    /// Returns `true` if the connection may be used once more.
+    fn is_young(&self) -> bool {
+        self.since.elapsed() < AGE_MAX
+    }
+
+    /// Returns `true` if the server has neither closed the idle connection nor sent anything on it.
     fn is_open(&self) -> bool {
         self.probe
             .peek(&mut [0])
@@ -277,6 +283,7 @@ impl Link {
             mut sender,
             connection,
             probe,
+            since,
             first,
         } = self;
         let (reply, connection) = {
@@ -293,6 +300,7 @@ impl Link {
             sender,
             connection,
             probe,
+            since,
             first: false,
         };
         Ok((reply, link.idle().await))
@@ -307,12 +315,7 @@ impl Link {
 
 async fn read(response: http::Response<Incoming>, limit: usize) -> Reply {
     let (parts, mut incoming) = response.into_parts();
-    let length = incoming.size_hint().exact();
-    if length > Some(limit as u64) {
-        return Err(TransportError::TooLarge);
-    }
-    // Sized at once where possible: a vector that grows leaves copies behind that are not wiped.
-    let mut bytes = Vec::with_capacity(length.unwrap_or(BODY_TYPICAL) as usize);
+    let mut bytes = body_buffer(incoming.size_hint().exact(), limit)?;
     while let Some(frame) = incoming.frame().await {
         let frame = frame.map_err(|error| transport_error(&error, false))?;
         let data = frame.into_data().unwrap_or_default();
@@ -329,13 +332,13 @@ fn transport_error(error: &hyper::Error, first: bool) -> TransportError {
         _ if error.is_parse() => TransportError::NotHttp,
         Some(cause) if is_decoding(cause) => TransportError::NotHttp,
         Some(cause) => exchange_error(cause, first),
-        // The server has spoken before it was asked.
+        // The server has sent something before it was asked.
         None if error.source().is_some_and(|cause| cause.is::<hyper::Error>()) => TransportError::NotHttp,
         None => TransportError::Reset,
     }
 }
 
-/// Tells whether hyper could not make sense of a body.
+/// Returns `true` if hyper could not decode a body.
 fn is_decoding(error: &io::Error) -> bool {
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
     matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) && !is_tls

@@ -1,41 +1,37 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use issuer_core::{Connect, DialError};
 
-/// What a driver keeps for each distinct [`Connect`]: its TLS configuration and its idle connections.
+/// The TLS configuration and the idle connections, or the like, that a driver keeps for each distinct [`Connect`].
 ///
-/// Equal values share an entry, wherever they are stored. An entry goes when nobody but the cache holds its `Connect`
-/// any more and another one is made: an issuer that is changed or deleted leaves nothing behind for long.
-pub struct Cache<T>(Mutex<Vec<Entry<T>>>);
-
-struct Entry<T> {
-    connect: Arc<Connect>,
-    value: Arc<T>,
-}
+/// Equal values share an entry, wherever they are stored. When an entry is added, those whose `Connect` is held by the
+/// cache alone are dropped: an issuer that is changed or deleted leaves nothing behind for long.
+pub struct Cache<T>(Mutex<HashMap<Arc<Connect>, Arc<T>>>);
 
 impl<T> Cache<T> {
     /// Returns the entry for `connect`, made first if there is none.
     ///
     /// # Errors
     ///
-    /// What `make` fails with; a failure is not kept.
+    /// The error of `make`; a failure is not kept.
     pub fn entry(
         &self,
         connect: &Arc<Connect>,
         make: impl FnOnce() -> Result<T, DialError>,
     ) -> Result<Arc<T>, DialError> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.connect == *connect) {
-            entry.connect = connect.clone();
-            return Ok(entry.value.clone());
-        }
-        let value = Arc::new(make()?);
-        entries.retain(|entry| Arc::strong_count(&entry.connect) > 1);
-        entries.push(Entry {
-            connect: connect.clone(),
-            value: value.clone(),
-        });
+        let value = match entries.remove(connect) {
+            Some(value) => value,
+            None => {
+                let value = Arc::new(make()?);
+                entries.retain(|connect, _| Arc::strong_count(connect) > 1);
+                value
+            }
+        };
+        // Inserted anew in both cases: the key must be the one that its user holds.
+        entries.insert(Arc::clone(connect), Arc::clone(&value));
         Ok(value)
     }
 }
@@ -69,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_share_an_entry_until_nobody_holds_them() {
+    fn equal_values_share_an_entry() {
         let cache = Cache::default();
         let first = connect("https://a");
         assert_eq!(*cache.entry(&first, || Ok(1)).unwrap(), 1);

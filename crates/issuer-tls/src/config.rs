@@ -2,11 +2,15 @@ use std::sync::{Arc, LazyLock};
 
 use issuer_core::{Connect, DialError, Identity, Roots, Signatures};
 use rustls::client::Resumption;
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::pem::certificates;
+use crate::verifier::BundleVerifier;
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
@@ -31,8 +35,15 @@ pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> 
     #[expect(clippy::expect_used, reason = "the provider is fixed and has suites for both")]
     let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
-        .with_root_certificates(roots(&connect.roots)?);
+        .expect("aws-lc-rs speaks TLS 1.2 and 1.3");
+    let builder = match &connect.roots {
+        Roots::Bundle(pem) => {
+            let verifier = bundle_verifier(pem).ok_or(DialError::Roots)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        Roots::System if SYSTEM.is_empty() => return Err(DialError::SystemRoots),
+        Roots::System => builder.with_root_certificates(SYSTEM.clone()),
+    };
     let mut config = match &connect.identity {
         Some(identity) => {
             let (chain, key) = parse(identity).ok_or(DialError::Identity)?;
@@ -58,25 +69,21 @@ pub fn server_name(connect: &Connect) -> Result<ServerName<'static>, DialError> 
     ServerName::try_from(address.unwrap_or(name).to_owned()).map_err(|_| DialError::ServerName)
 }
 
-/// Returns the signature algorithms that certificates may be signed with.
+/// Returns the algorithms that a certificate's signature may have.
 pub fn signatures() -> Signatures {
     Signatures(PROVIDER.signature_verification_algorithms.all)
 }
 
-fn roots(roots: &Roots) -> Result<Arc<RootCertStore>, DialError> {
-    match roots {
-        Roots::Bundle(pem) => {
-            let mut store = RootCertStore::empty();
-            store.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).flatten());
-            if store.is_empty() {
-                Err(DialError::Roots)
-            } else {
-                Ok(Arc::new(store))
-            }
-        }
-        Roots::System if SYSTEM.is_empty() => Err(DialError::SystemRoots),
-        Roots::System => Ok(SYSTEM.clone()),
-    }
+/// Returns the verifier for a bundle, unless it has no usable certificate.
+fn bundle_verifier(pem: &[u8]) -> Option<BundleVerifier> {
+    let bundle = certificates(pem);
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(bundle.iter().cloned());
+    let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone()).build();
+    Some(BundleVerifier {
+        webpki: webpki.ok()?,
+        bundle,
+    })
 }
 
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -150,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn every_common_key_format_is_taken() {
+    fn common_key_formats_are_read() {
         let ec = KeyPair::generate().unwrap();
         let rsa = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
-        // What an EC or RSA key's PKCS#8 wraps is its SEC1 or PKCS#1 form; what comes before has a fixed length.
+        // PKCS#8 wraps the SEC1 or PKCS#1 form of an EC or RSA key behind a header of fixed length.
         let sec1 = pem("EC PRIVATE KEY", &ec.serialized_der()[29..]);
         let pkcs1 = pem("RSA PRIVATE KEY", &rsa.serialized_der()[26..]);
         let parameters = pem("EC PARAMETERS", &[6, 8, 42, 134, 72, 206, 61, 3, 1, 7]);
@@ -164,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_does_not_fit_is_refused() {
+    fn a_mismatched_pair_is_refused() {
         let key = KeyPair::generate().unwrap();
         let good = certificate(&key);
         let other = KeyPair::generate().unwrap().serialize_pem();
@@ -206,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_cover_what_vault_signs_with() {
+    fn signatures_cover_those_of_vault() {
         assert!(signatures().0.len() >= 10);
     }
 }

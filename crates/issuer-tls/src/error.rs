@@ -3,7 +3,7 @@ use std::io::{self, ErrorKind};
 use issuer_core::{ConnectError, TlsError, TransportError};
 use rustls::{AlertDescription, CertificateError, Error};
 
-/// Tells what a TLS error comes to: which side's certificate is at fault, and why.
+/// Classifies a TLS error: which side's certificate is at fault, and why.
 ///
 /// Alerts about certificates can only be about ours, for the server's is judged here; so are those about a signature
 /// that does not verify, as of a CA of the same name with another key.
@@ -22,7 +22,14 @@ fn server_certificate(reason: &CertificateError) -> TlsError {
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsError::Expired,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsError::Name,
-        CertificateError::BadSignature | CertificateError::UnknownIssuer => TlsError::UnknownIssuer,
+        CertificateError::UnknownIssuer => TlsError::UnknownIssuer,
+        CertificateError::BadSignature => TlsError::Signature,
+        CertificateError::UnhandledCriticalExtension => TlsError::CriticalExtension,
+        CertificateError::Other(other) => match other.0.downcast_ref() {
+            Some(webpki::Error::CaUsedAsEndEntity) => TlsError::CaCertificate,
+            Some(webpki::Error::UnsupportedCriticalExtension) => TlsError::CriticalExtension,
+            _ => TlsError::Certificate,
+        },
         _ => TlsError::Certificate,
     }
 }
@@ -44,7 +51,7 @@ fn alerted(alert: AlertDescription) -> TlsError {
     }
 }
 
-/// Tells why a TCP connection could not be made.
+/// Classifies an error of connecting by TCP.
 pub fn connect_error(error: &io::Error) -> ConnectError {
     match error.kind() {
         ErrorKind::ConnectionRefused => ConnectError::Refused,
@@ -53,7 +60,7 @@ pub fn connect_error(error: &io::Error) -> ConnectError {
     }
 }
 
-/// Tells what an error during the TLS handshake comes to.
+/// Classifies an error during the TLS handshake.
 pub fn handshake_error(error: &io::Error) -> TransportError {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectError::Timeout.into(),
@@ -61,7 +68,7 @@ pub fn handshake_error(error: &io::Error) -> TransportError {
     }
 }
 
-/// Tells what an error after the TLS handshake comes to; `first` if nothing has come from the server yet.
+/// Classifies an error after the TLS handshake; `first` if nothing has been received from the server yet.
 ///
 /// In TLS 1.3 the client is done before the server has seen its certificate, so that a refusal comes only now. The
 /// server has not handled the request then: to it, the handshake failed.
@@ -72,24 +79,20 @@ pub fn exchange_error(error: &io::Error, first: bool) -> TransportError {
     }
 }
 
-/// Tells whether a write failed because the server has closed the connection.
-///
-/// A driver goes on as if it had been written, and reads: a server that refuses the client certificate says so in an
-/// alert and closes at once, so that a write may meet the closed connection while the alert still waits to be read.
-pub fn is_closed(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
-}
-
 fn wrapped(error: &io::Error) -> Option<&Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+
     use super::*;
 
     #[test]
-    fn kinds() {
+    fn errors_have_their_class() {
         let alert = |alert| classify(&Error::AlertReceived(alert));
         let certificate = |reason| classify(&Error::InvalidCertificate(reason));
         assert_eq!(
@@ -106,13 +109,20 @@ mod tests {
         assert_eq!(certificate(CertificateError::NotValidYet), TlsError::Expired);
         assert_eq!(certificate(CertificateError::NotValidForName), TlsError::Name);
         assert_eq!(certificate(CertificateError::UnknownIssuer), TlsError::UnknownIssuer);
-        assert_eq!(certificate(CertificateError::BadSignature), TlsError::UnknownIssuer);
+        let other = |error| certificate(CertificateError::Other(OtherError(Arc::new(error))));
+        assert_eq!(other(webpki::Error::CaUsedAsEndEntity), TlsError::CaCertificate);
+        assert_eq!(
+            other(webpki::Error::UnsupportedCriticalExtension),
+            TlsError::CriticalExtension
+        );
+        assert_eq!(other(webpki::Error::UnsupportedCertVersion), TlsError::Certificate);
+        assert_eq!(certificate(CertificateError::BadSignature), TlsError::Signature);
         assert_eq!(certificate(CertificateError::BadEncoding), TlsError::Certificate);
         assert_eq!(classify(&Error::DecryptError), TlsError::Handshake);
     }
 
     #[test]
-    fn a_late_alert_refuses_the_client_only_before_the_first_byte() {
+    fn a_late_alert_counts_before_the_first_byte() {
         let alert = Error::AlertReceived(AlertDescription::CertificateRequired);
         let error = io::Error::new(ErrorKind::InvalidData, alert);
         assert_eq!(exchange_error(&error, true), TlsError::ClientCertificate.into());
@@ -126,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_that_takes_too_long_never_connected() {
+    fn a_slow_handshake_never_connected() {
         assert_eq!(
             handshake_error(&ErrorKind::TimedOut.into()),
             ConnectError::Timeout.into()

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use issuer_core::{Connect, ConnectError, DialError, TransportError};
-use issuer_tls::{classify, client_config, connect_error, exchange_error, handshake_error, is_closed, server_name};
+use issuer_tls::{
+    classify, client_config, connect_error, defer_write_error, exchange_error, handshake_error, server_name,
+};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
@@ -14,7 +16,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector, Transport, TransportAdapter,
 };
 
-/// Resolves names as ureq does; a failure is one to connect.
+/// Resolves names as ureq does, and reports a failure as one to connect.
 #[derive(Debug, Default)]
 pub(crate) struct Resolve(DefaultResolver);
 
@@ -140,7 +142,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// A connection that leaves it to reading to find that the server has closed it; see [`is_closed`].
+/// A connection whose write errors are left to reading; see [`defer_write_error`].
 struct DeferWriteErrors(TransportAdapter);
 
 impl Read for DeferWriteErrors {
@@ -151,10 +153,7 @@ impl Read for DeferWriteErrors {
 
 impl Write for DeferWriteErrors {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.0.write(bytes) {
-            Err(error) if is_closed(&error) => Ok(bytes.len()),
-            written => written,
-        }
+        defer_write_error(self.0.write(bytes), bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

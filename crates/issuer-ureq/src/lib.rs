@@ -1,4 +1,4 @@
-//! The blocking driver: sends what the core asks for, on ureq, and reports what came back.
+//! The blocking driver: sends the requests of the core with ureq, and returns the replies.
 //!
 //! It decides nothing. ureq's redirects, proxies, default headers and status errors are off; retries, cookies and
 //! compression are not compiled in. A connection is reused only if a probe right before finds it open, and a request
@@ -7,22 +7,13 @@
 mod dial;
 
 use std::io::Read;
-use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime};
 
 use issuer_core::{Body, Connect, ConnectError, Flow, Now, Reply, Request, Step, TransportError};
-use issuer_tls::{Cache, exchange_error};
+use issuer_tls::{Cache, HEAD_MAX, IDLE, IDLE_MAX, USER_AGENT, body_buffer, exchange_error, now};
 use ureq::config::Config;
 use ureq::{Agent, Error, Timeout};
 
 use crate::dial::{Dial, Resolve};
-
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-const IDLE: Duration = Duration::from_secs(60);
-const IDLE_MAX: usize = 8;
-const HEAD_MAX: usize = 64 << 10;
-const BODY_TYPICAL: u64 = 16 << 10;
 
 /// Sends requests on the calling thread.
 #[derive(Debug, Default)]
@@ -57,7 +48,7 @@ impl Driver {
         read(response.map_err(transport_error)?, connect.limits.body)
     }
 
-    /// Carries a conversation to its end.
+    /// Drives a conversation to its end.
     pub fn drive<F: Flow>(&self, mut step: Step<F>) -> F::Output {
         loop {
             match step {
@@ -72,10 +63,7 @@ impl Driver {
 
     /// Samples the clocks; the monotonic one starts with the process's first sample.
     pub fn now() -> Now {
-        Now {
-            monotonic: START.elapsed(),
-            unix: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
-        }
+        now()
     }
 }
 
@@ -87,7 +75,7 @@ fn config(connect: &Connect) -> Config {
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .user_agent(concat!("vault-issuer/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .accept("")
         .accept_encoding("")
         .timeout_resolve(Some(dial))
@@ -102,12 +90,7 @@ fn config(connect: &Connect) -> Config {
 
 fn read(response: http::Response<ureq::Body>, limit: usize) -> Reply {
     let (parts, body) = response.into_parts();
-    let length = body.content_length();
-    if length > Some(limit as u64) {
-        return Err(TransportError::TooLarge);
-    }
-    // Sized at once where possible: a vector that grows leaves copies behind that are not wiped.
-    let mut bytes = Vec::with_capacity(length.unwrap_or(BODY_TYPICAL) as usize);
+    let mut bytes = body_buffer(body.content_length(), limit)?;
     let reader = body.into_reader();
     let read = reader.take(limit as u64 + 1).read_to_end(&mut bytes);
     let body = Body::from(bytes);

@@ -135,7 +135,7 @@ fn write(mutant: Mutant, key: &Key, body: &mut Value, near: Near<'_>) {
         }
         Mutant::SwappedCertificate | Mutant::WrongName => {
             if let Some(certificate) = body.pointer_mut("/status/certificate") {
-                *certificate = json!(k8s_openapi::ByteString(other_certificate(mutant, key, near)));
+                *certificate = json!(issuer_api::Base64::encode(other_certificate(mutant, key, near)));
             }
         }
         Mutant::MissingFailureTime => {

@@ -12,12 +12,12 @@ use issuer_core::reference::IssuerKind;
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the binary can do.
+/// The commands of the binary.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Checks step by step whether an issuer can sign
@@ -29,8 +29,10 @@ pub enum Command {
     Sign(SignArgs),
 }
 
-/// How the controller runs. Every flag has an environment variable.
+/// The flags of the controller. Every flag has an environment variable. Of a flag that is given twice, the last counts, so
+/// that arguments appended by a chart override its own.
 #[derive(Clone, Debug, Parser)]
+#[command(args_override_self = true)]
 pub struct ControllerArgs {
     /// The namespace in which VaultClusterIssuers have their Secrets and service accounts [default: the pod's]
     #[arg(long, env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE")]
@@ -43,19 +45,19 @@ pub struct ControllerArgs {
         value_parser = clap::value_parser!(u16).range(1..),
     )]
     pub max_concurrent_reconciles: u16,
-    /// Where to serve /metrics; 0 switches it off
+    /// Where to serve /metrics: an address and port, :PORT for all addresses, or 0 for none
     #[arg(
         long,
         env = "VAULT_ISSUER_METRICS_BIND_ADDRESS",
-        default_value = "0.0.0.0:9402",
+        default_value = "[::]:9402",
         value_parser = address,
     )]
     pub metrics_bind_address: Address,
-    /// Where to serve /healthz and /readyz; 0 switches it off
+    /// Where to serve /livez, /healthz and /readyz: an address and port, :PORT for all addresses, or 0 for none
     #[arg(
         long,
         env = "VAULT_ISSUER_HEALTH_PROBE_BIND_ADDRESS",
-        default_value = "0.0.0.0:8081",
+        default_value = "[::]:8081",
         value_parser = address,
     )]
     pub health_probe_bind_address: Address,
@@ -139,10 +141,10 @@ pub struct ControllerArgs {
     pub log: LogArgs,
 }
 
-/// What is logged, and how. Logs go to stderr.
+/// The level and format of the log, which goes to stderr.
 #[derive(Clone, Debug, Parser)]
 pub struct LogArgs {
-    /// What to log: error, warn, info, debug, trace, or directives such as info,issuer_kube=debug
+    /// The level of the log: error, warn, info, debug, trace, or directives such as info,issuer_kube=debug
     #[arg(long, env = "VAULT_ISSUER_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// The format of the log
@@ -159,7 +161,7 @@ pub enum LogFormat {
     Text,
 }
 
-/// Which issuer, and where its Secrets are.
+/// The issuer, and the place of its Secrets.
 #[derive(Clone, Debug, Parser)]
 pub struct IssuerArgs {
     /// The issuer, such as vaultissuer/NAME or vaultclusterissuer/NAME; in the cluster, unless files are given
@@ -181,12 +183,15 @@ pub struct IssuerArgs {
     /// Whether the issuer may name an http:// server, to which credentials go in clear
     #[arg(long)]
     pub allow_http: bool,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long)]
+    pub context: Option<String>,
     /// The kubeconfig file [default: KUBECONFIG, the pod's service account, or ~/.kube/config]
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// What to check.
+/// The arguments of `check`.
 #[derive(Clone, Debug, Parser)]
 pub struct CheckArgs {
     /// The issuer.
@@ -194,7 +199,7 @@ pub struct CheckArgs {
     pub issuer: IssuerArgs,
 }
 
-/// What to sign.
+/// The arguments of `sign`.
 #[derive(Clone, Debug, Parser)]
 pub struct SignArgs {
     /// The issuer.
@@ -254,11 +259,11 @@ fn address(text: &str) -> Result<Address, String> {
         return Ok(Address(None));
     }
     let text = if text.starts_with(':') {
-        format!("0.0.0.0{text}")
+        format!("[::]{text}")
     } else {
         text.to_owned()
     };
-    let wrong = |_| "give ADDRESS:PORT, such as 0.0.0.0:9402 or :9402, or 0 for none".to_owned();
+    let wrong = |_| "give ADDRESS:PORT, such as 127.0.0.1:9402 or :9402, or 0 for none".to_owned();
     text.parse().map(Some).map(Address).map_err(wrong)
 }
 
@@ -291,18 +296,18 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn the_command_line_is_consistent() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_manual() {
+    fn defaults_are_as_documented() {
         let args = controller(&[]).unwrap();
         let seconds = Duration::from_secs;
         assert_eq!(args.cluster_resource_namespace, None);
         assert_eq!(args.max_concurrent_reconciles, 10);
-        assert_eq!(args.metrics_bind_address, Address("0.0.0.0:9402".parse().ok()));
-        assert_eq!(args.health_probe_bind_address, Address("0.0.0.0:8081".parse().ok()));
+        assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
+        assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http);
         assert_eq!(args.leader_election_namespace, None);
         assert_eq!(args.leader_election_id, "vault-issuer");
@@ -317,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_are_written_as_go_programs_take_them() {
+    fn flags_have_the_forms_of_go() {
         let args = controller(&[
             "--leader-elect",
             "--allow-http=true",
@@ -331,20 +336,22 @@ mod tests {
         .unwrap();
         assert!(args.leader_elect && args.allow_http);
         assert_eq!(args.metrics_bind_address, Address(None));
-        assert_eq!(args.health_probe_bind_address, Address("0.0.0.0:8082".parse().ok()));
+        assert_eq!(args.health_probe_bind_address, Address("[::]:8082".parse().ok()));
         assert_eq!(args.issuer_check_interval, Duration::from_secs(90));
         assert_eq!(args.max_concurrent_reconciles, 3);
         assert_eq!(args.log.log_format, LogFormat::Json);
         assert!(!controller(&["--leader-elect=false"]).unwrap().leader_elect);
         assert!(controller(&["--allow-http"]).unwrap().allow_http);
+        let last = controller(&["--metrics-bind-address=0.0.0.0:1", "--metrics-bind-address=[::1]:2"]);
+        assert_eq!(last.unwrap().metrics_bind_address, Address("[::1]:2".parse().ok()));
     }
 
     #[test]
-    fn bad_flags_are_answered_with_what_to_give() {
+    fn bad_flags_are_explained() {
         for (flag, message) in [
             (
                 "--metrics-bind-address=localhost",
-                "give ADDRESS:PORT, such as 0.0.0.0:9402 or :9402, or 0 for none",
+                "give ADDRESS:PORT, such as 127.0.0.1:9402 or :9402, or 0 for none",
             ),
             (
                 "--issuer-check-interval=60",
@@ -365,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn issuers_are_named_as_kubectl_names_them() {
+    fn issuers_have_the_names_of_kubectl() {
         for (text, kind) in [
             ("vaultissuer/a", IssuerKind::Namespaced),
             ("VaultIssuer/a", IssuerKind::Namespaced),

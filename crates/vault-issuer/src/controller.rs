@@ -3,23 +3,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config};
-use issuer_kube::{CONTENT_TYPE, Candidate, Leadership, Metrics, Transport};
+use issuer_kube::{CONTENT_TYPE, Candidate, Health, Leadership, Metrics, Setup, Transport};
 use kube::Client;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::args::ControllerArgs;
-use crate::serve::{Page, serve};
+use crate::serve::{Content, Page, serve};
 use crate::telemetry;
 
-/// Where a pod finds its own namespace.
+/// The file that holds a pod's own namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// Runs the controller until it is told to end (SIGTERM, SIGINT) or loses its leadership. Errors are logged, like
-/// everything else, unless there is no log yet.
+/// Runs the controller until SIGTERM, SIGINT or the loss of its leadership. Errors are logged, unless there is no log
+/// yet.
 pub(crate) fn run(args: ControllerArgs, err: &mut dyn Write) -> ExitCode {
     if let Err(error) = telemetry::init(&args.log) {
         let _ = writeln!(err, "vault-issuer: {error:#}");
@@ -44,98 +46,165 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
         args.leader_election_renew_deadline,
         args.leader_election_retry_period,
     )?;
-    let told = told_to_end()?;
+    let shutdown = shutdown()?;
     let home = home_namespace();
     let instance = instance();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), instance, "starting");
-    let client = issuer_kube::client(args.kubeconfig.clone()).await?;
-    let metrics = Arc::new(Metrics::new());
-    listen(&args, &metrics).await?;
+    raise_file_limit();
+    let client = issuer_kube::client(args.kubeconfig.clone(), None).await?;
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
-    let (election, mut leadership) = stand(&args, &home, &instance, client.clone(), timing, given_up);
+    let election = Election {
+        timing,
+        home: &home,
+        instance: &instance,
+        health: &health,
+    };
+    let (mut candidate, mut leadership) = election.campaign(&args, client.clone(), given_up);
+    let release = async {
+        give_up.send_replace(true);
+        (&mut candidate).await.context("the leader election panicked")
+    };
     tokio::select! {
         () = leadership.acquired() => {
             metrics.set_leader(true);
-            let config = Config {
-                allow_http: args.allow_http,
-                check_interval: args.issuer_check_interval,
-                claim: args.claim_requests.then(|| Claim { identity: instance.clone() }),
-                cluster_resource_namespace: args.cluster_resource_namespace.unwrap_or(home),
-                max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
-                signatures: issuer_tls::signatures(),
+            let setup = Setup {
+                config: config(&args, &home, &instance),
+                client,
+                transport: Transport::new(),
+                metrics: Arc::clone(&metrics),
+                health: Arc::clone(&health),
+                instance: instance.clone(),
             };
-            let stop = is_set(told.clone());
-            issuer_kube::run(client, Transport::new(), config, Arc::clone(&metrics), instance, leadership, stop).await;
+            issuer_kube::run(setup, leadership, is_set(shutdown.clone()), release).await?;
             metrics.set_leader(false);
         }
-        () = is_set(told.clone()) => {}
+        () = is_set(shutdown.clone()) => release.await?,
     }
-    give_up.send_replace(true);
-    election.await.context("the election broke")?;
     ensure!(
-        *told.borrow(),
-        "the leadership was lost; the next start stands for it again"
+        *shutdown.borrow(),
+        "leader election lost; the next start campaigns again"
     );
-    tracing::info!("ended");
+    tracing::info!("stopped");
     Ok(())
 }
 
-/// Stands for leadership until `given_up`, where there is an election at all.
-fn stand(
-    args: &ControllerArgs,
-    home: &str,
-    instance: &str,
-    client: Client,
-    timing: Timing,
-    given_up: watch::Receiver<bool>,
-) -> (JoinHandle<()>, Leadership) {
-    if !args.leader_elect {
-        return (tokio::spawn(async {}), Leadership::always());
+fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
+    let cluster_resource_namespace = args.cluster_resource_namespace.as_deref().unwrap_or(home);
+    Config {
+        allow_http: args.allow_http,
+        check_interval: args.issuer_check_interval,
+        claim: args.claim_requests.then(|| Claim {
+            identity: instance.to_owned(),
+        }),
+        cluster_resource_namespace: cluster_resource_namespace.to_owned(),
+        max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
+        signatures: issuer_tls::signatures(),
     }
-    let namespace = args.leader_election_namespace.as_deref().unwrap_or(home);
-    let name = args.leader_election_id.clone();
-    let (candidate, leadership) = Candidate::new(client, namespace, name, instance.to_owned(), timing);
-    (tokio::spawn(candidate.run(is_set(given_up))), leadership)
 }
 
-/// Serves metrics and probes. The process is ready when it can stand for leadership, so that a rollout goes on while
-/// another replica leads.
-async fn listen(args: &ControllerArgs, metrics: &Arc<Metrics>) -> anyhow::Result<()> {
+/// The parts of a process that its candidate for leadership needs.
+struct Election<'a> {
+    timing: Timing,
+    home: &'a str,
+    instance: &'a str,
+    health: &'a Arc<Health>,
+}
+
+impl Election<'_> {
+    /// Campaigns for leadership until `given_up`; without leader election, this process always leads.
+    fn campaign(
+        &self,
+        args: &ControllerArgs,
+        client: Client,
+        given_up: watch::Receiver<bool>,
+    ) -> (JoinHandle<()>, Leadership) {
+        if !args.leader_elect {
+            return (tokio::spawn(async {}), Leadership::always());
+        }
+        let namespace = args.leader_election_namespace.as_deref().unwrap_or(self.home);
+        let lease = (namespace, args.leader_election_id.as_str());
+        let identity = self.instance.to_owned();
+        let (candidate, leadership) = Candidate::new(client, lease, identity, self.timing, Arc::clone(self.health));
+        (tokio::spawn(candidate.run(is_set(given_up))), leadership)
+    }
+}
+
+/// Serves metrics and probes. A process that waits for leadership is ready once it can use the Lease, so that a rollout
+/// goes on while another replica leads.
+async fn listen(args: &ControllerArgs, metrics: &Arc<Metrics>, health: &Arc<Health>) -> anyhow::Result<()> {
     if let Some(address) = args.metrics_bind_address.0 {
         let metrics = Arc::clone(metrics);
-        let page: Page = Arc::new(move || (CONTENT_TYPE, metrics.encode()));
+        let page: Page = Arc::new(move || Content {
+            status: StatusCode::OK,
+            media_type: CONTENT_TYPE,
+            text: metrics.encode(),
+        });
         tokio::spawn(serve(address, vec![("/metrics", page)]).await?.run());
     }
     if let Some(address) = args.health_probe_bind_address.0 {
-        let page: Page = Arc::new(|| ("text/plain", "ok".to_owned()));
-        let pages = vec![("/healthz", Arc::clone(&page)), ("/readyz", page)];
+        let live: Page = Arc::new(|| probe(true, "ok".to_owned()));
+        let health = Arc::clone(health);
+        let ready: Page = Arc::new(move || {
+            let (is_ready, checks) = health.ready();
+            probe(is_ready, checks)
+        });
+        let pages = vec![("/livez", Arc::clone(&live)), ("/healthz", live), ("/readyz", ready)];
         tokio::spawn(serve(address, pages).await?.run());
     }
     Ok(())
 }
 
+fn probe(passes: bool, text: String) -> Content {
+    let status = if passes {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    Content {
+        status,
+        media_type: "text/plain",
+        text,
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, as Go programs do.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if limit.current != raised.current
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 /// Returns a flag that the first SIGTERM or SIGINT sets. The second ends the process at once.
-fn told_to_end() -> anyhow::Result<watch::Receiver<bool>> {
+fn shutdown() -> anyhow::Result<watch::Receiver<bool>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (tell, told) = watch::channel(false);
+    let (set, flag) = watch::channel(false);
     tokio::spawn(async move {
         for _ in 0..2 {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if tell.send_replace(true) {
-                tracing::warn!("told to end twice: ending with certificates unsaved and tokens alive");
+            if set.send_replace(true) {
+                tracing::warn!("second signal: stopping with certificates unsaved and tokens not revoked");
                 std::process::exit(1);
             }
-            tracing::info!("told to end");
+            tracing::info!("shutting down");
         }
     });
-    Ok(told)
+    Ok(flag)
 }
 
-/// Resolves when the flag is set; never, if nobody can set it any more.
+/// Resolves when the flag is set; never, if its sender is gone.
 async fn is_set(mut flag: watch::Receiver<bool>) {
     if flag.wait_for(|set| *set).await.is_err() {
         std::future::pending().await
@@ -147,7 +216,7 @@ fn home_namespace() -> String {
     file.map_or_else(|_| "vault-issuer".to_owned(), |text| text.trim().to_owned())
 }
 
-/// Names this process: the pod's name, and a number that a restart within the pod changes.
+/// Returns a name for this process: the pod's name, and numbers that a restart within the pod changes.
 fn instance() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!(

@@ -1,4 +1,4 @@
-//! vault-issuer as people run it: `controller` in a cluster, `check` and `sign` by hand.
+//! The commands of vault-issuer: `controller` runs in a cluster, `check` and `sign` by hand.
 //!
 //! `check` and `sign` run the core's machines on the blocking driver, `controller` on the async one.
 
@@ -23,7 +23,7 @@ use clap::Parser;
 
 /// Runs the command line `args`, which begins with the program's name.
 ///
-/// What was asked for goes to `out`, what went wrong to `err`; the controller logs to the process's stderr. The status
+/// Results go to `out`, errors to `err`; the controller logs to the process's stderr. The status
 /// is 0, 1 if the command failed, or 2 if it was not understood.
 pub fn run<A>(args: impl IntoIterator<Item = A>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode
 where

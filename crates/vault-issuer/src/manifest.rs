@@ -22,7 +22,7 @@ pub(crate) struct Issuer {
     pub(crate) spec: VaultSpec,
 }
 
-/// The issuers and Secrets of some YAML files; objects of other kinds are passed over.
+/// The issuers and Secrets of some YAML files; objects of other kinds are skipped.
 #[derive(Default)]
 pub(crate) struct Manifests {
     pub(crate) issuers: Vec<Issuer>,
@@ -135,7 +135,7 @@ impl Manifests {
         Ok(())
     }
 
-    /// Answers as the API server would, if it held these files.
+    /// Returns the Secret as the API server would if it held these files.
     pub(crate) fn secret(&self, reference: &SecretRef) -> Result<SecretData, ReadError> {
         let SecretRef { namespace, name } = reference;
         let exact = self.secrets.get(&(name.clone(), Some(namespace.clone())));
@@ -146,7 +146,7 @@ impl Manifests {
     }
 }
 
-/// Reads an issuer; its status may be of any version.
+/// Decodes an issuer, without its status, which may be of another version.
 fn object<T: DeserializeOwned>(mut document: Value, kind: &str) -> anyhow::Result<T> {
     if let Some(fields) = document.as_object_mut() {
         fields.remove("status");
@@ -205,7 +205,7 @@ status: {conditions: of another version}
     }
 
     #[test]
-    fn several_documents_are_read_and_other_kinds_passed_over() {
+    fn other_kinds_are_skipped() {
         let text = format!(
             "{ISSUER}---
 apiVersion: v1
@@ -239,7 +239,7 @@ items:
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_quoting_it() {
+    fn errors_do_not_quote_the_file() {
         let secret = "{apiVersion: v1, kind: Secret, metadata: {name: a}, data: {k: 'hvs.canary'}}";
         for (text, expected) in [
             ("a: [hvs.canary", "not YAML at line"),
@@ -267,7 +267,7 @@ items:
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn a_missing_file_is_named() {
         let error = Manifests::read(&["no/such/file".into()], "ns").unwrap_err();
         assert!(
             format!("{error:#}").starts_with("cannot read no/such/file: "),

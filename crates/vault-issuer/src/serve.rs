@@ -1,5 +1,7 @@
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,22 +14,31 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 /// Time for a client to send the head of its request.
-const HEADER: Duration = Duration::from_secs(5);
+const HEADER: Duration = Duration::from_secs(1);
 
 /// Time for a connection as a whole, which serves one request.
-const CONNECTION: Duration = Duration::from_secs(15);
+const CONNECTION: Duration = Duration::from_secs(10);
 
-/// Connections at once; further ones wait.
-const CONNECTIONS: usize = 32;
+/// Connections at once. A further one takes the place of the oldest, which is most likely silent: so clients that connect
+/// and send nothing cannot keep a probe out.
+const CONNECTIONS: usize = 64;
 
-/// The most that the head of a request may take, in bytes.
+/// The largest head of a request, in bytes.
 const HEAD: usize = 16 << 10;
 
-/// What a page holds: its media type and its text.
-pub(crate) type Page = Arc<dyn Fn() -> (&'static str, String) + Send + Sync>;
+/// The content of a page.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) status: StatusCode,
+    pub(crate) media_type: &'static str,
+    pub(crate) text: String,
+}
+
+/// Makes the content of a page when it is asked for.
+pub(crate) type Page = Arc<dyn Fn() -> Content + Send + Sync>;
 
 /// A server of pages, each for GET only.
 pub(crate) struct Server {
@@ -37,7 +48,7 @@ pub(crate) struct Server {
 
 /// Listens on `address`, for pages by path.
 pub(crate) async fn serve(address: SocketAddr, pages: Vec<(&'static str, Page)>) -> anyhow::Result<Server> {
-    let listener = TcpListener::bind(address)
+    let listener = listen(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
     Ok(Server {
@@ -46,22 +57,40 @@ pub(crate) async fn serve(address: SocketAddr, pages: Vec<(&'static str, Page)>)
     })
 }
 
+/// Listens on `address`; where IPv6 is switched off, `[::]` means all IPv4 addresses.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let refused = match TcpListener::bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED => error,
+        bound => return bound,
+    };
+    match refused.kind() {
+        ErrorKind::AddrInUse | ErrorKind::PermissionDenied => Err(refused),
+        _ => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await,
+    }
+}
+
 impl Server {
-    /// Serves for ever.
+    /// Serves until it is dropped.
     pub(crate) async fn run(self) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
-        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+        let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+        loop {
             let Ok((stream, _)) = self.listener.accept().await else {
                 // Out of file descriptors, or the client has gone: the next may do better.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
+            connections.retain(|connection| !connection.is_finished());
+            if connections.len() == CONNECTIONS
+                && let Some(oldest) = connections.pop_front()
+            {
+                oldest.abort();
+            }
             let pages = Arc::clone(&self.pages);
-            tokio::spawn(async move {
-                // What goes wrong here is the client's affair.
+            let task = tokio::spawn(async move {
+                // A failure concerns the client alone.
                 let _ = tokio::time::timeout(CONNECTION, connection(stream, &pages)).await;
-                drop(slot);
             });
+            connections.push_back(task.abort_handle());
         }
     }
 }
@@ -89,9 +118,16 @@ fn reply<B>(pages: &[(&str, Page)], request: &Request<B>) -> Response<Full<Bytes
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
         return reply;
     }
-    let (kind, text) = page();
+    let Content {
+        status,
+        media_type,
+        text,
+    } = page();
     let mut reply = Response::new(Full::from(text));
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    *reply.status_mut() = status;
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     reply
 }
 
@@ -108,7 +144,11 @@ mod tests {
     use super::*;
 
     async fn server() -> SocketAddr {
-        let page: Page = Arc::new(|| ("text/plain", "ok".to_owned()));
+        let page: Page = Arc::new(|| Content {
+            status: StatusCode::OK,
+            media_type: "text/plain",
+            text: "ok".to_owned(),
+        });
         let server = serve(([127, 0, 0, 1], 0).into(), vec![("/healthz", page)])
             .await
             .unwrap();
@@ -156,6 +196,30 @@ mod tests {
         );
         let reply = ask(address, &request).await;
         assert!(reply.is_empty() || reply.starts_with("http/1.1 431"), "{reply}");
+    }
+
+    #[tokio::test]
+    async fn silent_clients_keep_no_one_out() {
+        let address = server().await;
+        let mut silent = Vec::new();
+        for _ in 0..4 * CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+            if silent.len() % CONNECTIONS == 0 {
+                let reply = ask(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+                assert!(reply.starts_with("http/1.1 200 ok"), "{} silent: {reply}", silent.len());
+            }
+        }
+        let mut byte = [0];
+        assert_eq!(silent[0].read(&mut byte).await.unwrap_or_default(), 0);
+    }
+
+    #[tokio::test]
+    async fn all_addresses_include_ipv4() {
+        let server = serve((Ipv6Addr::UNSPECIFIED, 0).into(), Vec::new()).await.unwrap();
+        let port = server.listener.local_addr().unwrap().port();
+        tokio::spawn(server.run());
+        let reply = ask((Ipv4Addr::LOCALHOST, port).into(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(reply.starts_with("http/1.1 404 not found"), "{reply}");
     }
 
     #[tokio::test(start_paused = true)]

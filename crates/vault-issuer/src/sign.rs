@@ -1,5 +1,6 @@
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use issuer_core::access::Access;
@@ -11,7 +12,7 @@ use crate::check::Check;
 use crate::manifest;
 use crate::source::Source;
 
-/// Signs a CSR; the certificate goes to a file or to `out`, and what was done to `notes`.
+/// Signs a CSR. The certificate goes to a file or to `out`, the steps to `notes`.
 pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<()> {
     let signatures = issuer_tls::signatures();
     let csr = manifest::bytes(&args.csr)?;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
             issuers.len()
         );
     };
+    let outputs = Outputs::open(args)?;
     let mut check = Check::new(&args.issuer, &source, notes);
     let access = check
         .establish(issuer)
@@ -37,7 +39,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
     let signed = sign(&check, &access, wanted);
     check.revoke(&access)?;
     let chain = signed.with_context(|| format!("{} did not sign", issuer.key))?;
-    write(args, &chain, out)?;
+    outputs.write(&chain, out)?;
     writeln!(
         notes,
         "Signed: serial {}, valid until {}.",
@@ -59,16 +61,71 @@ fn sign(check: &Check<'_>, access: &Access, wanted: SigningRequest) -> anyhow::R
     Ok(verified.chain().clone())
 }
 
-fn write(args: &SignArgs, chain: &Chain, out: &mut dyn Write) -> anyhow::Result<()> {
-    match &args.output {
-        Some(file) => {
-            fs::write(file, &chain.certificate).with_context(|| format!("cannot write {}", file.display()))?
+/// The files for the certificate and its CA, opened before anything is signed: a certificate that cannot be written would
+/// be lost.
+struct Outputs {
+    certificate: Option<Output>,
+    ca: Option<Output>,
+}
+
+impl Outputs {
+    fn open(args: &SignArgs) -> anyhow::Result<Self> {
+        let open = |path: &Option<PathBuf>| path.as_deref().map(Output::open).transpose();
+        Ok(Self {
+            certificate: open(&args.output)?,
+            ca: open(&args.ca_output)?,
+        })
+    }
+
+    fn write(self, chain: &Chain, out: &mut dyn Write) -> anyhow::Result<()> {
+        match self.certificate {
+            Some(output) => output.write(&chain.certificate)?,
+            None => out.write_all(chain.certificate.as_bytes())?,
         }
-        None => out.write_all(chain.certificate.as_bytes())?,
+        if let Some(output) = self.ca {
+            output.write(chain.ca.as_deref().context("Vault sent no CA certificate along")?)?;
+        }
+        Ok(())
     }
-    if let Some(file) = &args.ca_output {
-        let ca = chain.ca.as_deref().context("Vault sent no CA certificate along")?;
-        fs::write(file, ca).with_context(|| format!("cannot write {}", file.display()))?;
+}
+
+/// A file that is open for writing; one that did not exist is removed again unless it is written.
+struct Output {
+    path: PathBuf,
+    file: File,
+    is_new: bool,
+}
+
+impl Output {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let is_new = !path.exists();
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        Ok(Self {
+            path: path.to_owned(),
+            file: file.with_context(|| format!("cannot write {}", path.display()))?,
+            is_new,
+        })
     }
-    Ok(())
+
+    fn write(mut self, text: &str) -> anyhow::Result<()> {
+        // A device or pipe has no length to set.
+        let emptied = if self.file.metadata()?.is_file() {
+            self.file.set_len(0)
+        } else {
+            Ok(())
+        };
+        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
+        written.with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.is_new = false;
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if self.is_new {
+            // Nothing was written, so nothing is lost if this fails.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }

@@ -4,13 +4,13 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::args::{LogArgs, LogFormat};
 
-/// What the libraries below log is of use only where directives ask for it.
-const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,kube_runtime=warn,rustls=warn,tower=warn";
+/// Libraries log only warnings unless directives ask for more.
+const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,rustls=warn,tower=warn";
 
-/// Never logged, whatever is asked for: kube's client quotes replies that it cannot read, and one may be a Secret.
+/// Never logged, even on request: kube's client quotes replies that it cannot read, and one may be a Secret.
 const SILENT: &str = "kube_client::client=off";
 
-/// Starts to log to stderr.
+/// Starts the log to stderr.
 pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter(&args.log_level)?)
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_is_for_this_program_and_directives_are_as_given() {
+    fn levels_and_directives_make_filters() {
         for level in ["error", "warn", "info", "debug", "trace", "off"] {
             assert!(
                 filter(level).unwrap().to_string().contains("kube_client=warn"),

@@ -18,7 +18,8 @@ impl Issued {
         let status = request.status.as_ref().context("no status")?;
         let certificate = status.certificate.as_ref().context("no certificate")?;
         let ca = status.ca.as_ref().context("no ca")?;
-        Self::parse(&certificate.0, &ca.0)
+        let decode = |field: &issuer_api::Base64| field.decode().context("not base64");
+        Self::parse(&decode(certificate)?, &decode(ca)?)
     }
 
     /// Reads the two PEM files.

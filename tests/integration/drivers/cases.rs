@@ -231,13 +231,36 @@ pub(super) const CERTIFICATES: &[Case] = &[
     Case {
         name: "unknown CA of the same name",
         client: |connect| connect.roots = Roots::Bundle(PKI.namesake()),
-        events: &[Call(tls(TlsError::UnknownIssuer))],
+        events: &[Call(tls(TlsError::Signature))],
         seen: 0,
         ..CASE
     },
     Case {
         name: "one known CA among others",
         client: |connect| connect.roots = Roots::Bundle([PKI.stranger(), PKI.ca()].concat()),
+        ..CASE
+    },
+    Case {
+        name: "the server's own certificate",
+        client: |connect| connect.roots = Roots::Bundle(PKI.servers()),
+        ..CASE
+    },
+    Case {
+        name: "the server's own certificate, of another name",
+        client: |connect| {
+            connect.roots = Roots::Bundle(PKI.servers());
+            connect.server_name = Some("other.test".into());
+        },
+        events: &[Call(tls(TlsError::Name))],
+        seen: 0,
+        ..CASE
+    },
+    Case {
+        name: "the server's own certificate, expired",
+        server: EXPIRED,
+        client: |connect| connect.roots = Roots::Bundle(PKI.servers()),
+        events: &[Call(tls(TlsError::Expired))],
+        seen: 0,
         ..CASE
     },
     Case {

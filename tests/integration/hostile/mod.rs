@@ -59,7 +59,7 @@ fn call(driver: &Either, mut request: Request, silent: bool) -> Reply {
 /// Holds a certificate against its request, without the code that is under test.
 fn assert_is_what_was_asked_for(world: &World<'_>, key: &RequestKey, context: &str) {
     let status = world.cluster.request(key).unwrap().status.as_ref().unwrap();
-    let pem = &status.certificate.as_ref().unwrap().0;
+    let pem = &status.certificate.as_ref().unwrap().decode().unwrap();
     let der = CertificateDer::from_pem_slice(pem).unwrap();
     let (_, certificate) = X509Certificate::from_der(&der).unwrap();
     let name = format!("{}.example.com", key.name);

@@ -16,7 +16,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::{RequestKey, SecretRef};
-use issuer_kube::{Leadership, Metrics, Transport};
+use issuer_kube::{Health, Leadership, Metrics, Setup, Transport};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -69,16 +69,21 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
     let metrics = Arc::new(Metrics::new());
     let client = Client::new(service, "default");
     let stop = async { finished.await.unwrap() };
-    issuer_kube::run(
+    let setup = Setup {
+        config: world::config(),
         client,
-        Transport::new(),
-        world::config(),
-        Arc::clone(&metrics),
-        "test".to_owned(),
-        Leadership::always(),
-        stop,
-    )
-    .await;
+        transport: Transport::new(),
+        metrics: Arc::clone(&metrics),
+        health: Arc::new(Health::new()),
+        instance: "test".to_owned(),
+    };
+    let (fake, now) = (vault.shared(), vault.server.now());
+    let release = async { fake.lock().unwrap().live_tokens(now).len() };
+    let held = issuer_kube::run(setup, Leadership::always(), stop, release).await;
+    assert!(
+        held > 0,
+        "the tokens are revoked only after the leadership was given up"
+    );
     let server = server.lock().unwrap();
     let posted: String = server.posted.iter().map(|posted| format!("{posted}\n")).collect();
     let text = format!("{:?}\n{posted}{}", server.cluster, metrics.encode());

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use fake_kube::{FakeKube, Object};
 use fake_vault::KeyType;
-use issuer_api::{CertificateRequest, CertificateRequestSpec, IssuerRef, VaultIssuer};
+use issuer_api::{Base64, CertificateRequest, CertificateRequestSpec, IssuerRef, VaultIssuer};
 use issuer_core::reconcile::{Config, Key};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
-use k8s_openapi::ByteString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType};
 use serde_json::json;
@@ -43,7 +42,7 @@ pub(crate) fn create_request(cluster: &mut FakeKube, name: &str) -> RequestKey {
     let request = CertificateRequest {
         metadata: named(name),
         spec: CertificateRequestSpec {
-            request: ByteString(csr(name).into_bytes()),
+            request: Base64::encode(csr(name)),
             issuer_ref: IssuerRef {
                 name: "vault".to_owned(),
                 kind: Some("VaultIssuer".to_owned()),

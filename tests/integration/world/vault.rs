@@ -9,11 +9,10 @@ use fake_vault::{
     Accepts, AppRole, AuthMethod, Authority, CertRole, Certified, FakeVault, JwtRole, Pki, Policy, Role, TokenParams,
     Trusted,
 };
-use issuer_api::{Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
+use issuer_api::{Auth, Base64, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
 use issuer_core::access::SecretData;
 use issuer_core::reference::SecretRef;
 use issuer_core::{Now, Secret};
-use k8s_openapi::ByteString;
 
 use super::NAMESPACE;
 
@@ -158,7 +157,7 @@ impl Vault {
         VaultSpec {
             server: self.server.url(),
             path: "pki/sign/web".to_owned(),
-            ca_bundle: Some(ByteString(self.server.ca_pem().into_bytes())),
+            ca_bundle: Some(Base64::encode(self.server.ca_pem())),
             auth: login.auth(),
             ..VaultSpec::default()
         }

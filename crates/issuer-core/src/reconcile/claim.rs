@@ -71,11 +71,11 @@ impl Claim {
     /// Returns the condition that claims a request, and the claim to remember.
     pub(super) fn make(&self, request: &CertificateRequest, now: Now) -> (RequestCondition, Seen) {
         let before = request.condition(CONDITION).filter(|before| before.status == "True");
-        let since = before.and_then(|before| before.last_transition_time);
+        let since = before.and_then(|before| before.last_transition_time.clone());
         let condition = RequestCondition {
             kind: CONDITION.to_owned(),
             status: "True".to_owned(),
-            last_transition_time: Some(since.unwrap_or_else(|| now.timestamp())),
+            last_transition_time: Some(since.unwrap_or_else(|| now.timestamp().to_string())),
             reason: Some(self.identity.clone()),
             message: Some(format!(
                 "Being signed by {} (attempt {})",

@@ -112,8 +112,9 @@ impl Task {
         let Some(issuer) = IssuerKey::of(&spec.issuer_ref, &self.key.namespace) else {
             return self.end(state, Outcome::Idle, None);
         };
+        let csr = spec.request.decode().unwrap_or_default();
         let spec = RequestSpec {
-            csr: &spec.request.0,
+            csr: &csr,
             duration: spec.duration.as_deref(),
             is_ca: spec.is_ca,
             usages: &spec.usages,

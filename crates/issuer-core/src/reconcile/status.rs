@@ -1,8 +1,6 @@
 use issuer_api::{
-    CertificateRequest, CertificateRequestStatus, Condition, ConditionStatus, IssuerStatus, RequestCondition,
+    Base64, CertificateRequest, CertificateRequestStatus, Condition, ConditionStatus, IssuerStatus, RequestCondition,
 };
-use jiff::Timestamp;
-use k8s_openapi::ByteString;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -29,7 +27,7 @@ pub struct StatusPatch {
 /// Returns the patch that records the conclusion of a request
 /// (<https://cert-manager.io/docs/contributing/external-issuers/#conditions>).
 pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, now: Now) -> StatusPatch {
-    let at = now.timestamp();
+    let at = &now.timestamp().to_string();
     let message = conclusion.message();
     let mut status = CertificateRequestStatus {
         conditions: conditions(request),
@@ -52,15 +50,15 @@ pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, no
         }
         Conclusion::Issued(verified) => {
             let chain = verified.chain();
-            status.certificate = Some(ByteString(chain.certificate.clone().into_bytes()));
-            status.ca = chain.ca.clone().map(|ca| ByteString(ca.into_bytes()));
+            status.certificate = Some(Base64::encode(&chain.certificate));
+            status.ca = chain.ca.as_ref().map(Base64::encode);
             ("True", "Issued")
         }
     };
     set(&mut status.conditions, "Ready", ready, reason, message, at);
     if ready == "False" {
-        let failed = request.status.as_ref().and_then(|status| status.failure_time);
-        status.failure_time = Some(failed.unwrap_or(at));
+        let failed = request.status.as_ref().and_then(|status| status.failure_time.clone());
+        status.failure_time = Some(failed.unwrap_or_else(|| at.clone()));
     }
     request_patch(request, &status)
 }
@@ -74,7 +72,14 @@ pub(super) fn pend(request: &CertificateRequest, message: &str, now: Now) -> Opt
         return None;
     }
     let mut conditions = conditions(request);
-    set(&mut conditions, "Ready", "False", "Pending", message, now.timestamp());
+    set(
+        &mut conditions,
+        "Ready",
+        "False",
+        "Pending",
+        message,
+        &now.timestamp().to_string(),
+    );
     let status = CertificateRequestStatus {
         conditions,
         ..Default::default()
@@ -109,12 +114,14 @@ pub(super) fn ready(
     };
     let before = issuer.status.ready();
     let changed = before.is_none_or(|before| before.status != status);
-    let since = before.filter(|_| !changed).map(|before| before.last_transition_time);
+    let since = before
+        .filter(|_| !changed)
+        .map(|before| before.last_transition_time.clone());
     let condition = Condition {
         kind: "Ready".to_owned(),
         status,
         observed_generation: Some(issuer.generation),
-        last_transition_time: since.unwrap_or_else(|| now.timestamp()),
+        last_transition_time: since.unwrap_or_else(|| now.timestamp().to_string()),
         reason: reason.to_owned(),
         message,
     };
@@ -150,7 +157,7 @@ fn conditions(request: &CertificateRequest) -> Vec<RequestCondition> {
         .map_or_else(Vec::new, |status| status.conditions.clone())
 }
 
-fn set(conditions: &mut Vec<RequestCondition>, kind: &str, status: &str, reason: &str, message: &str, at: Timestamp) {
+fn set(conditions: &mut Vec<RequestCondition>, kind: &str, status: &str, reason: &str, message: &str, at: &str) {
     let before = conditions
         .iter()
         .position(|c| c.kind == kind)
@@ -161,7 +168,7 @@ fn set(conditions: &mut Vec<RequestCondition>, kind: &str, status: &str, reason:
     conditions.push(RequestCondition {
         kind: kind.to_owned(),
         status: status.to_owned(),
-        last_transition_time: Some(since.unwrap_or(at)),
+        last_transition_time: Some(since.unwrap_or_else(|| at.to_owned())),
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
     });

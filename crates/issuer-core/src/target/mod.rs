@@ -149,7 +149,7 @@ impl Target {
         };
         let trust = match (&spec.ca_bundle, &spec.ca_bundle_secret_ref) {
             (Some(_), Some(_)) => return Err(SpecError::Trust),
-            (Some(bundle), None) => Trust::Inline(bundle.0.clone()),
+            (Some(bundle), None) => Trust::Inline(bundle.decode().unwrap_or_default()),
             (None, Some(secret)) => Trust::Secret(secret_key(secret, "ca.crt", "spec.caBundleSecretRef.name")?),
             (None, None) => Trust::System,
         };

@@ -33,7 +33,7 @@ fn check_issued(observation: &Observation, check: impl FnOnce(u32, &X509Certific
     };
     let number = record::number(object.uid()).ok_or("an unknown uid")?;
     let pem = object.certificate().unwrap_or_default();
-    let (_, pem) = parse_x509_pem(pem).map_err(|_| "the certificate is not PEM")?;
+    let (_, pem) = parse_x509_pem(&pem).map_err(|_| "the certificate is not PEM")?;
     let leaf = pem.parse_x509().map_err(|_| "the certificate cannot be parsed")?;
     check(number, &leaf)
 }

@@ -146,7 +146,7 @@ pub(super) fn failure_time_is_final(_: &World, observation: &Observation) -> Fin
     let Some((before, after)) = requests(observation) else {
         return Ok(());
     };
-    let failed = |request: &CertificateRequest| request.status.as_ref().and_then(|status| status.failure_time);
+    let failed = |request: &CertificateRequest| request.status.as_ref().and_then(|status| status.failure_time.clone());
     let ends = matches!(reason(after), Some("Denied" | "Failed"));
     ensure(!ends || failed(after).is_some(), || {
         "a request fails without failureTime".to_owned()

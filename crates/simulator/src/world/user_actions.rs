@@ -180,7 +180,7 @@ impl World {
         conditions.push(issuer_api::RequestCondition {
             kind: kind.to_owned(),
             status: "True".to_owned(),
-            last_transition_time: Some(now.timestamp()),
+            last_transition_time: Some(now.timestamp().to_string()),
             reason: Some("simulator".to_owned()),
             message: None,
         });

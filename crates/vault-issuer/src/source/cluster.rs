@@ -3,7 +3,7 @@ use issuer_api::{VaultClusterIssuer, VaultIssuer};
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reference::{IssuerKey, IssuerKind, SecretRef, TokenSpec};
-use issuer_kube::Cluster;
+use issuer_kube::ApiServer;
 use kube::{Api, Client, Error};
 use tokio::runtime::Runtime;
 
@@ -13,18 +13,18 @@ use crate::manifest::Issuer;
 /// Reads what issuers refer to, with the rights of the kubeconfig's user.
 pub(crate) struct Reader {
     runtime: Runtime,
-    cluster: Cluster,
+    api: ApiServer,
 }
 
 impl Reader {
     /// Reads a Secret.
     pub(super) fn secret(&self, reference: &SecretRef) -> Result<SecretData, ReadError> {
-        self.runtime.block_on(self.cluster.read_secret(reference))
+        self.runtime.block_on(self.api.read_secret(reference))
     }
 
     /// Requests a service account's token.
     pub(super) fn token(&self, spec: &TokenSpec) -> Result<Secret, ReadError> {
-        self.runtime.block_on(self.cluster.mint_token(spec))
+        self.runtime.block_on(self.api.mint_token(spec))
     }
 }
 
@@ -32,12 +32,12 @@ impl Reader {
 pub(super) fn find(args: &IssuerArgs, name: &IssuerName) -> anyhow::Result<(Issuer, Reader)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (client, issuer) = runtime.block_on(async {
-        let client = issuer_kube::client(args.kubeconfig.clone()).await?;
+        let client = issuer_kube::client(args.kubeconfig.clone(), args.context.clone()).await?;
         let issuer = read(client.clone(), name, args.namespace.as_deref()).await?;
         anyhow::Ok((client, issuer))
     })?;
-    let cluster = Cluster::new(client, "vault-issuer-cli".to_owned());
-    Ok((issuer, Reader { runtime, cluster }))
+    let api = ApiServer::new(client, "vault-issuer-cli".to_owned());
+    Ok((issuer, Reader { runtime, api }))
 }
 
 async fn read(client: Client, name: &IssuerName, namespace: Option<&str>) -> anyhow::Result<Issuer> {

@@ -53,7 +53,7 @@ impl Source {
         }
     }
 
-    /// Says what the controller would meet otherwise.
+    /// Returns a hint where the controller might see something else.
     pub(crate) fn hint(&self, error: &AccessError) -> &'static str {
         match (self, error.reason()) {
             #[cfg(feature = "cluster")]

@@ -221,13 +221,13 @@ impl fmt::Display for Account {
 fn issued(request: &CertificateRequest) -> anyhow::Result<(Vec<u8>, Timestamp)> {
     let ready = request.condition("Ready").context("no Ready condition")?;
     ensure!(ready.reason.as_deref() == Some("Issued"), "it is {:?}", ready.reason);
-    let block = Pem::iter_from_buffer(&request.spec.request.0)
-        .next()
-        .context("no CSR")??;
+    let csr = request.spec.request.decode().context("the CSR is not base64")?;
+    let block = Pem::iter_from_buffer(&csr).next().context("no CSR")??;
     let (_, csr) = X509CertificationRequest::from_der(&block.contents)?;
     let key = csr.certification_request_info.subject_pki.raw.to_vec();
     Issued::of(request)?.verify(&key)?;
-    Ok((key, ready.last_transition_time.context("no lastTransitionTime")?))
+    let saved = ready.last_transition_time.as_deref().context("no lastTransitionTime")?;
+    Ok((key, saved.parse()?))
 }
 
 #[cfg(test)]

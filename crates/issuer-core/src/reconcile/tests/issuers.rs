@@ -18,7 +18,7 @@ fn observed(version: &str, ready: Option<ConditionStatus>) -> ObservedIssuer {
         kind: "Ready".to_owned(),
         status,
         observed_generation: Some(1),
-        last_transition_time: at(0).timestamp(),
+        last_transition_time: at(0).timestamp().to_string(),
         reason: "Any".to_owned(),
         message: String::new(),
     }));

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use issuer_api::{CertificateRequest, IssuerRef, RequestCondition, SecretKeySelector, VaultSpec};
-use k8s_openapi::ByteString;
+use issuer_api::{Base64, CertificateRequest, IssuerRef, RequestCondition, SecretKeySelector, VaultSpec};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
 
@@ -95,14 +94,7 @@ pub(super) fn request(name: &str) -> RequestBuilder {
     request.metadata.name = Some(name.to_owned());
     request.metadata.uid = Some(format!("uid-{name}"));
     request.metadata.resource_version = Some("1".to_owned());
-    request.spec.request = ByteString(
-        params(name)
-            .serialize_request(&*KEY)
-            .unwrap()
-            .pem()
-            .unwrap()
-            .into_bytes(),
-    );
+    request.spec.request = Base64::encode(params(name).serialize_request(&*KEY).unwrap().pem().unwrap());
     request.spec.issuer_ref = IssuerRef {
         name: "vault".to_owned(),
         kind: Some("VaultIssuer".to_owned()),
@@ -147,7 +139,7 @@ impl RequestBuilder {
     }
 
     pub(super) fn with_csr(mut self, csr: &[u8]) -> Self {
-        self.0.spec.request = ByteString(csr.to_vec());
+        self.0.spec.request = Base64::encode(csr);
         self
     }
 

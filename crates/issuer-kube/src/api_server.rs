@@ -1,4 +1,4 @@
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use issuer_api::{CertificateRequest, VaultClusterIssuer, VaultIssuer};
 use issuer_core::Secret;
@@ -9,22 +9,27 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret as SecretObject, ServiceAccount};
 use k8s_openapi::api::events::v1::Event as EventObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, GetParams, Patch, PatchParams, PostParams};
 use kube::{Client, Error, Resource};
 use serde_json::Value;
 
-/// How the controller signs what it writes.
+use crate::object::decode_request;
+
+/// The name of the controller in what it writes.
 const FIELD_MANAGER: &str = "vault-issuer";
 
-/// The Kubernetes cluster, as the core asks for it. Every answer is one request; nothing is tried twice.
+/// The most characters of an object's name in the name of an event: 253 for both and the time.
+const EVENT_NAME: usize = 220;
+
+/// The API server, for the questions of the core. Each is one request; nothing is tried twice.
 #[derive(Clone)]
-pub struct Cluster {
+pub struct ApiServer {
     client: Client,
     instance: String,
 }
 
-impl Cluster {
-    /// Speaks through `client`; `instance` names this process in events.
+impl ApiServer {
+    /// Asks through `client`; `instance` is the name of this process in events.
     pub fn new(client: Client, instance: String) -> Self {
         Self { client, instance }
     }
@@ -64,8 +69,11 @@ impl Cluster {
 
     /// Reads a CertificateRequest.
     pub async fn read_request(&self, key: &RequestKey) -> Result<CertificateRequest, ReadError> {
-        let api: Api<CertificateRequest> = Api::namespaced(self.client.clone(), &key.namespace);
-        api.get(&key.name).await.map_err(read_error)
+        let url = CertificateRequest::url_path(&(), Some(&key.namespace));
+        let request = kube::core::Request::new(url).get(&key.name, &GetParams::default());
+        let request = request.map_err(|_| ReadError::NotFound)?;
+        let text = self.client.request_text(request).await.map_err(read_error)?;
+        decode_request(text.as_bytes()).map_err(|error| read_error(Error::SerdeError(error)))
     }
 
     /// Writes the status of an issuer or a CertificateRequest.
@@ -109,11 +117,7 @@ impl Cluster {
         };
         let namespace = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let name = format!(
-            "{}.{:x}",
-            regarding.name.as_deref().unwrap_or_default(),
-            since.as_nanos()
-        );
+        let name = event_name(regarding.name.as_deref().unwrap_or_default(), since);
         let object = EventObject {
             metadata: ObjectMeta {
                 name: Some(name),
@@ -139,12 +143,12 @@ impl Cluster {
         };
         let api: Api<EventObject> = Api::namespaced(self.client.clone(), &namespace);
         if let Err(error) = api.create(&PostParams::default(), &object).await {
-            tracing::warn!(reason = event.reason, error = %Cause(&error), "an event was not recorded");
+            tracing::warn!(reason = event.reason, error = %Cause(&error), "failed to record an event");
         }
     }
 }
 
-fn since_epoch(since: std::time::Duration) -> k8s_openapi::jiff::Timestamp {
+fn since_epoch(since: Duration) -> k8s_openapi::jiff::Timestamp {
     let nanos = i128::try_from(since.as_nanos()).unwrap_or_default();
     k8s_openapi::jiff::Timestamp::from_nanosecond(nanos).unwrap_or_default()
 }
@@ -169,6 +173,14 @@ fn reference(event: &Event) -> Option<ObjectReference> {
     }
 }
 
+/// Returns the name of an event about the object `name`, unique by its time.
+fn event_name(name: &str, since: Duration) -> String {
+    let name: String = name.chars().take(EVENT_NAME).collect();
+    // A name may not end in a dot or dash, but part of a name may.
+    let name = name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    format!("{name}.{:x}", since.as_nanos())
+}
+
 /// Prints why the API server did not answer, without what it was sent.
 pub(crate) struct Cause<'a>(pub(crate) &'a Error);
 
@@ -176,7 +188,7 @@ impl std::fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Error::Api(status) => write!(f, "{} ({})", status.reason, status.code),
-            Error::SerdeError(_) => f.write_str("the answer is not what was expected"),
+            Error::SerdeError(_) => f.write_str("the reply cannot be decoded"),
             other => write!(f, "{other}"),
         }
     }
@@ -188,7 +200,7 @@ fn read_error(error: Error) -> ReadError {
         Error::Api(status) if status.code == 404 => ReadError::NotFound,
         _ => ReadError::Unavailable,
     };
-    tracing::debug!(error = %Cause(&error), "the API server gave no object");
+    tracing::debug!(error = %Cause(&error), "failed to read an object");
     known
 }
 
@@ -199,6 +211,22 @@ fn write_error(error: Error) -> WriteError {
         Error::Api(status) if status.code == 409 => WriteError::Conflict,
         _ => WriteError::Unavailable,
     };
-    tracing::debug!(error = %Cause(&error), "the API server took no status");
+    tracing::debug!(error = %Cause(&error), "failed to write a status");
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_a_valid_name() {
+        let since = Duration::from_nanos(0x18a5_0000_0000_0001);
+        assert_eq!(event_name("web", since), "web.18a5000000000001");
+        let long = format!("{}.{}", "a".repeat(EVENT_NAME - 1), "b".repeat(253 - EVENT_NAME));
+        assert_eq!(long.len(), 253);
+        let name = event_name(&long, since);
+        assert_eq!(name, format!("{}.18a5000000000001", "a".repeat(EVENT_NAME - 1)));
+        assert!(event_name(&"a".repeat(253), Duration::from_secs(u64::MAX)).len() <= 253);
+    }
 }

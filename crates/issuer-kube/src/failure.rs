@@ -1,0 +1,102 @@
+use std::fmt;
+use std::time::Duration;
+
+use http::Response;
+use http::header::RETRY_AFTER;
+use http_body_util::{BodyExt, Limited};
+use kube::client::Body;
+use kube::core::response::Status;
+
+/// The most that is read of a refusal, in bytes.
+const REFUSAL: usize = 64 << 10;
+
+/// The most that is quoted of a refusal, in characters.
+const QUOTED: usize = 300;
+
+/// Why the API server did not give a list or a watch.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Failure {
+    /// The status of the refusal, if there was one.
+    pub(crate) code: Option<u16>,
+    /// The time that the API server asked to wait.
+    pub(crate) retry_after: Option<Duration>,
+    cause: String,
+}
+
+impl Failure {
+    /// Describes a failure other than a refusal.
+    pub(crate) fn new(cause: impl fmt::Display) -> Self {
+        Self {
+            code: None,
+            retry_after: None,
+            cause: cause.to_string(),
+        }
+    }
+
+    /// Describes a refusal by its body and the `Retry-After` of its head.
+    pub(crate) async fn refused(response: Response<Body>) -> Self {
+        let (head, body) = response.into_parts();
+        let seconds = head
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = Limited::new(body, REFUSAL).collect().await;
+        let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
+        let mut status: Status = serde_json::from_slice(&bytes).unwrap_or_default();
+        status.code = head.status.as_u16();
+        let refusal = Self::of(&status);
+        Self {
+            retry_after: seconds.map(Duration::from_secs).or(refusal.retry_after),
+            ..refusal
+        }
+    }
+
+    /// Describes a refusal in a watch that has begun.
+    pub(crate) fn of(status: &Status) -> Self {
+        let details = status.details.as_ref();
+        let seconds = details.map_or(0, |details| details.retry_after_seconds);
+        let message: String = status.message.chars().take(QUOTED).collect();
+        let cause = match (status.reason.as_str(), message.as_str()) {
+            ("", "") => format!("status {}", status.code),
+            ("", message) => format!("{message} ({})", status.code),
+            (reason, "") => format!("{reason} ({})", status.code),
+            (reason, message) => format!("{reason} ({}): {message}", status.code),
+        };
+        Self {
+            code: Some(status.code),
+            retry_after: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
+            cause,
+        }
+    }
+
+    /// Returns `true` if the version or the page that was asked for is too old to be served.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.code == Some(410)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        Self::new(chain(&error))
+    }
+}
+
+/// Writes an error and its causes, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

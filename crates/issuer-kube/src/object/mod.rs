@@ -1,0 +1,195 @@
+//! Objects as the API server sends them, decoded one by one and no further than they are needed.
+//!
+//! An object that cannot be decoded costs that object only. Unused fields are skipped without being stored: the
+//! annotations and managed fields of an object may be larger than everything that is used.
+
+use std::collections::BTreeSet;
+
+use issuer_api::{
+    CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerStatus, VaultClusterIssuer,
+    VaultIssuer, VaultSpec,
+};
+use issuer_core::reconcile::{Change, Key, ObservedIssuer};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// The length of an error, in characters: its text may quote a whole field.
+const ERROR: usize = 200;
+
+/// A kind of object that is listed and watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    Issuers(IssuerKind),
+    Requests,
+}
+
+/// The text of an object, or of the watch event that holds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Json<'a> {
+    Event(&'a [u8]),
+    Object(&'a [u8]),
+}
+
+/// The metadata that is used. The API server makes it, so it can always be decoded.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Meta {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+    generation: i64,
+}
+
+#[derive(Deserialize)]
+struct Object<Spec, Status> {
+    metadata: Meta,
+    spec: Spec,
+    status: Option<Status>,
+}
+
+impl Json<'_> {
+    /// Decodes the object.
+    pub(crate) fn decode<T: DeserializeOwned>(self) -> serde_json::Result<T> {
+        #[derive(Deserialize)]
+        struct Event<T> {
+            object: T,
+        }
+        match self {
+            Self::Event(text) => serde_json::from_slice(text).map(|Event { object }| object),
+            Self::Object(text) => serde_json::from_slice(text),
+        }
+    }
+
+    /// Decodes the metadata of the object, and nothing else of it.
+    pub(crate) fn meta(self) -> serde_json::Result<Meta> {
+        #[derive(Deserialize)]
+        struct Named {
+            metadata: Meta,
+        }
+        self.decode().map(|Named { metadata }| metadata)
+    }
+}
+
+impl Watched {
+    /// Every kind.
+    pub(crate) const ALL: [Self; 3] = [
+        Self::Requests,
+        Self::Issuers(IssuerKind::Namespaced),
+        Self::Issuers(IssuerKind::Cluster),
+    ];
+
+    /// Returns the kind as Kubernetes writes it.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Issuers(kind) => kind.as_str(),
+            Self::Requests => "CertificateRequest",
+        }
+    }
+
+    /// Returns the path of all objects of this kind, in all namespaces.
+    pub(crate) fn path(self) -> String {
+        match self {
+            Self::Issuers(IssuerKind::Cluster) => VaultClusterIssuer::url_path(&(), None),
+            Self::Issuers(IssuerKind::Namespaced) => VaultIssuer::url_path(&(), None),
+            Self::Requests => CertificateRequest::url_path(&(), None),
+        }
+    }
+
+    /// Returns the key of the object with this metadata.
+    pub(crate) fn key(self, meta: &Meta) -> Key {
+        match self {
+            Self::Issuers(kind) => Key::Issuer(issuer_key(kind, meta)),
+            Self::Requests => Key::Request(RequestKey {
+                namespace: meta.namespace.clone(),
+                name: meta.name.clone(),
+            }),
+        }
+    }
+
+    /// Decodes an object, with its key.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be decoded, shortened.
+    pub(crate) fn decode(self, json: Json<'_>) -> Result<(Key, Change), String> {
+        let decoded = match self {
+            Self::Issuers(kind) => json.decode().map(|object: Object<_, _>| {
+                let key = issuer_key(kind, &object.metadata);
+                (Key::Issuer(key.clone()), Change::Issuer(key, observed(object)))
+            }),
+            Self::Requests => json.decode().map(|object: Object<_, _>| {
+                let key = self.key(&object.metadata);
+                (key, Change::Request(request(object)))
+            }),
+        };
+        decoded.map_err(|error| error.to_string().chars().take(ERROR).collect())
+    }
+
+    /// Returns the change that these are all the objects of this kind.
+    pub(crate) fn all(self, keys: BTreeSet<Key>) -> Change {
+        match self {
+            Self::Issuers(kind) => {
+                let issuer = |key| if let Key::Issuer(key) = key { Some(key) } else { None };
+                Change::Issuers(kind, keys.into_iter().filter_map(issuer).collect())
+            }
+            Self::Requests => {
+                let request = |key| if let Key::Request(key) = key { Some(key) } else { None };
+                Change::Requests(keys.into_iter().filter_map(request).collect())
+            }
+        }
+    }
+}
+
+/// Returns the change that an object is gone; `None` if the key is not of an object.
+pub(crate) fn gone(key: Key) -> Option<Change> {
+    match key {
+        Key::Issuer(key) => Some(Change::IssuerGone(key)),
+        Key::Request(key) => Some(Change::RequestGone(key)),
+        Key::Token(_) => None,
+    }
+}
+
+/// Decodes a CertificateRequest, with the part of its metadata that is used.
+pub(crate) fn decode_request(text: &[u8]) -> serde_json::Result<CertificateRequest> {
+    Json::Object(text).decode().map(request)
+}
+
+fn request(object: Object<CertificateRequestSpec, CertificateRequestStatus>) -> CertificateRequest {
+    CertificateRequest {
+        metadata: ObjectMeta {
+            name: Some(object.metadata.name),
+            namespace: Some(object.metadata.namespace),
+            uid: Some(object.metadata.uid),
+            resource_version: Some(object.metadata.resource_version),
+            generation: Some(object.metadata.generation),
+            ..ObjectMeta::default()
+        },
+        spec: object.spec,
+        status: object.status,
+    }
+}
+
+fn observed(object: Object<VaultSpec, IssuerStatus>) -> ObservedIssuer {
+    ObservedIssuer {
+        uid: object.metadata.uid,
+        generation: object.metadata.generation,
+        resource_version: object.metadata.resource_version,
+        spec: object.spec,
+        status: object.status.unwrap_or_default(),
+    }
+}
+
+fn issuer_key(kind: IssuerKind, meta: &Meta) -> IssuerKey {
+    IssuerKey {
+        kind,
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Lists and watches: what the API server holds, reported to an [`Observer`].
+//!
+//! Each kind is listed, then watched from the version of the list; a watch that ends is resumed, and one whose version
+//! has expired begins with a list again. Objects are decoded one by one, as they arrive: an object that cannot be
+//! decoded counts as absent and stops nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use issuer_core::reconcile::{Change, Key};
+use kube::Client;
+use kube::api::{ListParams, WatchParams};
+use kube::client::Body;
+use kube::core::Request;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::Transport;
+use crate::failure::Failure;
+use crate::items::{Items, Page};
+use crate::object::{Json, Watched, gone};
+
+/// The requests of our group; the API server sends no other.
+const SELECTOR: &str = "spec.issuerRef.group=vault-issuer.io";
+
+/// Objects of a page. They are decoded one by one, so their number does not matter to memory.
+const PAGE: u32 = 500;
+
+/// Seconds after which the API server ends a watch. A connection that has silently broken is noticed soon after; just
+/// before the end the API server sends a bookmark, so the next watch begins where this one ended.
+const WATCH: u32 = 50;
+
+/// Time for the end of a watch to arrive.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// The longest wait after failures, as in client-go.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// Receives what the watches see.
+pub(crate) trait Observer {
+    /// Takes a change.
+    fn observe(&self, change: Change);
+    /// Takes note of an object that cannot be decoded, once for each of its versions.
+    fn unreadable(&self, object: Unreadable);
+    /// Takes note that all objects of a kind have been seen.
+    fn synced(&self, watched: Watched);
+    /// Takes note of a list or watch that failed; `is_synced` unless a list is needed.
+    fn failed(&self, watched: Watched, error: &str, is_synced: bool);
+}
+
+/// An object that cannot be decoded.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Unreadable {
+    pub(crate) watched: Watched,
+    pub(crate) key: Key,
+    pub(crate) uid: String,
+    pub(crate) error: String,
+}
+
+/// The objects of a list.
+#[derive(Debug, Default)]
+struct Seen {
+    readable: BTreeSet<Key>,
+    unreadable: BTreeSet<Key>,
+}
+
+/// Watches issuers and requests until it is dropped.
+pub(crate) async fn watch(client: &Client, observer: &impl Observer) {
+    let follow = |watched| Reflector::new(client, watched, observer).run();
+    futures::future::join_all(Watched::ALL.map(follow)).await;
+}
+
+/// Keeps an observer up to date with all objects of one kind.
+struct Reflector<'a, O> {
+    client: &'a Client,
+    observer: &'a O,
+    watched: Watched,
+    /// Whether the API server can select requests by issuer group, as it can since cert-manager 1.20.
+    selects: bool,
+    /// The objects that cannot be decoded, and the version in which each was reported.
+    unreadable: BTreeMap<Key, String>,
+    /// The version from which to watch; `None` if a list is needed.
+    version: Option<String>,
+    /// Failures since a watch has last shown something.
+    failures: u32,
+}
+
+impl<'a, O: Observer> Reflector<'a, O> {
+    fn new(client: &'a Client, watched: Watched, observer: &'a O) -> Self {
+        Self {
+            client,
+            observer,
+            watched,
+            selects: watched == Watched::Requests,
+            unreadable: BTreeMap::new(),
+            version: None,
+            failures: 0,
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            let (verb, ended) = match self.version.clone() {
+                None => ("list", self.list().await),
+                Some(version) => ("watch", self.watch(&version).await),
+            };
+            let Err(failure) = ended else {
+                continue;
+            };
+            if failure.is_expired() {
+                self.version = None;
+            }
+            let wait = wait(self.failures, Transport::now().unix.subsec_nanos());
+            let wait = wait.max(failure.retry_after.unwrap_or_default());
+            self.failures = self.failures.saturating_add(1);
+            self.observer
+                .failed(self.watched, &failure.to_string(), self.version.is_some());
+            tracing::warn!(kind = self.watched.kind(), error = %failure, retry_in = ?wait, "failed to {verb}");
+            sleep(wait).await;
+        }
+    }
+
+    /// Lists all objects, page by page.
+    async fn list(&mut self) -> Result<(), Failure> {
+        self.selects = self.watched == Watched::Requests;
+        let mut seen = Seen::default();
+        let mut next = None;
+        loop {
+            let page = match self.page(next.take(), &mut seen).await {
+                // Asked again without the selector; a later list tries it anew, for cert-manager may be upgraded.
+                Err(failure) if self.selects && failure.code == Some(400) => {
+                    tracing::info!("this cert-manager cannot select requests by issuer group; listing all");
+                    self.selects = false;
+                    continue;
+                }
+                page => page?,
+            };
+            if page.next.is_empty() {
+                self.unreadable.retain(|key, _| seen.unreadable.contains(key));
+                self.observer.observe(self.watched.all(seen.readable));
+                self.version = Some(page.resource_version);
+                self.observer.synced(self.watched);
+                return Ok(());
+            }
+            next = Some(page.next);
+        }
+    }
+
+    async fn page(&mut self, next: Option<String>, seen: &mut Seen) -> Result<Page, Failure> {
+        let params = ListParams {
+            continue_token: next,
+            field_selector: self.selector(),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        };
+        let request = Request::new(self.watched.path()).list(&params);
+        let mut body = self.send(request.map_err(Failure::new)?).await?;
+        let mut items = Items::default();
+        while let Some(frame) = body.frame().await {
+            let data = frame?.into_data().unwrap_or_default();
+            items.push(&data, |item| self.take(Json::Object(item), seen));
+            // The pieces may be there already, and decoding them takes a while.
+            tokio::task::yield_now().await;
+        }
+        items.finish().map_err(Failure::new)
+    }
+
+    /// Watches from `version` until the watch ends.
+    async fn watch(&mut self, version: &str) -> Result<(), Failure> {
+        let params = WatchParams {
+            field_selector: self.selector(),
+            timeout: Some(WATCH),
+            ..WatchParams::default()
+        };
+        let request = Request::new(self.watched.path()).watch(&params, version);
+        let request = request.map_err(Failure::new)?;
+        let limit = Duration::from_secs(WATCH.into()) + MARGIN;
+        let begun = Instant::now();
+        let ended = timeout(limit, self.events(request)).await;
+        ended.unwrap_or_else(|_| Err(Failure::new("no reply in time")))?;
+        if begun.elapsed() < MARGIN && self.version.as_deref() == Some(version) {
+            return Err(Failure::new("the watch ended at once"));
+        }
+        Ok(())
+    }
+
+    async fn events(&mut self, request: http::Request<Vec<u8>>) -> Result<(), Failure> {
+        let mut body = self.send(request).await?;
+        let mut line = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let data = frame?.into_data().unwrap_or_default();
+            for part in data.split_inclusive(|byte| *byte == b'\n') {
+                line.extend_from_slice(part);
+                if line.ends_with(b"\n") {
+                    self.event(&line)?;
+                    line.clear();
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, line: &[u8]) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Event {
+            r#type: String,
+        }
+        let Event { r#type } = serde_json::from_slice(line).map_err(Failure::new)?;
+        let json = Json::Event(line);
+        if r#type == "ERROR" {
+            return Err(Failure::of(&json.decode().map_err(Failure::new)?));
+        }
+        let meta = json.meta().map_err(Failure::new)?;
+        match r#type.as_str() {
+            "BOOKMARK" => {}
+            "DELETED" => self.gone(self.watched.key(&meta)),
+            _ => self.take(json, &mut Seen::default()),
+        }
+        self.version = Some(meta.resource_version);
+        self.failures = 0;
+        Ok(())
+    }
+
+    /// Passes an object on, and adds it to those seen.
+    fn take(&mut self, json: Json<'_>, seen: &mut Seen) {
+        let error = match self.watched.decode(json) {
+            Ok((key, change)) => {
+                self.unreadable.remove(&key);
+                // The controller drops a finished request when it sees it, so there is no need to tell that it exists.
+                let is_finished = matches!(&change, Change::Request(request) if request.is_terminal());
+                if !is_finished {
+                    seen.readable.insert(key);
+                }
+                return self.observer.observe(change);
+            }
+            Err(error) => error,
+        };
+        let Ok(meta) = json.meta() else {
+            tracing::warn!(kind = self.watched.kind(), error, "an object without metadata");
+            return;
+        };
+        let key = self.watched.key(&meta);
+        seen.unreadable.insert(key.clone());
+        if self.unreadable.get(&key) == Some(&meta.resource_version) {
+            return;
+        }
+        self.gone(key.clone());
+        self.unreadable.insert(key.clone(), meta.resource_version);
+        self.observer.unreadable(Unreadable {
+            watched: self.watched,
+            key,
+            uid: meta.uid,
+            error,
+        });
+    }
+
+    fn gone(&mut self, key: Key) {
+        self.unreadable.remove(&key);
+        if let Some(change) = gone(key) {
+            self.observer.observe(change);
+        }
+    }
+
+    fn selector(&self) -> Option<String> {
+        self.selects.then(|| SELECTOR.to_owned())
+    }
+
+    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<Body, Failure> {
+        let response = self.client.send(request.map(Body::from)).await?;
+        if response.status().is_success() {
+            Ok(response.into_body())
+        } else {
+            Err(Failure::refused(response).await)
+        }
+    }
+}
+
+/// Returns the time to wait after `failures` earlier ones: exponential, with `nanos` of a second as jitter.
+fn wait(failures: u32, nanos: u32) -> Duration {
+    let full = Duration::from_secs(1 << failures.min(5)).min(MAX_WAIT);
+    full / 2 + full.mul_f64(f64::from(nanos) / 2e9)
+}
+
+#[cfg(test)]
+mod tests;

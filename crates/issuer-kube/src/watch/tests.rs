@@ -1,0 +1,341 @@
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{Full, StreamBody};
+use issuer_core::reference::IssuerKind;
+use serde_json::{Value, json};
+use tower::BoxError;
+
+use super::*;
+
+/// Answers with one reply after the other, then never; and notes what is asked, and when.
+#[derive(Clone, Default)]
+struct Server {
+    replies: Arc<Mutex<VecDeque<Response<UnsyncBoxBody<Bytes, Infallible>>>>>,
+    asked: Arc<Mutex<Vec<(Duration, String)>>>,
+}
+
+impl Server {
+    fn new(replies: impl IntoIterator<Item = Response<UnsyncBoxBody<Bytes, Infallible>>>) -> Self {
+        Self {
+            replies: Arc::new(Mutex::new(replies.into_iter().collect())),
+            asked: Arc::default(),
+        }
+    }
+
+    fn client(&self) -> Client {
+        let (server, start) = (self.clone(), Instant::now());
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let server = server.clone();
+            async move {
+                let uri = request.uri().path_and_query().unwrap().to_string();
+                server.asked.lock().unwrap().push((start.elapsed(), uri));
+                let reply = server.replies.lock().unwrap().pop_front();
+                match reply {
+                    Some(reply) => Ok::<_, BoxError>(reply),
+                    None => futures::future::pending().await,
+                }
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Follows one kind until nothing more is answered.
+    async fn follow(&self, watched: Watched) -> Record {
+        let record = Record::default();
+        let client = self.client();
+        let run = Reflector::new(&client, watched, &record).run();
+        assert!(timeout(Duration::from_secs(3600), run).await.is_err());
+        record
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|(_, uri)| uri.clone()).collect()
+    }
+
+    fn times(&self) -> Vec<Duration> {
+        self.asked.lock().unwrap().iter().map(|(at, _)| *at).collect()
+    }
+}
+
+/// A record of the observations, in short.
+#[derive(Default)]
+struct Record(Mutex<Vec<String>>);
+
+impl Record {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Observer for Record {
+    fn observe(&self, change: Change) {
+        let line = match change {
+            Change::Request(request) => {
+                let name = request.metadata.name.unwrap();
+                format!("{name} at {}", request.metadata.resource_version.unwrap())
+            }
+            Change::RequestGone(key) => format!("{} is gone", key.name),
+            Change::Requests(all) => {
+                let names: Vec<_> = all.into_iter().map(|key| key.name).collect();
+                format!("all: {}", names.join(" "))
+            }
+            Change::Issuer(key, _) => key.to_string(),
+            other => format!("{other:?}"),
+        };
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn unreadable(&self, object: Unreadable) {
+        self.0
+            .lock()
+            .unwrap()
+            .push(format!("unreadable {}: {}", object.uid, object.error));
+    }
+
+    fn synced(&self, watched: Watched) {
+        self.0.lock().unwrap().push(format!("{} synced", watched.kind()));
+    }
+
+    fn failed(&self, _: Watched, error: &str, is_synced: bool) {
+        let needed = if is_synced { "watch" } else { "list" };
+        self.0.lock().unwrap().push(format!("{needed} again: {error}"));
+    }
+}
+
+fn request(name: &str, version: &str) -> Value {
+    json!({
+        "metadata": { "name": name, "namespace": "ns", "uid": format!("uid-{name}"), "resourceVersion": version },
+        "spec": { "request": "QR==", "issuerRef": { "name": "vault" } },
+    })
+}
+
+fn odd(name: &str, version: &str) -> Value {
+    let mut object = request(name, version);
+    object["spec"]["request"] = json!(7);
+    object
+}
+
+fn ok(body: impl Into<Bytes>) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+    Response::new(Full::new(body.into()).boxed_unsync())
+}
+
+fn list(items: &[Value], version: &str, next: &str) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+    ok(json!({ "items": items, "metadata": { "resourceVersion": version, "continue": next } }).to_string())
+}
+
+fn events(events: &[(&str, Value)]) -> String {
+    let lines = events
+        .iter()
+        .map(|(kind, object)| format!("{}\n", json!({ "type": kind, "object": object })));
+    lines.collect()
+}
+
+/// A watch that shows `events` and then stays open.
+fn open(shown: &[(&str, Value)]) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+    let bytes = events(shown).into_bytes();
+    let frames: Vec<_> = bytes
+        .chunks(5)
+        .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
+        .collect();
+    let frames = futures::stream::iter(frames).chain(futures::stream::pending());
+    Response::new(StreamBody::new(frames).boxed_unsync())
+}
+
+fn refuse(code: u16, retry_after: Option<&str>) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+    let mut reply = ok(json!({ "kind": "Status", "code": code, "reason": "No", "message": "no" }).to_string());
+    *reply.status_mut() = StatusCode::from_u16(code).unwrap();
+    if let Some(seconds) = retry_after {
+        reply.headers_mut().insert("retry-after", seconds.parse().unwrap());
+    }
+    reply
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_odd_object_stops_nothing_else() {
+    let server = Server::new([
+        list(&[request("a", "1"), odd("b", "2"), request("c", "3")], "4", ""),
+        open(&[
+            ("ADDED", odd("d", "5")),
+            ("MODIFIED", odd("b", "6")),
+            ("MODIFIED", request("a", "7")),
+            ("MODIFIED", request("b", "8")),
+            ("DELETED", odd("d", "9")),
+        ]),
+    ]);
+    let lines = server.follow(Watched::Requests).await.lines();
+    let error = |name| format!("unreadable uid-{name}: invalid type: integer `7`, expected a string");
+    let short: Vec<_> = lines
+        .iter()
+        .map(|line| line.split(" at line").next().unwrap_or(line))
+        .collect();
+    let expected = [
+        "a at 1",
+        "b is gone",
+        &error("b"),
+        "c at 3",
+        "all: a c",
+        "CertificateRequest synced",
+        "d is gone",
+        &error("d"),
+        "b is gone",
+        &error("b"),
+        "a at 7",
+        "b at 8",
+        "d is gone",
+    ];
+    assert_eq!(short[..expected.len()], expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_odd_object_is_reported_once() {
+    let server = Server::new([
+        list(&[odd("a", "1"), odd("b", "2")], "3", ""),
+        refuse(410, None),
+        list(&[odd("a", "1"), odd("b", "4")], "5", ""),
+    ]);
+    let lines = server.follow(Watched::Requests).await.lines();
+    let reports = lines.iter().filter(|line| line.starts_with("unreadable"));
+    let uids: Vec<_> = reports.map(|line| &line[..16]).collect();
+    assert_eq!(uids, ["unreadable uid-a", "unreadable uid-b", "unreadable uid-b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn finished_requests_take_no_room() {
+    let mut finished = request("b", "2");
+    finished["status"] = json!({ "conditions": [{ "type": "Ready", "status": "True", "reason": "Issued" }] });
+    let server = Server::new([list(&[request("a", "1"), finished], "3", "")]);
+    let record = server.follow(Watched::Requests).await;
+    assert_eq!(record.lines()[..3], ["a at 1", "b at 2", "all: a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_make_one_list() {
+    let server = Server::new([
+        list(&[request("a", "1")], "3", "x/y"),
+        list(&[request("b", "2")], "3", ""),
+    ]);
+    let record = server.follow(Watched::Requests).await;
+    assert_eq!(
+        record.lines(),
+        ["a at 1", "b at 2", "all: a b", "CertificateRequest synced"]
+    );
+    let asked = server.asked();
+    assert!(
+        asked[0].contains("limit=500") && !asked[0].contains("continue"),
+        "{asked:?}"
+    );
+    assert!(asked[1].contains("continue=x%2Fy"), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_on_where_it_ended() {
+    let bookmark = json!({ "kind": "CertificateRequest", "metadata": { "resourceVersion": "9" } });
+    let expired = json!({ "kind": "Status", "code": 410, "reason": "Expired" });
+    let server = Server::new([
+        list(&[], "1", ""),
+        ok(events(&[("ADDED", request("a", "2")), ("BOOKMARK", bookmark)])),
+        ok(events(&[("ERROR", expired)])),
+        list(&[], "12", ""),
+    ]);
+    let record = server.follow(Watched::Requests).await;
+    let expected = [
+        "all: ",
+        "CertificateRequest synced",
+        "a at 2",
+        "list again: Expired (410)",
+        "all: ",
+        "CertificateRequest synced",
+    ];
+    assert_eq!(record.lines()[..expected.len()], expected);
+    let asked = server.asked();
+    let version = |uri: &String| uri.split("resourceVersion=").nth(1).map(str::to_owned);
+    let versions: Vec<_> = asked.iter().map(version).collect();
+    let expected = [None, Some("1"), Some("9"), None, Some("12")];
+    assert_eq!(versions, expected.map(|version| version.map(str::to_owned)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_fails_is_repeated_ever_more_rarely() {
+    let server = Server::new((0..9).map(|_| refuse(403, None)));
+    server.follow(Watched::Requests).await;
+    let times = server.times();
+    for (failures, pair) in times.windows(2).enumerate() {
+        let full = Duration::from_secs(1 << failures.min(5)).min(MAX_WAIT);
+        let waited = pair[1] - pair[0];
+        assert!(
+            full / 2 <= waited && waited <= full + Duration::from_millis(2),
+            "{failures}: {waited:?}"
+        );
+    }
+    assert_eq!(times.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_api_server_says_how_long_to_wait() {
+    let server = Server::new([refuse(429, Some("45")), refuse(503, Some("soon")), list(&[], "1", "")]);
+    server.follow(Watched::Requests).await;
+    let times = server.times();
+    assert!(times[1] - times[0] >= Duration::from_secs(45), "{times:?}");
+    assert!(times[2] - times[1] <= Duration::from_secs(3), "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_silent_is_given_up() {
+    let server = Server::new([list(&[], "1", ""), open(&[]), open(&[])]);
+    server.follow(Watched::Issuers(IssuerKind::Cluster)).await;
+    let times = server.times();
+    let silent = times[2] - times[1];
+    assert!(
+        silent > Duration::from_secs(WATCH.into()) && silent < Duration::from_secs(60),
+        "{silent:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_ends_at_once_is_not_repeated_at_once() {
+    let server = Server::new([list(&[], "1", "")].into_iter().chain((0..5).map(|_| ok(""))));
+    server.follow(Watched::Issuers(IssuerKind::Namespaced)).await;
+    assert!(server.times()[6] > Duration::from_secs(15), "{:?}", server.times());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_selected_where_that_can_be_done() {
+    let server = Server::new([
+        refuse(400, None),
+        list(&[request("a", "1")], "2", ""),
+        refuse(410, None),
+        list(&[], "3", ""),
+    ]);
+    server.follow(Watched::Requests).await;
+    let selected: Vec<_> = server.asked().iter().map(|uri| uri.contains("fieldSelector")).collect();
+    assert_eq!(selected, [true, false, false, true, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_kind_is_followed() {
+    let server = Server::new([]);
+    let record = Record::default();
+    let client = server.client();
+    assert!(timeout(Duration::from_secs(1), watch(&client, &record)).await.is_err());
+    let mut paths: Vec<_> = server
+        .asked()
+        .iter()
+        .map(|uri| uri.split('?').next().unwrap().to_owned())
+        .collect();
+    paths.sort();
+    assert_eq!(
+        paths,
+        [
+            "/apis/cert-manager.io/v1/certificaterequests",
+            "/apis/vault-issuer.io/v1alpha1/vaultclusterissuers",
+            "/apis/vault-issuer.io/v1alpha1/vaultissuers",
+        ]
+    );
+}
