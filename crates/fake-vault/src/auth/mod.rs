@@ -51,6 +51,14 @@ impl AuthMethod {
     }
 
     /// Returns an AppRole by name.
+    pub(crate) fn app_role(&self, role: &str) -> Option<&AppRole> {
+        match self {
+            Self::AppRole(roles) => roles.get(role),
+            Self::Cert(_) | Self::Jwt(_) | Self::Kubernetes(_) => None,
+        }
+    }
+
+    /// Returns an AppRole by name, to change it.
     pub(crate) fn app_role_mut(&mut self, role: &str) -> Option<&mut AppRole> {
         match self {
             Self::AppRole(roles) => roles.get_mut(role),

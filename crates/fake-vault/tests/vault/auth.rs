@@ -69,8 +69,9 @@ fn secret_ids_are_limited() {
         num_uses: 2,
         expires: None,
     });
-    for status in [200, 200, 400] {
+    for (status, left) in [(200, Some(1)), (200, None), (400, None)] {
         assert_eq!(worn.post("auth/approle/login", "", body.clone()).0, status);
+        assert_eq!(worn.vault.logins_left("approle", "issuer", "secret"), left);
     }
     let mut old = limit(SecretId {
         num_uses: 0,
