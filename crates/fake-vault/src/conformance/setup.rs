@@ -193,7 +193,7 @@ fn logins() -> [Login; 10] {
 #[rustfmt::skip]
 fn roles() -> [(&'static str, Role); 6] {
     let web = Role { max_ttl: 720 * HOUR, ..Role::domain("example.com") };
-    let not_after = "2032-01-01T00:00:00Z".to_owned();
+    let not_after = "2060-01-01T00:00:00Z".to_owned();
     [
         ("dated", Role { not_after, ..web.clone() }),
         ("leased", Role { generate_lease: true, ..web.clone() }),

@@ -169,7 +169,14 @@ impl Pki {
         if !application.csr.signature_valid {
             return Err(Refusal::bad_request("request signature invalid"));
         }
-        template.check_extensions()?;
+        if let Some(error) = template.verification_error() {
+            let prefix = if endpoint.is_intermediate() {
+                "verification of parsed bundle failed: "
+            } else {
+                ""
+            };
+            return Err(Refusal::internal(&format!("{prefix}{error}")));
+        }
         let warnings = warning::warnings(endpoint, &role, fields, &template.warnings);
         let signed = sign::sign(template, &mut application, authority, dice, defect)?;
         let chain = chain(endpoint, authority, &signed.certificate, fields);
