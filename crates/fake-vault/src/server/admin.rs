@@ -11,7 +11,7 @@ use crate::auth::{AuthMethod, SecretId};
 use crate::counts::Counts;
 use crate::dice::Dice;
 use crate::fault::Faults;
-use crate::pki::{Issued, Pki, Role};
+use crate::pki::{IssuedCertificate, Pki, Role};
 use crate::policy::Policy;
 use crate::sys::Health;
 use crate::token::{Origin, TokenParams};
@@ -182,7 +182,7 @@ impl FakeVault {
     }
 
     /// Returns every signed certificate, oldest first, including those whose replies were lost.
-    pub fn issued(&self) -> &[Arc<Issued>] {
+    pub fn issued(&self) -> &[Arc<IssuedCertificate>] {
         &self.issued
     }
 

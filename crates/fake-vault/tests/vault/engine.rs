@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fake_vault::{
-    AppRole, AuthMethod, Authority, Capability, CelRole, FakeVault, Fault, Handled, KeyType, Parameters, Pki, Policy,
-    RateLimit, Role, TokenParams, key,
+    AppRoleRole, AuthMethod, Authority, Capability, CelRole, FakeVault, Fault, Handled, KeyType, Parameters, Pki,
+    Policy, RateLimit, Role, TokenParams, key,
 };
 use http::Method;
 use issuer_core::{Limits, Operation};
@@ -74,7 +74,7 @@ fn role_not_after_excludes_a_ttl() {
 fn secret_id_is_optional_without_binding() {
     let mut harness = Harness::new();
     let token = TokenParams::policies(["issuer"]);
-    let roles = BTreeMap::from([("issuer".to_owned(), AppRole::without_secret_id("id", token))]);
+    let roles = BTreeMap::from([("issuer".to_owned(), AppRoleRole::without_secret_id("id", token))]);
     harness.vault.enable_auth("approle", AuthMethod::AppRole(roles));
     for (body, status) in [
         (json!({ "role_id": "id" }), 200),

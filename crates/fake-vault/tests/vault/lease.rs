@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams, TokenType};
+use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams, TokenType};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ fn leased(token: TokenParams) -> Harness {
         ..Role::domain("example.com")
     };
     harness.vault.set_role("pki", "web", role);
-    let roles = BTreeMap::from([("issuer".to_owned(), AppRole::new("id", "secret", token))]);
+    let roles = BTreeMap::from([("issuer".to_owned(), AppRoleRole::new("id", "secret", token))]);
     harness.vault.enable_auth("approle", AuthMethod::AppRole(roles));
     harness
 }
