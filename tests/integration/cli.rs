@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fake_vault::serve::{Options, Server};
-use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
+use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
 use rcgen::{CertificateParams, DnType, KeyPair};
 
 const SECRET_ID: &str = "canary-0d1f";
@@ -35,7 +35,7 @@ impl Scene {
         fake.set_policy("web", Policy::update("pki/sign/web"));
         let hour = Duration::from_secs(3600);
         let token = TokenParams::policies(["web"]).ttl(hour, hour);
-        let roles = BTreeMap::from([("web".to_owned(), AppRole::new("web-id", SECRET_ID, token))]);
+        let roles = BTreeMap::from([("web".to_owned(), AppRoleRole::new("web-id", SECRET_ID, token))]);
         fake.enable_auth("approle", AuthMethod::AppRole(roles));
         let fake = Arc::new(Mutex::new(fake));
         let server = Server::start(Arc::clone(&fake), &Options::default()).unwrap();

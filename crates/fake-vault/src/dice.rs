@@ -1,31 +1,29 @@
 //! Deterministic pseudo-random text and bytes.
 
+use issuer_core::SplitMix64;
+
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A splitmix64 generator: equal seeds make equal sequences.
+/// A sequence of pseudo-random values: equal seeds make equal sequences.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Dice(SplitMix64);
 
 impl Dice {
-    /// Returns the generator of a seed.
+    /// Starts the sequence of a seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(SplitMix64::new(seed))
     }
 
-    /// Returns the generator of a label, whose seed is the label's FNV-1a hash.
+    /// Starts the sequence of a label, whose seed is the label's FNV-1a hash.
     pub(crate) fn of(label: &str) -> Self {
-        Self(label.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        Self::new(label.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         }))
     }
 
     /// Returns the next number.
     pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {

@@ -42,13 +42,13 @@ mod server;
 mod sys;
 mod token;
 
-pub use auth::{Accepts, AppRole, AuthMethod, CertRole, JwtRole, SecretId, Trusted};
+pub use auth::{Accepts, AppRoleRole, AuthMethod, CertRole, JwtRole, SecretId, Trusted};
 pub use ca::{Authority, Certificate, Certified, KeyType, key};
 pub use call::PeerCertificate;
 pub use counts::Counts;
 pub use dice::Dice;
 pub use fault::{Fault, Faults, Handled, Redirect, RetryAfter};
-pub use pki::{CelRole, Issued, LeafNotAfter, Pki, Role};
+pub use pki::{CelRole, IssuedCertificate, LeafNotAfter, Pki, Role};
 pub use policy::{Capability, Parameters, Policy};
 pub use server::{FakeVault, RateLimit};
 pub use sys::Health;

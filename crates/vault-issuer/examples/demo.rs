@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fake_vault::serve::{Options, Server};
-use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
+use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{GeneralName, X509Certificate};
@@ -83,7 +83,10 @@ fn vault() -> FakeVault {
     vault.set_policy("web", Policy::update("pki/sign/web"));
     let hour = Duration::from_secs(3600);
     let token = TokenParams::policies(["web"]).ttl(hour, hour);
-    let roles = BTreeMap::from([("web".to_owned(), AppRole::new("demo-role-id", "demo-secret-id", token))]);
+    let roles = BTreeMap::from([(
+        "web".to_owned(),
+        AppRoleRole::new("demo-role-id", "demo-secret-id", token),
+    )]);
     vault.enable_auth("approle", AuthMethod::AppRole(roles));
     vault
 }

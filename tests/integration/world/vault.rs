@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fake_vault::serve::{Options, Server};
 use fake_vault::{
-    Accepts, AppRole, AuthMethod, Authority, CertRole, Certified, FakeVault, JwtRole, Pki, Policy, Role, TokenParams,
-    Trusted,
+    Accepts, AppRoleRole, AuthMethod, Authority, CertRole, Certified, FakeVault, JwtRole, Pki, Policy, Role,
+    TokenParams, Trusted,
 };
 use issuer_api::{Auth, Base64, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
 use issuer_core::access::SecretData;
@@ -114,7 +114,7 @@ impl Vault {
         fake.enable_pki("pki", pki.role("web", role));
         fake.set_policy("signer", Policy::update("pki/sign/web"));
         let params = TokenParams::policies(["signer"]).ttl(TOKEN_TTL, Duration::ZERO);
-        let role = AppRole::new("web-id", SECRET_ID, params.clone());
+        let role = AppRoleRole::new("web-id", SECRET_ID, params.clone());
         fake.enable_auth("approle", AuthMethod::AppRole([("web".to_owned(), role)].into()));
         let accepts = Accepts::Known([JWT.to_owned()].into());
         let role = JwtRole {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
+use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
 use issuer_api::{AppRole as Login, Auth, CertificateRequest, SecretKeySelector, VaultSpec};
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Change, Claim, Config, Controller, Key, ObservedIssuer, StatusPatch, Step, WriteError};
@@ -149,7 +149,7 @@ fn vault() -> FakeVault {
     vault.set_policy("issuer", Policy::update("pki/*"));
     let hour = Duration::from_secs(3600);
     let token = TokenParams::policies(["issuer"]).ttl(hour, Duration::ZERO);
-    let roles = BTreeMap::from([("issuer".to_owned(), AppRole::new("issuer", "secret", token))]);
+    let roles = BTreeMap::from([("issuer".to_owned(), AppRoleRole::new("issuer", "secret", token))]);
     vault.enable_auth("approle", AuthMethod::AppRole(roles));
     vault
 }

@@ -13,7 +13,7 @@ use crate::token::TokenParams;
 
 /// A role of the AppRole method.
 #[derive(Clone)]
-pub struct AppRole {
+pub struct AppRoleRole {
     /// Whether a login needs a secret ID.
     pub bind_secret_id: bool,
     /// The role ID.
@@ -33,7 +33,7 @@ pub struct SecretId {
     pub expires: Option<Duration>,
 }
 
-impl AppRole {
+impl AppRoleRole {
     /// Returns a role with one secret ID that never expires.
     pub fn new(role_id: &str, secret_id: &str, token: TokenParams) -> Self {
         let secret_ids = BTreeMap::from([(secret_id.to_owned(), SecretId::default())]);
@@ -79,7 +79,7 @@ fn invalid() -> Refusal {
     Refusal::bad_request("invalid role or secret ID")
 }
 
-pub(super) fn login(roles: &mut BTreeMap<String, AppRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
+pub(super) fn login(roles: &mut BTreeMap<String, AppRoleRole>, now: Now, call: &Call) -> Result<Admitted, Refusal> {
     let role_id = call.fields.text("role_id").trim().to_owned();
     if role_id.is_empty() {
         let error = "failed to determine alias name from login request";

@@ -16,7 +16,7 @@ use crate::call::{Action, Call};
 use crate::dice::Dice;
 use crate::token::{Origin, TokenParams};
 
-pub use approle::{AppRole, SecretId};
+pub use approle::{AppRoleRole, SecretId};
 pub use cert::{CertRole, Trusted};
 pub use jwt::{Accepts, JwtRole};
 
@@ -24,7 +24,7 @@ pub use jwt::{Accepts, JwtRole};
 #[derive(Clone)]
 pub enum AuthMethod {
     /// Login with a role ID and a secret ID.
-    AppRole(BTreeMap<String, AppRole>),
+    AppRole(BTreeMap<String, AppRoleRole>),
     /// Login with a TLS client certificate.
     Cert(BTreeMap<String, CertRole>),
     /// Login with a JWT.
@@ -51,7 +51,15 @@ impl AuthMethod {
     }
 
     /// Returns an AppRole by name.
-    pub(crate) fn app_role_mut(&mut self, role: &str) -> Option<&mut AppRole> {
+    pub(crate) fn app_role(&self, role: &str) -> Option<&AppRoleRole> {
+        match self {
+            Self::AppRole(roles) => roles.get(role),
+            Self::Cert(_) | Self::Jwt(_) | Self::Kubernetes(_) => None,
+        }
+    }
+
+    /// Returns an AppRole by name, to change it.
+    pub(crate) fn app_role_mut(&mut self, role: &str) -> Option<&mut AppRoleRole> {
         match self {
             Self::AppRole(roles) => roles.get_mut(role),
             Self::Cert(_) | Self::Jwt(_) | Self::Kubernetes(_) => None,

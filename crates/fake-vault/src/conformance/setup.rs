@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::auth::{AppRole, AuthMethod};
+use crate::auth::{AppRoleRole, AuthMethod};
 use crate::ca::Authority;
 use crate::pki::{Pki, Role};
 use crate::policy::Capability::Update;
@@ -96,10 +96,10 @@ fn call(path: &str, body: Value) -> SetUp {
 }
 
 impl Login {
-    fn app_role(&self) -> AppRole {
-        let mut role = AppRole::new(&role_id(self.name), &secret_id(self.name), self.token.clone());
+    fn app_role(&self) -> AppRoleRole {
+        let mut role = AppRoleRole::new(&role_id(self.name), &secret_id(self.name), self.token.clone());
         match self.secret {
-            SecretIds::None => return AppRole::without_secret_id(&role_id(self.name), self.token.clone()),
+            SecretIds::None => return AppRoleRole::without_secret_id(&role_id(self.name), self.token.clone()),
             SecretIds::Once => role.secret_ids.values_mut().for_each(|secret| secret.num_uses = 1),
             SecretIds::Unlimited => {}
         }
@@ -193,7 +193,7 @@ fn logins() -> [Login; 10] {
 #[rustfmt::skip]
 fn roles() -> [(&'static str, Role); 6] {
     let web = Role { max_ttl: 720 * HOUR, ..Role::domain("example.com") };
-    let not_after = "2032-01-01T00:00:00Z".to_owned();
+    let not_after = "2060-01-01T00:00:00Z".to_owned();
     [
         ("dated", Role { not_after, ..web.clone() }),
         ("leased", Role { generate_lease: true, ..web.clone() }),

@@ -6,7 +6,7 @@ use http::Method;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, SanType};
 use serde_json::{Value, json};
 
-use super::case::TokenKind::{self, Dead, Fresh, None as Nobody, Of, Root};
+use super::case::TokenKind::{self, Dead, Fresh, None as NoToken, Of, Root};
 use super::case::{Case, Phase};
 use super::setup::{role_id, secret_id};
 use crate::answer::with;
@@ -60,15 +60,15 @@ fn system() -> Vec<Case> {
     let capabilities = "POST sys/capabilities-self";
     let paths = |paths: &[&str]| json!({ "paths": paths });
     vec![
-        case("health", "GET sys/health", Nobody, None, 200),
-        case("health with a code", "GET sys/health?activecode=299", Nobody, None, 299),
-        case("health with a bad code", "GET sys/health?uninitcode=x", Nobody, None, 400),
-        case("health by POST", "POST sys/health", Nobody, None, 405),
-        case("seal status", "GET sys/seal-status", Nobody, None, 200),
-        case("seal without a token", "PUT sys/seal", Nobody, None, 403),
+        case("health", "GET sys/health", NoToken, None, 200),
+        case("health with a code", "GET sys/health?activecode=299", NoToken, None, 299),
+        case("health with a bad code", "GET sys/health?uninitcode=x", NoToken, None, 400),
+        case("health by POST", "POST sys/health", NoToken, None, 405),
+        case("seal status", "GET sys/seal-status", NoToken, None, 200),
+        case("seal without a token", "PUT sys/seal", NoToken, None, 403),
         case("seal without a right", "PUT sys/seal", ISSUER, None, 403),
-        case("unseal without a key", "PUT sys/unseal", Nobody, json!({}), 400),
-        case("unseal with no key", "PUT sys/unseal", Nobody, json!({ "key": "zz" }), 400),
+        case("unseal without a key", "PUT sys/unseal", NoToken, json!({}), 400),
+        case("unseal with no key", "PUT sys/unseal", NoToken, json!({ "key": "zz" }), 400),
         case("capabilities of one path", capabilities, ISSUER, paths(&["pki/sign/web"]), 200),
         case("capabilities of two paths", capabilities, ISSUER, paths(&["pki/sign/web", "pki/issue/web"]), 200),
         case("capabilities of nothing", capabilities, ISSUER, json!({}), 400),
@@ -81,10 +81,10 @@ fn system() -> Vec<Case> {
 fn logins() -> Vec<Case> {
     let login = "POST auth/approle/login";
     let with = |name, role_id: &str, secret_id: &str, status| {
-        case(name, login, Nobody, json!({ "role_id": role_id, "secret_id": secret_id }), status)
+        case(name, login, NoToken, json!({ "role_id": role_id, "secret_id": secret_id }), status)
     };
     let raw = |name, body: &str, status| {
-        Case { body: body.to_owned(), ..case(name, login, Nobody, None, status) }
+        Case { body: body.to_owned(), ..case(name, login, NoToken, None, status) }
     };
     let (id, secret) = (role_id("issuer"), secret_id("issuer"));
     vec![
@@ -96,8 +96,8 @@ fn logins() -> Vec<Case> {
         raw("login with nothing", "", 500),
         raw("login with half an object", "{", 500),
         raw("login with an array", "[]", 400),
-        case("login by GET", "GET auth/approle/login", Nobody, None, 500),
-        case("login at no mount", "POST auth/nope/login", Nobody, json!({}), 403),
+        case("login by GET", "GET auth/approle/login", NoToken, None, 500),
+        case("login at no mount", "POST auth/nope/login", NoToken, json!({}), 403),
         case("login at no mount as root", "POST auth/nope/login", Root, json!({}), 404),
         case("login at no mount with a token", "POST auth/nope/login", ISSUER, json!({}), 403),
     ]
@@ -112,7 +112,7 @@ fn tokens() -> Vec<Case> {
         case("lookup of a batch token", lookup, BATCH, None, 200),
         case("lookup of root", lookup, Root, None, 200),
         case("lookup of the dead", lookup, Dead, None, 403),
-        case("lookup without a token", lookup, Nobody, None, 403),
+        case("lookup without a token", lookup, NoToken, None, 403),
         case("lookup by POST", "POST auth/token/lookup-self", ISSUER, json!({}), 403),
         case("renewal", renew, ISSUER, json!({}), 200),
         case("renewal by PUT, without a body", "PUT auth/token/renew-self", ISSUER, None, 200),
@@ -126,7 +126,7 @@ fn tokens() -> Vec<Case> {
         case("revocation", revoke, Fresh, None, 204),
         case("revocation of a batch token", revoke, BATCH, None, 400),
         case("revocation of the dead", revoke, Dead, None, 403),
-        case("revocation without a token", revoke, Nobody, None, 403),
+        case("revocation without a token", revoke, NoToken, None, 403),
         case("revocation by GET", "GET auth/token/revoke-self", ISSUER, None, 403),
     ]
 }
@@ -222,7 +222,7 @@ fn paths() -> Vec<Case> {
     vec![
         case("sign where no policy allows it", "POST pki/issuer/default/sign/web", ISSUER, body(), 403),
         case("sign with a dead token", "POST pki/sign/web", Dead, body(), 403),
-        case("sign without a token", "POST pki/sign/web", Nobody, body(), 403),
+        case("sign without a token", "POST pki/sign/web", NoToken, body(), 403),
         case("sign at no mount", "POST nope/sign/web", ISSUER, body(), 403),
         case("sign at no mount as root", "POST nope/sign/web", Root, body(), 404),
         case("no path of a mount", "POST pki/nope/web", Root, body(), 404),
@@ -241,18 +241,19 @@ fn paths() -> Vec<Case> {
 
 #[rustfmt::skip]
 fn extensions() -> Vec<Case> {
-    let verbatim = "POST pki/sign-verbatim";
-    let unknown = || extended(&[1, 2, 3, 4, 5, 6], &[5, 0], true);
+    let (verbatim, intermediate) = ("POST pki/sign-verbatim", "POST pki/root/sign-intermediate");
+    let other = |is_critical| extended(&[1, 2, 3, 4, 5, 6], &[5, 0], is_critical);
+    let constraints = || extended(&[2, 5, 29, 19], &[0x30, 0], true);
     let body = |csr: String| json!({ "csr": csr, "ttl": "1h" });
-    let copied = json!({ "csr": unknown(), "ttl": "1h", "use_csr_values": true });
+    let copied = json!({ "csr": other(true), "ttl": "1h", "use_csr_values": true });
     let dated = "POST pki/sign/dated";
     vec![
-        case("sign verbatim with an unknown critical extension", verbatim, Root, body(unknown()), 500),
-        case("sign verbatim with an unknown extension", verbatim, Root, body(extended(&[1, 2, 3, 4, 5, 6], &[5, 0], false)), 200),
-        case("sign an intermediate with an unknown critical extension", "POST pki/root/sign-intermediate", Root, copied, 500),
-        case("sign with an unknown critical extension", "POST pki/sign/web", ISSUER, body(unknown()), 200),
-        case("sign with basic constraints", "POST pki/sign/web", ISSUER, body(extended(&[2, 5, 29, 19], &[0x30, 0], true)), 200),
-        case("sign with the role's end", dated, ISSUER, good(json!({})), 200),
+        case("sign verbatim with an unknown critical extension", verbatim, Root, body(other(true)), 500),
+        case("sign verbatim with an unknown extension", verbatim, Root, body(other(false)), 200),
+        case("sign an intermediate with an unknown critical extension", intermediate, Root, copied, 500),
+        case("sign with an unknown critical extension", "POST pki/sign/web", ISSUER, body(other(true)), 200),
+        case("sign with basic constraints", "POST pki/sign/web", ISSUER, body(constraints()), 200),
+        case("sign with the role's end, beyond the CA", dated, ISSUER, good(json!({})), 400),
         case("sign with the role's end and a TTL", dated, ISSUER, good(json!({ "ttl": "1h" })), 400),
         case("sign with CEL", "POST pki/cel/sign/web", Root, good(json!({})), 404),
         case("sign with an external policy", "POST pki/external-policy/sign/web", Root, good(json!({})), 404),
@@ -263,6 +264,7 @@ fn extensions() -> Vec<Case> {
 fn constraints() -> Vec<Case> {
     let web = "POST pki/sign/web";
     let (allowed, denied, required) = (Of("allowed"), Of("denied"), Of("required"));
+    let capabilities = "POST sys/capabilities-self";
     let named = |more| good(with(json!({ "common_name": "" }), [more]));
     vec![
         case("required parameters: none", web, required, json!({}), 403),
@@ -278,7 +280,7 @@ fn constraints() -> Vec<Case> {
         case("denied value among others", web, denied, named(("ttl", json!("2h, 1h"))), 403),
         case("another value than the denied", web, denied, named(("ttl", json!("2h"))), 200),
         case("another type than the denied", web, denied, named(("ttl", json!(3600))), 200),
-        case("capabilities with constraints", "POST sys/capabilities-self", allowed, json!({ "path": "pki/sign/web" }), 200),
+        case("capabilities with constraints", capabilities, allowed, json!({ "path": "pki/sign/web" }), 200),
     ]
 }
 
@@ -305,18 +307,18 @@ fn limits() -> Vec<Case> {
     let secret = |role: &str| json!({ "role_id": role_id(role), "secret_id": secret_id(role) });
     let limited = "POST limited/sign/web";
     vec![
-        case("login for a limited token", login, Nobody, secret("uses"), 200),
-        case("login with a limited secret ID", login, Nobody, secret("once"), 200),
-        case("login with a spent secret ID", login, Nobody, secret("once"), 400),
-        case("login without a secret ID", login, Nobody, json!({ "role_id": role_id("unbound") }), 200),
-        case("login with an unneeded secret ID", login, Nobody, secret("unbound"), 200),
+        case("login for a limited token", login, NoToken, secret("uses"), 200),
+        case("login with a limited secret ID", login, NoToken, secret("once"), 200),
+        case("login with a spent secret ID", login, NoToken, secret("once"), 400),
+        case("login without a secret ID", login, NoToken, json!({ "role_id": role_id("unbound") }), 200),
+        case("login with an unneeded secret ID", login, NoToken, secret("unbound"), 200),
         case("first use", lookup, uses, None, 200),
         case("second use, refused", "POST pki/sign/web", uses, json!({}), 400),
         case("last use", lookup, uses, None, 200),
         case("use beyond the last", lookup, uses, None, 403),
         case("within the quota", limited, Root, json!({}), 400),
         case("beyond the quota", limited, Root, json!({}), 429),
-        case("beyond the quota, without a token", limited, Nobody, json!({}), 429),
+        case("beyond the quota, without a token", limited, NoToken, json!({}), 429),
         case("beside the quota", "POST limited/sign/api", Root, json!({}), 400),
     ]
 }
@@ -325,14 +327,14 @@ fn limits() -> Vec<Case> {
 fn sealed() -> Vec<Case> {
     let login = json!({ "role_id": role_id("issuer"), "secret_id": secret_id("issuer") });
     let cases = [
-        case("sealed: health", "GET sys/health", Nobody, None, 503),
-        case("sealed: seal status", "GET sys/seal-status", Nobody, None, 200),
+        case("sealed: health", "GET sys/health", NoToken, None, 503),
+        case("sealed: seal status", "GET sys/seal-status", NoToken, None, 200),
         case("sealed: sign", "POST pki/sign/web", ISSUER, good(json!({})), 503),
-        case("sealed: login", "POST auth/approle/login", Nobody, login, 503),
+        case("sealed: login", "POST auth/approle/login", NoToken, login, 503),
         case("sealed: lookup", "GET auth/token/lookup-self", ISSUER, None, 503),
-        case("sealed: no path", "GET nope", Nobody, None, 503),
+        case("sealed: no path", "GET nope", NoToken, None, 503),
         case("sealed: seal", "PUT sys/seal", Root, None, 204),
-        case("sealed: unseal with half a key", "PUT sys/unseal", Nobody, json!({ "key": "aabb" }), 400),
+        case("sealed: unseal with half a key", "PUT sys/unseal", NoToken, json!({ "key": "aabb" }), 400),
     ];
     cases.map(|case| Case { phase: Phase::Sealed, ..case }).to_vec()
 }

@@ -1,4 +1,4 @@
-//! The choice of faults: by a script, by chance, or for good.
+//! The choice of faults: scripted, permanent or random.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -49,7 +49,7 @@ pub struct Pki {
 
 /// A certificate that a mount has signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
+pub struct IssuedCertificate {
     /// The serial number in Vault's notation: lower-case hex with colons.
     pub serial: String,
     /// The CSR of the request; empty where Vault generated the key.
@@ -134,7 +134,7 @@ impl Pki {
         call: &Call,
         path: &str,
         defect: Option<CaDefect>,
-    ) -> Result<(Answer, Issued), Refusal> {
+    ) -> Result<(Answer, IssuedCertificate), Refusal> {
         let (reference, endpoint) = endpoint::parse(path).ok_or_else(Refusal::unsupported_path)?;
         if call.action != Action::Update {
             return Err(Refusal::unsupported_operation());
@@ -155,7 +155,7 @@ impl Pki {
         reference: Option<&str>,
         endpoint: Endpoint<'_>,
         defect: Option<CaDefect>,
-    ) -> Result<(Answer, Issued), Refusal> {
+    ) -> Result<(Answer, IssuedCertificate), Refusal> {
         let fields = &call.fields;
         fields.require_texts(&["csr", "common_name", "alt_names", "format", "not_after"])?;
         let role = self.with_max_ttl(self.role_of(endpoint, fields)?);
@@ -169,7 +169,14 @@ impl Pki {
         if !application.csr.signature_valid {
             return Err(Refusal::bad_request("request signature invalid"));
         }
-        template.check_extensions()?;
+        if let Some(error) = template.verification_error() {
+            let prefix = if endpoint.is_intermediate() {
+                "verification of parsed bundle failed: "
+            } else {
+                ""
+            };
+            return Err(Refusal::internal(&format!("{prefix}{error}")));
+        }
         let warnings = warning::warnings(endpoint, &role, fields, &template.warnings);
         let signed = sign::sign(template, &mut application, authority, dice, defect)?;
         let chain = chain(endpoint, authority, &signed.certificate, fields);
@@ -181,7 +188,7 @@ impl Pki {
             data.insert("private_key_type".to_owned(), json!(kind.as_str()));
         }
         let lease = role.generate_lease.then(|| lease(now, dice, call, &signed));
-        let issued = Issued {
+        let issued = IssuedCertificate {
             serial: signed.serial,
             csr: fields.text("csr"),
             certificate: signed.certificate.pem.to_string(),

@@ -103,24 +103,15 @@ impl Template {
         })
     }
 
-    /// Refuses critical extensions that Vault does not know. It checks the signed certificate before it stores it,
-    /// and reports a failure of that check as its own.
-    pub(super) fn check_extensions(&self) -> Result<(), Refusal> {
-        let known = |oid: &[u64]| KNOWN_EXTENSIONS.iter().any(|known| *known == oid);
-        let critical = self
-            .params
-            .custom_extensions
-            .iter()
-            .filter(|extension| extension.criticality());
+    /// Returns the error of Vault's check of the signed certificate: a critical extension that it does not know. Vault
+    /// checks a certificate before it stores it, and reports a failure as its own.
+    pub(super) fn verification_error(&self) -> Option<String> {
+        let extensions = &self.params.custom_extensions;
+        let critical = extensions.iter().filter(|extension| extension.criticality());
         let mut oids = critical.map(|extension| extension.oid_components().collect::<Vec<_>>());
-        match oids.find(|oid| !known(oid)) {
-            Some(oid) => {
-                let oid: Vec<_> = oid.iter().map(u64::to_string).collect();
-                let error = format!("x509: unhandled critical extension ({})", oid.join("."));
-                Err(Refusal::internal(&error))
-            }
-            None => Ok(()),
-        }
+        let unknown = oids.find(|oid| !KNOWN_EXTENSIONS.contains(&oid.as_slice()))?;
+        let unknown: Vec<_> = unknown.iter().map(u64::to_string).collect();
+        Some(format!("x509: unhandled critical extension ({})", unknown.join(".")))
     }
 
     /// Copies the subject and the extensions of the CSR.

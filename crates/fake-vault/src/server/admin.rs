@@ -11,7 +11,7 @@ use crate::auth::{AuthMethod, SecretId};
 use crate::counts::Counts;
 use crate::dice::Dice;
 use crate::fault::Faults;
-use crate::pki::{Issued, Pki, Role};
+use crate::pki::{IssuedCertificate, Pki, Role};
 use crate::policy::Policy;
 use crate::sys::Health;
 use crate::token::{Origin, TokenParams};
@@ -150,6 +150,18 @@ impl FakeVault {
         self.tokens.ids().map(str::to_owned).collect()
     }
 
+    /// Returns the remaining uses of a token; `None` if they are not limited or the token is not valid.
+    pub fn uses_left(&self, token: &str) -> Option<u64> {
+        self.tokens.get(token)?.uses_left()
+    }
+
+    /// Returns the remaining logins of a secret ID; `None` if they are not limited or the secret ID is not valid.
+    pub fn logins_left(&self, mount: &str, role: &str, secret_id: &str) -> Option<u64> {
+        let role = self.auth.get(mount)?.app_role(role)?;
+        let uses = role.secret_ids.get(secret_id)?.num_uses;
+        (uses > 0).then_some(uses)
+    }
+
     /// Returns the serial numbers of the certificates that were revoked, sorted. A certificate with a lease is revoked
     /// when the token that requested it expires or is revoked.
     pub fn revoked(&mut self, now: Now) -> Vec<String> {
@@ -170,7 +182,7 @@ impl FakeVault {
     }
 
     /// Returns every signed certificate, oldest first, including those whose replies were lost.
-    pub fn issued(&self) -> &[Arc<Issued>] {
+    pub fn issued(&self) -> &[Arc<IssuedCertificate>] {
         &self.issued
     }
 

@@ -20,7 +20,7 @@ use crate::call::Call;
 use crate::counts::Counts;
 use crate::dice::Dice;
 use crate::fault::{CaDefect, Faults};
-use crate::pki::{Issued, Pki};
+use crate::pki::{IssuedCertificate, Pki};
 use crate::policy::Policy;
 use crate::sys::Node;
 use crate::token::Tokens;
@@ -42,7 +42,7 @@ pub struct FakeVault {
     dice: Dice,
     faults: Faults,
     counts: Counts,
-    issued: Vec<Arc<Issued>>,
+    issued: Vec<Arc<IssuedCertificate>>,
     namespaces: BTreeSet<String>,
 }
 

@@ -72,6 +72,11 @@ impl Token {
         }
     }
 
+    /// Returns the remaining uses of a token with limited uses.
+    pub(crate) fn uses_left(&self) -> Option<u64> {
+        (self.params.num_uses > 0).then_some(self.uses_left)
+    }
+
     /// Returns the remaining uses as Vault reports them: -1 during the last one.
     fn uses(&self) -> i64 {
         match i64::try_from(self.uses_left) {

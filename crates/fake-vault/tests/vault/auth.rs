@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fake_vault::{
-    Accepts, AppRole, AuthMethod, Authority, CertRole, JwtRole, PeerCertificate, SecretId, TokenParams, TokenType,
+    Accepts, AppRoleRole, AuthMethod, Authority, CertRole, JwtRole, PeerCertificate, SecretId, TokenParams, TokenType,
     Trusted,
 };
 use http::Method;
@@ -16,10 +16,10 @@ use crate::harness::{Answer, HOUR, Harness, error, request};
 
 const INVALID: &str = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n";
 
-fn with_app_role(change: impl Fn(&mut AppRole)) -> Harness {
+fn with_app_role(change: impl Fn(&mut AppRoleRole)) -> Harness {
     let mut harness = Harness::new();
     let token = TokenParams::policies(["issuer"]).ttl(HOUR, 3 * HOUR);
-    let mut role = AppRole::new("id", "secret", token);
+    let mut role = AppRoleRole::new("id", "secret", token);
     change(&mut role);
     let roles = BTreeMap::from([("issuer".to_owned(), role)]);
     harness.vault.enable_auth("approle", AuthMethod::AppRole(roles));
@@ -69,8 +69,9 @@ fn secret_ids_are_limited() {
         num_uses: 2,
         expires: None,
     });
-    for status in [200, 200, 400] {
+    for (status, left) in [(200, Some(1)), (200, None), (400, None)] {
         assert_eq!(worn.post("auth/approle/login", "", body.clone()).0, status);
+        assert_eq!(worn.vault.logins_left("approle", "issuer", "secret"), left);
     }
     let mut old = limit(SecretId {
         num_uses: 0,

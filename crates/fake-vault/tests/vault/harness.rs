@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, KeyType, Pki, Policy, Role, TokenParams, key};
+use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, KeyType, Pki, Policy, Role, TokenParams, key};
 use http::{Method, Request, Response};
 use issuer_core::{Body, Now};
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
@@ -34,7 +34,7 @@ impl Harness {
         vault.enable_pki("pki", pki.role("web", web));
         vault.set_policy("issuer", Policy::update("pki/sign/web"));
         let issuer = TokenParams::policies(["issuer"]).ttl(HOUR, 3 * HOUR);
-        let roles = BTreeMap::from([("issuer".to_owned(), AppRole::new("id", "secret", issuer))]);
+        let roles = BTreeMap::from([("issuer".to_owned(), AppRoleRole::new("id", "secret", issuer))]);
         vault.enable_auth("approle", AuthMethod::AppRole(roles));
         let unix = Duration::from_secs(1_800_000_000);
         Self {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fake_vault::{AppRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams, TokenType};
+use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams, TokenType};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ fn leased(token: TokenParams) -> Harness {
         ..Role::domain("example.com")
     };
     harness.vault.set_role("pki", "web", role);
-    let roles = BTreeMap::from([("issuer".to_owned(), AppRole::new("id", "secret", token))]);
+    let roles = BTreeMap::from([("issuer".to_owned(), AppRoleRole::new("id", "secret", token))]);
     harness.vault.enable_auth("approle", AuthMethod::AppRole(roles));
     harness
 }
@@ -82,7 +82,7 @@ fn every_end_of_a_token_revokes() {
     let ends: [(&str, End); 5] = [
         ("expiry", |harness, _| harness.pass(HOUR)),
         ("revocation", |harness, token| {
-            let _ = harness.vault.revoke_token(token);
+            assert!(harness.vault.revoke_token(token))
         }),
         ("all revoked", |harness, _| harness.vault.revoke_all()),
         ("method removed", |harness, _| harness.vault.disable_auth("approle")),
@@ -152,6 +152,8 @@ fn login_reports_limited_uses() {
     assert_eq!(reply["auth"]["num_uses"], json!(3));
     let token = reply["auth"]["client_token"].as_str().unwrap();
     harness.get("auth/token/lookup-self", token);
+    assert_eq!(harness.vault.uses_left(token), Some(2));
+    assert_eq!(harness.vault.uses_left(ROOT), None);
     assert_eq!(harness.post("pki/sign/web", token, json!({})).0, 400, "a probe counts");
     harness.vault.set_role("pki", "web", Role::domain("example.com"));
     assert_eq!(harness.sign(token).0, 200, "the last use without a lease is answered");

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fake_vault::serve::{Options, Server};
 use fake_vault::{
-    AppRole, AuthMethod, Authority, FakeVault, Fault, Pki, Policy, RetryAfter, Role, TokenParams, conformance,
+    AppRoleRole, AuthMethod, Authority, FakeVault, Fault, Pki, Policy, RetryAfter, Role, TokenParams, conformance,
 };
 use http::{Request, Response};
 use issuer_core::{Body, Now, Operation};
@@ -177,7 +177,7 @@ impl Fake {
         let pki = Pki::new(Authority::root("e2e fake root").intermediate("e2e fake intermediate"));
         model.enable_pki("pki", pki.role("web", Role::domain("example.com")));
         model.set_policy("web", Policy::update("pki/sign/web"));
-        let role = AppRole::new("web", SECRET_ID, TokenParams::policies(["web"]).ttl(hour, hour));
+        let role = AppRoleRole::new("web", SECRET_ID, TokenParams::policies(["web"]).ttl(hour, hour));
         model.enable_auth(
             "approle",
             AuthMethod::AppRole(BTreeMap::from([("web".to_owned(), role)])),
