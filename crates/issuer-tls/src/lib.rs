@@ -8,7 +8,9 @@
 mod cache;
 mod config;
 mod error;
+mod signatures;
 
 pub use cache::Cache;
-pub use config::{client_config, server_name, signatures};
+pub use config::{client_config, server_name};
 pub use error::{classify, connect_error, exchange_error, handshake_error, is_closed};
+pub use signatures::signatures;
