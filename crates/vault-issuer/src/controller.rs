@@ -63,7 +63,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
                 claim: args.claim_requests.then(|| Claim { identity: instance.clone() }),
                 cluster_resource_namespace: args.cluster_resource_namespace.unwrap_or(home),
                 max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
-                signatures: issuer_tls::signatures(),
+                verify: issuer_tls::signatures().into(),
             };
             let stop = is_set(told.clone());
             issuer_kube::run(client, Transport::new(), config, Arc::clone(&metrics), instance, leadership, stop).await;
