@@ -71,7 +71,7 @@ pub enum SecretError {
 
 /// Tells how to let the controller read Secrets of a namespace.
 pub(super) fn grant(namespace: &str) -> String {
-    format!("bind the ClusterRole vault-issuer-credentials to it in namespace {namespace}")
+    format!("grant it access in namespace {namespace} (\"Grant access to credentials\" in deploy/docs/install.md)")
 }
 
 impl SecretError {
