@@ -1,6 +1,6 @@
 use std::sync::{Arc, LazyLock};
 
-use issuer_core::{Connect, DialError, Identity, Roots, Signatures};
+use issuer_core::{Connect, DialError, Identity, Roots};
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -67,11 +67,6 @@ pub fn server_name(connect: &Connect) -> Result<ServerName<'static>, DialError> 
     let name = connect.server_name.as_deref().unwrap_or_else(|| connect.origin.host());
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     ServerName::try_from(address.unwrap_or(name).to_owned()).map_err(|_| DialError::ServerName)
-}
-
-/// Returns the algorithms that a certificate's signature may have.
-pub fn signatures() -> Signatures {
-    Signatures(PROVIDER.signature_verification_algorithms.all)
 }
 
 /// Returns the verifier for a bundle, unless it has no usable certificate.
@@ -210,10 +205,5 @@ mod tests {
         assert_eq!(name("https://vault.svc.", None).as_deref(), Ok("vault.svc"));
         assert_eq!(name("https://10.0.0.1", Some("vault.svc")).as_deref(), Ok("vault.svc"));
         assert_eq!(name("https://10.0.0.1", Some("no name")), Err(DialError::ServerName));
-    }
-
-    #[test]
-    fn signatures_cover_those_of_vault() {
-        assert!(signatures().0.len() >= 10);
     }
 }

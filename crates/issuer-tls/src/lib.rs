@@ -10,10 +10,12 @@ mod cache;
 mod config;
 mod error;
 mod pem;
+mod signatures;
 mod verifier;
 mod wire;
 
 pub use cache::Cache;
-pub use config::{client_config, server_name, signatures};
+pub use config::{client_config, server_name};
 pub use error::{classify, connect_error, exchange_error, handshake_error};
+pub use signatures::signatures;
 pub use wire::{HEAD_MAX, IDLE, IDLE_MAX, USER_AGENT, body_buffer, defer_write_error, now};
