@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected fails"
 )]
 
+mod cases;
 mod cli;
 mod corpus;
 mod drivers;

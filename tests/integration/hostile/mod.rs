@@ -6,7 +6,7 @@
 mod bounds;
 mod mutations;
 mod origins;
-mod pure;
+pub(crate) mod pure;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use crate::world::{self, BEGIN};
 const END: std::time::Duration = std::time::Duration::from_secs(2_500_000_000);
 
 /// A Vault whose root token signs at `pki/sign/web`.
-pub(super) fn vault() -> FakeVault {
+pub(crate) fn vault() -> FakeVault {
     let mut vault = FakeVault::default();
     let root = Authority::root_with("Root", KeyType::Ed25519, END);
     let pki = Pki::new(root.intermediate_with("Issuing", KeyType::Ed25519, END));
@@ -30,7 +30,7 @@ pub(super) fn vault() -> FakeVault {
 }
 
 /// Checks an issuer; a request of this kind gets this reply.
-pub(super) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -> Result<Access, AccessError> {
+pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -> Result<Access, AccessError> {
     let app_role = issuer_api::AppRole {
         path: None,
         role_id: "web-id".to_owned(),
