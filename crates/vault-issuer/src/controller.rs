@@ -101,7 +101,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         }),
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
-        signatures: issuer_tls::signatures(),
+        verify: issuer_tls::signatures().into(),
     }
 }
 

@@ -85,7 +85,7 @@ static READY: LazyLock<[Scene; 2]> = LazyLock::new(|| {
     [None, Some(Claim { identity })].map(|claim| {
         let config = Config {
             claim,
-            signatures: signatures(),
+            verify: signatures().into(),
             ..Setup::new(Vec::new(), &[]).config
         };
         let mut scene = Scene {

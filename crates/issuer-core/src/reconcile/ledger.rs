@@ -35,6 +35,21 @@ pub(super) enum Conclusion {
 }
 
 impl Conclusion {
+    /// Returns the note of the event: the message, and the requested usages that were not granted.
+    pub(super) fn note(&self) -> String {
+        let message = self.message();
+        match self {
+            Self::Issued(verified) if !verified.chain().missing_usages.is_empty() => {
+                let usages = verified.chain().missing_usages.join(", ");
+                format!(
+                    "{message}, but Vault did not grant the usages {usages}, which were requested; see key_usage and \
+                     ext_key_usage of its role"
+                )
+            }
+            _ => message.to_owned(),
+        }
+    }
+
     pub(super) fn message(&self) -> &str {
         match self {
             Self::Denied => "The CertificateRequest was denied by an approval controller",

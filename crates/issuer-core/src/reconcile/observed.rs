@@ -6,7 +6,7 @@ use issuer_api::{CertificateRequest, IssuerStatus, VaultClusterIssuer, VaultIssu
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claim::Claim;
-use crate::Signatures;
+use crate::VerifyOptions;
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 
 /// The settings of a [`Controller`](super::Controller).
@@ -22,8 +22,8 @@ pub struct Config {
     pub cluster_resource_namespace: String,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,
-    /// The signature algorithms that can be verified.
-    pub signatures: Signatures,
+    /// How certificates are verified.
+    pub verify: VerifyOptions,
 }
 
 /// A watch event.

@@ -119,7 +119,7 @@ impl Task {
             is_ca: spec.is_ca,
             usages: &spec.usages,
         };
-        match SigningRequest::parse(spec, &state.config.signatures) {
+        match SigningRequest::parse(spec, &state.config.verify.signatures) {
             Ok(wanted) => self.sign_when_ready(state, now, issuer, wanted),
             Err(error) => {
                 let message = format!("The request cannot be signed: {error}");
@@ -168,13 +168,7 @@ impl Task {
         );
         debug_assert!(!self.object.is_terminal(), "S2: the request has finished");
         debug_assert!(access.lease.is_usable(now), "S19: the token has expired");
-        let step = Sign::begin(
-            &access.vault,
-            &access.path,
-            &access.lease,
-            wanted,
-            state.config.signatures,
-        );
+        let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, state.config.verify);
         state.ledger.set(self.uid(), Entry::Signing);
         let signing = Context {
             task: self,
@@ -250,7 +244,7 @@ impl Task {
     /// Writes the conclusion. The ledger keeps it until it is saved.
     fn conclude(self, state: &mut State, now: Now, conclusion: Conclusion) -> Step {
         let patch = status::conclude(&self.object, &conclusion, now);
-        let note = conclusion.message().to_owned();
+        let note = conclusion.note();
         let (outcome, event) = match &conclusion {
             Conclusion::Denied => (Outcome::Denied, None),
             Conclusion::Failed(reason, _) => (Outcome::Failed(reason), Some((true, *reason))),

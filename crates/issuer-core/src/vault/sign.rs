@@ -218,8 +218,12 @@ impl Flow for Sign {
 #[cfg(test)]
 mod tests {
     use super::Disposition::{Fail, Recheck, Retry};
+    use std::sync::Arc;
+
+    use super::super::lease::Grant;
     use super::*;
-    use crate::TransportError;
+    use crate::fixture::{at, signatures};
+    use crate::{Body, Connect, Limits, Origin, RequestSpec, Roots, Secret, TransportError};
 
     #[test]
     fn only_definite_refusals_fail_a_request() {
@@ -271,6 +275,102 @@ mod tests {
             (VaultError::Transport(TransportError::Timeout), Recheck),
         ] {
             assert_eq!(SignError::of(error.clone()).disposition(), disposition, "{error:?}");
+        }
+    }
+
+    /// Begins to sign a CSR of P-256 with these names at an endpoint.
+    fn begin(path: &str, duration: Option<&str>, names: &[u8]) -> Step<Sign> {
+        let mut params = rcgen::CertificateParams::default();
+        let san = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 17], names.to_vec());
+        params.custom_extensions = vec![san];
+        let csr = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let csr = csr.pem().unwrap();
+        let spec = RequestSpec {
+            csr: csr.as_bytes(),
+            duration,
+            ..RequestSpec::default()
+        };
+        let wanted = SigningRequest::parse(spec, &signatures()).unwrap();
+        let connect = Arc::new(Connect {
+            origin: Origin::parse("https://vault.example").unwrap(),
+            server_name: None,
+            roots: Roots::System,
+            identity: None,
+            limits: Limits::default(),
+        });
+        let vault = Vault {
+            login: Arc::clone(&connect),
+            connect,
+            namespace: None,
+        };
+        let grant = Grant {
+            seconds: 0,
+            renewable: false,
+        };
+        let lease = Lease::given(Secret::from("hvs.token"), grant, Duration::ZERO);
+        Sign::begin(&vault, &SignPath::parse(path).unwrap(), &lease, wanted, signatures())
+    }
+
+    fn sent(step: Step<Sign>) -> (serde_json::Value, Sign) {
+        match step {
+            Step::Send(request, sign) => {
+                assert_eq!(request.http.headers()["x-vault-token"], "hvs.token");
+                (serde_json::from_slice(request.http.body().as_bytes()).unwrap(), sign)
+            }
+            Step::Done(result) => panic!("{result:?}"),
+        }
+    }
+
+    /// A refusal with status 400.
+    fn refusal(reason: &str) -> Reply {
+        let body = serde_json::json!({ "errors": [reason] }).to_string().into_bytes();
+        Ok(http::Response::builder().status(400).body(Body::from(body)).unwrap())
+    }
+
+    #[test]
+    fn role_with_not_after_gets_no_default_ttl() {
+        let both = "Either ttl or not_after should be provided. Both should not be provided in the same request.";
+        let refused = |step| match step {
+            Step::Done(Err(SignError::Refused(reason))) => assert_eq!(reason.to_string(), both),
+            other => panic!("{other:?}"),
+        };
+        let (mut first, sign) = sent(begin("pki/sign/web", None, b"\x30\x03\x82\x01a"));
+        let (second, sign) = sent(sign.resume(at(0), refusal(both)));
+        assert_eq!(first.as_object_mut().unwrap().remove("ttl").unwrap(), "7776000s");
+        assert_eq!(first, second);
+        // Asked without a ttl, it is not asked again.
+        refused(sign.resume(at(0), refusal(both)));
+
+        // A duration that somebody chose is not dropped.
+        let (_, sign) = sent(begin("pki/sign/web", Some("24h"), b"\x30\x03\x82\x01a"));
+        refused(sign.resume(at(0), refusal(both)));
+
+        // No other answer is a reason to ask again.
+        for reply in [refusal("ttl"), Err(TransportError::Timeout)] {
+            let (_, sign) = sent(begin("pki/sign/web", None, b"\x30\x03\x82\x01a"));
+            assert!(matches!(sign.resume(at(0), reply), Step::Done(Err(_))));
+        }
+    }
+
+    #[test]
+    fn names_that_sign_drops_are_refused_first() {
+        let directory_name = b"\x30\x04\xa4\x02\x30\0";
+        for path in ["pki/sign/web", "team/pki/issuer/old/sign/web"] {
+            match begin(path, None, directory_name) {
+                Step::Done(Err(error)) => assert_eq!(
+                    (error.to_string(), error.disposition()),
+                    (
+                        format!(
+                            "{path} cannot issue a directoryName, which the CSR asks for; use a sign-verbatim endpoint"
+                        ),
+                        Fail
+                    )
+                ),
+                other => panic!("{other:?}"),
+            }
+        }
+        for path in ["pki/sign-verbatim", "pki/sign-verbatim/web", "pki/cel/sign/web"] {
+            sent(begin(path, None, directory_name));
         }
     }
 }

@@ -24,3 +24,28 @@ fn request_is_not_signed_twice_at_once() {
     let log = scenario.release("web", &Answer::Well);
     assert_eq!(log.first().map(String::as_str), Some("write web Issued"));
 }
+
+#[test]
+fn event_names_usages_that_were_not_granted() {
+    let mut scenario = Scenario::ready();
+    scenario.create(request("granted").approved().usages(&["server auth"]));
+    scenario.create(
+        request("refused")
+            .approved()
+            .usages(&["server auth", "client auth", "code signing"]),
+    );
+    scenario.run();
+    assert_eq!(
+        scenario.notes,
+        [
+            "Certificate fetched from issuer successfully",
+            "Certificate fetched from issuer successfully, but Vault did not grant the usages client auth, code signing, \
+             which were requested; see key_usage and ext_key_usage of its role",
+        ]
+    );
+    let ready = scenario.object("refused").condition("Ready").unwrap();
+    assert_eq!(
+        ready.message.as_deref(),
+        Some("Certificate fetched from issuer successfully")
+    );
+}

@@ -9,10 +9,11 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use serde_json::{Value, json};
 
 use crate::access::{ReadError, SecretData};
+use crate::fixture::signatures;
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer, Outcome};
 use crate::reconcile::{StatusPatch, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
-use crate::{Body, Now, Operation, Reply, Secret, Signatures};
+use crate::{Body, Now, Operation, Reply, Secret};
 
 /// The moment, in seconds since every scenario began.
 pub(super) fn at(seconds: u64) -> Now {
@@ -30,11 +31,7 @@ pub(super) fn config() -> Config {
         check_interval: Duration::from_secs(60),
         cluster_resource_namespace: "home".to_owned(),
         max_concurrent_reconciles: 10,
-        signatures: Signatures(
-            rustls::crypto::aws_lc_rs::default_provider()
-                .signature_verification_algorithms
-                .all,
-        ),
+        verify: signatures().into(),
     }
 }
 
@@ -84,6 +81,7 @@ fn params(name: &str) -> CertificateParams {
     params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
     params.not_before = rcgen::date_time_ymd(2025, 12, 31);
     params.not_after = rcgen::date_time_ymd(2026, 2, 1);
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     params
 }
 
@@ -144,6 +142,11 @@ impl RequestBuilder {
     }
 
     /// Gives it another uid: it replaces a request of the same name.
+    pub(super) fn usages(mut self, usages: &[&str]) -> Self {
+        self.0.spec.usages = usages.iter().map(|usage| (*usage).to_owned()).collect();
+        self
+    }
+
     pub(super) fn uid(mut self, uid: &str) -> Self {
         self.0.metadata.uid = Some(uid.to_owned());
         self
@@ -181,6 +184,8 @@ pub(super) struct Scenario {
     pub(super) watch_lags: bool,
     pub(super) objects: BTreeMap<RequestKey, CertificateRequest>,
     pub(super) issuer: ObservedIssuer,
+    /// The notes of all events about requests.
+    pub(super) notes: Vec<String>,
     /// What was asked since the log was last taken: `sign NAME`, `check`, `write NAME REASON: MESSAGE`, ...
     log: Vec<String>,
     held: Vec<(String, AwaitReply, Value)>,
@@ -198,6 +203,7 @@ impl Scenario {
             watch_lags: false,
             objects: BTreeMap::new(),
             issuer: issuer(1),
+            notes: Vec::new(),
             log: Vec::new(),
             held: Vec::new(),
         };
@@ -333,6 +339,7 @@ impl Scenario {
         if let Key::Request(key) = &event.regarding {
             let kind = if event.warning { "Warning" } else { "Normal" };
             self.log.push(format!("event {} {kind} {}", key.name, event.reason));
+            self.notes.push(event.note.clone());
         }
     }
 
