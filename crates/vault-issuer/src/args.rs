@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use issuer_core::SizeLimits;
 use issuer_core::reference::IssuerKind;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
@@ -45,6 +46,12 @@ pub struct ControllerArgs {
         value_parser = clap::value_parser!(u16).range(1..),
     )]
     pub max_concurrent_reconciles: u16,
+    /// Bytes of PEM that cert-manager reads of a certificate: its flag of this name
+    #[arg(long, env = "VAULT_ISSUER_MAX_CERTIFICATE_SIZE", default_value_t = SizeLimits::default().certificate)]
+    pub max_certificate_size: usize,
+    /// Bytes of PEM that cert-manager reads of a certificate chain: its flag of this name
+    #[arg(long, env = "VAULT_ISSUER_MAX_CERTIFICATE_CHAIN_LENGTH", default_value_t = SizeLimits::default().chain)]
+    pub max_certificate_chain_length: usize,
     /// Where to serve /metrics: an address and port, :PORT for all addresses, or 0 for none
     #[arg(
         long,
@@ -306,6 +313,10 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(args.cluster_resource_namespace, None);
         assert_eq!(args.max_concurrent_reconciles, 10);
+        assert_eq!(
+            (args.max_certificate_size, args.max_certificate_chain_length),
+            (36_500, 95_000)
+        );
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http);

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config};
+use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{CONTENT_TYPE, Candidate, Health, Leadership, Metrics, Setup, Transport};
 use kube::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -101,7 +102,13 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         }),
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
-        verify: issuer_tls::signatures().into(),
+        verify: VerifyOptions {
+            signatures: issuer_tls::signatures(),
+            limits: SizeLimits {
+                certificate: args.max_certificate_size,
+                chain: args.max_certificate_chain_length,
+            },
+        },
     }
 }
 
