@@ -109,7 +109,7 @@ impl Login {
     fn set_up(&self) -> Vec<SetUp> {
         let path = format!("auth/approle/role/{}", self.name);
         let binding = match self.secret {
-            // Vault demands another binding then.
+            // Vault requires another constraint on such a role.
             SecretIds::None => json!({ "bind_secret_id": false, "token_bound_cidrs": ["127.0.0.0/8"] }),
             SecretIds::Once | SecretIds::Unlimited => json!({ "bind_secret_id": true }),
         };

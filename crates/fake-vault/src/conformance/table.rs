@@ -368,6 +368,7 @@ fn csr(kind: KeyType, common_name: &str, names: &[SanType], serial: &str) -> Str
 fn extended(oid: &[u64], content: &[u8], is_critical: bool) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "www.example.com");
     params.subject_alt_names = Vec::from_iter(dns("www.example.com"));
     let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());
     extension.set_criticality(is_critical);

@@ -12,6 +12,8 @@ pub enum Fault {
     Dropped,
     /// 403, as from a standby that has not replicated a new token yet.
     Forbidden,
+    /// This status with a gateway's JSON, which has no `errors`: Vault has not seen the request.
+    Gateway(u16),
     /// 502 with a proxy's HTML page, which quotes the request, its token included.
     Html,
     /// 500.
@@ -121,9 +123,10 @@ impl Fault {
     ];
 
     /// One fault of each kind.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Dropped,
         Self::Forbidden,
+        Self::Gateway(400),
         Self::Html,
         Self::InternalError,
         Self::MissingState,
@@ -161,6 +164,7 @@ impl Fault {
             self,
             Self::Dropped
                 | Self::Forbidden
+                | Self::Gateway(_)
                 | Self::Html
                 | Self::InternalError
                 | Self::MissingState

@@ -18,6 +18,7 @@ impl Fault {
         let refusal = |status, error: &str| Refusal::new(status, error).into_response();
         Handled::Reply(match self {
             Self::Forbidden => Refusal::permission_denied().into_response(),
+            Self::Gateway(status) => gateway(status),
             Self::Html => html(&quoted(request)),
             Self::InternalError => refusal(StatusCode::INTERNAL_SERVER_ERROR, &occurred(&["internal error"])),
             Self::MissingState => refusal(StatusCode::PRECONDITION_FAILED, "required index state not present"),
@@ -90,6 +91,11 @@ fn html(quoted: &str) -> Response<Body> {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
     response
+}
+
+fn gateway(status: u16) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    json_reply(status, &json!({ "message": status.canonical_reason() }))
 }
 
 /// Returns a reply that has the text wherever a reply has room for text.

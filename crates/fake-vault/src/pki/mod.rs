@@ -93,7 +93,7 @@ impl Pki {
         self
     }
 
-    /// Adds a CEL role, which OpenBao has and Vault has not.
+    /// Adds a CEL role. Only OpenBao has them.
     #[must_use]
     pub fn cel_role(mut self, name: &str, role: CelRole) -> Self {
         self.cel_roles.insert(name.to_owned(), role);

@@ -66,6 +66,7 @@ fn limits_turn_faults_into_errors() {
         (Fault::Late(Duration::from_secs(30)), Err(Timeout)),
         (Fault::Huge, Err(TooLarge)),
         (Fault::Forbidden, Ok(403)),
+        (Fault::Gateway(400), Ok(400)),
         (Fault::MissingState, Ok(412)),
         (Fault::RateLimited(RetryAfter::None), Ok(429)),
         (Fault::InternalError, Ok(500)),
