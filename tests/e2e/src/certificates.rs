@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::issued::Issued;
 use crate::pki::public_key;
 use crate::servers::process::eventually;
-use crate::test_namespace::{SOON, Stage};
+use crate::test_namespace::{SOON, TestNamespace};
 
-impl Stage<'_> {
+impl TestNamespace<'_> {
     /// Applies a Certificate that is stored in a Secret of its name.
     pub(crate) async fn certificate(&self, name: &str, kind: &str, issuer: &str) -> anyhow::Result<()> {
         let spec = json!({

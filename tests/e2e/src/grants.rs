@@ -1,19 +1,19 @@
-//! What Vault grants a case: roles, policies and logins under the case's own name.
+//! Roles, policies and logins in Vault, named after the case.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::servers::vault::text;
-use crate::test_namespace::{SOON, Stage};
+use crate::test_namespace::{SOON, TestNamespace};
 
-impl Stage<'_> {
-    /// Makes a role in the mount `pki` that allows everything but what `changes` says; its signing path.
+impl TestNamespace<'_> {
+    /// Creates a role in the mount `pki` that allows everything, with `changes`; returns its signing path.
     pub(crate) async fn role(&self, changes: Value) -> anyhow::Result<String> {
         self.role_in("pki", changes).await
     }
 
-    /// Makes such a role in another mount.
+    /// Creates such a role in another mount.
     pub(crate) async fn role_in(&self, mount: &str, changes: Value) -> anyhow::Result<String> {
         let mut role = json!({
             "allow_any_name": true,
@@ -34,7 +34,13 @@ impl Stage<'_> {
         Ok(format!("{mount}/sign/{}", self.case))
     }
 
-    /// Makes a policy that allows to sign on these paths; its name.
+    /// Creates a role for `sign-verbatim` in the mount `pki`; returns its signing path.
+    pub(crate) async fn sign_verbatim(&self) -> anyhow::Result<String> {
+        let path = self.role(json!({})).await?;
+        Ok(path.replace("/sign/", "/sign-verbatim/"))
+    }
+
+    /// Creates a policy that allows signing on these paths; returns its name.
     pub(crate) async fn policy(&self, paths: &[&str]) -> anyhow::Result<String> {
         let rules: String = paths
             .iter()
@@ -47,9 +53,9 @@ impl Stage<'_> {
         Ok(self.case.to_owned())
     }
 
-    /// Mounts an AppRole method of the case's own; the mount, such as `approle-renewal`.
+    /// Mounts an AppRole method for this case only; returns the mount, such as `approle-renewal`.
     ///
-    /// Its logins are this case's alone, and so are the tokens that revoking by its prefix ends.
+    /// Its logins can be counted, and its tokens be revoked by prefix, without regard to other cases.
     pub(crate) async fn approle_mount(&self) -> anyhow::Result<String> {
         let mount = format!("approle-{}", self.case);
         self.env
@@ -60,7 +66,7 @@ impl Stage<'_> {
         Ok(mount)
     }
 
-    /// Makes an AppRole with this policy and puts its secret ID into the Secret `approle`; the `auth` block.
+    /// Creates an AppRole with this policy and the Secret `approle` with its secret ID; returns the `auth` block.
     pub(crate) async fn approle(&self, mount: &str, policy: &str, changes: Value) -> anyhow::Result<Value> {
         let mut role = json!({ "token_policies": policy, "token_ttl": "1h", "token_max_ttl": "4h" });
         merge(&mut role, changes);
@@ -73,7 +79,7 @@ impl Stage<'_> {
         Ok(json!({ "appRole": { "path": mount, "roleId": id, "secretRef": { "name": "approle" } } }))
     }
 
-    /// Makes another secret ID of the case's AppRole.
+    /// Creates another secret ID of the case's AppRole.
     pub(crate) async fn secret_id(&self, mount: &str) -> anyhow::Result<String> {
         let path = format!("auth/{mount}/role/{}/secret-id", self.case);
         let answer = self.env.vault.admin.write(&path, json!({})).await?;
@@ -86,13 +92,12 @@ impl Stage<'_> {
         json!({ "server": vault.server, "caBundle": STANDARD.encode(&vault.ca), "path": path, "auth": auth })
     }
 
-    /// Makes a role and the issuer `vault` that signs with it by AppRole, and waits until it is ready; the signing
-    /// path.
+    /// Creates a role and the issuer `vault` with AppRole, and waits until it is ready; returns the signing path.
     pub(crate) async fn signer(&self, role: Value) -> anyhow::Result<String> {
         self.signer_at(&self.env.vault.server, role).await
     }
 
-    /// Makes such an issuer whose server is at this URL, such as that of a proxy before Vault.
+    /// Creates such an issuer with the server at this URL, which may be a proxy.
     pub(crate) async fn signer_at(&self, server: &str, role: Value) -> anyhow::Result<String> {
         let path = self.role(role).await?;
         let auth = self
@@ -105,7 +110,7 @@ impl Stage<'_> {
         Ok(path)
     }
 
-    /// Counts what Vault has signed on a path.
+    /// Counts the signatures on a path.
     pub(crate) fn signatures(&self, path: &str) -> anyhow::Result<usize> {
         self.env.vault.audit.signatures(path)
     }

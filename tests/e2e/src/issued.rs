@@ -1,10 +1,10 @@
-//! What came of a request: the certificates in its status, checked with a library that the controller does not sign with.
+//! The certificates of an issued request, checked with a library that the controller does not use.
 
 use anyhow::{Context, ensure};
 use issuer_api::CertificateRequest;
 use x509_parser::prelude::*;
 
-/// A signed chain as a user gets it: `tls.crt` and `ca.crt`.
+/// The chain that users get: `tls.crt` and `ca.crt`.
 pub(crate) struct Issued {
     /// DER certificates, leaf first.
     pub(crate) chain: Vec<Vec<u8>>,
@@ -40,7 +40,7 @@ impl Issued {
     }
 
     /// Checks that the leaf is for the key `spki`, that each certificate is signed by the next and the last by
-    /// `ca.crt` unless it is the same, and that no self-signed certificate is in `tls.crt`.
+    /// `ca.crt` unless they are the same, and that `tls.crt` has no self-signed certificate.
     pub(crate) fn verify(&self, spki: &[u8]) -> anyhow::Result<()> {
         ensure!(self.leaf()?.public_key().raw == spki, "the leaf is for another key");
         let ca = parse(&self.ca)?;
@@ -90,7 +90,7 @@ impl Issued {
         self.chain.iter().map(name).collect()
     }
 
-    /// Returns how long the leaf is valid, in seconds.
+    /// Returns the lifetime of the leaf in seconds.
     pub(crate) fn lifetime(&self) -> anyhow::Result<i64> {
         let leaf = self.leaf()?;
         Ok(leaf.validity().not_after.timestamp() - leaf.validity().not_before.timestamp())

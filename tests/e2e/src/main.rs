@@ -40,6 +40,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    /// Builds the servers that are not in the cache
+    Components,
     Run(runner::Args),
 }
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         .map_err(Into::into)
         .and_then(|()| match cli.command {
             Command::Bench(args) => args.run(),
+            Command::Components => runner::build_components(),
             Command::Run(args) => args.run(),
         });
     match outcome {

@@ -1,13 +1,13 @@
-//! Keys and certificates that the servers themselves need, and the signing requests that cases send.
+//! Keys and certificates of the servers themselves, and the CSRs of cases.
 
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, OtherNameValue, SanType,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, OtherNameValue, SanType,
 };
 
-/// A certification authority with a key of its own.
+/// A certification authority.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate, PEM.
@@ -23,7 +23,7 @@ pub(crate) struct Pair {
 }
 
 impl Authority {
-    /// Makes a self-signed authority.
+    /// Creates a self-signed authority.
     pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = named(name);
@@ -70,7 +70,7 @@ pub(crate) struct Csr {
     pub(crate) spki: Vec<u8>,
 }
 
-/// Names that a request asks for.
+/// The names in a CSR.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Names<'a> {
     /// The subject's common name.
@@ -88,7 +88,7 @@ pub(crate) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Asks for a common name alone.
+    /// Returns a common name without alternative names.
     pub(crate) fn common(common_name: &'a str) -> Self {
         Self {
             common_name,
@@ -101,12 +101,12 @@ impl<'a> Names<'a> {
 pub(crate) const UPN: &[u64] = &[1, 3, 6, 1, 4, 1, 311, 20, 2, 3];
 
 impl Csr {
-    /// Makes a request for these names with a new ECDSA P-256 key.
+    /// Creates a CSR for these names with a new ECDSA P-256 key.
     pub(crate) fn new(names: &Names<'_>) -> anyhow::Result<Self> {
         Self::with_key(names, &KeyPair::generate()?, false)
     }
 
-    /// Makes a request for these names with the given key, of a CA if `ca` says so.
+    /// Creates a CSR for these names with the given key; for a CA certificate if `ca` is set.
     pub(crate) fn with_key(names: &Names<'_>, key: &KeyPair, ca: bool) -> anyhow::Result<Self> {
         let mut params = named(names.common_name);
         if names.common_name.is_empty() {
@@ -132,12 +132,29 @@ impl Csr {
         if ca {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
+        Self::of(params, key)
+    }
+
+    /// Creates a CSR with a critical extension that no server knows.
+    pub(crate) fn with_unknown_critical_extension(common_name: &str) -> anyhow::Result<Self> {
+        let mut params = named(common_name);
+        // A NULL.
+        let mut extension = CustomExtension::from_oid_content(UNKNOWN_EXTENSION, vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+        Self::of(params, &KeyPair::generate()?)
+    }
+
+    fn of(params: CertificateParams, key: &KeyPair) -> anyhow::Result<Self> {
         Ok(Self {
             pem: params.serialize_request(key)?.pem()?,
             spki: spki(key),
         })
     }
 }
+
+/// The object identifier of an extension that no server knows.
+const UNKNOWN_EXTENSION: &[u64] = &[1, 2, 3, 4, 5, 6];
 
 fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();

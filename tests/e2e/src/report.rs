@@ -1,4 +1,4 @@
-//! What a person wants to see of a case that failed, and what nobody may see of any.
+//! The report on a failed case, and the scan of all output for secrets.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,16 @@ use kube::Api;
 use kube::api::ListParams;
 
 use crate::servers::env::Env;
-use crate::test_namespace::Stage;
+use crate::test_namespace::TestNamespace;
 
-/// Returns the conditions of a case's objects, their events, and the end of our controller's log.
+/// Returns the conditions of a case's objects, their events, and the end of the controller's log.
 pub(super) async fn details(env: &Env, case: &'static str) -> String {
-    let stage = Stage {
+    let test = TestNamespace {
         env,
         case,
         namespace: format!("e2e-{case}"),
     };
-    let mut text = objects(&stage)
+    let mut text = objects(&test)
         .await
         .unwrap_or_else(|error| format!("no objects: {error:#}\n"));
     match env.controller_log().await {
@@ -35,14 +35,14 @@ pub(super) async fn details(env: &Env, case: &'static str) -> String {
     text
 }
 
-async fn objects(stage: &Stage<'_>) -> anyhow::Result<String> {
+async fn objects(test: &TestNamespace<'_>) -> anyhow::Result<String> {
     let all = ListParams::default();
     let mut text = String::new();
-    for issuer in stage.api::<VaultIssuer>().list(&all).await? {
+    for issuer in test.api::<VaultIssuer>().list(&all).await? {
         issuer_line(&mut text, "VaultIssuer", issuer.metadata.name, issuer.status.as_ref())?;
     }
-    let clusters: Api<VaultClusterIssuer> = Api::all(stage.env.client.clone());
-    if let Some(issuer) = clusters.get_opt(stage.case).await? {
+    let clusters: Api<VaultClusterIssuer> = Api::all(test.env.client.clone());
+    if let Some(issuer) = clusters.get_opt(test.case).await? {
         issuer_line(
             &mut text,
             "VaultClusterIssuer",
@@ -50,7 +50,7 @@ async fn objects(stage: &Stage<'_>) -> anyhow::Result<String> {
             issuer.status.as_ref(),
         )?;
     }
-    for request in stage.api::<CertificateRequest>().list(&all).await? {
+    for request in test.api::<CertificateRequest>().list(&all).await? {
         let name = request.metadata.name.unwrap_or_default();
         for c in request.status.unwrap_or_default().conditions {
             let (reason, message) = (c.reason.unwrap_or_default(), c.message.unwrap_or_default());
@@ -61,7 +61,7 @@ async fn objects(stage: &Stage<'_>) -> anyhow::Result<String> {
             )?;
         }
     }
-    for event in stage.api::<Event>().list(&all).await? {
+    for event in test.api::<Event>().list(&all).await? {
         let object = event.involved_object;
         let (kind, name) = (object.kind.unwrap_or_default(), object.name.unwrap_or_default());
         let (reason, message) = (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
@@ -88,19 +88,19 @@ fn issuer_line(
     Ok(())
 }
 
-/// Checks that no secret is in the case's issuers, requests and events, nor in our controller's log.
-pub(super) async fn no_secrets(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// Checks that the case's issuers, requests and events and the controller's log contain no secret.
+pub(super) async fn no_secrets(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let all = ListParams::default();
-    let mut texts = vec![stage.env.controller_log().await?];
+    let mut texts = vec![test.env.controller_log().await?];
     texts.push(serde_json::to_string(
-        &stage.api::<VaultIssuer>().list(&all).await?.items,
+        &test.api::<VaultIssuer>().list(&all).await?.items,
     )?);
     texts.push(serde_json::to_string(
-        &stage.api::<CertificateRequest>().list(&all).await?.items,
+        &test.api::<CertificateRequest>().list(&all).await?.items,
     )?);
-    texts.push(serde_json::to_string(&stage.api::<Event>().list(&all).await?.items)?);
-    for secret in stage.env.canaries() {
-        // Of a file, its longest line tells.
+    texts.push(serde_json::to_string(&test.api::<Event>().list(&all).await?.items)?);
+    for secret in test.env.canaries() {
+        // A file is recognised by its longest line.
         let line = secret
             .lines()
             .map(str::trim)
@@ -111,10 +111,10 @@ pub(super) async fn no_secrets(stage: &Stage<'_>) -> anyhow::Result<()> {
             "a secret is in a log or an object"
         );
     }
-    // What Vault's tokens and JSON web tokens begin with.
-    for sign in ["hvs.", "hvb.", "eyJhbGciOi"] {
+    // The prefixes of Vault tokens and of JSON web tokens.
+    for prefix in ["hvs.", "hvb.", "eyJhbGciOi"] {
         ensure!(
-            !texts.iter().any(|text| text.contains(sign)),
+            !texts.iter().any(|text| text.contains(prefix)),
             "a token is in a log or an object"
         );
     }

@@ -16,27 +16,27 @@ use crate::servers::local::Local;
 use crate::servers::process::run_dir;
 use crate::servers::provider::Provider;
 use crate::servers::{kind, say};
-use crate::test_namespace::Stage;
+use crate::test_namespace::TestNamespace;
 
-/// How many cases run at once.
+/// The number of cases that run at once.
 const AT_ONCE: usize = 6;
 
-/// How long one case may take.
+/// The time limit of one case.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs the end-to-end cases on real servers.
+/// Runs the end-to-end tests on real servers
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Who runs the servers.
+    /// The provider of the servers
     #[arg(long, value_enum, default_value_t = ProviderName::Local)]
     provider: ProviderName,
-    /// Leaves the servers running and says where they are.
+    /// Leaves the servers running and prints where they are
     #[arg(long)]
     keep: bool,
-    /// Runs this case only; may be given several times.
+    /// Runs this case only; may be given several times
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
-    /// Lists the cases.
+    /// Lists the cases
     #[arg(long)]
     list: bool,
 }
@@ -138,6 +138,14 @@ pub(crate) fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) 
     })
 }
 
+/// Builds the servers that are not in the cache.
+pub(crate) fn build_components() -> anyhow::Result<Completion> {
+    if let Some(missing) = local_missing() {
+        return skip(&missing);
+    }
+    Components::build(&xtask::root()).map(|_| Completion::Done)
+}
+
 /// Builds what is missing and starts all servers on loopback.
 pub(crate) async fn start_local(profile: Profile) -> anyhow::Result<Env> {
     let root = xtask::root();
@@ -171,7 +179,7 @@ pub(crate) fn skip(missing: &str) -> anyhow::Result<Completion> {
     Ok(Completion::Skipped)
 }
 
-/// Runs a case in a namespace of its own and prints its outcome; whether it passed.
+/// Runs a case in its own namespace and prints the result; returns whether it passed.
 async fn run(env: &Env, case: &Case, keep: bool) -> bool {
     let begun = Instant::now();
     let outcome = match tokio::time::timeout(LIMIT, attempt(env, case, keep)).await {
@@ -190,8 +198,8 @@ async fn run(env: &Env, case: &Case, keep: bool) -> bool {
 }
 
 async fn attempt(env: &Env, case: &Case, keep: bool) -> anyhow::Result<()> {
-    let stage = Stage::open(env, case.name).await?;
-    (case.run)(&stage).await?;
-    report::no_secrets(&stage).await?;
-    if keep { Ok(()) } else { stage.close().await }
+    let test = TestNamespace::open(env, case.name).await?;
+    (case.run)(&test).await?;
+    report::no_secrets(&test).await?;
+    if keep { Ok(()) } else { test.close().await }
 }

@@ -1,6 +1,7 @@
-//! A case's own namespace and the objects in it.
+//! The namespace of one test case, and the objects in it.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::issued::Issued;
@@ -21,58 +23,58 @@ use crate::servers::env::Env;
 use crate::servers::process::eventually;
 use crate::servers::provider::Provider;
 
-/// How long something that happens at once may take on a busy machine.
+/// The limit for something that happens at once, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// How long something may take that waits for the next periodic check, or for a backoff to run out.
+/// The limit for something that waits for a periodic check or a backoff.
 pub(crate) const LATER: Duration = Duration::from_secs(150);
 
-/// What a case runs on: the servers, and a namespace and names in Vault of its own.
-pub(crate) struct Stage<'e> {
+/// One test case: the servers, its namespace, and its names in Vault.
+pub(crate) struct TestNamespace<'e> {
     /// The servers.
     pub(crate) env: &'e Env,
-    /// The case's name, which its names in Vault begin with.
+    /// The case's name, with which its names in Vault begin.
     pub(crate) case: &'static str,
     /// The namespace.
     pub(crate) namespace: String,
 }
 
-/// What a CertificateRequest asks for beside its CSR.
+/// The fields of a CertificateRequest besides the CSR.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Ask<'a> {
     /// The issuer; `vault` if it is empty.
     pub(crate) issuer: &'a str,
     /// Whether the issuer is a VaultClusterIssuer.
     pub(crate) cluster: bool,
-    /// How long the certificate shall be valid.
+    /// The requested duration.
     pub(crate) duration: Option<&'a str>,
-    /// Whether a CA certificate is asked for.
+    /// Whether a CA certificate is requested.
     pub(crate) is_ca: bool,
 }
 
-impl<'e> Stage<'e> {
-    /// Makes the namespace and gives the controller its rights there, as the README tells users to.
+impl<'e> TestNamespace<'e> {
+    /// Creates the namespace and the controller's role binding in it, as the README describes.
     pub(crate) async fn open(env: &'e Env, case: &'static str) -> anyhow::Result<Self> {
-        let stage = Self {
+        let test = Self {
             env,
             case,
             namespace: format!("e2e-{case}"),
         };
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": stage.namespace } });
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": test.namespace } });
         apply_object(&env.client, namespace).await?;
         let account = json!({ "kind": "ServiceAccount", "name": "vault-issuer", "namespace": NAMESPACE });
-        stage.bind("vault-issuer-credentials", account).await?;
-        Ok(stage)
+        test.bind("vault-issuer-credentials", account).await?;
+        Ok(test)
     }
 
-    /// Deletes the namespace, without waiting for its end.
+    /// Deletes the namespace without waiting.
     pub(crate) async fn close(&self) -> anyhow::Result<()> {
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.env.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::background()).await?;
         Ok(())
     }
 
-    /// Lets cert-manager's approver approve every request in the namespace.
+    /// Has cert-manager's approver approve every request in the namespace.
     pub(crate) async fn approve_all(&self) -> anyhow::Result<()> {
         let user = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": APPROVER });
         self.bind(crate::servers::certmanager::APPROVE, user).await
@@ -98,13 +100,13 @@ impl<'e> Stage<'e> {
         Api::namespaced(self.env.client.clone(), &self.namespace)
     }
 
-    /// Applies an object of the namespace.
+    /// Applies an object to the namespace.
     pub(crate) async fn apply(&self, mut object: Value) -> anyhow::Result<()> {
         object["metadata"]["namespace"] = json!(self.namespace);
         apply_object(&self.env.client, object).await
     }
 
-    /// Applies a Secret; its values are noted down as secrets, unless they are certificates.
+    /// Applies a Secret; its values are canaries, unless they are certificates.
     pub(crate) async fn secret(&self, name: &str, data: &[(&str, &str)]) -> anyhow::Result<()> {
         self.secret_in(&self.namespace, name, data).await
     }
@@ -141,7 +143,7 @@ impl<'e> Stage<'e> {
         .await
     }
 
-    /// Applies a VaultClusterIssuer, which bears the case's name.
+    /// Applies a VaultClusterIssuer named after the case.
     pub(crate) async fn cluster_issuer(&self, spec: Value) -> anyhow::Result<()> {
         let issuer = json!({
             "apiVersion": "vault-issuer.io/v1alpha1",
@@ -152,62 +154,45 @@ impl<'e> Stage<'e> {
         apply_object(&self.env.client, issuer).await
     }
 
-    /// Waits until a VaultIssuer can sign.
+    /// Waits until a VaultIssuer is ready.
     pub(crate) async fn ready(&self, name: &str, limit: Duration) -> anyhow::Result<()> {
-        let issuers = self.api::<VaultIssuer>();
-        eventually(limit, async || {
-            let issuer = issuers.get(name).await?;
-            condition(
-                issuer.status.as_ref(),
-                issuer.metadata.generation,
-                ConditionStatus::True,
-                "VaultVerified",
-            )
-        })
-        .await
-        .with_context(|| format!("VaultIssuer {name} is not ready"))
+        self.condition(name, READY, limit).await
     }
 
-    /// Waits until a VaultIssuer says why it cannot sign.
+    /// Waits until a VaultIssuer is not ready for this reason.
     pub(crate) async fn unready(&self, name: &str, reason: &str, limit: Duration) -> anyhow::Result<()> {
-        let issuers = self.api::<VaultIssuer>();
-        eventually(limit, async || {
-            let issuer = issuers.get(name).await?;
-            condition(
-                issuer.status.as_ref(),
-                issuer.metadata.generation,
-                ConditionStatus::False,
-                reason,
-            )
-        })
-        .await
-        .with_context(|| format!("VaultIssuer {name} is not False with {reason}"))
+        self.condition(name, (ConditionStatus::False, reason), limit).await
     }
 
-    /// Waits until the case's VaultClusterIssuer can sign.
+    async fn condition(&self, name: &str, wanted: (ConditionStatus, &str), limit: Duration) -> anyhow::Result<()> {
+        let issuers = self.api::<VaultIssuer>();
+        wait_for(&issuers, |issuer| issuer.status.as_ref(), name, wanted, limit).await
+    }
+
+    /// Waits until the case's VaultClusterIssuer is ready.
     pub(crate) async fn cluster_ready(&self) -> anyhow::Result<()> {
         let issuers: Api<VaultClusterIssuer> = Api::all(self.env.client.clone());
-        eventually(SOON, async || {
-            let issuer = issuers.get(self.case).await?;
-            condition(
-                issuer.status.as_ref(),
-                issuer.metadata.generation,
-                ConditionStatus::True,
-                "VaultVerified",
-            )
-        })
-        .await
-        .context("the VaultClusterIssuer is not ready")
+        wait_for(&issuers, |issuer| issuer.status.as_ref(), self.case, READY, SOON).await
     }
 
-    /// Makes an approved CertificateRequest.
+    /// Creates an approved CertificateRequest.
     pub(crate) async fn request(&self, name: &str, csr: &str, ask: Ask<'_>) -> anyhow::Result<()> {
         self.unapproved(name, csr, ask).await?;
         self.decide(name, "Approved").await
     }
 
-    /// Makes a CertificateRequest that nobody has decided upon.
+    /// Creates an approved CertificateRequest whose `spec.request` is exactly this text.
+    pub(crate) async fn request_encoded(&self, name: &str, encoded: &str, ask: Ask<'_>) -> anyhow::Result<()> {
+        self.create_request(name, encoded, ask).await?;
+        self.decide(name, "Approved").await
+    }
+
+    /// Creates a CertificateRequest that is neither approved nor denied.
     pub(crate) async fn unapproved(&self, name: &str, csr: &str, ask: Ask<'_>) -> anyhow::Result<()> {
+        self.create_request(name, &STANDARD.encode(csr), ask).await
+    }
+
+    async fn create_request(&self, name: &str, encoded: &str, ask: Ask<'_>) -> anyhow::Result<()> {
         let issuer = if ask.issuer.is_empty() { "vault" } else { ask.issuer };
         let kind = if ask.cluster {
             "VaultClusterIssuer"
@@ -215,7 +200,7 @@ impl<'e> Stage<'e> {
             "VaultIssuer"
         };
         let mut spec = json!({
-            "request": STANDARD.encode(csr),
+            "request": encoded,
             "issuerRef": { "group": "vault-issuer.io", "kind": kind, "name": issuer },
             "isCA": ask.is_ca,
         });
@@ -231,7 +216,7 @@ impl<'e> Stage<'e> {
         .await
     }
 
-    /// Sets the condition `Approved` or `Denied` of a CertificateRequest; in a kind cluster cert-manager approves.
+    /// Sets the condition `Approved` or `Denied` of a CertificateRequest; in a kind cluster cert-manager approves all.
     pub(crate) async fn decide(&self, name: &str, decision: &str) -> anyhow::Result<()> {
         if matches!(self.env.provider, Provider::Kind(_)) {
             return Ok(());
@@ -254,7 +239,7 @@ impl<'e> Stage<'e> {
         Ok(())
     }
 
-    /// Waits until a request is issued, and checks what it got against its CSR.
+    /// Waits until a request is issued, and checks its certificate against its CSR.
     pub(crate) async fn issued(&self, name: &str, csr: &Csr, limit: Duration) -> anyhow::Result<Issued> {
         let request = self.settled(name, "Issued", limit).await?;
         let issued = Issued::of(&request)?;
@@ -262,7 +247,7 @@ impl<'e> Stage<'e> {
         Ok(issued)
     }
 
-    /// Waits until a request is refused for good, and returns the message.
+    /// Waits until a request has failed for good, and returns the message.
     pub(crate) async fn failed(&self, name: &str, reason: &str) -> anyhow::Result<String> {
         let request = self.settled(name, reason, SOON).await?;
         let status = request.status.clone().unwrap_or_default();
@@ -272,14 +257,14 @@ impl<'e> Stage<'e> {
         Ok(ready.message.clone().unwrap_or_default())
     }
 
-    /// Waits until a request waits with `Pending`, and returns the message.
+    /// Waits until a request is `Pending`, and returns the message.
     pub(crate) async fn pending(&self, name: &str) -> anyhow::Result<String> {
         let request = self.settled(name, "Pending", SOON).await?;
         let ready = request.condition("Ready").context("no Ready condition")?;
         Ok(ready.message.clone().unwrap_or_default())
     }
 
-    /// Waits for a reason of a request's Ready condition; fails at once if another is there that is final.
+    /// Waits for a reason of a request's Ready condition; fails at once on another final reason.
     async fn settled(&self, name: &str, reason: &str, limit: Duration) -> anyhow::Result<CertificateRequest> {
         let requests = self.api::<CertificateRequest>();
         let found = eventually(limit, async || {
@@ -318,24 +303,38 @@ impl<'e> Stage<'e> {
     }
 }
 
-/// Checks the Ready condition of an issuer.
-fn condition(
-    status: Option<&IssuerStatus>,
-    generation: Option<i64>,
-    wanted: ConditionStatus,
-    reason: &str,
-) -> anyhow::Result<()> {
-    let ready = status.and_then(IssuerStatus::ready).context("no Ready condition")?;
-    ensure!(
-        ready.status == wanted && ready.reason == reason,
-        "it is {:?} {}: {}",
-        ready.status,
-        ready.reason,
-        ready.message
-    );
-    ensure!(
-        ready.observed_generation == generation,
-        "the condition is of another generation"
-    );
-    Ok(())
+/// The Ready condition of an issuer that can sign.
+const READY: (ConditionStatus, &str) = (ConditionStatus::True, "VaultVerified");
+
+/// Waits for a status and reason of an issuer's Ready condition.
+async fn wait_for<K>(
+    issuers: &Api<K>,
+    status: fn(&K) -> Option<&IssuerStatus>,
+    name: &str,
+    (wanted, reason): (ConditionStatus, &str),
+    limit: Duration,
+) -> anyhow::Result<()>
+where
+    K: Clone + Debug + DeserializeOwned + Resource,
+{
+    eventually(limit, async || {
+        let issuer = issuers.get(name).await?;
+        let ready = status(&issuer)
+            .and_then(IssuerStatus::ready)
+            .context("no Ready condition")?;
+        ensure!(
+            ready.status == wanted && ready.reason == reason,
+            "it is {:?} {}: {}",
+            ready.status,
+            ready.reason,
+            ready.message
+        );
+        ensure!(
+            ready.observed_generation == issuer.meta().generation,
+            "the condition is of another generation"
+        );
+        Ok(())
+    })
+    .await
+    .with_context(|| format!("issuer {name} is not {wanted:?} with {reason}"))
 }

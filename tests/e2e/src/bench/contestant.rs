@@ -1,4 +1,4 @@
-//! One of the two, and what it needs to get requests signed.
+//! A controller under measurement.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,15 +20,15 @@ use super::Figures;
 use crate::pki::{Csr, Names};
 use crate::servers::cluster::{AuditEvent, CERT_MANAGER};
 use crate::servers::process::{Process, Signal, eventually};
-use crate::test_namespace::{SOON, Stage};
+use crate::test_namespace::{SOON, TestNamespace};
 
-/// How many requests go before those that count: connections are made and tokens fetched.
+/// The number of requests before the measurement, which open connections and log in.
 const WARM_UP: usize = 20;
 
-/// One of the two.
+/// A controller under measurement.
 #[derive(Clone, Copy)]
 pub(super) enum Contestant {
-    /// cert-manager's built-in Vault issuer, in a process that runs nothing else.
+    /// cert-manager's built-in Vault issuer, in a process without other controllers.
     BuiltIn,
     /// Our controller.
     Ours,
@@ -58,22 +58,22 @@ impl Contestant {
         }
     }
 
-    /// Has it sign requests, and returns what that took. Afterwards it runs no more.
-    pub(super) async fn run(self, stage: &Stage<'_>, requests: usize) -> anyhow::Result<Figures> {
-        let mut process = self.start(stage).await?;
-        self.issuer(stage).await?;
-        self.requests(stage, "warm-up", WARM_UP).await?;
-        self.wait(stage, WARM_UP).await?;
+    /// Has it sign requests, stops it, and returns its figures.
+    pub(super) async fn run(self, test: &TestNamespace<'_>, requests: usize) -> anyhow::Result<Figures> {
+        let mut process = self.start(test).await?;
+        self.issuer(test).await?;
+        self.requests(test, "warm-up", WARM_UP).await?;
+        self.wait(test, WARM_UP).await?;
 
         process.signal(Signal::STOP)?;
-        self.requests(stage, "measured", requests).await?;
-        let before = Counts::take(stage).await?;
+        self.requests(test, "measured", requests).await?;
+        let before = Counts::take(test).await?;
         let (cpu, begun) = (cpu(process.id())?, Timestamp::now());
         process.signal(Signal::CONT)?;
-        self.wait(stage, WARM_UP + requests).await?;
-        // What it does about the last certificate is part of the bill.
+        self.wait(test, WARM_UP + requests).await?;
+        // Work that follows the last certificate counts as well.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let (vault, events) = Counts::take(stage).await?.since(&before);
+        let (vault, events) = Counts::take(test).await?.since(&before);
         let ours: Vec<&AuditEvent> = events.iter().filter(|event| event.user() == self.user()).collect();
         let status = "certificaterequests/status";
         let saved = ours
@@ -89,15 +89,15 @@ impl Contestant {
             api: tally(ours.iter().map(|event| format!("{} {}", event.verb, event.resource()))),
         };
         process.stop()?;
-        let all = stage.api::<CertificateRequest>();
+        let all = test.api::<CertificateRequest>();
         all.delete_collection(&DeleteParams::default(), &ListParams::default())
             .await?;
         Ok(figures)
     }
 
     /// Starts its process.
-    async fn start(self, stage: &Stage<'_>) -> anyhow::Result<Process> {
-        let mut local = stage.env.local_servers().await?;
+    async fn start(self, test: &TestNamespace<'_>) -> anyhow::Result<Process> {
+        let mut local = test.env.local_servers().await?;
         if let Self::Ours = self {
             local.start_controller().await?;
             return Ok(local.controller.take().context("no controller")?.into_process());
@@ -108,31 +108,30 @@ impl Contestant {
         Process::start(&local.dir, "cert-manager-vault", &mut command)
     }
 
-    /// Makes its issuer, which logs in by AppRole, and waits until it is ready.
-    async fn issuer(self, stage: &Stage<'_>) -> anyhow::Result<()> {
-        let path = stage.role(json!({})).await?;
-        let mut auth = stage
-            .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+    /// Creates its issuer, with AppRole, and waits until it is ready.
+    async fn issuer(self, test: &TestNamespace<'_>) -> anyhow::Result<()> {
+        let path = test.role(json!({})).await?;
+        let mut auth = test
+            .approle("approle", &test.policy(&[&path]).await?, json!({}))
             .await?;
         let reference = auth.pointer_mut("/appRole/secretRef").context("no secretRef")?;
         *reference = json!({ "name": "approle", "key": "secretId" });
-        let spec = stage.spec(&path, auth);
+        let spec = test.spec(&path, auth);
         let spec = if let Self::Ours = self {
             spec
         } else {
             json!({ "vault": spec })
         };
         let (group, version, kind) = self.kind();
-        stage
-            .apply(json!({
-                "apiVersion": format!("{group}/{version}"),
-                "kind": kind,
-                "metadata": { "name": "vault" },
-                "spec": spec,
-            }))
-            .await?;
+        test.apply(json!({
+            "apiVersion": format!("{group}/{version}"),
+            "kind": kind,
+            "metadata": { "name": "vault" },
+            "spec": spec,
+        }))
+        .await?;
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        let issuers: Api<DynamicObject> = Api::namespaced_with(stage.env.client.clone(), &stage.namespace, &resource);
+        let issuers: Api<DynamicObject> = Api::namespaced_with(test.env.client.clone(), &test.namespace, &resource);
         eventually(SOON, async || {
             let issuer = issuers.get("vault").await?;
             let conditions = issuer.data.pointer("/status/conditions").and_then(Value::as_array);
@@ -150,8 +149,8 @@ impl Contestant {
         .with_context(|| format!("the issuer of {} is not ready", self.name()))
     }
 
-    /// Makes approved requests, many at a time.
-    async fn requests(self, stage: &Stage<'_>, prefix: &str, count: usize) -> anyhow::Result<()> {
+    /// Creates approved requests, 16 at a time.
+    async fn requests(self, test: &TestNamespace<'_>, prefix: &str, count: usize) -> anyhow::Result<()> {
         let (group, _, kind) = self.kind();
         let make = async |number: usize| {
             let name = format!("{prefix}-{number}");
@@ -162,15 +161,14 @@ impl Contestant {
             };
             let request = STANDARD.encode(Csr::new(&names)?.pem);
             let spec = json!({ "request": request, "issuerRef": { "group": group, "kind": kind, "name": "vault" } });
-            stage
-                .apply(json!({
-                    "apiVersion": "cert-manager.io/v1",
-                    "kind": "CertificateRequest",
-                    "metadata": { "name": name },
-                    "spec": spec,
-                }))
-                .await?;
-            stage.decide(&name, "Approved").await
+            test.apply(json!({
+                "apiVersion": "cert-manager.io/v1",
+                "kind": "CertificateRequest",
+                "metadata": { "name": name },
+                "spec": spec,
+            }))
+            .await?;
+            test.decide(&name, "Approved").await
         };
         futures::stream::iter(0..count)
             .map(Ok)
@@ -178,9 +176,9 @@ impl Contestant {
             .await
     }
 
-    /// Waits until all requests are issued; looks once a second, so as not to be in the way.
-    async fn wait(self, stage: &Stage<'_>, count: usize) -> anyhow::Result<()> {
-        let all = stage.api::<CertificateRequest>();
+    /// Waits until all requests are issued; polls once a second, to disturb little.
+    async fn wait(self, test: &TestNamespace<'_>, count: usize) -> anyhow::Result<()> {
+        let all = test.api::<CertificateRequest>();
         for _ in 0..600 {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let list = all.list(&ListParams::default()).await?;
@@ -198,15 +196,15 @@ impl Contestant {
     }
 }
 
-/// What Vault and the API server have noted down so far.
+/// The requests in the audit logs of Vault and the API server.
 struct Counts {
     vault: Vec<String>,
     api: Vec<AuditEvent>,
 }
 
 impl Counts {
-    async fn take(stage: &Stage<'_>) -> anyhow::Result<Self> {
-        let vault = stage
+    async fn take(test: &TestNamespace<'_>) -> anyhow::Result<Self> {
+        let vault = test
             .env
             .vault
             .audit
@@ -216,18 +214,18 @@ impl Counts {
             .collect();
         Ok(Self {
             vault,
-            api: stage.env.local_servers().await?.cluster.audit()?,
+            api: test.env.local_servers().await?.cluster.audit()?,
         })
     }
 
-    /// Returns what has come since.
+    /// Returns the requests since `before`.
     fn since(self, before: &Self) -> (Vec<String>, Vec<AuditEvent>) {
         let vault = self.vault.into_iter().skip(before.vault.len()).collect();
         (vault, self.api.into_iter().skip(before.api.len()).collect())
     }
 }
 
-/// Counts equal words, the most frequent first.
+/// Counts equal strings, the most frequent first.
 fn tally(words: impl Iterator<Item = String>) -> Vec<(String, usize)> {
     let mut counts = BTreeMap::new();
     words.for_each(|word| *counts.entry(word).or_default() += 1);
@@ -251,7 +249,7 @@ fn cpu(pid: u32) -> anyhow::Result<Duration> {
     ))
 }
 
-/// Returns the most memory that a process has had (proc_pid_status(5), VmHWM), bytes.
+/// Returns the peak resident memory of a process in bytes (proc_pid_status(5), VmHWM).
 fn peak_memory(pid: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status

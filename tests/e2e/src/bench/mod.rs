@@ -1,8 +1,8 @@
 //! `bench`: the same requests through our controller and through cert-manager's built-in Vault issuer.
 //!
-//! Both run on the servers of `e2e`, one after the other. Each is stopped (SIGSTOP) while the requests are made and
-//! approved, so that all of them wait when it goes on and only its own speed counts. What it sends is counted where
-//! it arrives: in the audit logs of Vault and of the API server.
+//! Both run on the servers of the end-to-end tests, one after the other. Each is stopped (SIGSTOP) while the requests
+//! are created and approved, so that only its own speed counts. Its requests are counted where they arrive: in the
+//! audit logs of Vault and the API server.
 
 mod contestant;
 mod table;
@@ -13,22 +13,22 @@ use crate::runner::{Completion, local_missing, skip, start_local, until_interrup
 use crate::servers::controller::Profile;
 use crate::servers::env::Env;
 use crate::servers::say;
-use crate::test_namespace::Stage;
+use crate::test_namespace::TestNamespace;
 
 use contestant::Contestant;
 
-/// Compares our controller with cert-manager's built-in Vault issuer.
+/// Compares the controller with cert-manager's built-in Vault issuer
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many certificates each of them has to get signed.
+    /// The number of certificates for each of them
     #[arg(long, default_value_t = 300)]
     requests: usize,
 }
 
-/// What one of the two needed.
+/// The measurements of one controller.
 struct Figures {
     name: &'static str,
-    /// From the moment it went on to the last certificate saved.
+    /// From SIGCONT to the last saved certificate.
     elapsed: Duration,
     /// User and system time.
     cpu: Duration,
@@ -51,12 +51,12 @@ impl Args {
 
     async fn compare(&self) -> anyhow::Result<()> {
         let env = start_local(Profile::Release).await?;
-        calm(&env).await?;
-        let stage = Stage::open(&env, "bench").await?;
+        stop_others(&env).await?;
+        let test = TestNamespace::open(&env, "bench").await?;
         let mut figures = Vec::new();
         for contestant in [Contestant::BuiltIn, Contestant::Ours] {
             say(&format!("{} signs {} requests", contestant.name(), self.requests));
-            figures.push(contestant.run(&stage, self.requests).await?);
+            figures.push(contestant.run(&test, self.requests).await?);
         }
         let [built_in, ours] = figures.as_slice() else {
             return Ok(());
@@ -66,8 +66,8 @@ impl Args {
     }
 }
 
-/// Ends what neither of them needs.
-async fn calm(env: &Env) -> anyhow::Result<()> {
+/// Stops the processes that neither of them needs.
+async fn stop_others(env: &Env) -> anyhow::Result<()> {
     let mut local = env.local_servers().await?;
     if let Some(mut controller) = local.controller.take() {
         controller.process().stop()?;

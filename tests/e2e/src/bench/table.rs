@@ -1,8 +1,8 @@
-//! The two side by side.
+//! The table of the results.
 
 use super::Figures;
 
-/// Prints the figures of both and how they compare.
+/// Prints the figures of both and their ratios.
 pub(super) fn print(requests: usize, ours: &Figures, built_in: &Figures) {
     let count = to_f64(requests);
     println!(
@@ -58,7 +58,7 @@ fn total(counts: &[(String, usize)], prefix: &str) -> f64 {
     )
 }
 
-/// Counts writes, without those of the leader's Lease, which come with time and not with requests.
+/// Counts writes, except those of the Lease, which depend on time and not on requests.
 fn writes(counts: &[(String, usize)]) -> f64 {
     let is_read = |what: &str| ["get ", "list ", "watch "].iter().any(|verb| what.starts_with(verb));
     let counted = counts
@@ -67,7 +67,7 @@ fn writes(counts: &[(String, usize)]) -> f64 {
     to_f64(counted.map(|(_, count)| count).sum::<usize>())
 }
 
-/// Converts a count, which is far below what a double holds exactly.
+/// Converts a count; all counts are small enough to be exact.
 fn to_f64(count: impl TryInto<u32>) -> f64 {
     count.try_into().map_or(f64::INFINITY, f64::from)
 }

@@ -8,16 +8,16 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, PostParams};
 use serde_json::{Value, json};
 
-use crate::test_namespace::Stage;
+use crate::test_namespace::TestNamespace;
 
 /// A change to a valid spec, and what the API server says to it: a part of its message, or nothing if it takes it.
 type Row = (Value, &'static str);
 
 /// Each rule rejects one spec and accepts one that differs in what the rule is about.
-pub(super) async fn rules(stage: &Stage<'_>) -> anyhow::Result<()> {
+pub(super) async fn rules(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let mut rejected = BTreeSet::new();
     for (change, message) in [spec_rows(), auth_rows(), method_rows()].concat() {
-        let answer = create(stage, &change).await?;
+        let answer = create(test, &change).await?;
         match (message, answer) {
             ("", None) => {}
             ("", Some(answer)) => bail!("{change} is rejected: {answer}"),
@@ -41,12 +41,12 @@ pub(super) async fn rules(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 /// The columns that `kubectl get` prints.
-pub(super) async fn columns(stage: &Stage<'_>) -> anyhow::Result<()> {
+pub(super) async fn columns(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     for plural in ["vaultissuers", "vaultclusterissuers"] {
         let request = http::Request::get(format!("/apis/vault-issuer.io/v1alpha1/{plural}"))
             .header("Accept", "application/json;as=Table;g=meta.k8s.io;v=v1")
             .body(Vec::new())?;
-        let table: Value = stage.env.client.request(request).await?;
+        let table: Value = test.env.client.request(request).await?;
         let columns = table["columnDefinitions"].as_array().context("no table")?;
         let names: Vec<&str> = columns.iter().filter_map(|column| column["name"].as_str()).collect();
         ensure!(
@@ -55,7 +55,7 @@ pub(super) async fn columns(stage: &Stage<'_>) -> anyhow::Result<()> {
         );
     }
     let request = http::Request::get("/apis/vault-issuer.io/v1alpha1").body(Vec::new())?;
-    let resources: Value = stage.env.client.request(request).await?;
+    let resources: Value = test.env.client.request(request).await?;
     let resources = resources["resources"].as_array().context("no resources")?;
     let in_category = |resource: &&Value| resource["categories"] == json!(["cert-manager"]);
     ensure!(
@@ -159,7 +159,7 @@ fn method_rows() -> Vec<Row> {
 }
 
 /// Creates an issuer without storing it; what the API server objects to, if it does.
-async fn create(stage: &Stage<'_>, change: &Value) -> anyhow::Result<Option<String>> {
+async fn create(test: &TestNamespace<'_>, change: &Value) -> anyhow::Result<Option<String>> {
     let mut spec = json!({
         "server": "https://vault.example.com:8200",
         "path": "pki/sign/web",
@@ -169,7 +169,7 @@ async fn create(stage: &Stage<'_>, change: &Value) -> anyhow::Result<Option<Stri
         spec.extend(change);
     }
     let resource = ApiResource::erase::<VaultIssuer>(&());
-    let issuers: Api<DynamicObject> = Api::namespaced_with(stage.env.client.clone(), &stage.namespace, &resource);
+    let issuers: Api<DynamicObject> = Api::namespaced_with(test.env.client.clone(), &test.namespace, &resource);
     let issuer = DynamicObject::new("vault", &resource).data(json!({ "spec": spec }));
     let params = PostParams {
         dry_run: true,

@@ -1,4 +1,4 @@
-//! Every way to log in, and every way to reach a server.
+//! Every auth method, and every way to reach a server.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::servers::audit::Answered;
 use crate::servers::controller::NAMESPACE;
 use crate::servers::process::eventually;
 use crate::servers::vault::text;
-use crate::test_namespace::{Ask, SOON, Stage};
+use crate::test_namespace::{Ask, SOON, TestNamespace};
 
-/// AppRole at a mount of its own, named in each form that people write.
-pub(super) async fn approle_mounts(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let mount = stage.approle_mount().await?;
-    let mut auth = stage.approle(&mount, &stage.policy(&[&path]).await?, json!({})).await?;
+/// AppRole at its own mount, with the mount path in each form that people write.
+pub(super) async fn approle_mounts(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let mount = test.approle_mount().await?;
+    let mut auth = test.approle(&mount, &test.policy(&[&path]).await?, json!({})).await?;
     let forms = [
         mount.clone(),
         format!("auth/{mount}"),
@@ -28,142 +28,112 @@ pub(super) async fn approle_mounts(stage: &Stage<'_>) -> anyhow::Result<()> {
     ];
     for (number, form) in forms.into_iter().enumerate() {
         auth["appRole"]["path"] = json!(form);
-        stage
-            .issuer(&format!("form-{number}"), stage.spec(&path, auth.clone()))
+        test.issuer(&format!("form-{number}"), test.spec(&path, auth.clone()))
             .await?;
     }
     for number in 0..4 {
-        stage.ready(&format!("form-{number}"), SOON).await?;
+        test.ready(&format!("form-{number}"), SOON).await?;
     }
     Ok(())
 }
 
-/// A token that is given.
-pub(super) async fn token(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let policy = stage.policy(&[&path]).await?;
-    let token = make_token(stage, json!({ "policies": [policy], "ttl": "1h" })).await?;
-    stage.secret("token", &[("token", &token)]).await?;
-    signs(
-        stage,
-        stage.spec(&path, json!({ "tokenSecretRef": { "name": "token" } })),
-    )
-    .await?;
-    // It is not ours to end.
-    stage
-        .env
-        .vault
-        .admin
-        .with_token(&token)
-        .read("auth/token/lookup-self")
-        .await?;
+/// A token from a Secret is used and never revoked.
+pub(super) async fn token(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let token = signs_with_token(test, json!({ "ttl": "1h" })).await?;
+    let admin = test.env.vault.admin.with_token(&token);
+    admin.read("auth/token/lookup-self").await?;
     Ok(())
 }
 
-/// A given periodic token that lives for 20 seconds is renewed for as long as the issuer is there.
-pub(super) async fn periodic_token(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let policy = stage.policy(&[&path]).await?;
-    let token = make_token(stage, json!({ "policies": [policy], "period": "20s" })).await?;
-    stage.secret("token", &[("token", &token)]).await?;
-    signs(
-        stage,
-        stage.spec(&path, json!({ "tokenSecretRef": { "name": "token" } })),
-    )
-    .await?;
+/// A periodic token from a Secret, with a period of 20 seconds, is renewed as long as the issuer exists.
+pub(super) async fn periodic_token(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let token = signs_with_token(test, json!({ "period": "20s" })).await?;
     tokio::time::sleep(Duration::from_secs(45)).await;
-    stage
-        .env
-        .vault
-        .admin
-        .with_token(&token)
-        .read("auth/token/lookup-self")
-        .await
-        .context("it has expired")?;
+    let admin = test.env.vault.admin.with_token(&token);
+    admin.read("auth/token/lookup-self").await.context("it has expired")?;
     let csr = Csr::new(&Names::common("after.example.com"))?;
-    stage.request("after", &csr.pem, Ask::default()).await?;
-    stage.issued("after", &csr, SOON).await?;
+    test.request("after", &csr.pem, Ask::default()).await?;
+    test.issued("after", &csr, SOON).await?;
     Ok(())
 }
 
-/// A login that lives for 20 seconds is renewed, at least twice in 90 seconds, and not made again.
-pub(super) async fn short_login(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let mount = stage.approle_mount().await?;
-    let policy = stage.policy(&[&path]).await?;
-    let auth = stage
+/// A login with a TTL of 20 seconds is renewed at least twice within 90 seconds and not repeated.
+pub(super) async fn short_login(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let mount = test.approle_mount().await?;
+    let policy = test.policy(&[&path]).await?;
+    let auth = test
         .approle(&mount, &policy, json!({ "token_ttl": "20s", "token_max_ttl": "10m" }))
         .await?;
-    signs(stage, stage.spec(&path, auth)).await?;
+    signs(test, test.spec(&path, auth)).await?;
     let renewed = |answers: &[Answered]| {
         answers
             .iter()
-            .filter(|answer| answer.path == "auth/token/renew-self" && answer.role == stage.case)
+            .filter(|answer| answer.path == "auth/token/renew-self" && answer.role == test.case)
             .count()
     };
     eventually(Duration::from_secs(90), async || {
-        let renewals = renewed(&stage.env.vault.audit.answered()?);
+        let renewals = renewed(&test.env.vault.audit.answered()?);
         ensure!(renewals >= 2, "{renewals} renewals");
         Ok(())
     })
     .await?;
     let csr = Csr::new(&Names::common("after.example.com"))?;
-    stage.request("after", &csr.pem, Ask::default()).await?;
-    stage.issued("after", &csr, SOON).await?;
-    let logins = stage.env.vault.audit.signatures(&format!("auth/{mount}/login"))?;
+    test.request("after", &csr.pem, Ask::default()).await?;
+    test.issued("after", &csr, SOON).await?;
+    let logins = test.env.vault.audit.signatures(&format!("auth/{mount}/login"))?;
     ensure!(logins == 1, "{logins} logins");
     Ok(())
 }
 
-/// Kubernetes, with a token that lies in a Secret.
-pub(super) async fn kubernetes_secret(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    kubernetes_role(stage, &path, json!({})).await?;
-    account(stage).await?;
-    stage
-        .apply(json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "kubernetes.io/service-account-token",
-            "metadata": { "name": "jwt", "annotations": { "kubernetes.io/service-account.name": "vault-login" } },
-        }))
-        .await?;
+/// Kubernetes auth with a token from a Secret.
+pub(super) async fn kubernetes_secret(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    kubernetes_role(test, &path, json!({})).await?;
+    account(test).await?;
+    test.apply(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/service-account-token",
+        "metadata": { "name": "jwt", "annotations": { "kubernetes.io/service-account.name": "vault-login" } },
+    }))
+    .await?;
     eventually(SOON, async || {
-        let secret = stage.api::<Secret>().get("jwt").await?;
+        let secret = test.api::<Secret>().get("jwt").await?;
         let token = secret
             .data
             .context("no data")?
             .remove("token")
             .context("no token yet")?;
-        stage.env.canary(std::str::from_utf8(&token.0)?);
+        test.env.canary(std::str::from_utf8(&token.0)?);
         Ok(())
     })
     .await?;
-    let auth = json!({ "kubernetes": { "role": stage.case, "secretRef": { "name": "jwt" } } });
-    signs(stage, stage.spec(&path, auth)).await
+    let auth = json!({ "kubernetes": { "role": test.case, "secretRef": { "name": "jwt" } } });
+    signs(test, test.spec(&path, auth)).await
 }
 
 /// Kubernetes, with a token requested for a service account, whose audience is the issuer itself. The default rights
 /// allow no such token.
-pub(super) async fn kubernetes_account(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let audience = format!("vault://{}/vault", stage.namespace);
-    kubernetes_role(stage, &path, json!({ "audience": audience })).await?;
-    account(stage).await?;
+pub(super) async fn kubernetes_account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let audience = format!("vault://{}/vault", test.namespace);
+    kubernetes_role(test, &path, json!({ "audience": audience })).await?;
+    account(test).await?;
     let kubernetes = json!({
-        "role": stage.case,
+        "role": test.case,
         "mountPath": "/v1/auth/kubernetes",
         "serviceAccountRef": { "name": "vault-login" },
     });
-    let spec = stage.spec(&path, json!({ "kubernetes": kubernetes }));
-    stage.issuer("forbidden", spec.clone()).await?;
-    stage.unready("forbidden", "TokenForbidden", SOON).await?;
-    grant_tokens(stage, "vault-login").await?;
-    signs(stage, spec).await
+    let spec = test.spec(&path, json!({ "kubernetes": kubernetes }));
+    test.issuer("forbidden", spec.clone()).await?;
+    test.unready("forbidden", "TokenForbidden", SOON).await?;
+    grant_tokens(test, "vault-login").await?;
+    signs(test, spec).await
 }
 
 /// Lets the controller request tokens of one service account, as the pages tell users to.
-async fn grant_tokens(stage: &Stage<'_>, account: &str) -> anyhow::Result<()> {
+async fn grant_tokens(test: &TestNamespace<'_>, account: &str) -> anyhow::Result<()> {
     let name = "vault-issuer-tokens";
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -176,7 +146,7 @@ async fn grant_tokens(stage: &Stage<'_>, account: &str) -> anyhow::Result<()> {
             "verbs": ["create"],
         }],
     });
-    stage.apply(role).await?;
+    test.apply(role).await?;
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -184,90 +154,92 @@ async fn grant_tokens(stage: &Stage<'_>, account: &str) -> anyhow::Result<()> {
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
         "subjects": [{ "kind": "ServiceAccount", "name": "vault-issuer", "namespace": NAMESPACE }],
     });
-    stage.apply(binding).await
+    test.apply(binding).await
 }
 
-/// A client certificate that logs in.
-pub(super) async fn client_certificate(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let policy = stage.policy(&[&path]).await?;
-    let vault = &stage.env.vault;
-    let role =
-        json!({ "certificate": vault.clients.pem, "token_policies": policy, "allowed_common_names": stage.case });
+/// Login with a client certificate.
+pub(super) async fn client_certificate(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let policy = test.policy(&[&path]).await?;
+    let vault = &test.env.vault;
+    let role = json!({ "certificate": vault.clients.pem, "token_policies": policy, "allowed_common_names": test.case });
     vault
         .admin
-        .write(&format!("auth/cert/certs/{}", stage.case), role)
+        .write(&format!("auth/cert/certs/{}", test.case), role)
         .await?;
-    let pair = vault.clients.client(stage.case)?;
-    stage
-        .secret("login", &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)])
+    let pair = vault.clients.client(test.case)?;
+    test.secret("login", &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)])
         .await?;
-    let auth = json!({ "clientCertificate": { "secretName": "login", "name": stage.case } });
-    signs(stage, stage.spec(&path, auth)).await
+    let auth = json!({ "clientCertificate": { "secretName": "login", "name": test.case } });
+    signs(test, test.spec(&path, auth)).await
 }
 
 /// A listener that wants a client certificate, with a CA bundle from a Secret and another server name.
-pub(super) async fn mutual_tls(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let auth = stage
-        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+pub(super) async fn mutual_tls(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
         .await?;
-    let vault = &stage.env.vault;
+    let vault = &test.env.vault;
     let spec = json!({ "server": vault.mutual, "serverName": vault.server_name, "path": path, "auth": auth });
     let mut bare = spec.clone();
     bare["caBundle"] = json!(STANDARD.encode(&vault.ca));
-    stage.issuer("bare", bare).await?;
-    stage.unready("bare", "TlsFailed", SOON).await?;
+    test.issuer("bare", bare).await?;
+    test.unready("bare", "TlsFailed", SOON).await?;
 
-    let pair = vault.clients.client(stage.case)?;
-    stage
-        .secret("client", &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)])
+    let pair = vault.clients.client(test.case)?;
+    test.secret("client", &[("tls.crt", &pair.certificate), ("tls.key", &pair.key)])
         .await?;
-    stage.secret("ca", &[("ca.crt", &vault.ca)]).await?;
+    test.secret("ca", &[("ca.crt", &vault.ca)]).await?;
     let mut full = spec;
     full["caBundleSecretRef"] = json!({ "name": "ca" });
     full["clientCertSecretRef"] = json!({ "name": "client" });
     full["clientKeySecretRef"] = json!({ "name": "client" });
-    signs(stage, full).await
+    signs(test, full).await
 }
 
-/// Makes the issuer `vault` and has it sign a request.
-async fn signs(stage: &Stage<'_>, spec: Value) -> anyhow::Result<()> {
-    stage.issuer("vault", spec).await?;
-    stage.ready("vault", SOON).await?;
+/// Creates the issuer `vault` and has it sign a request.
+async fn signs(test: &TestNamespace<'_>, spec: Value) -> anyhow::Result<()> {
+    test.issuer("vault", spec).await?;
+    test.ready("vault", SOON).await?;
     let csr = Csr::new(&Names::common("login.example.com"))?;
-    stage.request("first", &csr.pem, Ask::default()).await?;
-    let issued = stage.issued("first", &csr, SOON).await?;
-    issued.rooted_in(&stage.env.vault.root)
+    test.request("first", &csr.pem, Ask::default()).await?;
+    let issued = test.issued("first", &csr, SOON).await?;
+    issued.rooted_in(&test.env.vault.root)
 }
 
-async fn make_token(stage: &Stage<'_>, body: Value) -> anyhow::Result<String> {
-    let answer = stage.env.vault.admin.write("auth/token/create-orphan", body).await?;
-    text(&answer["auth"]["client_token"])
+/// Creates a token with these parameters and an issuer that uses it, and has it sign a request; returns the token.
+async fn signs_with_token(test: &TestNamespace<'_>, mut params: Value) -> anyhow::Result<String> {
+    let path = test.role(json!({})).await?;
+    params["policies"] = json!([test.policy(&[&path]).await?]);
+    let answer = test.env.vault.admin.write("auth/token/create-orphan", params).await?;
+    let token = text(&answer["auth"]["client_token"])?;
+    test.secret("token", &[("token", &token)]).await?;
+    let auth = json!({ "tokenSecretRef": { "name": "token" } });
+    signs(test, test.spec(&path, auth)).await?;
+    Ok(token)
 }
 
-async fn account(stage: &Stage<'_>) -> anyhow::Result<()> {
+async fn account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let metadata = json!({ "name": "vault-login" });
-    stage
-        .apply(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }))
+    test.apply(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }))
         .await
 }
 
-async fn kubernetes_role(stage: &Stage<'_>, path: &str, changes: Value) -> anyhow::Result<()> {
+async fn kubernetes_role(test: &TestNamespace<'_>, path: &str, changes: Value) -> anyhow::Result<()> {
     let mut role = json!({
         "bound_service_account_names": "vault-login",
-        "bound_service_account_namespaces": stage.namespace,
-        "token_policies": stage.policy(&[path]).await?,
+        "bound_service_account_namespaces": test.namespace,
+        "token_policies": test.policy(&[path]).await?,
         "token_ttl": "1h",
     });
     if let (Value::Object(role), Value::Object(changes)) = (&mut role, changes) {
         role.extend(changes);
     }
-    stage
-        .env
+    test.env
         .vault
         .admin
-        .write(&format!("auth/kubernetes/role/{}", stage.case), role)
+        .write(&format!("auth/kubernetes/role/{}", test.case), role)
         .await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Certificate objects from end to end: cert-manager makes the key, the request and the Secret, we sign.
+//! Certificates from end to end: cert-manager creates the key, the request and the Secret.
 
 use std::time::Duration;
 
@@ -9,51 +9,45 @@ use serde_json::json;
 
 use crate::servers::controller::NAMESPACE;
 use crate::servers::process::eventually;
-use crate::test_namespace::{SOON, Stage};
+use crate::test_namespace::{SOON, TestNamespace};
 
-/// A VaultIssuer that logs in by AppRole, to a Secret that cert-manager has stored.
-pub(super) async fn namespaced(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.signer(json!({})).await?;
-    stage.approve_all().await?;
-    stage.certificate("web", "VaultIssuer", "vault").await?;
-    let issued = stage.stored("web").await?;
-    issued.rooted_in(&stage.env.vault.root)?;
+/// A VaultIssuer with AppRole, up to the Secret that cert-manager stores.
+pub(super) async fn namespaced(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    test.signer(json!({})).await?;
+    test.approve_all().await?;
+    test.certificate("web", "VaultIssuer", "vault").await?;
+    let issued = test.stored("web").await?;
+    issued.rooted_in(&test.env.vault.root)?;
     ensure!(issued.names()? == ["dns:www.example.com"], "{:?}", issued.names()?);
-    stage.event("web-1", "CertificateIssued").await?;
+    test.event("web-1", "CertificateIssued").await?;
     Ok(())
 }
 
-/// A VaultClusterIssuer, whose Secret lies in the controller's namespace.
-pub(super) async fn cluster(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let mut auth = stage
-        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+/// A VaultClusterIssuer, whose Secret is in the controller's namespace.
+pub(super) async fn cluster(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let mut auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
         .await?;
-    auth["appRole"]["secretRef"] = json!({ "name": stage.case });
-    stage
-        .secret_in(
-            NAMESPACE,
-            stage.case,
-            &[("secretId", &stage.secret_id("approle").await?)],
-        )
+    auth["appRole"]["secretRef"] = json!({ "name": test.case });
+    test.secret_in(NAMESPACE, test.case, &[("secretId", &test.secret_id("approle").await?)])
         .await?;
-    stage.cluster_issuer(stage.spec(&path, auth)).await?;
-    stage.cluster_ready().await?;
-    stage.approve_all().await?;
-    stage.certificate("web", "VaultClusterIssuer", stage.case).await?;
-    stage.stored("web").await?.rooted_in(&stage.env.vault.root)
+    test.cluster_issuer(test.spec(&path, auth)).await?;
+    test.cluster_ready().await?;
+    test.approve_all().await?;
+    test.certificate("web", "VaultClusterIssuer", test.case).await?;
+    test.stored("web").await?.rooted_in(&test.env.vault.root)
 }
 
-/// cert-manager renews a certificate when two thirds of its life are over, and when asked to.
-pub(super) async fn renewal(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage
-        .signer(json!({ "ttl": "40s", "max_ttl": "40s", "not_before_duration": "1s" }))
+/// cert-manager renews a certificate after two thirds of its lifetime, and on request.
+pub(super) async fn renewal(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    test.signer(json!({ "ttl": "40s", "max_ttl": "40s", "not_before_duration": "1s" }))
         .await?;
-    stage.approve_all().await?;
-    stage.certificate("web", "VaultIssuer", "vault").await?;
-    let first = stage.stored("web").await?;
+    test.approve_all().await?;
+    test.certificate("web", "VaultIssuer", "vault").await?;
+    let first = test.stored("web").await?;
     let second = eventually(Duration::from_secs(60), async || {
-        let now = stage.stored("web").await?;
+        let now = test.stored("web").await?;
         ensure!(now.chain != first.chain, "still the first certificate");
         Ok(now)
     })
@@ -65,13 +59,12 @@ pub(super) async fn renewal(stage: &Stage<'_>) -> anyhow::Result<()> {
         "message": "asked for by a test",
         "lastTransitionTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     }] } });
-    stage
-        .certificates()
+    test.certificates()
         .patch_status("web", &PatchParams::default(), &Patch::Merge(trigger))
         .await?;
     eventually(SOON, async || {
         ensure!(
-            stage.stored("web").await?.chain != second.chain,
+            test.stored("web").await?.chain != second.chain,
             "still the second certificate"
         );
         Ok(())
@@ -80,10 +73,10 @@ pub(super) async fn renewal(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 /// A request that an approver denies fails its Certificate, and nothing is signed.
-pub(super) async fn denied(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.signer(json!({})).await?;
-    stage.certificate("web", "VaultIssuer", "vault").await?;
-    let requests = stage.api::<CertificateRequest>();
+pub(super) async fn denied(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.signer(json!({})).await?;
+    test.certificate("web", "VaultIssuer", "vault").await?;
+    let requests = test.api::<CertificateRequest>();
     let name = eventually(SOON, async || {
         let list = requests.list(&ListParams::default()).await?;
         list.items
@@ -92,15 +85,15 @@ pub(super) async fn denied(stage: &Stage<'_>) -> anyhow::Result<()> {
             .context("no request yet")
     })
     .await?;
-    stage.decide(&name, "Denied").await?;
-    stage.failed(&name, "Denied").await?;
+    test.decide(&name, "Denied").await?;
+    test.failed(&name, "Denied").await?;
     eventually(SOON, async || {
-        let certificate = stage.certificates().get("web").await?;
+        let certificate = test.certificates().get("web").await?;
         let attempts = &certificate.data["status"]["failedIssuanceAttempts"];
         ensure!(attempts == 1, "failedIssuanceAttempts is {attempts}");
         Ok(())
     })
     .await?;
-    ensure!(stage.signatures(&path)? == 0, "a denied request was signed");
+    ensure!(test.signatures(&path)? == 0, "a denied request was signed");
     Ok(())
 }

@@ -13,13 +13,13 @@ use kube::api::{
 use kube::{Api, Error, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::test_namespace::Stage;
+use crate::test_namespace::TestNamespace;
 
 /// `fake-kube` answers every operation of the table like the real API server.
-pub(super) async fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {
+pub(super) async fn conformance(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let resource = ApiResource::erase::<CertificateRequest>(&());
-    let requests: Api<DynamicObject> = Api::namespaced_with(stage.env.client.clone(), &stage.namespace, &resource);
-    let mut suite = Suite::new(&stage.namespace);
+    let requests: Api<DynamicObject> = Api::namespaced_with(test.env.client.clone(), &test.namespace, &resource);
+    let mut suite = Suite::new(&test.namespace);
     while let Some(call) = suite.next_call() {
         let reply: ApiReply = match ask(&requests, call).await {
             Ok(answer) => Ok(answer),

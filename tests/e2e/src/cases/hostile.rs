@@ -1,4 +1,4 @@
-//! Vaults that do not behave, and one with namespaces: fake-vault over TLS, held against the real Vault first.
+//! Hostile and unusual servers: fake-vault over TLS, after it has been compared with the real Vault.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 
 use crate::pki::{Csr, Names};
 use crate::servers::vault::{self, Admin, text};
-use crate::test_namespace::{Ask, LATER, SOON, Stage};
+use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
-/// The model gives every answer that the real Vault gives.
-pub(super) async fn conformance(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// fake-vault gives the same answers as the real Vault.
+pub(super) async fn conformance(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let (dir, binary) = {
-        let local = stage.env.local_servers().await?;
+        let local = test.env.local_servers().await?;
         (local.dir.join("conformance"), local.vault.binary().to_owned())
     };
     std::fs::create_dir_all(&dir)?;
@@ -76,9 +76,9 @@ fn exchange(admin: &Admin, request: Request<Body>) -> anyhow::Result<Response<Bo
     Ok(Response::from_parts(parts, Body::from(text)))
 }
 
-/// Answers to a signature that are no answers, or lies: the first are asked for again, the second are refused, and
-/// either is said where the user looks.
-pub(super) async fn answers(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// Unusable answers to a signature are retried and wrong certificates are refused; either way the condition has the
+/// cause.
+pub(super) async fn answers(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let rows = [
         ("not-json", Fault::NotJson, Ok("VaultMisbehaved")),
         ("too-large", Fault::Huge, Ok("VaultUnreachable")),
@@ -100,11 +100,11 @@ pub(super) async fn answers(stage: &Stage<'_>) -> anyhow::Result<()> {
         ("another-issuer", Fault::AnotherIssuer, Err("CertificateMismatch")),
         ("a-ca", Fault::CaCertificate, Err("CertificateMismatch")),
     ];
-    stage.secret("approle", &[("secretId", SECRET_ID)]).await?;
+    test.secret("approle", &[("secretId", SECRET_ID)]).await?;
     let mut fakes = Vec::new();
     for (name, fault, outcome) in rows {
         let fake = Fake::start()?;
-        stage.issuer(name, fake.spec()).await?;
+        test.issuer(name, fake.spec()).await?;
         fakes.push((name, fault, outcome, fake));
     }
     let csr = Csr::new(&Names {
@@ -113,50 +113,49 @@ pub(super) async fn answers(stage: &Stage<'_>) -> anyhow::Result<()> {
         ..Names::default()
     })?;
     for (name, fault, _, fake) in &fakes {
-        stage.ready(name, SOON).await?;
+        test.ready(name, SOON).await?;
         fake.lock().faults_mut().script(Operation::Sign, *fault);
-        stage
-            .request(
-                name,
-                &csr.pem,
-                Ask {
-                    issuer: name,
-                    ..Ask::default()
-                },
-            )
-            .await?;
+        test.request(
+            name,
+            &csr.pem,
+            Ask {
+                issuer: name,
+                ..Ask::default()
+            },
+        )
+        .await?;
     }
     for (name, _, outcome, _) in &fakes {
         match outcome {
             Ok(reason) => {
-                stage.event(name, reason).await?;
-                stage.issued(name, &csr, LATER).await?;
+                test.event(name, reason).await?;
+                test.issued(name, &csr, LATER).await?;
             }
             Err(reason) => {
-                stage.failed(name, "Failed").await?;
-                stage.event(name, reason).await?;
+                test.failed(name, "Failed").await?;
+                test.event(name, reason).await?;
             }
         }
     }
     Ok(())
 }
 
-/// The namespace of Vault Enterprise and OpenBao is sent with all but the health request.
-pub(super) async fn namespace(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// The namespace of Vault Enterprise and OpenBao is sent with every request except health.
+pub(super) async fn namespace(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let fake = Fake::start()?;
     fake.lock().set_namespace(Some("team/a"));
-    stage.secret("approle", &[("secretId", SECRET_ID)]).await?;
+    test.secret("approle", &[("secretId", SECRET_ID)]).await?;
     let mut spec = fake.spec();
     spec["namespace"] = json!("team/a");
-    stage.issuer("vault", spec).await?;
-    stage.ready("vault", SOON).await?;
+    test.issuer("vault", spec).await?;
+    test.ready("vault", SOON).await?;
     let csr = Csr::new(&Names {
         common_name: "www.example.com",
         dns: &["www.example.com"],
         ..Names::default()
     })?;
-    stage.request("inside", &csr.pem, Ask::default()).await?;
-    stage.issued("inside", &csr, SOON).await?;
+    test.request("inside", &csr.pem, Ask::default()).await?;
+    test.issued("inside", &csr, SOON).await?;
     let seen = fake.lock().namespaces_seen().clone();
     ensure!(seen.iter().eq(["team/a"]), "the namespaces sent are {seen:?}");
     Ok(())
@@ -164,7 +163,7 @@ pub(super) async fn namespace(stage: &Stage<'_>) -> anyhow::Result<()> {
 
 const SECRET_ID: &str = "c0ffee00-secret-id-of-a-fake";
 
-/// A model of Vault that answers over TLS.
+/// A fake Vault that is served over TLS.
 struct Fake {
     model: Arc<Mutex<FakeVault>>,
     server: Server,

@@ -1,4 +1,4 @@
-//! The cases, one table: each in a namespace of its own, which bears its name.
+//! The cases, in one table; each runs in a namespace named after it.
 
 mod api;
 mod auth;
@@ -7,32 +7,34 @@ mod cluster;
 mod contents;
 mod healing;
 mod hostile;
+mod isolation;
 mod outages;
 mod quiet;
 mod requests;
+mod roles;
 mod secrets;
 mod tools;
 
 use futures::future::LocalBoxFuture;
 
 use crate::chaos;
-use crate::test_namespace::Stage;
+use crate::test_namespace::TestNamespace;
 
 /// One case.
 pub(super) struct Case {
-    /// Its name.
+    /// The name.
     pub(super) name: &'static str,
-    /// What it does; it passes if that succeeds.
-    pub(super) run: for<'s> fn(&'s Stage<'s>) -> LocalBoxFuture<'s, anyhow::Result<()>>,
-    /// Whether it disturbs what others use.
+    /// The test itself.
+    pub(super) run: for<'s> fn(&'s TestNamespace<'s>) -> LocalBoxFuture<'s, anyhow::Result<()>>,
+    /// Whether it disturbs other cases and so runs alone.
     pub(super) alone: bool,
-    /// Whether it needs nothing but a Kubernetes API and Vault's.
+    /// Whether it needs only the APIs of Kubernetes and Vault, and so runs with every provider.
     pub(super) anywhere: bool,
 }
 
 macro_rules! case {
     ($name:literal, $($run:ident)::+, alone: $alone:literal, anywhere: $anywhere:literal) => {
-        Case { name: $name, run: |stage| Box::pin($($run)::+(stage)), alone: $alone, anywhere: $anywhere }
+        Case { name: $name, run: |test| Box::pin($($run)::+(test)), alone: $alone, anywhere: $anywhere }
     };
 }
 
@@ -48,10 +50,11 @@ macro_rules! alone {
     ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, anywhere: false) };
 }
 
-/// Every case; the slow ones come first.
+/// All cases, the slow ones first.
 pub(super) const CASES: &[Case] = &[
     together!("login-short", auth::short_login),
     together!("token-periodic", auth::periodic_token),
+    together!("limited-uses", roles::limited_uses),
     together!("certificate-renewal", certificates::renewal),
     together!("wrong-policy", healing::wrong_policy),
     together!("wrong-role", healing::wrong_role),
@@ -86,6 +89,12 @@ pub(super) const CASES: &[Case] = &[
     together!("refused-key", requests::refused_key),
     together!("mismatch", requests::mismatch),
     loopback!("foreign-requests", requests::foreign),
+    loopback!("poison-requests", isolation::poison),
+    loopback!("unknown-kind", isolation::unknown_kind),
+    together!("required-parameters", roles::required_parameters),
+    together!("allowed-parameters", roles::allowed_parameters),
+    loopback!("no-secret-id", roles::no_secret_id),
+    together!("role-not-after", roles::not_after),
     together!("wrong-path", healing::wrong_path),
     together!("wrong-secret", healing::wrong_secret),
     together!("wrong-bundle", healing::wrong_bundle),
@@ -101,6 +110,9 @@ pub(super) const CASES: &[Case] = &[
     loopback!("vault-namespace", hostile::namespace),
     loopback!("fake-vault-conformance", hostile::conformance),
     loopback!("simulated-cluster-conformance", cluster::conformance),
+    alone!("odd-objects", isolation::odd_objects),
+    alone!("waiting-crowd", isolation::waiting_crowd),
+    alone!("leases", roles::leases),
     alone!("vault-sealed", outages::sealed),
     alone!("vault-restarted", outages::restarted),
     alone!("answer-lost", outages::lost_answer),

@@ -1,4 +1,4 @@
-//! What ends or stops while requests wait: Vault, our controller, the way between them. These cases run alone.
+//! Outages of Vault, of the controller and of the network between them, while requests wait. These cases run alone.
 
 use std::time::Duration;
 
@@ -11,55 +11,55 @@ use crate::pki::{Csr, Names};
 use crate::servers::audit::Answered;
 use crate::servers::process::{Signal, eventually};
 use crate::servers::proxy::Proxy;
-use crate::test_namespace::{Ask, LATER, SOON, Stage};
+use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
-/// How many requests wait at once.
+/// The number of waiting requests.
 const MANY: usize = 10;
 
-/// Vault is sealed while requests wait: none fails, and all are signed when it is open again.
-pub(super) async fn sealed(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.signer(json!({})).await?;
-    let admin = stage.env.vault.admin.clone();
+/// Vault is sealed while requests wait: none fails, and all are signed after it is unsealed.
+pub(super) async fn sealed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.signer(json!({})).await?;
+    let admin = test.env.vault.admin.clone();
     admin.write("sys/seal", json!({})).await?;
-    let waiting = many(stage).await?;
-    stage.unready("vault", "VaultSealed", LATER).await?;
+    let waiting = many(test).await?;
+    test.unready("vault", "VaultSealed", LATER).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    none_final(stage).await?;
-    let keys = stage.env.local_servers().await?.vault.keys().clone();
+    none_final(test).await?;
+    let keys = test.env.local_servers().await?.vault.keys().clone();
     admin.unseal(&keys).await?;
-    all_issued(stage, &waiting, &path).await
+    all_issued(test, &waiting, &path).await
 }
 
 /// Vault restarts while requests wait.
-pub(super) async fn restarted(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.signer(json!({})).await?;
-    let mut local = stage.env.local_servers().await?;
+pub(super) async fn restarted(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.signer(json!({})).await?;
+    let mut local = test.env.local_servers().await?;
     local.vault.process().stop()?;
-    let waiting = many(stage).await?;
-    stage.unready("vault", "VaultUnreachable", LATER).await?;
-    none_final(stage).await?;
-    local.vault.restart(&stage.env.vault.admin).await?;
+    let waiting = many(test).await?;
+    test.unready("vault", "VaultUnreachable", LATER).await?;
+    none_final(test).await?;
+    local.vault.restart(&test.env.vault.admin).await?;
     drop(local);
-    all_issued(stage, &waiting, &path).await
+    all_issued(test, &waiting, &path).await
 }
 
 /// Our controller is killed after Vault has signed and before the certificate is saved.
 ///
 /// It talks to the API server through a proxy. Once Vault's log shows the signature, which a held reply keeps from
 /// the controller, nothing more gets through to the API server; then the reply comes, and the write is held.
-pub(super) async fn killed(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let mut local = stage.env.local_servers().await?;
+pub(super) async fn killed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let mut local = test.env.local_servers().await?;
     let to_cluster = Proxy::start(local.cluster.port).await?;
-    let to_vault = Proxy::start(stage.env.vault.port()?).await?;
+    let to_vault = Proxy::start(test.env.vault.port()?).await?;
     local.stop_controller()?;
     local.start_controller_at(to_cluster.port()).await?;
 
-    let path = stage.signer_at(&to_vault.url(), json!({})).await?;
+    let path = test.signer_at(&to_vault.url(), json!({})).await?;
 
     let csr = Csr::new(&Names::common("saved.example.com"))?;
     to_vault.hold_replies(true);
-    stage.request("saved", &csr.pem, Ask::default()).await?;
-    signatures(stage, &path, 1).await?;
+    test.request("saved", &csr.pem, Ask::default()).await?;
+    signatures(test, &path, 1).await?;
     to_cluster.hold_requests(true);
     to_vault.hold_replies(false);
     // Long enough for the answer to be verified and the write to be sent.
@@ -69,7 +69,7 @@ pub(super) async fn killed(stage: &Stage<'_>) -> anyhow::Result<()> {
     controller.process().signal(Signal::KILL)?;
     drop(controller);
     to_cluster.cut();
-    let request = stage.api::<CertificateRequest>().get("saved").await?;
+    let request = test.api::<CertificateRequest>().get("saved").await?;
     ensure!(
         request.status.unwrap_or_default().certificate.is_none(),
         "it was saved before the kill"
@@ -77,64 +77,64 @@ pub(super) async fn killed(stage: &Stage<'_>) -> anyhow::Result<()> {
 
     local.start_controller().await?;
     drop(local);
-    stage.issued("saved", &csr, LATER).await?;
-    let signatures = stage.signatures(&path)?;
+    test.issued("saved", &csr, LATER).await?;
+    let signatures = test.signatures(&path)?;
     ensure!(signatures <= 2, "{signatures} signatures");
     Ok(())
 }
 
-/// An answer of Vault that gets lost: the request is signed again, once, and does not fail.
-pub(super) async fn lost_answer(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let to_vault = Proxy::start(stage.env.vault.port()?).await?;
-    let path = stage.signer_at(&to_vault.url(), json!({})).await?;
+/// A reply of Vault is lost: the request is signed again, once, and does not fail.
+pub(super) async fn lost_answer(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let to_vault = Proxy::start(test.env.vault.port()?).await?;
+    let path = test.signer_at(&to_vault.url(), json!({})).await?;
     let csr = Csr::new(&Names::common("lost.example.com"))?;
     to_vault.hold_replies(true);
-    stage.request("lost", &csr.pem, Ask::default()).await?;
-    signatures(stage, &path, 1).await?;
+    test.request("lost", &csr.pem, Ask::default()).await?;
+    signatures(test, &path, 1).await?;
     to_vault.cut();
     to_vault.hold_replies(false);
-    stage.issued("lost", &csr, LATER).await?;
-    let signatures = stage.signatures(&path)?;
+    test.issued("lost", &csr, LATER).await?;
+    let signatures = test.signatures(&path)?;
     ensure!(signatures == 2, "{signatures} signatures");
     Ok(())
 }
 
-/// Our controller is asked to end: it does so soon and well, and revokes the tokens that it made.
-pub(super) async fn graceful(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    let mount = stage.approle_mount().await?;
-    let auth = stage.approle(&mount, &stage.policy(&[&path]).await?, json!({})).await?;
-    stage.issuer("vault", stage.spec(&path, auth)).await?;
-    stage.ready("vault", SOON).await?;
-    let mut local = stage.env.local_servers().await?;
+/// The controller receives SIGTERM: it exits with status 0 and revokes its tokens.
+pub(super) async fn graceful(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let mount = test.approle_mount().await?;
+    let auth = test.approle(&mount, &test.policy(&[&path]).await?, json!({})).await?;
+    test.issuer("vault", test.spec(&path, auth)).await?;
+    test.ready("vault", SOON).await?;
+    let mut local = test.env.local_servers().await?;
     let status = local.stop_controller()?;
     ensure!(status.success(), "it ended with {status}");
-    let answers = stage.env.vault.audit.answered()?;
+    let answers = test.env.vault.audit.answered()?;
     let revoked =
-        |answer: &&Answered| answer.path == "auth/token/revoke-self" && answer.role == stage.case && answer.done;
+        |answer: &&Answered| answer.path == "auth/token/revoke-self" && answer.role == test.case && answer.done;
     ensure!(answers.iter().filter(revoked).count() == 1, "its token is not revoked");
     local.start_controller().await?;
     drop(local);
     let csr = Csr::new(&Names::common("after.example.com"))?;
-    stage.request("after", &csr.pem, Ask::default()).await?;
-    stage.issued("after", &csr, LATER).await?;
+    test.request("after", &csr.pem, Ask::default()).await?;
+    test.issued("after", &csr, LATER).await?;
     Ok(())
 }
 
-/// Makes many requests.
-async fn many(stage: &Stage<'_>) -> anyhow::Result<Vec<(String, Csr)>> {
+/// Creates many requests.
+async fn many(test: &TestNamespace<'_>) -> anyhow::Result<Vec<(String, Csr)>> {
     let mut waiting = Vec::new();
     for number in 0..MANY {
         let name = format!("waiting-{number}");
         let csr = Csr::new(&Names::common(&format!("{name}.example.com")))?;
-        stage.request(&name, &csr.pem, Ask::default()).await?;
+        test.request(&name, &csr.pem, Ask::default()).await?;
         waiting.push((name, csr));
     }
     Ok(waiting)
 }
 
-async fn none_final(stage: &Stage<'_>) -> anyhow::Result<()> {
-    for request in stage
+async fn none_final(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    for request in test
         .api::<CertificateRequest>()
         .list(&ListParams::default())
         .await?
@@ -148,11 +148,11 @@ async fn none_final(stage: &Stage<'_>) -> anyhow::Result<()> {
 }
 
 /// Waits for all requests, and checks that each was signed once.
-async fn all_issued(stage: &Stage<'_>, waiting: &[(String, Csr)], path: &str) -> anyhow::Result<()> {
+async fn all_issued(test: &TestNamespace<'_>, waiting: &[(String, Csr)], path: &str) -> anyhow::Result<()> {
     for (name, csr) in waiting {
-        stage.issued(name, csr, LATER).await?;
+        test.issued(name, csr, LATER).await?;
     }
-    let signatures = stage.signatures(path)?;
+    let signatures = test.signatures(path)?;
     ensure!(
         signatures == waiting.len(),
         "{signatures} signatures for {} requests",
@@ -161,9 +161,9 @@ async fn all_issued(stage: &Stage<'_>, waiting: &[(String, Csr)], path: &str) ->
     Ok(())
 }
 
-async fn signatures(stage: &Stage<'_>, path: &str, wanted: usize) -> anyhow::Result<()> {
+async fn signatures(test: &TestNamespace<'_>, path: &str, wanted: usize) -> anyhow::Result<()> {
     eventually(SOON, async || {
-        let signatures = stage.signatures(path)?;
+        let signatures = test.signatures(path)?;
         ensure!(signatures == wanted, "{signatures} signatures");
         Ok(())
     })

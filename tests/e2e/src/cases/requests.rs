@@ -9,45 +9,45 @@ use issuer_api::CertificateRequest;
 use serde_json::json;
 
 use crate::pki::{Csr, Names};
-use crate::test_namespace::{Ask, SOON, Stage};
+use crate::test_namespace::{Ask, SOON, TestNamespace};
 
-/// A request that nobody has approved waits untouched, and is signed once it is approved.
-pub(super) async fn approval(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.signer(json!({})).await?;
+/// A request without approval is not touched, and is signed once it is approved.
+pub(super) async fn approval(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.signer(json!({})).await?;
     let csr = Csr::new(&Names::common("waiting.example.com"))?;
-    stage.unapproved("waiting", &csr.pem, Ask::default()).await?;
+    test.unapproved("waiting", &csr.pem, Ask::default()).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let request = stage.api::<CertificateRequest>().get("waiting").await?;
+    let request = test.api::<CertificateRequest>().get("waiting").await?;
     ensure!(
         request.status.unwrap_or_default().certificate.is_none(),
         "signed without approval"
     );
-    ensure!(stage.signatures(&path)? == 0, "signed without approval");
-    stage.decide("waiting", "Approved").await?;
-    stage.issued("waiting", &csr, SOON).await?;
-    ensure!(stage.signatures(&path)? == 1, "{} signatures", stage.signatures(&path)?);
+    ensure!(test.signatures(&path)? == 0, "signed without approval");
+    test.decide("waiting", "Approved").await?;
+    test.issued("waiting", &csr, SOON).await?;
+    ensure!(test.signatures(&path)? == 1, "{} signatures", test.signatures(&path)?);
     Ok(())
 }
 
 /// A request that is both approved and denied is denied.
-pub(super) async fn approved_and_denied(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.signer(json!({})).await?;
+pub(super) async fn approved_and_denied(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.signer(json!({})).await?;
     let csr = Csr::new(&Names::common("denied.example.com"))?;
-    stage.unapproved("denied", &csr.pem, Ask::default()).await?;
-    stage.decide("denied", "Denied").await?;
-    stage.failed("denied", "Denied").await?;
-    stage.decide("denied", "Approved").await?;
+    test.unapproved("denied", &csr.pem, Ask::default()).await?;
+    test.decide("denied", "Denied").await?;
+    test.failed("denied", "Denied").await?;
+    test.decide("denied", "Approved").await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    stage.failed("denied", "Denied").await?;
-    ensure!(stage.signatures(&path)? == 0, "a denied request was signed");
+    test.failed("denied", "Denied").await?;
+    ensure!(test.signatures(&path)? == 0, "a denied request was signed");
     Ok(())
 }
 
-/// CSRs that are none: refused for good, with a reason and without a signature.
-pub(super) async fn malformed(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.signer(json!({})).await?;
+/// Malformed CSRs fail for good, with a reason and without a signature.
+pub(super) async fn malformed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.signer(json!({})).await?;
     let good = Csr::new(&Names::common("good.example.com"))?.pem;
-    let certificate = stage.env.vault.root.clone();
+    let certificate = test.env.vault.root.clone();
     let truncated = good.replace("-----END", "AAAA\n-----END");
     for (name, csr) in [
         ("text", "not a CSR".to_owned()),
@@ -59,17 +59,17 @@ pub(super) async fn malformed(stage: &Stage<'_>) -> anyhow::Result<()> {
         ("trailing", truncated),
         ("signature", forged(&good)?),
     ] {
-        stage.request(name, &csr, Ask::default()).await?;
-        let message = stage.failed(name, "Failed").await.with_context(|| name.to_owned())?;
+        test.request(name, &csr, Ask::default()).await?;
+        let message = test.failed(name, "Failed").await.with_context(|| name.to_owned())?;
         ensure!(!message.is_empty() && message.len() < 1024, "{name}: {message:?}");
-        let request = stage.api::<CertificateRequest>().get(name).await?;
+        let request = test.api::<CertificateRequest>().get(name).await?;
         ensure!(request.is("InvalidRequest"), "{name} has no condition InvalidRequest");
     }
-    ensure!(stage.signatures(&path)? == 0, "something was signed");
+    ensure!(test.signatures(&path)? == 0, "something was signed");
     Ok(())
 }
 
-/// Changes the last byte of a CSR, which is one of its signature.
+/// Changes the last byte of a CSR, which belongs to its signature.
 fn forged(pem: &str) -> anyhow::Result<String> {
     let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let mut der = STANDARD.decode(body)?;
@@ -81,13 +81,13 @@ fn forged(pem: &str) -> anyhow::Result<String> {
     ))
 }
 
-/// A role that refuses the name: refused for good, with Vault's reason.
-pub(super) async fn refused_name(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// A name that the role refuses: the request fails for good, with Vault's reason.
+pub(super) async fn refused_name(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let role = json!({ "allow_any_name": false, "allowed_domains": "example.com", "allow_subdomains": true });
-    let path = stage.signer(role).await?;
+    let path = test.signer(role).await?;
     let csr = Csr::new(&Names::common("www.example.net"))?;
-    stage.request("refused", &csr.pem, Ask::default()).await?;
-    let message = stage.failed("refused", "Failed").await?;
+    test.request("refused", &csr.pem, Ask::default()).await?;
+    let message = test.failed("refused", "Failed").await?;
     ensure!(
         message.contains("www.example.net not allowed by this role"),
         "the message is {message:?}"
@@ -96,17 +96,17 @@ pub(super) async fn refused_name(stage: &Stage<'_>) -> anyhow::Result<()> {
         !message.contains('\n') && message.len() < 1024,
         "the message is {message:?}"
     );
-    stage.event("refused", "SignRefused").await?;
-    ensure!(stage.signatures(&path)? == 0, "something was signed");
+    test.event("refused", "SignRefused").await?;
+    ensure!(test.signatures(&path)? == 0, "something was signed");
     Ok(())
 }
 
-/// A key that the role does not take.
-pub(super) async fn refused_key(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.signer(json!({ "key_type": "rsa" })).await?;
+/// A key that the role does not accept.
+pub(super) async fn refused_key(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    test.signer(json!({ "key_type": "rsa" })).await?;
     let csr = Csr::new(&Names::common("www.example.com"))?;
-    stage.request("refused", &csr.pem, Ask::default()).await?;
-    let message = stage.failed("refused", "Failed").await?;
+    test.request("refused", &csr.pem, Ask::default()).await?;
+    let message = test.failed("refused", "Failed").await?;
     ensure!(
         message.contains("role requires keys of type rsa"),
         "the message is {message:?}"
@@ -114,25 +114,25 @@ pub(super) async fn refused_key(stage: &Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A role that drops a name without a word: what comes back is not what was asked for, and is refused.
-pub(super) async fn mismatch(stage: &Stage<'_>) -> anyhow::Result<()> {
-    // Vault takes other names from the CSR alone, if at all.
-    stage.signer(json!({ "use_csr_sans": false })).await?;
+/// A role that silently drops a name: the certificate does not match the request and is refused.
+pub(super) async fn mismatch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    // Vault takes other names from the CSR only, if at all.
+    test.signer(json!({ "use_csr_sans": false })).await?;
     let names = Names {
         upn: &["web@corp.example.com"],
         ..Names::common("www.example.com")
     };
     let csr = Csr::new(&names)?;
-    stage.request("dropped", &csr.pem, Ask::default()).await?;
-    let message = stage.failed("dropped", "Failed").await?;
+    test.request("dropped", &csr.pem, Ask::default()).await?;
+    let message = test.failed("dropped", "Failed").await?;
     ensure!(message.contains("web@corp.example.com"), "the message is {message:?}");
-    stage.event("dropped", "CertificateMismatch").await?;
+    test.event("dropped", "CertificateMismatch").await?;
     Ok(())
 }
 
-/// Requests to issuers of other groups are left alone, and so are ours of a kind that does not exist.
-pub(super) async fn foreign(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.signer(json!({})).await?;
+/// Requests for issuers of other groups are not touched, nor are those for a kind that does not exist.
+pub(super) async fn foreign(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    test.signer(json!({})).await?;
     let csr = Csr::new(&Names::common("foreign.example.com"))?;
     for (name, group, kind) in [
         ("other-group", "example.com", "VaultIssuer"),
@@ -143,19 +143,18 @@ pub(super) async fn foreign(stage: &Stage<'_>) -> anyhow::Result<()> {
         if !group.is_empty() {
             reference["group"] = json!(group);
         }
-        stage
-            .apply(json!({
-                "apiVersion": "cert-manager.io/v1",
-                "kind": "CertificateRequest",
-                "metadata": { "name": name },
-                "spec": { "request": STANDARD.encode(&csr.pem), "issuerRef": reference },
-            }))
-            .await?;
-        stage.decide(name, "Approved").await?;
+        test.apply(json!({
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "CertificateRequest",
+            "metadata": { "name": name },
+            "spec": { "request": STANDARD.encode(&csr.pem), "issuerRef": reference },
+        }))
+        .await?;
+        test.decide(name, "Approved").await?;
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
     for name in ["other-group", "no-group", "other-kind"] {
-        let request = stage.api::<CertificateRequest>().get(name).await?;
+        let request = test.api::<CertificateRequest>().get(name).await?;
         ensure!(
             request.status.unwrap_or_default().certificate.is_none(),
             "{name} was signed"

@@ -1,4 +1,4 @@
-//! Secrets that do not hold what they should: the issuer says which one, and why.
+//! Secrets with wrong content: the issuer's condition names the Secret and the cause.
 
 use anyhow::{Context, ensure};
 use issuer_api::VaultIssuer;
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::pki::{Csr, Names};
 use crate::servers::controller::NAMESPACE;
-use crate::test_namespace::{Ask, LATER, SOON, Stage};
+use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
-/// Credentials that are missing, empty, not PEM, no pair, or unknown to Vault.
-pub(super) async fn bad(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.role(json!({})).await?;
-    fill(stage).await?;
+/// Credentials that are missing, empty, not PEM, not a pair, or unknown to Vault.
+pub(super) async fn bad(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    fill(test).await?;
     for (name, auth, reason, hint) in [
         ("approle-no-key", approle("no-key"), "SecretInvalid", "secretId"),
         ("approle-empty", approle("empty"), "SecretInvalid", "secretId"),
@@ -23,17 +23,17 @@ pub(super) async fn bad(stage: &Stage<'_>) -> anyhow::Result<()> {
         ("certificate-none", certificate("none"), "SecretNotFound", "none"),
         ("halves", certificate("halves"), "InvalidConnection", "pair"),
     ] {
-        stage.issuer(name, stage.spec(&path, auth)).await?;
-        stage.unready(name, reason, SOON).await?;
-        says(stage, name, hint).await?;
-        stage.event(name, reason).await?;
+        test.issuer(name, test.spec(&path, auth)).await?;
+        test.unready(name, reason, SOON).await?;
+        says(test, name, hint).await?;
+        test.event(name, reason).await?;
     }
     Ok(())
 }
 
 /// CA bundles that are empty or not PEM, in a Secret and in the spec.
-pub(super) async fn bad_bundles(stage: &Stage<'_>) -> anyhow::Result<()> {
-    fill(stage).await?;
+pub(super) async fn bad_bundles(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    fill(test).await?;
     for (name, field, bundle, reason) in [
         (
             "empty",
@@ -44,21 +44,21 @@ pub(super) async fn bad_bundles(stage: &Stage<'_>) -> anyhow::Result<()> {
         ("text", "caBundleSecretRef", json!({ "name": "text" }), "SecretInvalid"),
         ("inline", "caBundle", json!("bm8gUEVN"), "InvalidSpec"),
     ] {
-        let mut spec = stage.spec("pki/sign/web", token("token"));
+        let mut spec = test.spec("pki/sign/web", token("token"));
         spec["caBundle"] = Value::Null;
         spec[field] = bundle;
-        stage.issuer(name, spec).await?;
-        stage.unready(name, reason, SOON).await?;
+        test.issuer(name, spec).await?;
+        test.unready(name, reason, SOON).await?;
         let hint = if name == "inline" { "caBundle" } else { "ca.crt" };
-        says(stage, name, hint).await?;
-        stage.event(name, reason).await?;
+        says(test, name, hint).await?;
+        test.event(name, reason).await?;
     }
     Ok(())
 }
 
-/// Makes Secrets of which none is good for anything.
-async fn fill(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let clients = &stage.env.vault.clients;
+/// Creates Secrets that are all invalid.
+async fn fill(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let clients = &test.env.vault.clients;
     let (one, other) = (clients.client("one")?, clients.client("other")?);
     let halves = [("tls.crt", one.certificate.as_str()), ("tls.key", &other.key)];
     let empty = [("secretId", ""), ("token", ""), ("ca.crt", "")];
@@ -67,11 +67,11 @@ async fn fill(stage: &Stage<'_>) -> anyhow::Result<()> {
         ("tls.crt", "no PEM"),
         ("tls.key", "no PEM at all"),
     ];
-    stage.secret("no-key", &[("another", "0123456789abcdef")]).await?;
-    stage.secret("empty", &empty).await?;
-    stage.secret("text", &text).await?;
-    stage.secret("halves", &halves).await?;
-    stage.secret("token", &[("token", "no such token")]).await
+    test.secret("no-key", &[("another", "0123456789abcdef")]).await?;
+    test.secret("empty", &empty).await?;
+    test.secret("text", &text).await?;
+    test.secret("halves", &halves).await?;
+    test.secret("token", &[("token", "no such token")]).await
 }
 
 fn approle(secret: &str) -> Value {
@@ -86,10 +86,10 @@ fn certificate(secret: &str) -> Value {
     json!({ "clientCertificate": { "secretName": secret } })
 }
 
-/// Specs that no rule of the CRD keeps out.
-pub(super) async fn bad_specs(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// Invalid specs that pass the rules of the CRD.
+pub(super) async fn bad_specs(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let token = json!({ "tokenSecretRef": { "name": "token" } });
-    let good = stage.spec("pki/sign/web", token);
+    let good = test.spec("pki/sign/web", token);
     let rows = [
         ("plain-http", json!({ "server": "http://127.0.0.1:8200" }), "https"),
         ("namespace", json!({ "namespace": "t\u{7}am" }), "namespace"),
@@ -106,41 +106,40 @@ pub(super) async fn bad_specs(stage: &Stage<'_>) -> anyhow::Result<()> {
         if let (Value::Object(spec), Value::Object(change)) = (&mut spec, change.clone()) {
             spec.extend(change);
         }
-        stage.issuer(name, spec).await?;
+        test.issuer(name, spec).await?;
     }
     for (name, _, hint) in &rows {
-        stage.unready(name, "InvalidSpec", SOON).await?;
-        says(stage, name, hint).await?;
+        test.unready(name, "InvalidSpec", SOON).await?;
+        says(test, name, hint).await?;
     }
     Ok(())
 }
 
-/// Checks that an issuer's condition has this word.
-async fn says(stage: &Stage<'_>, name: &str, hint: &str) -> anyhow::Result<()> {
-    let issuer = stage.api::<VaultIssuer>().get(name).await?;
+/// Checks that an issuer's condition mentions `word`.
+async fn says(test: &TestNamespace<'_>, name: &str, hint: &str) -> anyhow::Result<()> {
+    let issuer = test.api::<VaultIssuer>().get(name).await?;
     let status = issuer.status.unwrap_or_default();
     let message = &status.ready().context("no Ready condition")?.message;
     ensure!(message.contains(hint), "{name}: {message:?} does not say {hint}");
     Ok(())
 }
 
-/// A namespace where the controller may not read Secrets, and then may.
-pub(super) async fn no_rights(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// A namespace in which the controller is not allowed to read Secrets at first.
+pub(super) async fn no_rights(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let binding = "vault-issuer-credentials";
-    stage
-        .api::<RoleBinding>()
+    test.api::<RoleBinding>()
         .delete(binding, &DeleteParams::default())
         .await?;
-    let path = stage.role(json!({})).await?;
-    let auth = stage
-        .approle("approle", &stage.policy(&[&path]).await?, json!({}))
+    let path = test.role(json!({})).await?;
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
         .await?;
-    stage.issuer("vault", stage.spec(&path, auth)).await?;
-    stage.unready("vault", "SecretForbidden", SOON).await?;
+    test.issuer("vault", test.spec(&path, auth)).await?;
+    test.unready("vault", "SecretForbidden", SOON).await?;
     let csr = Csr::new(&Names::common("rights.example.com"))?;
-    stage.request("waiting", &csr.pem, Ask::default()).await?;
+    test.request("waiting", &csr.pem, Ask::default()).await?;
     let account = json!({ "kind": "ServiceAccount", "name": "vault-issuer", "namespace": NAMESPACE });
-    stage.bind(binding, account).await?;
-    stage.issued("waiting", &csr, LATER).await?;
+    test.bind(binding, account).await?;
+    test.issued("waiting", &csr, LATER).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What people run by hand: the binary's `check` and `sign`, kubectl, and a look at the metrics.
+//! What people run by hand: `vault-issuer check`, `vault-issuer sign`, kubectl, and the metrics page.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,15 +9,15 @@ use serde_json::json;
 use crate::issued::Issued;
 use crate::pki::{Csr, Names};
 use crate::servers::cluster::ADMIN;
-use crate::test_namespace::{Ask, SOON, Stage};
+use crate::test_namespace::{Ask, SOON, TestNamespace};
 
-/// `check` says what works and what does not, and `sign` signs, with an issuer of the cluster.
-pub(super) async fn binary(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let path = stage.signer(json!({})).await?;
-    let (good, output) = run(stage, &["check", "vaultissuer/vault"]).await?;
+/// `check` reports each step and `sign` signs, with an issuer in the cluster.
+pub(super) async fn binary(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.signer(json!({})).await?;
+    let (good, output) = run(test, &["check", "vaultissuer/vault"]).await?;
     ensure!(good && output.contains("can sign"), "check says {output}");
 
-    let dir = stage.env.local_servers().await?.dir.clone();
+    let dir = test.env.local_servers().await?.dir.clone();
     let file = |name: &str| dir.join(name).display().to_string();
     let csr = Csr::new(&Names::common("tools.example.com"))?;
     std::fs::write(dir.join("tools.csr"), &csr.pem)?;
@@ -32,38 +32,38 @@ pub(super) async fn binary(stage: &Stage<'_>) -> anyhow::Result<()> {
         "--ca-out",
         &ca,
     ];
-    let (good, output) = run(stage, &arguments).await?;
+    let (good, output) = run(test, &arguments).await?;
     ensure!(good, "sign says {output}");
     let issued = Issued::parse(&std::fs::read(certificate)?, &std::fs::read(ca)?)?;
     issued.verify(&csr.spki)?;
-    issued.rooted_in(&stage.env.vault.root)?;
+    issued.rooted_in(&test.env.vault.root)?;
 
-    stage.env.vault.admin.delete(&path.replace("/sign/", "/roles/")).await?;
-    let (good, output) = run(stage, &["check", "vaultissuer/vault"]).await?;
+    test.env.vault.admin.delete(&path.replace("/sign/", "/roles/")).await?;
+    let (good, output) = run(test, &["check", "vaultissuer/vault"]).await?;
     ensure!(!good && output.contains("RoleNotFound"), "check says {output}");
     Ok(())
 }
 
-/// Runs the binary as an administrator would; whether it succeeded, and all it printed.
-async fn run(stage: &Stage<'_>, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
+/// Runs the binary as an administrator; returns whether it succeeded, and its output.
+async fn run(test: &TestNamespace<'_>, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
     let (binary, kubeconfig) = {
-        let local = stage.env.local_servers().await?;
+        let local = test.env.local_servers().await?;
         (local.binary.path.clone(), local.cluster.kubeconfig(ADMIN))
     };
     let mut command = Command::new(binary);
     command
         .args(arguments)
-        .args(["--namespace", &stage.namespace])
+        .args(["--namespace", &test.namespace])
         .env("KUBECONFIG", kubeconfig);
     let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output()).await??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((status.success(), text(stdout) + &text(stderr)))
 }
 
-/// The API server takes every manifest of `deploy/`, and knows every field of it.
-pub(super) async fn manifests(stage: &Stage<'_>) -> anyhow::Result<()> {
+/// The API server accepts every manifest below `deploy/` and knows every field.
+pub(super) async fn manifests(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let (kubectl, kubeconfig) = {
-        let local = stage.env.local_servers().await?;
+        let local = test.env.local_servers().await?;
         (local.kubectl.clone(), local.cluster.kubeconfig(ADMIN))
     };
     let apply = |arguments: &[&str]| {
@@ -82,10 +82,10 @@ pub(super) async fn manifests(stage: &Stage<'_>) -> anyhow::Result<()> {
         "--kustomize",
         "deploy",
     ])?;
-    // Examples live in namespaces that a user has.
+    // The namespaces of the examples are the users'.
     for file in std::fs::read_dir("deploy/examples")? {
         let path = file?.path();
-        let text = namespaced(&std::fs::read_to_string(&path)?, &stage.namespace);
+        let text = namespaced(&std::fs::read_to_string(&path)?, &test.namespace);
         let copy = kubeconfig.with_file_name(path.file_name().unwrap_or_else(|| "example".as_ref()));
         std::fs::write(&copy, text)?;
         apply(&["--dry-run=server", "--filename", &copy.display().to_string()])?;
@@ -94,7 +94,7 @@ pub(super) async fn manifests(stage: &Stage<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts manifests into another namespace.
+/// Moves manifests to another namespace.
 fn namespaced(text: &str, namespace: &str) -> String {
     let line = |line: &str| match line.split_once("namespace: ") {
         Some((indent, _)) if indent.trim().is_empty() => format!("{indent}namespace: {namespace}\n"),
@@ -103,13 +103,13 @@ fn namespaced(text: &str, namespace: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// The metrics count what was done, and name no secret.
-pub(super) async fn metrics(stage: &Stage<'_>) -> anyhow::Result<()> {
-    stage.signer(json!({})).await?;
+/// The metrics count signatures and logins, and contain no secret.
+pub(super) async fn metrics(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    test.signer(json!({})).await?;
     let csr = Csr::new(&Names::common("metrics.example.com"))?;
-    stage.request("counted", &csr.pem, Ask::default()).await?;
-    stage.issued("counted", &csr, SOON).await?;
-    let page = stage.env.local_servers().await?.controller()?.metrics().await?;
+    test.request("counted", &csr.pem, Ask::default()).await?;
+    test.issued("counted", &csr, SOON).await?;
+    let page = test.env.local_servers().await?.controller()?.metrics().await?;
     let value = |series: &str| {
         let line = page.lines().find(|line| line.starts_with(series));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
@@ -122,7 +122,7 @@ pub(super) async fn metrics(stage: &Stage<'_>) -> anyhow::Result<()> {
     ] {
         ensure!(value(series) >= 1.0, "{series} is {}", value(series));
     }
-    let secret = stage
+    let secret = test
         .env
         .canaries()
         .into_iter()

@@ -1,4 +1,4 @@
-//! What is done to the servers.
+//! The faults: how each is injected, and how the servers recover.
 
 use std::cell::Cell;
 use std::fmt;
@@ -14,30 +14,30 @@ use crate::servers::local::Local;
 use crate::servers::process::{Signal, eventually};
 use crate::servers::proxy::Proxy;
 use crate::servers::replicas::Replicas;
-use crate::test_namespace::{LATER, Stage};
+use crate::test_namespace::{LATER, TestNamespace};
 
-/// How long the controller certainly waits for an answer of Vault: it gives up after thirty seconds.
+/// How long a controller waits for a reply of Vault at the very least; its timeout is longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A failure, in the midst of signatures.
+/// A failure while signatures are in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blow {
-    /// The leader is killed, and started again.
+pub(super) enum Fault {
+    /// The leader is killed and restarted.
     LeaderKilled,
-    /// The API server is killed, and started again at once.
+    /// The API server is killed and restarted at once.
     ApiServerKilled,
-    /// The API server is killed, and started again when the leader's lease is over.
+    /// The API server is killed and restarted after the leader's lease has expired.
     ApiServerDown,
-    /// The leader is stopped until another has led for a while.
+    /// The leader is stopped (SIGSTOP) until another controller has led for a while.
     LeaderStopped,
-    /// Vault is sealed, and unsealed.
+    /// Vault is sealed and unsealed.
     VaultSealed,
-    /// Vault is killed with its answers on the way, and started again.
+    /// Vault is killed before its replies have arrived, and restarted.
     VaultKilled,
 }
 
-impl Blow {
-    /// Every one, those first after which a claim may have to run out.
+impl Fault {
+    /// All faults, first those after which a claim may have to expire.
     pub(super) const ALL: [Self; 6] = [
         Self::LeaderKilled,
         Self::ApiServerDown,
@@ -47,7 +47,7 @@ impl Blow {
         Self::VaultSealed,
     ];
 
-    /// Returns what it is called.
+    /// Returns the name for the report.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::LeaderKilled => "leader killed",
@@ -59,8 +59,8 @@ impl Blow {
         }
     }
 
-    /// Tells whether a signature that is under way can be lost: with the process that asked for it, or with the reply.
-    /// Those of a process that goes on, or that ends in order, are saved.
+    /// Returns `true` if a signature in flight can be lost, with the process that requested it or with the reply. A
+    /// process that continues or shuts down in order saves its signatures.
     fn loses(self) -> bool {
         match self {
             Self::LeaderKilled | Self::VaultKilled | Self::VaultSealed => true,
@@ -69,116 +69,116 @@ impl Blow {
     }
 }
 
-/// A failure that was, from its first moment to the last that it may have had a consequence.
+/// An injected fault, from its beginning to the last moment at which it may have had an effect.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fault {
-    /// What it was.
-    pub(super) blow: Blow,
-    /// How many signatures there were in Vault that nobody had got.
+pub(super) struct Injected {
+    /// The fault.
+    pub(super) fault: Fault,
+    /// The number of signatures whose replies were held.
     pub(super) under_way: usize,
-    /// When it began.
+    /// The beginning.
     pub(super) begun: Timestamp,
-    /// When it was over.
+    /// The end.
     pub(super) ended: Timestamp,
-    /// Whether signatures can have been lost by it.
+    /// Whether signatures may have been lost.
     pub(super) loses: bool,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Injected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.ended.duration_since(self.begun).as_secs_f64();
         let loses = if self.loses { "may be lost" } else { "to be saved" };
-        let (name, under_way) = (self.blow.name(), self.under_way);
+        let (name, under_way) = (self.fault.name(), self.under_way);
         write!(
             f,
-            "{name:<18}{seconds:>5.1} s, {under_way} signatures under way, {loses}"
+            "{name:<18}{seconds:>5.1} s, {under_way} signatures in flight, {loses}"
         )
     }
 }
 
-/// What can fail.
+/// The servers that faults are injected into.
 pub(super) struct Servers<'s> {
-    /// Whose requests are signed.
-    pub(super) stage: &'s Stage<'s>,
-    /// The servers but our controllers.
+    /// The test whose requests are signed.
+    pub(super) test: &'s TestNamespace<'s>,
+    /// The servers, except our controllers.
     pub(super) local: &'s mut Local,
     /// Our controllers.
     pub(super) replicas: &'s Replicas,
-    /// The way that they take to Vault.
+    /// The proxy through which they reach Vault.
     pub(super) to_vault: Proxy,
 }
 
 impl Servers<'_> {
-    /// Lets something fail, and brings it back. `struck` becomes true when it has failed.
+    /// Injects a fault and waits for recovery. `failed` is set after the fault.
     ///
-    /// Vault's answers are held before, so that there are signatures under way; they pass on when it has failed.
-    pub(super) async fn strike(&mut self, blow: Blow, struck: &Cell<bool>) -> anyhow::Result<Fault> {
+    /// Vault's replies are held until the fault has been applied, so that signatures are in flight.
+    pub(super) async fn inject(&mut self, fault: Fault, failed: &Cell<bool>) -> anyhow::Result<Injected> {
         let (begun, held) = (Timestamp::now(), Instant::now());
         let under_way = self.hold_signatures().await?;
         let leader = self.leader().await?;
-        self.hit(blow, leader).await?;
+        self.apply(fault, leader).await?;
         self.to_vault.hold_replies(false);
-        struck.set(true);
+        failed.set(true);
         let mut silent = held.elapsed();
-        self.recover(blow, leader).await?;
-        // A process that stands still hears nothing.
-        if blow == Blow::LeaderStopped {
+        self.recover(fault, leader).await?;
+        // A stopped process receives no reply either.
+        if fault == Fault::LeaderStopped {
             silent = held.elapsed();
         }
-        Ok(Fault {
-            blow,
+        Ok(Injected {
+            fault,
             under_way,
             begun,
             ended: Timestamp::now(),
-            loses: blow.loses() || silent > PATIENCE,
+            loses: fault.loses() || silent > PATIENCE,
         })
     }
 
-    /// Fails something.
-    async fn hit(&mut self, blow: Blow, leader: u32) -> anyhow::Result<()> {
-        match blow {
-            Blow::LeaderKilled => self.replicas.kill(leader).await,
-            Blow::LeaderStopped => self.replicas.signal(leader, Signal::STOP).await,
-            Blow::ApiServerDown | Blow::ApiServerKilled => self.local.cluster.kill_apiserver(),
-            Blow::VaultKilled => {
+    /// Applies the fault.
+    async fn apply(&mut self, fault: Fault, leader: u32) -> anyhow::Result<()> {
+        match fault {
+            Fault::LeaderKilled => self.replicas.kill(leader).await,
+            Fault::LeaderStopped => self.replicas.signal(leader, Signal::STOP).await,
+            Fault::ApiServerDown | Fault::ApiServerKilled => self.local.cluster.kill_apiserver(),
+            Fault::VaultKilled => {
                 self.local.vault.process().kill()?;
                 self.to_vault.cut();
                 Ok(())
             }
-            Blow::VaultSealed => self.stage.env.vault.admin.write("sys/seal", json!({})).await.map(drop),
+            Fault::VaultSealed => self.test.env.vault.admin.write("sys/seal", json!({})).await.map(drop),
         }
     }
 
-    /// Brings it back.
-    async fn recover(&mut self, blow: Blow, leader: u32) -> anyhow::Result<()> {
+    /// Restores the failed server.
+    async fn recover(&mut self, fault: Fault, leader: u32) -> anyhow::Result<()> {
         let while_down = Duration::from_secs(5);
-        match blow {
-            Blow::LeaderKilled => self.follows(leader).await,
-            Blow::LeaderStopped => {
+        match fault {
+            Fault::LeaderKilled => self.follows(leader).await,
+            Fault::LeaderStopped => {
                 self.follows(leader).await?;
                 tokio::time::sleep(while_down).await;
                 self.replicas.signal(leader, Signal::CONT).await?;
                 eventually(LATER, async || {
-                    ensure!(self.replicas.is_gone(leader).await, "who has lost the lease goes on");
+                    ensure!(self.replicas.is_gone(leader).await, "the former leader still runs");
                     Ok(())
                 })
                 .await
             }
-            Blow::ApiServerDown => {
+            Fault::ApiServerDown => {
                 tokio::time::sleep(while_down).await;
                 self.local.cluster.start_apiserver().await?;
                 self.follows(leader).await
             }
-            Blow::ApiServerKilled => self.local.cluster.start_apiserver().await,
-            Blow::VaultKilled => self.local.vault.restart(&self.stage.env.vault.admin).await,
-            Blow::VaultSealed => {
+            Fault::ApiServerKilled => self.local.cluster.start_apiserver().await,
+            Fault::VaultKilled => self.local.vault.restart(&self.test.env.vault.admin).await,
+            Fault::VaultSealed => {
                 tokio::time::sleep(while_down).await;
-                self.stage.env.vault.admin.unseal(self.local.vault.keys()).await
+                self.test.env.vault.admin.unseal(self.local.vault.keys()).await
             }
         }
     }
 
-    /// Holds what Vault answers until it has signed something that nobody has got; how much.
+    /// Holds Vault's replies until it has signed something; returns the number of signatures held.
     async fn hold_signatures(&self) -> anyhow::Result<usize> {
         eventually(LATER, async || {
             self.to_vault.hold_replies(true);
@@ -188,11 +188,11 @@ impl Servers<'_> {
                 Ok(())
             });
             if let Err(error) = some.await {
-                // Another may have begun to lead, which has to log in first.
+                // A new leader has to log in first, for which it needs replies.
                 self.to_vault.hold_replies(false);
                 return Err(error);
             }
-            // For those that were asked for at once.
+            // The other requests of the group are signed at about the same time.
             tokio::time::sleep(Duration::from_millis(200)).await;
             Ok(self.signed()? - before)
         })
@@ -200,8 +200,8 @@ impl Servers<'_> {
     }
 
     fn signed(&self) -> anyhow::Result<usize> {
-        let paths = ISSUERS.map(|issuer| path(self.stage, issuer));
-        let answers = self.stage.env.vault.audit.answered()?;
+        let paths = ISSUERS.map(|issuer| path(self.test, issuer));
+        let answers = self.test.env.vault.audit.answered()?;
         let ours = |answer: &&Answered| answer.done && paths.contains(&answer.path);
         Ok(answers.iter().filter(ours).count())
     }
@@ -210,7 +210,7 @@ impl Servers<'_> {
         eventually(LATER, async || self.replicas.leader().await).await
     }
 
-    /// Waits until another leads.
+    /// Waits until another controller leads.
     async fn follows(&self, leader: u32) -> anyhow::Result<()> {
         eventually(LATER, async || {
             ensure!(self.replicas.leader().await? != leader, "it still leads");

@@ -1,5 +1,6 @@
-//! Everything fails, one after the other, while requests flow: two controllers of which one leads, Vault, and the API
-//! server. In the end every request is issued, and Vault has signed no more than the failures account for.
+//! Fault injection under load: two controllers of which one leads, Vault and the API server fail one after the other
+//! while requests are created. Afterwards every request is issued, and Vault has signed no more certificates than the
+//! [`signature_budget`] of the injected faults.
 
 mod fault;
 mod signature_budget;
@@ -19,20 +20,20 @@ use crate::servers::process::eventually;
 use crate::servers::proxy::Proxy;
 use crate::servers::replicas::Replicas;
 use crate::servers::say;
-use crate::test_namespace::{Ask, LATER, SOON, Stage};
-use fault::{Blow, Fault, Servers};
-use signature_budget::{Account, Allowed, Signatures};
+use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
+use fault::{Fault, Injected, Servers};
+use signature_budget::{Budget, Signatures, Tally};
 
-/// How many requests are made around each failure, at least.
+/// The least number of requests that are created around each fault.
 const PER_ROUND: usize = 40;
 
-/// How many of them are made at once, so that signatures are under way at once.
+/// How many requests are created at once, so that several signatures are in flight.
 const TOGETHER: usize = 4;
 
-/// How long after some requests the next are made.
+/// The time between two groups of requests.
 const PACE: Duration = Duration::from_millis(750);
 
-/// The issuers, each of which signs with a mount of its own.
+/// The issuers; each signs with its own mount.
 const ISSUERS: [&str; 2] = ["first", "second"];
 
 const FLAGS: [&str; 6] = [
@@ -44,124 +45,128 @@ const FLAGS: [&str; 6] = [
     "1s",
 ];
 
-/// Requests are signed without a claim: while two lead, each may sign.
-pub(super) async fn unclaimed(stage: &Stage<'_>) -> anyhow::Result<()> {
-    chaos(stage, false).await
+/// Without claims, two controllers that both believe to lead may both sign a request.
+pub(super) async fn unclaimed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    chaos(test, false).await
 }
 
-/// Requests are claimed before they are signed: that two lead adds nothing.
-pub(super) async fn claimed(stage: &Stage<'_>) -> anyhow::Result<()> {
-    chaos(stage, true).await
+/// With claims, a second leader adds no signatures.
+pub(super) async fn claimed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    chaos(test, true).await
 }
 
-async fn chaos(stage: &Stage<'_>, claims: bool) -> anyhow::Result<()> {
+async fn chaos(test: &TestNamespace<'_>, claims: bool) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut local = stage.env.local_servers().await?;
+    let mut local = test.env.local_servers().await?;
     local.stop_controller()?;
     let mut flags = FLAGS.to_vec();
     flags.extend(claims.then_some("--claim-requests"));
     let launch = local.launch(local.cluster.port)?;
-    let replicas = Replicas::start(launch, stage.env.client.clone(), flags).await?;
+    let replicas = Replicas::start(launch, test.env.client.clone(), flags).await?;
     let servers = Servers {
-        stage,
+        test,
         local: &mut local,
         replicas: &replicas,
-        to_vault: Proxy::start(stage.env.vault.port()?).await?,
+        to_vault: Proxy::start(test.env.vault.port()?).await?,
     };
     let (faults, requests) = tokio::select! {
-        done = rounds(stage, servers) => done?,
-        ended = replicas.tend() => return ended.context("a controller does not start again"),
+        done = rounds(test, servers) => done?,
+        ended = replicas.supervise() => return ended.context("a controller does not start again"),
     };
     let terms = replicas.terms();
     replicas.stop()?;
 
-    for round in 0..Blow::ALL.len() {
-        eventually(LATER, async || stage.stored(&web(round)).await).await?;
+    for round in 0..Fault::ALL.len() {
+        eventually(LATER, async || test.stored(&web(round)).await).await?;
     }
     let mut signatures = Signatures::default();
     for issuer in ISSUERS {
-        signatures.read(stage, &mount(stage, issuer)).await?;
+        signatures.read(test, &mount(test, issuer)).await?;
     }
-    let allowed = Allowed::new(&faults, &terms, claims);
-    let account = Account::take(&requests, &signatures, &allowed)?;
+    let budget = Budget::new(&faults, &terms, claims);
+    let tally = Tally::take(&requests, &signatures, &budget)?;
     let seconds = begun.elapsed().as_secs_f64();
-    say(&format!("{}: {account}; {allowed}; {seconds:.0} s", stage.case));
+    say(&format!("{}: {tally}; {budget}; {seconds:.0} s", test.case));
     faults.iter().for_each(|fault| say(&format!("  {fault}")));
-    account.check(&faults)?;
+    tally.check(&faults)?;
     local.start_controller().await
 }
 
-/// Lets requests flow and strikes once in each round; the failures and the requests, all of them settled.
-async fn rounds(stage: &Stage<'_>, mut servers: Servers<'_>) -> anyhow::Result<(Vec<Fault>, Vec<CertificateRequest>)> {
-    issuers(stage, &servers.to_vault.url()).await?;
+/// Injects one fault in each round while requests are created; returns the faults and the requests, all final.
+async fn rounds(
+    test: &TestNamespace<'_>,
+    mut servers: Servers<'_>,
+) -> anyhow::Result<(Vec<Injected>, Vec<CertificateRequest>)> {
+    issuers(test, &servers.to_vault.url()).await?;
     let (mut faults, mut made) = (Vec::new(), 0);
-    for (round, blow) in Blow::ALL.into_iter().enumerate() {
-        let struck = Cell::new(false);
-        let strike = async {
+    for (round, fault) in Fault::ALL.into_iter().enumerate() {
+        let failed = Cell::new(false);
+        let inject = async {
             tokio::time::sleep(PACE * 2).await;
-            servers.strike(blow, &struck).await.with_context(|| blow.name())
+            servers.inject(fault, &failed).await.with_context(|| fault.name())
         };
-        let (flowed, fault) = tokio::try_join!(flow(stage, round, &struck), strike)?;
+        let (flowed, fault) = tokio::try_join!(flow(test, round, &failed), inject)?;
         faults.push(fault);
         made += flowed.len() + 1;
         let (name, csr) = flowed.last().context("no requests")?;
-        stage.issued(name, csr, LATER).await?;
+        test.issued(name, csr, LATER).await?;
     }
-    Ok((faults, settled(stage, made).await?))
+    Ok((faults, settled(test, made).await?))
 }
 
-/// Makes the issuers, which find Vault at the URL `server`, and waits until they are ready.
-async fn issuers(stage: &Stage<'_>, server: &str) -> anyhow::Result<()> {
-    stage.approve_all().await?;
-    let paths = ISSUERS.map(|issuer| path(stage, issuer));
-    let policy = stage.policy(&paths.each_ref().map(String::as_str)).await?;
-    let auth = stage.approle("approle", &policy, json!({})).await?;
+/// Creates the issuers, whose server is the URL `server`, and waits until they are ready.
+async fn issuers(test: &TestNamespace<'_>, server: &str) -> anyhow::Result<()> {
+    test.approve_all().await?;
+    let paths = ISSUERS.map(|issuer| path(test, issuer));
+    let policy = test.policy(&paths.each_ref().map(String::as_str)).await?;
+    let auth = test.approle("approle", &policy, json!({})).await?;
     for (issuer, path) in ISSUERS.into_iter().zip(&paths) {
-        let mount = mount(stage, issuer);
-        stage.env.vault.admin.root(&mount, &mount).await?;
+        let mount = mount(test, issuer);
+        test.env.vault.admin.root(&mount, &mount).await?;
         let backdating = json!({ "not_before_duration": format!("{}s", signature_budget::BACKDATING.as_secs()) });
-        stage.role_in(&mount, backdating).await?;
-        let mut spec = stage.spec(path, auth.clone());
+        test.role_in(&mount, backdating).await?;
+        let mut spec = test.spec(path, auth.clone());
         spec["server"] = json!(server);
-        stage.issuer(issuer, spec).await?;
-        stage.ready(issuer, SOON).await?;
+        test.issuer(issuer, spec).await?;
+        test.ready(issuer, SOON).await?;
     }
     Ok(())
 }
 
-fn mount(stage: &Stage<'_>, issuer: &str) -> String {
-    format!("{}-{issuer}", stage.case)
+fn mount(test: &TestNamespace<'_>, issuer: &str) -> String {
+    format!("{}-{issuer}", test.case)
 }
 
 /// Returns the path that an issuer signs on.
-fn path(stage: &Stage<'_>, issuer: &str) -> String {
-    format!("{}/sign/{}", mount(stage, issuer), stage.case)
+fn path(test: &TestNamespace<'_>, issuer: &str) -> String {
+    format!("{}/sign/{}", mount(test, issuer), test.case)
 }
 
-/// Makes a Certificate, and approved requests at a steady pace for both issuers, at least until it is `struck`.
-async fn flow(stage: &Stage<'_>, round: usize, struck: &Cell<bool>) -> anyhow::Result<Vec<(String, Csr)>> {
+/// Creates a Certificate, and approved requests for both issuers at a steady pace, at least until the fault has been
+/// injected (`failed`).
+async fn flow(test: &TestNamespace<'_>, round: usize, failed: &Cell<bool>) -> anyhow::Result<Vec<(String, Csr)>> {
     let [issuer, _] = ISSUERS;
-    stage.certificate(&web(round), "VaultIssuer", issuer).await?;
+    test.certificate(&web(round), "VaultIssuer", issuer).await?;
     let mut pace = interval(PACE);
     let mut flowed = Vec::new();
-    while flowed.len() < PER_ROUND || !struck.get() {
+    while flowed.len() < PER_ROUND || !failed.get() {
         pace.tick().await;
         let numbers = flowed.len()..flowed.len() + TOGETHER;
         let together = numbers.zip(ISSUERS.into_iter().cycle());
-        let made = together.map(|(number, issuer)| request(stage, format!("flow-{round}-{number}"), issuer));
+        let made = together.map(|(number, issuer)| request(test, format!("flow-{round}-{number}"), issuer));
         flowed.extend(try_join_all(made).await?);
     }
     Ok(flowed)
 }
 
-/// Makes an approved request, as soon as the API server takes it.
-async fn request(stage: &Stage<'_>, name: String, issuer: &str) -> anyhow::Result<(String, Csr)> {
+/// Creates an approved request as soon as the API server accepts it.
+async fn request(test: &TestNamespace<'_>, name: String, issuer: &str) -> anyhow::Result<(String, Csr)> {
     let csr = Csr::new(&Names::common(&format!("{name}.example.com")))?;
     let ask = Ask {
         issuer,
         ..Ask::default()
     };
-    eventually(LATER, async || stage.request(&name, &csr.pem, ask).await).await?;
+    eventually(LATER, async || test.request(&name, &csr.pem, ask).await).await?;
     Ok((name, csr))
 }
 
@@ -169,9 +174,9 @@ fn web(round: usize) -> String {
     format!("web-{round}")
 }
 
-/// Waits until none of the requests waits any more; all of them.
-async fn settled(stage: &Stage<'_>, made: usize) -> anyhow::Result<Vec<CertificateRequest>> {
-    let requests = stage.api::<CertificateRequest>();
+/// Waits until no request is pending, and returns all requests.
+async fn settled(test: &TestNamespace<'_>, made: usize) -> anyhow::Result<Vec<CertificateRequest>> {
+    let requests = test.api::<CertificateRequest>();
     eventually(LATER, async || {
         let all = requests.list(&ListParams::default()).await?.items;
         let waits = |request: &&CertificateRequest| {
@@ -179,7 +184,7 @@ async fn settled(stage: &Stage<'_>, made: usize) -> anyhow::Result<Vec<Certifica
             matches!(ready, None | Some("Pending"))
         };
         let waiting = all.iter().filter(waits).count();
-        ensure!(waiting == 0, "{waiting} requests wait");
+        ensure!(waiting == 0, "{waiting} requests are pending");
         ensure!(all.len() == made, "{} requests, not {made}", all.len());
         Ok(all)
     })

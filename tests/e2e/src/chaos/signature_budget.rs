@@ -1,17 +1,17 @@
-//! What Vault has signed, held against what was asked for and what failed.
+//! Compares the certificates in Vault's storage with the number that the injected faults account for.
 //!
-//! A request is signed once. It is signed again only if what was signed for it got lost, or if another leader did not
-//! know of it. So for each request, Vault's own storage may have one certificate, and another for each of these that
-//! happened between its first certificate and its last:
+//! A request is signed once. It is signed again only if the first certificate was lost, or if another leader did not
+//! know of it. So for each request Vault may have one certificate, and one more for each of these events between the
+//! first certificate and the last:
 //!
-//! * A controller is killed, or Vault fails, and takes with it what is not saved: a [`Fault`] that `loses`. A
-//!   controller that cannot save what is signed in time, and so ends without, is killed in effect; it says so in its log.
-//! * Two lead at the same time, by the Lease and the ends of their processes. This must not add any where requests are
-//!   claimed.
+//! * A controller or Vault fails and loses certificates that are not saved: an [`Injected`] fault that `loses`. A
+//!   controller that shuts down before it could save a certificate counts as well; its log has a message about it.
+//! * Two controllers lead at the same time, by the Lease and the ends of their processes. With claims this accounts for
+//!   no certificate.
 //!
-//! And nothing is signed for a request that is saved, but by another that still leads. All times are of one clock: those
-//! at which a certificate was signed, of Vault; those at which it was saved, of the controller; those of the failures,
-//! of this program. So the bound holds however long anything takes.
+//! Nothing is signed for a request that is saved, except by a second leader. All timestamps are of one clock: Vault's
+//! of a signature, the controller's of a status write, this program's of a fault. So the bound does not depend on how
+//! long anything takes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,26 +22,26 @@ use issuer_api::CertificateRequest;
 use jiff::{SignedDuration, Timestamp};
 use x509_parser::prelude::*;
 
-use super::fault::{Blow, Fault};
+use super::fault::{Fault, Injected};
 use crate::issued::{Issued, parse, pem};
 use crate::servers::replicas::Term;
 use crate::servers::vault::text;
-use crate::test_namespace::Stage;
+use crate::test_namespace::TestNamespace;
 
-/// How long before it is signed a certificate is valid.
+/// `not_before_duration` of the roles: a certificate is valid from this long before its signature.
 pub(super) const BACKDATING: Duration = Duration::from_secs(30);
 
-/// A certificate tells its time in whole seconds, and so does a condition.
+/// The resolution of the times in certificates and conditions.
 const RESOLUTION: SignedDuration = SignedDuration::from_secs(1);
 
-/// When a certificate was signed for each public key, oldest first, by Vault's own storage.
+/// The times of the signatures for each public key, oldest first, from Vault's storage.
 #[derive(Default)]
 pub(super) struct Signatures(BTreeMap<Vec<u8>, Vec<Timestamp>>);
 
 impl Signatures {
-    /// Reads all certificates of a mount but those of CAs.
-    pub(super) async fn read(&mut self, stage: &Stage<'_>, mount: &str) -> anyhow::Result<()> {
-        let admin = &stage.env.vault.admin;
+    /// Reads all certificates of a mount, except those of CAs.
+    pub(super) async fn read(&mut self, test: &TestNamespace<'_>, mount: &str) -> anyhow::Result<()> {
+        let admin = &test.env.vault.admin;
         let list = admin.read(&format!("{mount}/certs?list=true")).await?;
         for serial in list["keys"].as_array().context("no list of certificates")? {
             let path = format!("{mount}/cert/{}", text(serial)?);
@@ -59,7 +59,7 @@ impl Signatures {
     }
 }
 
-/// From when to when something was.
+/// A period of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     begun: Timestamp,
@@ -72,19 +72,19 @@ impl Span {
     }
 }
 
-/// What accounts for a certificate more than one.
+/// The events that account for more than one certificate.
 #[derive(Debug)]
-pub(super) struct Allowed {
+pub(super) struct Budget {
     losses: Vec<Span>,
-    /// When two led; none where that must not add a certificate.
+    /// Periods with two leaders; empty with claims.
     overlaps: Vec<Span>,
-    /// How many led.
+    /// The number of leaders.
     terms: usize,
 }
 
-impl Allowed {
-    /// Takes what failed and who led; `claims` tells whether requests are claimed.
-    pub(super) fn new(faults: &[Fault], terms: &[Term], claims: bool) -> Self {
+impl Budget {
+    /// Makes the budget of the injected faults and the terms of the leaders; `claims` as in `--claim-requests`.
+    pub(super) fn new(faults: &[Injected], terms: &[Term], claims: bool) -> Self {
         let lost = faults.iter().filter(|fault| fault.loses).map(|fault| Span {
             begun: fault.begun,
             ended: fault.ended,
@@ -100,7 +100,7 @@ impl Allowed {
         }
     }
 
-    /// Returns how many certificates there may be, if these are all of them.
+    /// Returns the most certificates that a request with these signatures may have.
     fn most(&self, signed: &[Timestamp]) -> usize {
         let (Some(first), Some(last)) = (signed.first(), signed.last()) else {
             return 0;
@@ -109,13 +109,13 @@ impl Allowed {
         1 + all.filter(|span| span.meets(*first, *last)).count()
     }
 
-    /// Tells whether something may be signed then for a request that is saved.
+    /// Returns `true` if a request that is already saved may be signed at this time.
     fn after_saved(&self, signed: Timestamp) -> bool {
         self.overlaps.iter().any(|span| span.meets(signed, signed))
     }
 }
 
-impl fmt::Display for Allowed {
+impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (losses, overlaps) = (self.losses.len(), self.overlaps.len());
         write!(
@@ -126,11 +126,11 @@ impl fmt::Display for Allowed {
     }
 }
 
-/// Returns when two of them led at once, for each two.
+/// Returns the periods in which two controllers led, for each pair.
 fn overlaps(terms: &[Term]) -> Vec<Span> {
     let runs_until = |term: &Term| term.ended.unwrap_or(Timestamp::MAX);
     let pairs = terms.iter().flat_map(|one| terms.iter().map(move |other| (one, other)));
-    // Each two once.
+    // Each pair once.
     let pairs = pairs.filter(|(one, other)| (one.begun, one.id) < (other.begun, other.id));
     let spans = pairs.map(|(one, other)| Span {
         begun: other.begun,
@@ -139,42 +139,42 @@ fn overlaps(terms: &[Term]) -> Vec<Span> {
     spans.filter(|span| span.begun <= span.ended).collect()
 }
 
-/// How many signatures there are, and how many there may be.
+/// The signatures of all requests, compared with the budget.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct Tally {
     requests: usize,
     signatures: usize,
-    /// How many there may be in all.
+    /// The budget of all requests.
     bound: usize,
-    /// The most for one request.
+    /// The most signatures of one request.
     most: usize,
-    /// What has no reason.
+    /// Signatures beyond the budget.
     excess: Vec<String>,
 }
 
-impl Account {
-    /// Checks that every request is issued for its key, and counts what was signed for it.
+impl Tally {
+    /// Checks that every request is issued for its key, and counts its signatures.
     ///
-    /// Certificates for other keys do not count: they belong to requests that cert-manager has deleted, as it does when
-    /// it starts over after the API server has failed.
+    /// Certificates for other keys do not count: they belong to requests that cert-manager deleted, as it does when it
+    /// starts over after a failure of the API server.
     pub(super) fn take(
         requests: &[CertificateRequest],
         signatures: &Signatures,
-        allowed: &Allowed,
+        budget: &Budget,
     ) -> anyhow::Result<Self> {
-        let mut account = Self::default();
+        let mut tally = Self::default();
         for request in requests {
             let name = request.metadata.name.clone().unwrap_or_default();
             let (key, saved) = issued(request).with_context(|| format!("request {name}"))?;
             let signed = signatures.0.get(&key).map_or(&[][..], Vec::as_slice);
             ensure!(!signed.is_empty(), "Vault has no certificate for request {name}");
-            account.add(&name, signed, saved, allowed);
+            tally.add(&name, signed, saved, budget);
         }
-        Ok(account)
+        Ok(tally)
     }
 
-    fn add(&mut self, name: &str, signed: &[Timestamp], saved: Timestamp, allowed: &Allowed) {
-        let most = allowed.most(signed);
+    fn add(&mut self, name: &str, signed: &[Timestamp], saved: Timestamp, budget: &Budget) {
+        let most = budget.most(signed);
         self.requests += 1;
         self.signatures += signed.len();
         self.bound += most;
@@ -184,24 +184,24 @@ impl Account {
                 .push(format!("{name}, signed at {signed:?}, may be {most} times"));
         }
         let mut late = signed.iter().filter(|signed| **signed > saved + RESOLUTION);
-        if let Some(late) = late.find(|late| !allowed.after_saved(**late)) {
+        if let Some(late) = late.find(|late| !budget.after_saved(**late)) {
             self.excess
                 .push(format!("{name}, signed at {late}, was saved at {saved}"));
         }
     }
 
-    /// Fails if more was signed than may be, and if less was signed than there must be: when Vault is killed, what
-    /// nobody has got of it is lost for certain, and signed again.
-    pub(super) fn check(&self, faults: &[Fault]) -> anyhow::Result<()> {
+    /// Fails if there are more signatures than the budget allows, or fewer than there must be: replies that were held
+    /// when Vault was killed are lost for certain, and their requests are signed again.
+    pub(super) fn check(&self, faults: &[Injected]) -> anyhow::Result<()> {
         ensure!(self.excess.is_empty(), "signed too often: {:?}", self.excess);
-        let lost = faults.iter().filter(|fault| fault.blow == Blow::VaultKilled);
+        let lost = faults.iter().filter(|fault| fault.fault == Fault::VaultKilled);
         let least = self.requests + lost.map(|fault| fault.under_way).sum::<usize>();
         ensure!(self.signatures >= least, "not {least} signatures: {self}");
         Ok(())
     }
 }
 
-impl fmt::Display for Account {
+impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             requests,
@@ -217,7 +217,8 @@ impl fmt::Display for Account {
     }
 }
 
-/// Checks that a request is issued, with a certificate for the key of its CSR; that key, and when it was saved.
+/// Checks that a request is issued with a certificate for the key of its CSR; returns the key and the time of the
+/// status write.
 fn issued(request: &CertificateRequest) -> anyhow::Result<(Vec<u8>, Timestamp)> {
     let ready = request.condition("Ready").context("no Ready condition")?;
     ensure!(ready.reason.as_deref() == Some("Issued"), "it is {:?}", ready.reason);
@@ -238,9 +239,9 @@ mod tests {
         Timestamp::from_second(1_000_000 + seconds).unwrap()
     }
 
-    fn fault(begun: i64, ended: i64) -> Fault {
-        Fault {
-            blow: Blow::LeaderKilled,
+    fn fault(begun: i64, ended: i64) -> Injected {
+        Injected {
+            fault: Fault::LeaderKilled,
             under_way: 1,
             begun: at(begun),
             ended: at(ended),
@@ -257,16 +258,16 @@ mod tests {
         }
     }
 
-    fn excess(signed: &[i64], saved: i64, allowed: &Allowed) -> usize {
+    fn excess(signed: &[i64], saved: i64, budget: &Budget) -> usize {
         let signed: Vec<Timestamp> = signed.iter().copied().map(at).collect();
-        let mut account = Account::default();
-        account.add("a request", &signed, at(saved), allowed);
-        account.excess.len()
+        let mut tally = Tally::default();
+        tally.add("a request", &signed, at(saved), budget);
+        tally.excess.len()
     }
 
     #[test]
-    fn a_loss_accounts_for_a_certificate_after_it() {
-        let allowed = Allowed::new(&[fault(10, 20), fault(50, 60)], &[], true);
+    fn loss_adds_one_certificate() {
+        let budget = Budget::new(&[fault(10, 20), fault(50, 60)], &[], true);
         for (signed, excess_of_it) in [
             (&[5][..], 0),
             (&[9, 21], 0),
@@ -277,35 +278,35 @@ mod tests {
             (&[22, 48], 1),
             (&[5, 30, 70, 71], 1),
         ] {
-            assert_eq!(excess(signed, 99, &allowed), excess_of_it, "{signed:?}");
+            assert_eq!(excess(signed, 99, &budget), excess_of_it, "{signed:?}");
         }
     }
 
     #[test]
-    fn one_that_loses_nothing_accounts_for_nothing() {
-        let harmless = Fault {
+    fn harmless_fault_adds_none() {
+        let harmless = Injected {
             loses: false,
             ..fault(10, 20)
         };
-        assert_eq!(excess(&[5, 30], 30, &Allowed::new(&[harmless], &[], false)), 1);
+        assert_eq!(excess(&[5, 30], 30, &Budget::new(&[harmless], &[], false)), 1);
     }
 
     #[test]
-    fn who_gives_up_loses() {
+    fn unsaved_shutdown_adds_one_certificate() {
         let terms = |gave_up| {
             [Term {
                 gave_up,
                 ..term(1, 0, Some(20))
             }]
         };
-        assert_eq!(excess(&[10, 30], 30, &Allowed::new(&[], &terms(true), true)), 0);
-        assert_eq!(excess(&[10, 30], 30, &Allowed::new(&[], &terms(false), true)), 1);
+        assert_eq!(excess(&[10, 30], 30, &Budget::new(&[], &terms(true), true)), 0);
+        assert_eq!(excess(&[10, 30], 30, &Budget::new(&[], &terms(false), true)), 1);
     }
 
     #[test]
-    fn two_leaders_account_for_a_certificate_more_unless_requests_are_claimed() {
+    fn second_leader_adds_one_without_claims() {
         let terms = [term(1, 0, Some(20)), term(2, 15, None)];
-        let (unclaimed, claimed) = (Allowed::new(&[], &terms, false), Allowed::new(&[], &terms, true));
+        let (unclaimed, claimed) = (Budget::new(&[], &terms, false), Budget::new(&[], &terms, true));
         assert_eq!(excess(&[10, 17], 17, &unclaimed), 0);
         assert_eq!(excess(&[10, 17], 17, &claimed), 1);
         assert_eq!(excess(&[10, 12], 17, &unclaimed), 1);
@@ -313,13 +314,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_signed_for_what_is_saved_but_by_two_leaders() {
+    fn only_second_leader_signs_saved_requests() {
         let terms = [term(1, 0, Some(20)), term(2, 15, None)];
         let faults = [fault(50, 60)];
-        let (unclaimed, claimed) = (
-            Allowed::new(&faults, &terms, false),
-            Allowed::new(&faults, &terms, true),
-        );
+        let (unclaimed, claimed) = (Budget::new(&faults, &terms, false), Budget::new(&faults, &terms, true));
         assert_eq!(excess(&[16, 18], 16, &unclaimed), 0);
         assert_eq!(excess(&[40, 62], 41, &unclaimed), 1);
         assert_eq!(excess(&[40, 62], 41, &claimed), 1);
@@ -327,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn leaders_overlap_two_by_two() {
+    fn overlaps_are_per_pair() {
         let span = |begun, ended| Span {
             begun: at(begun),
             ended: at(ended),

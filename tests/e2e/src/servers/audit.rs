@@ -1,4 +1,4 @@
-//! Vault's own account of the requests it got: what an issuer did is counted where it arrived.
+//! Vault's audit log, from which the requests of an issuer are counted.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::process;
 
-/// Where Vault's audit log is.
+/// The location of Vault's audit log.
 pub(crate) enum Audit {
     /// In a file.
     File(PathBuf),
@@ -21,13 +21,13 @@ pub(crate) enum Audit {
     },
 }
 
-/// One request and what Vault answered.
+/// A request in the audit log, with its result.
 pub(crate) struct Answered {
     /// The path, without `/v1/`.
     pub(crate) path: String,
-    /// Whether Vault did what was asked.
+    /// Whether the request succeeded.
     pub(crate) done: bool,
-    /// The AppRole that the token was made for, or nothing.
+    /// The AppRole of the token, or empty.
     pub(crate) role: String,
 }
 
@@ -43,7 +43,7 @@ impl Audit {
             .collect())
     }
 
-    /// Counts what Vault has signed on a path, such as `pki/sign/web`.
+    /// Counts the successful requests to a path, such as `pki/sign/web`.
     pub(crate) fn signatures(&self, path: &str) -> anyhow::Result<usize> {
         Ok(self
             .answered()?
@@ -52,7 +52,7 @@ impl Audit {
             .count())
     }
 
-    /// Returns the log as it is.
+    /// Returns the text of the log.
     pub(crate) fn text(&self) -> anyhow::Result<String> {
         match self {
             Self::File(path) => Ok(fs::read_to_string(path)?),

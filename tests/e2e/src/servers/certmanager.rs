@@ -1,4 +1,4 @@
-//! cert-manager: its CRDs, its controllers, and its approver as a process and user of its own.
+//! cert-manager: its CRDs, its controllers, and its approver as a separate process and user.
 
 use std::fs;
 use std::path::Path;
@@ -11,20 +11,20 @@ use super::cluster::{APPROVER, CERT_MANAGER, Cluster, apply, apply_object};
 use super::components::Components;
 use super::process::Process;
 
-/// cert-manager's own processes.
+/// The processes of cert-manager.
 pub(crate) struct CertManager {
     controllers: Process,
     approver: Process,
 }
 
-/// The ClusterRole that lets the approver approve, to be bound in the namespaces where it shall.
+/// The ClusterRole that allows the approver to approve in the namespaces that bind it.
 pub(crate) const APPROVE: &str = "e2e-approve";
 
 impl CertManager {
     /// Applies the CRDs and starts the controllers.
     ///
-    /// The approver is apart so that it approves only in namespaces that bind it the ClusterRole `e2e-approve`; in
-    /// the others a case approves, denies or waits by itself.
+    /// The approver is a separate user, which approves only in namespaces that bind it the ClusterRole `e2e-approve`;
+    /// in the others the test case decides.
     pub(crate) async fn start(
         dir: &Path,
         components: &Components,
@@ -58,7 +58,7 @@ impl CertManager {
     }
 }
 
-/// Lets the approver read everywhere and defines what it needs where it shall approve.
+/// Allows the approver to read everywhere, and defines its ClusterRole for approval.
 async fn rights(client: &Client) -> anyhow::Result<()> {
     let role = |name: &str, rules| {
         json!({

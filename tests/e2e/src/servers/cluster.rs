@@ -1,4 +1,4 @@
-//! A Kubernetes API: etcd, kube-apiserver and the controllers of kube-controller-manager that own objects and tokens.
+//! A Kubernetes API: etcd, kube-apiserver, and the controllers of kube-controller-manager for garbage and tokens.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use super::components::Components;
 use super::process::{Process, eventually, free_port};
 use crate::pki::Authority;
 
-/// Who does not use a service account: name and groups. The token is the name with `-token` appended.
+/// Users without a service account: name and groups. The token is the name with `-token` appended.
 const USERS: [(&str, &str); 4] = [
     (ADMIN, "system:masters"),
     ("kube-controller-manager", "system:masters"),
@@ -35,22 +35,22 @@ pub(crate) const ADMIN: &str = "admin";
 /// The user of cert-manager's controllers.
 pub(crate) const CERT_MANAGER: &str = "cert-manager";
 
-/// The user of cert-manager's approver: it may approve only where a case lets it.
+/// The user of cert-manager's approver, which may approve only where a case allows it.
 pub(crate) const APPROVER: &str = "cert-manager-approver";
 
-/// The servers of a Kubernetes API, in the order in which they end.
+/// The servers of a Kubernetes API, in the order in which they are stopped.
 pub(crate) struct Cluster {
     controller_manager: Process,
     apiserver: Process,
     etcd: Process,
-    /// Where the API server listens.
+    /// The port of the API server.
     pub(crate) port: u16,
     /// The CA of the API server's certificate, PEM.
     pub(crate) ca: String,
     dir: PathBuf,
     /// The API server's binary.
     binary: PathBuf,
-    /// Where etcd listens.
+    /// The port of etcd.
     clients: u16,
 }
 
@@ -89,7 +89,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts the API server if a case has left it killed.
+    /// Starts the API server if a failed case has left it dead.
     pub(crate) async fn restore(&mut self) -> anyhow::Result<()> {
         match self.apiserver.check() {
             Ok(()) => Ok(()),
@@ -112,7 +112,7 @@ impl Cluster {
         write_kubeconfig(&self.dir, name, port, &self.ca, token)
     }
 
-    /// Returns what the API server has noted down of the requests that the controllers made.
+    /// Returns the requests of the controllers in the API server's audit log.
     pub(crate) fn audit(&self) -> anyhow::Result<Vec<AuditEvent>> {
         let text = fs::read_to_string(self.dir.join("apiserver-audit.log"))?;
         // The last line may be half written.
@@ -123,13 +123,13 @@ impl Cluster {
     }
 }
 
-/// One request, as the API server's audit log has it.
+/// A request in the API server's audit log.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AuditEvent {
     /// The Kubernetes verb.
     pub(crate) verb: String,
-    /// When the answer was complete.
+    /// The time at which the response was complete.
     #[serde(rename = "stageTimestamp")]
     pub(crate) at: jiff::Timestamp,
     user: AuditUser,
@@ -151,12 +151,12 @@ struct ObjectRef {
 }
 
 impl AuditEvent {
-    /// Returns who made the request.
+    /// Returns the user.
     pub(crate) fn user(&self) -> &str {
         &self.user.username
     }
 
-    /// Returns the namespace, or nothing for a cluster-wide request.
+    /// Returns the namespace, or an empty string for a cluster-wide request.
     pub(crate) fn namespace(&self) -> &str {
         self.object_ref.as_ref().map_or("", |object| &object.namespace)
     }
@@ -172,7 +172,7 @@ impl AuditEvent {
         }
     }
 
-    /// Tells whether the request could change something.
+    /// Returns `true` if the verb is a write.
     pub(crate) fn is_write(&self) -> bool {
         ["create", "update", "patch", "delete", "deletecollection"].contains(&self.verb.as_str())
     }

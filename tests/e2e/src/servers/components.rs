@@ -1,4 +1,4 @@
-//! The real servers, built from the Go modules that `tests/components/` pins, once, into a cache outside the tree.
+//! The real servers, built once from the Go modules that `tests/components/` pins, into a cache outside the tree.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// Builds what the cache does not hold. Needs `go`.
+    /// Builds the components that are not in the cache; needs Go.
     pub(crate) fn build(root: &Path) -> anyhow::Result<Self> {
         let wrappers = root.join("tests/components");
         let cache = cache::dir()?.join("components");

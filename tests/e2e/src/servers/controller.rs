@@ -1,4 +1,4 @@
-//! Our controller, as a process with the rights that `deploy/` gives it.
+//! Our controller, as a process with the permissions of `deploy/`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,29 +9,29 @@ use anyhow::Context;
 use super::process::{Process, eventually, free_port};
 use crate::process;
 
-/// The namespace that the controller lives in: its service account, its lease, the Secrets of cluster issuers.
+/// The namespace of the controller: its service account, its Lease, the Secrets of cluster issuers.
 pub(crate) const NAMESPACE: &str = "vault-issuer";
 
-/// How the controller is built.
+/// The cargo profile of the controller.
 #[derive(Clone, Copy)]
 pub(crate) enum Profile {
-    /// Quick to build.
+    /// Fast to build.
     Dev,
-    /// As it is shipped.
+    /// As in the image.
     Release,
 }
 
-/// Our binary, and how much of what it does is logged.
+/// Our binary and its log level.
 #[derive(Clone)]
 pub(crate) struct Binary {
-    /// Where it lies.
+    /// The path.
     pub(crate) path: PathBuf,
     log_level: &'static str,
 }
 
-/// What it takes to start our controller.
+/// The parameters of a controller process.
 pub(crate) struct Launch {
-    /// Where logs lie.
+    /// The folder of the logs.
     pub(crate) dir: PathBuf,
     /// The binary.
     pub(crate) binary: Binary,
@@ -77,7 +77,7 @@ impl Controller {
         &mut self.process
     }
 
-    /// Gives the process away.
+    /// Converts into the process.
     pub(crate) fn into_process(self) -> Process {
         self.process
     }

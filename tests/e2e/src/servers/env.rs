@@ -1,4 +1,4 @@
-//! What cases run on: a Kubernetes API with cert-manager and our controller, and a Vault.
+//! The environment of the cases: a Kubernetes API with cert-manager and our controller, and Vault.
 
 use std::fs;
 use std::sync::{Mutex, PoisonError};
@@ -12,17 +12,17 @@ use super::vault::Vault;
 
 /// The servers, as cases see them.
 pub(crate) struct Env {
-    /// A client that may do everything.
+    /// A client with all permissions.
     pub(crate) client: Client,
     /// Vault.
     pub(crate) vault: Vault,
-    /// The servers as processes of this program, or the cluster they run in.
+    /// The processes of this program, or the cluster, that run the servers.
     pub(crate) provider: Provider,
     canaries: Mutex<Vec<String>>,
 }
 
 impl Env {
-    /// Puts servers that run already together.
+    /// Puts running servers together.
     pub(crate) fn new(client: Client, vault: Vault, provider: Provider) -> Self {
         Self {
             client,
@@ -32,7 +32,7 @@ impl Env {
         }
     }
 
-    /// Returns the servers on loopback, to be stopped and started.
+    /// Returns the servers on loopback; fails in a kind cluster.
     pub(crate) async fn local_servers(&self) -> anyhow::Result<tokio::sync::MutexGuard<'_, Local>> {
         match &self.provider {
             Provider::Local(local) => Ok(local.lock().await),
@@ -40,7 +40,7 @@ impl Env {
         }
     }
 
-    /// Returns all that our controllers have logged.
+    /// Returns the logs of our controllers.
     pub(crate) async fn controller_log(&self) -> anyhow::Result<String> {
         match &self.provider {
             Provider::Local(local) => local.lock().await.controller_log(),
@@ -48,7 +48,7 @@ impl Env {
         }
     }
 
-    /// Brings back what a case may have left killed, stopped, sealed or dialled through a proxy.
+    /// Restores servers that a failed case has left dead, stopped, sealed or behind a proxy.
     pub(crate) async fn restore(&self) -> anyhow::Result<()> {
         match &self.provider {
             Provider::Local(local) => local.lock().await.restore(&self.vault.admin).await,
@@ -56,7 +56,7 @@ impl Env {
         }
     }
 
-    /// Leaves the servers running and says where they are and how to stop them.
+    /// Leaves the servers running; prints where they are and how to stop them.
     pub(crate) fn keep(&mut self) -> anyhow::Result<()> {
         let (kubeconfig, stop) = match &mut self.provider {
             Provider::Kind(cluster) => (cluster.kubeconfig().to_owned(), cluster.keep()),
@@ -83,7 +83,7 @@ impl Env {
         Ok(())
     }
 
-    /// Notes a secret down that must turn up in no log and no object but Secrets.
+    /// Adds a secret that must not appear in a log, nor in an object that is not a Secret.
     pub(crate) fn canary(&self, secret: &str) {
         self.canaries
             .lock()
@@ -91,7 +91,7 @@ impl Env {
             .push(secret.to_owned());
     }
 
-    /// Returns the secrets noted down.
+    /// Returns the secrets that must not appear.
     pub(crate) fn canaries(&self) -> Vec<String> {
         self.canaries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,7 +1,7 @@
-//! The same on a kind cluster: cert-manager and our chart by Helm, OpenBao in a pod, for people who have Docker.
+//! A kind cluster with cert-manager and our chart, by Helm, and OpenBao in a pod; needs Docker.
 //!
-//! Cases that stop servers, decide by themselves what is approved, or send what cert-manager's webhook keeps out run
-//! on loopback only.
+//! Cases that stop servers, approve requests themselves, or create requests that cert-manager's webhook rejects run on
+//! loopback only.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +33,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Returns all that our controller has logged.
+    /// Returns the log of our controller.
     pub(crate) fn controller_log(&self) -> anyhow::Result<String> {
         let selector = "app.kubernetes.io/name=vault-issuer";
         read(
@@ -54,7 +54,7 @@ impl Cluster {
         &self.kubeconfig
     }
 
-    /// Leaves the cluster, and returns how to delete it.
+    /// Leaves the cluster running, and returns the command that deletes it.
     pub(crate) fn keep(&mut self) -> String {
         self.kept = true;
         let pids: Vec<String> = self
@@ -78,7 +78,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Says what keeps this provider from running, if anything does.
+/// Returns what keeps this provider from running, if anything does.
 pub(crate) fn missing() -> Option<String> {
     let tools: [(&str, &[&str]); 4] = [
         ("docker", &["info"]),
@@ -104,7 +104,7 @@ pub(crate) async fn start(dir: &Path) -> anyhow::Result<(Client, Vault, Cluster)
     run(kind
         .args(["create", "cluster", "--name", NAME, "--wait", "180s", "--kubeconfig"])
         .arg(&kubeconfig))?;
-    // From here on the cluster is deleted whatever happens.
+    // From here on the cluster is deleted on every return.
     let mut cluster = Cluster {
         forward: None,
         kubeconfig,
@@ -154,7 +154,7 @@ pub(crate) async fn start(dir: &Path) -> anyhow::Result<(Client, Vault, Cluster)
     Ok((client, vault, cluster))
 }
 
-/// Builds our image and installs cert-manager and our chart.
+/// Builds our image, and installs cert-manager and our chart.
 fn install(cluster: &Cluster) -> anyhow::Result<()> {
     say("building the image");
     let image = format!("{IMAGE}:e2e");
@@ -201,7 +201,7 @@ fn kubectl(kubeconfig: &Path, arguments: &[&str]) -> Command {
     kubectl
 }
 
-/// Returns a pod with OpenBao, what it needs, and a Service for it.
+/// Returns a pod with OpenBao, its Service, service account and files.
 fn vault_objects(servers: &Authority, clients: &Authority) -> anyhow::Result<Vec<Value>> {
     let pair = servers.server("vault", &["127.0.0.1", "vault.vault.svc", SERVER_NAME])?;
     let listeners = Listeners {
@@ -212,7 +212,7 @@ fn vault_objects(servers: &Authority, clients: &Authority) -> anyhow::Result<Vec
     };
     let mut config = configuration(&listeners, json!({ "inmem": {} }));
     config["api_addr"] = json!("https://vault.vault.svc:8200");
-    // OpenBao takes audit devices from its configuration only, unless told otherwise.
+    // By default OpenBao takes audit devices from its configuration only.
     config["unsafe_allow_api_audit_creation"] = json!(true);
     let data = json!({
         "vault.json": STANDARD.encode(config.to_string()),

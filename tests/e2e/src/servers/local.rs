@@ -16,9 +16,9 @@ use super::process::Process;
 use super::say;
 use super::vault::{self, Admin, Vault};
 
-/// The servers on loopback, in the order in which they end.
+/// The servers on loopback, in the order in which they are stopped.
 pub(crate) struct Local {
-    /// Our controller, unless a case has ended it.
+    /// Our controller, unless a case has stopped it.
     pub(crate) controller: Option<Controller>,
     /// cert-manager.
     pub(crate) cert_manager: CertManager,
@@ -26,13 +26,13 @@ pub(crate) struct Local {
     pub(crate) vault: vault::Server,
     /// The Kubernetes API.
     pub(crate) cluster: Cluster,
-    /// Where logs and configuration lie.
+    /// The folder of logs and configuration.
     pub(crate) dir: PathBuf,
     /// Our binary.
     pub(crate) binary: Binary,
     /// The binary with cert-manager's controllers.
     pub(crate) cert_manager_binary: PathBuf,
-    /// kubectl, of the API server's version.
+    /// kubectl, in the API server's version.
     pub(crate) kubectl: PathBuf,
     token: String,
 }
@@ -83,12 +83,12 @@ impl Local {
         [self.token.as_str()].into_iter()
     }
 
-    /// Returns everything that our controllers have logged.
+    /// Returns the logs of our controllers.
     pub(crate) fn controller_log(&self) -> anyhow::Result<String> {
         controller_logs(&self.dir)
     }
 
-    /// Brings back what a case may have left killed, stopped, sealed or dialled through a proxy.
+    /// Restores servers that a failed case has left dead, stopped, sealed or behind a proxy.
     pub(crate) async fn restore(&mut self, admin: &Admin) -> anyhow::Result<()> {
         if self.controller.is_some() {
             self.stop_controller()?;
@@ -98,7 +98,7 @@ impl Local {
         self.start_controller().await
     }
 
-    /// Leaves the servers running; the administrator's kubeconfig and the command that stops them.
+    /// Leaves the servers running; returns the administrator's kubeconfig and the command that stops them.
     pub(crate) fn keep(&mut self) -> anyhow::Result<(PathBuf, String)> {
         let pids: Vec<String> = self
             .processes()
@@ -106,23 +106,23 @@ impl Local {
             .map(|process| process.keep().to_string())
             .collect();
         fs::write(self.dir.join("pids"), pids.join(" "))?;
-        // An API server that is asked to end waits for its etcd, which ends first.
+        // On SIGTERM an API server waits for its etcd, which has ended by then.
         Ok((self.cluster.kubeconfig(ADMIN), format!("kill -9 {}", pids.join(" "))))
     }
 
-    /// Starts our controller as its service account.
+    /// Starts our controller with its service account.
     pub(crate) async fn start_controller(&mut self) -> anyhow::Result<()> {
         self.start_controller_at(self.cluster.port).await
     }
 
-    /// Starts our controller as its service account, which finds the API server at `port`.
+    /// Starts our controller with its service account and the API server at `port`.
     pub(crate) async fn start_controller_at(&mut self, port: u16) -> anyhow::Result<()> {
         ensure!(self.controller.is_none(), "the controller runs already");
         self.controller = Some(self.launch(port)?.start("vault-issuer", &[]).await?);
         Ok(())
     }
 
-    /// Returns what it takes to start our controller as its service account, which finds the API server at `port`.
+    /// Returns the parameters of our controller with the API server at `port`.
     pub(crate) fn launch(&self, port: u16) -> anyhow::Result<Launch> {
         Ok(Launch {
             dir: self.dir.clone(),
@@ -131,7 +131,7 @@ impl Local {
         })
     }
 
-    /// Asks our controller to end and waits until it has.
+    /// Stops our controller with SIGTERM.
     pub(crate) fn stop_controller(&mut self) -> anyhow::Result<ExitStatus> {
         let status = self.controller()?.process().stop()?;
         self.controller = None;
@@ -153,7 +153,7 @@ impl Local {
     }
 }
 
-/// Applies what users apply, and what Vault needs to review tokens; a token for Vault to do so.
+/// Applies our manifests, and creates a service account with which Vault reviews tokens; returns its token.
 async fn prepare(client: &Client) -> anyhow::Result<String> {
     let namespace = |name: &str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
     for name in [NAMESPACE, "vault"] {
@@ -172,7 +172,7 @@ async fn prepare(client: &Client) -> anyhow::Result<String> {
     cluster::service_account_token(client, "vault", "vault").await
 }
 
-/// Returns the logs of our controllers, one after the other.
+/// Returns the logs of our controllers, concatenated.
 fn controller_logs(dir: &Path) -> anyhow::Result<String> {
     let mut logs = fs::read_dir(dir)?
         .map(|entry| Ok(entry?.path()))

@@ -1,4 +1,4 @@
-//! Servers as child processes that end when their handle goes.
+//! Servers as child processes, which are stopped when their handle is dropped.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -14,10 +14,10 @@ use anyhow::{Context, bail};
 pub(crate) use rustix::process::Signal;
 use rustix::process::{Pid, kill_process, test_kill_process};
 
-/// How long a server may take to end on SIGTERM before it is killed.
+/// The time from SIGTERM to SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A running server: ended on drop, its output kept in a file.
+/// A running server, stopped on drop, with its output in a file.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -51,7 +51,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Leaves the process running when this value is dropped; its process id.
+    /// Leaves the process running when this value is dropped; returns its process id.
     pub(crate) fn keep(&mut self) -> u32 {
         self.kept = true;
         self.child.id()
@@ -72,7 +72,7 @@ impl Process {
         Ok(())
     }
 
-    /// Ends the process with SIGTERM, or with SIGKILL where that takes more than ten seconds.
+    /// Stops the process with SIGTERM, or with SIGKILL after ten seconds.
     pub(crate) fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
@@ -90,20 +90,20 @@ impl Process {
         self.kill()
     }
 
-    /// Ends the process with SIGKILL.
+    /// Kills the process.
     pub(crate) fn kill(&mut self) -> anyhow::Result<ExitStatus> {
         self.child.kill()?;
         let status = self.child.wait()?;
         Ok(status)
     }
 
-    /// Returns all that the process has written.
+    /// Returns the output of the process.
     pub(crate) fn output(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Returns the last lines that the process has written.
+    /// Returns the last lines of the output.
     pub(crate) fn tail(&self, lines: usize) -> String {
         let output = self.output();
         let all: Vec<&str> = output.lines().collect();
@@ -113,7 +113,7 @@ impl Process {
     }
 }
 
-/// A process that is waited for has ended.
+/// A process that a probe waits for has ended.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Ended(String);
@@ -126,7 +126,7 @@ impl Drop for Process {
     }
 }
 
-/// Tells whether a process of this id is alive.
+/// Returns `true` if a process with this id is alive.
 pub(crate) fn alive(id: u32) -> bool {
     pid(id).is_some_and(|pid| test_kill_process(pid).is_ok())
 }
@@ -135,9 +135,9 @@ fn pid(id: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(id).ok()?)
 }
 
-/// Returns a port of the loopback interface that nobody listens on.
+/// Returns a free port of the loopback interface.
 ///
-/// It lies below those that the system gives to outgoing connections, which could take it before its server does.
+/// It is below the range of outgoing connections, one of which could otherwise take it before the server does.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id();
@@ -155,7 +155,7 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
 
 const PORTS: Range<u16> = 20_000..32_000;
 
-/// Asks `probe` five times a second until it answers; fails with its last error after `limit`, and at once if a
+/// Calls `probe` five times a second until it succeeds; fails with its last error after `limit`, and at once if a
 /// process that it checks has ended.
 pub(crate) async fn eventually<T>(
     limit: Duration,
@@ -174,7 +174,7 @@ pub(crate) async fn eventually<T>(
     }
 }
 
-/// Makes a folder for one run below `target/e2e/`, and removes those of runs that have ended.
+/// Creates a folder for one run below `target/e2e/`, and removes those of runs that have ended.
 pub(crate) fn run_dir(root: &Path) -> anyhow::Result<PathBuf> {
     let runs = root.join("target/e2e");
     fs::create_dir_all(&runs)?;

@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that can hold what passes through it, for the moment between a question and its answer.
+//! A TCP proxy on loopback that can hold requests or replies, to fail a server between the two.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Passes connections on to a port of loopback for as long as it lives.
+/// Forwards connections to a port on loopback until it is dropped.
 pub(crate) struct Proxy {
     port: u16,
     rules: watch::Sender<Rules>,
@@ -19,16 +19,16 @@ pub(crate) struct Proxy {
 
 #[derive(Clone, Copy, Default)]
 struct Rules {
-    /// Nothing passes from the client to the server.
+    /// Bytes from clients are held.
     hold_requests: bool,
-    /// Nothing passes from the server to the client.
+    /// Bytes from the server are held.
     hold_replies: bool,
-    /// Connections that were accepted before this number of cuts are broken.
+    /// The number of cuts so far; each breaks the connections that exist.
     cuts: usize,
 }
 
 impl Proxy {
-    /// Listens on a free port and passes connections on to `target`.
+    /// Listens on a free port and forwards connections to `target`.
     pub(crate) async fn start(target: u16) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
@@ -48,7 +48,7 @@ impl Proxy {
         })
     }
 
-    /// Returns the port it listens on.
+    /// Returns the port.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -58,22 +58,22 @@ impl Proxy {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// Holds what clients send, or lets it pass.
+    /// Holds the bytes from clients, or releases them.
     pub(crate) fn hold_requests(&self, hold: bool) {
         self.rules.send_modify(|rules| rules.hold_requests = hold);
     }
 
-    /// Holds what servers send, or lets it pass.
+    /// Holds the bytes from the server, or releases them.
     pub(crate) fn hold_replies(&self, hold: bool) {
         self.rules.send_modify(|rules| rules.hold_replies = hold);
     }
 
-    /// Breaks all connections; what was held in them is lost.
+    /// Breaks all connections; held bytes are lost.
     pub(crate) fn cut(&self) {
         self.rules.send_modify(|rules| rules.cuts += 1);
     }
 
-    /// Returns how many bytes from clients were held.
+    /// Returns the number of bytes from clients that have been held.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -96,7 +96,7 @@ async fn connection(client: TcpStream, target: u16, rules: watch::Receiver<Rules
     let (from_server, to_server) = server.into_split();
     let none = Arc::new(AtomicUsize::new(0));
     tokio::select! {
-        // What is held when the connection is cut is lost, even if it is let go in the same moment.
+        // Bytes that are held when the connection is cut are lost, even if they are released at the same time.
         biased;
         _ = cut.wait_for(|rules| rules.cuts > cuts) => {}
         _ = pass(from_client, to_server, rules.clone(), |rules| rules.hold_requests, held) => {}
@@ -104,7 +104,7 @@ async fn connection(client: TcpStream, target: u16, rules: watch::Receiver<Rules
     }
 }
 
-/// Passes bytes on until the sender ends, waiting where the rules hold them.
+/// Forwards bytes until the sender closes, waiting while the rules hold them.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

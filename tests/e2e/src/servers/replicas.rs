@@ -1,4 +1,4 @@
-//! Two controllers of which one leads, each started again when it ends, as a kubelet does it.
+//! Two controllers of which one leads; each is restarted when it exits, as by a kubelet.
 
 use std::sync::{Mutex as SyncMutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,23 +21,23 @@ pub(crate) struct Replicas {
     terms: SyncMutex<Vec<Term>>,
 }
 
-/// How long one process led, at the most.
+/// The longest time in which one process may have led.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Term {
     /// The process.
     pub(crate) id: u32,
-    /// When it took the Lease, by the Lease.
+    /// When it acquired the Lease, by the Lease.
     pub(crate) begun: Timestamp,
-    /// When it was seen to have ended, some time after it had ceased to lead; none if it runs.
+    /// When its exit was noticed, some time after it ceased to lead; `None` while it runs.
     pub(crate) ended: Option<Timestamp>,
-    /// Whether it ended of itself, and could not save all certificates before.
+    /// Whether it exited by itself before all certificates were saved.
     pub(crate) gave_up: bool,
 }
 
 /// The names of their logs.
 const NAMES: [&str; 2] = ["vault-issuer-a", "vault-issuer-b"];
 
-/// How long after one look at them the next is taken.
+/// The time between two looks at the processes.
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Replicas {
@@ -54,12 +54,12 @@ impl Replicas {
         })
     }
 
-    /// Starts whichever has ended again, and notes down who leads, for as long as that works.
-    pub(crate) async fn tend(&self) -> anyhow::Result<()> {
+    /// Restarts controllers that have exited and records who leads, until a restart fails.
+    pub(crate) async fn supervise(&self) -> anyhow::Result<()> {
         let note = async {
             loop {
                 tokio::time::sleep(PAUSE).await;
-                // It may be that neither leads, or that the API server is down.
+                // Neither may lead, or the API server may be down.
                 let _ = self.leader().await;
             }
         };
@@ -89,7 +89,7 @@ impl Replicas {
         }
     }
 
-    /// Returns who has led so far, and when.
+    /// Returns the leaders so far, with their times.
     pub(crate) fn terms(&self) -> Vec<Term> {
         self.terms_mut().clone()
     }
@@ -98,7 +98,7 @@ impl Replicas {
         self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the process id of the one that holds the Lease; fails if neither does.
+    /// Returns the process id of the holder of the Lease; fails if neither holds it.
     pub(crate) async fn leader(&self) -> anyhow::Result<u32> {
         let lease = self.leases.get("vault-issuer").await?.spec.unwrap_or_default();
         let holder = lease.holder_identity.unwrap_or_default();
@@ -125,13 +125,13 @@ impl Replicas {
         bail!("process {id} leads, which has ended")
     }
 
-    /// Tells whether neither has this process id any more: it has ended, and another is there in its place.
+    /// Returns `true` if neither has this process id any more.
     pub(crate) async fn is_gone(&self, id: u32) -> bool {
         let [a, b] = &self.both;
         a.lock().await.process().id() != id && b.lock().await.process().id() != id
     }
 
-    /// Sends a signal to the one with this process id.
+    /// Sends a signal to the controller with this process id.
     pub(crate) async fn signal(&self, id: u32, signal: Signal) -> anyhow::Result<()> {
         for one in &self.both {
             let mut one = one.lock().await;
@@ -142,7 +142,7 @@ impl Replicas {
         bail!("no controller is process {id}")
     }
 
-    /// Kills the one with this process id, and waits until it is dead.
+    /// Kills the controller with this process id.
     pub(crate) async fn kill(&self, id: u32) -> anyhow::Result<()> {
         for one in &self.both {
             let mut one = one.lock().await;
@@ -153,7 +153,7 @@ impl Replicas {
         bail!("no controller is process {id}")
     }
 
-    /// Asks both to end and waits until they have.
+    /// Stops both with SIGTERM.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         for one in self.both {
             one.into_inner().process().stop()?;
@@ -162,7 +162,7 @@ impl Replicas {
     }
 }
 
-/// Counts how often a controller, or one before it, has ended with certificates that it could not save, by its log.
+/// Counts the exits of a controller, and of its predecessors, before all certificates were saved, by the log.
 fn times_given_up(process: &Process) -> usize {
     process
         .output()

@@ -17,13 +17,13 @@ use crate::pki::Authority;
 
 pub(crate) use server::{Listeners, SERVER_NAME, Server, configuration, launch};
 
-/// Vault as cases see it.
+/// Vault, as the cases use it.
 pub(crate) struct Vault {
     /// The URL that issuers use.
     pub(crate) server: String,
-    /// The URL of a listener that wants a client certificate.
+    /// The URL of a listener that requires a client certificate.
     pub(crate) mutual: String,
-    /// The name in the server's certificate that is neither host nor address.
+    /// A name in the server's certificate that is not the host of the URL.
     pub(crate) server_name: &'static str,
     /// The CA of the server's certificate, PEM.
     pub(crate) ca: String,
@@ -33,7 +33,7 @@ pub(crate) struct Vault {
     pub(crate) root: String,
     /// The client with the root token.
     pub(crate) admin: Admin,
-    /// What Vault has noted down of its requests.
+    /// The audit log.
     pub(crate) audit: Audit,
 }
 
@@ -45,7 +45,7 @@ impl Vault {
     }
 }
 
-/// What opens a new Vault.
+/// The root token and the unseal key of a Vault.
 #[derive(Clone)]
 pub(crate) struct Keys {
     /// The root token.
@@ -93,29 +93,29 @@ impl Admin {
         }
     }
 
-    /// Returns what it sends requests with.
+    /// Returns the HTTP agent.
     pub(crate) fn agent(&self) -> &Agent {
         &self.agent
     }
 
-    /// Returns the URL it uses.
+    /// Returns the base URL.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Returns the token it bears.
+    /// Returns the token.
     pub(crate) fn token(&self) -> &str {
         &self.token
     }
 
-    /// Reads a path; the answer's `data`.
+    /// Reads a path; returns the `data` of the response.
     pub(crate) async fn read(&self, path: &str) -> anyhow::Result<Value> {
         self.expect(Method::GET, path, None)
             .await
             .map(|mut answer| answer["data"].take())
     }
 
-    /// Writes to a path; the whole answer.
+    /// Writes to a path; returns the response.
     pub(crate) async fn write(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         self.expect(Method::POST, path, Some(body)).await
     }
@@ -135,7 +135,7 @@ impl Admin {
         Ok(answer)
     }
 
-    /// Sends a request; the status and the answer, null where it is not JSON.
+    /// Sends a request; returns the status and the body, which is null if it is not JSON.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<(u16, Value)> {
         let request = http::Request::builder()
             .method(method)
@@ -162,7 +162,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Initialises a new Vault, and unseals it.
+    /// Initialises and unseals a new Vault.
     pub(crate) async fn initialise(&self) -> anyhow::Result<Keys> {
         let answer = self
             .write("sys/init", json!({ "secret_shares": 1, "secret_threshold": 1 }))
@@ -192,8 +192,8 @@ impl Admin {
         .await
     }
 
-    /// Makes what every case uses: an audit log at `audit`, a root CA in `pki`, and the login methods at their
-    /// default mounts. Returns the root's certificate, PEM.
+    /// Creates the common set-up: an audit log at `audit`, a root CA in `pki`, and the auth methods at their default
+    /// mounts. Returns the root's certificate, PEM.
     pub(crate) async fn set_up(&self, audit: &str, kubernetes: Value) -> anyhow::Result<String> {
         let options = json!({ "file_path": audit, "mode": "0644" });
         self.write("sys/audit/file", json!({ "type": "file", "options": options }))
@@ -207,7 +207,7 @@ impl Admin {
         Ok(root)
     }
 
-    /// Mounts a PKI engine with a root CA; its certificate, PEM.
+    /// Mounts a PKI engine with a root CA; returns its certificate, PEM.
     pub(crate) async fn root(&self, mount: &str, name: &str) -> anyhow::Result<String> {
         self.mount(mount).await?;
         let body = json!({ "common_name": name, "ttl": "87000h", "key_type": "ec", "key_bits": 256 });
@@ -227,7 +227,7 @@ impl Admin {
     }
 }
 
-/// Returns the text that a JSON value holds.
+/// Returns the string in a JSON value.
 pub(crate) fn text(value: &Value) -> anyhow::Result<String> {
     value
         .as_str()

@@ -13,7 +13,7 @@ use crate::pki::Authority;
 use crate::servers::audit::Audit;
 use crate::servers::process::{Process, eventually, free_port};
 
-/// A Vault on loopback that can be stopped and started again.
+/// A Vault on loopback that can be restarted.
 pub(crate) struct Server {
     binary: PathBuf,
     dir: PathBuf,
@@ -27,13 +27,13 @@ pub(crate) struct Fresh {
     pub(crate) server: Server,
     /// A client with the root token.
     pub(crate) admin: Admin,
-    /// The port that wants a client certificate.
+    /// The port that requires a client certificate.
     mutual: u16,
     servers: Authority,
     clients: Authority,
 }
 
-/// Starts a new Vault with a private CA and a second listener that wants client certificates, and opens it.
+/// Starts a new Vault with a private CA and a second listener that requires client certificates, and unseals it.
 pub(crate) async fn launch(dir: &Path, binary: PathBuf) -> anyhow::Result<Fresh> {
     let (port, mutual) = (free_port()?, free_port()?);
     let (servers, clients) = (
@@ -62,7 +62,7 @@ pub(crate) async fn launch(dir: &Path, binary: PathBuf) -> anyhow::Result<Fresh>
 }
 
 impl Fresh {
-    /// Makes what every case uses.
+    /// Creates the common set-up of the cases.
     pub(crate) async fn set_up(self, kubernetes: Value) -> anyhow::Result<(Server, Vault)> {
         let Self {
             server,
@@ -88,7 +88,7 @@ impl Fresh {
 }
 
 impl Server {
-    /// Returns the binary that it runs.
+    /// Returns the path of the binary.
     pub(crate) fn binary(&self) -> &Path {
         &self.binary
     }
@@ -103,7 +103,7 @@ impl Server {
         &self.keys
     }
 
-    /// Starts the server again, with the data it had, and opens it.
+    /// Restarts the server with its data, and unseals it.
     pub(crate) async fn restart(&mut self, admin: &Admin) -> anyhow::Result<()> {
         self.process.stop()?;
         self.process = spawn(&self.dir, &self.binary)?;
@@ -112,7 +112,7 @@ impl Server {
     }
 }
 
-/// A name that Vault's certificate bears beside its address.
+/// A name in Vault's certificate besides its address.
 pub(crate) const SERVER_NAME: &str = "vault.e2e.example";
 
 fn spawn(dir: &Path, binary: &Path) -> anyhow::Result<Process> {
@@ -130,19 +130,19 @@ async fn reachable(admin: &Admin, process: &mut Process) -> anyhow::Result<()> {
     .context("Vault does not answer")
 }
 
-/// Where a server listens and where its files are.
+/// The addresses and files of a server.
 pub(crate) struct Listeners {
     /// The address.
     pub(crate) host: &'static str,
-    /// The port that anybody may use.
+    /// The port without client certificates.
     pub(crate) port: u16,
-    /// The port that wants a client certificate.
+    /// The port that requires a client certificate.
     pub(crate) mutual: u16,
     /// The folder of `vault.crt`, `vault.key` and `vault-clients.crt`.
     pub(crate) files: PathBuf,
 }
 
-/// Returns a server's configuration, without the address it gives to others.
+/// Returns a server's configuration, without `api_addr`.
 pub(crate) fn configuration(listeners: &Listeners, storage: Value) -> Value {
     let file = |name: &str| listeners.files.join(name).display().to_string();
     let listener = |port: u16| {
