@@ -1,8 +1,9 @@
-//! What lies in the root of the repository.
+//! What is in the root of the repository, and how large xtask is.
 
 use std::collections::BTreeSet;
+use std::fs;
 
-use super::Finding;
+use crate::Finding;
 
 const ROOT: [&str; 9] = [
     "Cargo.lock",
@@ -16,18 +17,36 @@ const ROOT: [&str; 9] = [
     "xtask",
 ];
 
-/// Returns what is in the root and should not be, or the reverse. Dotfiles are free.
-pub(super) fn check(files: &[String]) -> Vec<Finding> {
+/// The most lines of xtask, which every command compiles first.
+const XTASK_LINES: usize = 2000;
+
+pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = root(files);
+    let mut lines = 0;
+    for path in files
+        .iter()
+        .filter(|path| path.starts_with("xtask/") && path.ends_with(".rs"))
+    {
+        lines += fs::read_to_string(path)?.lines().count();
+    }
+    if lines > XTASK_LINES {
+        findings.push(finding("xtask", &format!("{lines} lines are more than {XTASK_LINES}")));
+    }
+    Ok(findings)
+}
+
+/// Returns what does not belong in the root, and what is missing there. Dotfiles are free.
+fn root(files: &[String]) -> Vec<Finding> {
     let found: BTreeSet<&str> = files.iter().filter_map(|path| path.split('/').next()).collect();
-    let strangers = found
+    let unknown = found
         .iter()
         .filter(|name| !name.starts_with('.') && !ROOT.contains(name));
-    let strangers = strangers.map(|name| finding(name, "does not belong in the root"));
+    let unknown = unknown.map(|name| finding(name, "does not belong in the root"));
     let missing = ROOT
         .iter()
         .filter(|name| !found.contains(*name))
         .map(|name| finding(name, "is missing"));
-    strangers.chain(missing).collect()
+    unknown.chain(missing).collect()
 }
 
 fn finding(name: &str, rule: &str) -> Finding {
@@ -43,14 +62,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_root_holds_what_it_should_and_dotfiles() {
+    fn root_has_known_entries_and_dotfiles() {
         let mut files: Vec<String> = ROOT.iter().map(|name| format!("{name}/file")).collect();
         files.push(".github/workflows/ci.yml".into());
-        assert_eq!(check(&files), []);
+        assert_eq!(root(&files), []);
         files.push("notes.md".into());
         files.remove(0);
         assert_eq!(
-            check(&files),
+            root(&files),
             [
                 finding("notes.md", "does not belong in the root"),
                 finding("Cargo.lock", "is missing")

@@ -1,17 +1,16 @@
-//! The metrics that alerts and dashboards ask for.
+//! The metrics in alerts and dashboards exist.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::Finding;
+use crate::Finding;
 
 const PREFIX: &str = "vault_issuer_";
 
-/// What the text format adds to a name.
+/// Suffixes that the text format appends.
 const SUFFIXES: [&str; 4] = ["_bucket", "_count", "_sum", "_total"];
 
-/// Returns the metrics that `deploy/` names and no crate registers.
-pub(super) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
+pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     let mut known = BTreeSet::new();
     for path in files
         .iter()
@@ -20,17 +19,17 @@ pub(super) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
         known.extend(fs::read_to_string(path)?.lines().flat_map(names).map(str::to_owned));
     }
     let mut findings = Vec::new();
-    let asking = ["deploy/alerts/", "deploy/dashboards/"];
+    let users = ["deploy/alerts/", "deploy/dashboards/"];
     for path in files
         .iter()
-        .filter(|path| asking.iter().any(|directory| path.starts_with(directory)))
+        .filter(|path| users.iter().any(|directory| path.starts_with(directory)))
     {
         for (line, number) in fs::read_to_string(path)?.lines().zip(1..) {
             let unknown = names(line).filter(|name| !known.contains(*name) && !known.contains(base(name)));
             findings.extend(unknown.map(|name| Finding {
                 file: path.clone(),
                 line: number,
-                rule: format!("{name} is no metric of the controller"),
+                rule: format!("the controller has no metric {name}"),
             }));
         }
     }
@@ -55,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_words_with_the_prefix() {
+    fn names_have_prefix() {
         let line = r#""expr": "rate(vault_issuer_a_total{x=\"vault_issuer\"}[5m]) + vault_issuer_b""#;
         assert_eq!(
             names(line).map(base).collect::<Vec<_>>(),

@@ -1,23 +1,27 @@
-//! `tidy`: the rules of the repository that no compiler checks.
+//! The rules of the repository that no compiler checks: what lies where, what the sources say, which crate depends on
+//! which, which names are taken, and that issuer-core compiles without an operating system.
+//!
+//! `cargo xtask tidy` starts this program. Each rule is a module with a function `check`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
+mod circles;
+mod dependencies;
 mod docs;
 mod graph;
 mod layout;
 mod metrics;
+mod names;
+mod source;
 mod text;
+mod voice;
 
+use std::env;
 use std::fmt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::ensure;
-
 use xtask::process::{cargo, read, run};
-
-/// Checks the rules of the repository: what lies where, what the sources say, which crate depends on which, and that
-/// issuer-core compiles without an operating system.
-#[derive(clap::Args)]
-pub(crate) struct Args {}
 
 /// A place where a rule does not hold.
 #[derive(Debug, PartialEq)]
@@ -33,21 +37,35 @@ impl fmt::Display for Finding {
     }
 }
 
-impl Args {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let files = files()?;
-        let mut findings = layout::check(&files);
-        findings.extend(text::check(&files)?);
-        findings.extend(metrics::check(&files)?);
-        findings.extend(docs::check(&files)?);
-        findings.extend(graph::check()?);
-        for finding in &findings {
-            println!("{finding}");
+fn main() -> ExitCode {
+    match check() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
-        ensure!(findings.is_empty(), "{} findings", findings.len());
-        println!("{} files are tidy", files.len());
-        check_wasm()
     }
+}
+
+/// Applies all rules.
+fn check() -> anyhow::Result<()> {
+    env::set_current_dir(xtask::root())?;
+    let files = files()?;
+    let mut findings = layout::check(&files)?;
+    findings.extend(text::check(&files)?);
+    findings.extend(voice::check(&files)?);
+    findings.extend(metrics::check(&files)?);
+    findings.extend(docs::check(&files)?);
+    findings.extend(graph::check()?);
+    findings.extend(dependencies::check()?);
+    findings.extend(names::check(&files)?);
+    findings.extend(circles::check(&files)?);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    ensure!(findings.is_empty(), "{} findings", findings.len());
+    println!("{} files are tidy", files.len());
+    check_wasm()
 }
 
 /// Returns the paths of all files that are tracked or could be.

@@ -5,10 +5,10 @@ use std::fs;
 use anyhow::Context;
 use serde_json::Value;
 
-use super::Finding;
+use crate::Finding;
 use xtask::process::{cargo, read};
 
-/// Our crates, and those of ours that each may depend on, from the lowest upwards. The tests' packages and
+/// Our crates, from the lowest upwards, with those that each may depend on. The tests' packages and
 /// xtask are free, and so are dev-dependencies.
 const ARROWS: [(&str, &[&str]); 9] = [
     ("issuer-api", &[]),
@@ -25,10 +25,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("simulator", &["issuer-api", "issuer-core", "fake-kube", "fake-vault"]),
 ];
 
-const FREE: [&str; 5] = ["chart", "e2e", "integration", "properties", "xtask"];
+const FREE: [&str; 6] = ["chart", "e2e", "integration", "properties", "tidy", "xtask"];
 
-/// What issuer-core must not contain: runtimes, sockets, HTTP clients, clients of Kubernetes, TLS, randomness, clocks.
-/// A name that ends in `-` stands for all that begin with it.
+/// Crates that issuer-core must not pull in: runtimes, sockets, HTTP and Kubernetes clients, TLS, randomness, clocks.
+/// A name that ends in `-` matches all names with this prefix.
 const IMPURE: [&str; 22] = [
     "async-",
     "aws-lc-",
@@ -54,10 +54,10 @@ const IMPURE: [&str; 22] = [
     "ureq",
 ];
 
-/// What nothing may contain: the one TLS stack is rustls on aws-lc-rs.
+/// Crates that no package may pull in: the one TLS stack is rustls on aws-lc-rs.
 const BANNED: [&str; 4] = ["native-tls", "openssl", "openssl-sys", "ring"];
 
-pub(super) fn check() -> anyhow::Result<Vec<Finding>> {
+pub(crate) fn check() -> anyhow::Result<Vec<Finding>> {
     let metadata = read(&mut cargo(["metadata", "--format-version=1", "--no-deps", "--locked"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
     let packages = metadata
@@ -101,7 +101,7 @@ fn arrows(package: &Value) -> Vec<String> {
         return Vec::new();
     }
     let Some((_, below)) = ARROWS.iter().find(|(known, _)| *known == name) else {
-        return vec!["has no place in the order of crates (xtask/src/tidy/graph.rs)".into()];
+        return vec!["has no place in the order of crates (tests/tidy/src/graph.rs)".into()];
     };
     let dependencies = package["dependencies"]
         .as_array()
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dash_at_the_end_stands_for_any_ending() {
+    fn trailing_dash_matches_prefix() {
         let names = ["hyper", "hyper-util", "ring", "stringprep"].map(String::from);
         assert_eq!(
             matching(&names, &["hyper-", "ring"]).collect::<Vec<_>>(),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_found_in_the_lock_file() {
+    fn package_has_line_in_lock_file() {
         assert_eq!(
             line_of_package("version = 4\n[[package]]\nname = \"ring\"\n", "ring"),
             3

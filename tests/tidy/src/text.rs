@@ -1,12 +1,12 @@
-//! What files must not say.
+//! Text that no file may contain.
 
 use std::fs;
 
-use super::Finding;
+use crate::Finding;
 
 const LINES_MAX: usize = 500;
 
-/// Words that say something is unfinished or switched off; split here so that this file may name them.
+/// Marks of unfinished or disabled code; split here so that this file may name them.
 const UNFINISHED: [&str; 5] = [
     concat!("TO", "DO"),
     concat!("FIX", "ME"),
@@ -15,10 +15,10 @@ const UNFINISHED: [&str; 5] = [
     concat!("#[", "ignore"),
 ];
 
-/// Where people and build machines keep their files.
+/// Top-level folders of people and build machines.
 const MACHINE: [&str; 3] = ["root", "home", "work"];
 
-/// What gives a decision a clock, a socket or a random order; time, bytes and seeds come in as arguments.
+/// Types and modules with a clock, a socket or a random order; time, bytes and seeds are arguments.
 const IMPURE: [&str; 16] = [
     "HashMap",
     "HashSet",
@@ -38,10 +38,10 @@ const IMPURE: [&str; 16] = [
     "std::thread",
 ];
 
-/// The crates in which all is decided and nothing is done.
+/// The crates that decide everything and do no IO.
 const PURE: [&str; 2] = ["crates/issuer-api/src/", "crates/issuer-core/src/"];
 
-pub(super) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
+pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for path in files {
         // Corpora and the like are bytes, not text.
@@ -79,10 +79,7 @@ fn findings_in(path: &str, text: &str) -> Vec<Finding> {
             && !in_tests
             && let Some(name) = IMPURE.iter().find(|name| has_word(line, name))
         {
-            found(
-                number,
-                format!("{name} in a crate that has no clock, no IO and no chance"),
-            );
+            found(number, format!("{name} in a crate without clock, IO and randomness"));
         }
     }
     let lines = text.lines().count();
@@ -92,7 +89,7 @@ fn findings_in(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// Tells whether a file of a crate's `src` holds tests only.
+/// Returns `true` if a file of a crate's `src` has only tests.
 fn is_test(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.contains("/tests/")
 }
@@ -108,7 +105,7 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// Tells whether a line has an absolute path under `/name/`; within a URL or a longer path it is something else.
+/// Returns `true` if a line has an absolute path under `/name/`; within a URL or a longer path it is another one.
 fn has_path(line: &str, name: &str) -> bool {
     line.match_indices(&format!("/{name}/")).any(|(at, _)| {
         let before = line.get(..at).and_then(|before| before.chars().next_back());
@@ -154,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn pure_crates_have_no_clock_outside_tests() {
+    fn pure_crates_have_no_clock() {
         let text = "use std::time::Instant;\nfn instant() {}\n#[cfg(test)]\nmod tests { use std::fs; }";
-        let expected = [(1, "Instant in a crate that has no clock, no IO and no chance".into())];
+        let expected = [(1, "Instant in a crate without clock, IO and randomness".into())];
         assert_eq!(rules("crates/issuer-core/src/a.rs", text), expected);
         assert_eq!(rules("crates/issuer-core/src/a/tests.rs", text), []);
         assert_eq!(rules("crates/issuer-kube/src/a.rs", text), []);
     }
 
     #[test]
-    fn long_files_and_trailing_spaces_are_found() {
+    fn long_files_and_trailing_spaces() {
         assert_eq!(rules("crates/a/src/b.rs", &"x\n".repeat(500)), []);
         let expected = [(501, "501 lines are more than 500".into())];
         assert_eq!(rules("crates/a/src/b.rs", &"x\n".repeat(501)), expected);
