@@ -68,7 +68,7 @@ fn leader_election() -> Vec<PolicyRule> {
     ]
 }
 
-/// For the approver of requests: cert-manager requires this right of everybody who approves.
+/// For approvers: cert-manager requires this permission of users who approve requests.
 ///
 /// <https://cert-manager.io/docs/usage/certificaterequest/#rbac-syntax>
 fn approval() -> Vec<PolicyRule> {

@@ -1,0 +1,42 @@
+//! Tools that the steps need, installed into the cache.
+
+use std::env;
+use std::ffi::OsString;
+use std::iter;
+use std::process::Stdio;
+
+use anyhow::Context;
+use xtask::cache;
+use xtask::process::{cargo, run};
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Returns the search path, with the tools of the cache at its end.
+pub(super) fn path() -> anyhow::Result<OsString> {
+    let tools = cache::dir()?.join("tools/bin");
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(env::split_paths(&path).chain(iter::once(tools))).context("the cache directory's name has a colon")
+}
+
+/// Installs cargo-deny into the cache unless there is one.
+pub(super) fn install_cargo_deny() -> anyhow::Result<()> {
+    let mut version = cargo(["deny", "--version"]);
+    let status = version
+        .env("PATH", path()?)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    if status.success() {
+        return Ok(());
+    }
+    let mut install = cargo([
+        "install",
+        "--quiet",
+        "--locked",
+        "--version",
+        CARGO_DENY,
+        "cargo-deny",
+        "--root",
+    ]);
+    run(install.arg(cache::dir()?.join("tools")))
+}
