@@ -124,7 +124,7 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register(
             "vault_issuer_vault_requests",
-            "Requests to Vault: ok (below 400), refused (4xx, as Vault answers a probe), unavailable (429, 5xx), transport (no reply)",
+            "Requests to Vault: ok (2xx, a healthy standby, an expected refusal of a probe), refused (3xx, 4xx), unavailable (429, 5xx), transport (no reply)",
             self.requests.clone(),
         );
         registry.register(
@@ -186,7 +186,7 @@ impl Metrics {
 
     /// Counts an exchange with Vault.
     pub fn exchanged(&self, operation: Operation, reply: &Reply, took: Duration) {
-        self.request(operation, outcome(reply)).inc();
+        self.request(operation, outcome(operation, reply)).inc();
         let labels = DurationLabels {
             operation: ClosedLabel(operation.as_str()),
         };
@@ -272,12 +272,14 @@ fn labels(key: &IssuerKey) -> IssuerLabels {
     }
 }
 
-fn outcome(reply: &Reply) -> &'static str {
-    match reply.as_ref().map(|reply| reply.status().as_u16()) {
-        Err(_) => "transport",
-        Ok(429 | 500..) => "unavailable",
-        Ok(400..) => "refused",
-        Ok(_) => "ok",
+/// Classifies a reply. A healthy standby and a probe without a CSR are answered with errors that are good news; a redirect
+/// is none, since it is not followed.
+fn outcome(operation: Operation, reply: &Reply) -> &'static str {
+    match (operation, reply.as_ref().map(|reply| reply.status().as_u16())) {
+        (_, Err(_)) => "transport",
+        (Operation::Health, Ok(429 | 473)) | (Operation::Probe, Ok(400)) | (_, Ok(..300)) => "ok",
+        (_, Ok(429 | 500..)) => "unavailable",
+        (_, Ok(_)) => "refused",
     }
 }
 
@@ -311,7 +313,7 @@ mod tests {
         }
         let lost = Err(TransportError::Timeout);
         metrics.exchanged(Operation::Sign, &lost, Duration::from_secs(30));
-        for (outcome, count) in [("ok", 3), ("refused", 2), ("unavailable", 3), ("transport", 1)] {
+        for (outcome, count) in [("ok", 2), ("refused", 3), ("unavailable", 3), ("transport", 1)] {
             let labels = format!(r#"operation="sign",outcome="{outcome}""#);
             has(
                 &metrics,
@@ -328,6 +330,24 @@ mod tests {
             &metrics,
             &format!(r#"{seconds}_bucket{{le="0.005",operation="sign"}} 8"#),
         );
+    }
+
+    #[test]
+    fn good_news_is_counted_as_ok() {
+        for (operation, status, expected) in [
+            (Operation::Health, 200, "ok"),
+            (Operation::Health, 429, "ok"),
+            (Operation::Health, 473, "ok"),
+            (Operation::Health, 472, "refused"),
+            (Operation::Health, 503, "unavailable"),
+            (Operation::Probe, 400, "ok"),
+            (Operation::Probe, 403, "refused"),
+            (Operation::Login, 400, "refused"),
+            (Operation::Sign, 429, "unavailable"),
+            (Operation::Sign, 473, "refused"),
+        ] {
+            assert_eq!(outcome(operation, &reply(status)), expected, "{operation:?} {status}");
+        }
     }
 
     #[test]
