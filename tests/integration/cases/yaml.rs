@@ -2,7 +2,7 @@
 
 use issuer_api::{CertificateRequest, VaultIssuer};
 use issuer_core::reference::{IssuerKey, IssuerKind};
-use issuer_core::target::{SpecError, Target};
+use issuer_core::target::{IssuerPolicy, SpecError, Target};
 use issuer_core::{RequestSpec, SigningRequest};
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ fn issuers_are_read_and_accepted() {
             namespace: issuer.metadata.namespace.clone().unwrap(),
             name: issuer.metadata.name.clone().unwrap(),
         };
-        let target = Target::parse(&issuer.spec, &key, false);
+        let target = Target::parse(&issuer.spec, &key, &key.namespace, &IssuerPolicy::default());
         let path = target.as_ref().map(|target| target.path.as_str());
         assert_eq!(path, expected.as_ref().copied(), "{name}");
     }

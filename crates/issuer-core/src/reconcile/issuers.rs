@@ -11,7 +11,7 @@ use super::outcome::Outcome;
 use crate::Now;
 use crate::access::{Access, AccessError};
 use crate::reference::{IssuerKey, IssuerKind};
-use crate::vault::SignError;
+use crate::vault::{SignError, VaultError};
 
 /// All issuers. Its methods return what follows from a change and schedule nothing themselves.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
@@ -107,6 +107,22 @@ impl Issuer {
         self.readiness == Readiness::Ready && observed == Some(ConditionStatus::False)
     }
 
+    /// Keeps the access that a check returned, with what was noted of its token while the check had a copy of it;
+    /// returns the superseded access with the same.
+    pub(super) fn keep(&mut self, checked: Option<Access>, superseded: Option<Access>) -> Option<Access> {
+        let noted = self.access.take();
+        let adopt = |access: Option<Access>| {
+            access.map(|mut access| {
+                if let Some(noted) = noted.as_ref().filter(|noted| noted.has_token_of(&access)) {
+                    access.adopt(noted);
+                }
+                access
+            })
+        };
+        self.access = adopt(checked);
+        adopt(superseded)
+    }
+
     /// Returns what a check that begins now is about; it decides nothing if this has changed when it ends.
     pub(super) fn revision(&self) -> (i64, Epoch) {
         (self.observed.generation, self.epoch)
@@ -177,13 +193,25 @@ impl Issuers {
         Ok((access.clone(), issuer.epoch))
     }
 
+    /// Returns `true` if the last check of an issuer succeeded.
+    pub(super) fn is_ready(&self, key: &IssuerKey) -> bool {
+        self.get(key).is_some_and(|issuer| issuer.readiness == Readiness::Ready)
+    }
+
+    /// Notes a failure that may be the issuer's: the next check probes its endpoint.
+    pub(super) fn doubt(&mut self, key: &IssuerKey) {
+        if let Some(access) = self.0.get_mut(key).and_then(|issuer| issuer.access.as_mut()) {
+            access.doubt();
+        }
+    }
+
     /// Records the verdict of a check.
     pub(super) fn settle(&mut self, key: &IssuerKey, verdict: &Result<(), AccessError>, now: Now) -> Option<Settled> {
         let issuer = self.0.get_mut(key)?;
         Some(match verdict {
             Ok(()) => {
                 (issuer.readiness, issuer.failures) = (Readiness::Ready, 0);
-                let refresh = issuer.access.as_ref().and_then(|access| access.lease.next_refresh(now));
+                let refresh = issuer.access.as_ref().and_then(|access| access.next_refresh(now));
                 Settled {
                     outcome: Outcome::Ready,
                     next: NextCheck::Interval { refresh },
@@ -211,6 +239,12 @@ impl Issuers {
             return None;
         }
         issuer.epoch.0 += 1;
+        if let Some(access) = &mut issuer.access {
+            access.doubt();
+            if matches!(error, SignError::Vault(VaultError::Denied)) {
+                access.denied();
+            }
+        }
         issuer.readiness = Readiness::Unknown;
         issuer.sign_failures = issuer.sign_failures.saturating_add(current.into());
         let wait = match issuer.sign_failures {

@@ -60,6 +60,7 @@ mod queue;
 mod request;
 mod requests;
 mod revoke;
+mod servers;
 mod state;
 mod status;
 mod step;

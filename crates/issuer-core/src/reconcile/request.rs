@@ -12,7 +12,7 @@ use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, RequestKey, is_object_name};
-use crate::vault::{Disposition, Sign, SignError};
+use crate::vault::{Disposition, Lease, Sign, SignError};
 use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified};
 
 /// The number of conflicts after which a task waits instead of reading the request again.
@@ -135,7 +135,10 @@ impl Task {
             Err(Unready::Missing) => return self.pend(state, now, &issuer, &Cause::IssuerMissing, None),
             Err(unready) => {
                 if unready == Unready::Expired {
-                    state.check_now(&issuer, now);
+                    // The check logs in at once, so this is not worth a status.
+                    state.demand_token(&issuer, now);
+                    state.wait_for_issuer(&self.key, self.uid(), true);
+                    return self.end(state, Outcome::Pending("TokenExpired"), None);
                 }
                 return self.pend(state, now, &issuer, &Cause::IssuerNotReady, None);
             }
@@ -174,6 +177,7 @@ impl Task {
             task: self,
             issuer,
             epoch,
+            lease: access.lease.clone(),
         };
         signing.advance(state, now, step)
     }
@@ -321,6 +325,8 @@ struct Context {
     task: Task,
     issuer: IssuerKey,
     epoch: Epoch,
+    /// The token that signs.
+    lease: Lease,
 }
 
 impl Signing {
@@ -339,16 +345,21 @@ impl Context {
     }
 
     fn on_signed(self, state: &mut State, now: Now, result: Result<Verified, SignError>) -> Step {
-        let Self { task, issuer, epoch } = self;
+        let Self {
+            task,
+            issuer,
+            epoch,
+            lease,
+        } = self;
+        if let Ok(verified) = &result {
+            state.signed(&issuer, epoch, &lease, verified.chain().is_leased, now);
+        }
         if state.ledger.find(task.uid()).is_none() {
             // The request was deleted meanwhile; nobody wants its certificate.
             return task.end(state, Outcome::Idle, None);
         }
         match result {
-            Ok(verified) => {
-                state.issuers.signed(&issuer, epoch);
-                task.conclude(state, now, Conclusion::Issued(verified))
-            }
+            Ok(verified) => task.conclude(state, now, Conclusion::Issued(verified)),
             Err(error) => {
                 state.ledger.forget(task.uid());
                 task.on_refused(state, now, (issuer, epoch), error)

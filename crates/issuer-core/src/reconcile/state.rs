@@ -17,11 +17,12 @@ use super::observed::{Config, ObservedIssuer};
 use super::outcome::{Ending, Key, Outcome};
 use super::queue::Queue;
 use super::requests::Requests;
+use super::servers::Servers;
 use super::status::{self, StatusPatch};
 use crate::Now;
 use crate::access::{Access, AccessError};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
-use crate::vault::SignError;
+use crate::vault::{Lease, SignError};
 
 /// The state that all tasks share.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -29,6 +30,7 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) issuers: Issuers,
     pub(super) ledger: Ledger,
+    pub(super) servers: Servers,
     pub(super) requests: Requests,
     pub(super) stopping: bool,
     pub(super) jitter: Jitter,
@@ -55,6 +57,7 @@ impl State {
             issuers: Issuers::default(),
             jitter: Jitter::new(seed),
             ledger: Ledger::default(),
+            servers: Servers::default(),
             requests: Requests::default(),
             retired: BTreeMap::new(),
             tokens: 0,
@@ -180,10 +183,12 @@ impl State {
         verdict: &Result<(), AccessError>,
         now: Now,
     ) -> (Outcome, Option<Duration>) {
+        let was_ready = self.issuers.is_ready(key);
         let Some(settled) = self.issuers.settle(key, verdict, now) else {
             return (Outcome::Idle, None);
         };
-        if verdict.is_ok() {
+        // Requests that waited for a token, and now for the issuer, get a status that says so.
+        if verdict.is_ok() || was_ready {
             self.requeue_waiting(key, now);
         }
         let again = match settled.next {
@@ -217,9 +222,28 @@ impl State {
         self.due(&check, at);
     }
 
-    /// Schedules a check of an issuer whose token has expired before the check that would have renewed it.
-    pub(super) fn check_now(&mut self, key: &IssuerKey, now: Now) {
+    /// Schedules a check of an issuer whose token has expired, for a request that needs one.
+    pub(super) fn demand_token(&mut self, key: &IssuerKey, now: Now) {
+        if let Some(access) = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut()) {
+            access.demand();
+        }
         self.due(&Key::Issuer(key.clone()), now.monotonic);
+    }
+
+    /// Records a signature that was made with the token of `lease`, and whether the certificate has a lease. From now on
+    /// the token is replaced before it expires.
+    pub(super) fn signed(&mut self, key: &IssuerKey, epoch: Epoch, lease: &Lease, leased: bool, now: Now) {
+        self.issuers.signed(key, epoch);
+        let has_token = |access: &&mut Access| access.lease.token() == lease.token();
+        let held = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut());
+        if let Some(access) = held.filter(has_token) {
+            access.signed(leased);
+            if let Some(refresh) = access.next_refresh(now) {
+                self.due(&Key::Issuer(key.clone()), refresh);
+            }
+        } else if let Some(access) = self.retired.values_mut().find(has_token) {
+            access.signed(leased);
+        }
     }
 
     /// Postpones the check of an issuer, if one is due, until Vault wants to be asked again.
@@ -332,10 +356,22 @@ impl State {
 impl State {
     /// Keeps the token of an access, to revoke it at `at`.
     pub(super) fn retire(&mut self, access: Option<Access>, at: Duration) {
-        if let Some(access) = access {
-            self.tokens += 1;
-            self.retired.insert(self.tokens, access);
-            self.due(&Key::Token(self.tokens), at);
+        let Some(access) = access else {
+            return;
+        };
+        // A check may return a token that was retired while it was under way.
+        if let Some(known) = self.retired.values_mut().find(|known| known.has_token_of(&access)) {
+            return known.adopt(&access);
+        }
+        self.tokens += 1;
+        self.retired.insert(self.tokens, access);
+        self.due(&Key::Token(self.tokens), at);
+    }
+
+    /// Keeps a retired token with a new lease.
+    pub(super) fn extend_token(&mut self, token: u64, lease: Lease) {
+        if let Some(access) = self.retired.get_mut(&token) {
+            access.extend(lease);
         }
     }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, check, error, probe};
+use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, error, probe};
 use crate::target::SignPath;
 use crate::verify::{Issued, Verified, VerifyError, VerifyOptions, verify};
 use crate::{Flow, Now, Operation, Reply, Request, SigningRequest, Step};
@@ -96,7 +96,7 @@ impl SignError {
             Self::Mismatch(_) => "CertificateMismatch",
             Self::NameNotSupported { .. } => "NameNotSupported",
             Self::Refused(_) => "SignRefused",
-            Self::Vault(error) => check::reason(error),
+            Self::Vault(error) => error.reason(),
         }
     }
 
@@ -220,7 +220,6 @@ mod tests {
     use super::Disposition::{Fail, Recheck, Retry};
     use std::sync::Arc;
 
-    use super::super::lease::Grant;
     use super::*;
     use crate::fixture::{at, signatures};
     use crate::{Body, Connect, Limits, Origin, RequestSpec, Roots, Secret, TransportError};
@@ -303,11 +302,7 @@ mod tests {
             connect,
             namespace: None,
         };
-        let grant = Grant {
-            seconds: 0,
-            renewable: false,
-        };
-        let lease = Lease::given(Secret::from("hvs.token"), grant, Duration::ZERO);
+        let lease = Lease::of_unknown_ttl(Secret::from("hvs.token"));
         Sign::begin(&vault, &SignPath::parse(path).unwrap(), &lease, wanted, signatures())
     }
 

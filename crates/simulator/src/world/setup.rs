@@ -60,11 +60,11 @@ impl Setup {
     /// Returns a setup with these requests, in which nothing goes wrong.
     pub fn new(requests: Vec<RequestFixture>, checks: &'static [Check]) -> Self {
         let config = Config {
-            allow_http: false,
             claim: None,
             check_interval: Duration::from_secs(300),
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             max_concurrent_reconciles: 10,
+            policy: issuer_core::target::IssuerPolicy::default(),
             verify: fixture::signatures().into(),
         };
         Self {

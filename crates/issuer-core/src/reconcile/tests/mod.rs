@@ -9,3 +9,4 @@ mod outage;
 mod pending;
 mod scenario;
 mod stop;
+mod tokens;
