@@ -343,12 +343,16 @@ pub struct SignPath {
 
 impl SignPath {
     /// Parses `<mount>/sign/<role>`, `<mount>/sign-verbatim[/<role>]`, `<mount>/root/sign-intermediate`, the same
-    /// below `<mount>/issuer/<ref>/`, and `<mount>/cel/sign/<role>`; with or without `/v1` and slashes at the ends.
+    /// below `<mount>/issuer/<ref>/`, `<mount>/cel/sign/<role>`, and the endpoints of Vault Enterprise with an external
+    /// policy, `external-policy/sign[/<policy>]` and `external-policy/sign-intermediate[/<policy>]`; with or without
+    /// `/v1` and slashes at the ends.
     pub fn parse(path: &str) -> Option<Self> {
         let segments = segments(path)?;
         let signs_ca = match segments.as_slice() {
-            [_, .., "sign-intermediate"] => true,
-            [_, .., "sign" | "sign-verbatim", _] | [_, .., "sign-verbatim"] => false,
+            [_, .., "external-policy", "sign-intermediate", _] | [_, .., "sign-intermediate"] => true,
+            [_, .., "external-policy", "sign"] | [_, .., "sign" | "sign-verbatim", _] | [_, .., "sign-verbatim"] => {
+                false
+            }
             _ => return None,
         };
         Some(Self {

@@ -91,6 +91,18 @@ fn only_signing_endpoints_are_paths() {
             true,
         ),
         ("pki/cel/sign/web", "pki/cel/sign/web", false),
+        ("pki/external-policy/sign", "pki/external-policy/sign", false),
+        ("pki/external-policy/sign/web", "pki/external-policy/sign/web", false),
+        (
+            "pki/external-policy/sign-intermediate",
+            "pki/external-policy/sign-intermediate",
+            true,
+        ),
+        (
+            "pki/issuer/old/external-policy/sign-intermediate/web",
+            "pki/issuer/old/external-policy/sign-intermediate/web",
+            true,
+        ),
     ] {
         let parsed = SignPath::parse(form).unwrap();
         assert_eq!((parsed.as_str(), parsed.takes(ca)), (path, Ok(())), "{form}");
