@@ -112,6 +112,8 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
             "claimRequests": true,
             "extraArgs": ["--log-level=debug"],
             "leaderElection": { "namespace": "shared" },
+            "maxCertificateChainLength": 2_000_000,
+            "maxCertificateSize": 1_000_000,
             "maxConcurrentReconciles": 3,
             "metrics": { "enabled": false },
         },
@@ -122,6 +124,8 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--allow-http",
         "--claim-requests",
         "--leader-election-namespace=shared",
+        "--max-certificate-chain-length=2000000",
+        "--max-certificate-size=1000000",
         "--max-concurrent-reconciles=3",
         "--metrics-bind-address=0",
     ] {
