@@ -21,6 +21,8 @@ use crate::vault::VaultServer;
 /// A defect of all processes of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mutant {
+    /// Revokes a token where it should probe with it.
+    EarlyRevocation,
     /// Writes what it read into messages.
     EchoedMessage,
     /// Marks a pending request as failed.
@@ -108,6 +110,14 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
                     .uri()
                     .to_string()
                     .replace(fixture::HOSTS[0], fixture::HOSTS[1]);
+                if let Ok(uri) = url.parse() {
+                    *request.http.uri_mut() = uri;
+                }
+                Step::Exchange(request, waits)
+            }
+            Mutant::EarlyRevocation if request.operation == Operation::Probe => {
+                request.operation = Operation::Revoke;
+                let url = format!("https://{}:8200/v1/auth/token/revoke-self", fixture::HOSTS[0]);
                 if let Ok(uri) = url.parse() {
                     *request.http.uri_mut() = uri;
                 }

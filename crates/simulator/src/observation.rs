@@ -63,6 +63,8 @@ pub struct Sent {
     pub view: Option<Arc<Object>>,
     /// Whether the process has ever seen a spec of its issuer with this server.
     pub known: bool,
+    /// Whether the process was asked to stop.
+    pub stopping: bool,
 }
 
 /// A graceful stop.

@@ -25,6 +25,8 @@ pub struct Record {
     pub verified: BTreeMap<(ProcessId, IssuerId), (Duration, Arc<str>)>,
     /// The last `Retry-After` for each issuer: since when and until when.
     pub held_off: BTreeMap<(ProcessId, IssuerId), (Duration, Duration)>,
+    /// The number of logins, which orders the tokens: several may happen at one time.
+    pub logins: u32,
     /// The number of signatures.
     pub signs: u32,
     /// The number of crashes.
@@ -63,7 +65,13 @@ pub struct TokenRecord {
     pub issuer: IssuerId,
     /// The number of the server.
     pub host: usize,
-    /// When Vault created or renewed it.
+    /// The process that logged in.
+    pub process: ProcessId,
+    /// Its place in the order of logins.
+    pub order: u32,
+    /// When Vault created it.
+    pub created: Duration,
+    /// When Vault created or renewed it last.
     pub at: Duration,
 }
 
@@ -85,6 +93,11 @@ impl Record {
     pub(crate) fn changes(&self, issuer: IssuerId, now: Duration) -> usize {
         let changes = self.changed.get(&issuer).into_iter().flatten();
         changes.filter(|at| **at + RECENTLY > now).count()
+    }
+
+    /// Returns the time of the last change of an issuer or its Secret.
+    pub(crate) fn last_change(&self, issuer: IssuerId) -> Option<Duration> {
+        self.changed.get(&issuer)?.last().copied()
     }
 
     fn request_mut(&mut self, number: u32) -> Option<&mut RequestRecord> {
@@ -110,9 +123,13 @@ impl Record {
                     request.credit -= 1;
                 }
                 if let (Some((grant, host)), Some(issuer)) = (&served.granted, issuer) {
+                    self.logins += 1;
                     let token = TokenRecord {
                         issuer,
                         host: *host,
+                        process: served.process,
+                        order: self.logins,
+                        created: now,
                         at: now,
                     };
                     self.tokens.insert(Arc::clone(&grant.token), token);

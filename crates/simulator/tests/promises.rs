@@ -26,13 +26,14 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 21] = [
+const BUGS: [SeededBug; 22] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
     bug(Mutant::ForeignSecret, &[promise::CREDENTIALS_OF_ISSUER], calm),
     bug(Mutant::MissedIssuers, &[promise::CONVERGES], calm),
     bug(Mutant::UnsavedStop, &[promise::STOP_SAVES_CERTIFICATES], stopped),
+    bug(Mutant::EarlyRevocation, &[promise::GOOD_TOKEN_IS_KEPT], calm),
     bug(Mutant::EchoedMessage, &[promise::MESSAGES_ARE_CLEAN], calm),
     bug(
         Mutant::UnconditionalWrite,

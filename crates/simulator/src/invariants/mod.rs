@@ -18,7 +18,7 @@ const fn check(promise: Promise, place: Place) -> Check {
 }
 
 /// The check of every promise.
-pub static ALL: [Check; 31] = [
+pub static ALL: [Check; 32] = [
     check(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     check(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     check(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -78,6 +78,7 @@ pub static ALL: [Check; 31] = [
             "by lint: unsafe_code is forbidden, panics are denied in the core; the fuzz targets look for the rest",
         ),
     ),
+    check(promise::GOOD_TOKEN_IS_KEPT, Place::Step(token::good_token_is_kept)),
     check(promise::CONVERGES, Place::Explorer),
     check(promise::STAYS_QUIET, Place::Explorer),
     check(promise::OUTAGE_IS_CHEAP, Place::LongRun),

@@ -6,6 +6,9 @@ use crate::fixture::IssuerId;
 use crate::observation::Observation;
 use crate::world::{Finding, World, ensure};
 
+/// How long after a change of an issuer a process may still log in by what it was before.
+const LAG: Duration = Duration::from_secs(120);
+
 /// S19.
 pub(super) fn no_expired_token(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
@@ -49,6 +52,26 @@ pub(super) fn live_tokens(world: &World, issuer: Option<IssuerId>) -> usize {
     let owner = |token: &str| world.record.tokens.get(token).map(|record| record.issuer);
     live.filter(|grant| issuer.is_none_or(|issuer| owner(&grant.token) == Some(issuer)))
         .count()
+}
+
+/// S23.
+pub(super) fn good_token_is_kept(world: &World, observation: &Observation) -> Finding {
+    let Observation::Sent(sent) = observation else {
+        return Ok(());
+    };
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
+    let Some(record) = record.filter(|_| sent.operation == Operation::Revoke) else {
+        return Ok(());
+    };
+    let tokens = world.record.tokens.values();
+    let mut newer = tokens.filter(|other| other.order > record.order);
+    let replaced = newer.any(|other| (other.issuer, other.process) == (record.issuer, record.process));
+    let changed = world.record.last_change(record.issuer);
+    let changed = changed.is_some_and(|at| at + LAG >= record.created);
+    let deleted = world.issuer(record.issuer).is_none();
+    ensure(replaced || changed || deleted || sent.stopping, || {
+        format!("{:?} revokes the token that {:?} uses", sent.key, record.issuer)
+    })
 }
 
 /// L4.

@@ -91,6 +91,8 @@ impl World {
         for issuer in world.setup.issuers {
             world.act(UserAction::CreateIssuer(*issuer));
         }
+        // No process has seen anything else, so this is no change of an issuer.
+        Arc::make_mut(&mut world.record).changed.clear();
         let setup = Arc::clone(&world.setup);
         for transition in &setup.prologue {
             // The first step after the prologue reports a violation in it.
