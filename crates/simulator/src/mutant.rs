@@ -21,6 +21,8 @@ use crate::vault::VaultServer;
 /// A defect of all processes of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mutant {
+    /// Blames the issuer for the trouble of a single request.
+    BlamedIssuer,
     /// Revokes a token where it should probe with it.
     EarlyRevocation,
     /// Writes what it read into messages.
@@ -251,6 +253,10 @@ pub(crate) fn receive(mutant: Mutant, operation: Operation, arrival: &mut Arriva
             if let Some(value) = reply.headers_mut().get_mut(RETRY_AFTER) {
                 *value = HeaderValue::from_static("soon");
             }
+        }
+        Mutant::BlamedIssuer if operation == Operation::Sign && reply.status().is_server_error() => {
+            *reply.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
         }
         Mutant::IgnoredHealth if operation == Operation::Health => {
             let healthy = json!({ "initialized": true, "sealed": false, "standby": false });

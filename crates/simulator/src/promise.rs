@@ -84,4 +84,5 @@ promises! {
     L7 FIX_IS_TRIED_AT_ONCE: "a corrected issuer is tried at once"
     L8 LEADERSHIP_ENDS_SIGNING: "nothing is signed after leadership ends"
     L9 STOP_SAVES_CERTIFICATES: "a process that stops saves what it has signed"
+    L10 POISON_IS_CONTAINED: "a good request is issued within one slot's time plus its own, beside any number that cannot be signed"
 }

@@ -54,6 +54,8 @@ pub struct RequestRecord {
     pub credit: i16,
     /// Whether Vault refused it for good, or answered with a wrong certificate.
     pub refused: bool,
+    /// The number of attempts to sign it without an answer about it: lost, unreadable, or a server error.
+    pub unanswered: u32,
     /// The number of status writes.
     pub writes: u32,
 }
@@ -170,6 +172,13 @@ impl Record {
         let revoked = received.reply.as_ref().is_ok_and(|reply| reply.status().is_success());
         if received.operation == Operation::Revoke && !revoked {
             self.orphans += 1;
+        }
+        let answered = received
+            .reply
+            .as_ref()
+            .is_ok_and(|reply| !reply.status().is_server_error());
+        if let Some(request) = received.csr.and_then(|csr| self.request_mut(csr)) {
+            request.unanswered += u32::from(!answered || received.lost);
         }
         let Ok(reply) = &received.reply else {
             return;

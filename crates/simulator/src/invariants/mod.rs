@@ -18,7 +18,7 @@ const fn check(promise: Promise, place: Place) -> Check {
 }
 
 /// The check of every promise.
-pub static ALL: [Check; 32] = [
+pub static ALL: [Check; 33] = [
     check(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     check(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     check(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -94,6 +94,7 @@ pub static ALL: [Check; 32] = [
         promise::STOP_SAVES_CERTIFICATES,
         Place::Step(signature::stop_saves_certificates),
     ),
+    check(promise::POISON_IS_CONTAINED, Place::LongRun),
 ];
 
 /// Returns the check of a promise alone, for [`Setup::checks`](crate::world::Setup::checks).
