@@ -41,10 +41,14 @@ pub enum Mutant {
     IgnoredGroup,
     /// Treats every server as healthy.
     IgnoredHealth,
+    /// Does not see leases.
+    IgnoredLease,
     /// Does not see `Retry-After`.
     IgnoredRetryAfter,
     /// Continues to work when it is asked to stop.
     IgnoredStop,
+    /// Does not see the number of uses of a token.
+    IgnoredUses,
     /// Does not revoke tokens.
     LeakedToken,
     /// Loses its memory when a status write fails.
@@ -257,6 +261,14 @@ pub(crate) fn receive(mutant: Mutant, operation: Operation, arrival: &mut Arriva
         Mutant::BlamedIssuer if operation == Operation::Sign && reply.status().is_server_error() => {
             *reply.status_mut() = StatusCode::TOO_MANY_REQUESTS;
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
+        }
+        Mutant::IgnoredLease => {
+            let text = String::from_utf8_lossy(reply.body().as_bytes()).replace("\"lease_id\"", "\"ignored\"");
+            *reply.body_mut() = Body::from(text.into_bytes());
+        }
+        Mutant::IgnoredUses if operation == Operation::Login => {
+            let text = String::from_utf8_lossy(reply.body().as_bytes()).replace("\"num_uses\"", "\"ignored\"");
+            *reply.body_mut() = Body::from(text.into_bytes());
         }
         Mutant::IgnoredHealth if operation == Operation::Health => {
             let healthy = json!({ "initialized": true, "sealed": false, "standby": false });

@@ -104,6 +104,8 @@ pub struct Received {
     pub operation: Operation,
     /// The URL of the request.
     pub url: String,
+    /// The token in the request.
+    pub token: Option<String>,
     /// The number of the CSR, if the request was to sign one.
     pub csr: Option<u32>,
     /// Whether a certificate or token was created that the reply does not contain.

@@ -10,6 +10,7 @@ use issuer_core::Operation;
 use crate::fixture::{IssuerId, RequestFixture};
 use crate::observation::{Observation, Received};
 use crate::transition::ProcessId;
+use crate::vault;
 
 /// How long a replaced token may live on.
 const RECENTLY: Duration = Duration::from_secs(60);
@@ -75,6 +76,10 @@ pub struct TokenRecord {
     pub created: Duration,
     /// When Vault created or renewed it last.
     pub at: Duration,
+    /// Whether a reply to a request with the token carried a lease.
+    pub leased: bool,
+    /// The number of requests with the token that a check sent.
+    pub spent_by_checks: u32,
 }
 
 impl Record {
@@ -133,6 +138,8 @@ impl Record {
                         order: self.logins,
                         created: now,
                         at: now,
+                        leased: false,
+                        spent_by_checks: 0,
                     };
                     self.tokens.insert(Arc::clone(&grant.token), token);
                 }
@@ -141,6 +148,11 @@ impl Record {
             }
             Observation::Received(received) => self.received(now, received, issuer),
             Observation::Sent(sent) => {
+                let checks = matches!(sent.operation, Operation::Lookup | Operation::Probe);
+                let token = sent.token.as_deref().and_then(|token| self.tokens.get_mut(token));
+                token
+                    .into_iter()
+                    .for_each(|token| token.spent_by_checks += u32::from(checks));
                 if let (Some(issuer), true) = (issuer, sent.operation != Operation::Health) {
                     self.sent
                         .iter_mut()
@@ -184,6 +196,10 @@ impl Record {
             return;
         };
         let status = reply.status().as_u16();
+        let token = received.token.as_deref().and_then(|token| self.tokens.get_mut(token));
+        if let Some(token) = token {
+            token.leased |= vault::has_lease(reply.body().as_bytes());
+        }
         if let Some(request) = received.csr.and_then(|csr| self.request_mut(csr)) {
             request.refused |= status == 400 || received.wrong;
         }

@@ -26,7 +26,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 22] = [
+const BUGS: [SeededBug; 24] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -45,6 +45,8 @@ const BUGS: [SeededBug; 22] = [
     bug(Mutant::UnboundedReply, &[promise::REPLIES_ARE_BOUNDED], calm),
     bug(Mutant::MissedDeletes, &[promise::FINISHED_IS_FORGOTTEN], calm),
     bug(Mutant::IgnoredRetryAfter, &[promise::RETRY_AFTER_IS_HONOURED], troubled),
+    bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
+    bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::LeakedToken, &[promise::ONE_TOKEN], moved),
     bug(Mutant::WrongName, &[promise::CONTENTS_AS_REQUESTED], calm),
     bug(Mutant::RenewedTimes, &[promise::CONDITIONS_ARE_WELL_FORMED], calm),
@@ -96,6 +98,22 @@ fn denied() -> Setup {
 fn moved() -> Setup {
     Setup {
         script: vec![CreateApproved(0), MoveIssuer(Team)],
+        ..calm()
+    }
+}
+
+/// Certificates have leases, and the issuer moves to the other server when one is issued.
+fn leased() -> Setup {
+    Setup {
+        leases: true,
+        ..moved()
+    }
+}
+
+/// A token that suffices for a hundred requests.
+fn limited() -> Setup {
+    Setup {
+        token_uses: 100,
         ..calm()
     }
 }

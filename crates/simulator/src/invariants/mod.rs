@@ -18,7 +18,7 @@ const fn check(promise: Promise, place: Place) -> Check {
 }
 
 /// The check of every promise.
-pub static ALL: [Check; 33] = [
+pub static ALL: [Check; 35] = [
     check(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     check(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     check(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -79,6 +79,8 @@ pub static ALL: [Check; 33] = [
         ),
     ),
     check(promise::GOOD_TOKEN_IS_KEPT, Place::Step(token::good_token_is_kept)),
+    check(promise::LEASED_TOKEN_IS_KEPT, Place::Step(token::leased_token_is_kept)),
+    check(promise::USES_ARE_FOR_SIGNING, Place::Step(token::uses_are_for_signing)),
     check(promise::CONVERGES, Place::Explorer),
     check(promise::STAYS_QUIET, Place::Explorer),
     check(promise::OUTAGE_IS_CHEAP, Place::LongRun),

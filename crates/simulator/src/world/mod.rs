@@ -18,7 +18,7 @@ use std::time::Duration;
 use fake_kube::{FakeKube, Kind, Object};
 use issuer_core::reconcile::Key;
 
-use crate::fixture::{self, IssuerId, RequestFixture};
+use crate::fixture::{self, IssuerId, RequestFixture, VaultSettings};
 use crate::log::Log;
 use crate::mutant::Near;
 use crate::process::Process;
@@ -73,11 +73,15 @@ pub struct World {
 impl World {
     /// Returns the initial state: issuers exist, processes are not started, and the prologue has happened.
     pub fn new(setup: Arc<Setup>) -> Self {
-        let ttl = setup.token_ttl;
+        let settings = VaultSettings {
+            token_ttl: setup.token_ttl,
+            token_uses: setup.token_uses,
+            leases: setup.leases,
+        };
         let mut world = Self {
             now: Duration::ZERO,
             cluster: Arc::default(),
-            vaults: [0, 1].map(|host| Arc::new(VaultServer::new(host, ttl))),
+            vaults: [0, 1].map(|host| Arc::new(VaultServer::new(host, settings))),
             slots: [Err(Down::NotStarted), Err(Down::NotStarted)],
             record: Arc::default(),
             done: 0,

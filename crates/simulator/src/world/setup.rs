@@ -48,6 +48,10 @@ pub struct Setup {
     pub requests_only: bool,
     /// The lifetime of tokens.
     pub token_ttl: Duration,
+    /// How often a token may be used; without limit if zero.
+    pub token_uses: u64,
+    /// Whether certificates have leases.
+    pub leases: bool,
     /// Whether processes claim requests, so that concurrent processes cost no additional signature.
     pub claims: bool,
     /// The promises to check.
@@ -84,6 +88,8 @@ impl Setup {
             reduced: false,
             requests_only: false,
             token_ttl: Duration::from_secs(3600),
+            token_uses: 0,
+            leases: false,
             claims: false,
             checks,
             mutant: None,
