@@ -10,7 +10,7 @@ use simulator::invariants;
 use simulator::mutant::Mutant;
 use simulator::prelude::*;
 use simulator::promise::{self, Promise};
-use simulator::world::{Check, Place, Setup};
+use simulator::world::{Invariant, Place, Setup};
 
 /// The number of states within which a seeded bug must be found.
 const LIMIT: usize = 3_000;
@@ -147,7 +147,7 @@ fn pair() -> Setup {
 /// Returns `true` if the check of a promise, and no other, finds a violation.
 fn breaks(promise: Promise, setup: Setup) -> bool {
     let setup = Setup {
-        checks: invariants::only(promise),
+        invariants: invariants::only(promise),
         ..setup
     };
     let report = explorer::explore(&Arc::new(setup), LIMIT);
@@ -192,7 +192,7 @@ fn slow_clock_outlives_its_token() {
 fn every_check_has_a_seeded_bug() {
     let found =
         |promise: Promise| promise == promise::NO_EXPIRED_TOKEN || BUGS.iter().any(|bug| bug.breaks.contains(&promise));
-    for Check { promise, place } in &invariants::ALL {
+    for Invariant { promise, place } in &invariants::ALL {
         if !matches!(place, Place::Elsewhere(_) | Place::LongRun) {
             assert!(found(*promise), "no seeded bug for {}", promise.number);
         }

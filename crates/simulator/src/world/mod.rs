@@ -28,8 +28,8 @@ use crate::transition::{ProcessId, UserAction};
 use crate::vault::VaultServer;
 
 pub(crate) use choices::{Relevance, relevance};
-pub use setup::{Check, Place, Setup};
 pub(crate) use setup::{Finding, ensure};
+pub use setup::{Invariant, Place, Setup};
 
 /// Why a process does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -55,14 +55,14 @@ pub struct Setup {
     /// Whether processes claim requests, so that concurrent processes cost no additional signature.
     pub claims: bool,
     /// The promises to check.
-    pub checks: &'static [Check],
+    pub invariants: &'static [Invariant],
     /// The defect of the processes, if any.
     pub mutant: Option<Mutant>,
 }
 
 impl Setup {
     /// Returns a setup with these requests, in which nothing goes wrong.
-    pub fn new(requests: Vec<RequestFixture>, checks: &'static [Check]) -> Self {
+    pub fn new(requests: Vec<RequestFixture>, invariants: &'static [Invariant]) -> Self {
         let config = Config {
             allow_http: false,
             claim: None,
@@ -91,7 +91,7 @@ impl Setup {
             token_uses: 0,
             leases: false,
             claims: false,
-            checks,
+            invariants,
             mutant: None,
         }
     }
@@ -102,7 +102,7 @@ pub(crate) type Finding = Result<(), String>;
 
 /// A promise and the place where it is checked.
 #[derive(Clone, Copy, Debug)]
-pub struct Check {
+pub struct Invariant {
     /// The promise.
     pub promise: Promise,
     /// Where it is checked.
@@ -162,7 +162,7 @@ impl World {
     }
 
     fn check(&self, run: impl Fn(Place) -> Finding) -> Result<(), Violation> {
-        let mut checks = self.setup.checks.iter();
-        checks.try_for_each(|check| run(check.place).map_err(|what| check.promise.broken(what)))
+        let mut invariants = self.setup.invariants.iter();
+        invariants.try_for_each(|invariant| run(invariant.place).map_err(|what| invariant.promise.broken(what)))
     }
 }
