@@ -45,8 +45,6 @@ const BUGS: [SeededBug; 24] = [
     bug(Mutant::UnboundedReply, &[promise::REPLIES_ARE_BOUNDED], calm),
     bug(Mutant::MissedDeletes, &[promise::FINISHED_IS_FORGOTTEN], calm),
     bug(Mutant::IgnoredRetryAfter, &[promise::RETRY_AFTER_IS_HONOURED], troubled),
-    bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
-    bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::LeakedToken, &[promise::ONE_TOKEN], moved),
     bug(Mutant::WrongName, &[promise::CONTENTS_AS_REQUESTED], calm),
     bug(Mutant::RenewedTimes, &[promise::CONDITIONS_ARE_WELL_FORMED], calm),
@@ -59,6 +57,8 @@ const BUGS: [SeededBug; 24] = [
     ),
     bug(Mutant::PublishedToken, &[promise::SECRETS_STAY_SECRET], calm),
     bug(Mutant::MissingFailureTime, &[promise::DENIED_IS_FINAL], denied),
+    bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
+    bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
 ];
 
 /// One controller and one request, without faults.
