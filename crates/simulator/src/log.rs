@@ -22,6 +22,8 @@ pub(crate) struct Log {
     pub(crate) sent: Vec<(Duration, IssuerId, Operation)>,
     /// The number of certificates that were saved, and the time of the last one.
     pub(crate) issued: (u32, Duration),
+    /// When the certificate of each request was saved.
+    pub(crate) issued_at: BTreeMap<Key, Duration>,
     /// The number of events published about each object, by uid.
     pub(crate) published: BTreeMap<String, u32>,
     /// The processes that were asked to stop.
@@ -94,6 +96,7 @@ impl Log {
                 let of_request = matches!(patch.of, Key::Request(_));
                 if of_request && patch.body.pointer("/status/certificate").is_some() {
                     self.issued = (self.issued.0 + 1, now);
+                    self.issued_at.insert(patch.of.clone(), now);
                 }
             }
             _ => {}

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Parser};
 use simulator::explorer;
+use simulator::fixture::Flaw;
 use simulator::promise::Violation;
+use simulator::scenario::poison::poison;
 use simulator::scenario::{self, outage};
 use simulator::scope::{self, Scope};
 
@@ -86,6 +88,7 @@ fn one(seed: u64) -> bool {
 /// Performs the runs with promised figures; returns `true` if no promise was broken.
 fn promised() -> bool {
     let in_time = |took: Duration| format!("the last one issued after {:.1} s", took.as_secs_f64());
+    let longest = |took: Duration| format!("each issued within {:.3} s", took.as_secs_f64());
     let good = [
         report("10 000 waiting for 1 h", || outage::outage(10_000, HOUR, None)),
         report("10 000 waiting for 24 h", || outage::outage(10_000, 24 * HOUR, None)),
@@ -94,6 +97,15 @@ fn promised() -> bool {
         }),
         report("100 beside an issuer with an outage", || {
             outage::beside(100, None).map(in_time)
+        }),
+        report("60 beside 300 that Vault cannot sign", || {
+            poison(Flaw::Broken, 300, None).map(longest)
+        }),
+        report("60 beside 300 that would outlive the CA", || {
+            poison(Flaw::Expires, 300, None).map(longest)
+        }),
+        report("60 beside 300 that Vault signs too slowly", || {
+            poison(Flaw::SlowSigner, 300, None).map(longest)
         }),
         report("100 of a corrected issuer", || {
             outage::corrected(100, None).map(in_time)

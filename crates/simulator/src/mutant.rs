@@ -21,6 +21,10 @@ use crate::vault::VaultServer;
 /// A defect of all processes of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mutant {
+    /// Blames the issuer for the trouble of a single request.
+    BlamedIssuer,
+    /// Revokes a token where it should probe with it.
+    EarlyRevocation,
     /// Writes what it read into messages.
     EchoedMessage,
     /// Marks a pending request as failed.
@@ -37,10 +41,14 @@ pub enum Mutant {
     IgnoredGroup,
     /// Treats every server as healthy.
     IgnoredHealth,
+    /// Does not see leases.
+    IgnoredLease,
     /// Does not see `Retry-After`.
     IgnoredRetryAfter,
     /// Continues to work when it is asked to stop.
     IgnoredStop,
+    /// Does not see the number of uses of a token.
+    IgnoredUses,
     /// Does not revoke tokens.
     LeakedToken,
     /// Loses its memory when a status write fails.
@@ -108,6 +116,14 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
                     .uri()
                     .to_string()
                     .replace(fixture::HOSTS[0], fixture::HOSTS[1]);
+                if let Ok(uri) = url.parse() {
+                    *request.http.uri_mut() = uri;
+                }
+                Step::Exchange(request, waits)
+            }
+            Mutant::EarlyRevocation if request.operation == Operation::Probe => {
+                request.operation = Operation::Revoke;
+                let url = format!("https://{}:8200/v1/auth/token/revoke-self", fixture::HOSTS[0]);
                 if let Ok(uri) = url.parse() {
                     *request.http.uri_mut() = uri;
                 }
@@ -241,6 +257,18 @@ pub(crate) fn receive(mutant: Mutant, operation: Operation, arrival: &mut Arriva
             if let Some(value) = reply.headers_mut().get_mut(RETRY_AFTER) {
                 *value = HeaderValue::from_static("soon");
             }
+        }
+        Mutant::BlamedIssuer if operation == Operation::Sign && reply.status().is_server_error() => {
+            *reply.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
+        }
+        Mutant::IgnoredLease => {
+            let text = String::from_utf8_lossy(reply.body().as_bytes()).replace("\"lease_id\"", "\"ignored\"");
+            *reply.body_mut() = Body::from(text.into_bytes());
+        }
+        Mutant::IgnoredUses if operation == Operation::Login => {
+            let text = String::from_utf8_lossy(reply.body().as_bytes()).replace("\"num_uses\"", "\"ignored\"");
+            *reply.body_mut() = Body::from(text.into_bytes());
         }
         Mutant::IgnoredHealth if operation == Operation::Health => {
             let healthy = json!({ "initialized": true, "sealed": false, "standby": false });

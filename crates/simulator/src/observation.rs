@@ -63,6 +63,8 @@ pub struct Sent {
     pub view: Option<Arc<Object>>,
     /// Whether the process has ever seen a spec of its issuer with this server.
     pub known: bool,
+    /// Whether the process was asked to stop.
+    pub stopping: bool,
 }
 
 /// A graceful stop.
@@ -102,6 +104,8 @@ pub struct Received {
     pub operation: Operation,
     /// The URL of the request.
     pub url: String,
+    /// The token in the request.
+    pub token: Option<String>,
     /// The number of the CSR, if the request was to sign one.
     pub csr: Option<u32>,
     /// Whether a certificate or token was created that the reply does not contain.

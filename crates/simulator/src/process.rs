@@ -61,8 +61,15 @@ impl Hash for Answer {
                 (1_u8, status.map_err(|error| *error)).hash(state);
                 (arrival.tag, arrival.lost, arrival.wrong).hash(state);
             }
-            Self::Request(answer) => (2_u8, answer).hash(state),
-            Self::Secret(answer) => (3_u8, answer).hash(state),
+            // Versions stand for contents.
+            Self::Request(answer) => {
+                let answer = answer.as_ref().map(|request| (request.uid(), request.version()));
+                (2_u8, answer).hash(state);
+            }
+            Self::Secret(answer) => {
+                let answer = answer.as_ref().map(|secret| &secret.resource_version);
+                (3_u8, answer).hash(state);
+            }
             Self::Token(answer) => (4_u8, answer).hash(state),
             Self::Written(answer) => (5_u8, answer).hash(state),
         }

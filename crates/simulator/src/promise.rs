@@ -74,6 +74,9 @@ promises! {
     S20 ONE_TOKEN: "one token per issuer and process, and none is left behind"
     S21 NO_PRIVATE_KEYS: "private keys of requests are never handled"
     S22 NO_PANIC: "no panic, no unsafe code"
+    S23 GOOD_TOKEN_IS_KEPT: "a live token is revoked only if it is replaced, its issuer changes, or its process stops"
+    S24 LEASED_TOKEN_IS_KEPT: "a token whose replies carried a lease is never revoked, which would revoke the certificates"
+    S25 USES_ARE_FOR_SIGNING: "limited uses of a token are not spent on checks, but for the one that follows the login"
     L1 CONVERGES: "every request is finished in bounded time after the last fault"
     L2 STAYS_QUIET: "after convergence only the periodic checks remain, for 24 hours"
     L3 OUTAGE_IS_CHEAP: "an outage costs at most 20 requests to Vault per issuer and 3 writes per request in its first hour"
@@ -83,4 +86,5 @@ promises! {
     L7 FIX_IS_TRIED_AT_ONCE: "a corrected issuer is tried at once"
     L8 LEADERSHIP_ENDS_SIGNING: "nothing is signed after leadership ends"
     L9 STOP_SAVES_CERTIFICATES: "a process that stops saves what it has signed"
+    L10 POISON_IS_CONTAINED: "a good request is issued within one slot's time plus its own, beside any number that cannot be signed"
 }

@@ -10,6 +10,7 @@ use issuer_core::Operation;
 use crate::fixture::{IssuerId, RequestFixture};
 use crate::observation::{Observation, Received};
 use crate::transition::ProcessId;
+use crate::vault;
 
 /// How long a replaced token may live on.
 const RECENTLY: Duration = Duration::from_secs(60);
@@ -25,6 +26,8 @@ pub struct Record {
     pub verified: BTreeMap<(ProcessId, IssuerId), (Duration, Arc<str>)>,
     /// The last `Retry-After` for each issuer: since when and until when.
     pub held_off: BTreeMap<(ProcessId, IssuerId), (Duration, Duration)>,
+    /// The number of logins, which orders the tokens: several may happen at one time.
+    pub logins: u32,
     /// The number of signatures.
     pub signs: u32,
     /// The number of crashes.
@@ -52,6 +55,8 @@ pub struct RequestRecord {
     pub credit: i16,
     /// Whether Vault refused it for good, or answered with a wrong certificate.
     pub refused: bool,
+    /// The number of attempts to sign it without an answer about it: lost, unreadable, or a server error.
+    pub unanswered: u32,
     /// The number of status writes.
     pub writes: u32,
 }
@@ -63,8 +68,18 @@ pub struct TokenRecord {
     pub issuer: IssuerId,
     /// The number of the server.
     pub host: usize,
-    /// When Vault created or renewed it.
+    /// The process that logged in.
+    pub process: ProcessId,
+    /// Its place in the order of logins.
+    pub order: u32,
+    /// When Vault created it.
+    pub created: Duration,
+    /// When Vault created or renewed it last.
     pub at: Duration,
+    /// Whether a reply to a request with the token carried a lease.
+    pub leased: bool,
+    /// The number of requests with the token that a check sent.
+    pub spent_by_checks: u32,
 }
 
 impl Record {
@@ -85,6 +100,11 @@ impl Record {
     pub(crate) fn changes(&self, issuer: IssuerId, now: Duration) -> usize {
         let changes = self.changed.get(&issuer).into_iter().flatten();
         changes.filter(|at| **at + RECENTLY > now).count()
+    }
+
+    /// Returns the time of the last change of an issuer or its Secret.
+    pub(crate) fn last_change(&self, issuer: IssuerId) -> Option<Duration> {
+        self.changed.get(&issuer)?.last().copied()
     }
 
     fn request_mut(&mut self, number: u32) -> Option<&mut RequestRecord> {
@@ -110,10 +130,16 @@ impl Record {
                     request.credit -= 1;
                 }
                 if let (Some((grant, host)), Some(issuer)) = (&served.granted, issuer) {
+                    self.logins += 1;
                     let token = TokenRecord {
                         issuer,
                         host: *host,
+                        process: served.process,
+                        order: self.logins,
+                        created: now,
                         at: now,
+                        leased: false,
+                        spent_by_checks: 0,
                     };
                     self.tokens.insert(Arc::clone(&grant.token), token);
                 }
@@ -122,6 +148,11 @@ impl Record {
             }
             Observation::Received(received) => self.received(now, received, issuer),
             Observation::Sent(sent) => {
+                let checks = matches!(sent.operation, Operation::Lookup | Operation::Probe);
+                let token = sent.token.as_deref().and_then(|token| self.tokens.get_mut(token));
+                token
+                    .into_iter()
+                    .for_each(|token| token.spent_by_checks += u32::from(checks));
                 if let (Some(issuer), true) = (issuer, sent.operation != Operation::Health) {
                     self.sent
                         .iter_mut()
@@ -172,10 +203,21 @@ impl Record {
         if let Some(issuer) = issuer {
             self.prove(now, received, issuer);
         }
+        let answered = received
+            .reply
+            .as_ref()
+            .is_ok_and(|reply| !reply.status().is_server_error());
+        if let Some(request) = received.csr.and_then(|csr| self.request_mut(csr)) {
+            request.unanswered += u32::from(!answered || received.lost);
+        }
         let Ok(reply) = &received.reply else {
             return;
         };
         let status = reply.status().as_u16();
+        let token = received.token.as_deref().and_then(|token| self.tokens.get_mut(token));
+        if let Some(token) = token {
+            token.leased |= vault::has_lease(reply.body().as_bytes());
+        }
         if let Some(request) = received.csr.and_then(|csr| self.request_mut(csr)) {
             request.refused |= status == 400 || received.wrong;
         }

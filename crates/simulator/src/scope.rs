@@ -1,6 +1,6 @@
 //! The scopes of the explorer.
 
-use crate::fixture::{IssuerId, RequestFixture};
+use crate::fixture::{Flaw, IssuerId, RequestFixture};
 use crate::invariants;
 use crate::transition::UserAction::{
     CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Recreate, Rotate, Touch, TouchIssuer,
@@ -20,7 +20,7 @@ pub struct Scope {
 }
 
 /// Every scope.
-pub const ALL: [Scope; 6] = [
+pub const ALL: [Scope; 7] = [
     Scope {
         name: "start",
         about: "one controller from its start, one request; at most 1 fault, of any kind",
@@ -52,6 +52,11 @@ pub const ALL: [Scope; 6] = [
         name: "shared",
         about: "two requests that share an access, one controller; at most 2 faults, of any kind",
         setup: shared,
+    },
+    Scope {
+        name: "poison",
+        about: "a good request beside one that Vault cannot sign, one controller; at most 1 fault, of any kind",
+        setup: poison,
     },
 ];
 
@@ -162,4 +167,15 @@ fn user_changes() -> Setup {
 
 fn shared() -> Setup {
     running(2, &[ProcessId::A], 2)
+}
+
+fn poison() -> Setup {
+    let poisoned = RequestFixture {
+        issuer: IssuerId::Team,
+        flaw: Flaw::Broken,
+    };
+    Setup {
+        requests: vec![RequestFixture::good(IssuerId::Team), poisoned],
+        ..running(2, &[ProcessId::A], 1)
+    }
 }

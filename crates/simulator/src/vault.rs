@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::cache::Cache;
 use crate::clock::UNIX;
 use crate::digest::{Digest, EPOCH};
-use crate::fixture::{self, IssuerId};
+use crate::fixture::{self, IssuerId, VaultSettings};
 
 /// Exchanges by server state and request: the state afterwards and the answer. Bounded, because a state is some kilobytes.
 static EXCHANGES: Cache<(Arc<VaultServer>, Arc<Exchanged>)> = Cache::new(10_000);
@@ -61,9 +61,9 @@ pub struct Exchanged {
 
 impl VaultServer {
     /// Returns a server in its initial state.
-    pub fn new(host: usize, token_ttl: Duration) -> Self {
+    pub fn new(host: usize, settings: VaultSettings) -> Self {
         Self {
-            fake: fixture::vault(host, token_ttl),
+            fake: fixture::vault(host, settings),
             sealed: false,
             signs: BTreeMap::new(),
             issued: BTreeMap::new(),
@@ -257,6 +257,13 @@ fn clock(now: Duration) -> Now {
 pub fn token(request: &Request) -> Option<String> {
     let value = request.http.headers().get("x-vault-token")?;
     value.to_str().ok().map(str::to_owned)
+}
+
+/// Returns `true` if the body of a reply names a lease.
+pub fn has_lease(body: &[u8]) -> bool {
+    let body: Option<Value> = serde_json::from_slice(body).ok();
+    let lease = body.as_ref().and_then(|body| body.get("lease_id")?.as_str());
+    lease.is_some_and(|lease| !lease.is_empty())
 }
 
 /// Returns the number of the CSR in a sign request; `None` for other requests.

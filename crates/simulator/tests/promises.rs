@@ -10,7 +10,7 @@ use simulator::invariants;
 use simulator::mutant::Mutant;
 use simulator::prelude::*;
 use simulator::promise::{self, Promise};
-use simulator::world::{Check, Place, Setup};
+use simulator::world::{Invariant, Place, Setup};
 
 /// The number of states within which a seeded bug must be found.
 const LIMIT: usize = 3_000;
@@ -26,13 +26,14 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 21] = [
+const BUGS: [SeededBug; 24] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
     bug(Mutant::ForeignSecret, &[promise::CREDENTIALS_OF_ISSUER], calm),
     bug(Mutant::MissedIssuers, &[promise::CONVERGES], calm),
     bug(Mutant::UnsavedStop, &[promise::STOP_SAVES_CERTIFICATES], stopped),
+    bug(Mutant::EarlyRevocation, &[promise::GOOD_TOKEN_IS_KEPT], calm),
     bug(Mutant::EchoedMessage, &[promise::MESSAGES_ARE_CLEAN], calm),
     bug(
         Mutant::UnconditionalWrite,
@@ -56,6 +57,8 @@ const BUGS: [SeededBug; 21] = [
     ),
     bug(Mutant::PublishedToken, &[promise::SECRETS_STAY_SECRET], calm),
     bug(Mutant::MissingFailureTime, &[promise::DENIED_IS_FINAL], denied),
+    bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
+    bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
 ];
 
 /// One controller and one request, without faults.
@@ -99,6 +102,22 @@ fn moved() -> Setup {
     }
 }
 
+/// Certificates have leases, and the issuer moves to the other server when one is issued.
+fn leased() -> Setup {
+    Setup {
+        leases: true,
+        ..moved()
+    }
+}
+
+/// A token that suffices for a hundred requests.
+fn limited() -> Setup {
+    Setup {
+        token_uses: 100,
+        ..calm()
+    }
+}
+
 fn stopped() -> Setup {
     Setup {
         crashes: true,
@@ -128,7 +147,7 @@ fn pair() -> Setup {
 /// Returns `true` if the check of a promise, and no other, finds a violation.
 fn breaks(promise: Promise, setup: Setup) -> bool {
     let setup = Setup {
-        checks: invariants::only(promise),
+        invariants: invariants::only(promise),
         ..setup
     };
     let report = explorer::explore(&Arc::new(setup), LIMIT);
@@ -173,7 +192,7 @@ fn slow_clock_outlives_its_token() {
 fn every_check_has_a_seeded_bug() {
     let found =
         |promise: Promise| promise == promise::NO_EXPIRED_TOKEN || BUGS.iter().any(|bug| bug.breaks.contains(&promise));
-    for Check { promise, place } in &invariants::ALL {
+    for Invariant { promise, place } in &invariants::ALL {
         if !matches!(place, Place::Elsewhere(_) | Place::LongRun) {
             assert!(found(*promise), "no seeded bug for {}", promise.number);
         }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use simulator::fixture::Flaw;
 use simulator::mutant::Mutant;
 use simulator::promise;
+use simulator::scenario::poison::poison;
 use simulator::scenario::{self, outage};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -74,4 +76,23 @@ fn issuer_outage_delays_no_other() {
 #[test]
 fn corrected_issuer_is_tried_at_once() {
     assert!(outage::corrected(200, None).unwrap() < Duration::from_secs(1));
+}
+
+#[test]
+fn poison_delays_no_good_request() {
+    for flaw in Flaw::POISON {
+        for poisons in [1, 10, 100] {
+            let took = poison(flaw, poisons, None);
+            assert!(took.is_ok(), "{}", took.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn blamed_issuer_is_found() {
+    let found = poison(Flaw::Broken, 10, Some(Mutant::BlamedIssuer));
+    assert_eq!(
+        found.map_err(|violation| violation.promise),
+        Err(promise::POISON_IS_CONTAINED)
+    );
 }

@@ -95,7 +95,7 @@ pub fn explore(setup: &Arc<Setup>, limit: usize) -> ExplorerReport {
         rebuild: Rebuild::new(setup),
         watched: HashSet::new(),
         limit,
-        first_only: setup.checks.len() == 1,
+        first_only: setup.invariants.len() == 1,
         report: ExplorerReport::default(),
     };
     let world = World::new(Arc::clone(setup));

@@ -155,3 +155,43 @@ impl Rebuild {
 pub(super) fn index(id: u32) -> usize {
     usize::try_from(id).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{IssuerId, RequestFixture};
+    use crate::transition::UserAction;
+
+    #[test]
+    fn rebuilt_worlds_have_their_digests() {
+        let setup = Arc::new(Setup {
+            script: vec![UserAction::CreateApproved(0)],
+            reduced: true,
+            ..Setup::new(vec![RequestFixture::good(IssuerId::Team)], &[])
+        });
+        let world = World::new(Arc::clone(&setup));
+        let mut states = States::new();
+        let mut digests = vec![world.digest()];
+        states.add(world.digest(), NONE, Transition::Unseal);
+        let mut frontier = vec![(0, world)];
+        while let Some((from, world)) = frontier.pop().filter(|_| states.len() < 500) {
+            for transition in world.choices() {
+                let mut next = world.clone();
+                next.step(transition).unwrap();
+                if states.find(next.digest()).is_none() {
+                    let (id, _) = states.add(next.digest(), from, transition);
+                    digests.push(next.digest());
+                    frontier.push((id, next));
+                }
+            }
+        }
+        assert!(states.len() > 50, "{}", states.len());
+        // In an order that keeps no path at hand, too.
+        let mut rebuild = Rebuild::new(&setup);
+        for id in (0..u32::try_from(states.len()).unwrap()).rev() {
+            let digest = digests[index(id)];
+            assert_eq!(rebuild.world(&states, id).digest(), digest);
+            assert_eq!(Rebuild::new(&setup).world(&states, id).digest(), digest);
+        }
+    }
+}

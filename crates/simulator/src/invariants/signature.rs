@@ -67,8 +67,9 @@ pub(super) fn key_of_csr(world: &World, observation: &Observation) -> Finding {
             .csr
             .and_then(|csr| world.record.requests.get(&csr))
             .map(|request| request.fixture.flaw);
-        let sound = matches!(flaw, Some(Flaw::None | Flaw::Refused));
-        ensure(sound, || format!("{:?} sends a CSR with flaw {flaw:?}", sent.key))?;
+        ensure(flaw.is_some_and(Flaw::reaches_vault), || {
+            format!("{:?} sends a CSR with flaw {flaw:?}", sent.key)
+        })?;
     }
     check_issued(observation, |number, leaf| {
         let csr = fixture::csr(number, flaw_of(world, number));

@@ -3,9 +3,11 @@ use issuer_core::reconcile::Key;
 use serde_json::Value;
 
 use super::approval::is_terminal;
-use crate::fixture::Flaw;
 use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
+
+/// The number of attempts without an answer after which a request may fail.
+const MAX_LOST: u32 = 3;
 
 /// Every reason of our conditions and events.
 const REASONS: [&str; 39] = [
@@ -164,7 +166,7 @@ pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) ->
     let uid = after.metadata.uid.as_deref().unwrap_or_default();
     let known = world.record.request(uid);
     ensure(
-        known.is_some_and(|known| known.refused || known.fixture.flaw != Flaw::None),
+        known.is_some_and(|known| known.refused || known.unanswered >= MAX_LOST || !known.fixture.flaw.reaches_vault()),
         || format!("{uid} fails without a refusal"),
     )
 }

@@ -6,6 +6,9 @@ use crate::fixture::IssuerId;
 use crate::observation::Observation;
 use crate::world::{Finding, World, ensure};
 
+/// How long after a change of an issuer a process may still log in by what it was before.
+const LAG: Duration = Duration::from_secs(120);
+
 /// S19.
 pub(super) fn no_expired_token(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
@@ -43,12 +46,61 @@ pub(super) fn one_token(world: &World, observation: &Observation) -> Finding {
     ensure(live <= most, || format!("{issuer:?} has {live} tokens"))
 }
 
-/// Returns the number of live tokens of an issuer, or of all issuers.
+/// Returns the number of live tokens of an issuer, or of all issuers. Tokens with leases do not count: they are kept.
 pub(super) fn live_tokens(world: &World, issuer: Option<IssuerId>) -> usize {
     let live = world.vaults.iter().flat_map(|vault| vault.grants());
-    let owner = |token: &str| world.record.tokens.get(token).map(|record| record.issuer);
-    live.filter(|grant| issuer.is_none_or(|issuer| owner(&grant.token) == Some(issuer)))
-        .count()
+    let records = live.map(|grant| world.record.tokens.get(&grant.token));
+    let counts = records.filter(|record| match (record, issuer) {
+        (Some(record), Some(issuer)) => record.issuer == issuer && !record.leased,
+        (Some(record), None) => !record.leased,
+        (None, issuer) => issuer.is_none(),
+    });
+    counts.count()
+}
+
+/// S23.
+pub(super) fn good_token_is_kept(world: &World, observation: &Observation) -> Finding {
+    let Observation::Sent(sent) = observation else {
+        return Ok(());
+    };
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
+    let Some(record) = record.filter(|_| sent.operation == Operation::Revoke) else {
+        return Ok(());
+    };
+    let tokens = world.record.tokens.values();
+    let mut newer = tokens.filter(|other| other.order > record.order);
+    let replaced = newer.any(|other| (other.issuer, other.process) == (record.issuer, record.process));
+    let changed = world.record.last_change(record.issuer);
+    let changed = changed.is_some_and(|at| at + LAG >= record.created);
+    let deleted = world.issuer(record.issuer).is_none();
+    ensure(replaced || changed || deleted || sent.stopping, || {
+        format!("{:?} revokes the token that {:?} uses", sent.key, record.issuer)
+    })
+}
+
+/// S24.
+pub(super) fn leased_token_is_kept(world: &World, observation: &Observation) -> Finding {
+    let Observation::Sent(sent) = observation else {
+        return Ok(());
+    };
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
+    let leased = record.is_some_and(|record| record.leased);
+    ensure(sent.operation != Operation::Revoke || !leased, || {
+        format!("{:?} revokes a token with leases", sent.key)
+    })
+}
+
+/// S25.
+pub(super) fn uses_are_for_signing(world: &World, observation: &Observation) -> Finding {
+    let Observation::Sent(sent) = observation else {
+        return Ok(());
+    };
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
+    let spent = record.map_or(0, |record| record.spent_by_checks);
+    let checks = matches!(sent.operation, Operation::Lookup | Operation::Probe);
+    ensure(world.setup.token_uses == 0 || !checks || spent == 0, || {
+        format!("{:?} spends another use of a token on {:?}", sent.key, sent.operation)
+    })
 }
 
 /// L4.

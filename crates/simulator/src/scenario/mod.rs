@@ -7,6 +7,8 @@
 mod dice;
 pub mod outage;
 mod plan;
+pub mod poison;
+mod promised;
 mod random;
 mod run;
 mod schedule;

@@ -7,25 +7,13 @@ use std::time::Duration;
 use fake_kube::Kind;
 use issuer_core::Operation;
 
-use super::plan::{Pace, Plan, Scheduled};
+use super::plan::Scheduled;
+use super::promised::{API, BEGIN, HOUR, VAULT, begin, check, create, good, issuance};
 use super::run::Run;
-use crate::fixture::{IssuerId, RequestFixture};
-use crate::invariants;
+use crate::fixture::IssuerId;
 use crate::mutant::Mutant;
 use crate::promise::{self, Promise, Violation};
-use crate::transition::{ProcessId, UserAction};
-use crate::world::Setup;
-
-/// The time that Vault takes to answer.
-const VAULT: Duration = Duration::from_millis(10);
-
-/// The time that the API server takes to answer, and a watch to deliver.
-const API: Duration = Duration::from_millis(5);
-
-/// When Vault is sealed and the requests are created.
-const BEGIN: Duration = Duration::from_secs(60);
-
-const HOUR: Duration = Duration::from_secs(3600);
+use crate::transition::UserAction;
 
 /// The longest time between two health checks of an unhealthy server.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(15);
@@ -89,7 +77,7 @@ impl fmt::Display for OutageReport {
 pub fn outage(waiting: u16, sealed: Duration, mutant: Option<Mutant>) -> Result<OutageReport, Violation> {
     let mut agenda = create(0..waiting, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::Seal(0)));
-    let mut run = begin(&[IssuerId::Team], waiting, agenda, mutant);
+    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], waiting), agenda, mutant);
     let over = BEGIN + sealed;
     run.until(over)?;
     let first = BEGIN..BEGIN + sealed.min(HOUR);
@@ -144,18 +132,6 @@ fn health_check_after(run: &Run, after: Duration) -> Option<Duration> {
     checks.map(|(at, ..)| *at).last()
 }
 
-/// The longest time of a check: four answers of Vault and a Secret.
-fn check() -> Duration {
-    4 * VAULT + API
-}
-
-/// The time to issue a number of certificates: an answer of Vault, a write and an event for each, as many at once as there
-/// are slots.
-fn issuance(run: &Run, requests: u16) -> Duration {
-    let slots = u32::try_from(run.world.setup.config.max_concurrent_reconciles).unwrap_or(u32::MAX);
-    (VAULT + 2 * API) * u32::from(requests).div_ceil(slots)
-}
-
 impl OutageReport {
     /// Checks the figures against the promises.
     fn check(&self) -> Result<(), Violation> {
@@ -177,7 +153,7 @@ impl OutageReport {
 pub fn thousand() -> Result<u32, Violation> {
     let at = |number: u16| BEGIN + 6 * HOUR * u32::from(number.saturating_sub(500)) / 500;
     let agenda = (0..1000).flat_map(|number| create(number..number + 1, at(number)));
-    let mut run = begin(&[IssuerId::Team], 1000, agenda.collect(), None);
+    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], 1000), agenda.collect(), None);
     run.until(at(1000))?;
     run.converge(HOUR)?;
     let (logins, issued) = (run.world.vault(0).logins(), run.log().issued.0);
@@ -190,12 +166,13 @@ pub fn thousand() -> Result<u32, Violation> {
 /// Creates requests for an issuer whose server is sealed, and later as many for another issuer; returns how long those took:
 /// as long as without the first ones.
 pub fn beside(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
+    const ISSUERS: [IssuerId; 2] = [IssuerId::Team, IssuerId::Other];
     let created = BEGIN + HOUR;
     let mut agenda = vec![(BEGIN, Scheduled::Seal(0))];
     // Every other request is for the other issuer.
     agenda.extend((0..requests).flat_map(|number| create(2 * number..2 * number + 1, BEGIN)));
     agenda.extend((0..requests).flat_map(|number| create(2 * number + 1..2 * number + 2, created)));
-    let mut run = begin(&[IssuerId::Team, IssuerId::Other], 2 * requests, agenda, mutant);
+    let mut run = begin(&ISSUERS, good(&ISSUERS, 2 * requests), agenda, mutant);
     run.until(created + HOUR)?;
     let bound = API + issuance(&run, requests);
     in_time(&run, promise::ISSUERS_ARE_ISOLATED, requests, created, bound)
@@ -208,7 +185,7 @@ pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Viol
     let mut agenda = create(0..requests, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::Seal(0)));
     agenda.push((corrected, Scheduled::Act(UserAction::MoveIssuer(IssuerId::Team))));
-    let mut run = begin(&[IssuerId::Team], requests, agenda, mutant);
+    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], requests), agenda, mutant);
     run.until(corrected + HOUR)?;
     let bound = API + check() + issuance(&run, requests);
     in_time(&run, promise::FIX_IS_TRIED_AT_ONCE, requests, corrected, bound)
@@ -224,45 +201,6 @@ fn in_time(run: &Run, promise: Promise, requests: u16, from: Duration, bound: Du
     Err(promise.broken(format!(
         "{issued} of {requests} are issued after {took:?}; the limit is {bound:?}"
     )))
-}
-
-/// Plans the creation and approval of requests.
-fn create(numbers: Range<u16>, at: Duration) -> Vec<(Duration, Scheduled)> {
-    numbers
-        .map(|number| (at, Scheduled::Act(UserAction::CreateApproved(number))))
-        .collect()
-}
-
-/// Returns a run with one controller and requests that name the issuers in turn.
-fn begin(
-    issuers: &'static [IssuerId],
-    requests: u16,
-    mut agenda: Vec<(Duration, Scheduled)>,
-    mutant: Option<Mutant>,
-) -> Run {
-    agenda.push((Duration::ZERO, Scheduled::Start(ProcessId::A)));
-    let of = issuers.iter().cycle().take(requests.into());
-    let pace = Pace {
-        vault: VAULT,
-        api: API,
-        watch: API,
-        varies: false,
-    };
-    let plan = Plan {
-        setup: Setup {
-            issuers,
-            mutant,
-            ..Setup::new(
-                of.map(|issuer| RequestFixture::good(*issuer)).collect(),
-                &invariants::ALL,
-            )
-        },
-        pace,
-        fault_periods: Vec::new(),
-        agenda,
-        term: None,
-    };
-    Run::new(0, plan, 0)
 }
 
 fn failed(run: &Run) -> usize {

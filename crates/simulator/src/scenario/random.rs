@@ -14,7 +14,16 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Every flaw that a request may have.
-const FLAWS: [Flaw; 5] = [Flaw::BadSignature, Flaw::Ca, Flaw::Foreign, Flaw::NoCsr, Flaw::Refused];
+const FLAWS: [Flaw; 8] = [
+    Flaw::BadSignature,
+    Flaw::Broken,
+    Flaw::Ca,
+    Flaw::Expires,
+    Flaw::Foreign,
+    Flaw::NoCsr,
+    Flaw::Refused,
+    Flaw::SlowSigner,
+];
 
 /// Returns a random plan, and the time at which faults end.
 pub(super) fn plan(dice: &mut Dice, mutant: Option<Mutant>) -> (Plan, Duration) {

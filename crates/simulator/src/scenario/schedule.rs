@@ -6,6 +6,7 @@ use issuer_core::reconcile::Step;
 
 use super::plan::{Delivery, FaultPeriod, Next};
 use super::run::Run;
+use crate::fixture::Flaw;
 use crate::process::ANSWER_TIMEOUT;
 use crate::transition::{ProcessId, StepFault};
 use crate::world::{Relevance, relevance};
@@ -53,7 +54,11 @@ impl Run {
         let now = self.world.now();
         let exchange = matches!(*step, Step::Exchange(..));
         let split = exchange || matches!(*step, Step::WriteStatus(..));
-        let takes = self.takes(if exchange { self.pace.vault } else { self.pace.api });
+        let takes = match &*step {
+            Step::Exchange(request, _) if self.world.flaw_to_sign(request) == Some(Flaw::SlowSigner) => ANSWER_TIMEOUT,
+            Step::Exchange(..) => self.takes(self.pace.vault),
+            _ => self.takes(self.pace.api),
+        };
         let period = self.fault_period();
         let (rate, faults) = period.map_or((0, &[][..]), |period| (period.rate, &period.faults));
         let faults = faults.to_vec();

@@ -135,6 +135,7 @@ fn received(process: ProcessId, key: &Key, request: &Request, arrival: &Arrival)
         key: key.clone(),
         operation: request.operation,
         url: request.http.uri().to_string(),
+        token: vault::token(request),
         csr: vault::signed_csr(request),
         lost: arrival.lost,
         wrong: arrival.wrong,

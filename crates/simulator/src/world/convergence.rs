@@ -104,9 +104,13 @@ impl World {
         Err(promise::STAYS_QUIET.broken("a periodic check does not end"))
     }
 
-    /// Returns the number of periodic checks: one of each process for each issuer.
+    /// Returns the number of things that each process does periodically: it checks each issuer, and tries each request again
+    /// that stays pending.
     pub(crate) fn periodic_checks(&self) -> u32 {
-        u32::try_from(self.running().count() * self.issuers().count())
+        let requests = self.cluster.list(Kind::Requests);
+        let records = requests.filter_map(|request| self.record.request(request.uid()));
+        let pending = records.filter(|record| record.fixture.flaw.may_stay_pending()).count();
+        u32::try_from(self.running().count() * (self.issuers().count() + pending))
             .unwrap_or(u32::MAX)
             .max(1)
     }
@@ -136,7 +140,8 @@ impl World {
         let waits = self.issuer(known.fixture.issuer).is_none() && reason == Some("Pending") && readable;
         match reason {
             Some("Issued") => object.certificate().is_some(),
-            Some("Failed") => known.fixture.flaw != Flaw::None || known.refused,
+            Some("Failed") => known.fixture.flaw != Flaw::None || known.refused || known.unanswered > 0,
+            Some("Pending") if known.fixture.flaw.may_stay_pending() => true,
             _ => waits,
         }
     }

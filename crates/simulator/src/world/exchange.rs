@@ -9,7 +9,7 @@ use issuer_core::reconcile::{Key, Step, WriteError};
 use issuer_core::{ConnectError, Operation, Request, Secret, TransportError};
 
 use super::World;
-use crate::fixture;
+use crate::fixture::{self, Flaw};
 use crate::observation::{Observation, Served, Wrote};
 use crate::process::{Answer, Arrival, Process};
 use crate::promise::Violation;
@@ -102,6 +102,12 @@ impl World {
             Some(StepFault::Revoked) => self.vault_mut(host).revoke_all(),
             _ => {}
         }
+        // A poison request meets its own fault, unless an injected one comes first.
+        let fault = fault.or(match self.flaw_to_sign(request) {
+            Some(Flaw::Broken) => Some(StepFault::Broken),
+            Some(Flaw::SlowSigner) => Some(StepFault::Lost),
+            _ => None,
+        });
         let vault_fault = match fault {
             Some(StepFault::Broken) => Some(Fault::InternalError),
             Some(StepFault::Garbage) => Some(Fault::NotJson),
@@ -139,6 +145,14 @@ impl World {
             wrong: fault == Some(StepFault::WrongKey) && signed.is_some(),
             grants,
         })
+    }
+}
+
+impl World {
+    /// Returns the flaw of the CertificateRequest that a request asks Vault to sign.
+    pub(crate) fn flaw_to_sign(&self, request: &Request) -> Option<Flaw> {
+        let csr = vault::signed_csr(request)?;
+        self.record.requests.get(&csr).map(|request| request.fixture.flaw)
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use fake_kube::{FakeKube, Kind, Object};
 use issuer_core::reconcile::Key;
 
-use crate::fixture::{self, IssuerId, RequestFixture};
+use crate::fixture::{self, IssuerId, RequestFixture, VaultSettings};
 use crate::log::Log;
 use crate::mutant::Near;
 use crate::process::Process;
@@ -28,8 +28,8 @@ use crate::transition::{ProcessId, UserAction};
 use crate::vault::VaultServer;
 
 pub(crate) use choices::{Relevance, relevance};
-pub use setup::{Check, Place, Setup};
 pub(crate) use setup::{Finding, ensure};
+pub use setup::{Invariant, Place, Setup};
 
 /// Why a process does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,11 +73,15 @@ pub struct World {
 impl World {
     /// Returns the initial state: issuers exist, processes are not started, and the prologue has happened.
     pub fn new(setup: Arc<Setup>) -> Self {
-        let ttl = setup.token_ttl;
+        let settings = VaultSettings {
+            token_ttl: setup.token_ttl,
+            token_uses: setup.token_uses,
+            leases: setup.leases,
+        };
         let mut world = Self {
             now: Duration::ZERO,
             cluster: Arc::default(),
-            vaults: [0, 1].map(|host| Arc::new(VaultServer::new(host, ttl))),
+            vaults: [0, 1].map(|host| Arc::new(VaultServer::new(host, settings))),
             slots: [Err(Down::NotStarted), Err(Down::NotStarted)],
             record: Arc::default(),
             done: 0,
@@ -91,6 +95,8 @@ impl World {
         for issuer in world.setup.issuers {
             world.act(UserAction::CreateIssuer(*issuer));
         }
+        // No process has seen anything else, so this is no change of an issuer.
+        Arc::make_mut(&mut world.record).changed.clear();
         let setup = Arc::clone(&world.setup);
         for transition in &setup.prologue {
             // The first step after the prologue reports a violation in it.

@@ -182,6 +182,7 @@ impl World {
             limit: request.connect.limits.body,
             view,
             known,
+            stopping: process.phase != Phase::Working,
         }
     }
 

@@ -48,17 +48,21 @@ pub struct Setup {
     pub requests_only: bool,
     /// The lifetime of tokens.
     pub token_ttl: Duration,
+    /// How often a token may be used; without limit if zero.
+    pub token_uses: u64,
+    /// Whether certificates have leases.
+    pub leases: bool,
     /// Whether processes claim requests, so that concurrent processes cost no additional signature.
     pub claims: bool,
     /// The promises to check.
-    pub checks: &'static [Check],
+    pub invariants: &'static [Invariant],
     /// The defect of the processes, if any.
     pub mutant: Option<Mutant>,
 }
 
 impl Setup {
     /// Returns a setup with these requests, in which nothing goes wrong.
-    pub fn new(requests: Vec<RequestFixture>, checks: &'static [Check]) -> Self {
+    pub fn new(requests: Vec<RequestFixture>, invariants: &'static [Invariant]) -> Self {
         let config = Config {
             claim: None,
             check_interval: Duration::from_secs(300),
@@ -84,8 +88,10 @@ impl Setup {
             reduced: false,
             requests_only: false,
             token_ttl: Duration::from_secs(3600),
+            token_uses: 0,
+            leases: false,
             claims: false,
-            checks,
+            invariants,
             mutant: None,
         }
     }
@@ -96,7 +102,7 @@ pub(crate) type Finding = Result<(), String>;
 
 /// A promise and the place where it is checked.
 #[derive(Clone, Copy, Debug)]
-pub struct Check {
+pub struct Invariant {
     /// The promise.
     pub promise: Promise,
     /// Where it is checked.
@@ -156,7 +162,7 @@ impl World {
     }
 
     fn check(&self, run: impl Fn(Place) -> Finding) -> Result<(), Violation> {
-        let mut checks = self.setup.checks.iter();
-        checks.try_for_each(|check| run(check.place).map_err(|what| check.promise.broken(what)))
+        let mut invariants = self.setup.invariants.iter();
+        invariants.try_for_each(|invariant| run(invariant.place).map_err(|what| invariant.promise.broken(what)))
     }
 }

@@ -108,6 +108,7 @@ impl World {
             fixture,
             credit,
             refused: false,
+            unanswered: 0,
             writes: 0,
         };
         Arc::make_mut(&mut self.record).requests.insert(csr, request);

@@ -1,0 +1,56 @@
+//! Long runs with requests that Vault cannot sign.
+
+use std::time::Duration;
+
+use super::promised::{API, BEGIN, HOUR, SLOTS, VAULT, begin, check, create, issuance};
+use crate::fixture::{Flaw, IssuerId, RequestFixture};
+use crate::mutant::Mutant;
+use crate::process::ANSWER_TIMEOUT;
+use crate::promise::{self, Violation};
+
+/// The number of good requests.
+const GOOD: u16 = 60;
+
+/// The time between two good requests: no multiple of an interval of the controller, so they meet every phase of the retries.
+const PAUSE: Duration = Duration::from_millis(7_300);
+
+/// Creates a number of requests that Vault cannot sign, then one good request after the other for the same issuer; returns
+/// the longest time until a good one was issued.
+///
+/// The good ones begin when the others have failed once: before, nothing distinguishes them. The limit is the time for which
+/// a slot is taken, the check that decides whose fault the failure is, and the time of the request itself.
+pub fn poison(flaw: Flaw, poisons: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
+    let poisoned = RequestFixture {
+        issuer: IssuerId::Team,
+        flaw,
+    };
+    let mut requests = vec![poisoned; usize::from(poisons)];
+    requests.resize(usize::from(poisons + GOOD), RequestFixture::good(IssuerId::Team));
+    let slot = match flaw {
+        Flaw::SlowSigner => ANSWER_TIMEOUT,
+        _ => VAULT + 2 * API,
+    };
+    let tried = BEGIN + (slot + check()) * u32::from(poisons.div_ceil(SLOTS));
+    let created = |number: u16| tried + PAUSE * u32::from(number + 1);
+    let mut agenda = create(0..poisons, BEGIN);
+    for number in 0..GOOD {
+        agenda.extend(create(poisons + number..poisons + number + 1, created(number)));
+    }
+    let mut run = begin(&[IssuerId::Team], requests, agenda, mutant);
+    run.until(created(GOOD))?;
+    let bound = slot + check() + API + issuance(&run, 1);
+    let mut longest = Duration::ZERO;
+    for number in 0..GOOD {
+        let key = run.world.request_key(poisons + number);
+        let issued = key.and_then(|key| run.log().issued_at.get(&key).copied());
+        let took = issued.map(|at| at.saturating_sub(created(number)));
+        let Some(took) = took.filter(|took| *took <= bound) else {
+            let what =
+                format!("{poisons} requests that are {flaw:?}: a good one took {took:?}; the limit is {bound:?}");
+            return Err(promise::POISON_IS_CONTAINED.broken(what));
+        };
+        longest = longest.max(took);
+    }
+    run.converge(HOUR)?;
+    Ok(longest)
+}
