@@ -102,6 +102,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         }),
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
+        max_lost_answers: args.max_lost_answers,
         verify: VerifyOptions {
             signatures: issuer_tls::signatures(),
             limits: SizeLimits {

@@ -23,6 +23,7 @@ pub(crate) fn config() -> Config {
         check_interval: Duration::from_secs(60 * 60),
         cluster_resource_namespace: "vault-issuer".to_owned(),
         max_concurrent_reconciles: 8,
+        max_lost_answers: 3,
         verify: issuer_tls::signatures().into(),
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::issuers::Epoch;
-use super::outcome::{Ending, Event, Key, Outcome, WriteError};
+use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access;
@@ -35,7 +35,7 @@ pub(super) enum Step {
 pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let namespace = state.secret_namespace(&key);
     let Some(issuer) = state.issuers.get(&key) else {
-        return end(state, key, Outcome::Idle, None);
+        return end(state, key, Outcome::Idle, Again::Never);
     };
     let held = issuer.access.clone();
     let target = Target::parse(&issuer.observed.spec, &key, state.config.allow_http);
@@ -51,7 +51,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     task.advance(state, now, step)
 }
 
-fn end(state: &mut State, key: IssuerKey, outcome: Outcome, again: Option<Duration>) -> Step {
+fn end(state: &mut State, key: IssuerKey, outcome: Outcome, again: impl Into<Again>) -> Step {
     Step::Done(state.end(Ending::new(Key::Issuer(key), outcome, again)))
 }
 
@@ -76,7 +76,7 @@ impl Task {
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
             // The access that the issuer held was retired with it.
             state.retire(access, now.monotonic);
-            return end(state, self.key, Outcome::Idle, None);
+            return end(state, self.key, Outcome::Idle, Again::Never);
         };
         issuer.access = access;
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
@@ -92,9 +92,13 @@ impl Task {
             if let Some(least) = least {
                 state.postpone_check(&self.key, now.monotonic + least);
             }
-            return end(state, self.key, Outcome::Idle, None);
+            return end(state, self.key, Outcome::Idle, Again::Never);
         }
         let (outcome, again) = state.apply_verdict(&self.key, &verdict, now);
+        let epoch = state
+            .issuers
+            .get(&self.key)
+            .map_or(revision.1, |issuer| issuer.revision().1);
         let verdict = verdict.map_err(|error| (error.reason(), error.to_string()));
         let key = Key::Issuer(self.key.clone());
         let Some(patch) = status::ready(key.clone(), &observed, verdict.clone(), now) else {
@@ -113,7 +117,7 @@ impl Task {
         });
         let writing = Writing {
             key: self.key,
-            epoch: self.revision.1,
+            epoch,
             event,
             outcome,
             again,
@@ -150,9 +154,10 @@ impl Writing {
                 Some(event) => Step::Publish(event, Ending::new(Key::Issuer(key), outcome, again)),
                 None => end(state, key, outcome, again),
             },
-            Err(WriteError::NotFound) => end(state, key, outcome, None),
+            // If the issuer is gone, the watch will show that, and cancel the next check.
+            Err(WriteError::NotFound) => end(state, key, outcome, again),
             // The next check, which must not become due sooner, writes what it finds.
-            Err(_) if suspended => end(state, key, Outcome::Unsaved, None),
+            Err(_) if suspended => end(state, key, Outcome::Unsaved, Again::Never),
             Err(_) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
                 end(state, key, Outcome::Unsaved, again)
             }

@@ -1,4 +1,4 @@
-use super::outcome::{Ending, Key, Outcome};
+use super::outcome::{Again, Ending, Key, Outcome};
 use super::state::State;
 use crate::vault::Revoke;
 use crate::{Flow, Now, Reply, Request};
@@ -39,5 +39,5 @@ fn advance(state: &mut State, token: u64, step: crate::Step<Revoke>) -> Step {
 
 fn end(state: &mut State, token: u64) -> Step {
     state.forget_token(token);
-    Step::Done(state.end(Ending::new(Key::Token(token), Outcome::Revoked, None)))
+    Step::Done(state.end(Ending::new(Key::Token(token), Outcome::Revoked, Again::Never)))
 }

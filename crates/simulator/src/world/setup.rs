@@ -65,6 +65,7 @@ impl Setup {
             check_interval: Duration::from_secs(300),
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             max_concurrent_reconciles: 10,
+            max_lost_answers: u32::MAX,
             verify: fixture::signatures().into(),
         };
         Self {

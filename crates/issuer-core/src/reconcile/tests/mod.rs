@@ -1,4 +1,5 @@
 mod approval;
+mod blame;
 mod claim;
 mod conflict;
 mod deletion;
@@ -9,3 +10,4 @@ mod outage;
 mod pending;
 mod scenario;
 mod stop;
+mod waiting;
