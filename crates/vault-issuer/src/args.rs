@@ -61,6 +61,9 @@ pub struct ControllerArgs {
         value_parser = clap::value_parser!(u32).range(1..),
     )]
     pub max_lost_answers: u32,
+    /// How long a signature may take before its answer counts as lost
+    #[arg(long, env = "VAULT_ISSUER_SIGN_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub sign_timeout: Duration,
     /// Where to serve /metrics: an address and port, :PORT for all addresses, or 0 for none
     #[arg(
         long,
@@ -327,6 +330,7 @@ mod tests {
             (36_500, 95_000)
         );
         assert_eq!(args.max_lost_answers, 3);
+        assert_eq!(args.sign_timeout, seconds(60));
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http);

@@ -103,6 +103,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
         max_lost_answers: args.max_lost_answers,
+        sign_timeout: args.sign_timeout,
         verify: VerifyOptions {
             signatures: issuer_tls::signatures(),
             limits: SizeLimits {

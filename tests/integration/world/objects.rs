@@ -24,6 +24,7 @@ pub(crate) fn config() -> Config {
         cluster_resource_namespace: "vault-issuer".to_owned(),
         max_concurrent_reconciles: 8,
         max_lost_answers: 3,
+        sign_timeout: Duration::from_secs(30),
         verify: issuer_tls::signatures().into(),
     }
 }

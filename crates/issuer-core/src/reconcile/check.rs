@@ -9,9 +9,6 @@ use crate::reference::{IssuerKey, SecretRef, TokenSpec};
 use crate::target::Target;
 use crate::{Now, Request};
 
-/// How long a superseded token is left to the requests that are being signed with it.
-const IN_USE: Duration = Duration::from_secs(30);
-
 /// The check of one issuer.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Task {
@@ -80,7 +77,8 @@ impl Task {
         };
         issuer.access = access;
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
-        state.retire(superseded, now.monotonic + IN_USE);
+        // Requests may be being signed with the superseded token.
+        state.retire(superseded, now.monotonic + state.config.sign_timeout);
         if revision != self.revision {
             // The spec has changed, or a signature has failed, since the check began. The next check is due already, but
             // must not ask this Vault before it wants to be asked again.

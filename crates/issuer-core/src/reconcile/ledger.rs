@@ -60,18 +60,6 @@ impl Conclusion {
             Self::Issued(_) => "Certificate fetched from issuer successfully",
         }
     }
-
-    /// Returns the message of the event, which also names the usages that the role did not grant.
-    pub(super) fn note(&self) -> String {
-        let message = self.message();
-        match self {
-            Self::Issued(verified) if !verified.chain().missing_usages.is_empty() => {
-                let missing = verified.chain().missing_usages.join(", ");
-                format!("{message}, but without these usages, which its Vault role does not grant: {missing}")
-            }
-            _ => message.to_owned(),
-        }
-    }
 }
 
 impl Ledger {

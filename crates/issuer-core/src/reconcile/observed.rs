@@ -25,6 +25,8 @@ pub struct Config {
     /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before
     /// it fails.
     pub max_lost_answers: u32,
+    /// The time from the start of a request to sign to the end of the reply.
+    pub sign_timeout: Duration,
     /// How certificates are verified.
     pub verify: VerifyOptions,
 }

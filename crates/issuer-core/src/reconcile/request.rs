@@ -262,10 +262,7 @@ impl Task {
             Conclusion::Denied => (Outcome::Denied, None),
             Conclusion::Failed(reason, _) => (Outcome::Failed(reason), Some((true, *reason))),
             Conclusion::Invalid(_) => (Outcome::Failed("InvalidRequest"), Some((true, "InvalidRequest"))),
-            Conclusion::Issued(verified) => {
-                let is_less = !verified.chain().missing_usages.is_empty();
-                (Outcome::Issued, Some((is_less, "CertificateIssued")))
-            }
+            Conclusion::Issued(_) => (Outcome::Issued, Some((false, "CertificateIssued"))),
         };
         state.record_conclusion(self.uid(), conclusion);
         let event = event.map(|(warning, reason)| self.event(warning, reason, note));
@@ -359,7 +356,13 @@ impl Signing {
 impl Context {
     fn advance(self, state: &mut State, now: Now, step: crate::Step<Sign>) -> Step {
         match step {
-            crate::Step::Send(request, flow) => Step::Send(request, Box::new(Signing { context: self, flow })),
+            crate::Step::Send(request, flow) => {
+                let timeout = state.config.sign_timeout;
+                Step::Send(
+                    Request { timeout, ..request },
+                    Box::new(Signing { context: self, flow }),
+                )
+            }
             crate::Step::Done(result) => self.on_signed(state, now, result),
         }
     }

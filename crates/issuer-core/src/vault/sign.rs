@@ -19,6 +19,9 @@ pub struct Sign {
     again: Option<Box<Endpoint>>,
 }
 
+/// The usual time for a signature: a CA behind Vault may ask another one.
+pub const SIGN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Where to sign, and the token for it.
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Endpoint {
@@ -30,8 +33,11 @@ struct Endpoint {
 impl Endpoint {
     fn request(&self, wanted: &SigningRequest) -> Request {
         let token = Some(self.lease.token());
-        self.vault
-            .post(Operation::Sign, self.path.as_str(), token, &wanted.parameters())
+        let path = self.path.as_str();
+        Request {
+            timeout: SIGN_TIMEOUT,
+            ..self.vault.post(Operation::Sign, path, token, &wanted.parameters())
+        }
     }
 }
 

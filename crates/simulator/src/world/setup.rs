@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::fixture::{self, IssuerId, RequestFixture};
 use crate::mutant::Mutant;
 use crate::observation::Observation;
+use crate::process::ANSWER_TIMEOUT;
 use crate::promise::{Promise, Violation};
 use crate::transition::{ProcessId, StepFault, Transition, UserAction};
 
@@ -66,6 +67,7 @@ impl Setup {
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             max_concurrent_reconciles: 10,
             max_lost_answers: u32::MAX,
+            sign_timeout: ANSWER_TIMEOUT,
             verify: fixture::signatures().into(),
         };
         Self {

@@ -138,7 +138,7 @@ impl State {
             return Holder::Us;
         };
         match self.requests.with_uid(key, object.uid()) {
-            Some(tracked) => claim.holder(object, &mut tracked.claim, now),
+            Some(tracked) => claim.holder(object, &mut tracked.claim, self.config.sign_timeout, now),
             None => Holder::Nobody,
         }
     }

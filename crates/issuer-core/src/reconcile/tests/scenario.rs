@@ -32,6 +32,7 @@ pub(super) fn config() -> Config {
         cluster_resource_namespace: "home".to_owned(),
         max_concurrent_reconciles: 10,
         max_lost_answers: 3,
+        sign_timeout: Duration::from_secs(30),
         verify: signatures().into(),
     }
 }
