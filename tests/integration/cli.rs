@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -279,6 +280,18 @@ fn check_says_what_does_not_work() {
         let now = scene.server.now();
         assert_eq!(scene.fake().live_tokens(now), Vec::<String>::new(), "{name}");
     }
+}
+
+#[test]
+fn causes_are_printed_once() {
+    let scene = Scene::new("causes");
+    // A port that nothing listens on.
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    scene.edit("issuer.yaml", &scene.server.address().to_string(), &unused.to_string());
+    let cause = "vault-issuer: VaultIssuer team-a/vault cannot sign: cannot connect: connection refused";
+    assert_eq!(scene.check().err, format!("{cause} (VaultUnreachable)\n"));
+    let signed = scene.sign("");
+    assert_eq!(signed.err.lines().last(), Some(&*format!("{cause} (VaultUnreachable)")));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::SecretKeySelector;
 
@@ -30,7 +31,8 @@ pub struct Auth {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "!has(self.path) || !self.path.split('/').exists(s, s == '..')",
-    "message": "path must not contain '..'"
+    "message": "path must not contain '..'",
+    "fieldPath": ".path"
 }]))]
 pub struct AppRole {
     /// Where the method is mounted, such as `approle`, `auth/approle` or `/v1/auth/approle`. Defaults to `approle`.
@@ -49,12 +51,13 @@ pub struct AppRole {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "has(self.secretRef) != has(self.serviceAccountRef)",
+        "rule": "(has(self.secretRef) && self.secretRef.name != '') != has(self.serviceAccountRef)",
         "message": "set exactly one of secretRef, serviceAccountRef"
     },
     {
         "rule": "!has(self.mountPath) || !self.mountPath.split('/').exists(s, s == '..')",
-        "message": "mountPath must not contain '..'"
+        "message": "mountPath must not contain '..'",
+    "fieldPath": ".mountPath"
     }
 ]))]
 pub struct KubernetesAuth {
@@ -66,23 +69,33 @@ pub struct KubernetesAuth {
     /// The Vault role to log in as.
     #[schemars(length(min = 1, max = 512))]
     pub role: String,
-    /// A Secret that holds a service account token; the key defaults to `token`.
+    /// A Secret that holds a service account token; the key defaults to `token`. An empty name is as good as none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = allow_empty_name)]
     pub secret_ref: Option<SecretKeySelector>,
     /// A service account for which the controller requests a token that lives ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_ref: Option<ServiceAccountRef>,
 }
 
+/// Go clients write a reference that is not set as one with an empty name.
+fn allow_empty_name(schema: &mut Schema) {
+    if let Some(name) = schema.pointer_mut("/properties/name").and_then(Value::as_object_mut) {
+        name.remove("minLength");
+    }
+}
+
 /// A service account in the issuer's namespace, or in the cluster resource namespace for a cluster issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct ServiceAccountRef {
     /// The name of the service account.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Audiences of the token beside `vault://<namespace>/<issuer>` (`vault://<issuer>` for a cluster issuer)
-    /// and the server's URL, which are always among them.
+    /// and the server's URL, which are always among them. An audience that does not begin with `vault://` must be
+    /// allowed by the operator (`--allow-audiences`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
@@ -93,7 +106,8 @@ pub struct ServiceAccountRef {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "!has(self.mountPath) || !self.mountPath.split('/').exists(s, s == '..')",
-    "message": "mountPath must not contain '..'"
+    "message": "mountPath must not contain '..'",
+    "fieldPath": ".mountPath"
 }]))]
 pub struct ClientCertificate {
     /// Where the method is mounted, such as `cert`, `auth/cert` or `/v1/auth/cert`. Defaults to `cert`.

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ConditionStatus {
-    /// It does not.
+    /// The condition does not hold.
     False,
-    /// It does.
+    /// The condition holds.
     True,
-    /// It is not known.
+    /// It is not known whether the condition holds.
     Unknown,
 }
 
@@ -41,7 +41,12 @@ pub struct Condition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuerStatus {
-    /// Conditions by type; `Ready` tells whether certificates can be signed now.
+    /// The generation of the spec that the controller has checked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// Conditions by type. `Ready` is `True` if certificates can be signed; `Warning` is `True` if the configuration
+    /// should be changed although they can.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -50,6 +55,11 @@ pub struct IssuerStatus {
 impl IssuerStatus {
     /// Returns the condition of type `Ready`.
     pub fn ready(&self) -> Option<&Condition> {
-        self.conditions.iter().find(|c| c.kind == "Ready")
+        self.condition("Ready")
+    }
+
+    /// Returns the condition of a type.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
     }
 }

@@ -14,11 +14,12 @@ use crate::{Auth, Base64, GROUP, IssuerStatus, VERSION};
 /// A key of a Secret in the issuer's namespace, or in the cluster resource namespace for a cluster issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct SecretKeySelector {
     /// The name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The key within the Secret; the field that holds the reference says what it defaults to.
+    /// The key within the Secret. The default depends on the field that holds the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub key: Option<String>,
@@ -30,19 +31,23 @@ pub struct SecretKeySelector {
 #[schemars(extend("x-kubernetes-validations" = [
     {
         "rule": "isURL(self.server) && url(self.server).getScheme() in ['https', 'http'] && url(self.server).getHostname() != ''",
-        "message": "server must be a URL such as https://vault.example.com:8200"
+        "message": "server must be a URL such as https://vault.example.com:8200",
+        "fieldPath": ".server"
     },
     {
-        "rule": "self.path.split('/').exists(s, s in ['sign', 'sign-verbatim', 'sign-intermediate'])",
-        "message": "path must name a signing endpoint, such as pki/sign/my-role or pki/root/sign-intermediate; an issue endpoint makes its own key and cannot sign a request"
+        "rule": "self.path.matches('^/*(v1/)?[^/]+(/[^/]+)*/(sign/[^/]+|sign-verbatim(/[^/]+)?|sign-intermediate|external-policy/sign(-intermediate)?(/[^/]+)?)/*$')",
+        "message": "path must name a signing endpoint, such as pki/sign/my-role, with its role, or pki/root/sign-intermediate; an issue endpoint makes its own key and cannot sign a request",
+        "fieldPath": ".path"
     },
     {
-        "rule": "!self.path.split('/').exists(s, s == '..') && !self.path.matches('[?#%\\\\s]')",
-        "message": "path must be plain segments without '..', '?', '#', '%' or spaces"
+        "rule": "!self.path.split('/').exists(s, s == '..') && !self.path.matches('[?#%\\s]')",
+        "message": "path must be plain segments without '..', '?', '#', '%' or spaces",
+        "fieldPath": ".path"
     },
     {
         "rule": "!(has(self.caBundle) && has(self.caBundleSecretRef))",
-        "message": "set at most one of caBundle, caBundleSecretRef"
+        "message": "set at most one of caBundle, caBundleSecretRef",
+        "fieldPath": ".caBundle"
     },
     {
         "rule": "has(self.clientCertSecretRef) == has(self.clientKeySecretRef)",
@@ -60,27 +65,44 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub namespace: Option<String>,
-    /// The name to verify the server's certificate against, where it is not the host of `server`.
+    /// The name to verify the server's certificate against, if it is not the host of `server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub server_name: Option<String>,
     /// CA certificates that the server's certificate must chain to, PEM in base64. Without this and
-    /// `caBundleSecretRef`, the system's CA certificates count.
+    /// `caBundleSecretRef`, the CA certificates of the controller's image are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "byte"))]
     pub ca_bundle: Option<Base64>,
     /// A Secret that holds the CA certificates; the key defaults to `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle_secret_ref: Option<SecretKeySelector>,
-    /// A Secret that holds the certificate to present where the server asks for one; the key defaults to `tls.crt`.
+    /// A Secret that holds the certificate to present if the server asks for one; the key defaults to `tls.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_cert_secret_ref: Option<SecretKeySelector>,
     /// A Secret that holds the key of that certificate; the key defaults to `tls.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key_secret_ref: Option<SecretKeySelector>,
+    /// Whether the signing endpoint is probed with an empty request after changes: `Auto` (the default) or `Never`, for
+    /// engines where a probe costs something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["Auto", "Never", null]))]
+    pub probe: Option<ProbeMode>,
     /// How to log in.
     pub auth: Auth,
 }
+
+/// Whether the signing endpoint is probed before the first signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+pub enum ProbeMode {
+    /// After each change of the spec, of a Secret or of the token, and after failures.
+    #[default]
+    Auto,
+    /// Never: an issuer counts as ready when the login succeeded.
+    Never,
+}
+
+// A macro, since `kube::CustomResource` derives one kind from a spec, and two kinds share this one.
 
 macro_rules! issuer_kind {
     ($(#[$doc:meta])* $kind:ident, $plural:literal, $scope:ty) => {
@@ -92,7 +114,7 @@ macro_rules! issuer_kind {
             pub metadata: ObjectMeta,
             /// How to reach Vault or OpenBao, how to log in, and where to sign.
             pub spec: VaultSpec,
-            /// What the controller found.
+            /// The state that the controller observed last.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub status: Option<IssuerStatus>,
         }
@@ -145,12 +167,16 @@ issuer_kind!(
 /// Returns the definitions of both kinds, as `deploy/crds/` holds them.
 pub fn crds() -> serde_json::Result<Vec<CustomResourceDefinition>> {
     Ok(vec![
-        crd::<VaultIssuer>("Namespaced")?,
-        crd::<VaultClusterIssuer>("Cluster")?,
+        crd::<VaultIssuer>("Namespaced", "vi")?,
+        crd::<VaultClusterIssuer>("Cluster", "vci")?,
     ])
 }
 
-fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(scope: &str) -> serde_json::Result<CustomResourceDefinition> {
+fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(
+    scope: &str,
+    short_name: &str,
+) -> serde_json::Result<CustomResourceDefinition> {
+    let ready = |field: &str| format!(".status.conditions[?(@.type == \"Ready\")].{field}");
     let schema = SchemaSettings::openapi3()
         .with(|settings| {
             settings.inline_subschemas = true;
@@ -170,6 +196,7 @@ fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(scope: &str) -> serde_j
                 "listKind": format!("{kind}List"),
                 "plural": plural,
                 "singular": kind.to_lowercase(),
+                "shortNames": [short_name],
                 "categories": ["cert-manager"],
             },
             "scope": scope,
@@ -179,8 +206,9 @@ fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(scope: &str) -> serde_j
                 "storage": true,
                 "subresources": { "status": {} },
                 "additionalPrinterColumns": [
-                    { "name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type == \"Ready\")].status" },
-                    { "name": "Status", "type": "string", "jsonPath": ".status.conditions[?(@.type == \"Ready\")].message" },
+                    { "name": "Ready", "type": "string", "jsonPath": ready("status") },
+                    { "name": "Reason", "type": "string", "jsonPath": ready("reason") },
+                    { "name": "Status", "type": "string", "priority": 1, "jsonPath": ready("message") },
                     { "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" },
                 ],
                 "schema": { "openAPIV3Schema": schema },
@@ -194,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_have_a_structural_schema_with_their_rules() {
+    fn schemas_are_structural_and_have_rules() {
         let crds = crds().unwrap();
         for crd in &crds {
             let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
@@ -208,6 +236,10 @@ mod tests {
                 1
             );
             assert!(!schema.to_string().contains("$ref"), "{schema}");
+            // The API server refuses types and `nullable` within these.
+            for word in ["anyOf", "oneOf", "allOf"] {
+                assert!(!schema.to_string().contains(word), "{schema}");
+            }
         }
     }
 }

@@ -125,9 +125,9 @@ impl Operation {
 pub enum TransportError {
     /// No connection could be made.
     #[error("cannot connect: {0}")]
-    Connect(#[from] ConnectError),
+    Connect(ConnectError),
     /// The [`Connect`] itself cannot be used.
-    #[error("{0}")]
+    #[error(transparent)]
     Dial(#[from] DialError),
     /// The connection broke before a whole reply had come.
     #[error("the connection broke before the reply was complete")]
@@ -137,13 +137,25 @@ pub enum TransportError {
     Timeout,
     /// The TLS handshake failed.
     #[error("TLS handshake failed: {0}")]
-    Tls(#[from] TlsError),
+    Tls(TlsError),
     /// The reply is larger than allowed.
     #[error("the reply is larger than allowed")]
     TooLarge,
     /// What came back is not HTTP.
     #[error("the reply is not HTTP")]
     NotHttp,
+}
+
+impl From<ConnectError> for TransportError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl From<TlsError> for TransportError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
 }
 
 impl TransportError {

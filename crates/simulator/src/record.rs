@@ -141,6 +141,21 @@ impl Record {
         }
     }
 
+    /// Records that an endpoint has answered a probe or signed, or that a check has failed since.
+    fn prove(&mut self, now: Duration, received: &Received, issuer: IssuerId) {
+        let status = received.reply.as_ref().map_or(0, |reply| reply.status().as_u16());
+        let key = (received.process, issuer);
+        match (received.operation, status) {
+            (Operation::Probe, 400 | 500) | (Operation::Sign, 200) => {
+                self.verified.insert(key, (now, received.url.as_str().into()));
+            }
+            (Operation::Probe, _) | (Operation::Health, 0 | 500..) => {
+                self.verified.remove(&key);
+            }
+            _ => {}
+        }
+    }
+
     fn received(&mut self, now: Duration, received: &Received, issuer: Option<IssuerId>) {
         if received.lost {
             if received.operation == Operation::Login {
@@ -154,6 +169,9 @@ impl Record {
         if received.operation == Operation::Revoke && !revoked {
             self.orphans += 1;
         }
+        if let Some(issuer) = issuer {
+            self.prove(now, received, issuer);
+        }
         let Ok(reply) = &received.reply else {
             return;
         };
@@ -164,10 +182,6 @@ impl Record {
         let Some(issuer) = issuer else {
             return;
         };
-        if received.operation == Operation::Probe && status == 400 {
-            self.verified
-                .insert((received.process, issuer), (now, received.url.as_str().into()));
-        }
         let after = reply
             .headers()
             .get(RETRY_AFTER)

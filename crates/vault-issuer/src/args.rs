@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use issuer_core::SizeLimits;
 use issuer_core::reference::IssuerKind;
+use issuer_core::target::ServerPattern;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
 #[derive(Clone, Debug, Parser)]
@@ -140,6 +141,24 @@ pub struct ControllerArgs {
         action = ArgAction::Set,
     )]
     pub allow_http: bool,
+    /// Audiences that service account tokens may have besides vault://.. and the server's URL, with commas in between.
+    /// The API server's own would let the issuer's server act as the service account
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_ALLOW_AUDIENCES",
+        value_name = "AUDIENCES",
+        value_delimiter = ','
+    )]
+    pub allow_audiences: Vec<String>,
+    /// Servers that issuers may name, with commas in between: hosts, domains such as *.example.com, and networks such as
+    /// 10.0.0.0/8 [default: all but those at loopback and link-local addresses]
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_ALLOWED_SERVERS",
+        value_name = "SERVERS",
+        value_delimiter = ','
+    )]
+    pub allowed_servers: Vec<ServerPattern>,
     /// Whether each CertificateRequest is claimed with a write of its status before it is signed: even two replicas that
     /// both believe to lead then sign it once, at the cost of a write and a read for each certificate
     #[arg(
@@ -334,6 +353,7 @@ mod tests {
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http);
+        assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
         assert_eq!(args.leader_election_namespace, None);
         assert_eq!(args.leader_election_id, "vault-issuer");
         assert_eq!(args.leader_election_lease_duration, seconds(15));
@@ -351,6 +371,8 @@ mod tests {
         let args = controller(&[
             "--leader-elect",
             "--allow-http=true",
+            "--allow-audiences=a,b",
+            "--allowed-servers=vault.example.com,10.0.0.0/8",
             "--metrics-bind-address=0",
             "--health-probe-bind-address=:8082",
             "--issuer-check-interval",
@@ -360,6 +382,8 @@ mod tests {
         ])
         .unwrap();
         assert!(args.leader_elect && args.allow_http);
+        assert_eq!(args.allow_audiences, ["a", "b"]);
+        assert_eq!(args.allowed_servers.len(), 2);
         assert_eq!(args.metrics_bind_address, Address(None));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8082".parse().ok()));
         assert_eq!(args.issuer_check_interval, Duration::from_secs(90));

@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use anyhow::bail;
 use issuer_core::access::{self, Access, AccessError, Outcome};
 use issuer_core::reference::IssuerKind;
-use issuer_core::target::{Method, Target};
+use issuer_core::target::{AllowedServers, IssuerPolicy, Method, Target};
 use issuer_core::vault::Revoke;
 use issuer_core::{Operation, Reply, Request, Step, TransportError};
 use issuer_ureq::Driver;
@@ -69,7 +69,11 @@ impl<'a> Check<'a> {
     /// Checks that the issuer can sign, and returns its access.
     pub(crate) fn establish(&mut self, issuer: &Issuer) -> anyhow::Result<Access> {
         writeln!(self.out, "{}", issuer.key)?;
-        let target = match Target::parse(&issuer.spec, &issuer.key, self.args.allow_http) {
+        let namespace = match issuer.key.kind {
+            IssuerKind::Cluster => &self.args.cluster_resource_namespace,
+            IssuerKind::Namespaced => &issuer.key.namespace,
+        };
+        let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &self.policy(issuer)) {
             Ok(target) => target,
             Err(error) => {
                 self.failed("spec")?;
@@ -77,10 +81,6 @@ impl<'a> Check<'a> {
             }
         };
         self.passed("spec", &describe(&target))?;
-        let namespace = match issuer.key.kind {
-            IssuerKind::Cluster => &self.args.cluster_resource_namespace,
-            IssuerKind::Namespaced => &issuer.key.namespace,
-        };
         let Outcome { access, verdict, .. } = self.drive(access::begin(target, namespace, None, Driver::now()))?;
         match (access, verdict) {
             (Some(access), Ok(())) => Ok(access),
@@ -96,8 +96,26 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Revokes the token, if it was obtained here.
+    /// Returns a policy that permits what the operator could permit: the flags of the controller are not known here.
+    fn policy(&self, issuer: &Issuer) -> IssuerPolicy {
+        let kubernetes = issuer.spec.auth.kubernetes.as_ref();
+        let account = kubernetes.and_then(|kubernetes| kubernetes.service_account_ref.as_ref());
+        IssuerPolicy {
+            allow_http: self.args.allow_http,
+            allowed_audiences: account
+                .into_iter()
+                .flat_map(|account| account.audiences.clone())
+                .collect(),
+            allowed_servers: AllowedServers::All,
+            own_account: None,
+        }
+    }
+
+    /// Revokes the token, if it was obtained here and no certificate would be revoked with it.
     pub(crate) fn revoke(&mut self, access: &Access) -> io::Result<()> {
+        if let Some(warning) = access.warning() {
+            writeln!(self.out, "  warning {}", warning.message())?;
+        }
         let Step::Send(request, _) = Revoke::begin(&access.vault, &access.lease) else {
             return Ok(());
         };

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config};
+use issuer_core::target::{AllowedServers, IssuerPolicy};
 use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{CONTENT_TYPE, Candidate, Health, Leadership, Metrics, Setup, Transport};
 use kube::Client;
@@ -14,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::account::own_account;
 use crate::args::ControllerArgs;
 use crate::serve::{Content, Page, serve};
 use crate::telemetry;
@@ -95,7 +97,6 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
 fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
     let cluster_resource_namespace = args.cluster_resource_namespace.as_deref().unwrap_or(home);
     Config {
-        allow_http: args.allow_http,
         check_interval: args.issuer_check_interval,
         claim: args.claim_requests.then(|| Claim {
             identity: instance.to_owned(),
@@ -103,6 +104,12 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
         max_lost_answers: args.max_lost_answers,
+        policy: IssuerPolicy {
+            allow_http: args.allow_http,
+            allowed_audiences: args.allow_audiences.iter().cloned().collect(),
+            allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),
+            own_account: own_account(),
+        },
         sign_timeout: args.sign_timeout,
         verify: VerifyOptions {
             signatures: issuer_tls::signatures(),

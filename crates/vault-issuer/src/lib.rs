@@ -2,6 +2,8 @@
 //!
 //! `check` and `sign` run the core's machines on the blocking driver, `controller` on the async one.
 
+#[cfg(feature = "cluster")]
+mod account;
 pub mod args;
 mod check;
 #[cfg(feature = "cluster")]

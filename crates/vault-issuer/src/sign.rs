@@ -33,10 +33,10 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
     };
     let outputs = Outputs::open(args)?;
     let mut check = Check::new(&args.issuer, &source, notes);
-    let access = check
+    let mut access = check
         .establish(issuer)
         .with_context(|| format!("{} cannot sign", issuer.key))?;
-    let signed = sign(&check, &access, wanted);
+    let signed = sign(&check, &mut access, wanted);
     check.revoke(&access)?;
     let chain = signed.with_context(|| format!("{} did not sign", issuer.key))?;
     outputs.write(&chain, out)?;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
     Ok(())
 }
 
-fn sign(check: &Check<'_>, access: &Access, wanted: SigningRequest) -> anyhow::Result<Chain> {
+fn sign(check: &Check<'_>, access: &mut Access, wanted: SigningRequest) -> anyhow::Result<Chain> {
     access.path.takes(wanted.is_ca())?;
     let step = Sign::begin(
         &access.vault,
@@ -58,6 +58,7 @@ fn sign(check: &Check<'_>, access: &Access, wanted: SigningRequest) -> anyhow::R
         issuer_tls::signatures(),
     );
     let verified = check.driver().drive(step)?;
+    access.signed(verified.chain().is_leased);
     Ok(verified.chain().clone())
 }
 

@@ -6,7 +6,7 @@ use fake_vault::{Authority, FakeVault, KeyType, Pki, Role};
 use issuer_api::{Auth, SecretKeySelector, VaultSpec};
 use issuer_core::access::{self, Access, AccessError, SecretData};
 use issuer_core::reference::{IssuerKey, IssuerKind};
-use issuer_core::target::Target;
+use issuer_core::target::{IssuerPolicy, Target};
 use issuer_core::vault::Sign;
 use issuer_core::{Flow, Limits, Operation, Reply, RequestSpec, Secret, SigningRequest, Step};
 
@@ -60,7 +60,13 @@ pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
         ..VaultSpec::default()
     };
     let (kind, namespace, name) = (IssuerKind::Namespaced, "team".to_owned(), "vault".to_owned());
-    let target = Target::parse(&spec, &IssuerKey { kind, namespace, name }, false).unwrap();
+    let target = Target::parse(
+        &spec,
+        &IssuerKey { kind, namespace, name },
+        "team",
+        &IssuerPolicy::default(),
+    )
+    .unwrap();
     let mut step = access::begin(target, "team", None, BEGIN);
     loop {
         step = match step {

@@ -7,6 +7,7 @@ use fake_vault::KeyType;
 use issuer_api::{Base64, CertificateRequest, CertificateRequestSpec, IssuerRef, VaultIssuer};
 use issuer_core::reconcile::{Config, Key};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use issuer_core::target::{AllowedServers, IssuerPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType};
 use serde_json::json;
@@ -18,12 +19,15 @@ pub(crate) const NAMESPACE: &str = "team";
 
 pub(crate) fn config() -> Config {
     Config {
-        allow_http: false,
         claim: None,
         check_interval: Duration::from_secs(60 * 60),
         cluster_resource_namespace: "vault-issuer".to_owned(),
         max_concurrent_reconciles: 8,
         max_lost_answers: 3,
+        policy: IssuerPolicy {
+            allowed_servers: AllowedServers::All,
+            ..IssuerPolicy::default()
+        },
         sign_timeout: Duration::from_secs(30),
         verify: issuer_tls::signatures().into(),
     }

@@ -1,14 +1,15 @@
 //! What is always the same: a time, a server, a token, a CSR.
 
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use fake_vault::{KeyType, key};
-use issuer_core::target::{Mount, SignPath};
-use issuer_core::vault::{Check, CheckInput, Checked, Credentials, Lease, Vault};
-use issuer_core::{
-    Connect, Flow, Limits, Now, Origin, Request, RequestSpec, Roots, Secret, Signatures, SigningRequest, Step,
-};
+use issuer_api::{AppRole, Auth, KubernetesAuth, SecretKeySelector, VaultSpec};
+use issuer_core::access::{self, Access, AwaitReply, SecretData};
+use issuer_core::target::{IssuerPolicy, SignPath, Target};
+use issuer_core::vault::{Lease, Vault};
+use issuer_core::{Flow, Now, Request, RequestSpec, Secret, Signatures, SigningRequest, Step};
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 
 use crate::reply;
@@ -27,50 +28,85 @@ pub(crate) fn after(wait: Duration) -> Now {
     }
 }
 
-pub(crate) static VAULT: LazyLock<Vault> = LazyLock::new(|| {
-    let connect = Arc::new(Connect {
-        origin: Origin::parse("https://vault.example:8200").unwrap(),
-        server_name: None,
-        roots: Roots::System,
-        identity: None,
-        limits: Limits::default(),
-    });
-    Vault {
-        login: Arc::clone(&connect),
-        connect,
-        namespace: Some("team".parse().unwrap()),
-    }
-});
-
-pub(crate) static PATH: LazyLock<SignPath> = LazyLock::new(|| SignPath::parse("pki/sign/web").unwrap());
-
-/// A token that was made now, for a hundred seconds.
-pub(crate) static LEASE: LazyLock<Lease> = LazyLock::new(|| {
-    let (_, check) = sent(Check::begin(terms(app_role()), None, false, NOW));
-    let (_, check) = sent(check.resume(NOW, reply::healthy()));
-    let (_, check) = sent(check.resume(NOW, reply::granted()));
+/// What a login with an AppRole left: a token that was made now, for a hundred seconds.
+pub(crate) static ACCESS: LazyLock<Access> = LazyLock::new(|| {
+    let (_, check) = check(app_role(), None, NOW);
+    let (_, check) = asked(check.resume(NOW, reply::healthy()));
+    let (_, check) = asked(check.resume(NOW, reply::granted()));
     match check.resume(NOW, reply::wants_csr()) {
-        Step::Done(Checked::Ended {
-            lease: Some(lease),
-            verdict: Ok(()),
-        }) => lease,
+        access::Step::Done(outcome) if outcome.verdict.is_ok() => outcome.access.unwrap(),
         other => panic!("{other:?}"),
     }
 });
 
-pub(crate) fn app_role() -> Credentials {
-    Credentials::AppRole {
-        mount: Mount::parse("approle").unwrap(),
-        role_id: "web".to_owned(),
-        secret_id: Secret::from("canary"),
+pub(crate) static LEASE: LazyLock<Lease> = LazyLock::new(|| ACCESS.lease.clone());
+
+pub(crate) static VAULT: LazyLock<Vault> = LazyLock::new(|| ACCESS.vault.clone());
+
+pub(crate) static PATH: LazyLock<SignPath> = LazyLock::new(|| SignPath::parse("pki/sign/web").unwrap());
+
+fn selector() -> SecretKeySelector {
+    SecretKeySelector {
+        name: "vault".to_owned(),
+        key: Some("credential".to_owned()),
     }
 }
 
-pub(crate) fn terms(credentials: Credentials) -> CheckInput {
-    CheckInput {
-        vault: VAULT.clone(),
-        path: PATH.clone(),
-        credentials,
+pub(crate) fn app_role() -> Auth {
+    Auth {
+        app_role: Some(AppRole {
+            path: None,
+            role_id: "web".to_owned(),
+            secret_ref: selector(),
+        }),
+        ..Auth::default()
+    }
+}
+
+pub(crate) fn kubernetes() -> Auth {
+    Auth {
+        kubernetes: Some(KubernetesAuth {
+            mount_path: None,
+            role: "web".to_owned(),
+            secret_ref: Some(selector()),
+            service_account_ref: None,
+        }),
+        ..Auth::default()
+    }
+}
+
+pub(crate) fn token() -> Auth {
+    Auth {
+        token_secret_ref: Some(selector()),
+        ..Auth::default()
+    }
+}
+
+/// Begins to check an issuer whose credential is `canary`; returns the first request, for the server's health.
+pub(crate) fn check(auth: Auth, held: Option<Access>, now: Now) -> (Request, AwaitReply) {
+    let spec = VaultSpec {
+        server: "https://vault.example:8200".to_owned(),
+        path: "pki/sign/web".to_owned(),
+        namespace: Some("team".to_owned()),
+        auth,
+        ..VaultSpec::default()
+    };
+    let target = Target::parse(&spec, &crate::spec::key(), "team", &IssuerPolicy::default()).unwrap();
+    let secret = SecretData {
+        resource_version: "1".to_owned(),
+        data: BTreeMap::from([("credential".to_owned(), Secret::from("canary"))]),
+    };
+    match access::begin(target, "team", held, now) {
+        access::Step::ReadSecret(_, waits) => asked(waits.resume(now, Ok(secret))),
+        step => asked(step),
+    }
+}
+
+/// Returns the request that a check sends, and the check.
+pub(crate) fn asked(step: access::Step) -> (Request, AwaitReply) {
+    match step {
+        access::Step::Exchange(request, waits) => (request, waits),
+        other => panic!("{other:?}"),
     }
 }
 

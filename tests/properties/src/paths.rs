@@ -3,7 +3,7 @@ use issuer_core::target::{Mount, SignPath, Target};
 use issuer_core::{Operation, Origin, Request};
 
 use crate::secret::requests;
-use crate::spec::issuer;
+use crate::spec::{issuer, permissive};
 
 /// The server's URL, the signing path and the mount of a login, a line each: what is taken gives URLs within the server
 /// and nothing but the path given, and is read again as what it is printed as.
@@ -39,7 +39,7 @@ pub fn paths(data: &[u8]) {
         },
         ..issuer()
     };
-    if let Ok(target) = Target::parse(&spec, &crate::spec::key(), true) {
+    if let Ok(target) = Target::parse(&spec, &crate::spec::key(), "team", &permissive()) {
         let sent = requests(&target).expect("a good issuer");
         assert!(sent.len() == 3, "health, login and probe: {sent:?}");
         sent.iter().for_each(|request| assert_within(&target, request));

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response};
-use issuer_core::vault::{Check, CheckInput, Checked, Sign, SignError};
-use issuer_core::{Body, Flow, Step};
+use issuer_core::access;
+use issuer_core::vault::{Sign, SignError};
+use issuer_core::{Body, Flow, Request, Step};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::fixture::{LEASE, NOW, PATH, VAULT, app_role, sent, signatures, signing_request, terms};
+use crate::fixture::{LEASE, NOW, PATH, VAULT, app_role, asked, check, sent, signatures, signing_request};
 use crate::reply;
 use crate::text::assert_shown;
 
@@ -61,11 +62,10 @@ fn plant(error: &str, secret: &str) -> String {
 
 /// Returns all that people may be shown when a login, a probe and a signature are answered so.
 fn shown(refused: &Response<Body>) -> Vec<String> {
-    let CheckInput { vault, path, .. } = terms(app_role());
-    let (_, sign) = sent(Sign::begin(&vault, &path, &LEASE, signing_request(false), signatures()));
-    let (_, check) = sent(Check::begin(terms(app_role()), None, false, NOW));
-    let (_, login) = sent(check.resume(NOW, reply::healthy()));
-    let (_, probe) = sent(login.clone().resume(NOW, reply::granted()));
+    let (_, sign) = signature();
+    let (_, health) = check(app_role(), None, NOW);
+    let (_, login) = asked(health.resume(NOW, reply::healthy()));
+    let (_, probe) = asked(login.clone().resume(NOW, reply::granted()));
     let mut messages = Vec::new();
     if let Step::Done(Err(error)) = sign.resume(NOW, Ok(refused.clone())) {
         if let SignError::Refused(reason) = &error {
@@ -74,11 +74,8 @@ fn shown(refused: &Response<Body>) -> Vec<String> {
         messages.push(error.to_string());
     }
     for check in [login, probe] {
-        if let Step::Done(Checked::Ended {
-            verdict: Err(error), ..
-        }) = check.resume(NOW, Ok(refused.clone()))
-        {
-            messages.push(error.to_string());
+        if let access::Step::Done(outcome) = check.resume(NOW, Ok(refused.clone())) {
+            messages.extend(outcome.verdict.err().map(|error| error.to_string()));
         }
     }
     messages.iter().for_each(|message| assert_shown(message));
@@ -113,11 +110,16 @@ pub fn retry_after(data: &[u8]) {
     }
 }
 
+/// Asks for a signature.
+fn signature() -> (Request, Sign) {
+    sent(Sign::begin(&VAULT, &PATH, &LEASE, signing_request(false), signatures()))
+}
+
 /// Returns how long a reply of status 429 makes one wait.
 fn wait(value: HeaderValue) -> Option<Duration> {
     let mut throttled = reply::with(429, "");
     throttled.headers_mut().insert(RETRY_AFTER, value);
-    let (_, sign) = sent(Sign::begin(&VAULT, &PATH, &LEASE, signing_request(false), signatures()));
+    let (_, sign) = signature();
     match sign.resume(NOW, Ok(throttled)) {
         Step::Done(Err(error)) => error.retry_after(),
         other => panic!("{other:?}"),

@@ -5,7 +5,7 @@ use fake_vault::Authority;
 use issuer_api::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, VaultSpec};
 use issuer_core::access::{self, SecretData, Step};
 use issuer_core::reference::SecretRef;
-use issuer_core::target::{Method, Target, Trust};
+use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
 use issuer_core::{Operation, Request, Secret};
 
 use crate::fixture::NOW;
@@ -34,7 +34,7 @@ pub fn secret(data: &[u8]) {
                 auth: auth.clone(),
                 ..issuer()
             };
-            let target = Target::parse(&spec, &key(), false).expect("a good spec");
+            let target = Target::parse(&spec, &key(), "team", &IssuerPolicy::default()).expect("a good spec");
             let read = |_: &SecretRef| SecretData {
                 resource_version: "1".to_owned(),
                 data: data.clone(),

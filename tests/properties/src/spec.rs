@@ -1,12 +1,20 @@
 use issuer_api::VaultSpec;
 use issuer_core::reference::{IssuerKey, IssuerKind};
-use issuer_core::target::{Method, Target, Trust};
+use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
 
 use crate::paths::assert_within;
 use crate::secret::requests;
 use crate::text::{assert_hidden, assert_shown};
 
 /// The issuer that every spec is of.
+/// A policy that allows plain http.
+pub(crate) fn permissive() -> IssuerPolicy {
+    IssuerPolicy {
+        allow_http: true,
+        ..IssuerPolicy::default()
+    }
+}
+
 pub(crate) fn key() -> IssuerKey {
     IssuerKey {
         kind: IssuerKind::Namespaced,
@@ -32,8 +40,8 @@ pub fn spec(data: &[u8]) {
     };
     let written = serde_json::to_vec(&spec).expect("JSON");
     assert_eq!(serde_json::from_slice::<VaultSpec>(&written).expect("a spec"), spec);
-    let target = Target::parse(&spec, &key(), true);
-    let secure = Target::parse(&spec, &key(), false);
+    let target = Target::parse(&spec, &key(), "team", &permissive());
+    let secure = Target::parse(&spec, &key(), "team", &IssuerPolicy::default());
     match &target {
         Ok(target) if target.origin.is_tls() => assert_eq!(secure.as_ref(), Ok(target)),
         _ => assert!(secure.is_err()),

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use http::Response;
-use issuer_core::vault::{Check, Checked, Credentials, Lease};
-use issuer_core::{Body, Flow, Operation, Reply, Request, Secret, Step};
+use issuer_api::Auth;
+use issuer_core::access::{Access, AwaitReply, Outcome, Step};
+use issuer_core::{Body, Operation, Reply, Request};
 use serde_json::Value;
 
-use crate::fixture::{LEASE, NOW, VAULT, after, app_role, sent, terms};
+use crate::fixture::{ACCESS, NOW, VAULT, after, app_role, asked, check, kubernetes, token};
 use crate::reply;
 use crate::text::{assert_hidden, assert_shown};
 
@@ -16,12 +17,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// `sys/health`: a check goes on only if the answer says that the server is well, and tells the health no credential.
 pub fn health(data: &[u8]) {
     let reply = reply::read(data);
-    let (request, check) = sent(Check::begin(
-        terms(Credentials::Token(Secret::from("t"))),
-        None,
-        false,
-        NOW,
-    ));
+    let (request, check) = check(token(), None, NOW);
     assert_eq!(request.operation, Operation::Health);
     assert!(
         request.http.headers().get("x-vault-token").is_none(),
@@ -32,20 +28,18 @@ pub fn health(data: &[u8]) {
         "health has no namespace"
     );
     let status = reply.status().as_u16();
-    // A struct may also be written as an array. What serde_json reads as no value, such as a number out of range, is
-    // left to the other targets.
-    let initialized =
-        json(&reply).map(|body| body.get("initialized").or_else(|| body.get(0)) == Some(&Value::Bool(true)));
+    let uninitialized = json(&reply).is_some_and(|body| body == serde_json::json!({ "initialized": false }));
     match check.resume(NOW, Ok(reply)) {
-        Step::Send(request, _) => {
+        Step::Exchange(request, _) => {
             assert_eq!(request.operation, Operation::Lookup);
             let unknown = matches!(status, 400 | 403 | 404);
-            let well = matches!(status, 200 | 429 | 473) && initialized != Some(false);
+            let well = matches!(status, 201..=299) || matches!(status, 200 | 429 | 473) && !uninitialized;
             assert!(unknown || well, "status {status} is taken for a server that is well");
         }
-        Step::Done(ended) => {
-            assert_eq!(failed(ended), None, "nothing was held");
+        Step::Done(outcome) => {
+            assert_eq!(failed(outcome), None, "nothing was held");
         }
+        other => panic!("{other:?}"),
     }
 }
 
@@ -53,21 +47,11 @@ pub fn health(data: &[u8]) {
 /// printed, and how long it lives can be reckoned with, whatever Vault says.
 pub fn login(data: &[u8]) {
     let reply = reply::read(data);
-    let others = [
-        app_role(),
-        Credentials::Jwt {
-            mount: issuer_core::target::Mount::parse("kubernetes").unwrap(),
-            role: "web".to_owned(),
-            token: Some(Secret::from("canary")),
-        },
-        Credentials::Token(Secret::from("canary")),
-    ];
-    for credentials in others {
-        let is_given = matches!(credentials, Credentials::Token(_));
-        let (_, check) = sent(Check::begin(terms(credentials), None, false, NOW));
-        let (_, check) = sent(check.resume(NOW, reply::healthy()));
+    for (auth, is_given) in [(app_role(), false), (kubernetes(), false), (token(), true)] {
+        let (_, check) = check(auth.clone(), None, NOW);
+        let (_, check) = asked(check.resume(NOW, reply::healthy()));
         match check.resume(NOW, Ok(reply.clone())) {
-            Step::Send(request, check) => {
+            Step::Exchange(request, check) => {
                 assert!(
                     is_given || reply.status() == 200,
                     "a login of status {}",
@@ -78,11 +62,10 @@ pub fn login(data: &[u8]) {
                 let expected = if is_given { Some("canary".to_owned()) } else { granted };
                 assert_token(&request, expected.as_deref());
                 assert_hidden(&format!("{request:?} {check:?}"));
-                outlive(&good(check), &reply);
+                outlive(&auth, &good(check), &reply);
             }
-            Step::Done(ended) => {
-                failed(ended);
-            }
+            Step::Done(outcome) => ended(&auth, outcome, &reply),
+            other => panic!("{other:?}"),
         }
     }
     renew(&reply);
@@ -106,44 +89,62 @@ fn assert_token(request: &Request, expected: Option<&str>) {
     }
 }
 
-/// Ends a check well; returns the token.
-fn good(check: Check) -> Lease {
+/// Ends a check well; returns the access.
+fn good(check: AwaitReply) -> Access {
     match check.resume(NOW, reply::wants_csr()) {
-        Step::Done(Checked::Ended { lease, verdict: Ok(()) }) => lease.expect("a token that was probed"),
+        Step::Done(outcome) if outcome.verdict.is_ok() => outcome.access.expect("a token that was probed"),
         other => panic!("{other:?}"),
     }
 }
 
-/// Takes how a check failed; returns the token that is held all the same.
-fn failed(ended: Checked) -> Option<Lease> {
-    let Checked::Ended { lease, verdict } = ended else {
-        panic!("no service account is asked for");
-    };
+/// Asserts how a check failed; returns the access that is kept all the same.
+fn failed(outcome: Outcome) -> Option<Access> {
+    let Outcome { access, verdict, .. } = outcome;
     let error = verdict.expect_err("only a probe ends a check well");
     assert_shown(&error.to_string());
     assert!(error.reason().bytes().all(|byte| byte.is_ascii_alphanumeric()));
     if let Some(wait) = error.retry_after() {
         assert!((1..=600).contains(&wait.as_secs()), "{wait:?}");
     }
-    lease
+    access
 }
 
-/// Asks a token at many times whether it is usable, and checks the issuer again then.
-fn outlive(lease: &Lease, reply: &Response<Body>) {
+/// Asserts how a check ended without a probe: it failed, or Vault limits the uses of the token.
+fn ended(auth: &Auth, outcome: Outcome, reply: &Response<Body>) {
+    match (&outcome.verdict, &outcome.access) {
+        (Ok(()), Some(access)) => {
+            assert!(access.lease.is_limited(), "a token is taken without a probe");
+            outlive(auth, access, reply);
+        }
+        _ => {
+            failed(outcome);
+        }
+    }
+}
+
+/// Checks an issuer at many times with a token: it is never used after its end.
+fn outlive(auth: &Auth, access: &Access, reply: &Response<Body>) {
+    let lease = &access.lease;
     let mut usable = true;
     let mut wait = Duration::from_secs(1);
     while wait < 100 * YEAR {
         let now = after(wait);
         assert!(usable || !lease.is_usable(now), "a token that has ended lives again");
         usable = lease.is_usable(now);
-        let terms = terms(Credentials::Token(Secret::from("canary")));
-        let (_, check) = sent(Check::begin(terms, Some(lease.clone()), false, now));
-        let (next, check) = sent(check.resume(now, reply::healthy()));
-        assert!(
-            usable || next.operation == Operation::Lookup,
-            "a token that has ended is used"
-        );
-        let _step = check.resume(now, Ok(reply.clone()));
+        let mut held = access.clone();
+        held.demand();
+        held.doubt();
+        let (_, check) = check(auth.clone(), Some(held), now);
+        match check.resume(now, reply::healthy()) {
+            Step::Exchange(next, check) => {
+                assert!(usable, "a token that has ended is used: {:?}", next.operation);
+                let _step = check.resume(now, Ok(reply.clone()));
+            }
+            Step::Done(_) => assert!(usable && lease.is_limited(), "a token that has ended is relied upon"),
+            // To log in.
+            Step::ReadSecret(..) => {}
+            Step::MintToken(..) => panic!("no service account is named"),
+        }
         wait *= 7;
     }
     assert!(lease.refresh_at().is_none_or(|at| at >= NOW.monotonic));
@@ -152,15 +153,21 @@ fn outlive(lease: &Lease, reply: &Response<Body>) {
 /// Renews a token that has lived for two thirds of its life.
 fn renew(reply: &Response<Body>) {
     let now = after(Duration::from_secs(70));
-    let (_, check) = sent(Check::begin(terms(app_role()), Some(LEASE.clone()), false, now));
-    let (renewal, check) = sent(check.resume(now, reply::healthy()));
+    let (_, check) = check(app_role(), Some(ACCESS.clone()), now);
+    let (renewal, check) = asked(check.resume(now, reply::healthy()));
     assert_eq!(renewal.operation, Operation::Renew);
-    let (next, check) = sent(check.resume(now, Ok(reply.clone()) as Reply));
-    match next.operation {
-        Operation::Login => assert!(!reply.status().is_success(), "a renewed token is replaced"),
-        _ => {
-            assert_token(&next, Some("hvs.canary"));
-            outlive(&good(check), reply);
+    match check.resume(now, Ok(reply.clone()) as Reply) {
+        Step::Done(outcome) => {
+            assert!(reply.status().is_success(), "a renewal of status {}", reply.status());
+            outlive(&app_role(), &outcome.access.expect("the renewed token"), reply);
         }
+        // A renewal that is lost leaves the token as it was, which a probe must show.
+        Step::Exchange(next, check) => {
+            assert_token(&next, Some("hvs.canary"));
+            outlive(&app_role(), &good(check), reply);
+        }
+        // To log in.
+        Step::ReadSecret(..) => assert!(!reply.status().is_success(), "a renewed token is replaced"),
+        Step::MintToken(..) => panic!("no service account is named"),
     }
 }

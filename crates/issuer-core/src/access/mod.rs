@@ -1,29 +1,60 @@
-//! One issuer's access to Vault: from a spec, through its Secrets, to a token that may sign.
+//! One issuer's access to Vault: from its spec, through its Secrets, to a token that may sign.
 //!
-//! An [`Access`] is shared by all requests of the issuer. Only [`begin`] and what follows from it ever logs in or
-//! renews, so there is one token, and a thousand requests cost one login.
+//! An [`Access`] is shared by all requests of the issuer. Only a check, which [`begin`] starts, logs in or renews the
+//! token, so an issuer has one token, and a thousand requests cost one login.
+//!
+//! ```text
+//!                 Secrets read lately
+//! begin ---------------------------------------> Health --+--> token held, fresh ---------------------> Probe*
+//!   |                                              ^      |                                             ^  |
+//!   +--> ReadSecret (each Secret of the spec) -----+      +--> token due --> Renew ---------------------+  |
+//!                                                         |                    | refused                |  |
+//!                                                         |                    v                        |  |
+//!                                                         +--> no token --> [ReadSecret] [MintToken]    |  |
+//!                                                         |                    --> Login, Lookup -------+  |
+//!                                                         |                           ^                    |
+//!                                                         |                           +-- held, denied ----+
+//!                                                         +--> token expired, not in demand --> done
+//!
+//! * skipped if nothing has changed since the last probe or signature
+//! ```
+//!
+//! Any other failure ends the check, and nothing but the health request is sent to a server that is sealed or out of
+//! reach. A token that fails is kept until another takes its place, and a good token stays at work if a new one cannot
+//! be had for a transient reason.
+//!
+//! What a check does not cost: it does not use up a token whose uses Vault limits, and it does not log in while nobody
+//! needs a token, since each login may use up a secret ID.
 
+mod check;
+mod error;
+mod gathering;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+pub use error::{AccessError, ReadError};
+pub use gathering::AwaitSecret;
 pub use resolve::SecretError;
 
 use crate::reference::{SecretRef, TokenSpec};
-use crate::target::{Method, SignPath, SpecError, Target};
-use crate::vault::{AwaitJwt, Check, CheckError, CheckInput, Checked, Lease, Vault};
-use crate::{Flow, Now, Reply, Request, Secret};
+use crate::target::{SignPath, Target};
+use crate::vault::{Lease, Vault};
+use crate::{Now, Reply, Request, Secret};
+use check::{Check, Sent};
+use gathering::Gathering;
+use resolve::Mint;
 
-/// What a Secret holds.
+/// The data of a Secret.
 #[derive(Clone, PartialEq)]
 pub struct SecretData {
-    /// Its `metadata.resourceVersion`, by which a change is noticed.
+    /// The `metadata.resourceVersion`, by which a change is noticed.
     pub resource_version: String,
-    /// Its keys.
+    /// The values by key.
     pub data: BTreeMap<String, Secret>,
 }
 
@@ -34,34 +65,215 @@ impl std::fmt::Debug for SecretData {
 }
 
 impl Hash for SecretData {
-    /// The version stands for all of it.
+    /// Hashes the version only, which identifies the content.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.resource_version.hash(state);
     }
 }
 
-/// Why a Kubernetes object could not be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReadError {
-    /// The controller may not have it.
-    Forbidden,
-    /// There is none.
-    NotFound,
-    /// The API server did not say.
-    Unavailable,
-}
-
-/// What an issuer has to sign with.
+/// An issuer's connection to Vault, its signing endpoint, and the token to sign with.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Access {
-    /// The way to Vault.
+    /// How to reach Vault.
     pub vault: Vault,
-    /// Where to sign.
+    /// The signing endpoint.
     pub path: SignPath,
     /// The token.
     pub lease: Lease,
-    /// What the token was made from; when it changes, another takes its place.
-    basis: Inputs,
+    /// What the token was made from. If it changes, a new token is made.
+    inputs: Inputs,
+    /// Checks since the Secrets were read, [`STALE`] if they must be read again.
+    read: u8,
+    /// How it is known that the token may sign.
+    proof: Proof,
+    /// Whether the endpoint has ever passed a probe.
+    answers_probes: bool,
+    /// Whether a request has used the token, or waits for one.
+    in_demand: bool,
+    /// Whether the next check need not ask for the server's health.
+    is_healthy: bool,
+}
+
+/// Every tenth check reads the Secrets of an issuer, unless a watch reports their changes.
+const STALE: u8 = 10;
+
+/// How it is known that a token may sign at the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Proof {
+    /// It is not known.
+    None,
+    /// Vault has denied it.
+    Denied,
+    /// The endpoint failed the probe in a way that does not mean that it cannot sign.
+    Inconclusive,
+    /// A probe passed.
+    Probed,
+    /// A certificate was signed.
+    Signed,
+    /// A probe is forbidden by the spec, or would use up the token.
+    Skipped,
+}
+
+impl Proof {
+    /// Returns `true` if nothing speaks against the token.
+    fn is_known(self) -> bool {
+        !matches!(self, Self::None | Self::Denied)
+    }
+}
+
+/// Something about an issuer that can sign, that its user should change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Warning {
+    /// The certificates have leases (`generate_lease`).
+    CertificatesLeased,
+    /// Vault limits how often the token is used (`token_num_uses`).
+    TokenUsesLimited,
+    /// The endpoint cannot be probed.
+    ProbeInconclusive,
+}
+
+impl Warning {
+    /// Returns the reason for conditions and events.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::CertificatesLeased => "CertificatesLeased",
+            Self::TokenUsesLimited => "TokenUsesLimited",
+            Self::ProbeInconclusive => "ProbeInconclusive",
+        }
+    }
+
+    /// Returns the message for conditions and events.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::CertificatesLeased => {
+                "Vault revokes the certificates when the token expires that signed them, since the role makes a lease for \
+                 each: set generate_lease=false on the role"
+            }
+            Self::TokenUsesLimited => {
+                "Vault limits the uses of the token, so the right to sign is not checked in advance: set token_num_uses=0 \
+                 on the auth role"
+            }
+            Self::ProbeInconclusive => {
+                "the signing endpoint cannot be probed without a CSR, so it is not known yet whether it signs; set \
+                 spec.probe to Never if probes are unwelcome"
+            }
+        }
+    }
+}
+
+impl Access {
+    /// Returns what the user should know about an issuer that can sign.
+    pub fn warning(&self) -> Option<Warning> {
+        if self.lease.bears_leases() {
+            Some(Warning::CertificatesLeased)
+        } else if self.lease.is_limited() {
+            Some(Warning::TokenUsesLimited)
+        } else if self.proof == Proof::Inconclusive {
+            Some(Warning::ProbeInconclusive)
+        } else {
+            None
+        }
+    }
+
+    /// Notes that the token has signed a certificate, and whether that has a lease.
+    pub fn signed(&mut self, leased: bool) {
+        self.in_demand = true;
+        self.proof = Proof::Signed;
+        if leased {
+            self.lease.note_lease();
+        }
+    }
+
+    /// Notes that the server was healthy lately: the next check does not ask for its health if it relies on this access.
+    pub fn skip_health(&mut self) {
+        self.is_healthy = true;
+    }
+
+    /// Notes that a request needs a token: the next check logs in if this one has expired.
+    pub fn demand(&mut self) {
+        self.in_demand = true;
+    }
+
+    /// Notes a failure that may be the issuer's: the next check probes the endpoint.
+    pub fn doubt(&mut self) {
+        if self.proof.is_known() {
+            self.proof = Proof::None;
+        }
+    }
+
+    /// Notes that Vault denied a request with the token: the next check replaces it, unless a probe passes.
+    pub fn denied(&mut self) {
+        self.proof = Proof::Denied;
+    }
+
+    /// Returns `true` if the endpoint has passed a probe or signed since the last failure.
+    pub fn is_proven(&self) -> bool {
+        matches!(self.proof, Proof::Probed | Proof::Signed)
+    }
+
+    /// Notes that a Secret may have changed: the next check reads the Secrets.
+    pub fn reread(&mut self) {
+        self.read = STALE;
+    }
+
+    /// Takes over what was noted of the same token while a check was under way with a copy of it.
+    pub(crate) fn adopt(&mut self, noted: &Self) {
+        self.in_demand |= noted.in_demand;
+        if noted.lease.bears_leases() {
+            self.lease.note_lease();
+        }
+    }
+
+    /// Takes over the lease of the same token after a renewal.
+    pub(crate) fn extend(&mut self, renewed: Lease) {
+        let noted = self.lease.bears_leases();
+        self.lease = renewed;
+        if noted {
+            self.lease.note_lease();
+        }
+    }
+
+    /// Returns `true` if both have the same token.
+    pub(crate) fn has_token_of(&self, other: &Self) -> bool {
+        self.lease.token() == other.lease.token()
+    }
+
+    /// Returns when the token must be renewed or replaced.
+    pub(crate) fn next_refresh(&self, now: Now) -> Option<Duration> {
+        let lapses = !self.lease.is_worth_renewing() && !self.in_demand;
+        if lapses || !self.lease.is_usable(now) {
+            return None;
+        }
+        self.lease.next_refresh(now)
+    }
+
+    /// Returns `true` if the access was made for this target, though perhaps from other Secrets.
+    fn serves(&self, target: &Target) -> bool {
+        self.inputs.target == *target
+    }
+
+    /// Returns `true` if the token is due, can only be replaced, and nobody needs it: the next request does.
+    fn may_lapse(&self, now: Now) -> bool {
+        let due = self.lease.is_due(now) && !self.lease.is_worth_renewing();
+        let replaceable = self.lease.is_made() && (due || !self.lease.is_usable(now));
+        replaceable && !self.in_demand && self.proof.is_known()
+    }
+
+    /// Notes the verdict of a check.
+    fn note(&mut self, verdict: &Result<Proof, AccessError>) {
+        match verdict {
+            Ok(proof) => {
+                self.proof = *proof;
+                self.answers_probes |= *proof == Proof::Probed;
+            }
+            Err(error) => {
+                self.doubt();
+                if error.may_lie_in_secrets() {
+                    self.reread();
+                }
+            }
+        }
+    }
 }
 
 /// The spec and the versions of the Secrets that an access was made from.
@@ -69,80 +281,6 @@ pub struct Access {
 struct Inputs {
     target: Target,
     versions: BTreeMap<String, String>,
-}
-
-/// Why an issuer is not ready.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AccessError {
-    /// Vault would not sign.
-    #[error("{0}")]
-    Check(#[from] CheckError),
-    /// A Secret is missing or holds the wrong thing.
-    #[error("{0}")]
-    Secret(#[from] SecretError),
-    /// The spec cannot be used.
-    #[error("{0}")]
-    Spec(#[from] SpecError),
-    /// The service account's token could not be requested.
-    #[error("{}", token_message(.account, .namespace, *.error))]
-    Token {
-        /// The service account.
-        account: String,
-        /// Its namespace.
-        namespace: String,
-        /// Why.
-        error: ReadError,
-    },
-}
-
-fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
-    match error {
-        ReadError::Forbidden => format!(
-            "the controller may not request tokens for ServiceAccount {namespace}/{account}: {}",
-            resolve::grant(namespace)
-        ),
-        ReadError::NotFound => format!("ServiceAccount {namespace}/{account} does not exist"),
-        ReadError::Unavailable => {
-            format!("a token for ServiceAccount {namespace}/{account} could not be requested; it is tried again")
-        }
-    }
-}
-
-impl AccessError {
-    /// Returns the reason for conditions, events and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Check(error) => error.reason(),
-            Self::Secret(error) => error.reason(),
-            Self::Spec(_) => "InvalidSpec",
-            Self::Token {
-                error: ReadError::Forbidden,
-                ..
-            } => "TokenForbidden",
-            Self::Token {
-                error: ReadError::NotFound,
-                ..
-            } => "ServiceAccountNotFound",
-            Self::Token {
-                error: ReadError::Unavailable,
-                ..
-            } => "TokenUnavailable",
-        }
-    }
-
-    /// Tells whether the server itself is out.
-    pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Check(error) if error.is_outage())
-    }
-
-    /// Returns how long Vault asks to wait at the least.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Check(error) => error.retry_after(),
-            Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => None,
-        }
-    }
 }
 
 /// A question, and the state that awaits its answer.
@@ -155,243 +293,95 @@ pub enum Step {
     MintToken(TokenSpec, AwaitToken),
     /// Read this Secret.
     ReadSecret(SecretRef, AwaitSecret),
-    /// It is over.
+    /// The check is over.
     Done(Outcome),
 }
 
-/// How it ended.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// The access to hold on to, good or not.
+    /// The access to keep, whether or not it may sign.
     pub access: Option<Access>,
-    /// The access that another has taken the place of: its token is to be revoked when nobody uses it any more.
+    /// The access that a new one has replaced. Its token is to be revoked once no request uses it.
     pub superseded: Option<Access>,
-    /// Whether certificates can be signed with it.
+    /// The health of the server, if the check asked for it.
+    pub health: Option<ServerHealth>,
+    /// `Ok` if certificates can be signed.
     pub verdict: Result<(), AccessError>,
 }
 
+/// The health of a server.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct ServerHealth {
+    /// How the server was reached.
+    pub vault: Vault,
+    /// Whether it is healthy.
+    pub good: bool,
+}
+
 impl Outcome {
-    /// It failed before anything could be asked of Vault.
+    /// Returns the result of a check that failed before it sent anything to Vault.
     pub(crate) fn failed(access: Option<Access>, error: impl Into<AccessError>) -> Self {
+        let error = error.into();
+        let access = access.map(|mut access| {
+            access.doubt();
+            access.reread();
+            access
+        });
         Self {
             access,
             superseded: None,
-            verdict: Err(error.into()),
+            health: None,
+            verdict: Err(error),
         }
     }
 }
 
-/// Begins to make sure that the issuer can sign. `namespace` is where its Secrets and service accounts are; `held` is
-/// the access that an earlier run left.
+/// The issuer that is checked.
+#[derive(Clone, Debug, PartialEq, Hash)]
+struct Issuer {
+    target: Target,
+    /// Where its Secrets and service accounts are.
+    namespace: String,
+}
+
+/// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are; `held` is
+/// the access that an earlier check left.
 pub fn begin(target: Target, namespace: &str, held: Option<Access>, now: Now) -> Step {
-    let wanted = target.secrets();
-    let context = Context {
+    let issuer = Issuer {
         target,
         namespace: namespace.to_owned(),
-        held,
     };
-    gather(context, wanted, BTreeMap::new(), now)
-}
-
-#[derive(Clone, Debug, PartialEq, Hash)]
-struct Context {
-    target: Target,
-    namespace: String,
-    held: Option<Access>,
-}
-
-impl Context {
-    fn fail(self, error: impl Into<AccessError>) -> Step {
-        Step::Done(Outcome::failed(self.held, error))
+    match held {
+        Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),
+        held => Gathering::to_begin(issuer, held).advance(now),
     }
 }
 
-fn gather(context: Context, mut wanted: BTreeSet<String>, secrets: BTreeMap<String, SecretData>, now: Now) -> Step {
-    let Some(name) = wanted.pop_first() else {
-        return check(context, &secrets, now);
-    };
-    let reference = SecretRef {
-        namespace: context.namespace.clone(),
-        name: name.clone(),
-    };
-    Step::ReadSecret(
-        reference,
-        AwaitSecret {
-            context,
-            name,
-            wanted,
-            secrets,
-        },
-    )
-}
-
-fn check(mut context: Context, secrets: &BTreeMap<String, SecretData>, now: Now) -> Step {
-    let held = context.held.as_ref().map(|access| &access.vault);
-    let (vault, credentials) = match resolve::resolve(&context.target, &context.namespace, secrets, held) {
-        Ok(resolved) => resolved,
-        Err(error) => return context.fail(error),
-    };
-    let versions = secrets
-        .iter()
-        .map(|(name, secret)| (name.clone(), secret.resource_version.clone()))
-        .collect();
-    let basis = Inputs {
-        target: context.target.clone(),
-        versions,
-    };
-    let held = context.held.take();
-    let supersede = held.as_ref().is_some_and(|access| access.basis != basis);
-    let terms = CheckInput {
-        vault: vault.clone(),
-        path: context.target.path.clone(),
-        credentials,
-    };
-    let lease = held.as_ref().map(|access| access.lease.clone());
-    let state = Checking {
-        context,
-        vault,
-        basis,
-        held,
-    };
-    state.advance(Check::begin(terms, lease, supersede, now))
-}
-
-/// A check under way, and what its token will be kept with.
-#[derive(Clone, Debug, PartialEq, Hash)]
-struct Checking {
-    context: Context,
-    vault: Vault,
-    basis: Inputs,
-    held: Option<Access>,
-}
-
-impl Checking {
-    fn advance(self, step: crate::Step<Check>) -> Step {
-        match step {
-            crate::Step::Send(request, check) => Step::Exchange(request, AwaitReply { state: self, check }),
-            crate::Step::Done(Checked::Ended { lease, verdict }) => self.end(lease, verdict.map_err(AccessError::from)),
-            crate::Step::Done(Checked::WantsJwt(jwt)) => match &self.context.target.method {
-                Method::ServiceAccount { name, audiences, .. } => {
-                    let spec = TokenSpec {
-                        namespace: self.context.namespace.clone(),
-                        service_account: name.clone(),
-                        audiences: audiences.clone(),
-                        expiration_seconds: 600,
-                    };
-                    Step::MintToken(spec.clone(), AwaitToken { state: self, jwt, spec })
-                }
-                // The other methods have their credentials from the start, checked to be text.
-                _ => {
-                    let lease = jwt.abandon();
-                    self.end(lease, Err(SecretError::Unreadable.into()))
-                }
-            },
-        }
-    }
-
-    /// Keeps the token with what it was made from: one that was to be superseded, but is not yet, stays so.
-    fn end(self, lease: Option<Lease>, verdict: Result<(), AccessError>) -> Step {
-        let Self {
-            context,
-            vault,
-            basis,
-            held,
-        } = self;
-        let (access, superseded) = match (held, lease) {
-            // It stays with the server that made it: the spec may name another by now.
-            (Some(held), Some(lease)) if verdict.is_err() && lease.token() == held.lease.token() => {
-                (Some(Access { lease, ..held }), None)
-            }
-            (held, lease) => {
-                let is_held = |held: &Access| lease.as_ref().is_some_and(|lease| lease.token() == held.lease.token());
-                let superseded = held.filter(|held| !is_held(held));
-                let path = context.target.path;
-                let access = lease.map(|lease| Access {
-                    vault,
-                    path,
-                    lease,
-                    basis,
-                });
-                (access, superseded)
-            }
-        };
-        Step::Done(Outcome {
-            access,
-            superseded,
-            verdict,
-        })
-    }
-}
-
-/// Awaits a Secret.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub struct AwaitSecret {
-    context: Context,
-    name: String,
-    wanted: BTreeSet<String>,
-    secrets: BTreeMap<String, SecretData>,
-}
-
-impl AwaitSecret {
-    /// Takes the Secret.
-    pub fn resume(mut self, now: Now, answer: Result<SecretData, ReadError>) -> Step {
-        match answer {
-            Ok(secret) => {
-                self.secrets.insert(self.name, secret);
-                gather(self.context, self.wanted, self.secrets, now)
-            }
-            Err(error) => {
-                let namespace = self.context.namespace.clone();
-                self.context.fail(SecretError::of(error, namespace, self.name))
-            }
-        }
-    }
-}
-
-/// Awaits a service account's token.
+/// Awaits a service account token.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitToken {
-    state: Checking,
-    jwt: AwaitJwt,
-    spec: TokenSpec,
+    check: Check,
+    mint: Mint,
 }
 
 impl AwaitToken {
-    /// Takes the token.
+    /// Resumes the check with the token.
     pub fn resume(self, now: Now, answer: Result<Secret, ReadError>) -> Step {
-        match answer {
-            Ok(token) => self.state.advance(self.jwt.resume(now, token)),
-            Err(error) => {
-                let TokenSpec {
-                    namespace,
-                    service_account: account,
-                    ..
-                } = self.spec;
-                let lease = self.jwt.abandon();
-                self.state.end(
-                    lease,
-                    Err(AccessError::Token {
-                        account,
-                        namespace,
-                        error,
-                    }),
-                )
-            }
-        }
+        self.check.on_token(self.mint, now, answer)
     }
 }
 
 /// Awaits a reply of Vault.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitReply {
-    state: Checking,
     check: Check,
+    sent: Sent,
 }
 
 impl AwaitReply {
-    /// Takes the reply.
+    /// Resumes the check with Vault's reply.
     pub fn resume(self, now: Now, reply: Reply) -> Step {
-        let step = self.check.resume(now, reply);
-        self.state.advance(step)
+        self.check.resume(self.sent, now, reply)
     }
 }

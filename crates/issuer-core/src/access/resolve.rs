@@ -5,13 +5,16 @@ use http::HeaderValue;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{ReadError, SecretData};
-use crate::reference::SecretKey;
-use crate::target::{Method, Target, Trust};
+use super::{Inputs, ReadError, SecretData};
+use crate::reference::{SecretKey, TokenSpec};
+use crate::target::{Method, Mount, Target, Trust};
 use crate::vault::{Credentials, Vault};
 use crate::{Connect, Identity, Limits, Roots, Secret};
 
-/// What is wrong with a Secret, or with what the spec holds in place of one.
+/// How long a service account token lives that is requested for a login: the least that Kubernetes grants.
+const TOKEN_SECONDS: i64 = 600;
+
+/// Why a Secret, or the value that the spec gives in place of one, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
@@ -26,12 +29,12 @@ pub enum SecretError {
         /// The key.
         key: String,
     },
-    /// The controller may not read it.
+    /// The controller lacks the permission to read it.
     #[error("the controller may not read Secret {secret}: {grant}")]
     Forbidden {
         /// `namespace/name`.
         secret: String,
-        /// How to allow it.
+        /// How to grant the permission.
         grant: String,
     },
     /// The key does not exist.
@@ -48,28 +51,25 @@ pub enum SecretError {
         /// `namespace/name`.
         secret: String,
     },
-    /// A value is not what it should be.
+    /// A value has the wrong format.
     #[error("key {key} of Secret {secret} holds no {what}")]
     Not {
         /// `namespace/name`.
         secret: String,
         /// The key.
         key: String,
-        /// What it should hold.
+        /// The expected content.
         what: &'static str,
     },
-    /// The API server did not say.
+    /// The request failed or timed out.
     #[error("Secret {secret} could not be read; it is tried again")]
     Unavailable {
         /// `namespace/name`.
         secret: String,
     },
-    /// The credentials are not text.
-    #[error("the credentials are not text")]
-    Unreadable,
 }
 
-/// Tells how to let the controller read Secrets of a namespace.
+/// Returns the advice on how to permit the controller to read Secrets of a namespace.
 pub(super) fn grant(namespace: &str) -> String {
     format!("grant it access in namespace {namespace} (\"Grant access to credentials\" in deploy/docs/install.md)")
 }
@@ -91,7 +91,7 @@ impl SecretError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::CaBundle => "InvalidSpec",
-            Self::Empty { .. } | Self::NoKey { .. } | Self::Not { .. } | Self::Unreadable => "SecretInvalid",
+            Self::Empty { .. } | Self::NoKey { .. } | Self::Not { .. } => "SecretInvalid",
             Self::Forbidden { .. } => "SecretForbidden",
             Self::NotFound { .. } => "SecretNotFound",
             Self::Unavailable { .. } => "SecretUnavailable",
@@ -99,23 +99,62 @@ impl SecretError {
     }
 }
 
-/// Makes the way to Vault and the credentials from a target and its Secrets. Parts equal to those of `held` are
-/// shared with it, and so are their connections.
+/// The connection to Vault and the credentials, made from a target and its Secrets.
+pub(super) struct Resolved {
+    pub(super) vault: Vault,
+    pub(super) login: Login,
+    pub(super) inputs: Inputs,
+}
+
+/// How to log in.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) enum Login {
+    /// With these credentials.
+    With(Credentials),
+    /// With a token that is to be requested for a service account.
+    Mint(Mint),
+}
+
+/// A login with a service account token that is yet to be requested.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct Mint {
+    pub(super) mount: Mount,
+    pub(super) role: String,
+    pub(super) spec: TokenSpec,
+}
+
+/// Resolves a target whose Secrets have been read from `namespace`. Connections equal to those of `held` are shared
+/// with it.
 pub(super) fn resolve(
     target: &Target,
     namespace: &str,
     secrets: &BTreeMap<String, SecretData>,
     held: Option<&Vault>,
-) -> Result<(Vault, Credentials), SecretError> {
-    let shelf = Secrets { namespace, secrets };
+) -> Result<Resolved, SecretError> {
+    let versions = secrets
+        .iter()
+        .map(|(name, secret)| (name.clone(), secret.resource_version.clone()));
+    let inputs = Inputs {
+        target: target.clone(),
+        versions: versions.collect(),
+    };
+    let secrets = Secrets { namespace, secrets };
+    Ok(Resolved {
+        vault: vault(target, &secrets, held)?,
+        login: login(target, &secrets)?,
+        inputs,
+    })
+}
+
+fn vault(target: &Target, secrets: &Secrets<'_>, held: Option<&Vault>) -> Result<Vault, SecretError> {
     let roots = match &target.trust {
         Trust::System => Roots::System,
         Trust::Inline(pem) if holds_certificate(pem) => Roots::Bundle(pem.clone()),
         Trust::Inline(_) => return Err(SecretError::CaBundle),
-        Trust::Secret(key) => Roots::Bundle(shelf.certificates(key)?),
+        Trust::Secret(key) => Roots::Bundle(secrets.certificates(key)?),
     };
     let identity = match &target.identity {
-        Some((certificate, key)) => Some(shelf.identity(certificate, key)?),
+        Some((certificate, key)) => Some(secrets.identity(certificate, key)?),
         None => None,
     };
     let connect = Connect {
@@ -131,32 +170,24 @@ pub(super) fn resolve(
             name: name.clone(),
             key: key.to_owned(),
         };
-        login.identity = Some(shelf.identity(&key("tls.crt"), &key("tls.key"))?);
+        login.identity = Some(secrets.identity(&key("tls.crt"), &key("tls.key"))?);
     }
     let known = held.into_iter().flat_map(|held| [&held.connect, &held.login]);
     let share = |connect: Connect| {
-        let twin = known.clone().find(|known| ***known == connect);
-        twin.map_or_else(|| Arc::new(connect), Arc::clone)
+        let shared = known.clone().find(|known| ***known == connect);
+        shared.map_or_else(|| Arc::new(connect), Arc::clone)
     };
-    let vault = if login == connect {
-        let connect = share(connect);
-        Vault {
-            login: Arc::clone(&connect),
-            connect,
-            namespace: target.namespace.clone(),
-        }
-    } else {
-        Vault {
-            connect: share(connect),
-            login: share(login),
-            namespace: target.namespace.clone(),
-        }
-    };
-    Ok((vault, credentials(target, &shelf)?))
+    let is_shared = login == connect;
+    let connect = share(connect);
+    Ok(Vault {
+        login: if is_shared { Arc::clone(&connect) } else { share(login) },
+        connect,
+        namespace: target.namespace.clone(),
+    })
 }
 
-fn credentials(target: &Target, shelf: &Secrets<'_>) -> Result<Credentials, SecretError> {
-    Ok(match &target.method {
+fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
+    Ok(Login::With(match &target.method {
         Method::AppRole {
             mount,
             role_id,
@@ -164,7 +195,7 @@ fn credentials(target: &Target, shelf: &Secrets<'_>) -> Result<Credentials, Secr
         } => Credentials::AppRole {
             mount: mount.clone(),
             role_id: role_id.clone(),
-            secret_id: shelf.text(secret_id, "secret ID")?,
+            secret_id: secrets.text_or_empty(secret_id, "secret ID")?,
         },
         Method::Certificate { mount, role, .. } => Credentials::Certificate {
             mount: mount.clone(),
@@ -173,15 +204,28 @@ fn credentials(target: &Target, shelf: &Secrets<'_>) -> Result<Credentials, Secr
         Method::Jwt { mount, role, token } => Credentials::Jwt {
             mount: mount.clone(),
             role: role.clone(),
-            token: Some(shelf.text(token, "service account token")?),
+            token: secrets.text(token, "service account token")?,
         },
-        Method::ServiceAccount { mount, role, .. } => Credentials::Jwt {
-            mount: mount.clone(),
-            role: role.clone(),
-            token: None,
-        },
-        Method::Token(key) => Credentials::Token(shelf.text(key, "Vault token")?),
-    })
+        Method::ServiceAccount {
+            mount,
+            role,
+            name,
+            audiences,
+        } => {
+            let spec = TokenSpec {
+                namespace: secrets.namespace.to_owned(),
+                service_account: name.clone(),
+                audiences: audiences.clone(),
+                expiration_seconds: TOKEN_SECONDS,
+            };
+            return Ok(Login::Mint(Mint {
+                mount: mount.clone(),
+                role: role.clone(),
+                spec,
+            }));
+        }
+        Method::Token(key) => Credentials::Token(secrets.text(key, "Vault token")?),
+    }))
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
@@ -196,37 +240,47 @@ struct Secrets<'a> {
 
 impl Secrets<'_> {
     fn value(&self, key: &SecretKey) -> Result<&Secret, SecretError> {
-        let SecretKey { name, key } = key;
-        let secret = format!("{}/{name}", self.namespace);
-        let Some(found) = self.secrets.get(name) else {
-            return Err(SecretError::NotFound { secret });
-        };
-        let Some(value) = found.data.get(key) else {
-            return Err(SecretError::NoKey {
-                secret,
-                key: key.clone(),
-            });
-        };
+        let value = self.entry(key)?;
         if value.expose().trim_ascii().is_empty() {
             return Err(SecretError::Empty {
-                secret,
-                key: key.clone(),
+                secret: self.name(key),
+                key: key.key.clone(),
             });
         }
         Ok(value)
     }
 
+    fn entry(&self, key: &SecretKey) -> Result<&Secret, SecretError> {
+        let secret = || self.name(key);
+        let found = self.secrets.get(&key.name);
+        let found = found.ok_or_else(|| SecretError::NotFound { secret: secret() })?;
+        found.data.get(&key.key).ok_or_else(|| SecretError::NoKey {
+            secret: secret(),
+            key: key.key.clone(),
+        })
+    }
+
+    fn name(&self, key: &SecretKey) -> String {
+        format!("{}/{}", self.namespace, key.name)
+    }
+
     fn not(&self, key: &SecretKey, what: &'static str) -> SecretError {
         SecretError::Not {
-            secret: format!("{}/{}", self.namespace, key.name),
+            secret: self.name(key),
             key: key.key.clone(),
             what,
         }
     }
 
-    /// A credential: one line of text that fits into a header.
+    /// Returns a credential: one line of text that fits into a header.
     fn text(&self, key: &SecretKey, what: &'static str) -> Result<Secret, SecretError> {
-        let value = self.value(key)?;
+        self.value(key)?;
+        self.text_or_empty(key, what)
+    }
+
+    /// Returns a credential that may be empty, as the secret ID of a role with `bind_secret_id=false` is.
+    fn text_or_empty(&self, key: &SecretKey, what: &'static str) -> Result<Secret, SecretError> {
+        let value = self.entry(key)?;
         let fits = value
             .expose_str()
             .is_some_and(|text| HeaderValue::from_str(text).is_ok());

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use super::issuers::Epoch;
+use super::observed::ObservedIssuer;
 use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
-use crate::access;
+use crate::access::{self, Access, ServerHealth, Warning};
 use crate::reference::{IssuerKey, SecretRef, TokenSpec};
 use crate::target::Target;
 use crate::{Now, Request};
@@ -34,8 +35,14 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let Some(issuer) = state.issuers.get(&key) else {
         return end(state, key, Outcome::Idle, Again::Never);
     };
-    let held = issuer.access.clone();
-    let target = Target::parse(&issuer.observed.spec, &key, state.config.allow_http);
+    let mut held = issuer.access.clone();
+    if let Some(access) = held
+        .as_mut()
+        .filter(|access| state.servers.is_healthy(&access.vault, now))
+    {
+        access.skip_health();
+    }
+    let target = Target::parse(&issuer.observed.spec, &key, &namespace, &state.config.policy);
     let task = Task {
         uid: issuer.observed.uid.clone(),
         revision: issuer.revision(),
@@ -67,21 +74,28 @@ impl Task {
         let access::Outcome {
             access,
             superseded,
+            health,
             verdict,
         } = checked;
+        if let Some(ServerHealth { vault, good }) = health {
+            let until = now.monotonic + state.config.check_interval;
+            state.servers.note(&vault, good.then_some(until));
+        }
         let known = state.issuers.get_mut(&self.key);
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
             // The access that the issuer held was retired with it.
             state.retire(access, now.monotonic);
             return end(state, self.key, Outcome::Idle, Again::Never);
         };
-        issuer.access = access;
+        let superseded = issuer.keep(access, superseded);
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
+        let warning = issuer.access.as_ref().and_then(Access::warning);
         // Requests may be being signed with the superseded token.
         state.retire(superseded, now.monotonic + state.config.sign_timeout);
         if revision != self.revision {
             // The spec has changed, or a signature has failed, since the check began. The next check is due already, but
             // must not ask this Vault before it wants to be asked again.
+            state.issuers.doubt(&self.key);
             let same_spec = revision.0 == self.revision.0;
             let least = verdict
                 .err()
@@ -97,22 +111,13 @@ impl Task {
             .issuers
             .get(&self.key)
             .map_or(revision.1, |issuer| issuer.revision().1);
+        let warning = warning.filter(|_| verdict.is_ok());
         let verdict = verdict.map_err(|error| (error.reason(), error.to_string()));
         let key = Key::Issuer(self.key.clone());
-        let Some(patch) = status::ready(key.clone(), &observed, verdict.clone(), now) else {
+        let Some(patch) = status::issuer(key.clone(), &observed, verdict.clone(), warning, now) else {
             return end(state, self.key, outcome, again);
         };
-        let reason = verdict
-            .as_ref()
-            .map_or_else(|(reason, _)| *reason, |()| "VaultVerified");
-        let turned = observed.status.ready().is_none_or(|before| before.reason != reason);
-        let event = turned.then(|| Event {
-            regarding: key,
-            uid: self.uid,
-            warning: verdict.is_err(),
-            reason,
-            note: verdict.map_or_else(|(_, message)| message, |()| "Vault verified".to_owned()),
-        });
+        let event = event(&observed, key, verdict, warning);
         let writing = Writing {
             key: self.key,
             epoch,
@@ -121,6 +126,35 @@ impl Task {
             again,
         };
         Step::Write(patch, writing)
+    }
+}
+
+/// Returns the event for a change of the reason of a condition, if one has changed.
+fn event(
+    observed: &ObservedIssuer,
+    regarding: Key,
+    verdict: Result<(), (&'static str, String)>,
+    warning: Option<Warning>,
+) -> Option<Event> {
+    let changed = |kind: &str, reason: &str| {
+        let before = observed.status.condition(kind);
+        before.is_none_or(|before| before.reason != reason)
+    };
+    let event = |is_warning: bool, reason: &'static str, note: String| Event {
+        regarding,
+        uid: observed.uid.clone(),
+        warning: is_warning,
+        reason,
+        note,
+    };
+    match (verdict, warning) {
+        (Err((reason, message)), _) => changed("Ready", reason).then(|| event(true, reason, message)),
+        (Ok(()), Some(warning)) if changed("Warning", warning.reason()) => {
+            Some(event(true, warning.reason(), warning.message().to_owned()))
+        }
+        (Ok(()), _) => {
+            changed("Ready", "VaultVerified").then(|| event(false, "VaultVerified", "Vault verified".to_owned()))
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl Controller {
         let step = match key.clone() {
             Key::Issuer(issuer) => check::begin(&mut self.state, now, issuer).into(),
             Key::Request(request) => request::begin(&mut self.state, now, request).into(),
-            Key::Token(token) => revoke::begin(&mut self.state, token).into(),
+            Key::Token(token) => revoke::begin(&mut self.state, now, token).into(),
         };
         Some((key, step))
     }

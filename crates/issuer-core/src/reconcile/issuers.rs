@@ -163,6 +163,22 @@ impl Issuer {
         matches!(self.readiness, Readiness::Ready | Readiness::Suspended)
     }
 
+    /// Keeps the access that a check returned, with what was noted of its token while the check had a copy of it;
+    /// returns the superseded access with the same.
+    pub(super) fn keep(&mut self, checked: Option<Access>, superseded: Option<Access>) -> Option<Access> {
+        let noted = self.access.take();
+        let adopt = |access: Option<Access>| {
+            access.map(|mut access| {
+                if let Some(noted) = noted.as_ref().filter(|noted| noted.has_token_of(&access)) {
+                    access.adopt(noted);
+                }
+                access
+            })
+        };
+        self.access = adopt(checked);
+        adopt(superseded)
+    }
+
     /// Returns what a check that begins now is about; it decides nothing if this has changed when it ends.
     pub(super) fn revision(&self) -> (i64, Epoch) {
         (self.observed.generation, self.epoch)
@@ -185,7 +201,7 @@ impl Issuer {
     fn succeed(&mut self, now: Now) -> Settled {
         let first = !self.is_ready();
         (self.readiness, self.failures) = (Readiness::Ready, 0);
-        let refresh = self.access.as_ref().and_then(|access| access.lease.next_refresh(now));
+        let refresh = self.access.as_ref().and_then(|access| access.next_refresh(now));
         // An answer that was asked for before the last outage was lost to the outage.
         let accused = std::mem::take(&mut self.accused).into_iter();
         let outage = self.outage;
@@ -287,6 +303,13 @@ impl Issuers {
         }
     }
 
+    /// Notes a failure that may be the issuer's: the next check probes its endpoint.
+    pub(super) fn doubt(&mut self, key: &IssuerKey) {
+        if let Some(access) = self.0.get_mut(key).and_then(|issuer| issuer.access.as_mut()) {
+            access.doubt();
+        }
+    }
+
     /// Records the verdict of a check.
     pub(super) fn settle(&mut self, key: &IssuerKey, verdict: &Result<(), AccessError>, now: Now) -> Option<Settled> {
         let issuer = self.0.get_mut(key)?;
@@ -308,6 +331,12 @@ impl Issuers {
             return None;
         }
         issuer.epoch.0 += 1;
+        if let Some(access) = &mut issuer.access {
+            access.doubt();
+            if matches!(error, SignError::Vault(VaultError::Denied)) {
+                access.denied();
+            }
+        }
         if issuer.readiness == Readiness::Ready {
             issuer.readiness = Readiness::Suspended;
         }
@@ -328,6 +357,9 @@ impl Issuers {
             .filter(|issuer| issuer.readiness == Readiness::Ready)
         {
             issuer.readiness = Readiness::Suspended;
+            if let Some(access) = &mut issuer.access {
+                access.demand();
+            }
         }
     }
 

@@ -71,6 +71,7 @@ mod queue;
 mod request;
 mod requests;
 mod revoke;
+mod servers;
 mod state;
 mod status;
 mod step;

@@ -8,12 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::claim::Claim;
 use crate::VerifyOptions;
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::target::IssuerPolicy;
 
 /// The settings of a [`Controller`](super::Controller).
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Config {
-    /// Whether issuers may use http servers.
-    pub allow_http: bool,
     /// How requests are claimed before they are signed; `None` disables claims.
     pub claim: Option<Claim>,
     /// The time between two checks of an issuer that is ready.
@@ -27,6 +26,8 @@ pub struct Config {
     pub max_lost_answers: u32,
     /// The time from the start of a request to sign to the end of the reply.
     pub sign_timeout: Duration,
+    /// What issuers are permitted to do.
+    pub policy: IssuerPolicy,
     /// How certificates are verified.
     pub verify: VerifyOptions,
 }

@@ -13,7 +13,7 @@ use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, RequestKey};
-use crate::vault::{Disposition, Sign, SignError};
+use crate::vault::{Disposition, Lease, Sign, SignError};
 use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified};
 
 /// The number of conflicts after which a task waits instead of reading the request again.
@@ -185,6 +185,7 @@ impl Task {
             task: self,
             issuer,
             epoch,
+            lease: access.lease.clone(),
         };
         context.advance(state, now, step)
     }
@@ -344,6 +345,8 @@ struct Context {
     task: Task,
     issuer: IssuerKey,
     epoch: Epoch,
+    /// The token that signs.
+    lease: Lease,
 }
 
 impl Signing {
@@ -368,16 +371,21 @@ impl Context {
     }
 
     fn on_signed(self, state: &mut State, now: Now, result: Result<Verified, SignError>) -> Step {
-        let Self { task, issuer, epoch } = self;
+        let Self {
+            task,
+            issuer,
+            epoch,
+            lease,
+        } = self;
+        if let Ok(verified) = &result {
+            state.signed(&issuer, &lease, verified.chain().is_leased, now);
+        }
         if state.ledger.find(task.uid()).is_none() {
             // The request was deleted meanwhile; nobody wants its certificate.
             return task.end(state, Outcome::Idle, Again::Never);
         }
         match result {
-            Ok(verified) => {
-                state.issuers.signed(&issuer);
-                task.conclude(state, now, Conclusion::Issued(verified))
-            }
+            Ok(verified) => task.conclude(state, now, Conclusion::Issued(verified)),
             Err(error) => {
                 state.forget_result(task.uid());
                 task.on_refused(state, now, (&issuer, epoch), &error)

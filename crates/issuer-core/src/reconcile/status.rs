@@ -9,6 +9,7 @@ use super::ledger::Conclusion;
 use super::observed::ObservedIssuer;
 use super::outcome::Key;
 use crate::Now;
+use crate::access::Warning;
 use crate::reference::RequestKey;
 
 /// A JSON merge patch of a `status` subresource.
@@ -101,41 +102,71 @@ pub(super) fn claim(request: &CertificateRequest, claim: RequestCondition) -> St
     )
 }
 
-/// Returns the patch that sets the `Ready` condition of an issuer, or `None` if it is already set.
-pub(super) fn ready(
+/// Returns the patch that sets the conditions of an issuer, or `None` if they are already set.
+pub(super) fn issuer(
     of: Key,
     issuer: &ObservedIssuer,
     verdict: Result<(), (&'static str, String)>,
+    warning: Option<Warning>,
     now: Now,
 ) -> Option<StatusPatch> {
     let (status, reason, message) = match verdict {
         Ok(()) => (ConditionStatus::True, "VaultVerified", "Vault verified".to_owned()),
         Err((reason, message)) => (ConditionStatus::False, reason, message),
     };
-    let before = issuer.status.ready();
-    let changed = before.is_none_or(|before| before.status != status);
-    let since = before
-        .filter(|_| !changed)
-        .map(|before| before.last_transition_time.clone());
-    let condition = Condition {
-        kind: "Ready".to_owned(),
+    let ready = condition(issuer, "Ready", (status, reason, message), now);
+    let warning = warning.map(|warning| {
+        let message = warning.message().to_owned();
+        condition(
+            issuer,
+            "Warning",
+            (ConditionStatus::True, warning.reason(), message),
+            now,
+        )
+    });
+    let others = issuer.status.conditions.iter();
+    let others = others.filter(|condition| !matches!(&*condition.kind, "Ready" | "Warning"));
+    let conditions: Vec<Condition> = others.cloned().chain([ready]).chain(warning).collect();
+    let same = issuer.status.observed_generation == Some(issuer.generation)
+        && conditions.len() == issuer.status.conditions.len()
+        && conditions
+            .iter()
+            .all(|condition| issuer.status.conditions.contains(condition));
+    let status = IssuerStatus {
+        observed_generation: Some(issuer.generation),
+        conditions,
+    };
+    (!same).then(|| StatusPatch {
+        of,
+        body: body(&issuer.uid, &issuer.resource_version, &status),
+    })
+}
+
+/// Returns a condition, which has the time of the last change of its status.
+fn condition(
+    issuer: &ObservedIssuer,
+    kind: &str,
+    (status, reason, message): (ConditionStatus, &str, String),
+    now: Now,
+) -> Condition {
+    let before = issuer.status.condition(kind).filter(|before| before.status == status);
+    let since = before.map(|before| before.last_transition_time.clone());
+    // A reason whose message varies, as with a time that Vault quotes, is not written again and again.
+    let known = before.filter(|before| before.reason == reason && is_variant(&before.message, &message));
+    Condition {
+        kind: kind.to_owned(),
         status,
         observed_generation: Some(issuer.generation),
         last_transition_time: since.unwrap_or_else(|| now.timestamp().to_string()),
         reason: reason.to_owned(),
-        message,
-    };
-    if before == Some(&condition) {
-        return None;
+        message: known.map_or(message, |known| known.message.clone()),
     }
-    let mut conditions = issuer.status.conditions.clone();
-    conditions.retain(|condition| condition.kind != "Ready");
-    conditions.push(condition);
-    let status = IssuerStatus { conditions };
-    Some(StatusPatch {
-        of,
-        body: body(&issuer.uid, &issuer.resource_version, &status),
-    })
+}
+
+/// Returns `true` if two messages differ in nothing but digits.
+fn is_variant(one: &str, other: &str) -> bool {
+    let words = |text: &str| -> String { text.chars().filter(|c| !c.is_ascii_digit()).collect() };
+    words(one) == words(other)
 }
 
 fn request_patch(request: &CertificateRequest, status: &CertificateRequestStatus) -> StatusPatch {

@@ -182,7 +182,8 @@ impl SigningRequest {
         always.into_iter().chain(ttl).chain(names).collect()
     }
 
-    /// Returns the parameters that list names, without the empty ones.
+    /// Returns the parameters that list names. Empty lists are among them: policies may require parameters by name, and
+    /// cert-manager's own issuer sends these always.
     fn lists(&self) -> Vec<(&'static str, Value)> {
         type Select = fn(&Name) -> Option<String>;
         let parameters: [(_, Select); 3] = [("alt_names", alt_name), ("ip_sans", ip_san), ("uri_sans", uri_san)];
@@ -194,11 +195,7 @@ impl SigningRequest {
                 false => (parameter, values.join(",").into()),
             }
         };
-        parameters
-            .into_iter()
-            .map(list)
-            .filter(|(_, value)| *value != "")
-            .collect()
+        parameters.into_iter().map(list).collect()
     }
 }
 

@@ -301,15 +301,18 @@ fn parameters_list_names_vault_can_read() {
 }
 
 #[test]
-fn parameters_leave_out_empty_lists() {
+fn parameters_contain_empty_lists() {
     let mut wanted = wanted(None, []);
-    let mut expected = json!({
-        "csr": "PEM", "common_name": "", "exclude_cn_from_sans": true, "ttl": "5400s",
-    });
+    let always = json!({ "csr": "PEM", "common_name": "", "exclude_cn_from_sans": true, "ttl": "5400s" });
+    let mut expected = always.clone();
+    for list in ["alt_names", "ip_sans", "uri_sans"] {
+        expected[list] = "".into();
+    }
     assert_eq!(wanted.parameters(), expected);
 
     wanted.names.insert(Name::Dns("a.example".to_owned()));
     wanted.is_ca = true;
+    let mut expected = always;
     expected["use_csr_values"] = true.into();
     assert_eq!(wanted.parameters(), expected);
 }

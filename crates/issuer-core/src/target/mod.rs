@@ -1,34 +1,41 @@
 //! An issuer's spec, parsed once at the edge.
 
+mod path;
+mod policy;
+
 use std::collections::BTreeSet;
-use std::fmt;
 
 use http::HeaderValue;
-use issuer_api::{Auth, KubernetesAuth, SecretKeySelector, VaultSpec};
+use issuer_api::{Auth, KubernetesAuth, ProbeMode, SecretKeySelector, ServiceAccountRef, VaultSpec};
+
+pub use path::{CaMismatch, Mount, SignPath};
+pub use policy::{AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount};
 
 use crate::Origin;
 use crate::reference::{IssuerKey, SecretKey, is_object_name};
 
-/// An issuer's spec, parsed once: nothing in it is left to check later.
+/// An issuer's spec, parsed and checked.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Target {
-    /// Where the server is.
+    /// The server's URL.
     pub origin: Origin,
     /// The Vault namespace, fit for a header.
     pub namespace: Option<HeaderValue>,
     /// The name to verify the server's certificate against, where it is not the host.
     pub server_name: Option<String>,
-    /// Whom to trust.
+    /// The CA certificates to trust.
     pub trust: Trust,
     /// The keys that hold the certificate to present and its private key.
     pub identity: Option<(SecretKey, SecretKey)>,
-    /// Where to sign.
+    /// The signing endpoint.
     pub path: SignPath,
+    /// Whether the signing endpoint is probed.
+    pub probe: ProbeMode,
     /// How to log in.
     pub method: Method,
 }
 
-/// Whom an issuer trusts to vouch for its server.
+/// The CA certificates that an issuer trusts.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Trust {
     /// The CA certificates in the spec, PEM.
@@ -48,7 +55,7 @@ pub enum Method {
         mount: Mount,
         /// The role ID.
         role_id: String,
-        /// Where the secret ID is.
+        /// The key that holds the secret ID.
         secret_id: SecretKey,
     },
     /// With a TLS client certificate.
@@ -66,7 +73,7 @@ pub enum Method {
         mount: Mount,
         /// The role to log in as.
         role: String,
-        /// Where the token is.
+        /// The key that holds the token.
         token: SecretKey,
     },
     /// With a token requested for a service account.
@@ -80,7 +87,7 @@ pub enum Method {
         /// The token's audiences.
         audiences: Vec<String>,
     },
-    /// With a token that is given.
+    /// With a token from a Secret.
     Token(SecretKey),
 }
 
@@ -88,13 +95,13 @@ pub enum Method {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
-    /// The mount path is not one.
+    /// The mount path is malformed.
     #[error("{0} is not a mount path such as approle, auth/approle or /v1/auth/approle")]
     Mount(&'static str),
     /// None or several methods are set.
     #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, clientCertificate")]
     Method,
-    /// None or both of the two sources are set.
+    /// Neither or both of the two sources are set.
     #[error("spec.auth.kubernetes: set exactly one of secretRef, serviceAccountRef")]
     JwtSource,
     /// A required field is empty.
@@ -103,19 +110,34 @@ pub enum SpecError {
     /// The namespace does not fit into a header.
     #[error("spec.namespace may hold printable ASCII characters only")]
     Namespace,
-    /// No Secret has such a key.
-    #[error("the key beside {0} is none that a Secret can have: letters, digits, '-', '_' and '.'")]
+    /// A Secret cannot have such a key.
+    #[error("the key beside {0} must consist of letters, digits, '-', '_' and '.'")]
     Key(&'static str),
-    /// No Secret or service account has such a name.
+    /// A Secret or service account cannot have such a name.
     #[error("{0} is not a name that Kubernetes allows: lower-case letters, digits, '-' and '.'")]
     Name(&'static str),
     /// Only one half of the pair is set.
     #[error("set spec.clientCertSecretRef and spec.clientKeySecretRef together")]
     Identity,
-    /// No certificate could log in.
+    /// There is no certificate to log in with.
     #[error("spec.auth.clientCertificate needs secretName, or spec.clientCertSecretRef and spec.clientKeySecretRef")]
     NoCertificate,
-    /// The path names no signing endpoint.
+    /// An audience is not permitted; the number is its place in the list.
+    #[error(
+        "spec.auth.kubernetes.serviceAccountRef.audiences[{0}] is not allowed: the operator has to list audiences that do \
+         not begin with vault:// (--allow-audiences)"
+    )]
+    Audience(usize),
+    /// The service account is the controller's own.
+    #[error(
+        "spec.auth.kubernetes.serviceAccountRef names the controller's own service account, whose tokens give more than \
+         access to Vault; use one that was made for the login"
+    )]
+    OwnAccount,
+    /// The operator does not permit the server.
+    #[error("spec.server is not allowed: the operator has to list it (--allowed-servers)")]
+    ServerNotAllowed,
+    /// The path does not name a signing endpoint.
     #[error(
         "spec.path must name a signing endpoint, such as pki/sign/my-role or pki/root/sign-intermediate; \
          an issue endpoint makes its own key and cannot sign a request"
@@ -127,7 +149,7 @@ pub enum SpecError {
          or start the controller with --allow-http"
     )]
     PlainHttp,
-    /// The URL is not one.
+    /// The URL is malformed.
     #[error("spec.server must be a URL such as https://vault.example.com:8200")]
     Server,
     /// Both sources are set.
@@ -136,13 +158,20 @@ pub enum SpecError {
 }
 
 impl Target {
-    /// Parses the spec of the issuer that `key` names. Without `allow_http` only https servers are taken.
-    pub fn parse(spec: &VaultSpec, key: &IssuerKey, allow_http: bool) -> Result<Self, SpecError> {
+    /// Parses the spec of the issuer that `key` names, whose Secrets and service accounts are in `namespace`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a field is malformed, fields contradict each other, or the operator's policy does not permit it.
+    pub fn parse(spec: &VaultSpec, key: &IssuerKey, namespace: &str, policy: &IssuerPolicy) -> Result<Self, SpecError> {
         let origin = Origin::parse(&spec.server).ok_or(SpecError::Server)?;
-        if !origin.is_tls() && !allow_http {
+        if !origin.is_tls() && !policy.allow_http {
             return Err(SpecError::PlainHttp);
         }
-        let namespace = match spec.namespace.as_deref().map(str::trim) {
+        if !policy.allowed_servers.permits_host(origin.host()) {
+            return Err(SpecError::ServerNotAllowed);
+        }
+        let vault_namespace = match spec.namespace.as_deref().map(str::trim) {
             None | Some("") => None,
             Some(name) if !name.is_ascii() => return Err(SpecError::Namespace),
             Some(name) => Some(HeaderValue::from_str(name).map_err(|_| SpecError::Namespace)?),
@@ -162,17 +191,21 @@ impl Target {
             (Some(_), None) | (None, Some(_)) => return Err(SpecError::Identity),
         };
         let method = method(&spec.auth, &spec.server, key)?;
+        if let (Some(account), Method::ServiceAccount { name, .. }) = (service_account_ref(&spec.auth), &method) {
+            permit_account(account, name, namespace, policy)?;
+        }
         let presents = !matches!(method, Method::Certificate { secret: None, .. }) || identity.is_some();
         if !presents {
             return Err(SpecError::NoCertificate);
         }
         Ok(Self {
             origin,
-            namespace,
+            namespace: vault_namespace,
             server_name: spec.server_name.clone().filter(|name| !name.is_empty()),
             trust,
             identity,
             path: SignPath::parse(&spec.path).ok_or(SpecError::Path)?,
+            probe: spec.probe.unwrap_or_default(),
             method,
         })
     }
@@ -209,7 +242,7 @@ fn secret_key(selector: &SecretKeySelector, default: &str, field: &'static str) 
     })
 }
 
-/// Reads the name of an object. It becomes a part of a URL of the API server, so it must not be more than a name.
+/// Reads the name of an object. It becomes a segment of a URL of the API server, so it must not be more than a name.
 fn object_name(name: &str, field: &'static str) -> Result<String, SpecError> {
     let name = filled(name, field)?;
     if is_object_name(&name) {
@@ -267,6 +300,28 @@ fn method(auth: &Auth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecE
     }
 }
 
+fn service_account_ref(auth: &Auth) -> Option<&ServiceAccountRef> {
+    auth.kubernetes.as_ref()?.service_account_ref.as_ref()
+}
+
+/// Returns an error if the policy forbids to request a token of the service account `name` in `namespace`.
+fn permit_account(
+    account: &ServiceAccountRef,
+    name: &str,
+    namespace: &str,
+    policy: &IssuerPolicy,
+) -> Result<(), SpecError> {
+    let own = policy.own_account.as_ref();
+    if own.is_some_and(|own| own.namespace == namespace && own.name == name) {
+        return Err(SpecError::OwnAccount);
+    }
+    let forbidden = account
+        .audiences
+        .iter()
+        .position(|audience| !policy.permits_audience(audience));
+    forbidden.map_or(Ok(()), |place| Err(SpecError::Audience(place)))
+}
+
 fn service_account(auth: &KubernetesAuth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecError> {
     let mount = mount(
         auth.mount_path.as_deref(),
@@ -274,7 +329,9 @@ fn service_account(auth: &KubernetesAuth, server: &str, issuer: &IssuerKey) -> R
         "spec.auth.kubernetes.mountPath",
     )?;
     let role = filled(&auth.role, "spec.auth.kubernetes.role")?;
-    match (&auth.secret_ref, &auth.service_account_ref) {
+    // Go clients write an unset reference as one with an empty name.
+    let secret = auth.secret_ref.as_ref().filter(|secret| !secret.name.is_empty());
+    match (secret, &auth.service_account_ref) {
         (Some(secret), None) => Ok(Method::Jwt {
             mount,
             role,
@@ -293,101 +350,6 @@ fn service_account(auth: &KubernetesAuth, server: &str, issuer: &IssuerKey) -> R
         }
         _ => Err(SpecError::JwtSource),
     }
-}
-
-/// The longest path, in bytes; the CRD takes none that is longer.
-const PATH_LIMIT: usize = 1024;
-
-/// Splits an API path into its segments, without a leading `/v1`; `None` if one could escape or end the path.
-fn segments(path: &str) -> Option<Vec<&str>> {
-    let path = path.trim().trim_matches('/');
-    let path = path.strip_prefix("v1/").unwrap_or(path);
-    // What a URL's path may hold as it is (RFC 3986, pchar).
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(c);
-    let segments: Vec<&str> = path.split('/').collect();
-    let sound = path.len() <= PATH_LIMIT
-        && segments
-            .iter()
-            .all(|s| !matches!(*s, "" | "." | "..") && s.chars().all(plain));
-    sound.then_some(segments)
-}
-
-/// Where an auth method is mounted, below `auth/`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Mount(String);
-
-impl Mount {
-    /// Parses `approle`, `auth/approle`, `/v1/auth/approle` and the like, with or without slashes at the ends.
-    pub fn parse(path: &str) -> Option<Self> {
-        let segments = segments(path)?;
-        let below = match segments.as_slice() {
-            ["auth", below @ ..] if !below.is_empty() => below,
-            all => all,
-        };
-        Some(Self(below.join("/")))
-    }
-}
-
-impl fmt::Display for Mount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A signing endpoint of a PKI mount.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SignPath {
-    path: String,
-    signs_ca: bool,
-}
-
-impl SignPath {
-    /// Parses `<mount>/sign/<role>`, `<mount>/sign-verbatim[/<role>]`, `<mount>/root/sign-intermediate`, the same
-    /// below `<mount>/issuer/<ref>/`, and `<mount>/cel/sign/<role>`; with or without `/v1` and slashes at the ends.
-    pub fn parse(path: &str) -> Option<Self> {
-        let segments = segments(path)?;
-        let signs_ca = match segments.as_slice() {
-            [_, .., "sign-intermediate"] => true,
-            [_, .., "sign" | "sign-verbatim", _] | [_, .., "sign-verbatim"] => false,
-            _ => return None,
-        };
-        Some(Self {
-            path: segments.join("/"),
-            signs_ca,
-        })
-    }
-
-    /// Returns the path, without `/v1/`.
-    pub fn as_str(&self) -> &str {
-        &self.path
-    }
-
-    /// Returns `true` for `sign/<role>`, which drops names of all kinds but DNS, e-mail, IP, URI and `otherName` in UTF-8.
-    /// Programs (`cel`, `external-policy`) and `sign-verbatim` may issue any.
-    pub(crate) fn is_plain_sign(&self) -> bool {
-        let mut segments = self.path.rsplit('/').skip(1);
-        segments.next() == Some("sign") && !matches!(segments.next(), Some("cel" | "external-policy"))
-    }
-
-    /// Tells whether the endpoint signs what is asked for: CA certificates only, or none.
-    pub fn takes(&self, is_ca: bool) -> Result<(), CaMismatch> {
-        match (is_ca, self.signs_ca) {
-            (true, false) => Err(CaMismatch::SignsNone),
-            (false, true) => Err(CaMismatch::SignsNoOther),
-            (true, true) | (false, false) => Ok(()),
-        }
-    }
-}
-
-/// Why an endpoint does not sign what is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CaMismatch {
-    /// A CA certificate is asked for, and it signs none.
-    #[error("a CA certificate needs an issuer whose path ends in sign-intermediate")]
-    SignsNone,
-    /// A certificate that is no CA's is asked for, and it signs no other.
-    #[error("the issuer's path ends in sign-intermediate, which signs CA certificates only (isCA)")]
-    SignsNoOther,
 }
 
 #[cfg(test)]

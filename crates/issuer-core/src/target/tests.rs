@@ -1,31 +1,64 @@
-use issuer_api::{Auth, SecretKeySelector};
+use issuer_api::{Auth, KubernetesAuth, SecretKeySelector, ServiceAccountRef};
 
 use super::*;
 use crate::reference::IssuerKind;
 
-#[test]
-fn a_namespace_is_printable_ascii() {
+fn selector(name: &str) -> SecretKeySelector {
+    SecretKeySelector {
+        name: name.to_owned(),
+        key: None,
+    }
+}
+
+fn spec() -> VaultSpec {
+    VaultSpec {
+        server: "https://vault.example".to_owned(),
+        path: "pki/sign/web".to_owned(),
+        auth: Auth {
+            token_secret_ref: Some(selector("token")),
+            ..Auth::default()
+        },
+        ..VaultSpec::default()
+    }
+}
+
+/// Returns a spec that logs in with a token of the service account `signer`.
+fn with_account(audiences: &[&str]) -> VaultSpec {
+    let account = ServiceAccountRef {
+        name: "signer".to_owned(),
+        audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+    };
+    VaultSpec {
+        auth: Auth {
+            kubernetes: Some(KubernetesAuth {
+                mount_path: None,
+                role: "web".to_owned(),
+                secret_ref: None,
+                service_account_ref: Some(account),
+            }),
+            ..Auth::default()
+        },
+        ..spec()
+    }
+}
+
+fn parse(spec: &VaultSpec, policy: &IssuerPolicy) -> Result<Target, SpecError> {
     let key = IssuerKey {
         kind: IssuerKind::Namespaced,
         namespace: "web".to_owned(),
         name: "vault".to_owned(),
     };
-    let token = SecretKeySelector {
-        name: "token".to_owned(),
-        key: None,
-    };
+    Target::parse(spec, &key, "web", policy)
+}
+
+#[test]
+fn namespace_is_printable_ascii() {
     let parse = |namespace: &str| {
         let spec = VaultSpec {
-            server: "https://vault.example".to_owned(),
-            path: "pki/sign/web".to_owned(),
             namespace: Some(namespace.to_owned()),
-            auth: Auth {
-                token_secret_ref: Some(token.clone()),
-                ..Auth::default()
-            },
-            ..VaultSpec::default()
+            ..spec()
         };
-        Target::parse(&spec, &key, false).map(|target| target.namespace)
+        parse(&spec, &IssuerPolicy::default()).map(|target| target.namespace)
     };
     assert_eq!(parse("team/a"), Ok(Some(HeaderValue::from_static("team/a"))));
     assert_eq!(parse(" "), Ok(None));
@@ -35,7 +68,103 @@ fn a_namespace_is_printable_ascii() {
 }
 
 #[test]
-fn mounts_are_taken_in_every_form() {
+fn audiences_of_others_must_be_allowed() {
+    let strict = IssuerPolicy::default();
+    let open = IssuerPolicy {
+        allowed_audiences: ["vault".to_owned()].into(),
+        ..IssuerPolicy::default()
+    };
+    type Verdict = Result<(), SpecError>;
+    let cases: [(&[&str], Verdict, Verdict); 6] = [
+        (&[], Ok(()), Ok(())),
+        (&["vault://other"], Ok(()), Ok(())),
+        (&["vault"], Err(SpecError::Audience(0)), Ok(())),
+        (
+            &["vault://a", "https://kubernetes.default.svc"],
+            Err(SpecError::Audience(1)),
+            Err(SpecError::Audience(1)),
+        ),
+        (&[""], Err(SpecError::Audience(0)), Err(SpecError::Audience(0))),
+        (&["Vault://a"], Err(SpecError::Audience(0)), Err(SpecError::Audience(0))),
+    ];
+    for (audiences, in_strict, in_open) in cases {
+        let spec = with_account(audiences);
+        assert_eq!(parse(&spec, &strict).map(drop), in_strict, "{audiences:?}");
+        assert_eq!(parse(&spec, &open).map(drop), in_open, "{audiences:?}");
+    }
+}
+
+#[test]
+fn own_account_logs_in_nowhere() {
+    let policy = |namespace: &str, name: &str| IssuerPolicy {
+        own_account: Some(ServiceAccount {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }),
+        ..IssuerPolicy::default()
+    };
+    let spec = with_account(&[]);
+    assert_eq!(parse(&spec, &policy("web", "signer")), Err(SpecError::OwnAccount));
+    for (namespace, name) in [("web", "other"), ("other", "signer")] {
+        assert!(parse(&spec, &policy(namespace, name)).is_ok());
+    }
+}
+
+#[test]
+fn account_may_stand_beside_an_empty_secret() {
+    let mut spec = with_account(&[]);
+    if let Some(kubernetes) = &mut spec.auth.kubernetes {
+        kubernetes.secret_ref = Some(selector(""));
+    }
+    assert!(matches!(
+        parse(&spec, &IssuerPolicy::default()).unwrap().method,
+        Method::ServiceAccount { .. }
+    ));
+    if let Some(kubernetes) = &mut spec.auth.kubernetes {
+        kubernetes.secret_ref = Some(selector("token"));
+    }
+    assert_eq!(parse(&spec, &IssuerPolicy::default()), Err(SpecError::JwtSource));
+}
+
+#[test]
+fn servers_must_be_allowed() {
+    let local = VaultSpec {
+        server: "https://127.0.0.1:8200".to_owned(),
+        ..spec()
+    };
+    let all = IssuerPolicy {
+        allowed_servers: AllowedServers::All,
+        ..IssuerPolicy::default()
+    };
+    assert_eq!(
+        parse(&local, &IssuerPolicy::default()),
+        Err(SpecError::ServerNotAllowed)
+    );
+    assert!(parse(&local, &all).is_ok());
+    let listed = IssuerPolicy {
+        allowed_servers: AllowedServers::Listed(vec!["vault.example".parse().unwrap()]),
+        ..IssuerPolicy::default()
+    };
+    assert!(parse(&spec(), &listed).is_ok());
+    assert_eq!(parse(&local, &listed), Err(SpecError::ServerNotAllowed));
+}
+
+#[test]
+fn plain_http_must_be_allowed() {
+    let plain = VaultSpec {
+        server: "http://vault.example".to_owned(),
+        ..spec()
+    };
+    let allowed = IssuerPolicy {
+        allow_http: true,
+        ..IssuerPolicy::default()
+    };
+    assert_eq!(parse(&plain, &IssuerPolicy::default()), Err(SpecError::PlainHttp));
+    assert!(parse(&plain, &allowed).is_ok());
+}
+
+#[test]
+fn mounts_have_many_forms() {
     for form in [
         "approle",
         "/approle/",
@@ -57,7 +186,7 @@ fn mounts_are_taken_in_every_form() {
 }
 
 #[test]
-fn secrets_are_named_as_kubernetes_names_them() {
+fn names_and_keys_are_those_of_kubernetes() {
     let select = |name: &str, key: Option<&str>| {
         let selector = SecretKeySelector {
             name: name.to_owned(),
@@ -91,6 +220,18 @@ fn only_signing_endpoints_are_paths() {
             true,
         ),
         ("pki/cel/sign/web", "pki/cel/sign/web", false),
+        ("pki/external-policy/sign", "pki/external-policy/sign", false),
+        ("pki/external-policy/sign/web", "pki/external-policy/sign/web", false),
+        (
+            "pki/issuer/old/external-policy/sign-intermediate",
+            "pki/issuer/old/external-policy/sign-intermediate",
+            true,
+        ),
+        (
+            "pki/external-policy/sign-intermediate/web",
+            "pki/external-policy/sign-intermediate/web",
+            true,
+        ),
     ] {
         let parsed = SignPath::parse(form).unwrap();
         assert_eq!((parsed.as_str(), parsed.takes(ca)), (path, Ok(())), "{form}");
@@ -105,6 +246,8 @@ fn only_signing_endpoints_are_paths() {
         "pki/sign/../issue/web",
         "pki/sign/web?x=1",
         "pki//sign/web",
+        "external-policy/sign",
+        "pki/root/sign-intermediate/web",
         "pki/sign/we b",
         "sign-intermediate",
     ] {

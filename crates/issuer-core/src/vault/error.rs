@@ -9,20 +9,20 @@ use serde::de::DeserializeOwned;
 use super::Redacted;
 use crate::{Body, Now, Reply, TransportError};
 
-/// Why Vault did not do what it was asked.
+/// Why Vault did not fulfil a request.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
-    /// Status 403: the token is dead or may not do this. Vault tells the two apart, OpenBao does not.
+    /// Status 403: the token is invalid or lacks the permission. Vault distinguishes the two, OpenBao does not.
     #[error("Vault denied permission (403)")]
     Denied,
-    /// Vault broke its contract.
+    /// The reply violates Vault's API.
     #[error("the server's answer is not Vault's: {0}")]
-    Misbehaved(#[from] Misbehaviour),
-    /// Status 404: nothing is mounted there, or the path is no endpoint.
+    Misbehaved(Misbehaviour),
+    /// Status 404: nothing is mounted at the path, or it is not an endpoint.
     #[error("Vault knows no such path (404)")]
     NotFound,
-    /// A redirect: a standby that does not forward. It is never followed, since it would carry the token elsewhere.
+    /// A redirect: a standby that does not forward. It is never followed, since it would send the token elsewhere.
     #[error("the server redirects to another address; point spec.server at the active node or a load balancer")]
     Redirected,
     /// Status 400, 405, 413: Vault refuses this request for the reason given.
@@ -33,50 +33,88 @@ pub enum VaultError {
         /// Vault's reason.
         reason: Redacted,
     },
-    /// Status 503 with Vault's word for it.
+    /// Status 503 with the text `Vault is sealed`.
     #[error("Vault is sealed")]
     Sealed,
     /// Status 429: a quota.
     #[error("Vault's rate limit is reached (429)")]
     Throttled {
-        /// How long to wait at the least, where Vault says so.
+        /// The least time to wait, if Vault named one.
         retry_after: Option<Duration>,
     },
     /// No reply.
-    #[error("{0}")]
+    #[error(transparent)]
     Transport(#[from] TransportError),
     /// Status 412 or 500 and above.
     #[error("Vault is unavailable ({status}){}", reason.after_colon())]
     Unavailable {
         /// The status.
         status: u16,
-        /// How long to wait at the least, where Vault says so.
-        retry_after: Option<Duration>,
-        /// Vault's reason. An engine may answer 500 for a refusal, so this can be the only explanation.
+        /// Vault's reason.
         reason: Redacted,
+        /// The least time to wait, if Vault named one.
+        retry_after: Option<Duration>,
     },
 }
 
-/// How Vault broke its contract.
+/// How a reply violates Vault's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misbehaviour {
-    /// The answer lacks a field, or it is of another type.
+    /// A field is missing or has the wrong type.
     #[error("{0} is missing or of the wrong type")]
     Field(&'static str),
     /// The body is not JSON, as from a proxy or a captive portal.
     #[error("it is not JSON")]
     NotJson,
-    /// The login wants a second factor, which a controller does not have.
+    /// The login requires a second factor, which a controller does not have.
     #[error("the login asks for a second factor (MFA)")]
     SecondFactor,
-    /// The status is none that Vault uses.
+    /// Vault does not use this status.
     #[error("status {0}")]
     Status(u16),
 }
 
+impl From<Misbehaviour> for VaultError {
+    fn from(misbehaviour: Misbehaviour) -> Self {
+        Self::Misbehaved(misbehaviour)
+    }
+}
+
 impl VaultError {
-    /// Returns how long Vault asks to wait at the least.
+    /// Returns `true` if the same request may succeed later although nobody has changed the configuration.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Denied | Self::NotFound | Self::Refused { .. } => false,
+            Self::Misbehaved(misbehaviour) => {
+                matches!(misbehaviour, Misbehaviour::NotJson | Misbehaviour::Status(_))
+            }
+            Self::Redirected
+            | Self::Sealed
+            | Self::Throttled { .. }
+            | Self::Transport(_)
+            | Self::Unavailable { .. } => true,
+        }
+    }
+
+    /// Returns the reason for conditions, events and metrics, if the purpose of the request does not decide it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Denied => "PermissionDenied",
+            Self::Misbehaved(_) => "VaultMisbehaved",
+            Self::NotFound => "PathNotFound",
+            Self::Redirected => "VaultRedirects",
+            Self::Refused { .. } => "VaultRefused",
+            Self::Sealed => "VaultSealed",
+            Self::Throttled { .. } => "VaultThrottled",
+            Self::Transport(TransportError::Dial(_)) => "InvalidConnection",
+            Self::Transport(TransportError::Tls(_)) => "TlsFailed",
+            Self::Transport(_) => "VaultUnreachable",
+            Self::Unavailable { .. } => "VaultUnavailable",
+        }
+    }
+
+    /// Returns the least time to wait before the next request, if Vault named one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled { retry_after } | Self::Unavailable { retry_after, .. } => *retry_after,
@@ -85,13 +123,13 @@ impl VaultError {
     }
 }
 
+/// The body of every error of Vault. A body without `errors` is not Vault's but, for example, a gateway's.
 #[derive(Deserialize)]
 struct Errors {
-    #[serde(default)]
     errors: Vec<String>,
 }
 
-/// Reads the JSON of a reply of status 200, and sorts every other.
+/// Reads the JSON of a reply with status 200; classifies every other reply.
 pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static str) -> Result<T, VaultError> {
     let reply = reply?;
     let status = reply.status();
@@ -109,31 +147,45 @@ pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static 
     Err(refusal(now, &reply))
 }
 
-/// Sorts a reply of any status but 200.
+/// Classifies a reply with any status but 200.
 pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
     let status = reply.status();
-    let errors = serde_json::from_slice::<Errors>(reply.body().as_bytes());
-    let reason = Redacted::new(errors.as_ref().map_or(&[], |body| &body.errors));
+    let errors = errors(reply.body());
+    let reason = Redacted::new(errors.as_ref().map_or(&[], Vec::as_slice));
     let retry_after = retry_after(now, reply);
     match status {
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => match errors {
+            // Vault always gives the reason of a 400 or 413.
+            Ok(errors) if errors.is_empty() && status != StatusCode::METHOD_NOT_ALLOWED => {
+                Misbehaviour::Field("errors").into()
+            }
             Ok(_) => VaultError::Refused {
                 status: status.as_u16(),
                 reason,
             },
-            Err(_) => Misbehaviour::NotJson.into(),
+            Err(misbehaviour) => misbehaviour.into(),
         },
         StatusCode::FORBIDDEN => VaultError::Denied,
         StatusCode::NOT_FOUND => VaultError::NotFound,
         StatusCode::TOO_MANY_REQUESTS => VaultError::Throttled { retry_after },
-        StatusCode::SERVICE_UNAVAILABLE if reason.contains("sealed") => VaultError::Sealed,
+        StatusCode::SERVICE_UNAVAILABLE if reason.is("Vault is sealed") || reason.is("namespace is sealed") => {
+            VaultError::Sealed
+        }
         _ if status.is_redirection() => VaultError::Redirected,
         _ if status.is_server_error() || status == StatusCode::PRECONDITION_FAILED => VaultError::Unavailable {
             status: status.as_u16(),
-            retry_after,
             reason,
+            retry_after,
         },
         _ => Misbehaviour::Status(status.as_u16()).into(),
+    }
+}
+
+fn errors(body: &Body) -> Result<Vec<String>, Misbehaviour> {
+    match serde_json::from_slice::<Errors>(body.as_bytes()) {
+        Ok(Errors { errors }) => Ok(errors),
+        Err(error) if error.is_data() => Err(Misbehaviour::Field("errors")),
+        Err(_) => Err(Misbehaviour::NotJson),
     }
 }
 
@@ -168,15 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn sorts_every_status() {
+    fn classifies_every_status() {
         let refused = |status, reason: &str| VaultError::Refused {
             status,
             reason: Redacted::new(&[reason.to_owned()]),
         };
         let unavailable = |status, reason: &str| VaultError::Unavailable {
             status,
-            retry_after: None,
             reason: Redacted::new(&[reason.to_owned()]),
+            retry_after: None,
         };
         for (status, body, class) in [
             (301, "", VaultError::Redirected),
@@ -187,6 +239,15 @@ mod tests {
                 refused(400, "unknown role: x"),
             ),
             (400, "<html>", Misbehaviour::NotJson.into()),
+            (
+                400,
+                r#"{"message":"Bad Request"}"#,
+                Misbehaviour::Field("errors").into(),
+            ),
+            (400, r#"{"errors":[]}"#, Misbehaviour::Field("errors").into()),
+            (400, r#"{"errors":"Bad Request"}"#, Misbehaviour::Field("errors").into()),
+            (413, r#"{"error":"too large"}"#, Misbehaviour::Field("errors").into()),
+            (413, "", Misbehaviour::NotJson.into()),
             (403, "", VaultError::Denied),
             (404, r#"{"errors":[]}"#, VaultError::NotFound),
             (405, r#"{"errors":[]}"#, refused(405, "")),
@@ -207,6 +268,17 @@ mod tests {
             ),
             (502, "", unavailable(502, "")),
             (503, r#"{"errors":["Vault is sealed"]}"#, VaultError::Sealed),
+            (503, r#"{"errors":["namespace is sealed"]}"#, VaultError::Sealed),
+            (
+                503,
+                r#"{"errors":["no unsealed upstream"]}"#,
+                unavailable(503, "no unsealed upstream"),
+            ),
+            (
+                500,
+                r#"{"errors":["1 error occurred:\n\t* storage\n\n"]}"#,
+                unavailable(500, "storage"),
+            ),
             (
                 503,
                 r#"{"errors":["no active Vault instance found"]}"#,
@@ -252,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_from_a_proxy_is_not_an_answer() {
+    fn rejects_replies_of_a_proxy() {
         let read = |body: &str| read::<Errors>(Now::default(), Ok(reply(200, body)), "errors").err();
         assert_eq!(read("<html>hello</html>"), Some(Misbehaviour::NotJson.into()));
         assert_eq!(read(r#"{"errors":"#), Some(Misbehaviour::NotJson.into()));

@@ -1,9 +1,9 @@
 use serde::Deserialize;
 
-use super::{Misbehaviour, Vault, VaultError, error};
+use super::{Vault, VaultError, error};
 use crate::{Now, Operation, Reply, Request};
 
-/// Why a server cannot be used now.
+/// Why a server cannot be used at the moment.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HealthError {
@@ -19,13 +19,14 @@ pub enum HealthError {
     /// Status 501.
     #[error("Vault is not initialized")]
     Uninitialized,
-    /// No answer, or one that is not of Vault.
-    #[error("{0}")]
+    /// No reply, or one that is not from Vault.
+    #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
-/// `sys/health`: without token, and without namespace, since Vault answers it in the root namespace only.
-pub(super) fn request(vault: &Vault) -> Request {
+/// Returns the request for `sys/health`: without a token, and without a namespace, since Vault serves it in the root
+/// namespace only.
+pub(crate) fn request(vault: &Vault) -> Request {
     vault.get(Operation::Health, "sys/health", None)
 }
 
@@ -36,9 +37,9 @@ struct Health {
 
 /// Reads the status (<https://developer.hashicorp.com/vault/api-docs/system/health>).
 ///
-/// A standby (429) and a performance standby (473) forward what they cannot do. Where a proxy or a chroot listener
-/// hides the endpoint (400, 403, 404), the login and the probe are left to tell.
-pub(super) fn read(now: Now, reply: Reply) -> Result<(), HealthError> {
+/// A standby (429) and a performance standby (473) forward the requests that they cannot serve. If a proxy or a chroot
+/// listener hides the endpoint (400, 403, 404) or answers it itself, the login and the probe decide.
+pub(crate) fn read(now: Now, reply: Reply) -> Result<(), HealthError> {
     let reply = reply.map_err(VaultError::from)?;
     let status = reply.status().as_u16();
     let health = serde_json::from_slice::<Health>(reply.body().as_bytes());
@@ -47,9 +48,9 @@ pub(super) fn read(now: Now, reply: Reply) -> Result<(), HealthError> {
             Ok(Health { initialized: true }) => Ok(()),
             Ok(Health { initialized: false }) => Err(HealthError::Uninitialized),
             Err(_) if status == 429 => Err(error::refusal(now, &reply).into()),
-            Err(_) => Err(VaultError::from(Misbehaviour::NotJson).into()),
+            Err(_) => Ok(()),
         },
-        400 | 403 | 404 => Ok(()),
+        201..=299 | 400 | 403 | 404 => Ok(()),
         472 => Err(HealthError::DrSecondary),
         474 | 530 => Err(HealthError::Unhealthy(status)),
         501 => Err(HealthError::Uninitialized),
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn sorts_every_status() {
+    fn classifies_every_status() {
         let up = r#"{"initialized":true,"sealed":false}"#;
         for (status, body, outcome) in [
             (200, up, Ok(())),
@@ -85,7 +86,10 @@ mod tests {
             (530, up, Err(HealthError::Unhealthy(530))),
             (501, r#"{"initialized":false}"#, Err(HealthError::Uninitialized)),
             (503, r#"{"initialized":true,"sealed":true}"#, Err(HealthError::Sealed)),
-            (200, "<html>", Err(VaultError::from(Misbehaviour::NotJson).into())),
+            (200, "<html>", Ok(())),
+            (200, r#"{"status":"UP"}"#, Ok(())),
+            (204, "", Ok(())),
+            (200, r#"{"initialized":false}"#, Err(HealthError::Uninitialized)),
             (
                 429,
                 "slow down",

@@ -1,32 +1,39 @@
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::{Now, Secret};
 
-/// A Vault token and how long it is good for.
+/// A Vault token and its lifetime.
 #[derive(Clone, PartialEq, Hash)]
 pub struct Lease {
     token: Secret,
-    /// When the request that granted or renewed it was sent: a slow reply makes it end early, never late.
+    /// When the request that granted or renewed it was sent: a slow reply ends it early, never late.
     since: Duration,
     ttl: Option<Duration>,
-    /// The life that the login granted; a renewal that grants far less runs into the token's maximum.
+    /// The lifetime that the login granted. A renewal that grants far less has reached the token's maximum.
     full: Option<Duration>,
     renewable: bool,
-    /// Whether the token was made by our own login, so that ending it is ours to do.
+    /// How often the token may be used (`num_uses`); `None` without a limit.
+    uses: Option<NonZeroU64>,
+    /// Whether our own login made the token, so that we revoke it.
     made: bool,
+    /// Whether a certificate that the token signed has a lease.
+    bears_leases: bool,
 }
 
-/// The part of Vault's answer to a login, lookup or renewal that a lease is made of.
-#[derive(Clone, Copy, Debug)]
+/// The part of Vault's answer to a login, lookup or renewal that makes a lease.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Grant {
-    /// Zero means that it never ends.
+    /// The lifetime; zero means unlimited.
     pub(super) seconds: u64,
     pub(super) renewable: bool,
+    /// How often the token may be used; zero means unlimited.
+    pub(super) uses: u64,
 }
 
 impl Grant {
-    /// The longest life that is reckoned with, a hundred years: a sum of times that Vault chose could overflow.
+    /// A hundred years: a sum of times that Vault chose could overflow.
     const LONGEST: u64 = 100 * 365 * 24 * 60 * 60;
 
     fn ttl(self) -> Option<Duration> {
@@ -39,8 +46,14 @@ impl Lease {
         Self::new(token, grant, sent, true)
     }
 
-    pub(super) fn given(token: Secret, grant: Grant, sent: Duration) -> Self {
-        Self::new(token, grant, sent, false)
+    /// Returns the lease of a given token whose lifetime is unknown: it counts as unlimited, and is never renewed.
+    pub(crate) fn of_unknown_ttl(token: Secret) -> Self {
+        Self::new(token, Grant::default(), Duration::ZERO, false)
+    }
+
+    /// Returns the lease of a given token after a lookup.
+    pub(super) fn looked_up(self, grant: Grant, sent: Duration) -> Self {
+        Self::new(self.token, grant, sent, false)
     }
 
     fn new(token: Secret, grant: Grant, since: Duration, made: bool) -> Self {
@@ -51,24 +64,18 @@ impl Lease {
             ttl,
             full: ttl,
             renewable: grant.renewable,
+            uses: NonZeroU64::new(grant.uses),
             made,
+            bears_leases: false,
         }
     }
 
-    /// Returns the lease as a renewal left it.
-    ///
-    /// Where the renewal granted less than half of the first life, the token nears its maximum: it will not be
-    /// renewed again but replaced.
+    /// Returns the lease after a renewal.
     pub(super) fn renewed(self, grant: Grant, sent: Duration) -> Self {
-        let ttl = grant.ttl();
-        let dwindling = match (ttl, self.full) {
-            (Some(ttl), Some(full)) => ttl < full / 2,
-            _ => false,
-        };
         Self {
             since: sent,
-            ttl,
-            renewable: grant.renewable && !dwindling,
+            ttl: grant.ttl(),
+            renewable: grant.renewable,
             ..self
         }
     }
@@ -81,12 +88,39 @@ impl Lease {
         self.made
     }
 
-    pub(super) fn is_renewable(&self) -> bool {
-        self.renewable
+    /// Returns `true` if Vault limits how often the token is used. Then only signatures may use it.
+    pub fn is_limited(&self) -> bool {
+        self.uses.is_some()
     }
 
-    /// Tells whether the token can still be used: it ends a tenth of its life, but at most ten seconds, before
-    /// Vault ends it.
+    /// Returns `true` if a certificate that the token signed has a lease. Vault revokes the leases of a token together
+    /// with the token, and a PKI lease's revocation revokes its certificate, so such a token must not be revoked.
+    pub fn bears_leases(&self) -> bool {
+        self.bears_leases
+    }
+
+    /// Notes that a certificate that the token signed has a lease.
+    pub fn note_lease(&mut self) {
+        self.bears_leases = true;
+    }
+
+    /// Returns `true` if Vault renews the token, and a renewal does not use up a limited token.
+    pub(crate) fn is_renewable(&self) -> bool {
+        self.renewable && !self.is_limited()
+    }
+
+    /// Returns `true` if the token is better renewed than replaced. If a renewal granted less than half of the first
+    /// lifetime, the token approaches its maximum and is replaced.
+    pub(crate) fn is_worth_renewing(&self) -> bool {
+        let dwindling = match (self.ttl, self.full) {
+            (Some(ttl), Some(full)) => ttl < full / 2,
+            _ => false,
+        };
+        self.is_renewable() && !dwindling
+    }
+
+    /// Returns `true` if the token can still be used. A token counts as expired a tenth of its lifetime, but at most
+    /// ten seconds, before Vault expires it.
     pub fn is_usable(&self, now: Now) -> bool {
         self.ttl.is_none_or(|ttl| {
             let margin = (ttl / 10).min(Duration::from_secs(10));
@@ -94,15 +128,15 @@ impl Lease {
         })
     }
 
-    /// Returns when two thirds of the token's life have passed: from then on it is renewed or replaced.
-    /// `None` if nothing can be done about it or it never ends.
+    /// Returns when two thirds of the token's lifetime have passed: from then on it is renewed or replaced. `None` if
+    /// it can be neither renewed nor replaced, or never expires.
     pub fn refresh_at(&self) -> Option<Duration> {
-        let ttl = self.ttl.filter(|_| self.renewable || self.made)?;
+        let ttl = self.ttl.filter(|_| self.is_renewable() || self.made)?;
         Some(self.since + ttl * 2 / 3)
     }
 
-    /// Returns when to look after the token next: when two thirds of its life have passed or, where that is over because
-    /// a renewal has failed, when a third of what is left has; never sooner than in five seconds then.
+    /// Returns when to renew or replace the token next: at two thirds of its lifetime; after that, at every third of
+    /// the remaining time, at least five seconds apart.
     pub fn next_refresh(&self, now: Now) -> Option<Duration> {
         let at = self.refresh_at()?;
         let end = self.since + self.ttl?;
@@ -110,7 +144,7 @@ impl Lease {
         Some(if at > now.monotonic { at } else { again() })
     }
 
-    pub(super) fn is_due(&self, now: Now) -> bool {
+    pub(crate) fn is_due(&self, now: Now) -> bool {
         self.refresh_at().is_some_and(|at| at <= now.monotonic)
     }
 }
@@ -121,7 +155,9 @@ impl fmt::Debug for Lease {
             .field("since", &self.since)
             .field("ttl", &self.ttl)
             .field("renewable", &self.renewable)
+            .field("uses", &self.uses)
             .field("made", &self.made)
+            .field("bears_leases", &self.bears_leases)
             .finish_non_exhaustive()
     }
 }
@@ -137,26 +173,34 @@ mod tests {
         }
     }
 
+    fn grant(seconds: u64, renewable: bool) -> Grant {
+        Grant {
+            seconds,
+            renewable,
+            uses: 0,
+        }
+    }
+
     fn lease(seconds: u64, renewable: bool) -> Lease {
         let sent = Duration::from_secs(100);
-        Lease::made(Secret::from("t"), Grant { seconds, renewable }, sent)
+        Lease::made(Secret::from("t"), grant(seconds, renewable), sent)
     }
 
     #[test]
-    fn is_refreshed_past_two_thirds_and_dropped_before_its_end() {
+    fn due_at_two_thirds_and_dropped_before_its_end() {
         let lease = lease(30, true);
         assert!(!lease.is_due(at(119)) && lease.is_due(at(120)));
         assert!(lease.is_usable(at(126)) && !lease.is_usable(at(127)));
     }
 
     #[test]
-    fn lives_for_ever_with_a_ttl_of_zero() {
+    fn ttl_of_zero_never_expires() {
         let lease = lease(0, false);
         assert!(lease.is_usable(at(u64::MAX / 4)) && !lease.is_due(at(u64::MAX / 4)));
     }
 
     #[test]
-    fn is_looked_after_ever_sooner_while_renewals_fail_but_not_at_once() {
+    fn failing_renewals_are_repeated_sooner_and_sooner() {
         let next = |seconds| lease(90, true).next_refresh(at(seconds)).unwrap().as_secs();
         assert_eq!(
             [100, 159, 160, 172, 184, 188, 200].map(next),
@@ -165,64 +209,54 @@ mod tests {
     }
 
     #[test]
-    fn lives_long_with_any_ttl() {
-        let grant = Grant {
-            seconds: u64::MAX,
-            renewable: true,
-        };
-        for lease in [lease(u64::MAX, true), lease(30, true).renewed(grant, at(120).monotonic)] {
+    fn any_ttl_can_be_added() {
+        let longest = grant(u64::MAX, true);
+        for lease in [
+            lease(u64::MAX, true),
+            lease(30, true).renewed(longest, at(120).monotonic),
+        ] {
             assert!(lease.is_usable(at(1_000_000_000)) && !lease.is_due(at(1_000_000_000)));
             assert!(lease.next_refresh(at(0)).is_some());
         }
     }
 
     #[test]
-    fn is_replaced_when_renewals_dwindle() {
-        let lease = lease(30, true).renewed(
-            Grant {
-                seconds: 30,
-                renewable: true,
-            },
-            at(120).monotonic,
-        );
-        assert!(lease.is_renewable());
-        let lease = lease.renewed(
-            Grant {
-                seconds: 14,
-                renewable: true,
-            },
-            at(140).monotonic,
-        );
-        assert!(!lease.is_renewable() && lease.is_due(at(150)));
+    fn replaced_when_renewals_dwindle() {
+        let lease = lease(30, true).renewed(grant(30, true), at(120).monotonic);
+        assert!(lease.is_worth_renewing());
+        let lease = lease.renewed(grant(14, true), at(140).monotonic);
+        assert!(!lease.is_worth_renewing() && lease.is_renewable() && lease.is_due(at(150)));
     }
 
     #[test]
-    fn a_given_token_that_cannot_be_renewed_is_left_alone() {
+    fn given_token_without_renewal_is_never_due() {
+        let lease = Lease::of_unknown_ttl(Secret::from("t")).looked_up(grant(30, false), Duration::ZERO);
+        assert_eq!(lease.refresh_at(), None);
+    }
+
+    #[test]
+    fn limited_token_is_not_renewed() {
         let grant = Grant {
-            seconds: 30,
-            renewable: false,
+            uses: 10,
+            ..grant(30, true)
         };
-        assert_eq!(
-            Lease::given(Secret::from("t"), grant, Duration::ZERO).refresh_at(),
-            None
-        );
+        let lease = Lease::made(Secret::from("t"), grant, Duration::ZERO);
+        assert!(lease.is_limited() && !lease.is_renewable());
+        let given = Lease::of_unknown_ttl(Secret::from("t")).looked_up(grant, Duration::ZERO);
+        assert_eq!(given.refresh_at(), None);
+    }
+
+    #[test]
+    fn renewal_keeps_leases_and_limit() {
+        let mut lease = lease(30, true);
+        assert!(!lease.bears_leases());
+        lease.note_lease();
+        assert!(lease.renewed(grant(30, true), Duration::ZERO).bears_leases());
     }
 
     #[test]
     fn prints_no_token() {
-        assert!(
-            !format!(
-                "{:?}",
-                Lease::made(
-                    Secret::from("canary"),
-                    Grant {
-                        seconds: 1,
-                        renewable: true
-                    },
-                    Duration::ZERO
-                )
-            )
-            .contains("canary")
-        );
+        let lease = Lease::made(Secret::from("canary"), grant(1, true), Duration::ZERO);
+        assert!(!format!("{lease:?}").contains("canary"));
     }
 }

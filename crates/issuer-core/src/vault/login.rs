@@ -10,7 +10,7 @@ use super::{Lease, Misbehaviour, Vault, VaultError, error};
 use crate::target::Mount;
 use crate::{Now, Operation, Reply, Request, Secret};
 
-/// What an issuer logs in with.
+/// The credentials of an issuer.
 #[derive(Clone, PartialEq, Hash)]
 pub enum Credentials {
     /// A role ID and a secret ID.
@@ -29,14 +29,14 @@ pub enum Credentials {
         /// The role, if one is named.
         role: Option<String>,
     },
-    /// A service account's token.
+    /// A service account token.
     Jwt {
         /// The mount of the method.
         mount: Mount,
         /// The role.
         role: String,
-        /// The token; `None` if it is to be requested when it is needed.
-        token: Option<Secret>,
+        /// The token.
+        token: Secret,
     },
     /// A Vault token.
     Token(Secret),
@@ -54,8 +54,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// Returns the request that turns credentials into a lease: a lookup for a given token, a login for all others.
-/// `None` if a service account's token must be requested first.
-pub(super) fn request(vault: &Vault, credentials: &Credentials) -> Option<Request> {
+pub(crate) fn request(vault: &Vault, credentials: &Credentials) -> Request {
     let (mount, body) = match credentials {
         Credentials::AppRole {
             mount,
@@ -63,19 +62,21 @@ pub(super) fn request(vault: &Vault, credentials: &Credentials) -> Option<Reques
             secret_id,
         } => (
             mount,
-            vec![("role_id", role_id.as_str()), ("secret_id", secret_id.expose_str()?)],
+            vec![("role_id", role_id.as_str()), ("secret_id", text(secret_id))],
         ),
         Credentials::Certificate { mount, role } => (mount, role.iter().map(|role| ("name", role.as_str())).collect()),
-        Credentials::Jwt { mount, role, token } => (
-            mount,
-            vec![("role", role.as_str()), ("jwt", token.as_ref()?.expose_str()?)],
-        ),
+        Credentials::Jwt { mount, role, token } => (mount, vec![("role", role.as_str()), ("jwt", text(token))]),
         Credentials::Token(token) => {
-            return Some(vault.get(Operation::Lookup, "auth/token/lookup-self", Some(token)));
+            return vault.get(Operation::Lookup, "auth/token/lookup-self", Some(token));
         }
     };
     let body: BTreeMap<&str, &str> = body.into_iter().collect();
-    Some(vault.post(Operation::Login, &format!("auth/{mount}/login"), None, &body))
+    vault.post(Operation::Login, &format!("auth/{mount}/login"), None, &body)
+}
+
+/// Returns a credential, which was checked to be text when it was read.
+fn text(credential: &Secret) -> &str {
+    credential.expose_str().unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -92,6 +93,8 @@ struct AuthData {
     #[serde(default)]
     renewable: bool,
     #[serde(default)]
+    num_uses: u64,
+    #[serde(default)]
     mfa_requirement: Option<serde::de::IgnoredAny>,
 }
 
@@ -100,12 +103,13 @@ impl AuthData {
         Grant {
             seconds: self.lease_duration,
             renewable: self.renewable,
+            uses: self.num_uses,
         }
     }
 }
 
 /// Reads the answer to a login that was sent at `sent`.
-pub(super) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, VaultError> {
+pub(crate) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, VaultError> {
     let LoginReply { auth } = error::read(now, reply, "auth")?;
     let auth = auth.ok_or(Misbehaviour::Field("auth"))?;
     let grant = auth.grant();
@@ -116,8 +120,8 @@ pub(super) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, Vaul
     }
 }
 
-/// `auth/token/renew-self`, for as long as the role grants.
-pub(super) fn renewal(vault: &Vault, lease: &Lease) -> Request {
+/// Returns the request that renews a token, for as long as its role grants (`auth/token/renew-self`).
+pub(crate) fn renewal(vault: &Vault, lease: &Lease) -> Request {
     vault.post(
         Operation::Renew,
         "auth/token/renew-self",
@@ -127,7 +131,7 @@ pub(super) fn renewal(vault: &Vault, lease: &Lease) -> Request {
 }
 
 /// Reads the answer to a renewal that was sent at `sent`.
-pub(super) fn read_renewal(now: Now, sent: Duration, lease: Lease, reply: Reply) -> Result<Lease, VaultError> {
+pub(crate) fn read_renewal(now: Now, sent: Duration, lease: Lease, reply: Reply) -> Result<Lease, VaultError> {
     let LoginReply { auth } = error::read(now, reply, "auth")?;
     let auth = auth.ok_or(Misbehaviour::Field("auth"))?;
     Ok(lease.renewed(auth.grant(), sent))
@@ -143,28 +147,35 @@ struct LookupData {
     ttl: u64,
     #[serde(default)]
     renewable: bool,
+    #[serde(default)]
+    num_uses: u64,
 }
 
-/// Reads what a given token is worth, and whether Vault told.
-///
-/// A token whose policies do not allow the lookup (403) may be sound all the same: the probe will tell.
-pub(super) fn read_lookup(now: Now, sent: Duration, token: &Secret, reply: Reply) -> Result<(Lease, bool), VaultError> {
-    let (grant, told) = match error::read::<LookupReply>(now, reply, "data.ttl") {
-        Ok(LookupReply { data }) => (
-            Grant {
-                seconds: data.ttl,
-                renewable: data.renewable,
-            },
-            true,
-        ),
-        Err(VaultError::Denied) => (
-            Grant {
-                seconds: 0,
-                renewable: false,
-            },
-            false,
-        ),
-        Err(error) => return Err(error),
-    };
-    Ok((Lease::given(token.clone(), grant, sent), told))
+impl LookupData {
+    fn grant(&self) -> Grant {
+        Grant {
+            seconds: self.ttl,
+            renewable: self.renewable,
+            uses: self.num_uses,
+        }
+    }
+}
+
+/// The answer to the lookup of a given token.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Looked {
+    /// Vault told the token's life.
+    Up(Lease),
+    /// The token is invalid, or its policies do not permit the lookup (403). In the latter case it can sign all the
+    /// same; only a probe can tell the two apart.
+    Forbidden(Lease),
+}
+
+/// Reads the answer to the lookup of a given token, which was sent at `sent`.
+pub(crate) fn read_lookup(now: Now, sent: Duration, token: Lease, reply: Reply) -> Result<Looked, VaultError> {
+    match error::read::<LookupReply>(now, reply, "data.ttl") {
+        Ok(LookupReply { data }) => Ok(Looked::Up(token.looked_up(data.grant(), sent))),
+        Err(VaultError::Denied) => Ok(Looked::Forbidden(token)),
+        Err(error) => Err(error),
+    }
 }

@@ -1,15 +1,14 @@
 //! The conversation with Vault or OpenBao.
 //!
-//! Requests carry `X-Vault-Request`, the namespace (but for `sys/health`, which Vault serves in the root namespace
-//! only) and the token; sensitive headers are marked so. Replies are JSON: `{"errors": [..]}` from status 400 on, and
-//! an envelope with `data` or `auth` below.
+//! Requests carry `X-Vault-Request`, the token, and the namespace except for `sys/health`, which Vault serves in the
+//! root namespace only. Sensitive headers are marked as such. Replies are JSON: `{"errors": [..]}` from status 400 on,
+//! and an envelope with `data` or `auth` below.
 
-mod check;
 mod error;
-mod health;
+pub(crate) mod health;
 mod lease;
-mod login;
-mod probe;
+pub(crate) mod login;
+pub(crate) mod probe;
 mod redacted;
 mod revoke;
 mod sign;
@@ -19,25 +18,24 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
-pub use check::{AwaitJwt, Check, CheckError, CheckInput, Checked};
 pub use error::{Misbehaviour, VaultError};
 pub use health::HealthError;
 pub use lease::Lease;
 pub use login::Credentials;
 pub use probe::ProbeError;
 pub use redacted::Redacted;
-pub use revoke::Revoke;
+pub use revoke::{Revoke, Upkeep};
 pub use sign::{Disposition, SIGN_TIMEOUT, Sign, SignError};
 
 use crate::{Body, Connect, Operation, Request, Secret};
 
-/// One issuer's way to Vault.
+/// How to reach the Vault of one issuer.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Vault {
-    /// How to dial for everything but the token's own requests.
+    /// How to dial for health, probe and signing requests.
     pub connect: Arc<Connect>,
-    /// How to dial to log in, renew and revoke. Differs where a certificate logs in that is not the connection's
-    /// own: Vault binds the token to the certificate it was made with.
+    /// How to dial to log in, look up, renew and revoke. Differs from `connect` if the login uses another client
+    /// certificate: Vault binds the token to the certificate that it was issued for.
     pub login: Arc<Connect>,
     /// The Vault namespace.
     pub namespace: Option<HeaderValue>,
@@ -49,9 +47,7 @@ impl Vault {
     }
 
     fn post(&self, operation: Operation, path: &str, token: Option<&Secret>, body: &impl Serialize) -> Request {
-        // Maps of strings and JSON values always serialize.
-        let body = serde_json::to_vec(body).unwrap_or_default();
-        self.request(operation, Method::POST, path, token, body.into())
+        self.request(operation, Method::POST, path, token, json(body))
     }
 
     fn request(&self, operation: Operation, method: Method, path: &str, token: Option<&Secret>, body: Body) -> Request {
@@ -61,7 +57,7 @@ impl Vault {
         };
         let mut http = http::Request::new(body);
         *http.method_mut() = method;
-        // Every path is made of segments that `target` has checked, so the URL parses.
+        // The segments of every path were checked by `target`, so the URL parses.
         if let Ok(uri) = connect.origin.url(path).parse() {
             *http.uri_mut() = uri;
         }
@@ -87,5 +83,29 @@ impl Vault {
             http,
             timeout: connect.limits.exchange,
         }
+    }
+}
+
+/// Serializes a body into a buffer that never grows, since growing would leave unwiped copies of credentials behind.
+fn json(body: &impl Serialize) -> Body {
+    // Maps of strings and JSON values always serialize.
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, body).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(length.0);
+    serde_json::to_writer(&mut bytes, body).unwrap_or_default();
+    bytes.into()
+}
+
+/// Counts the bytes that are written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

@@ -1,10 +1,10 @@
-use serde_json::json;
+use serde_json::Value;
 
 use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, error};
 use crate::target::SignPath;
 use crate::{Now, Operation, Reply, Request};
 
-/// Why the signing endpoint would not sign.
+/// Why a signing endpoint cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
@@ -16,7 +16,7 @@ pub enum ProbeError {
         /// The endpoint.
         path: String,
     },
-    /// The mount has no CA.
+    /// The mount has no CA to sign with.
     #[error("the PKI mount of {path} has no CA certificate and key to sign with")]
     NoCa {
         /// The endpoint.
@@ -42,20 +42,56 @@ pub enum ProbeError {
         /// The endpoint.
         path: String,
     },
-    /// Vault did not say.
-    #[error("{0}")]
+    /// The probe was not answered.
+    #[error(transparent)]
     Vault(#[from] VaultError),
 }
 
-/// Asks the endpoint to sign without a CSR.
-///
-/// Vault checks, in this order, the token's policies, the mount, the role, the CA and the CSR; so the refusal for
-/// want of a CSR says that all before it is well, and nothing is signed. `sys/capabilities-self` would tell the first only.
-pub(super) fn request(vault: &Vault, path: &SignPath, lease: &Lease) -> Request {
-    vault.post(Operation::Probe, path.as_str(), Some(lease.token()), &json!({}))
+impl ProbeError {
+    /// Returns `true` if this node of the cluster lags behind the one that issued the token (412).
+    pub(crate) fn lags(&self) -> bool {
+        matches!(self, Self::Vault(VaultError::Unavailable { status: 412, .. }))
+    }
+
+    /// Returns `true` if the endpoint itself failed (500). Vault's own PKI answers a probe otherwise, but not every
+    /// plugin, nor a CEL program of OpenBao, checks for an empty CSR first: this does not mean that it cannot sign.
+    pub(crate) fn is_inconclusive(&self) -> bool {
+        matches!(self, Self::Vault(VaultError::Unavailable { status: 500, .. }))
+    }
 }
 
-pub(super) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeError> {
+/// Returns a request to sign that lacks the CSR.
+///
+/// Vault checks, in this order, the token's policies, the mount, the role, the CA and the CSR. So if it refuses because
+/// the CSR is empty, everything else is in order, and nothing is signed. `sys/capabilities-self` covers the policies
+/// only. The parameters have the names of a real request's, since policies may require or forbid parameters by name.
+pub(crate) fn request(vault: &Vault, path: &SignPath, lease: &Lease) -> Request {
+    let body = parameters(path);
+    vault.post(Operation::Probe, path.as_str(), Some(lease.token()), &body)
+}
+
+fn parameters(path: &SignPath) -> Value {
+    let always = [
+        ("csr", Value::from("")),
+        ("common_name", "".into()),
+        ("exclude_cn_from_sans", true.into()),
+        ("ttl", "7776000s".into()),
+    ];
+    let signs_ca = path.takes(true).is_ok();
+    let others = if signs_ca {
+        vec![("use_csr_values", true.into())]
+    } else {
+        ["alt_names", "ip_sans", "uri_sans"]
+            .map(|list| (list, "".into()))
+            .into()
+    };
+    always.into_iter().chain(others).collect()
+}
+
+/// Reads the reply to a probe.
+///
+/// The texts are matched from their beginning: what they quote, such as the name of a role, comes later.
+pub(crate) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeError> {
     let path = || path.as_str().to_owned();
     let reply = reply.map_err(VaultError::from)?;
     if reply.status().is_success() {
@@ -64,12 +100,21 @@ pub(super) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeE
     match error::refusal(now, &reply) {
         VaultError::Denied => Err(ProbeError::Denied { path: path() }),
         VaultError::NotFound => Err(ProbeError::NotFound { path: path() }),
-        VaultError::Refused { status: 400, reason } if reason.contains("csr") => Ok(()),
+        VaultError::Refused { status: 400, reason } if lacks_csr(&reason) => Ok(()),
         VaultError::Refused { reason, .. } if is_unknown_role(&reason) => Err(ProbeError::UnknownRole { path: path() }),
         VaultError::Refused { reason, .. } => Err(ProbeError::Refused { path: path(), reason }),
         VaultError::Unavailable { reason, .. } if lacks_ca(&reason) => Err(ProbeError::NoCa { path: path() }),
+        VaultError::Unavailable { reason, .. } if reason.is("CEL role not found") => {
+            Err(ProbeError::UnknownRole { path: path() })
+        }
         error => Err(error.into()),
     }
+}
+
+/// Returns `true` if nothing but the CSR is missing: in the words of Vault and OpenBao (`"csr" is empty`), or of a
+/// plugin with Vault's API (`csr is a required field`).
+fn lacks_csr(reason: &Redacted) -> bool {
+    reason.starts_with("\"csr\" ") || reason.starts_with("csr ")
 }
 
 /// Returns `true` if Vault failed because the mount has no CA certificate and key, or its issuer may not sign.
@@ -77,13 +122,15 @@ fn lacks_ca(reason: &Redacted) -> bool {
     reason.starts_with("could not fetch the CA certificate") || reason.starts_with("error fetching CA certificate")
 }
 
-/// Tells whether Vault refused because the role does not exist.
+/// Returns `true` if Vault refused because the role does not exist.
 pub(super) fn is_unknown_role(reason: &Redacted) -> bool {
     reason.starts_with("unknown role: ")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::Body;
 
@@ -98,12 +145,29 @@ mod tests {
     }
 
     #[test]
-    fn only_the_want_of_a_csr_is_good_news() {
+    fn only_an_empty_csr_passes() {
         let path = || "pki/sign/web".to_owned();
         let reason = "role requires keys of type rsa";
         for (status, text, outcome) in [
             (400, "\"csr\" is empty", Ok(())),
+            (400, "csr is a required field", Ok(())),
             (400, "unknown role: web", Err(ProbeError::UnknownRole { path: path() })),
+            (
+                400,
+                "unknown role: csr-signer",
+                Err(ProbeError::UnknownRole { path: path() }),
+            ),
+            (500, "CEL role not found", Err(ProbeError::UnknownRole { path: path() })),
+            (
+                500,
+                "could not fetch the CA certificate (was one set?): x",
+                Err(ProbeError::NoCa { path: path() }),
+            ),
+            (
+                500,
+                "1 error occurred:\n\t* error fetching CA certificate: x\n\n",
+                Err(ProbeError::NoCa { path: path() }),
+            ),
             (
                 400,
                 reason,
@@ -124,5 +188,42 @@ mod tests {
         ] {
             assert_eq!(probe(status, text), outcome, "{status} {text}");
         }
+    }
+
+    #[test]
+    fn failing_endpoint_is_inconclusive() {
+        for (status, reason, inconclusive) in [
+            (500, "error evaluating mainProgram: no such key: csr", true),
+            (500, "denied: could not fetch the CA certificate", true),
+            (500, "could not fetch the CA certificate (was one set?): x", false),
+            (502, "bad gateway", false),
+            (503, "Vault is sealed", false),
+            (400, "unknown role: web", false),
+        ] {
+            let error = probe(status, reason).unwrap_err();
+            assert_eq!(error.is_inconclusive(), inconclusive, "{error}");
+        }
+    }
+
+    #[test]
+    fn parameters_fit_the_endpoint() {
+        let names = |path| {
+            let parameters = parameters(&SignPath::parse(path).unwrap());
+            parameters
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(
+            names("pki/sign/web"),
+            "alt_names common_name csr exclude_cn_from_sans ip_sans ttl uri_sans"
+        );
+        assert_eq!(
+            names("pki/root/sign-intermediate"),
+            "common_name csr exclude_cn_from_sans ttl use_csr_values"
+        );
     }
 }

@@ -38,11 +38,12 @@ impl Redacted {
         Self(text)
     }
 
-    pub(crate) fn contains(&self, words: &str) -> bool {
-        self.0.contains(words)
+    /// Returns `true` if this is the whole text.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        self.0 == text
     }
 
-    /// Returns `true` if the reason begins with `words`: the part of Vault's texts that quotes no request.
+    /// Returns `true` if the text begins with `words`. What Vault quotes, such as a name in a CSR, comes later.
     pub(crate) fn starts_with(&self, words: &str) -> bool {
         self.0.starts_with(words)
     }

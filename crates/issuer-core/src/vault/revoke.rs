@@ -1,16 +1,17 @@
 use serde_json::json;
 
-use super::{Lease, Vault};
+use super::{Lease, Vault, VaultError, login};
 use crate::{Flow, Now, Operation, Reply, Step};
 
-/// Ends the life of a token. Whether it works out is not told: a token that Vault no longer reaches ends by itself.
+/// Revokes a token. The result is not reported: a token that cannot be revoked expires by itself.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Revoke(());
 
 impl Revoke {
-    /// Asks Vault to end the token's life (`auth/token/revoke-self`); does nothing if the token was given to us.
+    /// Requests the revocation (`auth/token/revoke-self`) of a token that our own login made. A token that was given
+    /// belongs to the user. One that bears leases is left to expire: with it, Vault would revoke the certificates.
     pub fn begin(vault: &Vault, lease: &Lease) -> Step<Self> {
-        if !lease.is_made() {
+        if !lease.is_made() || lease.bears_leases() {
             return Step::Done(());
         }
         let request = vault.post(
@@ -28,5 +29,43 @@ impl Flow for Revoke {
 
     fn resume(self, _: Now, _: Reply) -> Step<Self> {
         Step::Done(())
+    }
+}
+
+/// Keeps a token alive that is not used any more but bears leases: certificates that Vault revokes when it expires.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct Upkeep {
+    lease: Lease,
+    sent: std::time::Duration,
+}
+
+impl Upkeep {
+    /// Renews the token if it is due. The output is the lease to keep, or `None` if Vault does not extend it any more.
+    pub fn begin(vault: &Vault, lease: &Lease, now: Now) -> Step<Self> {
+        if !lease.is_renewable() || !lease.is_usable(now) {
+            return Step::Done(None);
+        }
+        if !lease.is_due(now) {
+            return Step::Done(Some(lease.clone()));
+        }
+        let upkeep = Self {
+            lease: lease.clone(),
+            sent: now.monotonic,
+        };
+        Step::Send(login::renewal(vault, lease), upkeep)
+    }
+}
+
+impl Flow for Upkeep {
+    type Output = Option<Lease>;
+
+    fn resume(self, now: Now, reply: Reply) -> Step<Self> {
+        let lease = self.lease.clone();
+        Step::Done(match login::read_renewal(now, self.sent, self.lease, reply) {
+            Ok(renewed) => Some(renewed),
+            Err(VaultError::Denied | VaultError::Refused { .. }) => None,
+            // A lost reply: it is tried again until the token has expired.
+            Err(_) => Some(lease),
+        })
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, check, error, probe};
+use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, error, probe};
 use crate::target::SignPath;
 use crate::verify::{Issued, Verified, VerifyError, VerifyOptions, verify};
 use crate::{Flow, Now, Operation, Reply, Request, SigningRequest, Step};
@@ -113,7 +113,7 @@ impl SignError {
             Self::Mismatch(_) => "CertificateMismatch",
             Self::NameNotSupported { .. } => "NameNotSupported",
             Self::Refused(_) => "SignRefused",
-            Self::Vault(error) => check::reason(error),
+            Self::Vault(error) => error.reason(),
         }
     }
 

@@ -61,12 +61,12 @@ impl Setup {
     /// Returns a setup with these requests, in which nothing goes wrong.
     pub fn new(requests: Vec<RequestFixture>, checks: &'static [Check]) -> Self {
         let config = Config {
-            allow_http: false,
             claim: None,
             check_interval: Duration::from_secs(300),
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             max_concurrent_reconciles: 10,
             max_lost_answers: u32::MAX,
+            policy: issuer_core::target::IssuerPolicy::default(),
             sign_timeout: ANSWER_TIMEOUT,
             verify: fixture::signatures().into(),
         };

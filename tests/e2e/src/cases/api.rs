@@ -50,7 +50,7 @@ pub(super) async fn columns(stage: &Stage<'_>) -> anyhow::Result<()> {
         let columns = table["columnDefinitions"].as_array().context("no table")?;
         let names: Vec<&str> = columns.iter().filter_map(|column| column["name"].as_str()).collect();
         ensure!(
-            names == ["Name", "Ready", "Status", "Age"],
+            names == ["Name", "Ready", "Reason", "Status", "Age"],
             "{plural} has the columns {names:?}"
         );
     }
@@ -78,6 +78,15 @@ fn spec_rows() -> Vec<Row> {
         (json!({ "server": "https://" }), server),
         (json!({ "server": "http://vault.example.com:8200/base" }), ""),
         (json!({ "path": "pki/issue/web" }), endpoint),
+        (json!({ "path": "pki/issue/sign" }), endpoint),
+        (json!({ "path": "pki/sign" }), endpoint),
+        (json!({ "path": "sign/web" }), endpoint),
+        (json!({ "path": "/v1/pki/sign/web/" }), ""),
+        (json!({ "path": "pki/cel/sign/web" }), ""),
+        (json!({ "path": "pki/external-policy/sign" }), ""),
+        (json!({ "path": "pki/external-policy/sign-intermediate/web" }), ""),
+        (json!({ "probe": "Never" }), ""),
+        (json!({ "probe": "Sometimes" }), "spec.probe"),
         (json!({ "path": "pki/sign-verbatim" }), ""),
         (json!({ "path": "team/pki/issuer/default/sign/web" }), ""),
         (json!({ "path": "pki/root/sign-intermediate" }), ""),
@@ -135,6 +144,14 @@ fn method_rows() -> Vec<Row> {
         ),
         (kubernetes(json!({ "role": "web", "secretRef": secret })), ""),
         (kubernetes(json!({ "role": "web", "serviceAccountRef": account })), ""),
+        (
+            kubernetes(json!({ "role": "web", "secretRef": { "name": "" }, "serviceAccountRef": account })),
+            "",
+        ),
+        (
+            kubernetes(json!({ "role": "web", "secretRef": { "name": "" } })),
+            source,
+        ),
         (
             kubernetes(json!({ "role": "", "secretRef": secret })),
             "spec.auth.kubernetes.role",

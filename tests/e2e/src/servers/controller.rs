@@ -57,6 +57,8 @@ impl Launch {
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])
             .args(["--leader-elect", "--leader-election-namespace", NAMESPACE])
             .args(["--issuer-check-interval", "60s"])
+            // The servers here have loopback addresses.
+            .args(["--allowed-servers", "0.0.0.0/0,::/0"])
             .args(["--log-level", self.binary.log_level, "--log-format", "json"])
             .args(flags)
             .env("KUBECONFIG", &self.kubeconfig);

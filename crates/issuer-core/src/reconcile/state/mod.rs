@@ -21,6 +21,7 @@ use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{LaneName, Queue};
 use super::requests::{Requests, Told, Tracked};
+use super::servers::Servers;
 use crate::Now;
 use crate::reference::IssuerKey;
 
@@ -36,6 +37,7 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) issuers: Issuers,
     pub(super) ledger: Ledger,
+    pub(super) servers: Servers,
     pub(super) requests: Requests,
     pub(super) stopping: bool,
     pub(super) jitter: Jitter,
@@ -73,6 +75,7 @@ impl State {
             issuers: Issuers::default(),
             jitter: Jitter::new(seed),
             ledger: Ledger::default(),
+            servers: Servers::default(),
             requests: Requests::default(),
             retired: Tokens::default(),
             stopping: false,

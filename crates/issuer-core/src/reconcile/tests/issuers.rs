@@ -8,7 +8,7 @@ use crate::reconcile::issuers::{Issuers, Observed};
 use crate::reconcile::state::State;
 use crate::reconcile::{Change, Controller, ObservedIssuer};
 use crate::reference::IssuerKind;
-use crate::vault::{CheckError, VaultError};
+use crate::vault::VaultError;
 
 /// The issuer, as a watch shows it with this status.
 fn observed(version: &str, ready: Option<ConditionStatus>) -> ObservedIssuer {
@@ -26,7 +26,7 @@ fn observed(version: &str, ready: Option<ConditionStatus>) -> ObservedIssuer {
 }
 
 fn sealed() -> AccessError {
-    CheckError::Login(VaultError::Sealed).into()
+    AccessError::Login(VaultError::Sealed)
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn stale_status_is_corrected_by_a_check() {
 #[test]
 fn outage_is_polled_every_15_seconds() {
     let wait = |state: &mut State, error: VaultError| {
-        let (_, again) = state.apply_verdict(&issuer_key(), &Err(CheckError::Login(error).into()), at(0));
+        let (_, again) = state.apply_verdict(&issuer_key(), &Err(AccessError::Login(error)), at(0));
         (again.unwrap() - at(0).monotonic).as_secs_f64()
     };
     let mut state = State::new(config(), 1);

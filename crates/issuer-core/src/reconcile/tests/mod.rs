@@ -10,4 +10,5 @@ mod outage;
 mod pending;
 mod scenario;
 mod stop;
+mod tokens;
 mod waiting;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use issuer_api::{Base64, CertificateRequest, IssuerRef, RequestCondition, SecretKeySelector, VaultSpec};
+use issuer_api::{
+    AppRole, Auth, Base64, CertificateRequest, IssuerRef, RequestCondition, SecretKeySelector, VaultSpec,
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
 
@@ -13,6 +15,7 @@ use crate::fixture::signatures;
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer, Outcome};
 use crate::reconcile::{StatusPatch, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::target::IssuerPolicy;
 use crate::{Body, Now, Operation, Reply, Secret};
 
 /// The moment, in seconds since every scenario began.
@@ -26,12 +29,12 @@ pub(super) fn at(seconds: u64) -> Now {
 
 pub(super) fn config() -> Config {
     Config {
-        allow_http: false,
         claim: None,
         check_interval: Duration::from_secs(60),
         cluster_resource_namespace: "home".to_owned(),
         max_concurrent_reconciles: 10,
         max_lost_answers: 3,
+        policy: IssuerPolicy::default(),
         sign_timeout: Duration::from_secs(30),
         verify: signatures().into(),
     }
@@ -53,16 +56,20 @@ pub(super) fn issuer(generation: i64) -> ObservedIssuer {
         path: "pki/sign/web".to_owned(),
         ..VaultSpec::default()
     };
-    spec.auth.token_secret_ref = Some(SecretKeySelector {
-        name: "token".to_owned(),
-        key: None,
-    });
+    spec.auth.token_secret_ref = Some(selector("token"));
     ObservedIssuer {
         uid: "uid-issuer".to_owned(),
         generation,
         resource_version: format!("issuer-{generation}"),
         spec,
         status: issuer_api::IssuerStatus::default(),
+    }
+}
+
+fn selector(name: &str) -> SecretKeySelector {
+    SecretKeySelector {
+        name: name.to_owned(),
+        key: Some("token".to_owned()),
     }
 }
 
@@ -178,6 +185,10 @@ pub(super) struct Scenario {
     pub(super) now: Now,
     /// How Vault answers health, lookup and probe.
     pub(super) checks: Answer,
+    /// The answer to a login and to a renewal.
+    pub(super) auth: Value,
+    /// Whether certificates have leases.
+    pub(super) leases: bool,
     /// How Vault answers the signing of requests; `Well` if a name is missing.
     pub(super) signs: BTreeMap<String, Answer>,
     /// The results of the next status writes of requests.
@@ -200,6 +211,8 @@ impl Scenario {
             controller: Controller::new(config, 1),
             now: at(0),
             checks: Answer::Well,
+            auth: json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true }),
+            leases: false,
             signs: BTreeMap::new(),
             write_errors: VecDeque::new(),
             watch_lags: false,
@@ -226,6 +239,32 @@ impl Scenario {
         scenario.change(Change::Issuer(issuer_key(), issuer(1)));
         scenario.run();
         scenario
+    }
+
+    /// A controller with the issuer `team/vault`, which logs in with an AppRole and is answered with `auth`.
+    pub(super) fn with_login(auth: Value) -> Self {
+        let mut scenario = Self::empty(config());
+        scenario.auth = auth;
+        scenario.issuer.spec.auth = Auth {
+            app_role: Some(AppRole {
+                path: None,
+                role_id: "r".to_owned(),
+                secret_ref: selector("token"),
+            }),
+            ..Auth::default()
+        };
+        scenario.modify_issuer(|_| {});
+        scenario.run();
+        scenario
+    }
+
+    /// Changes the spec of the issuer, and lets the watch show it.
+    pub(super) fn modify_issuer(&mut self, change: impl FnOnce(&mut VaultSpec)) {
+        change(&mut self.issuer.spec);
+        self.issuer.generation += 1;
+        self.issuer.resource_version.push('*');
+        let observed = self.issuer.clone();
+        self.change(Change::Issuer(issuer_key(), observed));
     }
 
     pub(super) fn change(&mut self, change: Change) {
@@ -285,7 +324,7 @@ impl Scenario {
     pub(super) fn release(&mut self, name: &str, answer: &Answer) -> Vec<String> {
         let index = self.held.iter().position(|(held, ..)| held == name).unwrap();
         let (_, waits, body) = self.held.remove(index);
-        let step = waits.resume(&mut self.controller, self.now, sign_reply(&body, answer));
+        let step = waits.resume(&mut self.controller, self.now, sign_reply(&body, answer, self.leases));
         self.answer(&Key::Request(key(name)), step);
         self.run()
     }
@@ -304,11 +343,11 @@ impl Scenario {
                         self.held.push((name, waits, body));
                         return;
                     }
-                    waits.resume(&mut self.controller, self.now, sign_reply(&body, &answer))
+                    waits.resume(&mut self.controller, self.now, sign_reply(&body, &answer, self.leases))
                 }
                 Step::Exchange(request, waits) => {
                     self.log.push(request.operation.as_str().to_owned());
-                    let reply = check_reply(request.operation, &self.checks);
+                    let reply = check_reply(request.operation, &self.checks, &self.auth);
                     waits.resume(&mut self.controller, self.now, reply)
                 }
                 Step::MintToken(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
@@ -424,15 +463,16 @@ fn refusal(answer: &Answer) -> Option<Reply> {
     }
 }
 
-fn check_reply(operation: Operation, answer: &Answer) -> Reply {
+fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -> Reply {
     refusal(answer).unwrap_or_else(|| match operation {
         Operation::Probe => reply(400, &json!({ "errors": ["\"csr\" is empty"] })),
         Operation::Health => reply(200, &json!({ "initialized": true, "sealed": false })),
+        Operation::Login | Operation::Renew => reply(200, &json!({ "auth": auth })),
         _ => reply(200, &json!({ "data": { "ttl": 0, "renewable": false } })),
     })
 }
 
-fn sign_reply(body: &Value, answer: &Answer) -> Reply {
+fn sign_reply(body: &Value, answer: &Answer, leased: bool) -> Reply {
     refusal(answer).unwrap_or_else(|| {
         let name = body["alt_names"].as_str().unwrap();
         let (ca, key) = &*CA;
@@ -440,7 +480,10 @@ fn sign_reply(body: &Value, answer: &Answer) -> Reply {
         let ca = ca.self_signed(key).unwrap().pem();
         reply(
             200,
-            &json!({ "data": { "certificate": leaf.pem(), "issuing_ca": ca, "ca_chain": [ca] } }),
+            &json!({
+                "lease_id": if leased { "pki/sign/web/lease" } else { "" },
+                "data": { "certificate": leaf.pem(), "issuing_ca": ca, "ca_chain": [ca] },
+            }),
         )
     })
 }

@@ -1,0 +1,369 @@
+//! The conversation of a check with Vault: health, a token, the permission to sign.
+
+use std::time::Duration;
+
+use issuer_api::ProbeMode;
+
+use super::resolve::{Login, Mint, Resolved};
+use super::{
+    Access, AccessError, AwaitReply, AwaitToken, Gathering, Inputs, Issuer, Outcome, Proof, ReadError, STALE,
+    ServerHealth, Step,
+};
+use crate::vault::login::{self, Looked};
+use crate::vault::{Credentials, Lease, ProbeError, Vault, VaultError, health, probe};
+use crate::{Now, Reply, Secret};
+
+/// A check in conversation with Vault.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct Check {
+    issuer: Issuer,
+    vault: Vault,
+    /// What a new token will be made from.
+    inputs: Inputs,
+    /// How to log in, once this check has read the Secrets.
+    login: Option<Login>,
+    /// The access that an earlier check left. It is the result, too, unless a new token takes its place.
+    held: Option<Access>,
+    /// The health of the server, once it is known.
+    health: Option<ServerHealth>,
+    /// When the outstanding request was sent.
+    sent: Duration,
+}
+
+/// The request that awaits its reply.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) enum Sent {
+    Health,
+    Login,
+    /// With the token that is looked up.
+    Lookup(Lease),
+    Probe(Lease, TokenSource),
+    Renew(Lease),
+}
+
+/// Where the token that is probed comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum TokenSource {
+    /// The spec, and Vault did not let it be looked up: it may be invalid.
+    Given,
+    /// An earlier check.
+    Held,
+    /// An earlier check, and there is no new token to replace it.
+    Kept,
+    /// A login or a lookup of this check, and its first probe failed.
+    Lagging,
+    /// A login or a lookup of this check.
+    New,
+}
+
+impl Check {
+    /// Requests the server's health, unless it is known, with the connection of the held access: its Secrets are not
+    /// read again.
+    pub(super) fn with_held(issuer: Issuer, mut held: Access, now: Now) -> Step {
+        let skips_health = std::mem::take(&mut held.is_healthy) && held.proof.is_known();
+        let check = Self {
+            issuer,
+            vault: held.vault.clone(),
+            inputs: held.inputs.clone(),
+            login: None,
+            held: Some(held),
+            health: None,
+            sent: now.monotonic,
+        };
+        if skips_health {
+            check.authorize(now)
+        } else {
+            check.begin(now)
+        }
+    }
+
+    /// Requests the server's health, after the Secrets were read.
+    pub(super) fn with_secrets(issuer: Issuer, resolved: Resolved, held: Option<Access>, now: Now) -> Step {
+        let Resolved { vault, login, inputs } = resolved;
+        let check = Self {
+            issuer,
+            vault,
+            inputs,
+            login: Some(login),
+            held: held.map(|held| Access {
+                is_healthy: false,
+                ..held
+            }),
+            health: None,
+            sent: now.monotonic,
+        };
+        check.begin(now)
+    }
+
+    pub(super) fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    pub(super) fn held(&self) -> Option<&Access> {
+        self.held.as_ref()
+    }
+
+    fn begin(self, now: Now) -> Step {
+        let request = health::request(&self.vault);
+        self.send(request, Sent::Health, now)
+    }
+
+    fn send(mut self, request: crate::Request, sent: Sent, now: Now) -> Step {
+        self.sent = now.monotonic;
+        Step::Exchange(request, AwaitReply { check: self, sent })
+    }
+
+    /// Resumes the check with Vault's reply.
+    pub(super) fn resume(self, sent: Sent, now: Now, reply: Reply) -> Step {
+        match sent {
+            Sent::Health => self.on_health(now, reply),
+            Sent::Login => match login::read(now, self.sent, reply) {
+                Ok(lease) => self.prove(lease, TokenSource::New, now),
+                Err(error) => self.on_login_failure(error, now),
+            },
+            Sent::Lookup(token) => match login::read_lookup(now, self.sent, token, reply) {
+                Ok(Looked::Up(lease)) => self.prove(lease, TokenSource::New, now),
+                Ok(Looked::Forbidden(lease)) => self.prove(lease, TokenSource::Given, now),
+                Err(error) => self.on_login_failure(error, now),
+            },
+            Sent::Renew(lease) => self.on_renewal(lease, now, reply),
+            Sent::Probe(lease, source) => self.on_probe(lease, source, now, reply),
+        }
+    }
+
+    fn on_health(mut self, now: Now, reply: Reply) -> Step {
+        let health = health::read(now, reply);
+        self.health = Some(ServerHealth {
+            vault: self.vault.clone(),
+            good: health.is_ok(),
+        });
+        match health {
+            Ok(()) => self.authorize(now),
+            Err(error) => self.keep(Err(error.into())),
+        }
+    }
+
+    /// Continues with the held token, renews it, replaces it, or lets it expire if nobody needs it.
+    fn authorize(self, now: Now) -> Step {
+        let Some(held) = self.held.as_ref().filter(|held| held.inputs == self.inputs) else {
+            return self.log_in(now);
+        };
+        let (lease, proof, lapses) = (held.lease.clone(), held.proof, held.may_lapse(now));
+        if lapses {
+            self.keep(Ok(proof))
+        } else if !lease.is_usable(now) {
+            self.log_in(now)
+        } else if !lease.is_due(now) {
+            self.prove(lease, TokenSource::Held, now)
+        } else if lease.is_worth_renewing() {
+            let request = login::renewal(&self.vault, &lease);
+            self.send(request, Sent::Renew(lease), now)
+        } else {
+            self.log_in(now)
+        }
+    }
+
+    fn log_in(self, now: Now) -> Step {
+        match self.login.clone() {
+            None => Gathering::to_log_in(self).advance(now),
+            Some(Login::With(credentials)) => self.log_in_with(&credentials, now),
+            Some(Login::Mint(mint)) => Step::MintToken(mint.spec.clone(), AwaitToken { check: self, mint }),
+        }
+    }
+
+    fn log_in_with(self, credentials: &Credentials, now: Now) -> Step {
+        let request = login::request(&self.vault, credentials);
+        let sent = match credentials {
+            Credentials::Token(token) => Sent::Lookup(Lease::of_unknown_ttl(token.clone())),
+            Credentials::AppRole { .. } | Credentials::Certificate { .. } | Credentials::Jwt { .. } => Sent::Login,
+        };
+        self.send(request, sent, now)
+    }
+
+    /// Resumes the login with the Secrets.
+    pub(super) fn on_secrets(self, resolved: Resolved, now: Now) -> Step {
+        let Resolved { vault, login, inputs } = resolved;
+        let check = Self {
+            vault,
+            inputs,
+            login: Some(login),
+            ..self
+        };
+        check.log_in(now)
+    }
+
+    /// Resumes the login with the token of the service account.
+    pub(super) fn on_token(self, mint: Mint, now: Now, answer: Result<Secret, ReadError>) -> Step {
+        let Mint { mount, role, spec } = mint;
+        match answer {
+            Ok(token) => self.log_in_with(&Credentials::Jwt { mount, role, token }, now),
+            Err(error) => {
+                let cause = AccessError::Token {
+                    account: spec.service_account,
+                    namespace: spec.namespace,
+                    error,
+                };
+                self.keep_held_if(error == ReadError::Unavailable, cause, now)
+            }
+        }
+    }
+
+    fn on_login_failure(self, error: VaultError, now: Now) -> Step {
+        self.keep_held_if(error.is_transient(), AccessError::Login(error), now)
+    }
+
+    /// There is no new token. If the cause is transient, the held token stays at work while it lasts, provided that it
+    /// passes a probe.
+    pub(super) fn keep_held_if(self, transient: bool, cause: AccessError, now: Now) -> Step {
+        let issuer = &self.issuer;
+        match &self.held {
+            Some(held) if transient && held.serves(&issuer.target) && held.lease.is_usable(now) => {
+                let (vault, lease) = (held.vault.clone(), held.lease.clone());
+                Self { vault, ..self }.prove(lease, TokenSource::Kept, now)
+            }
+            _ => self.keep(Err(cause)),
+        }
+    }
+
+    /// Continues with the renewed token. A refusal means that the token is dead; a lost reply leaves it as it was, and
+    /// it may have expired in the meantime.
+    fn on_renewal(mut self, lease: Lease, now: Now, reply: Reply) -> Step {
+        match login::read_renewal(now, self.sent, lease.clone(), reply) {
+            Ok(renewed) => {
+                if let Some(held) = &mut self.held {
+                    held.lease = renewed.clone();
+                }
+                self.prove(renewed, TokenSource::Held, now)
+            }
+            Err(error) if error.is_transient() && lease.is_usable(now) => {
+                if let Some(held) = &mut self.held {
+                    held.doubt();
+                }
+                self.prove(lease, TokenSource::Held, now)
+            }
+            Err(_) => {
+                if let Some(held) = &mut self.held {
+                    held.denied();
+                }
+                self.log_in(now)
+            }
+        }
+    }
+
+    /// Probes the signing endpoint, unless nothing has changed since the last probe or signature, or the spec forbids
+    /// it, or it would cost a use of a limited token.
+    fn prove(self, lease: Lease, source: TokenSource, now: Now) -> Step {
+        let proof = self.held.as_ref().map_or(Proof::None, |held| held.proof);
+        let cannot_probe = lease.is_limited() || self.issuer.target.probe == ProbeMode::Never;
+        match (source, proof) {
+            (TokenSource::Held, proof) if proof.is_known() => self.keep(Ok(proof)),
+            // The token may be used up or revoked, and there is no other way to find out.
+            (TokenSource::Held, Proof::Denied) if cannot_probe => self.log_in(now),
+            (TokenSource::Kept, Proof::Denied) if cannot_probe => {
+                self.keep(Err(AccessError::Login(VaultError::Denied)))
+            }
+            _ if cannot_probe => self.end(lease, source, Ok(Proof::Skipped)),
+            _ => self.probe(lease, source, now),
+        }
+    }
+
+    fn probe(self, lease: Lease, source: TokenSource, now: Now) -> Step {
+        let request = probe::request(&self.vault, &self.issuer.target.path, &lease);
+        self.send(request, Sent::Probe(lease, source), now)
+    }
+
+    fn on_probe(mut self, lease: Lease, source: TokenSource, now: Now, reply: Reply) -> Step {
+        let error = match probe::read(now, &self.issuer.target.path, reply) {
+            Ok(()) => return self.end(lease, source, Ok(Proof::Probed)),
+            Err(error) => error,
+        };
+        let denied = matches!(error, ProbeError::Denied { .. });
+        match source {
+            // The token may have been revoked, or its policies may have changed since it was made.
+            TokenSource::Held if denied => {
+                if let Some(held) = &mut self.held {
+                    held.denied();
+                }
+                self.log_in(now)
+            }
+            TokenSource::Given if denied => self.end(lease, source, Err(AccessError::Login(VaultError::Denied))),
+            // The new token may not have reached this node of the cluster yet.
+            TokenSource::New if denied || error.lags() => self.probe(lease, TokenSource::Lagging, now),
+            _ if error.is_inconclusive() && !self.answers_probes() => self.end(lease, source, Ok(Proof::Inconclusive)),
+            _ => self.end(lease, source, Err(error.into())),
+        }
+    }
+
+    /// Returns `true` if the endpoint has passed a probe before: then its failure is not inconclusive.
+    fn answers_probes(&self) -> bool {
+        let held = self.held.as_ref().filter(|held| held.serves(&self.issuer.target));
+        held.is_some_and(|held| held.answers_probes)
+    }
+
+    fn end(self, lease: Lease, source: TokenSource, verdict: Result<Proof, AccessError>) -> Step {
+        match source {
+            TokenSource::Held | TokenSource::Kept => self.keep(verdict),
+            TokenSource::Given | TokenSource::New | TokenSource::Lagging => self.replace(lease, verdict),
+        }
+    }
+
+    /// Ends the check with the held access. It stays with the server that issued its token, even if the spec names
+    /// another by now.
+    fn keep(self, verdict: Result<Proof, AccessError>) -> Step {
+        let Self {
+            inputs,
+            login,
+            held,
+            health,
+            ..
+        } = self;
+        let access = held.map(|mut held| {
+            held.read = match login {
+                None => held.read.saturating_add(1),
+                Some(_) if held.inputs == inputs => 0,
+                // A changed Secret has not led to a new token yet.
+                Some(_) => STALE,
+            };
+            held.note(&verdict);
+            held
+        });
+        Step::Done(Outcome {
+            access,
+            superseded: None,
+            health,
+            verdict: verdict.map(drop),
+        })
+    }
+
+    /// Ends the check with a new token. A given token that fails stays with the server that accepted it before.
+    fn replace(self, lease: Lease, verdict: Result<Proof, AccessError>) -> Step {
+        let is_held = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.lease.token() == lease.token());
+        if is_held && verdict.is_err() {
+            return self.keep(verdict);
+        }
+        let mut access = Access {
+            answers_probes: self.answers_probes(),
+            in_demand: false,
+            is_healthy: false,
+            inputs: self.inputs,
+            lease,
+            path: self.issuer.target.path,
+            proof: Proof::None,
+            read: 0,
+            vault: self.vault,
+        };
+        access.note(&verdict);
+        if let Some(held) = self.held.as_ref().filter(|_| is_held) {
+            access.adopt(held);
+        }
+        Step::Done(Outcome {
+            access: Some(access),
+            superseded: self.held.filter(|_| !is_held),
+            health: self.health,
+            verdict: verdict.map(drop),
+        })
+    }
+}

@@ -1,0 +1,126 @@
+use std::time::Duration;
+
+use super::resolve::{self, SecretError};
+use crate::TransportError;
+use crate::target::SpecError;
+use crate::vault::{HealthError, ProbeError, VaultError};
+
+/// Why a Kubernetes object was not read, or a service account token not issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadError {
+    /// The controller lacks the permission.
+    Forbidden,
+    /// The object does not exist.
+    NotFound,
+    /// The request failed or timed out.
+    Unavailable,
+}
+
+/// Why an issuer cannot sign.
+///
+/// Messages are complete: none of these errors has a [`source`](std::error::Error::source), so a reporter that
+/// prints the chain of causes prints each cause once.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// The server cannot be used at the moment.
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    /// Vault did not grant or confirm a token.
+    #[error("the login failed: {0}")]
+    Login(VaultError),
+    /// The signing endpoint rejected the probe.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A Secret is missing or unusable.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The spec is invalid.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// No token was issued for the service account.
+    #[error("{}", token_message(.account, .namespace, *.error))]
+    Token {
+        /// The name of the service account.
+        account: String,
+        /// The namespace of the service account.
+        namespace: String,
+        /// Why there is no token.
+        error: ReadError,
+    },
+}
+
+fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
+    match error {
+        ReadError::Forbidden => format!(
+            "the controller may not request tokens for ServiceAccount {namespace}/{account}: {}",
+            resolve::grant(namespace)
+        ),
+        ReadError::NotFound => format!("ServiceAccount {namespace}/{account} does not exist"),
+        ReadError::Unavailable => {
+            format!("a token for ServiceAccount {namespace}/{account} could not be requested; it is tried again")
+        }
+    }
+}
+
+impl AccessError {
+    /// Returns the reason for conditions, events and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Health(HealthError::DrSecondary | HealthError::Unhealthy(_)) => "VaultUnhealthy",
+            Self::Health(HealthError::Sealed) => "VaultSealed",
+            Self::Health(HealthError::Uninitialized) => "VaultUninitialized",
+            Self::Login(VaultError::Denied | VaultError::Refused { .. }) => "LoginDenied",
+            Self::Login(VaultError::NotFound) => "AuthMountNotFound",
+            Self::Probe(ProbeError::Denied { .. }) => "PermissionDenied",
+            Self::Probe(ProbeError::NoCa { .. }) => "CaMissing",
+            Self::Probe(ProbeError::NotFound { .. }) => "PathNotFound",
+            Self::Probe(ProbeError::Refused { .. }) => "SignRefused",
+            Self::Probe(ProbeError::UnknownRole { .. }) => "RoleNotFound",
+            Self::Health(HealthError::Vault(error)) | Self::Login(error) | Self::Probe(ProbeError::Vault(error)) => {
+                error.reason()
+            }
+            Self::Secret(error) => error.reason(),
+            Self::Spec(_) => "InvalidSpec",
+            Self::Token { error, .. } => match error {
+                ReadError::Forbidden => "TokenForbidden",
+                ReadError::NotFound => "ServiceAccountNotFound",
+                ReadError::Unavailable => "TokenUnavailable",
+            },
+        }
+    }
+
+    /// Returns `true` if the server itself is out of service: until it is back, only its health is requested, and
+    /// often.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Health(_) => true,
+            Self::Login(error) | Self::Probe(ProbeError::Vault(error)) => {
+                matches!(error, VaultError::Sealed | VaultError::Transport(_))
+            }
+            Self::Probe(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => false,
+        }
+    }
+
+    /// Returns `true` if other Secrets may mend it, such as a new CA bundle or new credentials.
+    pub(super) fn may_lie_in_secrets(&self) -> bool {
+        match self {
+            Self::Health(HealthError::Vault(VaultError::Transport(error)))
+            | Self::Login(VaultError::Transport(error)) => {
+                matches!(error, TransportError::Dial(_) | TransportError::Tls(_))
+            }
+            Self::Health(_) | Self::Probe(_) => false,
+            Self::Login(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => true,
+        }
+    }
+
+    /// Returns the least time to wait before the next check, if Vault named one.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Health(HealthError::Vault(error)) | Self::Login(error) | Self::Probe(ProbeError::Vault(error)) => {
+                error.retry_after()
+            }
+            Self::Health(_) | Self::Probe(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,533 @@
+//! What a check sends to Vault, in which order, and what it keeps.
+
+use super::*;
+use crate::vault::{HealthError, ProbeError, VaultError};
+
+fn denied() -> Reply {
+    refusal(403, "permission denied")
+}
+
+#[test]
+fn first_check_logs_in_and_probes() {
+    let checked = issuer(app_role()).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health", "login", "probe"]);
+    assert_eq!(checked.outcome.superseded, None);
+    assert!(checked.ready().lease.token() == &Secret::from("hvs.of-a"));
+}
+
+#[test]
+fn idle_check_asks_for_health_only() {
+    let held = held(app_role());
+    let checked = issuer(app_role()).holds(&held).at(39).run();
+    assert_eq!(checked.asked, ["health"]);
+    assert_eq!(checked.ready().lease, held.lease);
+}
+
+#[test]
+fn known_health_is_not_asked_for() {
+    let mut access = held(app_role());
+    access.skip_health();
+    let checked = issuer(app_role()).holds(&access).at(39).run();
+    assert!(checked.asked.is_empty() && checked.outcome.health.is_none());
+    let checked = issuer(app_role()).holds(&checked.ready()).at(39).run();
+    assert_eq!(checked.asked, ["health"], "it is known once");
+    assert!(checked.outcome.health.unwrap().good);
+
+    access.doubt();
+    let checked = issuer(app_role()).holds(&access).run();
+    assert_eq!(checked.asked, ["health", "probe"], "after a failure it is asked for");
+}
+
+#[test]
+fn secrets_are_read_every_tenth_check() {
+    let mut access = held(app_role());
+    let mut reads = 0;
+    for _ in 0..33 {
+        let checked = issuer(app_role()).holds(&access).run();
+        reads += checked.count("Secret team/approle");
+        access = checked.ready();
+    }
+    assert_eq!(reads, 3);
+}
+
+#[test]
+fn due_token_is_renewed() {
+    let held = held(app_role());
+    let checked = issuer(app_role()).holds(&held).at(40).run();
+    assert_eq!(checked.asked, ["health", "renew"]);
+    assert_eq!(checked.outcome.superseded, None);
+    let renewed = checked.ready();
+    assert!(renewed.lease.token() == held.lease.token());
+    assert_eq!(renewed.next_refresh(at(40)), Some(Duration::from_secs(40 + 40)));
+}
+
+/// Returns the access of a token that cannot be renewed.
+fn not_renewable() -> Access {
+    let login = granted("a", 60, false);
+    issuer(app_role()).replies(Operation::Login, login).run().ready()
+}
+
+#[test]
+fn token_in_demand_is_replaced() {
+    let mut held = not_renewable();
+    held.demand();
+    let checked = issuer(app_role())
+        .replies(Operation::Login, granted("b", 60, false))
+        .holds(&held)
+        .at(40)
+        .run();
+    assert_eq!(checked.asked, ["health", "Secret team/approle", "login", "probe"]);
+    assert_eq!(checked.outcome.superseded, Some(held));
+    assert!(checked.ready().lease.token() == &Secret::from("b"));
+}
+
+#[test]
+fn idle_token_lapses() {
+    let held = not_renewable();
+    assert_eq!(held.next_refresh(at(0)), None);
+    for seconds in [40, 59, 600] {
+        let checked = issuer(app_role()).holds(&held).at(seconds).run();
+        assert_eq!(checked.asked, ["health"]);
+        assert_eq!(checked.ready().next_refresh(at(seconds)), None);
+    }
+    let mut in_demand = held;
+    in_demand.demand();
+    assert!(in_demand.next_refresh(at(0)).is_some());
+    let checked = issuer(app_role()).holds(&in_demand).at(600).run();
+    assert_eq!(checked.asked, ["health", "Secret team/approle", "login", "probe"]);
+}
+
+#[test]
+fn given_token_never_lapses() {
+    let lookup = reply(200, r#"{"data":{"ttl":60,"renewable":false}}"#);
+    let held = issuer(given_token()).replies(Operation::Lookup, lookup).run().ready();
+    let check = issuer(given_token()).holds(&held).at(600);
+    let checked = check
+        .replies(Operation::Lookup, denied())
+        .replies(Operation::Probe, denied())
+        .run();
+    assert_eq!(checked.not_ready().0, "LoginDenied");
+}
+
+#[test]
+fn changed_secret_replaces_the_token() {
+    let mut held = held(app_role());
+    held.reread();
+    let checked = issuer(app_role())
+        .secret("approle", "2", &[("secretId", "y")])
+        .replies(Operation::Login, granted("b", 60, true))
+        .holds(&held)
+        .run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health", "login", "probe"]);
+    assert_eq!(checked.outcome.superseded, Some(held));
+}
+
+#[test]
+fn refused_renewal_replaces_the_token() {
+    let held = held(app_role());
+    for (status, next) in [
+        (403, "Secret team/approle"),
+        (400, "Secret team/approle"),
+        (500, "probe"),
+        (503, "probe"),
+    ] {
+        let check = issuer(app_role()).holds(&held).at(40);
+        let checked = check.replies(Operation::Renew, refusal(status, "no")).run();
+        assert_eq!(
+            checked.asked.get(1..3),
+            Some(&["renew".to_owned(), next.to_owned()][..]),
+            "{status}"
+        );
+        checked.ready();
+    }
+}
+
+#[test]
+fn token_that_ends_during_a_lost_renewal_is_replaced() {
+    let held = held(app_role());
+    for (arrival, next) in [(50, "probe"), (70, "Secret team/approle")] {
+        let check = issuer(app_role())
+            .holds(&held)
+            .at(45)
+            .arrives(Operation::Renew, arrival);
+        let checked = check.replies(Operation::Renew, Err(TransportError::Timeout)).run();
+        assert_eq!(
+            checked.asked.get(1..3),
+            Some(&["renew".to_owned(), next.to_owned()][..]),
+            "{arrival}"
+        );
+        checked.ready();
+    }
+}
+
+#[test]
+fn denied_token_is_replaced_once() {
+    let mut held = held(app_role());
+    held.doubt();
+    let checked = issuer(app_role())
+        .holds(&held)
+        .at(1)
+        .replies(Operation::Probe, denied())
+        .replies(Operation::Login, granted("b", 60, true))
+        .run();
+    assert_eq!(
+        checked.asked,
+        ["health", "probe", "Secret team/approle", "login", "probe"]
+    );
+    let superseded = checked.outcome.superseded.as_ref().map(|access| &access.lease);
+    assert_eq!(superseded, Some(&held.lease));
+    checked.ready();
+
+    let check = issuer(app_role()).holds(&held).at(1);
+    let checked = check.always(Operation::Probe, denied()).run();
+    assert_eq!(checked.not_ready().0, "PermissionDenied");
+    assert_eq!(checked.count("login"), 1);
+}
+
+#[test]
+fn new_token_may_lag_once() {
+    for reply in [denied(), refusal(412, "required index state not present")] {
+        let checked = issuer(app_role()).replies(Operation::Probe, reply.clone()).run();
+        assert_eq!(
+            checked.asked,
+            ["Secret team/approle", "health", "login", "probe", "probe"]
+        );
+        checked.ready();
+        let checked = issuer(app_role()).always(Operation::Probe, reply).run();
+        assert_eq!(checked.count("probe"), 2);
+        assert!(checked.outcome.verdict.is_err());
+    }
+}
+
+#[test]
+fn token_stays_with_its_server_until_replaced() {
+    let held = held(app_role());
+    for operation in [Operation::Health, Operation::Login] {
+        let moved = issuer(app_role()).server("https://b").holds(&held);
+        let moved = moved.replies(operation, refusal(503, "Vault is sealed")).run().outcome;
+        assert!(moved.verdict.is_err() && moved.superseded.is_none(), "{operation:?}");
+        assert_eq!(moved.access.unwrap().vault, held.vault, "{operation:?}");
+    }
+    let moved = issuer(app_role()).server("https://b").holds(&held);
+    let moved = moved.always(Operation::Probe, denied()).run().outcome;
+    assert!(moved.verdict.is_err());
+    assert_eq!(moved.access.unwrap().vault.connect.origin.host(), "b");
+    assert_eq!(moved.superseded, Some(held));
+}
+
+#[test]
+fn given_token_stays_with_its_server_until_proven() {
+    let held = held(given_token());
+    let moved = issuer(given_token()).server("https://b").holds(&held);
+    let moved = moved
+        .replies(Operation::Probe, refusal(404, "no handler"))
+        .run()
+        .outcome;
+    assert_eq!(moved.access.unwrap().vault.connect.origin.host(), "a");
+    let moved = issuer(given_token()).server("https://b").holds(&held).run();
+    assert_eq!(moved.outcome.superseded, None);
+    assert_eq!(moved.ready().vault.connect.origin.host(), "b");
+}
+
+#[test]
+fn lost_server_is_an_outage() {
+    for (operation, reply, reason, outage) in [
+        (Operation::Health, refusal(503, "Vault is sealed"), "VaultSealed", true),
+        (
+            Operation::Health,
+            reply(501, r#"{"initialized":false}"#),
+            "VaultUninitialized",
+            true,
+        ),
+        (Operation::Health, reply(472, ""), "VaultUnhealthy", true),
+        (
+            Operation::Health,
+            Err(TransportError::Timeout),
+            "VaultUnreachable",
+            true,
+        ),
+        (Operation::Login, Err(TransportError::Reset), "VaultUnreachable", true),
+        (Operation::Login, refusal(503, "Vault is sealed"), "VaultSealed", true),
+        (Operation::Login, denied(), "LoginDenied", false),
+        (
+            Operation::Login,
+            refusal(400, "invalid role or secret ID"),
+            "LoginDenied",
+            false,
+        ),
+        (Operation::Login, refusal(404, "no handler"), "AuthMountNotFound", false),
+        (Operation::Login, refusal(500, "storage"), "VaultUnavailable", false),
+        (Operation::Probe, Err(TransportError::Reset), "VaultUnreachable", true),
+        (Operation::Probe, denied(), "PermissionDenied", false),
+        (Operation::Probe, refusal(404, "no handler"), "PathNotFound", false),
+        (
+            Operation::Probe,
+            refusal(400, "unknown role: web"),
+            "RoleNotFound",
+            false,
+        ),
+        (Operation::Probe, refusal(400, "no"), "SignRefused", false),
+        (
+            Operation::Probe,
+            refusal(500, "error fetching CA certificate: x"),
+            "CaMissing",
+            false,
+        ),
+        (Operation::Probe, refusal(502, "bad gateway"), "VaultUnavailable", false),
+    ] {
+        let checked = issuer(app_role()).always(operation, reply).run();
+        let error = checked.outcome.verdict.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.is_outage()),
+            (reason, outage),
+            "{operation:?} {error}"
+        );
+    }
+}
+
+#[test]
+fn failure_is_followed_by_a_probe() {
+    let held = held(app_role());
+    let failed = issuer(app_role())
+        .holds(&held)
+        .replies(Operation::Health, refusal(503, "x"))
+        .run();
+    let failed = failed.outcome.access.unwrap();
+    let checked = issuer(app_role()).holds(&failed).run();
+    assert_eq!(checked.asked, ["health", "probe"]);
+    let checked = issuer(app_role()).holds(&checked.ready()).run();
+    assert_eq!(checked.asked, ["health"]);
+}
+
+#[test]
+fn tls_failure_rereads_the_secrets() {
+    let held = held(app_role());
+    let tls = || Err(TransportError::Tls(crate::TlsError::UnknownIssuer));
+    let failed = issuer(app_role()).holds(&held).replies(Operation::Health, tls()).run();
+    let checked = issuer(app_role()).holds(&failed.outcome.access.unwrap()).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health", "probe"]);
+}
+
+#[test]
+fn transient_failures_keep_a_good_token_at_work() {
+    for login in [
+        refusal(500, "storage"),
+        Err(TransportError::Timeout),
+        refusal(429, "quota"),
+        reply(200, "<html>"),
+    ] {
+        let mut held = not_renewable();
+        held.demand();
+        let check = issuer(app_role()).holds(&held).at(41);
+        let checked = check.replies(Operation::Login, login).run();
+        assert_eq!(checked.asked, ["health", "Secret team/approle", "login", "probe"]);
+        assert_eq!(checked.ready().lease, held.lease);
+    }
+    let mut held = held(app_role());
+    held.reread();
+    let check = issuer(app_role())
+        .holds(&held)
+        .no_secret("approle", ReadError::Unavailable);
+    let checked = check.run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+    let checked = issuer(app_role()).holds(&checked.ready()).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+
+    let mut held = issuer(kubernetes(None))
+        .replies(Operation::Login, granted("a", 60, false))
+        .run()
+        .ready();
+    held.demand();
+    let check = issuer(kubernetes(None)).holds(&held).at(41);
+    let checked = check.no_token(ReadError::Unavailable).run();
+    assert_eq!(checked.asked, ["health", "token team/signer", "probe"]);
+    assert_eq!(checked.ready().lease, held.lease);
+}
+
+#[test]
+fn expired_token_is_not_kept() {
+    let mut held = not_renewable();
+    held.demand();
+    let check = issuer(app_role()).holds(&held).at(60);
+    let checked = check.replies(Operation::Login, refusal(500, "storage")).run();
+    assert_eq!(checked.not_ready().0, "VaultUnavailable");
+    held.reread();
+    let check = issuer(app_role()).holds(&held).at(60);
+    let checked = check.no_secret("approle", ReadError::Unavailable).run();
+    assert_eq!(checked.not_ready().0, "SecretUnavailable");
+}
+
+#[test]
+fn dead_token_is_not_kept() {
+    let held = held(app_role());
+    let check = issuer(app_role()).holds(&held).at(40);
+    let check = check
+        .replies(Operation::Renew, denied())
+        .replies(Operation::Probe, denied());
+    let checked = check.replies(Operation::Login, refusal(500, "storage")).run();
+    assert_eq!(checked.not_ready().0, "PermissionDenied");
+
+    let never = || {
+        let mut check = issuer(app_role());
+        check.spec.probe = Some(issuer_api::ProbeMode::Never);
+        check
+    };
+    let held = never().run().ready();
+    let check = never().holds(&held).at(40).replies(Operation::Renew, denied());
+    let checked = check.replies(Operation::Login, refusal(500, "storage")).run();
+    assert_eq!(checked.not_ready().0, "LoginDenied");
+}
+
+#[test]
+fn definite_failures_end_readiness() {
+    let mut held = not_renewable();
+    held.demand();
+    for login in [
+        denied(),
+        refusal(400, "invalid role or secret ID"),
+        refusal(404, "no handler"),
+    ] {
+        let checked = issuer(app_role())
+            .holds(&held)
+            .at(41)
+            .replies(Operation::Login, login)
+            .run();
+        assert!(checked.outcome.verdict.is_err());
+        assert_eq!(checked.outcome.access.unwrap().lease, held.lease);
+    }
+    held.reread();
+    for error in [ReadError::Forbidden, ReadError::NotFound] {
+        let checked = issuer(app_role()).holds(&held).no_secret("approle", error).run();
+        assert_eq!(checked.asked, ["Secret team/approle"]);
+        assert!(checked.outcome.verdict.is_err());
+    }
+}
+
+#[test]
+fn kept_token_must_pass_the_probe() {
+    let mut held = not_renewable();
+    held.demand();
+    let check = issuer(app_role()).holds(&held).at(41);
+    let check = check.replies(Operation::Login, refusal(500, "storage"));
+    let checked = check.replies(Operation::Probe, denied()).run();
+    assert_eq!(checked.not_ready().0, "PermissionDenied");
+    assert_eq!(checked.count("login"), 1);
+}
+
+#[test]
+fn token_of_another_spec_is_not_kept() {
+    let mut held = not_renewable();
+    held.demand();
+    let moved = issuer(app_role()).server("https://b").holds(&held);
+    let checked = moved.replies(Operation::Login, refusal(500, "storage")).run();
+    assert_eq!(checked.not_ready().0, "VaultUnavailable");
+}
+
+#[test]
+fn limited_uses_are_left_to_signatures() {
+    let limited = reply(
+        200,
+        r#"{"auth":{"client_token":"a","lease_duration":60,"renewable":true,"num_uses":10}}"#,
+    );
+    let checked = issuer(app_role()).replies(Operation::Login, limited).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health", "login"]);
+    let mut access = checked.ready();
+    assert_eq!(access.warning(), Some(Warning::TokenUsesLimited));
+    for seconds in [1, 40, 60, 6000] {
+        let checked = issuer(app_role()).holds(&access).at(seconds).run();
+        assert_eq!(checked.count("health"), checked.asked.len(), "{:?}", checked.asked);
+        access = checked.ready();
+    }
+    access.doubt();
+    assert_eq!(issuer(app_role()).holds(&access).run().asked, ["health"]);
+    access.denied();
+    let checked = issuer(app_role()).holds(&access).run();
+    assert_eq!(
+        checked.asked.get(..3),
+        Some(&["health", "Secret team/approle", "login"].map(str::to_owned)[..])
+    );
+
+    let lookup = reply(200, r#"{"data":{"ttl":60,"renewable":true,"num_uses":10}}"#);
+    let checked = issuer(given_token()).replies(Operation::Lookup, lookup).run();
+    assert_eq!(checked.asked, ["Secret team/token", "health", "lookup"]);
+}
+
+#[test]
+fn failing_probe_is_inconclusive_until_one_passed() {
+    let failing = || refusal(500, "error evaluating mainProgram: no such key: csr");
+    let access = issuer(app_role()).replies(Operation::Probe, failing()).run().ready();
+    assert_eq!(access.warning(), Some(Warning::ProbeInconclusive));
+    let checked = issuer(app_role()).holds(&access).run();
+    assert_eq!(checked.asked, ["health"], "an unwelcome probe is not repeated");
+
+    let mut signed = access;
+    signed.signed(false);
+    assert_eq!(signed.warning(), None);
+
+    let mut proven = held(app_role());
+    proven.doubt();
+    let checked = issuer(app_role())
+        .holds(&proven)
+        .replies(Operation::Probe, failing())
+        .run();
+    assert_eq!(checked.not_ready().0, "VaultUnavailable");
+}
+
+#[test]
+fn spec_may_forbid_probes() {
+    let never = || {
+        let mut check = issuer(app_role());
+        check.spec.probe = Some(issuer_api::ProbeMode::Never);
+        check
+    };
+    let checked = never().run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health", "login"]);
+    let mut access = checked.ready();
+    assert_eq!(access.warning(), None);
+    access.doubt();
+    assert_eq!(never().holds(&access).run().asked, ["health"]);
+    access.denied();
+    let checked = never().holds(&access).run();
+    assert_eq!(checked.asked, ["health", "Secret team/approle", "login"]);
+}
+
+#[test]
+fn leases_are_remembered() {
+    let mut access = held(app_role());
+    access.signed(true);
+    assert_eq!(access.warning(), Some(Warning::CertificatesLeased));
+    let checked = issuer(app_role()).holds(&access).at(40).run();
+    assert_eq!(checked.asked, ["health", "renew"]);
+    assert!(checked.ready().lease.bears_leases());
+}
+
+#[test]
+fn retry_after_reaches_the_caller() {
+    let throttled = || {
+        let mut throttled = reply(429, "").unwrap();
+        throttled.headers_mut().insert("retry-after", "7".parse().unwrap());
+        Ok(throttled)
+    };
+    for operation in [Operation::Health, Operation::Login, Operation::Probe] {
+        let checked = issuer(app_role()).replies(operation, throttled()).run();
+        let error = checked.outcome.verdict.unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)), "{operation:?}");
+        assert_eq!(error.reason(), "VaultThrottled");
+    }
+}
+
+#[test]
+fn errors_have_no_source() {
+    let vault = || VaultError::Transport(TransportError::Tls(crate::TlsError::Name));
+    for error in [
+        AccessError::Health(HealthError::Vault(vault())),
+        AccessError::Login(vault()),
+        AccessError::Probe(ProbeError::Vault(vault())),
+        AccessError::Secret(SecretError::CaBundle),
+    ] {
+        assert!(
+            std::error::Error::source(&error).is_none(),
+            "{error} has its cause in its message"
+        );
+    }
+}

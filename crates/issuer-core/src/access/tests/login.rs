@@ -1,0 +1,108 @@
+//! Credentials of each method, and the tokens that they are exchanged for.
+
+use super::*;
+
+/// Returns the path and the body of the request that logs in.
+fn login(checked: &Checked) -> (String, String) {
+    let is_login = |request: &&Request| matches!(request.operation, Operation::Login | Operation::Lookup);
+    let request = checked.requests.iter().find(is_login).unwrap();
+    let body = request.http.body().as_bytes().to_vec();
+    (request.http.uri().path().to_owned(), String::from_utf8(body).unwrap())
+}
+
+#[test]
+fn each_method_sends_its_credentials() {
+    let pair = [("tls.crt", CERTIFICATE), ("tls.key", KEY)];
+    for (auth, path, body) in [
+        (
+            app_role(),
+            "/v1/auth/approle/login",
+            r#"{"role_id":"r","secret_id":"x"}"#,
+        ),
+        (
+            kubernetes(Some("jwt")),
+            "/v1/auth/kubernetes/login",
+            r#"{"jwt":"a.b.c","role":"web"}"#,
+        ),
+        (
+            kubernetes(None),
+            "/v1/auth/kubernetes/login",
+            r#"{"jwt":"jwt","role":"web"}"#,
+        ),
+        (certificate(Some("pair")), "/v1/auth/cert/login", "{}"),
+        (given_token(), "/v1/auth/token/lookup-self", ""),
+    ] {
+        let check = issuer(auth)
+            .secret("jwt", "1", &[("token", "a.b.c\n")])
+            .secret("pair", "1", &pair);
+        let checked = check.run();
+        assert_eq!(login(&checked), (path.to_owned(), body.to_owned()));
+        checked.ready();
+    }
+}
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+
+#[test]
+fn service_account_token_is_minted_when_needed() {
+    let checked = issuer(kubernetes(None)).run();
+    assert_eq!(checked.asked, ["health", "token team/signer", "login", "probe"]);
+    let held = checked.ready();
+    let checked = issuer(kubernetes(None)).holds(&held).at(1).run();
+    assert_eq!(checked.asked, ["health"]);
+}
+
+#[test]
+fn missing_service_account_token_names_the_cause() {
+    for (error, reason, says) in [
+        (
+            ReadError::Forbidden,
+            "TokenForbidden",
+            "may not request tokens for ServiceAccount team/signer",
+        ),
+        (
+            ReadError::NotFound,
+            "ServiceAccountNotFound",
+            "ServiceAccount team/signer does not exist",
+        ),
+        (ReadError::Unavailable, "TokenUnavailable", "it is tried again"),
+    ] {
+        let checked = issuer(kubernetes(None)).no_token(error).run();
+        assert_eq!(checked.asked, ["health", "token team/signer"]);
+        let (found, message) = checked.not_ready();
+        assert!(found == reason && message.contains(says), "{found}: {message}");
+    }
+}
+
+#[test]
+fn given_token_may_lack_the_lookup() {
+    let forbidden = || refusal(403, "permission denied");
+    let access = issuer(given_token())
+        .replies(Operation::Lookup, forbidden())
+        .run()
+        .ready();
+    assert_eq!(access.lease.refresh_at(), None);
+    let check = issuer(given_token()).replies(Operation::Lookup, forbidden());
+    let checked = check.replies(Operation::Probe, forbidden()).run();
+    assert_eq!(checked.not_ready().0, "LoginDenied");
+    let check = issuer(given_token()).always(Operation::Probe, forbidden());
+    assert_eq!(check.run().not_ready().0, "PermissionDenied");
+}
+
+#[test]
+fn login_without_token_is_misbehaviour() {
+    for (body, says) in [
+        (r#"{"auth":null}"#, "auth is missing"),
+        (r#"{"auth":{"client_token":""}}"#, "auth.client_token is missing"),
+        (r#"{"auth":{"mfa_requirement":{}}}"#, "second factor"),
+        ("<html>", "not JSON"),
+    ] {
+        let (reason, message) = issuer(app_role())
+            .replies(Operation::Login, reply(200, body))
+            .run()
+            .not_ready();
+        assert_eq!(reason, "VaultMisbehaved");
+        assert!(message.contains(says), "{message}");
+    }
+}

@@ -1,0 +1,256 @@
+//! Checks of one issuer, each a script of answers and what follows from it.
+
+mod check;
+mod login;
+mod resolve;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use http::Response;
+use issuer_api::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
+
+use super::*;
+use crate::reference::{IssuerKey, IssuerKind};
+use crate::target::IssuerPolicy;
+use crate::{Body, Operation, TransportError};
+
+fn at(seconds: u64) -> Now {
+    Now {
+        monotonic: Duration::from_secs(seconds),
+        unix: Duration::from_secs(1_767_225_600 + seconds),
+    }
+}
+
+fn selector(name: &str) -> SecretKeySelector {
+    SecretKeySelector {
+        name: name.to_owned(),
+        key: None,
+    }
+}
+
+fn app_role() -> Auth {
+    Auth {
+        app_role: Some(AppRole {
+            path: None,
+            role_id: "r".to_owned(),
+            secret_ref: selector("approle"),
+        }),
+        ..Auth::default()
+    }
+}
+
+fn given_token() -> Auth {
+    Auth {
+        token_secret_ref: Some(selector("token")),
+        ..Auth::default()
+    }
+}
+
+fn kubernetes(secret: Option<&str>) -> Auth {
+    let account = ServiceAccountRef {
+        name: "signer".to_owned(),
+        audiences: Vec::new(),
+    };
+    Auth {
+        kubernetes: Some(KubernetesAuth {
+            mount_path: None,
+            role: "web".to_owned(),
+            secret_ref: secret.map(selector),
+            service_account_ref: secret.is_none().then_some(account),
+        }),
+        ..Auth::default()
+    }
+}
+
+fn certificate(secret: Option<&str>) -> Auth {
+    Auth {
+        client_certificate: Some(ClientCertificate {
+            secret_name: secret.map(str::to_owned),
+            ..ClientCertificate::default()
+        }),
+        ..Auth::default()
+    }
+}
+
+fn reply(status: u16, body: &str) -> Reply {
+    let body = Body::from(body.as_bytes().to_vec());
+    Ok(Response::builder().status(status).body(body).unwrap())
+}
+
+fn refusal(status: u16, reason: &str) -> Reply {
+    reply(status, &serde_json::json!({ "errors": [reason] }).to_string())
+}
+
+/// Returns a login's reply.
+fn granted(token: &str, seconds: u64, renewable: bool) -> Reply {
+    let auth = serde_json::json!({ "client_token": token, "lease_duration": seconds, "renewable": renewable });
+    reply(200, &serde_json::json!({ "auth": auth }).to_string())
+}
+
+/// A check whose questions are answered well, except for the answers that a test gives.
+struct Scenario {
+    spec: VaultSpec,
+    held: Option<Access>,
+    now: Now,
+    secrets: BTreeMap<&'static str, Result<SecretData, ReadError>>,
+    token: Result<Secret, ReadError>,
+    replies: BTreeMap<Operation, VecDeque<Reply>>,
+    /// When the replies of an operation arrive.
+    arrivals: BTreeMap<Operation, Now>,
+}
+
+/// What a check asked for, and its result.
+struct Checked {
+    asked: Vec<String>,
+    requests: Vec<Request>,
+    outcome: Outcome,
+}
+
+impl Checked {
+    fn ready(self) -> Access {
+        assert_eq!(self.outcome.verdict, Ok(()));
+        self.outcome.access.unwrap()
+    }
+
+    fn count(&self, question: &str) -> usize {
+        self.asked.iter().filter(|asked| *asked == question).count()
+    }
+
+    /// Returns the reason why the issuer is not ready, and the message.
+    fn not_ready(&self) -> (&'static str, String) {
+        let error = self.outcome.verdict.as_ref().unwrap_err();
+        (error.reason(), error.to_string())
+    }
+}
+
+/// Begins a scenario: an issuer `https://a` that signs at `pki/sign/web`.
+fn issuer(auth: Auth) -> Scenario {
+    Scenario {
+        spec: VaultSpec {
+            server: "https://a".to_owned(),
+            path: "pki/sign/web".to_owned(),
+            auth,
+            ..VaultSpec::default()
+        },
+        held: None,
+        now: at(0),
+        secrets: BTreeMap::new(),
+        token: Ok(Secret::from("jwt")),
+        replies: BTreeMap::new(),
+        arrivals: BTreeMap::new(),
+    }
+    .secret("approle", "1", &[("secretId", "x")])
+    .secret("token", "1", &[("token", "hvs.given")])
+}
+
+impl Scenario {
+    fn server(mut self, server: &str) -> Self {
+        server.clone_into(&mut self.spec.server);
+        self
+    }
+
+    fn holds(mut self, access: &Access) -> Self {
+        self.held = Some(access.clone());
+        self
+    }
+
+    fn at(mut self, seconds: u64) -> Self {
+        self.now = at(seconds);
+        self
+    }
+
+    fn secret(mut self, name: &'static str, version: &str, data: &[(&str, &str)]) -> Self {
+        let data = data
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), Secret::from(*value)));
+        let secret = SecretData {
+            resource_version: version.to_owned(),
+            data: data.collect(),
+        };
+        self.secrets.insert(name, Ok(secret));
+        self
+    }
+
+    fn no_secret(mut self, name: &'static str, error: ReadError) -> Self {
+        self.secrets.insert(name, Err(error));
+        self
+    }
+
+    fn no_token(mut self, error: ReadError) -> Self {
+        self.token = Err(error);
+        self
+    }
+
+    /// Adds a reply to the next request of an operation.
+    fn replies(mut self, operation: Operation, reply: Reply) -> Self {
+        self.replies.entry(operation).or_default().push_back(reply);
+        self
+    }
+
+    /// Makes this the reply to each request of an operation.
+    fn always(mut self, operation: Operation, reply: Reply) -> Self {
+        self.replies.insert(operation, vec![reply; 9].into());
+        self
+    }
+
+    /// Makes the replies of an operation, and all after them, arrive at `seconds`.
+    fn arrives(mut self, operation: Operation, seconds: u64) -> Self {
+        self.arrivals.insert(operation, at(seconds));
+        self
+    }
+
+    fn reply(&mut self, request: &Request) -> Reply {
+        let scripted = self.replies.get_mut(&request.operation).and_then(VecDeque::pop_front);
+        scripted.unwrap_or_else(|| match request.operation {
+            Operation::Login => granted(&format!("hvs.of-{}", request.connect.origin.host()), 60, true),
+            Operation::Renew => granted("hvs.ignored", 60, true),
+            Operation::Lookup => reply(200, r#"{"data":{"ttl":60,"renewable":true}}"#),
+            Operation::Probe => refusal(400, "\"csr\" is empty"),
+            _ => reply(200, r#"{"initialized":true}"#),
+        })
+    }
+
+    fn run(mut self) -> Checked {
+        let key = IssuerKey {
+            kind: IssuerKind::Namespaced,
+            namespace: "team".to_owned(),
+            name: "vault".to_owned(),
+        };
+        let target = Target::parse(&self.spec, &key, "team", &IssuerPolicy::default()).unwrap();
+        let (mut asked, mut requests) = (Vec::new(), Vec::new());
+        let mut step = begin(target, "team", self.held.take(), self.now);
+        loop {
+            step = match step {
+                Step::ReadSecret(secret, waits) => {
+                    asked.push(format!("Secret {}/{}", secret.namespace, secret.name));
+                    let answer = self.secrets.get(&*secret.name).cloned();
+                    waits.resume(self.now, answer.unwrap_or(Err(ReadError::NotFound)))
+                }
+                Step::MintToken(spec, waits) => {
+                    asked.push(format!("token {}/{}", spec.namespace, spec.service_account));
+                    waits.resume(self.now, self.token.clone())
+                }
+                Step::Exchange(request, waits) => {
+                    asked.push(request.operation.as_str().to_owned());
+                    let reply = self.reply(&request);
+                    self.now = *self.arrivals.get(&request.operation).unwrap_or(&self.now);
+                    requests.push(request);
+                    waits.resume(self.now, reply)
+                }
+                Step::Done(outcome) => {
+                    return Checked {
+                        asked,
+                        requests,
+                        outcome,
+                    };
+                }
+            };
+        }
+    }
+}
+
+/// Returns the access that a first check leaves, whose token lives for 60 s.
+fn held(auth: Auth) -> Access {
+    issuer(auth).run().ready()
+}

@@ -1,0 +1,95 @@
+//! Secrets that are missing or unusable, and connections that are shared.
+
+use std::sync::Arc;
+
+use super::*;
+
+#[test]
+fn unusable_secrets_name_the_cause() {
+    let read = |error| issuer(app_role()).no_secret("approle", error).run();
+    let holds = |data: &[(&str, &str)]| issuer(app_role()).secret("approle", "1", data).run();
+    for (checked, reason, says) in [
+        (
+            read(ReadError::NotFound),
+            "SecretNotFound",
+            "Secret team/approle does not exist",
+        ),
+        (
+            read(ReadError::Forbidden),
+            "SecretForbidden",
+            "may not read Secret team/approle",
+        ),
+        (read(ReadError::Unavailable), "SecretUnavailable", "it is tried again"),
+        (holds(&[]), "SecretInvalid", "has no key secretId"),
+        (holds(&[("secretId", "a\nb")]), "SecretInvalid", "holds no secret ID"),
+    ] {
+        assert_eq!(checked.asked, ["Secret team/approle"]);
+        let (found, message) = checked.not_ready();
+        assert!(found == reason && message.contains(says), "{found}: {message}");
+    }
+}
+
+#[test]
+fn only_a_secret_id_may_be_empty() {
+    let checked = issuer(app_role()).secret("approle", "1", &[("secretId", " \n")]).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health", "login", "probe"]);
+    let checked = issuer(given_token()).secret("token", "1", &[("token", " \n")]).run();
+    let (reason, message) = checked.not_ready();
+    assert_eq!(
+        (reason, &*message),
+        ("SecretInvalid", "key token of Secret team/token is empty")
+    );
+}
+
+#[test]
+fn ca_bundle_must_hold_a_certificate() {
+    let mut check = issuer(app_role());
+    check.spec.ca_bundle = Some(issuer_api::Base64::encode(b"no PEM"));
+    assert_eq!(check.run().not_ready().0, "InvalidSpec");
+    let mut check = issuer(app_role()).secret("ca", "1", &[("ca.crt", "no PEM")]);
+    check.spec.ca_bundle_secret_ref = Some(selector("ca"));
+    assert_eq!(check.run().not_ready().0, "SecretInvalid");
+}
+
+#[test]
+fn client_certificate_must_be_a_pair() {
+    for data in [
+        [("tls.crt", "x"), ("tls.key", "x")],
+        [("tls.crt", CERTIFICATE), ("tls.key", "x")],
+    ] {
+        let mut check = issuer(app_role()).secret("pair", "1", &data);
+        check.spec.client_cert_secret_ref = Some(selector("pair"));
+        check.spec.client_key_secret_ref = Some(selector("pair"));
+        let (reason, message) = check.run().not_ready();
+        assert!(
+            reason == "SecretInvalid" && message.contains("holds no PEM"),
+            "{message}"
+        );
+    }
+}
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+
+#[test]
+fn equal_connections_are_shared() {
+    let held = held(app_role());
+    assert!(Arc::ptr_eq(&held.vault.connect, &held.vault.login));
+    let mut used = held.clone();
+    used.demand();
+    let next = issuer(app_role()).holds(&used).at(60).run().ready();
+    assert_ne!(next.lease, held.lease);
+    assert!(Arc::ptr_eq(&held.vault.connect, &next.vault.connect));
+}
+
+#[test]
+fn login_certificate_has_its_own_connection() {
+    let pair = [("tls.crt", CERTIFICATE), ("tls.key", KEY)];
+    let checked = issuer(certificate(Some("pair"))).secret("pair", "1", &pair).run();
+    let identities = checked
+        .requests
+        .iter()
+        .map(|request| request.connect.identity.is_some());
+    assert_eq!(identities.collect::<Vec<_>>(), [false, true, false]);
+    checked.ready();
+}

@@ -1,0 +1,159 @@
+//! The life of the token that an issuer logs in for.
+
+use serde_json::{Value, json};
+
+use super::scenario::{Answer, Scenario, request};
+
+fn renewable() -> Value {
+    json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true })
+}
+
+fn fixed() -> Value {
+    json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": false })
+}
+
+fn count(log: &[String], asked: &str) -> usize {
+    log.iter().filter(|line| *line == asked).count()
+}
+
+/// Has the issuer log in anew: the token that it held is superseded.
+fn supersede(scenario: &mut Scenario, token: &str) {
+    scenario.auth["client_token"] = token.into();
+    scenario.modify_issuer(|spec| spec.path = "pki/sign/api".to_owned());
+}
+
+#[test]
+fn superseded_token_is_revoked() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.create(request("web").approved());
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+    supersede(&mut scenario, "hvs.next");
+    assert_eq!(count(&scenario.pass(300), "revoke"), 1);
+}
+
+#[test]
+fn leased_certificates_keep_their_token() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.leases = true;
+    scenario.create(request("web").approved());
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+    supersede(&mut scenario, "hvs.next");
+    let log = scenario.pass(3600);
+    assert_eq!(count(&log, "revoke"), 0);
+    // Both tokens are renewed every 400 s.
+    assert!((16..=18).contains(&count(&log, "renew")), "{log:?}");
+
+    scenario.controller.stop(scenario.now);
+    scenario.controller.retire_all();
+    let log = scenario.run();
+    // Only the second token signed nothing.
+    assert_eq!(log, ["revoke"]);
+    assert!(scenario.controller.is_retired());
+}
+
+#[test]
+fn late_leased_certificate_keeps_its_token() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.leases = true;
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(request("web").approved());
+    scenario.run();
+    supersede(&mut scenario, "hvs.next");
+    scenario.pass(10);
+    scenario.release("web", &Answer::Well);
+    assert_eq!(count(&scenario.pass(3600), "revoke"), 0);
+}
+
+#[test]
+fn leased_certificate_during_a_check_keeps_its_token() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.leases = true;
+    scenario.create(request("web").approved());
+    scenario.run();
+    scenario.pass(3600);
+    supersede(&mut scenario, "hvs.next");
+    assert_eq!(count(&scenario.pass(3600), "revoke"), 0);
+}
+
+#[test]
+fn renewal_of_an_unused_token_ends_with_its_maximum() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.leases = true;
+    scenario.create(request("web").approved());
+    scenario.run();
+    supersede(&mut scenario, "hvs.next");
+    scenario.pass(300);
+    scenario.auth["renewable"] = false.into();
+    scenario.pass(900);
+    scenario.controller.stop(scenario.now);
+    scenario.controller.retire_all();
+    scenario.run();
+    assert!(scenario.controller.is_retired());
+}
+
+#[test]
+fn leases_are_a_warning() {
+    let mut scenario = Scenario::with_login(renewable());
+    assert!(scenario.issuer.status.condition("Warning").is_none());
+    scenario.leases = true;
+    scenario.create(request("web").approved());
+    scenario.pass(120);
+    let warning = scenario.issuer.status.condition("Warning").unwrap();
+    assert_eq!(warning.reason, "CertificatesLeased");
+    assert!(scenario.issuer.status.ready().is_some());
+    // It is written once.
+    assert_eq!(count(&scenario.pass(3600), "write issuer \"VaultVerified\""), 0);
+}
+
+#[test]
+fn idle_issuer_does_not_log_in_again() {
+    let mut scenario = Scenario::with_login(fixed());
+    let log = scenario.pass(7200);
+    assert!(log.iter().all(|asked| asked == "health"), "{log:?}");
+    scenario.create(request("web").approved());
+    let mut log = scenario.run();
+    log.retain(|asked| asked != "health");
+    let expected = [
+        "login",
+        "probe",
+        "sign web",
+        "write web Issued",
+        "event web Normal CertificateIssued",
+    ];
+    assert_eq!(log, expected);
+}
+
+#[test]
+fn busy_issuer_replaces_its_token_in_time() {
+    let mut scenario = Scenario::with_login(fixed());
+    scenario.create(request("web").approved());
+    scenario.run();
+    assert_eq!(count(&scenario.pass(399), "login"), 0);
+    scenario.auth["client_token"] = "hvs.next".into();
+    assert_eq!(count(&scenario.pass(2), "login"), 1);
+    // The next one signs nothing.
+    assert_eq!(count(&scenario.pass(3600), "login"), 0);
+}
+
+#[test]
+fn request_learns_why_there_is_no_token() {
+    let mut scenario = Scenario::with_login(fixed());
+    scenario.pass(7200);
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.create(request("web").approved());
+    scenario.pass(1);
+    assert_eq!(scenario.reason("web"), "Pending");
+}
+
+#[test]
+fn limited_uses_are_left_to_signatures() {
+    let mut auth = fixed();
+    auth["num_uses"] = 10.into();
+    let mut scenario = Scenario::with_login(auth);
+    let log = scenario.pass(7200);
+    assert!(log.iter().all(|asked| asked == "health"), "{log:?}");
+    assert_eq!(
+        scenario.issuer.status.condition("Warning").unwrap().reason,
+        "TokenUsesLimited"
+    );
+}
