@@ -30,6 +30,11 @@ impl Base64 {
         LENIENT.decode(text).ok()
     }
 
+    /// Returns the length of the text.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Returns `true` if there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

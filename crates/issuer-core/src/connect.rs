@@ -49,7 +49,7 @@ impl fmt::Debug for Identity {
 pub struct Limits {
     /// Time to connect and to finish the TLS handshake.
     pub connect: Duration,
-    /// Time from the start of the request to the end of the reply, connecting included.
+    /// Time from the start of a request to the end of the reply, connecting included, unless the request has another.
     pub exchange: Duration,
     /// Bytes of a reply's body.
     pub body: usize,

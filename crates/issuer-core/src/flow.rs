@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{Body, Connect, Now};
 
@@ -61,6 +62,8 @@ pub struct Request {
     pub operation: Operation,
     /// The request itself.
     pub http: http::Request<Body>,
+    /// Time from the start of the request to the end of the reply, connecting included.
+    pub timeout: Duration,
 }
 
 /// What became of a request.

@@ -48,13 +48,13 @@ impl Transport {
         Self::default()
     }
 
-    /// Sends a request once and waits for the whole reply, within the limits of its `connect`.
+    /// Sends a request once and waits for the whole reply, within its timeout and the limits of its `connect`.
     ///
     /// Dropping the future closes the connection.
     pub async fn call(&self, request: Request) -> Reply {
         let connect = request.connect;
         let pool = self.pools.entry(&connect, || Pool::new(&connect))?;
-        pool.call(&connect, wire(request.http)).await
+        pool.call(&connect, wire(request.http), request.timeout).await
     }
 
     /// Drives a conversation to its end.
@@ -128,10 +128,10 @@ impl Pool {
         })
     }
 
-    async fn call(&self, connect: &Connect, request: Outgoing) -> Reply {
+    async fn call(&self, connect: &Connect, request: Outgoing, timeout: Duration) -> Reply {
         let limits = connect.limits;
         let start = Instant::now();
-        let deadline = start + limits.exchange;
+        let deadline = start + timeout;
         let link = match self.take() {
             Some(link) => link,
             None => self.dial(connect, deadline.min(start + limits.connect)).await?,

@@ -27,7 +27,7 @@ impl Driver {
         Self::default()
     }
 
-    /// Sends a request once and waits for the whole reply, within the limits of its `connect`.
+    /// Sends a request once and waits for the whole reply, within its timeout and the limits of its `connect`.
     ///
     /// Resolving the host's name may take as long as connecting once more.
     pub fn call(&self, request: Request) -> Reply {
@@ -40,10 +40,13 @@ impl Driver {
             ))
         })?;
         let (parts, body) = request.http.into_parts();
+        let timeout = Some(request.timeout);
         let response = if parts.method.is_safe() {
-            agent.run(http::Request::from_parts(parts, ()))
+            let request = agent.configure_request(http::Request::from_parts(parts, ()));
+            agent.run(request.timeout_global(timeout).build())
         } else {
-            agent.run(http::Request::from_parts(parts, body.as_bytes()))
+            let request = agent.configure_request(http::Request::from_parts(parts, body.as_bytes()));
+            agent.run(request.timeout_global(timeout).build())
         };
         read(response.map_err(transport_error)?, connect.limits.body)
     }
@@ -69,7 +72,7 @@ impl Driver {
 
 fn config(connect: &Connect) -> Config {
     let limits = connect.limits;
-    let dial = limits.connect.min(limits.exchange);
+    let dial = limits.connect;
     Config::builder()
         .proxy(None)
         .http_status_as_error(false)
@@ -80,7 +83,6 @@ fn config(connect: &Connect) -> Config {
         .accept_encoding("")
         .timeout_resolve(Some(dial))
         .timeout_connect(Some(dial))
-        .timeout_global(Some(limits.exchange))
         .max_idle_age(IDLE)
         .max_idle_connections(IDLE_MAX)
         .max_idle_connections_per_host(IDLE_MAX)

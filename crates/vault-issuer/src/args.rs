@@ -53,6 +53,18 @@ pub struct ControllerArgs {
     /// Bytes of PEM that cert-manager reads of a certificate chain: its flag of this name
     #[arg(long, env = "VAULT_ISSUER_MAX_CERTIFICATE_CHAIN_LENGTH", default_value_t = SizeLimits::default().chain)]
     pub max_certificate_chain_length: usize,
+    /// How many answers a CertificateRequest may cost (by a timeout or a server error while its issuer is well) before
+    /// it fails
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_MAX_LOST_ANSWERS",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..),
+    )]
+    pub max_lost_answers: u32,
+    /// How long a signature may take before its answer counts as lost
+    #[arg(long, env = "VAULT_ISSUER_SIGN_TIMEOUT", default_value = "60s", value_parser = duration)]
+    pub sign_timeout: Duration,
     /// Where to serve /metrics: an address and port, :PORT for all addresses, or 0 for none
     #[arg(
         long,
@@ -336,6 +348,8 @@ mod tests {
             (args.max_certificate_size, args.max_certificate_chain_length),
             (36_500, 95_000)
         );
+        assert_eq!(args.max_lost_answers, 3);
+        assert_eq!(args.sign_timeout, seconds(60));
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http);

@@ -103,12 +103,14 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         }),
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
+        max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
             allow_http: args.allow_http,
             allowed_audiences: args.allow_audiences.iter().cloned().collect(),
             allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),
             own_account: own_account(),
         },
+        sign_timeout: args.sign_timeout,
         verify: VerifyOptions {
             signatures: issuer_tls::signatures(),
             limits: SizeLimits {

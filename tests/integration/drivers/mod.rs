@@ -87,6 +87,7 @@ fn sign(connect: &Arc<Connect>) -> Request {
     Request {
         connect: Arc::clone(connect),
         operation: Operation::Sign,
+        timeout: connect.limits.exchange,
         http: http.unwrap(),
     }
 }

@@ -203,6 +203,7 @@ fn what_holds_a_secret_prints_none() {
     let request = Request {
         connect: connect.into(),
         operation: Operation::Login,
+        timeout: Limits::default().exchange,
         http,
     };
     let credentials = issuer_core::vault::Credentials::Token(Secret::from(vault.token.as_str()));

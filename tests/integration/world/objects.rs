@@ -23,10 +23,12 @@ pub(crate) fn config() -> Config {
         check_interval: Duration::from_secs(60 * 60),
         cluster_resource_namespace: "vault-issuer".to_owned(),
         max_concurrent_reconciles: 8,
+        max_lost_answers: 3,
         policy: IssuerPolicy {
             allowed_servers: AllowedServers::All,
             ..IssuerPolicy::default()
         },
+        sign_timeout: Duration::from_secs(30),
         verify: issuer_tls::signatures().into(),
     }
 }

@@ -270,7 +270,7 @@ impl Elector {
         self.plan = Plan::Create;
         if let Some(lease) = lease {
             let since = match seen {
-                Some((seen, since)) if seen == lease => since,
+                Some((seen, since)) if seen == lease || is_metadata_write(&seen, &lease) => since,
                 _ => now.monotonic,
             };
             let free = holder(&lease).is_none() || since + duration(&lease) <= now.monotonic;
@@ -336,6 +336,18 @@ const JITTER: u32 = 1200;
 
 fn stretch(duration: Duration, thousandths: u32) -> Duration {
     duration.saturating_mul(thousandths) / 1000
+}
+
+/// Returns `true` if only metadata has changed, which the holder does not write: this says nothing about the holder.
+///
+/// A renewal always changes the version; it changes the spec, too, unless the holder's clock stands still.
+fn is_metadata_write(before: &Lease, after: &Lease) -> bool {
+    let written = |lease: &Lease| ObjectMeta {
+        managed_fields: None,
+        resource_version: None,
+        ..lease.metadata.clone()
+    };
+    before.spec == after.spec && written(before) != written(after)
 }
 
 fn holder(lease: &Lease) -> Option<&str> {

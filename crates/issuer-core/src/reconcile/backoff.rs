@@ -19,8 +19,18 @@ impl Jitter {
 
     /// Returns the wait, longer by up to a tenth.
     pub(super) fn over(&mut self, wait: Duration) -> Duration {
-        let thousandth = u32::try_from(self.0.next_u64() % 101).unwrap_or(0);
-        wait + wait * thousandth / 1000
+        wait + self.thousandths(wait / 10)
+    }
+
+    /// Returns a time between half of the span and the whole.
+    pub(super) fn within(&mut self, span: Duration) -> Duration {
+        span / 2 + self.thousandths(span / 2)
+    }
+
+    /// Returns up to the whole span, in steps of a thousandth.
+    fn thousandths(&mut self, span: Duration) -> Duration {
+        let thousandths = u32::try_from(self.0.next_u64() % 1001).unwrap_or(0);
+        span * thousandths / 1000
     }
 }
 
@@ -50,5 +60,14 @@ mod tests {
         assert!(waits(7).iter().all(|w| (wait..=wait * 11 / 10).contains(w)));
         assert_eq!(waits(7), waits(7));
         assert_ne!(waits(7), waits(8));
+    }
+
+    #[test]
+    fn spread_covers_the_second_half() {
+        let span = Duration::from_secs(10);
+        let mut jitter = Jitter::new(7);
+        let waits = [(); 1000].map(|()| jitter.within(span));
+        assert!(waits.iter().all(|w| (span / 2..=span).contains(w)));
+        assert!(waits.iter().any(|w| *w < span * 6 / 10) && waits.iter().any(|w| *w > span * 9 / 10));
     }
 }

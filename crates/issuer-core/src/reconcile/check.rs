@@ -2,16 +2,13 @@ use std::time::Duration;
 
 use super::issuers::Epoch;
 use super::observed::ObservedIssuer;
-use super::outcome::{Ending, Event, Key, Outcome, WriteError};
+use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{self, Access, ServerHealth, Warning};
 use crate::reference::{IssuerKey, SecretRef, TokenSpec};
 use crate::target::Target;
 use crate::{Now, Request};
-
-/// How long a superseded token is left to the requests that are being signed with it.
-const IN_USE: Duration = Duration::from_secs(60);
 
 /// The check of one issuer.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -36,7 +33,7 @@ pub(super) enum Step {
 pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let namespace = state.secret_namespace(&key);
     let Some(issuer) = state.issuers.get(&key) else {
-        return end(state, key, Outcome::Idle, None);
+        return end(state, key, Outcome::Idle, Again::Never);
     };
     let mut held = issuer.access.clone();
     if let Some(access) = held
@@ -58,7 +55,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     task.advance(state, now, step)
 }
 
-fn end(state: &mut State, key: IssuerKey, outcome: Outcome, again: Option<Duration>) -> Step {
+fn end(state: &mut State, key: IssuerKey, outcome: Outcome, again: impl Into<Again>) -> Step {
     Step::Done(state.end(Ending::new(Key::Issuer(key), outcome, again)))
 }
 
@@ -88,12 +85,13 @@ impl Task {
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
             // The access that the issuer held was retired with it.
             state.retire(access, now.monotonic);
-            return end(state, self.key, Outcome::Idle, None);
+            return end(state, self.key, Outcome::Idle, Again::Never);
         };
         let superseded = issuer.keep(access, superseded);
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
         let warning = issuer.access.as_ref().and_then(Access::warning);
-        state.retire(superseded, now.monotonic + IN_USE);
+        // Requests may be being signed with the superseded token.
+        state.retire(superseded, now.monotonic + state.config.sign_timeout);
         if revision != self.revision {
             // The spec has changed, or a signature has failed, since the check began. The next check is due already, but
             // must not ask this Vault before it wants to be asked again.
@@ -106,9 +104,13 @@ impl Task {
             if let Some(least) = least {
                 state.postpone_check(&self.key, now.monotonic + least);
             }
-            return end(state, self.key, Outcome::Idle, None);
+            return end(state, self.key, Outcome::Idle, Again::Never);
         }
         let (outcome, again) = state.apply_verdict(&self.key, &verdict, now);
+        let epoch = state
+            .issuers
+            .get(&self.key)
+            .map_or(revision.1, |issuer| issuer.revision().1);
         let warning = warning.filter(|_| verdict.is_ok());
         let verdict = verdict.map_err(|error| (error.reason(), error.to_string()));
         let key = Key::Issuer(self.key.clone());
@@ -118,7 +120,7 @@ impl Task {
         let event = event(&observed, key, verdict, warning);
         let writing = Writing {
             key: self.key,
-            epoch: self.revision.1,
+            epoch,
             event,
             outcome,
             again,
@@ -184,9 +186,10 @@ impl Writing {
                 Some(event) => Step::Publish(event, Ending::new(Key::Issuer(key), outcome, again)),
                 None => end(state, key, outcome, again),
             },
-            Err(WriteError::NotFound) => end(state, key, outcome, None),
+            // If the issuer is gone, the watch will show that, and cancel the next check.
+            Err(WriteError::NotFound) => end(state, key, outcome, again),
             // The next check, which must not become due sooner, writes what it finds.
-            Err(_) if suspended => end(state, key, Outcome::Unsaved, None),
+            Err(_) if suspended => end(state, key, Outcome::Unsaved, Again::Never),
             Err(_) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
                 end(state, key, Outcome::Unsaved, again)
             }

@@ -20,9 +20,6 @@ pub struct Claim {
     pub identity: String,
 }
 
-/// How long a claim holds, by the clock of the observer: the first half to begin signing, the second for the answer.
-const HOLDS: Duration = Duration::from_secs(60);
-
 /// A claim, and when this process first saw or made it.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Seen {
@@ -43,7 +40,17 @@ pub(super) enum Holder {
 
 impl Claim {
     /// Returns the holder of the claim on a request. `seen` is the claim that this process remembers.
-    pub(super) fn holder(&self, request: &CertificateRequest, seen: &mut Option<Seen>, now: Now) -> Holder {
+    ///
+    /// A claim holds for twice the time that a signature may take, by the clock of the observer: the first half to begin
+    /// signing, the second for the answer.
+    pub(super) fn holder(
+        &self,
+        request: &CertificateRequest,
+        seen: &mut Option<Seen>,
+        sign_timeout: Duration,
+        now: Now,
+    ) -> Holder {
+        let holds = 2 * sign_timeout;
         let Some(condition) = request.condition(CONDITION) else {
             *seen = None;
             return Holder::Nobody;
@@ -54,16 +61,16 @@ impl Claim {
             .filter(|seen| seen.condition == *condition)
             .map(|seen| seen.at);
         match known {
-            Some(at) if ours && now.monotonic < at + HOLDS / 2 => Holder::Us,
+            Some(at) if ours && now.monotonic < at + sign_timeout => Holder::Us,
             _ if ours => Holder::Nobody,
-            Some(at) if now.monotonic >= at + HOLDS => Holder::Nobody,
-            Some(at) => Holder::Other(at + HOLDS),
+            Some(at) if now.monotonic >= at + holds => Holder::Nobody,
+            Some(at) => Holder::Other(at + holds),
             None => {
                 *seen = Some(Seen {
                     condition: condition.clone(),
                     at: now.monotonic,
                 });
-                Holder::Other(now.monotonic + HOLDS)
+                Holder::Other(now.monotonic + holds)
             }
         }
     }
@@ -97,6 +104,8 @@ mod tests {
 
     use super::*;
 
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
     fn at(seconds: u64) -> Now {
         Now {
             monotonic: Duration::from_secs(seconds),
@@ -129,14 +138,14 @@ mod tests {
     fn own_claim_holds_half_its_time() {
         let (request, seen) = claimed_by("a", at(0));
         let mut seen = Some(seen);
-        assert_eq!(claim("a").holder(&request, &mut seen, at(29)), Holder::Us);
-        assert_eq!(claim("a").holder(&request, &mut seen, at(30)), Holder::Nobody);
+        assert_eq!(claim("a").holder(&request, &mut seen, TIMEOUT, at(29)), Holder::Us);
+        assert_eq!(claim("a").holder(&request, &mut seen, TIMEOUT, at(30)), Holder::Nobody);
     }
 
     #[test]
     fn forgotten_claim_is_not_ours() {
         let (request, _) = claimed_by("a", at(0));
-        assert_eq!(claim("a").holder(&request, &mut None, at(1)), Holder::Nobody);
+        assert_eq!(claim("a").holder(&request, &mut None, TIMEOUT, at(1)), Holder::Nobody);
     }
 
     #[test]
@@ -144,12 +153,18 @@ mod tests {
         let (request, _) = claimed_by("a", at(0));
         let mut seen = None;
         let until = Duration::from_secs(160);
-        assert_eq!(claim("b").holder(&request, &mut seen, at(100)), Holder::Other(until));
-        assert_eq!(claim("b").holder(&request, &mut seen, at(159)), Holder::Other(until));
-        assert_eq!(claim("b").holder(&request, &mut seen, at(160)), Holder::Nobody);
+        assert_eq!(
+            claim("b").holder(&request, &mut seen, TIMEOUT, at(100)),
+            Holder::Other(until)
+        );
+        assert_eq!(
+            claim("b").holder(&request, &mut seen, TIMEOUT, at(159)),
+            Holder::Other(until)
+        );
+        assert_eq!(claim("b").holder(&request, &mut seen, TIMEOUT, at(160)), Holder::Nobody);
         let (renewed, _) = claimed_by("a", at(161));
         assert_eq!(
-            claim("b").holder(&renewed, &mut seen, at(161)),
+            claim("b").holder(&renewed, &mut seen, TIMEOUT, at(161)),
             Holder::Other(Duration::from_secs(221))
         );
     }
@@ -168,7 +183,7 @@ mod tests {
     #[test]
     fn unclaimed_request_has_no_holder() {
         assert_eq!(
-            claim("a").holder(&CertificateRequest::default(), &mut None, at(0)),
+            claim("a").holder(&CertificateRequest::default(), &mut None, TIMEOUT, at(0)),
             Holder::Nobody
         );
     }

@@ -96,8 +96,13 @@ impl Controller {
         self.state.is_retired()
     }
 
-    /// Returns the number of requests that have not finished.
+    /// Returns the number of requests that are approved and have not finished.
     pub fn pending(&self) -> usize {
+        self.state.requests.open()
+    }
+
+    /// Returns the number of requests that have not finished, whether they are approved or not.
+    pub fn tracked(&self) -> usize {
         self.state.requests.len()
     }
 

@@ -10,7 +10,7 @@ use super::observed::ObservedIssuer;
 use super::outcome::Outcome;
 use crate::Now;
 use crate::access::{Access, AccessError};
-use crate::reference::{IssuerKey, IssuerKind};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 use crate::vault::{SignError, VaultError};
 
 /// All issuers. Its methods return what follows from a change and schedule nothing themselves.
@@ -24,15 +24,32 @@ pub(super) struct Issuer {
     pub(super) access: Option<Access>,
     epoch: Epoch,
     readiness: Readiness,
+    /// The epoch in which it was last not ready.
+    outage: Epoch,
     /// Failed checks in a row.
     failures: u32,
-    /// Suspensions in a row without a signature in between.
-    sign_failures: u32,
+    /// Rate limits hit in a row without a signature in between.
+    throttled: u32,
+    /// The requests that have lost an answer since the last check: its verdict says whose fault it was.
+    accused: Vec<LostAnswer>,
+    /// What has changed since the last check that decided something.
+    change: Option<Recovery>,
 }
 
-/// Counts the suspensions of an issuer: a failure of an earlier epoch suspends nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// Counts the suspensions and outages of an issuer: a check that began before the last one decides nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Epoch(u64);
+
+/// A signature that was requested and not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LostAnswer {
+    pub(super) key: RequestKey,
+    pub(super) uid: String,
+    /// The epoch of the issuer in which the signature was requested.
+    pub(super) epoch: Epoch,
+    /// What happened instead of an answer.
+    pub(super) error: String,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Readiness {
@@ -40,8 +57,23 @@ enum Readiness {
     NotReady,
     /// The last check succeeded.
     Ready,
-    /// This generation has not been checked, or a signature has failed since the last check.
+    /// The last check succeeded, but a signature has failed since, and the next check must say whether the issuer did.
+    Suspended,
+    /// This generation has not been checked.
     Unknown,
+}
+
+/// Whether the requests of an issuer can be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The next check decides.
+    Checking,
+    /// It does not exist.
+    Missing,
+    /// Its last check failed.
+    NotReady,
+    /// Its last check succeeded.
+    Ready,
 }
 
 /// What follows from an observed issuer.
@@ -60,6 +92,19 @@ pub(super) enum Observed {
 pub(super) struct Settled {
     pub(super) outcome: Outcome,
     pub(super) next: NextCheck,
+    /// The requests whose lost answers are their own fault.
+    pub(super) blamed: Vec<LostAnswer>,
+    /// What has ended the backoff of the requests.
+    pub(super) recovery: Option<Recovery>,
+}
+
+/// Why an issuer that could not sign can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Recovery {
+    /// A check has succeeded after one that failed.
+    Recovered,
+    /// Its spec has changed.
+    Corrected,
 }
 
 /// When an issuer must be checked again.
@@ -73,18 +118,21 @@ pub(super) enum NextCheck {
         most: Option<Duration>,
         retry_after: Option<Duration>,
     },
-    /// After the check interval, or when the token must be renewed.
-    Interval { refresh: Option<Duration> },
+    /// After the check interval, or when the token must be renewed. The first interval is shorter, by a random part: so
+    /// issuers that were first checked together are not checked together again.
+    Interval { refresh: Option<Duration>, first: bool },
 }
 
 /// Why an issuer cannot sign at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unready {
-    /// Its token has expired although its last check succeeded.
+    /// The next check decides; it must be due.
+    Checking,
+    /// Its token has expired although its last check succeeded: it must be checked now.
     Expired,
     /// It does not exist.
     Missing,
-    /// It has not been checked, or its last check failed.
+    /// Its last check failed.
     NotReady,
 }
 
@@ -95,8 +143,11 @@ impl Issuer {
             access: None,
             epoch: Epoch::default(),
             readiness: Readiness::Unknown,
+            outage: Epoch::default(),
             failures: 0,
-            sign_failures: 0,
+            throttled: 0,
+            accused: Vec::new(),
+            change: None,
         }
     }
 
@@ -104,7 +155,12 @@ impl Issuer {
     /// stale status and wrote nothing.
     fn status_disagrees(&self) -> bool {
         let observed = self.observed.status.ready().map(|ready| ready.status);
-        self.readiness == Readiness::Ready && observed == Some(ConditionStatus::False)
+        self.is_ready() && observed == Some(ConditionStatus::False)
+    }
+
+    /// Returns what its status says: an issuer is ready until a check fails.
+    fn is_ready(&self) -> bool {
+        matches!(self.readiness, Readiness::Ready | Readiness::Suspended)
     }
 
     /// Keeps the access that a check returned, with what was noted of its token while the check had a copy of it;
@@ -127,6 +183,50 @@ impl Issuer {
     pub(super) fn revision(&self) -> (i64, Epoch) {
         (self.observed.generation, self.epoch)
     }
+
+    /// Begins an epoch whose checks blame no answer that was lost before.
+    fn end_epoch(&mut self) {
+        self.epoch.0 += 1;
+        self.outage = self.epoch;
+        self.accused.clear();
+    }
+
+    fn change_spec(&mut self) {
+        self.readiness = Readiness::Unknown;
+        (self.failures, self.throttled) = (0, 0);
+        self.end_epoch();
+        self.change = Some(Recovery::Corrected);
+    }
+
+    fn succeed(&mut self, now: Now) -> Settled {
+        let first = !self.is_ready();
+        (self.readiness, self.failures) = (Readiness::Ready, 0);
+        let refresh = self.access.as_ref().and_then(|access| access.next_refresh(now));
+        // An answer that was asked for before the last outage was lost to the outage.
+        let accused = std::mem::take(&mut self.accused).into_iter();
+        let outage = self.outage;
+        Settled {
+            outcome: Outcome::Ready,
+            next: NextCheck::Interval { refresh, first },
+            blamed: accused.filter(|lost| lost.epoch >= outage).collect(),
+            recovery: self.change.take(),
+        }
+    }
+
+    fn fail(&mut self, error: &AccessError) -> Settled {
+        if self.readiness != Readiness::NotReady {
+            self.end_epoch();
+        }
+        self.readiness = Readiness::NotReady;
+        self.failures = self.failures.saturating_add(1);
+        self.change = self.change.max(Some(Recovery::Recovered));
+        Settled {
+            outcome: Outcome::NotReady(error.reason()),
+            next: NextCheck::after(error, self.failures),
+            blamed: Vec::new(),
+            recovery: None,
+        }
+    }
 }
 
 impl Issuers {
@@ -142,11 +242,18 @@ impl Issuers {
         self.0.keys()
     }
 
-    /// Returns each issuer and whether its last check succeeded.
+    /// Returns each issuer and whether it is ready.
     pub(super) fn readiness(&self) -> impl Iterator<Item = (&IssuerKey, bool)> {
-        self.0
-            .iter()
-            .map(|(key, issuer)| (key, issuer.readiness == Readiness::Ready))
+        self.0.iter().map(|(key, issuer)| (key, issuer.is_ready()))
+    }
+
+    pub(super) fn phase(&self, key: &IssuerKey) -> Phase {
+        match self.get(key).map(|issuer| issuer.readiness) {
+            None => Phase::Missing,
+            Some(Readiness::NotReady) => Phase::NotReady,
+            Some(Readiness::Ready) => Phase::Ready,
+            Some(Readiness::Suspended | Readiness::Unknown) => Phase::Checking,
+        }
     }
 
     /// Returns the issuers of a kind that a complete list does not contain.
@@ -161,8 +268,7 @@ impl Issuers {
                 let changed = issuer.observed.generation != observed.generation;
                 issuer.observed = observed;
                 if changed {
-                    issuer.readiness = Readiness::Unknown;
-                    (issuer.failures, issuer.sign_failures) = (0, 0);
+                    issuer.change_spec();
                 }
                 if changed || issuer.status_disagrees() {
                     Observed::CheckNow
@@ -184,18 +290,17 @@ impl Issuers {
 
     /// Returns the access to sign with, if the last check succeeded and the token has not expired since.
     pub(super) fn access_to_sign(&self, key: &IssuerKey, now: Now) -> Result<(Access, Epoch), Unready> {
-        let issuer = self.get(key).ok_or(Unready::Missing)?;
-        if issuer.readiness != Readiness::Ready {
-            return Err(Unready::NotReady);
+        match self.phase(key) {
+            Phase::Missing => Err(Unready::Missing),
+            Phase::Checking => Err(Unready::Checking),
+            Phase::NotReady => Err(Unready::NotReady),
+            Phase::Ready => {
+                let issuer = self.get(key).ok_or(Unready::Missing)?;
+                let usable = issuer.access.as_ref().filter(|access| access.lease.is_usable(now));
+                let access = usable.ok_or(Unready::Expired)?;
+                Ok((access.clone(), issuer.epoch))
+            }
         }
-        let usable = issuer.access.as_ref().filter(|access| access.lease.is_usable(now));
-        let access = usable.ok_or(Unready::Expired)?;
-        Ok((access.clone(), issuer.epoch))
-    }
-
-    /// Returns `true` if the last check of an issuer succeeded.
-    pub(super) fn is_ready(&self, key: &IssuerKey) -> bool {
-        self.get(key).is_some_and(|issuer| issuer.readiness == Readiness::Ready)
     }
 
     /// Notes a failure that may be the issuer's: the next check probes its endpoint.
@@ -209,33 +314,20 @@ impl Issuers {
     pub(super) fn settle(&mut self, key: &IssuerKey, verdict: &Result<(), AccessError>, now: Now) -> Option<Settled> {
         let issuer = self.0.get_mut(key)?;
         Some(match verdict {
-            Ok(()) => {
-                (issuer.readiness, issuer.failures) = (Readiness::Ready, 0);
-                let refresh = issuer.access.as_ref().and_then(|access| access.next_refresh(now));
-                Settled {
-                    outcome: Outcome::Ready,
-                    next: NextCheck::Interval { refresh },
-                }
-            }
-            Err(error) => {
-                issuer.readiness = Readiness::NotReady;
-                issuer.failures = issuer.failures.saturating_add(1);
-                Settled {
-                    outcome: Outcome::NotReady(error.reason()),
-                    next: NextCheck::after(error, issuer.failures),
-                }
-            }
+            Ok(()) => issuer.succeed(now),
+            Err(error) => issuer.fail(error),
         })
     }
 
-    /// Suspends signing after a failure that may be the issuer's; returns how long to wait before the check, at least.
+    /// Suspends signing until a check says whether the issuer has failed or only a request; returns how long to wait
+    /// before that check, or `None` if it is due already.
     ///
-    /// The first failure is checked at once, further ones in a row after a backoff. A failure of an earlier epoch
-    /// counts only if Vault asks to wait.
-    pub(super) fn suspend(&mut self, key: &IssuerKey, epoch: Epoch, error: &SignError) -> Option<Duration> {
+    /// A rate limit is not the fault of one request, and a check at once would run into it too.
+    pub(super) fn suspend(&mut self, key: &IssuerKey, error: &SignError, lost: Option<LostAnswer>) -> Option<Duration> {
         let issuer = self.0.get_mut(key)?;
-        let current = issuer.epoch == epoch;
-        if !current && error.retry_after().is_none() {
+        let decided = matches!(issuer.readiness, Readiness::NotReady | Readiness::Unknown);
+        issuer.accused.extend(lost.filter(|_| !decided));
+        if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
             return None;
         }
         issuer.epoch.0 += 1;
@@ -245,19 +337,36 @@ impl Issuers {
                 access.denied();
             }
         }
-        issuer.readiness = Readiness::Unknown;
-        issuer.sign_failures = issuer.sign_failures.saturating_add(current.into());
-        let wait = match issuer.sign_failures {
-            1 => Duration::ZERO,
-            rounds => backoff(rounds - 1, Duration::from_secs(1), Duration::from_secs(300)),
-        };
-        Some(error.retry_after().map_or(wait, |least| least.max(wait)))
+        if issuer.readiness == Readiness::Ready {
+            issuer.readiness = Readiness::Suspended;
+        }
+        let mut wait = error.retry_after().unwrap_or_default();
+        if matches!(error, SignError::Vault(VaultError::Throttled { .. })) {
+            issuer.throttled = issuer.throttled.saturating_add(1);
+            let own = backoff(issuer.throttled, Duration::from_secs(1), Duration::from_secs(60));
+            wait = wait.max(own);
+        }
+        Some(wait)
+    }
+
+    /// Suspends signing until the check that renews or replaces an expired token.
+    pub(super) fn expire(&mut self, key: &IssuerKey) {
+        if let Some(issuer) = self
+            .0
+            .get_mut(key)
+            .filter(|issuer| issuer.readiness == Readiness::Ready)
+        {
+            issuer.readiness = Readiness::Suspended;
+            if let Some(access) = &mut issuer.access {
+                access.demand();
+            }
+        }
     }
 
     /// Records a signature.
-    pub(super) fn signed(&mut self, key: &IssuerKey, epoch: Epoch) {
-        if let Some(issuer) = self.0.get_mut(key).filter(|issuer| issuer.epoch == epoch) {
-            issuer.sign_failures = 0;
+    pub(super) fn signed(&mut self, key: &IssuerKey) {
+        if let Some(issuer) = self.0.get_mut(key) {
+            issuer.throttled = 0;
         }
     }
 }

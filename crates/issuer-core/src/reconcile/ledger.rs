@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::Verified;
-use crate::reference::RequestKey;
+use crate::reference::{IssuerKey, RequestKey};
 
 /// Results of requests that the watch has not shown yet. Consulted before signing, so a request is not signed twice.
 ///
@@ -9,7 +9,10 @@ use crate::reference::RequestKey;
 /// so a certificate cannot reach another request of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Ledger {
-    entries: BTreeMap<String, Entry>,
+    /// The entry of each request, and the issuer that signs or has signed it.
+    entries: BTreeMap<String, (Entry, Option<IssuerKey>)>,
+    /// The number of entries of each issuer.
+    signed: BTreeMap<IssuerKey, usize>,
     /// The uid of each request that has finished or is gone, until the watch shows it. What the watch shows of the same
     /// uid before that is stale.
     finished: BTreeMap<RequestKey, String>,
@@ -60,19 +63,43 @@ impl Conclusion {
 }
 
 impl Ledger {
-    /// The number of unsaved entries beyond which nothing more is signed.
-    pub(super) const CAPACITY: usize = 1000;
+    /// The number of unsaved certificates of one issuer beyond which it signs nothing more: what it has signed is lost if
+    /// the process ends, and takes memory until then.
+    const CAPACITY: usize = 100;
 
     pub(super) fn find(&self, uid: &str) -> Option<&Entry> {
-        self.entries.get(uid)
+        self.entries.get(uid).map(|(entry, _)| entry)
     }
 
-    pub(super) fn set(&mut self, uid: &str, entry: Entry) {
-        self.entries.insert(uid.to_owned(), entry);
+    /// Records that an issuer signs a request.
+    pub(super) fn sign(&mut self, uid: &str, issuer: IssuerKey) {
+        *self.signed.entry(issuer.clone()).or_default() += 1;
+        self.entries.insert(uid.to_owned(), (Entry::Signing, Some(issuer)));
     }
 
-    pub(super) fn forget(&mut self, uid: &str) {
-        self.entries.remove(uid);
+    /// Records a conclusion.
+    pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) {
+        let signer = self.entries.remove(uid).and_then(|(_, signer)| signer);
+        self.entries
+            .insert(uid.to_owned(), (Entry::Concluded(conclusion), signer));
+    }
+
+    /// Forgets a request; returns the issuer that has signed it, which has room for one more.
+    pub(super) fn forget(&mut self, uid: &str) -> Option<IssuerKey> {
+        let (_, signer) = self.entries.remove(uid)?;
+        let signer = signer?;
+        if let Some(count) = self.signed.get_mut(&signer) {
+            *count -= 1;
+            if *count == 0 {
+                self.signed.remove(&signer);
+            }
+        }
+        Some(signer)
+    }
+
+    /// Returns `true` if the issuer may sign more.
+    pub(super) fn has_room(&self, issuer: &IssuerKey) -> bool {
+        self.signed.get(issuer).is_none_or(|count| *count < Self::CAPACITY)
     }
 
     /// Returns the number of requests that are being signed or wait to be saved.
@@ -82,7 +109,6 @@ impl Ledger {
 
     /// Records that a request has finished or is gone, which the watch has not shown yet.
     pub(super) fn finish(&mut self, key: RequestKey, uid: &str) {
-        self.entries.remove(uid);
         self.finished.insert(key, uid.to_owned());
     }
 

@@ -12,20 +12,21 @@
 //! # A request
 //!
 //! ```text
-//!             not Approved                  issuer not ready
-//!            +------------+                +----------------+
-//!            v            |                v                |
-//!  watch --> Idle --> Approved? --yes--> Issuer ready? -----+
-//!                         |                | yes        ^
-//!                     Denied,              v            | unavailable: the issuer is
-//!                     invalid CSR      (Claimed) -> Signing   checked, the request backs off
-//!                         |                             |
-//!                         v                             v certificate, or a definite refusal
-//!                      Concluded <----------------------+
-//!                         |  ^
-//!                         |  +-- conflict: read again; API server out: retried with backoff
-//!                         v
-//!                      Saved: only the uid is kept, until the watch shows the terminal status
+//!         not Approved          issuer missing, not ready or being checked
+//!         +----------+          +------------------------------------------+
+//!         v          |          v   lane of the issuer: costs no polling   |
+//! watch --+--> Approved? --> Waiting --> issuer ready? --no----------------+
+//!                |                            | yes
+//!            Denied                           v
+//!                |                       (Claimed) -> Signing --> no answer: the issuer is checked,
+//!                |                            |          |        and the request backs off
+//!                |       invalid CSR, refused |          | certificate
+//!                v                            v          v
+//!            Concluded <--------------------------------+
+//!                |  ^
+//!                |  +-- conflict: read again; API server out: retried with backoff
+//!                v
+//!            Saved: only the uid is kept, until the watch shows the terminal status
 //! ```
 //!
 //! A request that is being signed, or whose conclusion is not saved, has an entry in the ledger. The entry is the reason
@@ -34,25 +35,35 @@
 //! # An issuer
 //!
 //! ```text
-//!                     +------------------ spec changed, or a signature failed ----+
-//!                     v                                                           |
-//!  watch --> Unknown -+- check --> succeeded: Ready, checked again after the interval
-//!                     ^    |
-//!                     |    +-----> failed: NotReady, checked again with backoff, or
-//!                     |                    when the spec changes if the spec is wrong
-//!                     +------------------------+
+//!                  spec changed
+//!             +---------------------------------------------+
+//!             v                                             |
+//! watch --> Unknown --check--> Ready <--check succeeds-- Suspended
+//!                         |      |                          ^  |
+//!                         |      +-- a signature failed ----+  |
+//!                         |      +-- check fails --+           | check fails
+//!                         v                        v           |
+//!                      NotReady <------------------------------+
+//!                         |  ^
+//!                         +--+ checked again with backoff, or only when the spec changes if the spec is wrong
 //! ```
 //!
 //! Only the check logs in. It is also the circuit breaker: while an issuer is not ready, nothing is sent for its requests.
+//! And it decides whose fault a failed signature is. If it fails, the issuer is not ready, and its requests wait for it. If
+//! it succeeds, the request alone backs off; where that has cost an answer, it fails after
+//! [`max_lost_answers`](Config::max_lost_answers) of them. So a request that Vault cannot handle delays another by no more
+//! than one check.
 //!
 //! Architecture invariant: which request is sent to Vault, what is written to Kubernetes and when anything is tried
 //! again is decided here and nowhere else. Within this module only `state` touches the queue.
 
 mod backoff;
+mod cause;
 mod check;
 mod claim;
 mod controller;
 mod issuers;
+mod lane;
 mod ledger;
 mod observed;
 mod outcome;

@@ -21,6 +21,11 @@ pub struct Config {
     pub cluster_resource_namespace: String,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,
+    /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before
+    /// it fails.
+    pub max_lost_answers: u32,
+    /// The time from the start of a request to sign to the end of the reply.
+    pub sign_timeout: Duration,
     /// What issuers are permitted to do.
     pub policy: IssuerPolicy,
     /// How certificates are verified.

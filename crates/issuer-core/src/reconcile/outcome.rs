@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::lane::Work;
 use crate::reference::{IssuerKey, RequestKey};
 
 /// The object of a task.
@@ -81,16 +82,45 @@ pub enum WriteError {
     Unavailable,
 }
 
+impl Work for Key {
+    /// Returns the namespace, empty for cluster issuers and tokens.
+    fn tenant(&self) -> &str {
+        match self {
+            Self::Issuer(key) => &key.namespace,
+            Self::Request(key) => &key.namespace,
+            Self::Token(_) => "",
+        }
+    }
+}
+
 /// The end of a task: its result, and when its key is due again.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Ending {
     pub(super) key: Key,
     pub(super) outcome: Outcome,
-    pub(super) again: Option<Duration>,
+    pub(super) again: Again,
+}
+
+/// When a key is due again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Again {
+    /// At this time, and for a request not before its issuer is ready.
+    At(Duration),
+    /// When something changes.
+    Never,
+    /// As soon as the issuer is ready.
+    WhenReady,
+}
+
+impl From<Option<Duration>> for Again {
+    fn from(at: Option<Duration>) -> Self {
+        at.map_or(Self::Never, Self::At)
+    }
 }
 
 impl Ending {
-    pub(super) fn new(key: Key, outcome: Outcome, again: Option<Duration>) -> Self {
+    pub(super) fn new(key: Key, outcome: Outcome, again: impl Into<Again>) -> Self {
+        let again = again.into();
         Self { key, outcome, again }
     }
 }

@@ -3,20 +3,33 @@ use std::time::Duration;
 
 use issuer_api::CertificateRequest;
 
-use super::backoff::backoff;
+use super::cause::Cause;
 use super::claim::Holder;
-use super::issuers::{Epoch, Unready};
-use super::ledger::{Conclusion, Entry, Ledger};
-use super::outcome::{Ending, Event, Key, Outcome, WriteError};
+use super::issuers::{Epoch, LostAnswer, Unready};
+use super::ledger::{Conclusion, Entry};
+use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
+use super::requests::Told;
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
-use crate::reference::{IssuerKey, RequestKey, is_object_name};
+use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::{Disposition, Lease, Sign, SignError};
 use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified};
 
 /// The number of conflicts after which a task waits instead of reading the request again.
 const REREADS: u8 = 3;
+
+/// The longest wait before a request is signed again.
+const SIGN_FAILED: Duration = Duration::from_secs(300);
+
+/// The longest wait before a request is signed again that would outlive the CA: that changes when the CA is renewed.
+const CA_EXPIRES: Duration = Duration::from_secs(1800);
+
+/// The longest wait before a status is written again.
+const UNSAVED: Duration = Duration::from_secs(60);
+
+/// The same for a process that stops, which has only seconds left to save what is signed.
+const UNSAVED_STOPPING: Duration = Duration::from_secs(1);
 
 /// One request, as the watch or the API server last showed it.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -35,48 +48,20 @@ pub(super) enum Step {
     Done(Outcome),
 }
 
-/// What a request waits for.
-#[derive(Debug)]
-enum Cause {
-    IssuerMissing,
-    IssuerNotReady,
-    SignFailed(SignError),
-}
-
-impl Cause {
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::IssuerMissing => "IssuerNotFound",
-            Self::IssuerNotReady => "IssuerNotReady",
-            Self::SignFailed(error) => error.reason(),
-        }
-    }
-
-    fn message(&self, issuer: &IssuerKey) -> String {
-        match self {
-            Self::IssuerMissing if is_object_name(&issuer.name) => format!("Waiting for the creation of {issuer}"),
-            Self::IssuerMissing => {
-                "Waiting for the creation of an issuer, whose name cannot be that in spec.issuerRef.name".to_owned()
-            }
-            Self::IssuerNotReady => format!("Waiting for {issuer} to become ready"),
-            Self::SignFailed(error) => format!("Not signed yet, it is tried again: {error}"),
-        }
-    }
-}
-
 pub(super) fn begin(state: &mut State, now: Now, key: RequestKey) -> Step {
-    match state.requests.get(&key) {
-        Some(tracked) => {
-            let object = Arc::clone(&tracked.object);
-            Task {
-                key,
-                object,
-                rereads: 0,
-            }
-            .decide(state, now)
-        }
-        None => Step::Done(state.end(Ending::new(Key::Request(key), Outcome::Idle, None))),
+    let Some(tracked) = state.requests.get_mut(&key) else {
+        return Step::Done(state.end(Ending::new(Key::Request(key), Outcome::Idle, Again::Never)));
+    };
+    tracked.end_wait(now);
+    let task = Task {
+        object: Arc::clone(&tracked.object),
+        rereads: 0,
+        key,
+    };
+    if state.must_read(&task.key) {
+        return Step::Read(task.key.clone(), task);
     }
+    task.decide(state, now)
 }
 
 impl Task {
@@ -84,20 +69,20 @@ impl Task {
         self.object.uid()
     }
 
-    fn end(self, state: &mut State, outcome: Outcome, again: Option<Duration>) -> Step {
+    fn end(self, state: &mut State, outcome: Outcome, again: impl Into<Again>) -> Step {
         Step::Done(state.end(Ending::new(Key::Request(self.key), outcome, again)))
     }
 
     /// Decides what the request, as it is now, needs next.
     fn decide(self, state: &mut State, now: Now) -> Step {
         let concluded = match state.ledger.find(self.uid()) {
-            Some(Entry::Signing) => return self.end(state, Outcome::Idle, None),
+            Some(Entry::Signing) => return self.end(state, Outcome::Idle, Again::Never),
             Some(Entry::Concluded(conclusion)) => Some(conclusion.clone()),
             None => None,
         };
         if self.object.is_terminal() {
             state.finish_request(&self.key, self.uid());
-            return self.end(state, Outcome::Idle, None);
+            return self.end(state, Outcome::Idle, Again::Never);
         }
         if self.object.is("Denied") {
             return self.conclude(state, now, Conclusion::Denied);
@@ -105,12 +90,52 @@ impl Task {
         if let Some(conclusion) = concluded {
             return self.conclude(state, now, conclusion);
         }
-        if self.object.is("InvalidRequest") || !self.object.is("Approved") {
-            return self.end(state, Outcome::Idle, None);
+        if self.object.is("InvalidRequest") {
+            return self.end(state, Outcome::Idle, Again::Never);
         }
-        let spec = &self.object.spec;
+        if !self.object.is("Approved") {
+            return self.await_approval(state);
+        }
+        if let Some(conclusion) = state.lost_answers(&self.key, self.uid()) {
+            return self.conclude(state, now, conclusion);
+        }
+        self.sign_when_ready(state, now)
+    }
+
+    /// Publishes once that the request waits for approval, as cert-manager's own issuers do.
+    fn await_approval(self, state: &mut State) -> Step {
+        if !state.announce(&self.key, self.uid()) {
+            return self.end(state, Outcome::Idle, Again::Never);
+        }
+        let note = "Not signing CertificateRequest until it is Approved".to_owned();
+        let event = self.event(false, "WaitingForApproval", note);
+        let ending = Ending::new(
+            Key::Request(self.key),
+            Outcome::Pending("WaitingForApproval"),
+            Again::Never,
+        );
+        Step::Publish(event, ending)
+    }
+
+    /// Signs the request if its issuer is ready; otherwise lets it wait.
+    ///
+    /// The CSR is parsed last: with many requests waiting, that is the work that counts.
+    fn sign_when_ready(self, state: &mut State, now: Now) -> Step {
+        let object = Arc::clone(&self.object);
+        let spec = &object.spec;
         let Some(issuer) = IssuerKey::of(&spec.issuer_ref, &self.key.namespace) else {
-            return self.end(state, Outcome::Idle, None);
+            let cause = Cause::KindUnknown(spec.issuer_ref.kind.as_deref());
+            return self.pend(state, now, cause, Again::Never);
+        };
+        let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
+            Ok(ready) => ready,
+            Err(Unready::Checking) => return self.end(state, Outcome::Idle, Again::WhenReady),
+            Err(Unready::Expired) => {
+                state.report_expiry(&issuer, now);
+                return self.end(state, Outcome::Idle, Again::WhenReady);
+            }
+            Err(Unready::Missing) => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
+            Err(Unready::NotReady) => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         };
         let csr = spec.request.decode().unwrap_or_default();
         let spec = RequestSpec {
@@ -119,41 +144,24 @@ impl Task {
             is_ca: spec.is_ca,
             usages: &spec.usages,
         };
-        match SigningRequest::parse(spec, &state.config.verify.signatures) {
-            Ok(wanted) => self.sign_when_ready(state, now, issuer, wanted),
+        let wanted = match SigningRequest::parse(spec, &state.config.verify.signatures) {
+            Ok(wanted) => wanted,
             Err(error) => {
                 let message = format!("The request cannot be signed: {error}");
-                self.conclude(state, now, Conclusion::Invalid(message))
-            }
-        }
-    }
-
-    /// Signs the request if its issuer is ready; otherwise lets it wait.
-    fn sign_when_ready(self, state: &mut State, now: Now, issuer: IssuerKey, wanted: SigningRequest) -> Step {
-        let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
-            Ok(ready) => ready,
-            Err(Unready::Missing) => return self.pend(state, now, &issuer, &Cause::IssuerMissing, None),
-            Err(unready) => {
-                if unready == Unready::Expired {
-                    // The check logs in at once, so this is not worth a status.
-                    state.demand_token(&issuer, now);
-                    state.wait_for_issuer(&self.key, self.uid(), true);
-                    return self.end(state, Outcome::Pending("TokenExpired"), None);
-                }
-                return self.pend(state, now, &issuer, &Cause::IssuerNotReady, None);
+                return self.conclude(state, now, Conclusion::Invalid(message));
             }
         };
         if let Err(mismatch) = access.path.takes(wanted.is_ca()) {
             let message = format!("{issuer} cannot sign this: {mismatch}");
             return self.conclude(state, now, Conclusion::Failed("CaMismatch", message));
         }
-        if state.ledger.unsaved() >= Ledger::CAPACITY {
-            return self.end(state, Outcome::Idle, Some(now.monotonic + Duration::from_secs(1)));
+        if !state.ledger.has_room(&issuer) {
+            return self.end(state, Outcome::Idle, Again::WhenReady);
         }
         match state.holder(&self.key, &self.object, now) {
             Holder::Us => self.sign(state, now, (issuer, epoch), &access, wanted),
             Holder::Nobody => self.claim(state, now),
-            Holder::Other(until) => self.end(state, Outcome::Pending("Claimed"), Some(until)),
+            Holder::Other(until) => self.end(state, Outcome::Pending("Claimed"), Again::At(until)),
         }
     }
 
@@ -172,45 +180,53 @@ impl Task {
         debug_assert!(!self.object.is_terminal(), "S2: the request has finished");
         debug_assert!(access.lease.is_usable(now), "S19: the token has expired");
         let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, state.config.verify);
-        state.ledger.set(self.uid(), Entry::Signing);
-        let signing = Context {
+        state.begin_signing(self.uid(), &issuer);
+        let context = Context {
             task: self,
             issuer,
             epoch,
             lease: access.lease.clone(),
         };
-        signing.advance(state, now, step)
+        context.advance(state, now, step)
     }
 
     /// Claims the request, and reads it again.
     fn claim(self, state: &mut State, now: Now) -> Step {
         let Some(patch) = state.claim(&self.key, &self.object, now) else {
-            return self.end(state, Outcome::Idle, None);
+            return self.end(state, Outcome::Idle, Again::Never);
         };
         let writing = Writing {
             task: self,
             purpose: Purpose::Claim,
             event: None,
             outcome: Outcome::Idle,
-            again: None,
+            again: Again::Never,
         };
         Step::Write(patch, Box::new(writing))
     }
 
-    fn on_refused(self, state: &mut State, now: Now, (issuer, epoch): (IssuerKey, Epoch), error: SignError) -> Step {
+    /// Decides what follows from a failure: only what may be the issuer's fault suspends the issuer, and only until a
+    /// check has decided whose it is.
+    fn on_refused(self, state: &mut State, now: Now, (issuer, epoch): (&IssuerKey, Epoch), error: &SignError) -> Step {
         match error.disposition() {
             Disposition::Fail => {
                 let conclusion = Conclusion::Failed(error.reason(), error.to_string());
                 self.conclude(state, now, conclusion)
             }
-            disposition @ (Disposition::Recheck | Disposition::Retry) => {
-                if disposition == Disposition::Recheck {
-                    state.report_sign_failure(&issuer, epoch, &error, now);
-                }
-                let attempts = state.count_attempt(&self.key, self.uid());
-                let wait = backoff(attempts, Duration::from_secs(1), Duration::from_secs(300));
-                let again = now.monotonic + state.jitter.over(wait);
-                self.pend(state, now, &issuer, &Cause::SignFailed(error), Some(again))
+            Disposition::Retry => {
+                let again = state.back_off(&self.key, self.uid(), CA_EXPIRES, now);
+                self.pend(state, now, Cause::SignFailed(error), Again::At(again))
+            }
+            Disposition::Recheck => {
+                let lost = error.is_lost_answer().then(|| LostAnswer {
+                    key: self.key.clone(),
+                    uid: self.uid().to_owned(),
+                    epoch,
+                    error: error.to_string(),
+                });
+                state.report_sign_failure(issuer, error, lost, now);
+                let again = state.back_off(&self.key, self.uid(), SIGN_FAILED, now);
+                self.pend(state, now, Cause::SignFailed(error), Again::At(again))
             }
         }
     }
@@ -220,29 +236,23 @@ impl Task {
         match answer {
             Ok(read) if read.uid() == self.uid() => match state.requests.refresh(&self.key, read) {
                 Some(object) => Self { object, ..self }.decide(state, now),
-                None => self.end(state, Outcome::Idle, None),
+                None => self.end(state, Outcome::Idle, Again::Never),
             },
             // The watch will show the other request of this name, or that there is none.
             Ok(other) => {
                 state.requests.refresh(&self.key, other);
                 state.finish_request(&self.key, self.uid());
-                self.end(state, Outcome::Idle, None)
+                self.end(state, Outcome::Idle, Again::Never)
             }
-            Err(ReadError::NotFound) => {
-                state.finish_request(&self.key, self.uid());
-                self.end(state, Outcome::Idle, None)
-            }
-            Err(ReadError::Forbidden | ReadError::Unavailable) => self.retry_later(state, now),
+            // If the request is gone, the watch will show that. Until then a 404 may be an API server that lags.
+            Err(ReadError::Forbidden | ReadError::NotFound | ReadError::Unavailable) => self.retry_later(state, now),
         }
     }
 
     fn retry_later(self, state: &mut State, now: Now) -> Step {
-        let attempts = state.count_attempt(&self.key, self.uid());
-        // A process that stops has only seconds left to save what is signed.
-        let most = if state.stopping { 1 } else { 60 };
-        let wait = backoff(attempts, Duration::from_secs(1), Duration::from_secs(most));
-        let again = now.monotonic + state.jitter.over(wait);
-        self.end(state, Outcome::Unsaved, Some(again))
+        let most = if state.stopping { UNSAVED_STOPPING } else { UNSAVED };
+        let again = state.back_off(&self.key, self.uid(), most, now);
+        self.end(state, Outcome::Unsaved, Again::At(again))
     }
 
     /// Writes the conclusion. The ledger keeps it until it is saved.
@@ -255,50 +265,60 @@ impl Task {
             Conclusion::Invalid(_) => (Outcome::Failed("InvalidRequest"), Some((true, "InvalidRequest"))),
             Conclusion::Issued(_) => (Outcome::Issued, Some((false, "CertificateIssued"))),
         };
-        state.ledger.set(self.uid(), Entry::Concluded(conclusion));
+        state.record_conclusion(self.uid(), conclusion);
         let event = event.map(|(warning, reason)| self.event(warning, reason, note));
         let writing = Writing {
             task: self,
             purpose: Purpose::Conclude,
             event,
             outcome,
-            again: None,
+            again: Again::Never,
         };
         Step::Write(patch, Box::new(writing))
     }
 
-    /// Lets the request wait until `again`, or until its issuer becomes ready.
-    fn pend(self, state: &mut State, now: Now, issuer: &IssuerKey, cause: &Cause, again: Option<Duration>) -> Step {
-        let (reason, message) = (cause.reason(), cause.message(issuer));
+    /// Lets the request wait until `again`, and its status say why.
+    fn pend(self, state: &mut State, now: Now, cause: Cause<'_>, again: Again) -> Step {
+        let (reason, message) = (cause.reason(), cause.message());
         let outcome = Outcome::Pending(reason);
-        state.wait_for_issuer(&self.key, self.uid(), again.is_none());
-        let patch = if self.has_better_cause(issuer, cause) {
+        let told = state
+            .requests
+            .get(&self.key)
+            .map_or(Told::Nothing, |tracked| tracked.told);
+        let patch = if self.is_told(told, cause) {
             None
         } else {
             status::pend(&self.object, &message, now)
         };
         let Some(patch) = patch else {
+            state.record_told(&self.key, self.uid(), reason);
             return self.end(state, outcome, again);
         };
-        let event = Some(self.event(again.is_some(), reason, message));
         let writing = Writing {
+            event: Some(self.event(cause.is_warning(), reason, message)),
             task: self,
-            purpose: Purpose::Wait,
-            event,
+            purpose: Purpose::Wait(reason),
             outcome,
             again,
         };
         Step::Write(patch, Box::new(writing))
     }
 
-    /// Returns `true` if the status already gives a cause that says more: an issuer that is not ready says less than the
-    /// failure that made it so, but more than an issuer that does not exist.
-    fn has_better_cause(&self, issuer: &IssuerKey, cause: &Cause) -> bool {
-        let ready = self.object.condition("Ready");
-        let pending = ready.filter(|ready| ready.reason.as_deref() == Some("Pending"));
-        let message = pending.and_then(|ready| ready.message.as_deref());
-        matches!(cause, Cause::IssuerNotReady)
-            && message.is_some_and(|message| message != Cause::IssuerMissing.message(issuer))
+    /// Returns `true` if the status need not change: it gives this cause already, perhaps in words that differ each
+    /// time, or one that says more. That an issuer is not ready says less than the failure that made it so, but more than
+    /// that it does not exist.
+    fn is_told(&self, told: Told, cause: Cause<'_>) -> bool {
+        match (told, cause) {
+            (Told::Nothing, _) => false,
+            (Told::Cause(reason), Cause::IssuerNotReady(issuer)) => reason != Cause::IssuerMissing(issuer).reason(),
+            (Told::Something, Cause::IssuerNotReady(issuer)) => {
+                let ready = self.object.condition("Ready");
+                let message = ready.and_then(|ready| ready.message.as_deref());
+                message.is_none_or(|message| message != Cause::IssuerMissing(issuer).message())
+            }
+            (Told::Cause(reason), cause) => reason == cause.reason(),
+            (Told::Something, _) => false,
+        }
     }
 
     fn event(&self, warning: bool, reason: &'static str, note: String) -> Event {
@@ -339,7 +359,13 @@ impl Signing {
 impl Context {
     fn advance(self, state: &mut State, now: Now, step: crate::Step<Sign>) -> Step {
         match step {
-            crate::Step::Send(request, flow) => Step::Send(request, Box::new(Signing { context: self, flow })),
+            crate::Step::Send(request, flow) => {
+                let timeout = state.config.sign_timeout;
+                Step::Send(
+                    Request { timeout, ..request },
+                    Box::new(Signing { context: self, flow }),
+                )
+            }
             crate::Step::Done(result) => self.on_signed(state, now, result),
         }
     }
@@ -352,17 +378,17 @@ impl Context {
             lease,
         } = self;
         if let Ok(verified) = &result {
-            state.signed(&issuer, epoch, &lease, verified.chain().is_leased, now);
+            state.signed(&issuer, &lease, verified.chain().is_leased, now);
         }
         if state.ledger.find(task.uid()).is_none() {
             // The request was deleted meanwhile; nobody wants its certificate.
-            return task.end(state, Outcome::Idle, None);
+            return task.end(state, Outcome::Idle, Again::Never);
         }
         match result {
             Ok(verified) => task.conclude(state, now, Conclusion::Issued(verified)),
             Err(error) => {
-                state.ledger.forget(task.uid());
-                task.on_refused(state, now, (issuer, epoch), error)
+                state.forget_result(task.uid());
+                task.on_refused(state, now, (&issuer, epoch), &error)
             }
         }
     }
@@ -375,7 +401,7 @@ pub(super) struct Writing {
     purpose: Purpose,
     event: Option<Event>,
     outcome: Outcome,
-    again: Option<Duration>,
+    again: Again,
 }
 
 /// What a status is written for.
@@ -383,30 +409,26 @@ pub(super) struct Writing {
 enum Purpose {
     Claim,
     Conclude,
-    Wait,
+    /// To say that the request waits, for this reason.
+    Wait(&'static str),
 }
 
 impl Writing {
     pub(super) fn resume(self, state: &mut State, now: Now, answer: Result<(), WriteError>) -> Step {
         match (answer, self.purpose) {
             (Ok(()), _) => self.on_written(state),
-            (Err(WriteError::NotFound), _) => {
-                state.finish_request(&self.task.key, self.task.uid());
-                self.task.end(state, Outcome::Idle, None)
-            }
             // The cause is written again later; this must not bring forward the next attempt.
-            (Err(_), Purpose::Wait) => match self.again {
-                Some(again) => self.task.end(state, Outcome::Unsaved, Some(again)),
-                None => self.task.retry_later(state, now),
+            (Err(_), Purpose::Wait(_)) => match self.again {
+                Again::At(again) => self.task.end(state, Outcome::Unsaved, Again::At(again)),
+                Again::Never | Again::WhenReady => self.task.retry_later(state, now),
             },
             (Err(WriteError::Conflict), _) if self.task.rereads < REREADS => {
                 let mut task = self.task;
                 task.rereads += 1;
                 Step::Read(task.key.clone(), task)
             }
-            (Err(WriteError::Conflict | WriteError::Forbidden | WriteError::Unavailable), _) => {
-                self.task.retry_later(state, now)
-            }
+            // If the request is gone, the watch will show that. Until then a 404 may be an API server that lags.
+            (Err(_), _) => self.task.retry_later(state, now),
         }
     }
 
@@ -421,7 +443,7 @@ impl Writing {
         match purpose {
             Purpose::Claim => return Step::Read(task.key.clone(), task),
             Purpose::Conclude => state.finish_request(&task.key, task.uid()),
-            Purpose::Wait => {}
+            Purpose::Wait(reason) => state.record_told(&task.key, task.uid(), reason),
         }
         let ending = Ending::new(Key::Request(task.key), outcome, again);
         match event {

@@ -2,36 +2,127 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use issuer_api::CertificateRequest;
+use issuer_api::{Base64, CertificateRequest};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claim::Seen;
+use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
+
+/// A CSR that is longer than this, in base64, is not kept but read again when the request is signed.
+const CSR_KEPT: usize = 4096;
 
 /// All requests that have not finished. Its methods schedule nothing.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Requests {
     by_key: BTreeMap<RequestKey, Tracked>,
-    by_issuer: BTreeMap<IssuerKey, BTreeSet<RequestKey>>,
+    /// The number of requests that are open.
+    open: usize,
 }
 
 /// A request that has not finished.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Tracked {
+    /// The request, without what is not needed to sign it and to write its status.
     pub(super) object: Arc<CertificateRequest>,
-    pub(super) issuer: IssuerKey,
+    /// Whether its CSR is missing from `object`.
+    pub(super) lacks_csr: bool,
+    /// The issuer that it names; `None` if `spec.issuerRef.kind` is not a kind of this group.
+    pub(super) issuer: Option<IssuerKey>,
     pub(super) claim: Option<Seen>,
+    pub(super) told: Told,
     /// Failed attempts in a row, to sign or to save.
     pub(super) attempts: u32,
-    /// Whether it waits for its issuer and for nothing else.
-    pub(super) waits_for_issuer: bool,
+    /// Answers that it has cost while its issuer was well.
+    pub(super) lost_answers: u32,
+    /// What happened instead of the last of them.
+    pub(super) last_error: String,
+    /// The earliest time of the next attempt to sign it.
+    pub(super) not_before: Duration,
+    /// Whether an event says that it waits for approval.
+    pub(super) announced: bool,
+}
+
+/// What the status of a request says about why it waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Told {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Something that an earlier process wrote.
+    Something,
+    /// This cause, by its reason.
+    Cause(&'static str),
+}
+
+impl Told {
+    fn of(request: &CertificateRequest) -> Self {
+        let ready = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
+        if ready == Some("Pending") {
+            Self::Something
+        } else {
+            Self::Nothing
+        }
+    }
 }
 
 impl Tracked {
-    /// Returns `true` if a watch event about it changes nothing: it waits for its issuer or for its next attempt.
-    pub(super) fn waits(&self) -> bool {
-        (self.waits_for_issuer || self.attempts > 0) && !self.object.is("Denied")
+    fn new(issuer: Option<IssuerKey>) -> Self {
+        Self {
+            object: Arc::default(),
+            lacks_csr: false,
+            issuer,
+            claim: None,
+            told: Told::Nothing,
+            attempts: 0,
+            lost_answers: 0,
+            last_error: String::new(),
+            not_before: Duration::ZERO,
+            announced: false,
+        }
     }
+
+    fn show(&mut self, object: CertificateRequest) {
+        if self.told == Told::Nothing {
+            self.told = Told::of(&object);
+        }
+        self.lacks_csr = object.spec.request.len() > CSR_KEPT;
+        self.object = Arc::new(stripped(object, self.lacks_csr));
+    }
+
+    /// Forgets a wait that is over.
+    pub(super) fn end_wait(&mut self, now: Now) {
+        if self.not_before <= now.monotonic {
+            self.not_before = Duration::ZERO;
+        }
+    }
+
+    /// Returns `true` if the request may be signed as soon as its issuer can.
+    pub(super) fn is_open(&self) -> bool {
+        let is = |kind| self.object.is(kind);
+        is("Approved") && !is("Denied") && !is("InvalidRequest")
+    }
+}
+
+/// Drops what neither signing nor the status needs: tenants choose how large it is.
+fn stripped(mut object: CertificateRequest, lacks_csr: bool) -> CertificateRequest {
+    let meta = std::mem::take(&mut object.metadata);
+    object.metadata = ObjectMeta {
+        name: meta.name,
+        namespace: meta.namespace,
+        uid: meta.uid,
+        resource_version: meta.resource_version,
+        ..ObjectMeta::default()
+    };
+    if lacks_csr {
+        object.spec.request = Base64::default();
+    }
+    if let Some(status) = &mut object.status {
+        (status.certificate, status.ca) = (None, None);
+    }
+    object
 }
 
 impl Requests {
@@ -39,8 +130,17 @@ impl Requests {
         self.by_key.len()
     }
 
+    /// Returns the number of requests that may be signed as soon as their issuers can.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
     pub(super) fn get(&self, key: &RequestKey) -> Option<&Tracked> {
         self.by_key.get(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &RequestKey) -> Option<&mut Tracked> {
+        self.by_key.get_mut(key)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RequestKey, &Tracked)> {
@@ -61,57 +161,37 @@ impl Requests {
             .collect()
     }
 
-    /// Tracks a request; what is known about it is kept if it still has the same uid.
-    pub(super) fn observe(&mut self, key: &RequestKey, object: CertificateRequest, issuer: IssuerKey) -> &Tracked {
-        let by_issuer = &mut self.by_issuer;
-        let tracked = self.by_key.entry(key.clone()).or_insert_with(|| {
-            by_issuer.entry(issuer.clone()).or_default().insert(key.clone());
-            Tracked {
-                object: Arc::default(),
-                issuer,
-                claim: None,
-                attempts: 0,
-                waits_for_issuer: false,
-            }
-        });
-        tracked.object = Arc::new(object);
+    /// Tracks a request; what is known about it is kept, so one with another uid must be removed before.
+    pub(super) fn observe(
+        &mut self,
+        key: &RequestKey,
+        object: CertificateRequest,
+        issuer: Option<IssuerKey>,
+    ) -> &mut Tracked {
+        let tracked = self.by_key.entry(key.clone()).or_insert_with(|| Tracked::new(issuer));
+        self.open -= usize::from(tracked.is_open());
+        tracked.show(object);
+        self.open += usize::from(tracked.is_open());
         tracked
     }
 
     pub(super) fn remove(&mut self, key: &RequestKey) -> Option<Tracked> {
         let tracked = self.by_key.remove(key)?;
-        if let Some(by_issuer) = self.by_issuer.get_mut(&tracked.issuer) {
-            by_issuer.remove(key);
-            if by_issuer.is_empty() {
-                self.by_issuer.remove(&tracked.issuer);
-            }
-        }
+        self.open -= usize::from(tracked.is_open());
         Some(tracked)
     }
 
-    /// Replaces the request by the result of a read. Returns `None` if a watch has shown meanwhile that it has finished
-    /// or is gone.
+    /// Replaces the request by the result of a read, and returns it whole. Returns `None` if a watch has shown meanwhile
+    /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, read: CertificateRequest) -> Option<Arc<CertificateRequest>> {
         let tracked = self.with_uid(key, read.uid())?;
-        if !tracked.object.is("Denied") {
-            tracked.object = Arc::new(read);
+        if tracked.object.is("Denied") {
+            return Some(Arc::clone(&tracked.object));
         }
-        Some(Arc::clone(&tracked.object))
-    }
-
-    /// Takes the requests that wait for nothing but this issuer.
-    pub(super) fn take_waiting(&mut self, issuer: &IssuerKey) -> Vec<RequestKey> {
-        let by_key = &mut self.by_key;
-        let of_issuer = self.by_issuer.get(issuer).into_iter().flatten();
-        of_issuer
-            .filter(|key| {
-                by_key
-                    .get_mut(key)
-                    .is_some_and(|tracked| std::mem::take(&mut tracked.waits_for_issuer))
-            })
-            .cloned()
-            .collect()
+        let whole = Arc::new(read.clone());
+        self.observe(key, read, None);
+        Some(whole)
     }
 }

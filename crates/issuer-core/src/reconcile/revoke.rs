@@ -1,4 +1,4 @@
-use super::outcome::{Ending, Key, Outcome};
+use super::outcome::{Again, Ending, Key, Outcome};
 use super::state::State;
 use crate::vault::{Lease, Revoke, Upkeep};
 use crate::{Flow, Now, Reply, Request};
@@ -77,5 +77,5 @@ fn revoke(state: &mut State, token: u64, step: crate::Step<Revoke>) -> Step {
 
 fn end(state: &mut State, token: u64) -> Step {
     state.forget_token(token);
-    Step::Done(state.end(Ending::new(Key::Token(token), Outcome::Revoked, None)))
+    Step::Done(state.end(Ending::new(Key::Token(token), Outcome::Revoked, Again::Never)))
 }

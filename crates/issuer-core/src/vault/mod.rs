@@ -25,7 +25,7 @@ pub use login::Credentials;
 pub use probe::ProbeError;
 pub use redacted::Redacted;
 pub use revoke::{Revoke, Upkeep};
-pub use sign::{Disposition, Sign, SignError};
+pub use sign::{Disposition, SIGN_TIMEOUT, Sign, SignError};
 
 use crate::{Body, Connect, Operation, Request, Secret};
 
@@ -81,6 +81,7 @@ impl Vault {
             connect: Arc::clone(connect),
             operation,
             http,
+            timeout: connect.limits.exchange,
         }
     }
 }

@@ -19,6 +19,9 @@ pub struct Sign {
     again: Option<Box<Endpoint>>,
 }
 
+/// The usual time for a signature: a CA behind Vault may ask another one.
+pub const SIGN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Where to sign, and the token for it.
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Endpoint {
@@ -30,8 +33,11 @@ struct Endpoint {
 impl Endpoint {
     fn request(&self, wanted: &SigningRequest) -> Request {
         let token = Some(self.lease.token());
-        self.vault
-            .post(Operation::Sign, self.path.as_str(), token, &wanted.parameters())
+        let path = self.path.as_str();
+        Request {
+            timeout: SIGN_TIMEOUT,
+            ..self.vault.post(Operation::Sign, path, token, &wanted.parameters())
+        }
     }
 }
 
@@ -65,9 +71,9 @@ pub enum SignError {
 /// What follows from an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// The request has failed for good.
+    /// The request has failed permanently.
     Fail,
-    /// The issuer is to be checked, and the request signed when it is ready.
+    /// The issuer must be checked: it may be at fault. The request is signed later.
     Recheck,
     /// The request is tried again later. The error says nothing about the issuer.
     Retry,
@@ -80,12 +86,23 @@ impl From<VerifyError> for SignError {
 }
 
 impl SignError {
-    /// Returns what follows: only a definite refusal of this very request fails it (invariant S14).
+    /// Returns what follows: only a definite refusal of this very request fails it (S14).
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Mismatch(_) | Self::NameNotSupported { .. } | Self::Refused(_) => Disposition::Fail,
             Self::CaExpires => Disposition::Retry,
             Self::Vault(_) => Disposition::Recheck,
+        }
+    }
+
+    /// Returns `true` if Vault may have begun to sign: each further attempt may cost a certificate.
+    pub fn is_lost_answer(&self) -> bool {
+        match self {
+            Self::Vault(VaultError::Transport(error)) => error.may_have_been_handled(),
+            Self::Vault(VaultError::Misbehaved(_)) => true,
+            // 412: the node has not caught up yet. 503: a node or a proxy that cannot serve.
+            Self::Vault(VaultError::Unavailable { status, .. }) => !matches!(status, 412 | 503),
+            _ => false,
         }
     }
 

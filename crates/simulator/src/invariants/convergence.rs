@@ -35,7 +35,7 @@ pub(super) fn finished_is_forgotten(world: &World) -> Finding {
         .map(|request| request.uid())
         .collect();
     for (id, process) in world.running() {
-        let pending = process.controller.pending();
+        let pending = process.controller.tracked();
         ensure(pending == open.len(), || {
             format!("{id:?} keeps {pending} requests, {} are open", open.len())
         })?;

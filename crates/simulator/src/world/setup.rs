@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::fixture::{self, IssuerId, RequestFixture};
 use crate::mutant::Mutant;
 use crate::observation::Observation;
+use crate::process::ANSWER_TIMEOUT;
 use crate::promise::{Promise, Violation};
 use crate::transition::{ProcessId, StepFault, Transition, UserAction};
 
@@ -68,7 +69,9 @@ impl Setup {
             check_interval: Duration::from_secs(300),
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             max_concurrent_reconciles: 10,
+            max_lost_answers: u32::MAX,
             policy: issuer_core::target::IssuerPolicy::default(),
+            sign_timeout: ANSWER_TIMEOUT,
             verify: fixture::signatures().into(),
         };
         Self {

@@ -302,3 +302,18 @@ fn timings_that_are_not_safe_are_refused() {
 }
 
 mod exploration;
+
+#[test]
+fn metadata_write_postpones_no_takeover() {
+    let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
+    server.settle(&mut a, at(0));
+    server.settle(&mut b, at(0));
+    let takeover = (1..60).find(|second| {
+        let mut lease = server.lease.clone().unwrap();
+        lease.metadata.annotations = Some([("touched".to_owned(), second.to_string())].into());
+        server.store(lease);
+        server.settle(&mut b, at(*second));
+        b.is_leader(at(*second))
+    });
+    assert!((LEASE..LEASE + 6).contains(&takeover.unwrap()), "{takeover:?}");
+}

@@ -19,7 +19,9 @@ fn unapproved_request_is_left_alone() {
     let mut scenario = Scenario::ready();
     scenario.create(request("web"));
     assert!(scenario.run().is_empty());
+    assert_eq!((scenario.controller.pending(), scenario.controller.tracked()), (0, 1));
     scenario.create(request("web").approved());
+    assert_eq!((scenario.controller.pending(), scenario.controller.tracked()), (1, 1));
     assert_eq!(scenario.run().first().map(String::as_str), Some("sign web"));
 }
 
@@ -37,6 +39,7 @@ fn request_declared_invalid_is_left_alone() {
     let mut scenario = Scenario::ready();
     scenario.create(request("web").approved().condition("InvalidRequest", "Other", ""));
     assert!(scenario.run().is_empty());
+    assert_eq!((scenario.controller.pending(), scenario.controller.tracked()), (0, 1));
 }
 
 #[test]

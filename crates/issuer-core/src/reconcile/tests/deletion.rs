@@ -26,10 +26,31 @@ fn certificate_never_reaches_a_successor() {
 }
 
 #[test]
-fn request_that_is_gone_is_forgotten() {
+fn certificate_survives_a_spurious_404() {
     let mut scenario = Scenario::ready();
     scenario.create(request("web").approved());
     scenario.write_errors.push_back(WriteError::NotFound);
+    let log = scenario.pass(2);
+    assert_eq!(
+        log,
+        [
+            "sign web",
+            "write web Issued: NotFound",
+            "unsaved",
+            "write web Issued",
+            "event web Normal CertificateIssued"
+        ]
+    );
+}
+
+#[test]
+fn deleted_request_is_forgotten_when_the_watch_shows_it() {
+    let mut scenario = Scenario::ready();
+    scenario.create(request("web").approved());
+    scenario.objects.clear();
     scenario.run();
+    assert_eq!((scenario.controller.pending(), scenario.controller.unsaved()), (1, 1));
+    scenario.change(Change::RequestGone(key("web")));
     assert_eq!((scenario.controller.pending(), scenario.controller.unsaved()), (0, 0));
+    assert!(scenario.pass(30).is_empty());
 }

@@ -1,4 +1,5 @@
 mod approval;
+mod blame;
 mod claim;
 mod conflict;
 mod deletion;
@@ -10,3 +11,4 @@ mod pending;
 mod scenario;
 mod stop;
 mod tokens;
+mod waiting;

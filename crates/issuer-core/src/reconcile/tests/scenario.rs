@@ -33,7 +33,9 @@ pub(super) fn config() -> Config {
         check_interval: Duration::from_secs(60),
         cluster_resource_namespace: "home".to_owned(),
         max_concurrent_reconciles: 10,
+        max_lost_answers: 3,
         policy: IssuerPolicy::default(),
+        sign_timeout: Duration::from_secs(30),
         verify: signatures().into(),
     }
 }
@@ -327,7 +329,8 @@ impl Scenario {
         self.run()
     }
 
-    fn answer(&mut self, key: &Key, mut step: Step) {
+    /// Answers the questions of a task until it ends or Vault holds back its answer.
+    pub(super) fn answer(&mut self, key: &Key, mut step: Step) {
         loop {
             step = match step {
                 Step::Done(outcome) => return self.note_outcome(outcome),

@@ -1,0 +1,52 @@
+use crate::reference::{IssuerKey, is_object_name};
+use crate::vault::SignError;
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cause<'a> {
+    IssuerMissing(&'a IssuerKey),
+    IssuerNotReady(&'a IssuerKey),
+    /// `spec.issuerRef.kind` is not a kind of this group.
+    KindUnknown(Option<&'a str>),
+    SignFailed(&'a SignError),
+}
+
+impl Cause<'_> {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::IssuerMissing(_) | Self::KindUnknown(_) => "IssuerNotFound",
+            Self::IssuerNotReady(_) => "IssuerNotReady",
+            Self::SignFailed(error) => error.reason(),
+        }
+    }
+
+    pub(super) fn message(self) -> String {
+        match self {
+            Self::IssuerMissing(issuer) if is_object_name(&issuer.name) => {
+                format!("Waiting for the creation of {issuer}")
+            }
+            Self::IssuerMissing(_) => {
+                "Waiting for the creation of an issuer, whose name cannot be that in spec.issuerRef.name".to_owned()
+            }
+            Self::IssuerNotReady(issuer) => format!("Waiting for {issuer} to become ready"),
+            Self::KindUnknown(kind) => unknown_kind(kind),
+            Self::SignFailed(error) => format!("Not signed yet, it is tried again: {error}"),
+        }
+    }
+
+    pub(super) fn is_warning(self) -> bool {
+        matches!(self, Self::KindUnknown(_) | Self::SignFailed(_))
+    }
+}
+
+/// Names a kind only if it is a word: anyone who may create a request chooses it.
+fn unknown_kind(kind: Option<&str>) -> String {
+    let is_word = |kind: &str| kind.len() <= 63 && kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let kind = match kind {
+        None | Some("") => "Issuer, which an empty spec.issuerRef.kind means".to_owned(),
+        Some(kind) if is_word(kind) => kind.to_owned(),
+        Some(_) => "of the name in spec.issuerRef.kind".to_owned(),
+    };
+    let group = issuer_api::GROUP;
+    format!("{group} has no kind {kind}: use VaultIssuer or VaultClusterIssuer in a new request")
+}

@@ -1,0 +1,243 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+/// A key that can be queued.
+pub(super) trait Work: Ord + Clone {
+    /// Returns the tenant that the work is for.
+    fn tenant(&self) -> &str;
+}
+
+/// A class of work within a lane; a lane that is closed for a class is closed for all that come after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Class {
+    /// Work that depends on nothing; no lane is ever closed for it.
+    Owed,
+    /// Work whose owner has not been told that it waits.
+    Untold,
+    /// Work whose owner has been told that it waits.
+    Told,
+}
+
+impl Class {
+    const ALL: [Self; 3] = [Self::Owed, Self::Untold, Self::Told];
+}
+
+/// Work that shares its slots: one lane of a [`Queue`](super::queue::Queue).
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct Lane<K> {
+    /// The last class that may run.
+    pub(super) open: Class,
+    /// The number of tasks that run.
+    pub(super) running: usize,
+    /// The time by which the queue ranks this lane.
+    pub(super) head: Option<Duration>,
+    owed: Waiting<K>,
+    untold: Waiting<K>,
+    told: Waiting<K>,
+    /// The tenant served last, while there is work that is ready.
+    last: Option<String>,
+    /// Since when there has been work that is ready and got no slot.
+    since: Duration,
+}
+
+/// The work of one class.
+#[derive(Clone, Debug, PartialEq, Hash)]
+struct Waiting<K> {
+    later: BTreeSet<(Duration, K)>,
+    /// By tenant; no set is empty.
+    ready: BTreeMap<String, BTreeSet<(Duration, K)>>,
+}
+
+impl<K: Work> Lane<K> {
+    pub(super) fn new() -> Self {
+        Self {
+            open: Class::Told,
+            running: 0,
+            head: None,
+            owed: Waiting::new(),
+            untold: Waiting::new(),
+            told: Waiting::new(),
+            last: None,
+            since: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn insert(&mut self, class: Class, key: K, at: Duration, now: Duration) {
+        if at > now {
+            self.class(class).later.insert((at, key));
+            return;
+        }
+        if !self.is_ready() {
+            self.since = now;
+        }
+        self.class(class).make_ready(at, key);
+    }
+
+    pub(super) fn remove(&mut self, key: &K, at: Duration) -> Option<Class> {
+        let entry = (at, key.clone());
+        let class = Class::ALL.into_iter().find(|class| self.class(*class).remove(&entry));
+        self.settle();
+        class
+    }
+
+    /// Takes what comes next: what is owed, or the work of the tenant after the one served last.
+    pub(super) fn next(&mut self, now: Duration) -> Option<K> {
+        let class = self.next_class()?;
+        let last = self.last.take().unwrap_or_default();
+        let (tenant, key) = self.class(class).take_after(&last)?;
+        (self.last, self.since) = (Some(tenant), now);
+        self.settle();
+        Some(key)
+    }
+
+    /// Makes ready what has become due.
+    pub(super) fn promote(&mut self, now: Duration) {
+        let was_ready = self.is_ready();
+        let first = Class::ALL
+            .into_iter()
+            .filter_map(|class| self.class(class).promote(now))
+            .min();
+        if let Some(first) = first.filter(|_| !was_ready) {
+            self.since = first;
+        }
+    }
+
+    /// Returns the time at which something can run, slots aside; it may have passed.
+    pub(super) fn first(&self) -> Option<Duration> {
+        let mut open = self.open_classes();
+        if open.clone().any(|class| !class.ready.is_empty()) {
+            return Some(self.since);
+        }
+        let first = |class: &Waiting<K>| class.later.first().map(|(at, _)| *at);
+        open.by_ref().filter_map(first).min()
+    }
+
+    /// Returns all keys of a class.
+    pub(super) fn keys(&self, class: Class) -> Vec<K> {
+        let class = match class {
+            Class::Owed => &self.owed,
+            Class::Untold => &self.untold,
+            Class::Told => &self.told,
+        };
+        let ready = class.ready.values().flatten();
+        class.later.iter().chain(ready).map(|(_, key)| key.clone()).collect()
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        let empty = |class: &Waiting<K>| class.later.is_empty() && class.ready.is_empty();
+        self.running == 0 && [&self.owed, &self.untold, &self.told].into_iter().all(empty)
+    }
+
+    fn class(&mut self, class: Class) -> &mut Waiting<K> {
+        match class {
+            Class::Owed => &mut self.owed,
+            Class::Untold => &mut self.untold,
+            Class::Told => &mut self.told,
+        }
+    }
+
+    fn open_classes(&self) -> impl Iterator<Item = &Waiting<K>> + Clone {
+        let classes = [
+            (Class::Owed, &self.owed),
+            (Class::Untold, &self.untold),
+            (Class::Told, &self.told),
+        ];
+        let open = self.open;
+        classes
+            .into_iter()
+            .filter(move |(class, _)| *class <= open)
+            .map(|(_, waiting)| waiting)
+    }
+
+    fn is_ready(&self) -> bool {
+        [&self.owed, &self.untold, &self.told]
+            .into_iter()
+            .any(|class| !class.ready.is_empty())
+    }
+
+    /// Forgets whose turn it is when nobody waits for one.
+    fn settle(&mut self) {
+        if !self.is_ready() {
+            (self.last, self.since) = (None, Duration::ZERO);
+        }
+    }
+
+    /// Returns the class that has the next turn: of two for the same tenant, the one that has been due the longest.
+    fn next_class(&self) -> Option<Class> {
+        if !self.owed.ready.is_empty() {
+            return Some(Class::Owed);
+        }
+        let last = self.last.as_deref().unwrap_or_default();
+        let turn = |class: &Waiting<K>| {
+            let (tenant, first) = class.after(last)?;
+            Some((tenant <= last, tenant.to_owned(), first))
+        };
+        let classes = [(Class::Untold, &self.untold), (Class::Told, &self.told)];
+        let open = classes.into_iter().filter(|(class, _)| *class <= self.open);
+        let turns = open.filter_map(|(class, waiting)| Some((turn(waiting)?, class)));
+        turns.min().map(|(_, class)| class)
+    }
+}
+
+impl<K: Work> Waiting<K> {
+    fn new() -> Self {
+        Self {
+            later: BTreeSet::new(),
+            ready: BTreeMap::new(),
+        }
+    }
+
+    fn make_ready(&mut self, at: Duration, key: K) {
+        let tenant = key.tenant().to_owned();
+        self.ready.entry(tenant).or_default().insert((at, key));
+    }
+
+    fn remove(&mut self, entry: &(Duration, K)) -> bool {
+        if self.later.remove(entry) {
+            return true;
+        }
+        let tenant = entry.1.tenant();
+        let Some(ready) = self.ready.get_mut(tenant) else {
+            return false;
+        };
+        let removed = ready.remove(entry);
+        if ready.is_empty() {
+            self.ready.remove(tenant);
+        }
+        removed
+    }
+
+    /// Returns the tenant whose turn it is after `last`, and when its first work became due.
+    fn after(&self, last: &str) -> Option<(&str, Duration)> {
+        let after = (Bound::Excluded(last), Bound::Unbounded);
+        let (tenant, ready) = self
+            .ready
+            .range::<str, _>(after)
+            .next()
+            .or_else(|| self.ready.first_key_value())?;
+        Some((tenant, ready.first().map_or(Duration::ZERO, |(at, _)| *at)))
+    }
+
+    fn take_after(&mut self, last: &str) -> Option<(String, K)> {
+        let tenant = self.after(last)?.0.to_owned();
+        let ready = self.ready.get_mut(&tenant)?;
+        let (_, key) = ready.pop_first()?;
+        if ready.is_empty() {
+            self.ready.remove(&tenant);
+        }
+        Some((tenant, key))
+    }
+
+    /// Makes ready what is due; returns when the first of it became due.
+    fn promote(&mut self, now: Duration) -> Option<Duration> {
+        let mut first = None;
+        while self.later.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((at, key)) = self.later.pop_first()
+        {
+            first = first.or(Some(at));
+            self.make_ready(at, key);
+        }
+        first
+    }
+}

@@ -1,0 +1,176 @@
+//! What changes about issuers, and what becomes due for it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Lane, State};
+use crate::Now;
+use crate::access::AccessError;
+use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Recovery, Settled};
+use crate::reconcile::observed::ObservedIssuer;
+use crate::reconcile::outcome::{Key, Outcome};
+use crate::reference::{IssuerKey, IssuerKind};
+use crate::vault::SignError;
+
+impl State {
+    pub(in crate::reconcile) fn observe_issuer(&mut self, key: IssuerKey, observed: ObservedIssuer, now: Now) {
+        // A process that stops begins no checks, so a new issuer does not concern it.
+        let known = self.issuers.get(&key);
+        if self.stopping && known.is_none_or(|known| known.observed.uid != observed.uid) {
+            return self.forget_issuer(&key);
+        }
+        match self.issuers.observe(key.clone(), observed) {
+            Observed::Unchanged => return,
+            Observed::CheckNow => {}
+            Observed::Replaced(access) => {
+                self.queue.cancel(&Key::Issuer(key.clone()));
+                self.retire(access, Duration::ZERO);
+                // Its requests say that it does not exist.
+                self.queue.retell(&Lane::Requests(key.clone()), now.monotonic);
+            }
+        }
+        self.gate(&key);
+        self.check_now(&key, now);
+    }
+
+    pub(in crate::reconcile) fn forget_issuer(&mut self, key: &IssuerKey) {
+        self.queue.cancel(&Key::Issuer(key.clone()));
+        let access = self.issuers.remove(key);
+        self.retire(access, Duration::ZERO);
+        self.gate(key);
+    }
+
+    /// Forgets the issuers of a kind that a complete list does not contain.
+    pub(in crate::reconcile) fn keep_issuers(&mut self, kind: IssuerKind, listed: &BTreeSet<IssuerKey>) {
+        for key in self.issuers.unlisted(kind, listed) {
+            self.forget_issuer(&key);
+        }
+    }
+
+    /// Returns the only namespace in which an issuer may read Secrets and request tokens.
+    pub(in crate::reconcile) fn secret_namespace(&self, key: &IssuerKey) -> String {
+        match key.kind {
+            IssuerKind::Cluster => self.config.cluster_resource_namespace.clone(),
+            IssuerKind::Namespaced => key.namespace.clone(),
+        }
+    }
+
+    /// Records the verdict of a check; returns its outcome and the time of the next check.
+    pub(in crate::reconcile) fn apply_verdict(
+        &mut self,
+        key: &IssuerKey,
+        verdict: &Result<(), AccessError>,
+        now: Now,
+    ) -> (Outcome, Option<Duration>) {
+        let Some(settled) = self.issuers.settle(key, verdict, now) else {
+            return (Outcome::Idle, None);
+        };
+        let Settled {
+            outcome,
+            next,
+            blamed,
+            recovery,
+        } = settled;
+        if let Some(recovery) = recovery {
+            self.hasten_requests(key, recovery, now);
+        }
+        for lost in blamed {
+            self.blame(lost, now);
+        }
+        self.gate(key);
+        (outcome, self.next_check(next, now))
+    }
+
+    fn next_check(&mut self, next: NextCheck, now: Now) -> Option<Duration> {
+        match next {
+            NextCheck::OnChange => None,
+            NextCheck::Interval { refresh, first } => {
+                let interval = self.config.check_interval;
+                let interval = if first {
+                    self.jitter.within(interval)
+                } else {
+                    self.jitter.over(interval)
+                };
+                let again = now.monotonic + interval;
+                Some(refresh.map_or(again, |refresh| refresh.min(again)))
+            }
+            NextCheck::Retry {
+                backoff,
+                most,
+                retry_after,
+            } => {
+                let wait = self.jitter.over(backoff);
+                let wait = most.map_or(wait, |most| wait.min(most));
+                let least = retry_after.map(|least| self.jitter.over(least));
+                Some(now.monotonic + least.map_or(wait, |least| least.max(wait)))
+            }
+        }
+    }
+
+    /// Suspends signing for an issuer after a failure that may be the issuer's, and schedules the check that decides.
+    pub(in crate::reconcile) fn report_sign_failure(
+        &mut self,
+        key: &IssuerKey,
+        error: &SignError,
+        lost: Option<LostAnswer>,
+        now: Now,
+    ) {
+        let Some(wait) = self.issuers.suspend(key, error, lost) else {
+            return;
+        };
+        self.gate(key);
+        let check = Key::Issuer(key.clone());
+        self.queue.cancel(&check);
+        let at = now.monotonic + self.jitter.over(wait);
+        self.due(&check, at, now.monotonic);
+    }
+
+    /// Suspends signing for an issuer whose token has expired before the check that would have renewed it.
+    pub(in crate::reconcile) fn report_expiry(&mut self, key: &IssuerKey, now: Now) {
+        self.issuers.expire(key);
+        self.gate(key);
+        self.check_now(key, now);
+    }
+
+    fn check_now(&mut self, key: &IssuerKey, now: Now) {
+        self.due(&Key::Issuer(key.clone()), now.monotonic, now.monotonic);
+    }
+
+    /// Postpones the check of an issuer, if one is due, until Vault wants to be asked again.
+    pub(in crate::reconcile) fn postpone_check(&mut self, key: &IssuerKey, at: Duration) {
+        self.queue.postpone(&Key::Issuer(key.clone()), at);
+    }
+
+    /// Ends the backoff of all requests of an issuer, which was for a state of the issuer that is over.
+    fn hasten_requests(&mut self, issuer: &IssuerKey, recovery: Recovery, now: Now) {
+        for key in self.queue.hasten(&Lane::Requests(issuer.clone()), now.monotonic) {
+            let Key::Request(key) = key else { continue };
+            if let Some(tracked) = self.requests.get_mut(&key) {
+                (tracked.attempts, tracked.not_before) = (0, Duration::ZERO);
+                if recovery == Recovery::Corrected {
+                    tracked.lost_answers = 0;
+                }
+            }
+        }
+    }
+
+    /// Counts an answer that a request has cost while its issuer was well.
+    ///
+    /// The waits grow so that all of them span minutes: an endpoint that fails for a moment although the check succeeds
+    /// must not fail a request (S14).
+    fn blame(&mut self, lost: LostAnswer, now: Now) {
+        let Some(tracked) = self.requests.with_uid(&lost.key, &lost.uid) else {
+            return;
+        };
+        tracked.lost_answers = tracked.lost_answers.saturating_add(1);
+        tracked.last_error = lost.error;
+        let key = Key::Request(lost.key);
+        if tracked.lost_answers >= self.config.max_lost_answers {
+            return self.due(&key, now.monotonic, now.monotonic);
+        }
+        let wait = Duration::from_secs(15).saturating_mul(8_u32.saturating_pow(tracked.lost_answers - 1));
+        let at = now.monotonic + self.jitter.over(wait.min(Duration::from_secs(900)));
+        tracked.not_before = at;
+        self.queue.postpone(&key, at);
+    }
+}

@@ -1,0 +1,185 @@
+//! Everything that the controller knows, and when each key is due.
+//!
+//! The queue is private to this module. Tasks and watch events change the state through its methods, which decide what
+//! becomes due, and when.
+//!
+//! A request waits in the lane of its issuer, and the lane is closed while the issuer cannot sign: so waiting costs no
+//! polling, and an issuer that becomes ready opens one lane instead of waking each request.
+
+mod issuers;
+mod requests;
+mod tokens;
+
+use std::time::Duration;
+
+use self::tokens::Tokens;
+use super::backoff::Jitter;
+use super::issuers::{Issuers, Phase};
+use super::lane::Class;
+use super::ledger::Ledger;
+use super::observed::Config;
+use super::outcome::{Again, Ending, Key, Outcome};
+use super::queue::{LaneName, Queue};
+use super::requests::{Requests, Told, Tracked};
+use super::servers::Servers;
+use crate::Now;
+use crate::reference::IssuerKey;
+
+/// The number of tasks that run at once, but for the first of each lane.
+const TOTAL: usize = 512;
+
+/// The number of checks, and of revocations, that run at once.
+const CHECKS: usize = 32;
+
+/// The state that all tasks share.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) struct State {
+    pub(super) config: Config,
+    pub(super) issuers: Issuers,
+    pub(super) ledger: Ledger,
+    pub(super) servers: Servers,
+    pub(super) requests: Requests,
+    pub(super) stopping: bool,
+    pub(super) jitter: Jitter,
+    queue: Queue<Lane, Key>,
+    retired: Tokens,
+}
+
+/// Tasks that share their slots.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Lane {
+    Checks,
+    /// The requests of an issuer.
+    Requests(IssuerKey),
+    /// The requests whose issuer is of no kind that exists.
+    Unassigned,
+    Tokens,
+}
+
+impl LaneName for Lane {
+    fn width(&self, width: usize) -> usize {
+        match self {
+            Self::Checks | Self::Tokens => CHECKS,
+            Self::Requests(_) | Self::Unassigned => width,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn new(mut config: Config, seed: u64) -> Self {
+        // A request always has one attempt.
+        config.max_lost_answers = config.max_lost_answers.max(1);
+        Self {
+            queue: Queue::new(config.max_concurrent_reconciles, TOTAL),
+            config,
+            issuers: Issuers::default(),
+            jitter: Jitter::new(seed),
+            ledger: Ledger::default(),
+            servers: Servers::default(),
+            requests: Requests::default(),
+            retired: Tokens::default(),
+            stopping: false,
+        }
+    }
+
+    /// Takes the next key that is due. A state that is stopping returns only what is owed.
+    pub(super) fn next_task(&mut self, now: Now) -> Option<Key> {
+        while let Some(key) = self.queue.pop(now.monotonic) {
+            if !self.stopping || self.is_owed(&key) {
+                return Some(key);
+            }
+            self.queue.finish(&key);
+        }
+        None
+    }
+
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.queue.next()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_idle()
+    }
+
+    /// Ends a task.
+    pub(super) fn end(&mut self, ending: Ending) -> Outcome {
+        let Ending { key, outcome, again } = ending;
+        self.queue.finish(&key);
+        match again {
+            Again::Never => {}
+            Again::At(at) => self.due(&key, at, Duration::ZERO),
+            Again::WhenReady => self.due(&key, Duration::ZERO, Duration::ZERO),
+        }
+        outcome
+    }
+
+    /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
+    pub(super) fn stop(&mut self, now: Now) {
+        self.stopping = true;
+        let keys = self.requests.iter().map(|(key, _)| Key::Request(key.clone()));
+        for key in keys.filter(|key| self.is_owed(key)).collect::<Vec<_>>() {
+            self.due(&key, now.monotonic, now.monotonic);
+        }
+    }
+
+    /// Makes a key due at `at`, or earlier if it already is; nothing if its object does not exist.
+    fn due(&mut self, key: &Key, at: Duration, now: Duration) {
+        match key {
+            Key::Issuer(issuer) if self.issuers.get(issuer).is_none() => {}
+            Key::Issuer(_) => self.queue.push(Lane::Checks, Class::Owed, key.clone(), at, now),
+            Key::Token(_) => self.queue.push(Lane::Tokens, Class::Owed, key.clone(), at, now),
+            Key::Request(request) => {
+                let Some(tracked) = self.requests.get(request) else {
+                    return;
+                };
+                let class = self.class(tracked);
+                let at = if class == Class::Owed {
+                    at
+                } else {
+                    at.max(tracked.not_before)
+                };
+                match tracked.issuer.clone() {
+                    None => self.queue.push(Lane::Unassigned, class, key.clone(), at, now),
+                    Some(issuer) => {
+                        self.queue
+                            .push(Lane::Requests(issuer.clone()), class, key.clone(), at, now);
+                        self.gate(&issuer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn class(&self, tracked: &Tracked) -> Class {
+        let lost = tracked.lost_answers >= self.config.max_lost_answers;
+        if lost || !tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some() {
+            Class::Owed
+        } else if tracked.told == Told::Nothing {
+            Class::Untold
+        } else {
+            Class::Told
+        }
+    }
+
+    /// Opens the lane of an issuer for what can be done now: to sign, only to say why nothing is signed, or neither
+    /// while a check decides that.
+    fn gate(&mut self, issuer: &IssuerKey) {
+        let open = match self.issuers.phase(issuer) {
+            Phase::Ready if self.ledger.has_room(issuer) => Class::Told,
+            Phase::Ready | Phase::Checking => Class::Owed,
+            Phase::Missing | Phase::NotReady => Class::Untold,
+        };
+        self.queue.open(&Lane::Requests(issuer.clone()), open);
+    }
+
+    fn is_owed(&self, key: &Key) -> bool {
+        match key {
+            Key::Issuer(_) => false,
+            Key::Request(key) => {
+                let tracked = self.requests.get(key);
+                tracked.is_some_and(|tracked| self.ledger.find(tracked.object.uid()).is_some())
+            }
+            Key::Token(_) => true,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What changes about requests, and what becomes due for it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use issuer_api::CertificateRequest;
+
+use super::State;
+use crate::Now;
+use crate::reconcile::backoff::backoff;
+use crate::reconcile::claim::Holder;
+use crate::reconcile::issuers::Phase;
+use crate::reconcile::ledger::Conclusion;
+use crate::reconcile::outcome::Key;
+use crate::reconcile::requests::Told;
+use crate::reconcile::status::{self, StatusPatch};
+use crate::reference::{IssuerKey, RequestKey};
+
+/// How long a request may wait for approval before an event says so: approval takes a moment even where it is automatic.
+const APPROVAL: Duration = Duration::from_secs(10);
+
+impl State {
+    pub(in crate::reconcile) fn observe_request(&mut self, request: CertificateRequest, now: Now) {
+        let key = RequestKey::of(&request);
+        let ours = request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP);
+        if !ours || request.is_terminal() {
+            self.forget_request(&key);
+            self.forget_result(request.uid());
+            self.ledger.caught_up(&key);
+            return;
+        }
+        if self.ledger.is_finished(&key, request.uid()) {
+            return;
+        }
+        self.ledger.caught_up(&key);
+        if self.requests.with_uid(&key, request.uid()).is_none() {
+            self.forget_request(&key);
+        }
+        let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
+        let tracked = self.requests.observe(&key, request, issuer);
+        let request = &tracked.object;
+        // A request that backs off has its own time; that its status was written changes nothing.
+        let at = if request.is("Denied") || (tracked.is_open() && tracked.attempts == 0) {
+            Some(now.monotonic)
+        } else if tracked.is_open() || request.is("InvalidRequest") || tracked.announced {
+            None
+        } else {
+            Some(now.monotonic + APPROVAL)
+        };
+        if let Some(at) = at {
+            self.due(&Key::Request(key), at, now.monotonic);
+        }
+    }
+
+    /// A watch has shown that a request does not exist.
+    pub(in crate::reconcile) fn request_gone(&mut self, key: &RequestKey) {
+        self.forget_request(key);
+        self.ledger.caught_up(key);
+    }
+
+    /// Forgets the requests that a complete list does not contain.
+    pub(in crate::reconcile) fn keep_requests(&mut self, listed: &BTreeSet<RequestKey>) {
+        for key in self.requests.unlisted(listed) {
+            self.forget_request(&key);
+        }
+        self.ledger.caught_up_but(|key| listed.contains(key));
+    }
+
+    fn forget_request(&mut self, key: &RequestKey) {
+        if let Some(tracked) = self.requests.remove(key) {
+            self.queue.cancel(&Key::Request(key.clone()));
+            self.forget_result(tracked.object.uid());
+        }
+    }
+
+    /// Forgets a request that has finished or is gone, except for its uid, which is kept until the watch shows it too.
+    pub(in crate::reconcile) fn finish_request(&mut self, key: &RequestKey, uid: &str) {
+        if self.requests.with_uid(key, uid).is_some() {
+            self.forget_request(key);
+            self.ledger.finish(key.clone(), uid);
+        }
+        self.forget_result(uid);
+    }
+
+    /// Counts a failed attempt; returns when to try again: after a second, doubled with each failure up to `most`.
+    pub(in crate::reconcile) fn back_off(&mut self, key: &RequestKey, uid: &str, most: Duration, now: Now) -> Duration {
+        let attempts = match self.requests.with_uid(key, uid) {
+            Some(tracked) => {
+                tracked.attempts = tracked.attempts.saturating_add(1);
+                tracked.attempts
+            }
+            None => 1,
+        };
+        let wait = backoff(attempts, Duration::from_secs(1), most);
+        now.monotonic + self.jitter.over(wait)
+    }
+
+    /// Returns `true` if a request can be signed now, but its CSR is not at hand.
+    pub(in crate::reconcile) fn must_read(&self, key: &RequestKey) -> bool {
+        let Some(tracked) = self.requests.get(key).filter(|tracked| tracked.lacks_csr) else {
+            return false;
+        };
+        let can_sign = |issuer: &IssuerKey| self.issuers.phase(issuer) == Phase::Ready && self.ledger.has_room(issuer);
+        let is_recorded = self.ledger.find(tracked.object.uid()).is_some();
+        tracked.is_open() && !is_recorded && tracked.issuer.as_ref().is_some_and(can_sign)
+    }
+
+    /// Returns the conclusion for a request that has cost too many answers.
+    pub(in crate::reconcile) fn lost_answers(&self, key: &RequestKey, uid: &str) -> Option<Conclusion> {
+        let tracked = self.requests.get(key).filter(|tracked| tracked.object.uid() == uid)?;
+        if tracked.lost_answers < self.config.max_lost_answers {
+            return None;
+        }
+        let message = format!(
+            "Not signed: Vault failed {} times to answer this request, and was ready after each; the last time: {}",
+            tracked.lost_answers, tracked.last_error
+        );
+        Some(Conclusion::Failed("AnswersLost", message))
+    }
+
+    /// Records that the status of a request says why it waits.
+    pub(in crate::reconcile) fn record_told(&mut self, key: &RequestKey, uid: &str, reason: &'static str) {
+        if let Some(tracked) = self.requests.with_uid(key, uid) {
+            tracked.told = Told::Cause(reason);
+        }
+    }
+
+    /// Returns `true` once: an event must say that a request waits for approval.
+    pub(in crate::reconcile) fn announce(&mut self, key: &RequestKey, uid: &str) -> bool {
+        let tracked = self.requests.with_uid(key, uid);
+        tracked.is_some_and(|tracked| !std::mem::replace(&mut tracked.announced, true))
+    }
+
+    /// Returns who holds the claim on a request; `Us` if claims are disabled.
+    pub(in crate::reconcile) fn holder(&mut self, key: &RequestKey, object: &CertificateRequest, now: Now) -> Holder {
+        let Some(claim) = &self.config.claim else {
+            return Holder::Us;
+        };
+        match self.requests.with_uid(key, object.uid()) {
+            Some(tracked) => claim.holder(object, &mut tracked.claim, self.config.sign_timeout, now),
+            None => Holder::Nobody,
+        }
+    }
+
+    /// Returns the write that claims a request, if it still exists.
+    pub(in crate::reconcile) fn claim(
+        &mut self,
+        key: &RequestKey,
+        object: &Arc<CertificateRequest>,
+        now: Now,
+    ) -> Option<StatusPatch> {
+        let (condition, seen) = self.config.claim.as_ref()?.make(object, now);
+        self.requests.with_uid(key, object.uid())?.claim = Some(seen);
+        Some(status::claim(object, condition))
+    }
+
+    /// Records that an issuer signs a request.
+    pub(in crate::reconcile) fn begin_signing(&mut self, uid: &str, issuer: &IssuerKey) {
+        self.ledger.sign(uid, issuer.clone());
+        self.gate(issuer);
+    }
+
+    pub(in crate::reconcile) fn record_conclusion(&mut self, uid: &str, conclusion: Conclusion) {
+        self.ledger.conclude(uid, conclusion);
+    }
+
+    pub(in crate::reconcile) fn forget_result(&mut self, uid: &str) {
+        if let Some(issuer) = self.ledger.forget(uid) {
+            self.gate(&issuer);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The tokens that are no longer used, until they are revoked.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::State;
+use crate::Now;
+use crate::access::Access;
+use crate::reconcile::outcome::Key;
+use crate::reference::IssuerKey;
+use crate::vault::Lease;
+
+/// Tokens to be revoked, each with a number.
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
+pub(super) struct Tokens {
+    by_number: BTreeMap<u64, Access>,
+    last: u64,
+}
+
+impl State {
+    /// Keeps the token of an access, to revoke it at `at`.
+    pub(in crate::reconcile) fn retire(&mut self, access: Option<Access>, at: Duration) {
+        let Some(access) = access else {
+            return;
+        };
+        let tokens = &mut self.retired;
+        // A check may return a token that was retired while it was under way.
+        let known = tokens.by_number.values_mut().find(|known| known.has_token_of(&access));
+        if let Some(known) = known {
+            return known.adopt(&access);
+        }
+        tokens.last += 1;
+        tokens.by_number.insert(tokens.last, access);
+        let key = Key::Token(tokens.last);
+        self.due(&key, at, Duration::ZERO);
+    }
+
+    /// Records a signature that was made with the token of `lease`, and whether the certificate has a lease. From now on
+    /// the token is replaced before it expires.
+    pub(in crate::reconcile) fn signed(&mut self, key: &IssuerKey, lease: &Lease, leased: bool, now: Now) {
+        self.issuers.signed(key);
+        let has_token = |access: &&mut Access| access.lease.token() == lease.token();
+        let held = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut());
+        if let Some(access) = held.filter(has_token) {
+            access.signed(leased);
+            if let Some(refresh) = access.next_refresh(now) {
+                self.due(&Key::Issuer(key.clone()), refresh, now.monotonic);
+            }
+        } else if let Some(access) = self.retired.by_number.values_mut().find(has_token) {
+            access.signed(leased);
+        }
+    }
+
+    /// Keeps a retired token with a new lease.
+    pub(in crate::reconcile) fn extend_token(&mut self, token: u64, lease: Lease) {
+        if let Some(access) = self.retired.by_number.get_mut(&token) {
+            access.extend(lease);
+        }
+    }
+
+    /// Retires the tokens of all issuers, and makes all retired tokens due.
+    pub(in crate::reconcile) fn retire_all(&mut self) {
+        for key in self.issuers.keys().cloned().collect::<Vec<_>>() {
+            self.forget_issuer(&key);
+        }
+        for token in self.retired.by_number.keys().copied().collect::<Vec<_>>() {
+            self.due(&Key::Token(token), Duration::ZERO, Duration::ZERO);
+        }
+    }
+
+    pub(in crate::reconcile) fn retired(&self, token: u64) -> Option<&Access> {
+        self.retired.by_number.get(&token)
+    }
+
+    pub(in crate::reconcile) fn forget_token(&mut self, token: u64) {
+        self.retired.by_number.remove(&token);
+    }
+
+    /// Returns `true` if every retired token has been revoked.
+    pub(in crate::reconcile) fn is_retired(&self) -> bool {
+        self.queue.is_idle() && self.retired.by_number.is_empty()
+    }
+}

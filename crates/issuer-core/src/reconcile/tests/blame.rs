@@ -1,0 +1,151 @@
+//! Whose fault a failure is: a request's own failures delay no other request.
+
+use super::scenario::{Answer, Scenario, issuer, issuer_key, request};
+use crate::reconcile::Change;
+
+const POISON: Answer = Answer::Refuses(500, "x509: unhandled critical extension");
+const CA_EXPIRES: Answer = Answer::Refuses(
+    400,
+    "cannot satisfy request, as TTL would result in notAfter of 2036-01-01T00:00:00.1Z that is beyond the expiration \
+     of the CA certificate at 2030-01-01T00:00:00Z",
+);
+
+fn count(log: &[String], line: &str) -> usize {
+    log.iter().filter(|logged| *logged == line).count()
+}
+
+fn poisoned(scenario: &mut Scenario, answer: &Answer, requests: u32) {
+    for number in 0..requests {
+        let name = format!("poison-{number}");
+        scenario.signs.insert(name.clone(), answer.clone());
+        scenario.create(request(&name).approved());
+    }
+}
+
+#[test]
+fn good_request_overtakes_poison() {
+    for answer in [
+        POISON,
+        CA_EXPIRES,
+        Answer::Lost,
+        Answer::Refuses(403, "permission denied"),
+    ] {
+        let mut scenario = Scenario::ready();
+        poisoned(&mut scenario, &answer, 100);
+        for second in 0..30 {
+            let name = format!("good-{second}");
+            scenario.create(request(&name).approved());
+            let log = scenario.run();
+            assert_eq!(count(&log, &format!("sign {name}")), 1, "{answer:?}");
+            assert_eq!(scenario.reason(&name), "Issued", "{answer:?}");
+            scenario.pass(17);
+        }
+    }
+}
+
+#[test]
+fn lost_answers_fail_a_request() {
+    for answer in [POISON, Answer::Lost] {
+        let mut scenario = Scenario::ready();
+        poisoned(&mut scenario, &answer, 1);
+        let log = scenario.pass(60);
+        assert_eq!(count(&log, "sign poison-0"), 2, "{log:?}");
+        assert_eq!(scenario.reason("poison-0"), "Pending");
+        let log = scenario.pass(24 * 60 * 60);
+        assert_eq!(count(&log, "sign poison-0"), 1, "{log:?}");
+        assert_eq!(count(&log, "event poison-0 Warning AnswersLost"), 1, "{log:?}");
+        assert_eq!(scenario.reason("poison-0"), "Failed");
+    }
+}
+
+#[test]
+fn outage_is_not_the_fault_of_a_request() {
+    let mut scenario = Scenario::ready();
+    scenario.create(request("web").approved());
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    for _ in 0..10 {
+        assert_eq!(count(&scenario.pass(16), "sign web"), 1);
+        scenario.checks = Answer::Refuses(503, "Vault is sealed");
+        scenario.release("web", &Answer::Lost);
+        scenario.pass(60);
+        scenario.checks = Answer::Well;
+    }
+    scenario.signs.clear();
+    scenario.pass(16);
+    assert_eq!(scenario.reason("web"), "Issued");
+}
+
+#[test]
+fn answer_lost_before_an_outage_ended_is_not_blamed() {
+    let mut scenario = Scenario::ready();
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.signs.insert("other".to_owned(), Answer::Lost);
+    scenario.create(request("web").approved());
+    scenario.run();
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.create(request("other").approved());
+    scenario.pass(5);
+    scenario.checks = Answer::Well;
+    scenario.signs.clear();
+    scenario.pass(20);
+    // Its answer was requested before the outage; the next attempt follows after the usual second.
+    scenario.release("web", &Answer::Lost);
+    assert_eq!(count(&scenario.pass(2), "sign web"), 1);
+}
+
+#[test]
+fn expiring_ca_checks_and_tells_once() {
+    let mut scenario = Scenario::ready();
+    poisoned(&mut scenario, &CA_EXPIRES, 1);
+    let log = scenario.run();
+    assert_eq!(
+        log,
+        [
+            "sign poison-0",
+            "write poison-0 Pending",
+            "event poison-0 Warning CaExpires"
+        ]
+    );
+    let other = "cannot satisfy request, as TTL would result in notAfter of 2036-01-01T00:00:00.2Z that is beyond the \
+                 expiration of the CA certificate at 2030-01-01T00:00:00Z";
+    scenario
+        .signs
+        .insert("poison-0".to_owned(), Answer::Refuses(400, other));
+    let log = scenario.pass(24 * 60 * 60);
+    assert_eq!(count(&log, "write poison-0 Pending"), 0);
+    assert!(count(&log, "sign poison-0") < 70, "{}", count(&log, "sign poison-0"));
+}
+
+#[test]
+fn rate_limit_pauses_before_the_check() {
+    let mut scenario = Scenario::ready();
+    scenario
+        .signs
+        .insert("web".to_owned(), Answer::Refuses(429, "rate limit quota exceeded"));
+    scenario.create(request("web").approved());
+    let log = scenario.run();
+    assert_eq!(
+        log,
+        ["sign web", "write web Pending", "event web Warning VaultThrottled"]
+    );
+    scenario.create(request("other").approved());
+    assert!(scenario.run().is_empty());
+    scenario.signs.clear();
+    let log = scenario.pass(2);
+    assert_eq!((count(&log, "sign web"), count(&log, "sign other")), (1, 1), "{log:?}");
+}
+
+#[test]
+fn corrected_issuer_ends_all_backoff() {
+    let mut scenario = Scenario::ready();
+    scenario
+        .signs
+        .insert("web".to_owned(), Answer::Refuses(403, "permission denied"));
+    scenario.create(request("web").approved());
+    scenario.pass(2000);
+    scenario.signs.clear();
+    assert!(count(&scenario.run(), "sign web") == 0);
+    scenario.issuer = issuer(2);
+    scenario.change(Change::Issuer(issuer_key(), issuer(2)));
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+}

@@ -1,0 +1,154 @@
+//! How requests wait: without polling, in turns, and with bounded room.
+
+use super::scenario::{Answer, Scenario, issuer, issuer_key, key, request};
+use crate::reconcile::{Change, WriteError};
+use crate::reference::{IssuerKey, IssuerKind};
+
+fn shared() -> IssuerKey {
+    IssuerKey {
+        kind: IssuerKind::Cluster,
+        namespace: String::new(),
+        name: "shared".to_owned(),
+    }
+}
+
+#[test]
+fn waiting_requests_are_not_polled() {
+    let mut scenario = Scenario::ready();
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.signs.insert("first".to_owned(), Answer::Lost);
+    scenario.create(request("first").approved());
+    scenario.run();
+    for number in 0..50 {
+        scenario.create(request(&format!("web-{number}")).approved());
+    }
+    let log = scenario.run();
+    assert_eq!(log.iter().filter(|line| line.starts_with("write web-")).count(), 50);
+    let mut polled = 0;
+    for _ in 0..3600 {
+        scenario.now.monotonic += std::time::Duration::from_secs(1);
+        while let Some((polled_key, step)) = scenario.controller.poll(scenario.now) {
+            polled += usize::from(matches!(polled_key, crate::reconcile::Key::Request(_)));
+            scenario.answer(&polled_key, step);
+        }
+    }
+    assert_eq!(polled, 0);
+    scenario.checks = Answer::Well;
+    scenario.signs.clear();
+    let log = scenario.pass(16);
+    assert_eq!(log.iter().filter(|line| line.starts_with("sign ")).count(), 51);
+}
+
+#[test]
+fn restarted_controller_writes_nothing_again() {
+    let mut scenario = Scenario::ready();
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.signs.insert("web".to_owned(), Answer::Lost);
+    scenario.create(request("web").approved());
+    scenario.pass(30);
+    let object = scenario.object("web").clone();
+    let mut scenario = Scenario::empty(super::scenario::config());
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.objects.insert(key("web"), object);
+    scenario.show("web");
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    let log = scenario.pass(3600);
+    assert!(log.iter().all(|line| !line.starts_with("write web")), "{log:?}");
+}
+
+#[test]
+fn namespaces_take_turns_at_a_cluster_issuer() {
+    let mut scenario = Scenario::ready();
+    for number in 0..40 {
+        let crowd = request(&format!("crowd-{number}")).approved();
+        scenario.create(crowd.in_namespace("crowd").of("VaultClusterIssuer", "shared"));
+    }
+    let single = request("single").approved().in_namespace("single");
+    scenario.create(single.of("VaultClusterIssuer", "shared"));
+    scenario.run();
+    scenario.change(Change::Issuer(shared(), issuer(1)));
+    let log = scenario.run();
+    let signed: Vec<_> = log.iter().filter(|line| line.starts_with("sign ")).collect();
+    assert_eq!(signed.len(), 41, "{log:?}");
+    assert!(signed.iter().take(2).any(|line| *line == "sign single"), "{signed:?}");
+}
+
+#[test]
+fn unsaved_certificates_fill_one_issuer_only() {
+    let mut scenario = Scenario::ready();
+    scenario.change(Change::Issuer(shared(), issuer(1)));
+    scenario.run();
+    scenario.write_errors.extend([WriteError::Forbidden; 100]);
+    for number in 0..101 {
+        scenario.create(request(&format!("web-{number}")).approved());
+    }
+    let log = scenario.run();
+    assert_eq!(log.iter().filter(|line| line.starts_with("sign ")).count(), 100);
+    assert_eq!(scenario.controller.unsaved(), 100);
+    scenario.create(request("other").approved().of("VaultClusterIssuer", "shared"));
+    assert_eq!(scenario.run().first().map(String::as_str), Some("sign other"));
+    let log = scenario.pass(2);
+    assert_eq!(log.iter().filter(|line| line.starts_with("sign ")).count(), 1);
+    assert_eq!(scenario.controller.unsaved(), 0);
+}
+
+#[test]
+fn long_csr_is_read_again() {
+    let mut scenario = Scenario::ready();
+    let whole = request("web").approved().build();
+    let long = [b"#".repeat(5000), b"\n".to_vec(), whole.spec.request.decode().unwrap()].concat();
+    scenario.create(request("web").approved().with_csr(&long));
+    assert_eq!(
+        scenario.run(),
+        [
+            "read web",
+            "sign web",
+            "write web Issued",
+            "event web Normal CertificateIssued"
+        ]
+    );
+}
+
+#[test]
+fn unknown_kind_is_named_once() {
+    for (kind, text) in [
+        ("ClusterIssuer", "has no kind ClusterIssuer:"),
+        ("", "has no kind Issuer, which an empty spec.issuerRef.kind means:"),
+        ("<b>", "has no kind of the name in spec.issuerRef.kind:"),
+    ] {
+        let mut scenario = Scenario::ready();
+        scenario.create(request("web").approved().of(kind, "vault"));
+        assert_eq!(
+            scenario.run(),
+            ["write web Pending", "event web Warning IssuerNotFound"]
+        );
+        let message = scenario.object("web").condition("Ready").unwrap().message.clone();
+        assert!(
+            message.as_ref().is_some_and(|message| message.contains(text)),
+            "{message:?}"
+        );
+        scenario.show("web");
+        assert!(scenario.run().is_empty());
+    }
+}
+
+#[test]
+fn missing_approval_is_announced_once() {
+    let mut scenario = Scenario::ready();
+    scenario.create(request("web"));
+    assert!(scenario.pass(9).is_empty());
+    assert_eq!(scenario.pass(1), ["event web Normal WaitingForApproval"]);
+    scenario.show("web");
+    assert!(scenario.pass(24 * 60 * 60).iter().all(|line| !line.contains("web")));
+    let mut scenario = Scenario::ready();
+    scenario.create(request("web"));
+    scenario.pass(5);
+    scenario.create(request("web").approved());
+    scenario.run();
+    assert!(
+        scenario
+            .pass(60)
+            .iter()
+            .all(|line| !line.contains("WaitingForApproval"))
+    );
+}
