@@ -141,7 +141,7 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AwaitLease(());
 
-/// Awaits what became of a write.
+/// Awaits the result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AwaitWrite {
     sent: Duration,
@@ -179,7 +179,7 @@ impl Elector {
         }
     }
 
-    /// Tells whether this elector leads.
+    /// Returns `true` if this elector leads.
     ///
     /// This becomes false by itself at the renew deadline.
     pub fn is_leader(&self, now: Now) -> bool {
@@ -229,7 +229,7 @@ impl Elector {
         }
     }
 
-    /// Tells whether the lease named this elector when last seen.
+    /// Returns `true` if the lease named this elector when last seen.
     fn named(&self) -> bool {
         self.holder() == Some(&self.identity)
     }
@@ -294,7 +294,7 @@ impl Elector {
 }
 
 impl AwaitLease {
-    /// Takes the answer to a read: `None` if there is no such lease.
+    /// Resumes the elector with the result of a read; `None` if the lease does not exist.
     pub fn resume(self, elector: &mut Elector, now: Now, answer: Result<Option<Lease>, ReadFailed>) {
         match answer {
             Ok(lease) => elector.consider(now, lease),
@@ -304,7 +304,7 @@ impl AwaitLease {
 }
 
 impl AwaitWrite {
-    /// Takes the answer to a write: the lease as the API server now has it.
+    /// Resumes the elector with the result of a write: the lease as the API server now has it.
     pub fn resume(self, elector: &mut Elector, now: Now, answer: Result<Lease, WriteError>) {
         let timing = elector.timing;
         match answer {

@@ -25,7 +25,7 @@ pub(super) struct Requests {
 /// A request that has not finished.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Tracked {
-    /// The request, without what is not needed to sign it and to write its status.
+    /// The request, reduced to the fields that signing and the status need.
     pub(super) object: Arc<CertificateRequest>,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,

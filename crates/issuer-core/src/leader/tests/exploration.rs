@@ -4,7 +4,7 @@
 
 use super::*;
 
-/// A request on its way: what it asks, then what came of it.
+/// A request in flight: the question, then its result.
 #[derive(Clone, Debug)]
 enum Flight {
     Ask(Step),
