@@ -78,8 +78,6 @@ pub struct TokenRecord {
     pub at: Duration,
     /// Whether a reply to a request with the token carried a lease.
     pub leased: bool,
-    /// The number of requests with the token that a check sent.
-    pub spent_by_checks: u32,
 }
 
 impl Record {
@@ -139,7 +137,6 @@ impl Record {
                         created: now,
                         at: now,
                         leased: false,
-                        spent_by_checks: 0,
                     };
                     self.tokens.insert(Arc::clone(&grant.token), token);
                 }
@@ -148,11 +145,6 @@ impl Record {
             }
             Observation::Received(received) => self.received(now, received, issuer),
             Observation::Sent(sent) => {
-                let checks = matches!(sent.operation, Operation::Lookup | Operation::Probe);
-                let token = sent.token.as_deref().and_then(|token| self.tokens.get_mut(token));
-                token
-                    .into_iter()
-                    .for_each(|token| token.spent_by_checks += u32::from(checks));
                 if let (Some(issuer), true) = (issuer, sent.operation != Operation::Health) {
                     self.sent
                         .iter_mut()

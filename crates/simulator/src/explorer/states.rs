@@ -174,7 +174,7 @@ mod tests {
         let mut digests = vec![world.digest()];
         states.add(world.digest(), NONE, Transition::Unseal);
         let mut frontier = vec![(0, world)];
-        while let Some((from, world)) = frontier.pop().filter(|_| states.len() < 500) {
+        while let Some((from, world)) = frontier.pop().filter(|_| states.len() < 100) {
             for transition in world.choices() {
                 let mut next = world.clone();
                 next.step(transition).unwrap();

@@ -6,11 +6,9 @@ use super::approval::is_terminal;
 use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
-/// The number of attempts without an answer after which a request may fail.
-const MAX_LOST: u32 = 3;
-
 /// Every reason of our conditions and events.
-const REASONS: [&str; 39] = [
+const REASONS: [&str; 40] = [
+    "AnswersLost",
     "AuthMountNotFound",
     "CaExpires",
     "CaMissing",
@@ -166,7 +164,11 @@ pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) ->
     let uid = after.metadata.uid.as_deref().unwrap_or_default();
     let known = world.record.request(uid);
     ensure(
-        known.is_some_and(|known| known.refused || known.unanswered >= MAX_LOST || !known.fixture.flaw.reaches_vault()),
+        known.is_some_and(|known| {
+            known.refused
+                || known.unanswered >= world.setup.config.max_lost_answers
+                || !known.fixture.flaw.reaches_vault()
+        }),
         || format!("{uid} fails without a refusal"),
     )
 }

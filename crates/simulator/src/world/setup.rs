@@ -69,7 +69,7 @@ impl Setup {
             check_interval: Duration::from_secs(300),
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             max_concurrent_reconciles: 10,
-            max_lost_answers: u32::MAX,
+            max_lost_answers: 3,
             policy: issuer_core::target::IssuerPolicy::default(),
             sign_timeout: ANSWER_TIMEOUT,
             verify: fixture::signatures().into(),
