@@ -108,7 +108,9 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let objects = helm.template(&json!({
         "clusterResourceNamespace": "platform",
         "app": {
+            "allowAudiences": ["https://vault.example.com", "vault"],
             "allowHttp": true,
+            "allowedServers": ["vault.example.com", "10.0.0.0/8"],
             "claimRequests": true,
             "extraArgs": ["--log-level=debug"],
             "leaderElection": { "namespace": "shared" },
@@ -121,7 +123,9 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let arguments = objects.arguments()?;
     for flag in [
         "--cluster-resource-namespace=platform",
+        "--allow-audiences=https://vault.example.com,vault",
         "--allow-http",
+        "--allowed-servers=vault.example.com,10.0.0.0/8",
         "--claim-requests",
         "--leader-election-namespace=shared",
         "--max-certificate-chain-length=2000000",
