@@ -48,6 +48,10 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
             json!({ "app": { "issuerCheckInterval": "0s" } }),
             "app.issuerCheckInterval must be at least 1s",
         ),
+        (
+            json!({ "app": { "signTimeout": "0.5s" } }),
+            "app.signTimeout must be at least 1s",
+        ),
         (election(json!({ "leaseDuration": "15" })), "leaseDuration"),
         (
             election(json!({ "renewDeadline": "15s" })),
@@ -116,6 +120,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
             "leaderElection": { "namespace": "shared" },
             "maxCertificateChainLength": 2_000_000,
             "maxCertificateSize": 1_000_000,
+            "maxLostAnswers": 5,
             "maxConcurrentReconciles": 3,
             "metrics": { "enabled": false },
         },
@@ -130,6 +135,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--leader-election-namespace=shared",
         "--max-certificate-chain-length=2000000",
         "--max-certificate-size=1000000",
+        "--max-lost-answers=5",
         "--max-concurrent-reconciles=3",
         "--metrics-bind-address=0",
     ] {
