@@ -11,6 +11,7 @@
 {{- end }}
 {{- $durations := dict
       "app.issuerCheckInterval" .Values.app.issuerCheckInterval
+      "app.signTimeout" .Values.app.signTimeout
       "app.leaderElection.leaseDuration" $election.leaseDuration
       "app.leaderElection.renewDeadline" $election.renewDeadline
       "app.leaderElection.retryPeriod" $election.retryPeriod }}

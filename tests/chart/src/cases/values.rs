@@ -48,6 +48,10 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
             json!({ "app": { "issuerCheckInterval": "0s" } }),
             "app.issuerCheckInterval must be at least 1s",
         ),
+        (
+            json!({ "app": { "signTimeout": "0.5s" } }),
+            "app.signTimeout must be at least 1s",
+        ),
         (election(json!({ "leaseDuration": "15" })), "leaseDuration"),
         (
             election(json!({ "renewDeadline": "15s" })),
@@ -108,12 +112,15 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let objects = helm.template(&json!({
         "clusterResourceNamespace": "platform",
         "app": {
+            "allowAudiences": ["https://vault.example.com", "vault"],
             "allowHttp": true,
+            "allowedServers": ["vault.example.com", "10.0.0.0/8"],
             "claimRequests": true,
             "extraArgs": ["--log-level=debug"],
             "leaderElection": { "namespace": "shared" },
             "maxCertificateChainLength": 2_000_000,
             "maxCertificateSize": 1_000_000,
+            "maxLostAnswers": 5,
             "maxConcurrentReconciles": 3,
             "metrics": { "enabled": false },
         },
@@ -121,11 +128,14 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let arguments = objects.arguments()?;
     for flag in [
         "--cluster-resource-namespace=platform",
+        "--allow-audiences=https://vault.example.com,vault",
         "--allow-http",
+        "--allowed-servers=vault.example.com,10.0.0.0/8",
         "--claim-requests",
         "--leader-election-namespace=shared",
         "--max-certificate-chain-length=2000000",
         "--max-certificate-size=1000000",
+        "--max-lost-answers=5",
         "--max-concurrent-reconciles=3",
         "--metrics-bind-address=0",
     ] {
