@@ -1,4 +1,4 @@
-//! `vault-issuer check` and `sign`, by what they print and the status they end with.
+//! The output and exit status of `vault-issuer check` and `sign`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +14,14 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 
 const SECRET_ID: &str = "canary-0d1f";
 
-/// A Vault, and a folder with the files of its user.
+/// A Vault and a folder with a user's files.
 struct Scene {
     fake: Arc<Mutex<FakeVault>>,
     server: Server,
     folder: PathBuf,
 }
 
-/// What a command printed and ended with.
+/// The output and exit status of a command.
 struct Ended {
     code: ExitCode,
     out: String,
@@ -320,7 +320,7 @@ fn check_says_what_is_wrong_with_its_files() {
 }
 
 #[test]
-fn check_goes_through_all_issuers_or_the_one_that_is_named() {
+fn check_selects_issuers_by_name() {
     let scene = Scene::new("several");
     let bad = scene
         .issuer()

@@ -1,4 +1,4 @@
-//! The inputs that fuzzing has kept, given once more to what they were found with.
+//! Replays the inputs that fuzzing has kept with their targets.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use properties::TARGETS;
 
-/// The most that a target may keep: so many files, and so many bytes.
+/// The limits of a target's corpus: files and bytes.
 const MOST_FILES: usize = 200;
 const MOST_BYTES: usize = 500_000;
 
@@ -55,7 +55,7 @@ replays! {
 }
 
 #[test]
-fn every_target_is_there_and_a_line_over_its_function() {
+fn targets_are_complete_and_trivial() {
     let names: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(
         REPLAYED.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),

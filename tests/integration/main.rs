@@ -1,4 +1,4 @@
-//! Integration tests: what no single crate can test alone.
+//! Tests of several crates together.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A server that follows a script, however wrong, and the PKI it stands in.
+//! A TLS server that follows a script, and its PKI.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -15,22 +15,22 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
-/// One thing a server does on a connection, which it closes after the last one without a word.
+/// One step of a server on a connection; after the last one it closes without close_notify.
 #[derive(Clone, Copy)]
 pub(crate) enum Act {
     /// Waits until the client closes.
     Hang,
-    /// Announces the end, as TLS has it.
+    /// Sends close_notify.
     Notify,
-    /// Reads one whole request.
+    /// Reads one complete request.
     Read,
     /// Sends these bytes.
     Send(&'static str),
-    /// Waits until told to go on.
+    /// Waits for `proceed`.
     Wait,
 }
 
-/// What a server speaks below HTTP.
+/// The transport of a server.
 #[derive(Clone, Copy)]
 pub(crate) enum Speaks {
     Plain,
@@ -41,7 +41,7 @@ pub(crate) enum Speaks {
     },
 }
 
-/// A server that takes one connection after the other, one for each of its scripts.
+/// A server that accepts one connection for each of its scripts, one after the other.
 pub(crate) struct Server {
     pub(crate) port: u16,
     seen: Arc<Mutex<Vec<String>>>,
@@ -77,12 +77,12 @@ impl Server {
         }
     }
 
-    /// Returns the requests that were read to their end.
+    /// Returns the requests that were read completely.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// Lets the server go on from where it waits.
+    /// Releases a waiting server.
     pub(crate) fn proceed(&self) {
         self.proceed.send(()).unwrap();
     }
@@ -93,7 +93,7 @@ impl Server {
     }
 }
 
-/// The server's side of it.
+/// The server's side of a connection.
 struct Stage {
     tls: Option<Arc<ServerConfig>>,
     seen: Arc<Mutex<Vec<String>>>,
@@ -217,7 +217,7 @@ impl Pki {
         self.ca.pem().into()
     }
 
-    /// Returns the CA certificate that nothing but one client's certificate chains to.
+    /// Returns the CA certificate of one client's certificate.
     pub(crate) fn stranger(&self) -> Vec<u8> {
         self.stranger.pem().into()
     }

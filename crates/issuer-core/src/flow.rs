@@ -23,7 +23,7 @@ use crate::{Body, Connect, Now};
 /// }
 /// ```
 pub trait Flow: Sized {
-    /// What the conversation comes to.
+    /// The result of the conversation.
     type Output;
 
     /// Takes the reply to the outstanding request.
@@ -66,7 +66,7 @@ pub struct Request {
     pub timeout: Duration,
 }
 
-/// What became of a request.
+/// The result of a request.
 ///
 /// Every status is an `Ok`; a body over the limit of [`Connect`] is [`TransportError::TooLarge`].
 pub type Reply = Result<http::Response<Body>, TransportError>;
@@ -159,7 +159,7 @@ impl From<TlsError> for TransportError {
 }
 
 impl TransportError {
-    /// Tells whether Vault may have acted on the request.
+    /// Returns `true` if Vault may have acted on the request.
     pub fn may_have_been_handled(self) -> bool {
         match self {
             Self::Connect(_) | Self::Dial(_) | Self::Tls(_) => false,

@@ -52,7 +52,7 @@ impl Origin {
         self.authority.port_u16().unwrap_or(default)
     }
 
-    /// Tells whether the scheme is https.
+    /// Returns `true` if the scheme is https.
     pub fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
@@ -63,7 +63,7 @@ impl Origin {
     }
 }
 
-/// Tells whether a host is an IPv6 address in brackets, or made of what names and IPv4 addresses are made of.
+/// Returns `true` if a host is an IPv6 address in brackets, or has only characters of names and IPv4 addresses.
 fn is_host(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');

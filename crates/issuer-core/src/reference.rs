@@ -23,7 +23,7 @@ impl IssuerKind {
     }
 }
 
-/// Tells whether an object may have this name: a DNS subdomain in lower case
+/// Returns `true` if an object may have this name: a DNS subdomain in lower case
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>).
 pub(crate) fn is_object_name(name: &str) -> bool {
     let letter = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

@@ -1,4 +1,4 @@
-//! The table: what a server does, and what a driver makes of it.
+//! The table: the behaviour of a server and the result of the driver.
 
 use std::time::Duration;
 
@@ -51,17 +51,17 @@ pub(super) struct Case {
     pub(super) scripts: &'static [&'static [Act]],
     pub(super) client: fn(&mut Connect),
     pub(super) events: &'static [Event],
-    /// How many requests the server has read in the end.
+    /// The number of requests that the server has read.
     pub(super) seen: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Event {
-    /// The client sends a request, which comes to this.
+    /// The client sends a request, with this result.
     Call(Expected),
     /// A connection ends on the server's side.
     Ended,
-    /// The server goes on from where it waits.
+    /// The server is released.
     Proceed,
 }
 

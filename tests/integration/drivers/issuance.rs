@@ -1,17 +1,17 @@
-//! Both drivers under the whole controller, against a Vault that is hostile to more than every second request.
+//! The whole controller on both drivers, against a Vault that fails more than half of all requests.
 
 use issuer_core::reconcile::Outcome;
 
 use super::Either;
 use crate::world::{Login, Vault, World};
 
-/// Each of these meets so many of a thousand requests: early 403, 412, 429 in three forms, 500, 503, 307, lost reply,
-/// shuffled chain, extra fields.
+/// The faults, each with its frequency per thousand requests: early 403, 412, 429 in three forms, 500, 503, 307, lost
+/// reply, shuffled chain, extra fields.
 const EACH: u16 = 50;
 const REQUESTS: usize = 200;
 
 #[test]
-fn all_requests_of_a_hostile_vault_are_issued() {
+fn hostile_vault_delays_but_fails_none() {
     for driver in Either::both() {
         let vault = Vault::start(1);
         let mut world = World::new(&vault, Login::AppRole);

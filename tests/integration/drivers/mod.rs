@@ -1,4 +1,4 @@
-//! Both drivers, one table: what comes back from the wire means the same in each.
+//! Both drivers against one table: they classify the same answers alike.
 
 mod cases;
 mod issuance;
@@ -25,7 +25,7 @@ use self::cases::{
 use crate::server::Act::{Hang, Read, Send};
 use crate::server::{Act, PKI, Server, Speaks};
 
-/// The two drivers behind one face.
+/// The two drivers behind one interface.
 pub(crate) enum Either {
     Async(Runtime, Transport),
     Blocking(Driver),
@@ -140,9 +140,9 @@ fn connections() {
     run_all(CONNECTIONS);
 }
 
-/// The refusal, and the closing after it, race with what the client is still writing.
+/// The refusal and the close race with the client's write.
 #[test]
-fn a_refused_client_certificate_is_always_told_apart() {
+fn refused_client_certificate_is_recognised() {
     let refused = [Call(tls(TlsError::ClientCertificate))];
     for driver in Either::both() {
         for _ in 0..50 {
@@ -193,7 +193,7 @@ fn nothing_to_talk_to() {
 }
 
 #[test]
-fn a_head_without_end_is_no_http() {
+fn endless_head_is_not_http() {
     let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(300 << 10)).leak();
     let script: &'static [Act] = vec![Read, Send(head), Hang].leak();
     let case = Case {
@@ -205,7 +205,7 @@ fn a_head_without_end_is_no_http() {
 }
 
 #[test]
-fn the_request_goes_out_as_it_is() {
+fn request_is_sent_unchanged() {
     for driver in Either::both() {
         let server = Server::start(Speaks::Plain, &[&[Read, OK, Read, OK, Read, OK]]);
         let mut connect = connect(server.port);
@@ -244,7 +244,7 @@ fn the_request_goes_out_as_it_is() {
 }
 
 #[test]
-fn equal_connects_share_connections_and_others_do_not() {
+fn only_equal_connects_share_connections() {
     for driver in Either::both() {
         let server = Server::start(TLS, &[&[Read, OK, Read, OK, Hang], &[Read, OK, Hang]]);
         let first = Arc::new(connect(server.port));
@@ -256,14 +256,14 @@ fn equal_connects_share_connections_and_others_do_not() {
         driver.call(sign(&first)).unwrap();
         driver.call(sign(&equal)).unwrap();
         drop((first, equal));
-        // Nobody uses the first connection any more: it closes, and the server comes to the second.
+        // The first connection is unused: it closes, and the server accepts the second.
         driver.call(sign(&other)).unwrap();
         server.ended();
         assert_eq!(server.seen().len(), 3);
     }
 }
 
-/// Asks twice, and counts.
+/// A conversation of two requests.
 struct Twice(Request, u16);
 
 impl Flow for Twice {
@@ -279,7 +279,7 @@ impl Flow for Twice {
 }
 
 #[test]
-fn a_conversation_is_carried_to_its_end() {
+fn conversation_runs_to_completion() {
     for driver in Either::both() {
         let server = Server::start(TLS, &[&[Read, OK, Read, OK]]);
         let request = sign(&Arc::new(connect(server.port)));
@@ -290,7 +290,7 @@ fn a_conversation_is_carried_to_its_end() {
     }
 }
 
-/// Runs a test again in a process of its own, with these variables set; tells whether this is that process.
+/// Runs a test again in a process with these variables; returns `true` in that process.
 fn apart(test: &str, variables: &[(&str, &str)]) -> bool {
     const APART: &str = "VAULT_ISSUER_TEST_APART";
     if env::var_os(APART).is_some() {
@@ -308,7 +308,7 @@ fn apart(test: &str, variables: &[(&str, &str)]) -> bool {
 }
 
 #[test]
-fn proxies_of_the_environment_are_not_used() {
+fn proxy_variables_are_ignored() {
     let proxy = "http://127.0.0.1:1";
     let proxies = [
         "HTTP_PROXY",
@@ -319,16 +319,16 @@ fn proxies_of_the_environment_are_not_used() {
         "all_proxy",
     ];
     let variables = proxies.map(|name| (name, proxy));
-    if apart("drivers::proxies_of_the_environment_are_not_used", &variables) {
+    if apart("drivers::proxy_variables_are_ignored", &variables) {
         run_all(ANSWERS);
     }
 }
 
 #[test]
-fn the_systems_ca_certificates_are_used_if_there_is_no_bundle() {
+fn system_roots_replace_missing_bundle() {
     let path = env::temp_dir().join(format!("vault-issuer-ca-{}.pem", std::process::id()));
     let name = path.to_str().unwrap();
-    let test = "drivers::the_systems_ca_certificates_are_used_if_there_is_no_bundle";
+    let test = "drivers::system_roots_replace_missing_bundle";
     let variables = [("SSL_CERT_FILE", name), ("SSL_CERT_DIR", "/nowhere")];
     // The CA differs from process to process: the child writes its own.
     if apart(test, &variables) {
@@ -342,9 +342,9 @@ fn the_systems_ca_certificates_are_used_if_there_is_no_bundle() {
 }
 
 #[test]
-fn a_system_without_ca_certificates_says_so() {
+fn missing_system_roots_are_reported() {
     let variables = [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nowhere")];
-    if apart("drivers::a_system_without_ca_certificates_says_so", &variables) {
+    if apart("drivers::missing_system_roots_are_reported", &variables) {
         let expected = Err(TransportError::Dial(DialError::SystemRoots));
         for driver in Either::both() {
             let connect = Connect {

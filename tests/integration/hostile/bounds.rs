@@ -1,4 +1,4 @@
-//! Answers without measure: what they cost, and what comes of them in a status.
+//! Huge answers: their cost, and their effect on a status.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::pure;
 
-/// The largest body that a driver lets through.
+/// The largest body that drivers pass on.
 fn limit() -> usize {
     Limits::default().body
 }
@@ -27,12 +27,12 @@ fn reply(status: u16, body: Vec<u8>) -> Reply {
     Ok(reply)
 }
 
-/// Repeats a text as often as fits into a body beside the rest of it.
+/// Repeats a text as often as fits into a body.
 fn full_of(text: &str) -> String {
     text.repeat((limit() - 1000) / json!(text).to_string().len())
 }
 
-/// Bodies as bad as they can be for whoever reads them.
+/// The worst bodies for a parser.
 fn bodies() -> Vec<Vec<u8>> {
     let certificates = [
         full_of("-----BEGIN CERTIFICATE-----\n"),

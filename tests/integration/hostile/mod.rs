@@ -1,7 +1,7 @@
 //! A hostile Vault against the whole controller, through both drivers, over TLS.
 //!
-//! An honest request is one that got no certificate of a broken CA: it ends Issued, whatever else went wrong. One that
-//! did ends Failed, for every answer to a signing request is another certificate, and this one must not be used.
+//! A request that got no certificate of a broken CA is Issued in the end, whatever else fails. One that did is Failed:
+//! every signing request yields another certificate, and this one must not be used.
 
 mod bounds;
 mod mutations;
@@ -23,7 +23,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::drivers::Either;
 use crate::world::{Dice, Login, Vault, World};
 
-/// What a broken CA signs.
+/// The certificates of a broken CA.
 const LIES: [Fault; 5] = [
     Fault::AnotherIssuer,
     Fault::AnotherKey,
@@ -32,7 +32,7 @@ const LIES: [Fault; 5] = [
     Fault::FarExpiry,
 ];
 
-/// What spoils an answer and leaves its meaning as it was.
+/// Faults that change an answer but not its meaning.
 const HARMLESS: [Fault; 4] = [
     Fault::ChainDoubled,
     Fault::ChainShuffled,
@@ -56,7 +56,7 @@ fn call(driver: &Either, mut request: Request, silent: bool) -> Reply {
     driver.call(request)
 }
 
-/// Holds a certificate against its request, without the code that is under test.
+/// Compares a certificate with its request, without the code under test.
 fn assert_is_what_was_asked_for(world: &World<'_>, key: &RequestKey, context: &str) {
     let status = world.cluster.request(key).unwrap().status.as_ref().unwrap();
     let pem = &status.certificate.as_ref().unwrap().decode().unwrap();
@@ -73,7 +73,7 @@ fn assert_is_what_was_asked_for(world: &World<'_>, key: &RequestKey, context: &s
     assert!(end <= i64::try_from(latest.as_secs()).unwrap(), "{context}");
 }
 
-/// One fault meets one request of a kind.
+/// One fault in one request of a kind.
 fn one_fault(driver: &Either, vault: &Vault, operation: Operation, fault: Fault) {
     let context = format!("{fault:?} on {}, {}", operation.as_str(), driver.name());
     let login = if operation == Operation::Lookup {
@@ -143,7 +143,7 @@ fn every_fault_on_every_operation_blocking() {
     every_fault(&Either::blocking());
 }
 
-/// Three of ten requests meet a fault of any kind.
+/// Three of ten requests have a fault of any kind.
 fn mix(driver: &Either, seed: u64) {
     const REQUESTS: usize = 12;
     let context = format!("seed {seed}, {}", driver.name());
@@ -191,7 +191,7 @@ fn mix(driver: &Either, seed: u64) {
     );
 }
 
-/// Returns the seeds to go through: `VAULT_ISSUER_SEED` or the first few.
+/// Returns the seeds to run: `VAULT_ISSUER_SEED` or the first few.
 fn seeds() -> std::ops::Range<u64> {
     match std::env::var("VAULT_ISSUER_SEED") {
         Ok(seed) => {
@@ -212,9 +212,9 @@ fn every_mix_of_faults_blocking() {
     seeds().for_each(|seed| mix(&Either::blocking(), seed));
 }
 
-/// What fails for ever is not asked for without a pause, as long as the token is good (L3).
+/// A request that always fails is retried with backoff while the token is valid (L3).
 #[test]
-fn a_request_that_always_fails_is_seldom_sent() {
+fn permanent_failure_is_retried_seldom() {
     let driver = Either::blocking();
     for operation in [
         Operation::Health,

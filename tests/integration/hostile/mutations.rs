@@ -1,4 +1,4 @@
-//! Ten thousand changes of a good answer.
+//! Ten thousand mutations of a good answer.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +14,18 @@ use crate::world::Dice;
 
 const CHANGES: usize = 10_000;
 
-/// A change of an answer. Every one is of one place.
+/// A mutation in one place of an answer.
 type Change = fn(&mut Dice, &mut Answer);
 
 const KINDS: [Change; 6] = [bytes, characters, fields, foreign, lines, swap];
 
-/// An answer: the JSON, until it is changed as text.
+/// An answer: JSON, or text after a textual mutation.
 struct Answer {
     json: Value,
     text: Option<Vec<u8>>,
 }
 
-/// Where certificates are.
+/// The places of certificates.
 const PLACES: [&str; 4] = [
     "/data/certificate",
     "/data/issuing_ca",
@@ -33,7 +33,7 @@ const PLACES: [&str; 4] = [
     "/data/ca_chain/1",
 ];
 
-/// Returns a place with a certificate in it, the issued one as often as all others.
+/// Returns a place with a certificate: the leaf in half of all cases.
 fn place(dice: &mut Dice) -> &'static str {
     if dice.below(2) == 0 {
         PLACES[0]
@@ -122,7 +122,7 @@ fn fields(dice: &mut Dice, answer: &mut Answer) {
     }
 }
 
-/// Puts a certificate in that belongs elsewhere.
+/// Inserts a certificate from elsewhere.
 fn foreign(dice: &mut Dice, answer: &mut Answer) {
     let (place, other) = (place(dice), dice.below(FOREIGN.len()));
     set(answer, place, FOREIGN[other].clone());
@@ -150,7 +150,7 @@ fn lines(dice: &mut Dice, answer: &mut Answer) {
     set(answer, place, lines.join("\n"));
 }
 
-/// Has two certificates change places.
+/// Swaps two certificates.
 fn swap(dice: &mut Dice, answer: &mut Answer) {
     let (one, two) = (place(dice), place(dice));
     if let (Some(first), Some(second)) = (text(answer, one), text(answer, two)) {
@@ -159,7 +159,7 @@ fn swap(dice: &mut Dice, answer: &mut Answer) {
     }
 }
 
-/// What the same CA signed for others or for nobody, and certificates of other CAs.
+/// Certificates of the same CA for others, and certificates of other CAs.
 static FOREIGN: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| {
     let mut vault = pure::vault();
     let access = pure::check(&mut vault, None).unwrap();
@@ -188,7 +188,7 @@ fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----")
 }
 
-/// The name and key of a CA: what makes it the same one.
+/// The name and key of a CA, which identify it.
 fn identity(der: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (_, certificate) = X509Certificate::from_der(der).unwrap();
     (
@@ -203,11 +203,11 @@ fn ders(pem: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What is accepted is the very certificate that the CA has signed, and above it are CAs of the good answer and no
-/// others. There may be fewer of them, where the answer holds fewer. What a CA's own certificate says beside its name
-/// and key is vouched for by the next above, if that is there; those who trust the root do not trust its copy here.
+/// An accepted answer has exactly the certificate that the CA signed, and above it only CAs of the good answer, perhaps
+/// fewer. The next CA vouches for the other contents of a CA certificate, if it is present; clients that trust the root
+/// do not trust this copy of it.
 ///
-/// Tells whether the CAs' own certificates are as they were, too.
+/// Returns `true` if the CA certificates are unchanged, too.
 fn assert_same(accepted: &Chain, good: &Chain, known: &BTreeSet<(Vec<u8>, Vec<u8>)>, round: &str) -> bool {
     let (accepted_chain, good_chain) = (ders(&accepted.certificate), ders(&good.certificate));
     assert_eq!(accepted_chain[0], good_chain[0], "{round}");

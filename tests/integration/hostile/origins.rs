@@ -1,4 +1,4 @@
-//! Credentials go to the origin that they are for, and nowhere else.
+//! Credentials are sent to their own origin only.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -14,7 +14,7 @@ use issuer_core::{Operation, Reply, Request};
 use crate::drivers::Either;
 use crate::world::{Login, Vault, World};
 
-/// Listens, and keeps every byte that comes.
+/// Listens and records every byte.
 struct Trap {
     port: u16,
     caught: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -38,7 +38,7 @@ impl Trap {
         Self { port, caught }
     }
 
-    /// Connects itself, which shows that it works; nothing may have come before.
+    /// Connects to itself, which shows that it works; nothing may have arrived before.
     fn assert_empty(&self, context: &str) {
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap());
         while self.caught.lock().unwrap().is_empty() {
@@ -94,7 +94,7 @@ fn no_credential_follows_a_redirect() {
     }
 }
 
-/// Sends a request, if the token that it carries is of the Vault that it goes to.
+/// Sends a request if its token was issued by its Vault.
 fn guarded(driver: &Either, vaults: &[Vault; 2], tokens: &mut BTreeMap<String, String>, request: Request) -> Reply {
     let origin = request.connect.origin.to_string();
     if let Some(token) = request.http.headers().get("x-vault-token") {
@@ -115,10 +115,10 @@ fn guarded(driver: &Either, vaults: &[Vault; 2], tokens: &mut BTreeMap<String, S
     reply
 }
 
-/// An issuer is pointed to another Vault, which may be down at first, at every moment of its work: what one has handed
-/// out never comes to the other.
+/// An issuer's server is changed to another Vault, which may be down at first, at every step of its work: no token of one
+/// Vault is sent to the other.
 #[test]
-fn no_token_goes_to_another_vault() {
+fn tokens_stay_with_their_vault() {
     for driver in Either::both() {
         for login in Login::ALL.into_iter().filter(|login| *login != Login::Token) {
             for (moment, down) in (0..5).flat_map(|moment| [0, 2].map(|down| (moment, down))) {

@@ -1,4 +1,4 @@
-//! The conversations by themselves, with a Vault that needs no sockets and a CA whose signatures repeat.
+//! The conversations alone, with a Vault without sockets and a CA with deterministic signatures.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use issuer_core::{Flow, Limits, Operation, Reply, RequestSpec, Secret, SigningRe
 
 use crate::world::{self, BEGIN};
 
-/// When every CA here ends.
+/// The end of the validity of all CAs.
 const END: std::time::Duration = std::time::Duration::from_secs(2_500_000_000);
 
 /// A Vault whose root token signs at `pki/sign/web`.
@@ -29,7 +29,7 @@ pub(crate) fn vault() -> FakeVault {
     vault
 }
 
-/// Checks an issuer; a request of this kind gets this reply.
+/// Checks an issuer; requests of this kind get this reply.
 pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -> Result<Access, AccessError> {
     let app_role = issuer_api::AppRole {
         path: None,
@@ -93,7 +93,7 @@ pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
     }
 }
 
-/// Asks to sign for `<name>.example.com`; returns what awaits the reply, and the reply.
+/// Requests a certificate for `<name>.example.com`; returns the waiting conversation and the reply.
 pub(super) fn sign(vault: &mut FakeVault, access: &Access, name: &str) -> (Sign, Reply) {
     let signatures = issuer_tls::signatures();
     let csr = world::csr(name);
@@ -109,7 +109,7 @@ pub(super) fn sign(vault: &mut FakeVault, access: &Access, name: &str) -> (Sign,
     }
 }
 
-/// Returns what comes of a reply to a signing request.
+/// Returns the result of a reply to a signing request.
 pub(super) fn resume(sign: Sign, reply: Reply) -> <Sign as Flow>::Output {
     match sign.resume(BEGIN, reply) {
         Step::Send(..) => panic!("signing is one request"),

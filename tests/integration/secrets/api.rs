@@ -1,4 +1,4 @@
-//! The API server as kube's client speaks with it, over the simulated cluster, and the controller's driver on top.
+//! An HTTP API server over `fake-kube`, for kube's client and the controller's driver.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -26,11 +26,11 @@ use crate::world::{self, JWT, Login, NAMESPACE, Vault};
 
 type Reply = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
-/// What a run has come to.
+/// The result of a run.
 pub(super) struct Ended {
-    /// All that was stored, recorded and counted, as text.
+    /// Everything that was stored, recorded and counted, as text.
     pub(super) text: String,
-    /// The tokens that there were.
+    /// All tokens of the run.
     pub(super) tokens: BTreeSet<String>,
 }
 
@@ -99,7 +99,7 @@ struct Server {
     requests: [RequestKey; 2],
     watches: Vec<(Kind, UnboundedSender<Value>)>,
     posted: Vec<Value>,
-    /// Whether the next answer with a secret in it is cut off.
+    /// Whether the next answer with a secret is cut off.
     broken: bool,
     finish: Option<oneshot::Sender<()>>,
 }
@@ -172,7 +172,7 @@ impl Server {
         json!({ "metadata": { "resourceVersion": self.cluster.revision().to_string() }, "items": items })
     }
 
-    /// Tells what has happened since, and from then on what happens.
+    /// Sends the watch events since a revision, then new ones.
     fn watch(&mut self, kind: Kind, since: u64) -> Reply {
         let (sender, receiver) = unbounded();
         for event in self.cluster.watch(kind, since).unwrap() {

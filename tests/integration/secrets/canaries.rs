@@ -1,23 +1,23 @@
-//! Secrets, in every writing that they could leak in.
+//! Secrets, in every encoding in which they could leak.
 
 use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
-/// How many bytes of a secret in a row are too many: a run of twice as many holds a whole chunk of them.
+/// The length of the pieces of a secret that are searched for: a leak of twice this length contains one of them.
 const CHUNK: usize = 8;
 
-/// A chunk for base64, which writes three bytes in four characters.
+/// The length of pieces for base64, which encodes three bytes in four characters.
 const TRIPLES: usize = 9;
 
-/// How much of a needle is looked up at once; every needle is longer.
+/// The length of the prefix by which pieces are found; every piece is longer.
 const HEAD: usize = 8;
 
-/// What nothing may contain.
+/// The texts that must not appear.
 #[derive(Default)]
 pub(super) struct Canaries {
-    /// Pieces of secrets in every writing, by their first bytes.
+    /// Pieces of secrets in every encoding, by their first bytes.
     needles: HashMap<[u8; HEAD], Vec<(Vec<u8>, String)>>,
 }
 
@@ -60,7 +60,7 @@ impl Canaries {
         }
     }
 
-    /// Returns which canary a text contains, and the end of the text before it.
+    /// Returns the canary that a text contains, with the text just before it.
     fn find<'t>(&self, text: &'t str) -> Option<(&str, &'t [u8])> {
         let bytes = text.as_bytes();
         // A filter in front: most positions begin no needle.
@@ -80,7 +80,7 @@ impl Canaries {
         None
     }
 
-    /// Fails if a text contains a canary, and does not print it.
+    /// Fails if a text contains a canary, without printing it.
     pub(super) fn assert_none(&self, text: &str, context: &str) {
         if let Some((name, before)) = self.find(text) {
             panic!("{context}: {name}, after\n{}", String::from_utf8_lossy(before));
@@ -88,7 +88,7 @@ impl Canaries {
     }
 }
 
-/// Writes bytes as in a URL.
+/// Percent-encodes bytes.
 fn percent(bytes: &[u8]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     bytes
@@ -104,7 +104,7 @@ fn percent(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_writing_of_a_canary_is_found() {
+fn canaries_are_found_in_every_encoding() {
     let secret = b"canary \"of\" 24+3 by/es \\..";
     let mut canaries = Canaries::default();
     canaries.add("canary", secret);

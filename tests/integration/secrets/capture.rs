@@ -1,4 +1,4 @@
-//! Everything that is logged on a thread, by our crates and all others, with `tracing` and with `log`.
+//! Captures what all crates log on a thread, with `tracing` and with `log`.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,7 +11,7 @@ thread_local! {
     static LOGGED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// Keeps it if the thread wants it to be kept, and still can.
+/// Records the text if the thread captures its logs.
 fn keep(bytes: &[u8]) {
     let _ = LOGGED.try_with(|logged| {
         if let Some(logged) = &mut *logged.borrow_mut() {
@@ -20,7 +20,7 @@ fn keep(bytes: &[u8]) {
     });
 }
 
-/// Writes to where the thread keeps what is logged.
+/// Writes to the thread's log.
 struct Keep;
 
 impl io::Write for Keep {
@@ -46,8 +46,8 @@ impl log::Log for Keep {
     fn flush(&self) {}
 }
 
-/// Returns what something comes to, and what is logged meanwhile: all there is, but for what the binary never lets
-/// through (`vault-issuer/src/telemetry.rs`).
+/// Returns the result of `run` and everything that is logged meanwhile, except what the binary never logs
+/// (`vault-issuer/src/telemetry.rs`).
 pub(super) fn capture<T>(work: impl FnOnce() -> T) -> (T, String) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -67,7 +67,7 @@ pub(super) fn capture<T>(work: impl FnOnce() -> T) -> (T, String) {
 }
 
 #[test]
-fn both_ways_to_log_are_heard() {
+fn both_log_facades_are_captured() {
     let ((), logged) = capture(|| {
         tracing::trace_span!("a span", of = "its field").in_scope(|| tracing::trace!(field = "value", "an event"));
         log::debug!("a record");

@@ -1,7 +1,7 @@
-//! No secret in anything that is printed, logged, counted or stored: canaries go through every fault.
+//! No secret is printed, logged, counted or stored, whatever fault occurs.
 //!
-//! What a panic prints is the `Debug` or `Display` of something here. That `Secret` has neither is a compile-fail test
-//! of its own (`issuer_core::Secret`).
+//! A panic prints the `Debug` or `Display` of values that are checked here. That `Secret` has neither is a compile-fail
+//! test of `issuer_core::Secret`.
 
 mod api;
 mod canaries;
@@ -21,10 +21,10 @@ use self::capture::capture;
 use crate::drivers::Either;
 use crate::world::{JWT, Login, SECRET_ID, Vault, World};
 
-/// The statuses with which a Vault may quote what it was sent.
+/// The statuses with which a Vault may quote the request.
 const STATUSES: [u16; 12] = [200, 202, 307, 400, 403, 404, 405, 412, 413, 429, 500, 503];
 
-/// Returns all faults, or those that tell the most of how an issuer logs in.
+/// Returns all faults, or those that reveal the most about a login.
 fn faults(login: Login) -> impl Iterator<Item = Fault> {
     let quoting = STATUSES.map(Fault::Reflected);
     // A reply that never comes tells nothing that a lost one does not.
@@ -34,7 +34,7 @@ fn faults(login: Login) -> impl Iterator<Item = Fault> {
     others.chain(quoting)
 }
 
-/// Returns the secrets that a Vault and its issuers share.
+/// Returns the secrets of a Vault and its issuers.
 fn canaries(vault: &Vault) -> Canaries {
     let mut canaries = Canaries::default();
     add_secrets(&mut canaries, vault);
@@ -52,7 +52,7 @@ fn add_secrets(canaries: &mut Canaries, vault: &Vault) {
     canaries.add("given token", vault.token.as_bytes());
 }
 
-/// Returns all that a world has come to, as text.
+/// Returns the state of a world as text.
 fn printed(world: &World<'_>) -> String {
     let mut text = world.transcript.clone().unwrap_or_default();
     for patch in &world.patches {
@@ -65,8 +65,8 @@ fn printed(world: &World<'_>) -> String {
     text + &world.metrics.encode()
 }
 
-/// Lets a fault meet a request of a kind, while an issuer becomes ready, signs, renews and ends. Returns whether the
-/// fault came about, and whether something was blanked.
+/// Injects a fault into requests of a kind while an issuer becomes ready, signs, renews and is deleted. Returns whether
+/// the fault occurred, and whether something was redacted.
 fn one_fault(
     driver: &Either,
     vault: &Vault,
@@ -136,10 +136,10 @@ fn nothing_tells_a_secret_blocking() {
     every_fault(&Either::blocking());
 }
 
-/// The controller as it runs in a cluster, with the API server's answers going through kube's client. Both are broken:
-/// the first answer with a secret in it is cut off, and Vault quotes what it was sent.
+/// The controller with kube's client, and two faults: the first answer with a secret is cut off, and Vault quotes the
+/// request.
 #[test]
-fn nothing_tells_a_secret_in_a_cluster() {
+fn no_secret_leaks_in_a_cluster() {
     let vaults = [Login::AppRole, Login::ServiceAccount].map(|login| (login, Vault::start(6)));
     let mut canaries = Canaries::default();
     for (_, vault) in &vaults {
@@ -179,9 +179,9 @@ fn nothing_tells_a_secret_in_a_cluster() {
     }
 }
 
-/// Every type that holds a secret and can be printed, by itself.
+/// Every printable type that holds a secret.
 #[test]
-fn what_holds_a_secret_prints_none() {
+fn holders_of_secrets_print_none() {
     let vault = Vault::start(7);
     let canaries = canaries(&vault);
     let identity = Identity {

@@ -1,4 +1,4 @@
-/// What happens by chance: equal seeds make equal runs.
+/// Random numbers: equal seeds give equal runs.
 pub(crate) struct Dice(fake_vault::Dice);
 
 impl Dice {
@@ -11,7 +11,7 @@ impl Dice {
         usize::try_from(self.0.roll() % u64::try_from(end).unwrap()).unwrap()
     }
 
-    /// Returns one of these.
+    /// Returns one of the items.
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }

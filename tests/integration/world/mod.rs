@@ -1,4 +1,4 @@
-//! The controller in a small world: a simulated API server, a Vault over TLS, and no time but what is let pass.
+//! The controller with a fake API server, a fake Vault over TLS and a manual clock.
 
 mod dice;
 mod objects;
@@ -23,10 +23,10 @@ pub(crate) use self::dice::Dice;
 pub(crate) use self::objects::{NAMESPACE, config, create_issuer, create_request, csr, issuer, ready};
 pub(crate) use self::vault::{BEGIN, JWT, Login, SECRET_ID, Vault};
 
-/// By when everything has come about that will.
+/// A time by which every run has converged.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A request to Vault, and the task that awaits the reply.
+/// A request to Vault and the task that awaits the reply.
 pub(crate) struct Open {
     pub(crate) request: Request,
     pub(crate) task: Task,
@@ -39,7 +39,7 @@ pub(crate) struct Task {
     waits: AwaitReply,
 }
 
-/// The controller and all that it meets, Vault's replies excepted.
+/// The controller and its environment, except Vault's replies.
 pub(crate) struct World<'v> {
     vault: &'v Vault,
     pub(crate) cluster: FakeKube,
@@ -51,12 +51,12 @@ pub(crate) struct World<'v> {
     pub(crate) patches: Vec<StatusPatch>,
     pub(crate) outcomes: Vec<(Key, Outcome)>,
     pub(crate) metrics: Metrics,
-    /// What the controller and its questions print as, where it is wanted.
+    /// The `Debug` output of the controller and its steps, if it is recorded.
     pub(crate) transcript: Option<String>,
 }
 
 impl<'v> World<'v> {
-    /// A controller, and the issuer `team/vault`.
+    /// Creates a controller and the issuer `team/vault`.
     pub(crate) fn new(vault: &'v Vault, login: Login) -> Self {
         let mut cluster = FakeKube::default();
         create_issuer(&mut cluster, vault, login);
@@ -82,12 +82,12 @@ impl<'v> World<'v> {
         world
     }
 
-    /// Points the issuer to another Vault, or to another way to log in.
+    /// Changes the issuer's Vault or auth method.
     pub(crate) fn edit(&mut self, spec: &VaultSpec) {
         self.cluster.patch(&issuer(), &json!({ "spec": spec })).unwrap();
     }
 
-    /// Has an approved request come in; it is for `<name>.example.com`.
+    /// Creates an approved request for `<name>.example.com`.
     pub(crate) fn request(&mut self, name: &str) -> RequestKey {
         let key = create_request(&mut self.cluster, name);
         self.requests.push(key.clone());
@@ -99,14 +99,14 @@ impl<'v> World<'v> {
         ready(&self.cluster, key)
     }
 
-    /// Tells whether every request is issued or has failed.
+    /// Returns `true` if every request is issued or has failed.
     pub(crate) fn is_finished(&self) -> bool {
         self.requests
             .iter()
             .all(|key| matches!(self.ready(key).0.as_str(), "Issued" | "Failed"))
     }
 
-    /// Tells whether the issuer is ready.
+    /// Returns `true` if the issuer is ready.
     pub(crate) fn is_ready(&self) -> bool {
         self.controller.readiness().any(|(_, ready)| ready)
     }
@@ -115,7 +115,7 @@ impl<'v> World<'v> {
         self.vault.server.now()
     }
 
-    /// Goes on to the next request to Vault; `None` if nothing is due.
+    /// Advances to the next request to Vault; `None` if nothing is due.
     pub(crate) fn next(&mut self) -> Option<Open> {
         loop {
             self.deliver();
@@ -127,7 +127,7 @@ impl<'v> World<'v> {
         }
     }
 
-    /// Takes the reply to a request; returns the next one of the same task.
+    /// Resumes the task with the reply; returns the task's next request.
     pub(crate) fn reply(&mut self, task: Task, reply: Reply) -> Option<Open> {
         self.metrics.exchanged(task.operation, &reply, Duration::from_millis(1));
         let now = self.now();
@@ -135,7 +135,7 @@ impl<'v> World<'v> {
         self.answer(task.key, step)
     }
 
-    /// Does all that is due.
+    /// Runs everything that is due.
     pub(crate) fn work(&mut self, exchange: &mut impl FnMut(&Key, Request) -> Reply) {
         while let Some(mut open) = self.next() {
             loop {
@@ -148,7 +148,7 @@ impl<'v> World<'v> {
         }
     }
 
-    /// Does what is due and lets time pass, until something holds.
+    /// Runs what is due and advances the clock until the condition holds.
     pub(crate) fn run(&mut self, exchange: &mut impl FnMut(&Key, Request) -> Reply, holds: impl Fn(&Self) -> bool) {
         let limit = self.now().monotonic + DAY;
         loop {
@@ -160,8 +160,8 @@ impl<'v> World<'v> {
         }
     }
 
-    /// Does the same with several requests to Vault under way at once. Returns the replies that a certificate may
-    /// have been lost with.
+    /// Does the same with several requests to Vault in flight. Returns the replies with which a certificate may have
+    /// been lost.
     pub(crate) async fn run_at_once(&mut self, transport: &Transport) -> u64 {
         let limit = self.now().monotonic + DAY;
         let mut open = FuturesUnordered::new();
@@ -184,7 +184,7 @@ impl<'v> World<'v> {
         }
     }
 
-    /// Has the controller end, so that it revokes its tokens.
+    /// Stops the controller, which revokes its tokens.
     pub(crate) fn stop(&mut self, exchange: &mut impl FnMut(&Key, Request) -> Reply) {
         self.controller.stop(self.now());
         self.work(exchange);
@@ -193,7 +193,7 @@ impl<'v> World<'v> {
         assert!(self.controller.is_drained() && self.controller.is_retired());
     }
 
-    /// Lets time pass until something is due.
+    /// Advances the clock until something is due.
     pub(crate) fn pass(&mut self, limit: Duration) {
         let due = self.controller.next_due().expect("something is to come");
         assert!(due < limit, "no end is in sight: {:?}", self.outcomes);
@@ -202,7 +202,7 @@ impl<'v> World<'v> {
         self.vault.server.advance(wait + Duration::from_millis(1));
     }
 
-    /// Lets the watches tell what is new.
+    /// Delivers watch events.
     fn deliver(&mut self) {
         for kind in Kind::ALL {
             let cursor = self.cursors.get(&kind).copied().unwrap_or_default();
@@ -221,7 +221,7 @@ impl<'v> World<'v> {
         }
     }
 
-    /// Answers a task's questions up to the next one to Vault.
+    /// Answers a task's steps up to its next request to Vault.
     fn answer(&mut self, key: Key, mut step: Step) -> Option<Open> {
         loop {
             self.write_down(&step);

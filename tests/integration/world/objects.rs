@@ -1,4 +1,4 @@
-//! What stands in the cluster: the issuer `team/vault` and requests for it.
+//! The objects in the cluster: the issuer `team/vault` and requests for it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{Login, Vault};
 
-/// Where everything is.
+/// The namespace of all objects.
 pub(crate) const NAMESPACE: &str = "team";
 
 pub(crate) fn config() -> Config {
@@ -74,7 +74,7 @@ pub(crate) fn ready(cluster: &FakeKube, key: &RequestKey) -> (String, String) {
     parts.unwrap_or_default()
 }
 
-/// The name of the one issuer.
+/// The issuer's name.
 pub(crate) fn issuer() -> Key {
     Key::Issuer(issuer_key())
 }
@@ -96,7 +96,7 @@ fn named(name: &str) -> ObjectMeta {
     }
 }
 
-/// Returns a CSR for `<name>.example.com`, by the key of that name.
+/// Returns a CSR for `<name>.example.com`; equal names share a key.
 pub(crate) fn csr(name: &str) -> String {
     let name = format!("{name}.example.com");
     let mut params = CertificateParams::new(vec![name.clone()]).unwrap();

@@ -1,4 +1,4 @@
-//! The Vault, and the ways to log in to it.
+//! The fake Vault and the auth methods of its issuers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,21 +16,21 @@ use issuer_core::{Now, Secret};
 
 use super::NAMESPACE;
 
-/// How long the tokens of logins live.
+/// The TTL of tokens from logins.
 const TOKEN_TTL: Duration = Duration::from_secs(30 * 60);
 
-/// The time at which every world begins.
+/// The initial time of every world.
 pub(crate) const BEGIN: Now = Now {
     monotonic: Duration::ZERO,
     unix: Duration::from_secs(1_800_000_000),
 };
 
-/// The secrets of the user.
+/// The user's secrets.
 pub(crate) const SECRET_ID: &str = "5f2c8d1e-9b47-4a30-8e6d-c1f07b93ad52";
 pub(crate) const JWT: &str =
     "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6dGVhbTpzaWduZXIifQ.Zm9yIG5vYm9keSdzIGV5ZXMgMDkx";
 
-/// How an issuer logs in.
+/// The auth method of an issuer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Login {
     AppRole,
@@ -91,17 +91,17 @@ impl Login {
     }
 }
 
-/// A Vault that speaks TLS on loopback, and whose clock stands.
+/// A fake Vault behind TLS on loopback, whose clock is stopped.
 pub(crate) struct Vault {
     fake: Arc<Mutex<FakeVault>>,
     pub(crate) server: Server,
     pub(crate) client: Certified,
-    /// The token that is given to an issuer.
+    /// The token of issuers with `tokenSecretRef`.
     pub(crate) token: String,
 }
 
 impl Vault {
-    /// Equal seeds make equal tokens.
+    /// Equal seeds give equal tokens.
     pub(crate) fn start(seed: u64) -> Self {
         let clients = Authority::root("Clients");
         let mut fake = FakeVault::new(seed);

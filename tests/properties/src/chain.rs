@@ -12,8 +12,8 @@ use crate::oracle::{assert_sound, ders};
 use crate::reply;
 use crate::text::assert_shown;
 
-/// A certificate of the palette. What signed what: the leaf was signed by the issuing CA's key, which has three
-/// certificates: of the policy CA, of another root, and one that is no CA's.
+/// The certificates that inputs combine. The issuing CA's key has signed the leaf and has three certificates: by the
+/// policy CA, by another root, and one that is not a CA's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Piece {
     Leaf,
@@ -25,7 +25,7 @@ enum Piece {
     OtherRoot,
     /// Has the root's name and another key.
     Impostor,
-    /// A leaf that nobody asked for.
+    /// A leaf for another request.
     Stranger,
 }
 
@@ -33,7 +33,7 @@ use Piece::{Cross, Impostor, Issuing, Leaf, NoCa, OtherRoot, Policy, Root, Stran
 
 const PIECES: [Piece; 9] = [Leaf, Issuing, Cross, NoCa, Policy, Root, OtherRoot, Impostor, Stranger];
 
-/// Who signed whom, CAs only.
+/// The pairs of signer and CA certificate.
 const SIGNED: [(Piece, Piece); 5] = [
     (Issuing, Leaf),
     (Cross, Leaf),
@@ -74,7 +74,7 @@ static PALETTE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         .to_vec()
 });
 
-/// What an input writes into the three places of an answer.
+/// The certificates in the three fields of an answer.
 #[derive(Debug, Default)]
 struct Soup {
     texts: [Vec<String>; 3],
@@ -83,7 +83,7 @@ struct Soup {
 }
 
 impl Soup {
-    /// Reads a byte each: what (four bits), where (two bits), and how it is written (two bits).
+    /// Reads one byte for each certificate: which one (four bits), the field (two bits), the encoding (two bits).
     fn read(data: &[u8]) -> Self {
         let mut soup = Self::default();
         for byte in data.iter().take(64) {
@@ -121,7 +121,7 @@ impl Soup {
         }
     }
 
-    /// Returns what the chain must hold beside the leaf and its highest CAs; `None` if the answer is no good.
+    /// Returns the required certificates of the chain besides the leaf and the highest CAs; `None` if the answer is invalid.
     fn expected(&self) -> Option<(BTreeSet<Piece>, BTreeSet<Piece>)> {
         let [certificate, issuing_ca, ca_chain] = &self.pieces;
         let sound = certificate.first() == Some(&Leaf) && !self.is_broken;
@@ -150,7 +150,7 @@ impl Soup {
     }
 }
 
-/// Writes a certificate: with lines that are too long, as Vault does, with CRLF, or indented.
+/// Encodes a certificate: with long lines, as Vault does, with CRLF, or indented.
 fn written(der: &[u8], form: u8) -> String {
     let pem = fixture::pem("CERTIFICATE", der);
     match form {
@@ -161,8 +161,8 @@ fn written(der: &[u8], form: u8) -> String {
     }
 }
 
-/// Chains in every order, with whatever may stand between: one that leads from the leaf to its issuers is taken, put in
-/// order and rid of what does not belong to it; any other is refused.
+/// Chains in any order, with other certificates in between: a chain from the leaf to its issuers is accepted, sorted and
+/// reduced to its own certificates; any other answer is refused.
 pub fn chain(data: &[u8]) {
     let soup = Soup::read(data);
     let [certificate, issuing_ca, ca_chain] = &soup.texts;

@@ -1,4 +1,4 @@
-//! What is always the same: a time, a server, a token, a CSR.
+//! Constants: a time, a server, a token, a CSR.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 
 use crate::reply;
 
-/// 2026-01-01T00:00:00Z, by a process that has run for eleven days.
+/// 2026-01-01T00:00:00Z, in a process that has run for eleven days.
 pub(crate) const NOW: Now = Now {
     monotonic: Duration::from_secs(1_000_000),
     unix: Duration::from_secs(1_767_225_600),
@@ -110,7 +110,7 @@ pub(crate) fn asked(step: access::Step) -> (Request, AwaitReply) {
     }
 }
 
-/// Returns the request that a conversation sends, and the conversation.
+/// Returns the request of a conversation, and the conversation.
 pub(crate) fn sent<F: Flow>(step: Step<F>) -> (Request, F) {
     match step {
         Step::Send(request, flow) => (request, flow),
@@ -118,7 +118,7 @@ pub(crate) fn sent<F: Flow>(step: Step<F>) -> (Request, F) {
     }
 }
 
-/// What is asked for: names of four kinds.
+/// The requested names, of four kinds.
 pub(crate) fn params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -139,7 +139,7 @@ pub(crate) static CSR: LazyLock<Vec<u8>> = LazyLock::new(|| {
     request.der().to_vec()
 });
 
-/// Returns the order for the CSR: 24 hours, a CA or not.
+/// Returns the signing request for the CSR: 24 hours, a CA or not.
 pub(crate) fn signing_request(is_ca: bool) -> SigningRequest {
     let csr = pem("CERTIFICATE REQUEST", &CSR);
     let spec = RequestSpec {
@@ -151,12 +151,12 @@ pub(crate) fn signing_request(is_ca: bool) -> SigningRequest {
     SigningRequest::parse(spec, &signatures()).unwrap()
 }
 
-/// The signatures that the controller can check.
+/// The signature algorithms of the controller.
 pub(crate) fn signatures() -> Signatures {
     issuer_tls::signatures()
 }
 
-/// Writes a PEM block on as few lines as there can be.
+/// Encodes a PEM block with as few lines as possible.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(der);

@@ -1,11 +1,10 @@
-//! What foreign bytes meet, and what must hold whatever they are.
+//! Properties that hold for any input from a server, a cluster or a user.
 //!
-//! Each function takes any bytes, gives them to the production code where a server, a cluster or a user would, and panics
-//! if a promise is broken. `fuzz/` searches for such bytes; `tests/integration/corpus.rs` replays the inputs that the search has
-//! kept, on the stable toolchain.
+//! Each function takes arbitrary bytes, passes them to the production code, and panics if a property does not hold.
+//! `fuzz/` searches for such bytes; `tests/integration/corpus.rs` replays the inputs that the search has kept, on the
+//! stable toolchain.
 //!
-//! What is asserted is more than that nothing panics: what is accepted is looked at again by other means, here and not
-//! by the code that accepted it.
+//! The properties go beyond the absence of panics: results are checked by independent code here.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,10 +41,10 @@ pub use token::{health, login};
 pub use world::world;
 
 /// A function that takes any bytes.
-pub type Target = fn(&[u8]);
+pub type FuzzTarget = fn(&[u8]);
 
 /// Every target, by the name of its file in `fuzz/fuzz_targets/` and of its directory in `fuzz/corpus/`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, FuzzTarget); 13] = [
     ("certificate_request", certificate_request),
     ("chain", chain),
     ("duration", duration),

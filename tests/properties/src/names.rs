@@ -1,11 +1,11 @@
-//! Subject alternative names as x509-parser reads them, in a form in which they can be compared.
+//! Subject alternative names as x509-parser reads them, in a comparable form.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use x509_parser::extensions::GeneralName;
 
-/// Writes names: DNS names and the domains of e-mail addresses in lower case, IP addresses in their shortest form.
+/// Normalizes names: DNS names and e-mail domains in lower case, IP addresses in the shortest form.
 pub(crate) fn of(names: &[GeneralName<'_>]) -> BTreeSet<String> {
     names.iter().map(name).collect()
 }
@@ -23,7 +23,7 @@ fn name(name: &GeneralName<'_>) -> String {
     }
 }
 
-/// Writes the domain of an e-mail address in lower case.
+/// Converts the domain of an e-mail address to lower case.
 pub(crate) fn email(address: &str) -> String {
     match address.rfind('@') {
         Some(at) => address[..at].to_owned() + &address[at..].to_ascii_lowercase(),

@@ -1,4 +1,4 @@
-//! A chain that was accepted is looked at again: with x509-parser, and none of the code that accepted it.
+//! Checks accepted chains with x509-parser, without the code that accepted them.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use crate::names;
 
 const HOUR: i64 = 3600;
 
-/// Asserts that an accepted chain is what the CSR of the fixture asks for: a certificate for its key and its names, for
-/// 24 hours, a CA or not; and that all that stands beside it leads up from it.
+/// Asserts that an accepted chain matches the CSR of the fixture: a certificate for its key and its names, for 24 hours,
+/// a CA or not; and that all other certificates are above it.
 pub(crate) fn assert_sound(verified: &Verified, is_ca: bool) {
     let chain = verified.chain();
     let written = ders(&chain.certificate);
@@ -102,7 +102,7 @@ fn is_self_signed(certificate: &X509Certificate<'_>) -> bool {
     certificate.issuer().as_raw() == certificate.subject().as_raw() && signed(certificate, None) == Some(true)
 }
 
-/// Tells whether an issuer, or the certificate itself, made the signature; `None` if that cannot be told.
+/// Returns `true` if the issuer, or the certificate itself, made the signature; `None` for unknown algorithms.
 fn signed(certificate: &X509Certificate<'_>, issuer: Option<&X509Certificate<'_>>) -> Option<bool> {
     match certificate.verify_signature(issuer.map(|issuer| issuer.public_key())) {
         Ok(()) => Some(true),
@@ -117,7 +117,7 @@ fn parse(der: &[u8]) -> X509Certificate<'_> {
     certificate
 }
 
-/// Reads PEM that holds certificates and nothing else.
+/// Reads PEM with certificates only.
 pub(crate) fn ders(pem: &str) -> Vec<Vec<u8>> {
     let blocks = Pem::iter_from_buffer(pem.as_bytes()).map(|block| block.expect("PEM"));
     let ders = blocks.map(|block| {

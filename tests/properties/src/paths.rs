@@ -5,8 +5,8 @@ use issuer_core::{Operation, Origin, Request};
 use crate::secret::requests;
 use crate::spec::{issuer, permissive};
 
-/// The server's URL, the signing path and the mount of a login, a line each: what is taken gives URLs within the server
-/// and nothing but the path given, and is read again as what it is printed as.
+/// The server's URL, the signing path and the mount of a login, one line each: accepted values give URLs on that server
+/// with exactly that path, and parse again to themselves.
 pub fn paths(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.split('\n');
@@ -46,7 +46,7 @@ pub fn paths(data: &[u8]) {
     }
 }
 
-/// Asserts that a request goes to the target's server, below its path, and to an endpoint of the issuer's.
+/// Asserts that a request goes to the target's server, below its path, and to an endpoint of the issuer.
 pub(crate) fn assert_within(target: &Target, request: &Request) {
     let (origin, uri) = (&target.origin, request.http.uri());
     assert_eq!(request.connect.origin, *origin);

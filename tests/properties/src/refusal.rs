@@ -1,4 +1,4 @@
-//! What a server says when it refuses.
+//! Refusals of the server.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::fixture::{LEASE, NOW, PATH, VAULT, app_role, asked, check, sent, sign
 use crate::reply;
 use crate::text::assert_shown;
 
-/// Whatever could be a credential: a service token, one of old, a JWT, a secret ID, and a key.
+/// Possible credentials: a service token, a token in the old format, a JWT, a secret ID, and a key.
 const SECRETS: [&str; 5] = [
     "hvs.CAESIJzVnLGGR0mLkQJX4YkJ-canary",
     "s.canarycanarycanarycanary",
@@ -23,11 +23,10 @@ const SECRETS: [&str; 5] = [
     "AKIA0canary0EXAMPLE0wJalrXUtnFEMI/K7MDENG",
 ];
 
-/// Where an input has a secret.
+/// The placeholder of a secret in an input.
 const PLACE: &str = "{}";
 
-/// The error body of any status: what is shown of it is one short line, and no secret that stands in it as a word of
-/// its own.
+/// The error body of any status: the message is one short line without the secrets that are words of the body.
 pub fn refusal(data: &[u8]) {
     let refused = reply::read(data);
     shown(&refused);
@@ -48,7 +47,7 @@ pub fn refusal(data: &[u8]) {
     }
 }
 
-/// Puts a secret into all places but those where it would be a part of a longer word.
+/// Inserts a secret at all placeholders that are not part of a longer word.
 fn plant(error: &str, secret: &str) -> String {
     let parts: Vec<&str> = error.split(PLACE).collect();
     let mut text = parts[0].to_owned();
@@ -60,7 +59,7 @@ fn plant(error: &str, secret: &str) -> String {
     text
 }
 
-/// Returns all that people may be shown when a login, a probe and a signature are answered so.
+/// Returns all messages for people after a login, a probe and a signature with this answer.
 fn shown(refused: &Response<Body>) -> Vec<String> {
     let (_, sign) = signature();
     let (_, health) = check(app_role(), None, NOW);
@@ -82,7 +81,7 @@ fn shown(refused: &Response<Body>) -> Vec<String> {
     messages
 }
 
-/// `Retry-After`: from a second to ten minutes, whatever it says; and what it says, where that is well-formed.
+/// `Retry-After`: the wait is from one second to ten minutes, and the given value if that is well-formed.
 pub fn retry_after(data: &[u8]) {
     if let Ok(value) = HeaderValue::from_bytes(data) {
         let digits = !data.is_empty() && data.iter().all(u8::is_ascii_digit);
@@ -115,7 +114,7 @@ fn signature() -> (Request, Sign) {
     sent(Sign::begin(&VAULT, &PATH, &LEASE, signing_request(false), signatures()))
 }
 
-/// Returns how long a reply of status 429 makes one wait.
+/// Returns the wait after a reply with status 429.
 fn wait(value: HeaderValue) -> Option<Duration> {
     let mut throttled = reply::with(429, "");
     throttled.headers_mut().insert(RETRY_AFTER, value);

@@ -1,9 +1,9 @@
-//! Replies, as the inputs write them: a line with the status, lines with headers, an empty line, the body.
+//! Replies in inputs: a line with the status, lines with headers, an empty line, the body.
 
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use issuer_core::{Body, Reply};
 
-/// Reads a reply. What has no empty line is the body of a reply of status 200; what makes no sense in the head is
+/// Parses a reply. Text without an empty line is the body of a reply with status 200; malformed lines of the head are
 /// skipped.
 pub(crate) fn read(data: &[u8]) -> Response<Body> {
     let Some(end) = data.windows(2).position(|pair| pair == b"\n\n") else {
@@ -25,19 +25,19 @@ pub(crate) fn read(data: &[u8]) -> Response<Body> {
     response
 }
 
-/// Returns a reply of this status, or of 200 if there is no such.
+/// Returns a reply with this status, or with 200 if it is not a status.
 pub(crate) fn with(status: u16, body: impl Into<Vec<u8>>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     response
 }
 
-/// A server that is well.
+/// The health of an active server.
 pub(crate) fn healthy() -> Reply {
     Ok(with(200, r#"{"initialized":true,"sealed":false}"#))
 }
 
-/// A login that was granted.
+/// A successful login.
 pub(crate) fn granted() -> Reply {
     Ok(with(
         200,
@@ -45,7 +45,7 @@ pub(crate) fn granted() -> Reply {
     ))
 }
 
-/// A signing endpoint that is well: all that it misses is a CSR.
+/// A signing endpoint that misses only a CSR.
 pub(crate) fn wants_csr() -> Reply {
     Ok(with(400, r#"{"errors":["\"csr\" is empty"]}"#))
 }

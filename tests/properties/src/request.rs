@@ -20,13 +20,13 @@ use crate::fixture::{NOW, signatures};
 use crate::spec::{issuer, key};
 use crate::text::assert_shown;
 
-/// How often something becomes due after all else is done.
+/// The number of turns after everything else is done.
 const ROUNDS: u8 = 12;
 
-/// A `CertificateRequest`, JSON: whatever it is, it is signed at most once, only if it is approved, open and ours, and
-/// what is written about it goes to its uid and leaves what others wrote.
+/// A `CertificateRequest`, JSON: it is signed at most once, only if it is approved, pending and ours; status writes
+/// carry its uid and keep the fields of others.
 ///
-/// The length of the input says how the API server takes the first status, and whether requests are claimed.
+/// The length of the input selects the result of the first status write, and whether requests are claimed.
 pub fn certificate_request(data: &[u8]) {
     let (Ok(request), Ok(value)) = (
         serde_json::from_slice::<CertificateRequest>(data),
@@ -61,7 +61,7 @@ pub fn certificate_request(data: &[u8]) {
     );
 }
 
-/// Tells whether what only the API server writes, or admits, is such as it writes or admits.
+/// Returns `true` if the API server could have stored the object.
 fn is_from_api_server(request: &Value) -> bool {
     ["name", "namespace", "uid", "resourceVersion"].iter().all(|field| {
         let text = request["metadata"][field].as_str().unwrap_or_default();
@@ -69,14 +69,14 @@ fn is_from_api_server(request: &Value) -> bool {
     })
 }
 
-/// A controller whose issuers are ready, and all that answers it.
+/// A controller with ready issuers, and its environment.
 #[derive(Clone)]
 struct Scene {
     controller: Controller,
     vault: FakeVault,
-    /// The one request that there is.
+    /// The only request.
     object: Option<Value>,
-    /// What becomes of the next status that is written.
+    /// The result of the next status write.
     refusal: Option<WriteError>,
 }
 
@@ -155,7 +155,7 @@ fn vault() -> FakeVault {
 }
 
 impl Scene {
-    /// Answers all questions of all tasks that are due.
+    /// Answers all steps of all tasks that are due.
     fn run(&mut self, now: Now) {
         while let Some((_, mut step)) = self.controller.poll(now) {
             loop {
@@ -195,7 +195,7 @@ impl Scene {
 }
 
 impl Scene {
-    /// Takes a status, or does not.
+    /// Accepts or rejects a status write.
     fn written(&mut self, patch: &StatusPatch) -> Result<(), WriteError> {
         let Key::Request(_) = patch.of else {
             return Ok(());
@@ -210,7 +210,7 @@ impl Scene {
     }
 }
 
-/// The conditions that a controller writes.
+/// The condition types that the controller writes.
 const OURS: [&str; 3] = ["Claimed", "InvalidRequest", "Ready"];
 
 /// Returns the condition of a type.
@@ -286,7 +286,7 @@ fn assert_may_be_written(object: &Value, patch: &StatusPatch) {
     }
 }
 
-/// Tells whether two conditions say the same, at whatever time.
+/// Returns `true` if two conditions differ at most in their times.
 fn is_same(one: &Value, other: &Value) -> bool {
     ["type", "status", "reason", "message"]
         .iter()

@@ -13,11 +13,11 @@ use crate::reply;
 use crate::spec::{issuer, key};
 use crate::text::{assert_hidden, assert_shown};
 
-/// The keys of the one Secret, in the order in which an input gives their values; 0xff is between two.
+/// The keys of the Secret, in the order of their values in an input; 0xff separates values.
 const KEYS: [&str; 4] = ["credential", "ca.crt", "tls.crt", "tls.key"];
 
-/// The values of a Secret: an issuer either says what is wrong with them or logs in with what they hold, to the letter,
-/// and never shows any of it.
+/// The values of a Secret: an issuer either reports what is wrong with them or logs in with exactly their contents, and
+/// never prints any of them.
 pub fn secret(data: &[u8]) {
     let values = data.split(|byte| *byte == 0xff);
     let data: BTreeMap<String, Secret> = KEYS
@@ -91,7 +91,7 @@ fn methods() -> [(&'static str, Auth); 4] {
     ]
 }
 
-/// Asserts that a login says what the Secret holds, and that whatever is made of the rest does not panic.
+/// Asserts that a login sends the contents of the Secret, and that the rest does not panic.
 fn assert_used(name: &str, requests: &[Request], data: &BTreeMap<String, Secret>) {
     let [health, login, ..] = requests else {
         panic!("no login: {requests:?}");
@@ -116,14 +116,13 @@ fn assert_used(name: &str, requests: &[Request], data: &BTreeMap<String, Secret>
     }
 }
 
-/// A certificate and a key, for what needs them.
+/// A certificate and its key.
 static CERTIFIED: LazyLock<(String, String)> = LazyLock::new(|| {
     let certified = Authority::root("Fuzz").client("web");
     (certified.chain_pem, certified.key_pem)
 });
 
-/// Returns the requests of an issuer's check whose Secrets hold what they should, as far as they can, and whose Vault is
-/// well; or what is wrong with the issuer.
+/// Returns the requests of an issuer's check with these Secrets and a healthy Vault, or the error.
 pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
     let mut data: BTreeMap<String, Secret> = BTreeMap::new();
     let mut hold = |key: &str, value: &str| data.insert(key.to_owned(), Secret::from(value));
@@ -141,7 +140,7 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
         hold(&key.key, &CERTIFIED.0);
     }
     if let Some((certificate, key)) = &target.identity {
-        // Whoever names one key for both gets both.
+        // One key can hold both.
         hold(&certificate.key, &CERTIFIED.0);
         hold(&key.key, &(CERTIFIED.0.clone() + &CERTIFIED.1));
     }
@@ -152,7 +151,7 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
     walk(target, read)
 }
 
-/// Walks a check to its end past a Vault that is well; returns its requests, or what is wrong with the issuer.
+/// Runs a check against a healthy Vault; returns its requests or the error.
 fn walk(target: &Target, read: impl Fn(&SecretRef) -> SecretData) -> Result<Vec<Request>, String> {
     let mut requests = Vec::new();
     let mut step = access::begin(target.clone(), "team", None, NOW);

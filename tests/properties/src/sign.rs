@@ -7,10 +7,10 @@ use crate::oracle::assert_sound;
 use crate::reply;
 use crate::text::assert_shown;
 
-/// The answer to a sign call: only a certificate that is what was asked for is taken, and the reason for refusing
-/// another can be shown.
+/// The answer to a signing request: only a certificate that matches the request is accepted, and the reason for a
+/// refusal is printable.
 ///
-/// An input is a reply, or else certificates in DER one after the other: what was signed, and the chain.
+/// An input is a reply, or concatenated DER certificates: the leaf and its chain.
 pub fn sign(data: &[u8]) {
     let answer = match data.first() {
         Some(0x30) => certificates(data),
@@ -41,7 +41,7 @@ fn certificates(data: &[u8]) -> http::Response<Body> {
     reply::with(200, body.to_string())
 }
 
-/// Splits off a DER element with a length of two bytes, as every certificate is; else all.
+/// Splits off a DER element with a length of two bytes, as every certificate has, or returns everything.
 fn split(data: &[u8]) -> (&[u8], &[u8]) {
     match data {
         [0x30, 0x82, high, low, ..] => {

@@ -6,7 +6,7 @@ use crate::paths::assert_within;
 use crate::secret::requests;
 use crate::text::{assert_hidden, assert_shown};
 
-/// The issuer that every spec is of.
+/// The issuer of every spec.
 /// A policy that allows plain http.
 pub(crate) fn permissive() -> IssuerPolicy {
     IssuerPolicy {
@@ -23,7 +23,7 @@ pub(crate) fn key() -> IssuerKey {
     }
 }
 
-/// Returns a spec that names no way to log in.
+/// Returns a spec without an auth method.
 pub(crate) fn issuer() -> VaultSpec {
     VaultSpec {
         server: "https://vault.example:8200".to_owned(),
@@ -32,8 +32,8 @@ pub(crate) fn issuer() -> VaultSpec {
     }
 }
 
-/// An issuer's spec, JSON: what is taken asks for objects that can exist, sends credentials nowhere but to its server and
-/// never in clear, and means the same when it has been written and read again.
+/// An issuer's spec, JSON: an accepted spec refers to objects that can exist, sends credentials to its server only and
+/// never in clear text, and survives serialization.
 pub fn spec(data: &[u8]) {
     let Ok(spec) = serde_json::from_slice::<VaultSpec>(data) else {
         return;
@@ -91,7 +91,7 @@ fn assert_target(target: &Target) {
     }
 }
 
-/// Tells whether a Secret or a service account may have this name: a DNS subdomain in lower case (RFC 1123).
+/// Returns `true` if a Secret or a service account may have this name: a DNS subdomain in lower case (RFC 1123).
 fn is_name(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let label = |label: &str| {

@@ -1,4 +1,4 @@
-//! What a server says of its health, and of a token.
+//! Answers about the health of a server and about tokens.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::text::{assert_hidden, assert_shown};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// `sys/health`: a check goes on only if the answer says that the server is well, and tells the health no credential.
+/// `sys/health`: a check continues only if the server is healthy, and the request carries no credential.
 pub fn health(data: &[u8]) {
     let reply = reply::read(data);
     let (request, check) = check(token(), None, NOW);
@@ -43,8 +43,8 @@ pub fn health(data: &[u8]) {
     }
 }
 
-/// The answers to a login, a lookup and a renewal: no token is made of anything else than what Vault grants, none is
-/// printed, and how long it lives can be reckoned with, whatever Vault says.
+/// The answers to a login, a lookup and a renewal: a token comes only from a grant of Vault, is never printed, and its
+/// TTL causes no overflow.
 pub fn login(data: &[u8]) {
     let reply = reply::read(data);
     for (auth, is_given) in [(app_role(), false), (kubernetes(), false), (token(), true)] {
@@ -75,7 +75,7 @@ fn json(reply: &Response<Body>) -> Option<Value> {
     serde_json::from_slice(reply.body().as_bytes()).ok()
 }
 
-/// Asserts that a request carries this token if it carries any, and not for everybody to see.
+/// Asserts that a request carries no other token, and marks it as sensitive.
 fn assert_token(request: &Request, expected: Option<&str>) {
     assert_eq!(request.operation, Operation::Probe);
     assert_eq!(request.connect, VAULT.connect);
@@ -150,7 +150,7 @@ fn outlive(auth: &Auth, access: &Access, reply: &Response<Body>) {
     assert!(lease.refresh_at().is_none_or(|at| at >= NOW.monotonic));
 }
 
-/// Renews a token that has lived for two thirds of its life.
+/// Renews a token after two thirds of its TTL.
 fn renew(reply: &Response<Body>) {
     let now = after(Duration::from_secs(70));
     let (_, check) = check(app_role(), Some(ACCESS.clone()), now);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Finding;
+use crate::Finding;
 
 /// Where the flags of the binary are defined, documented, and used by the chart.
 const FLAGS: [&str; 3] = [
@@ -17,7 +17,7 @@ const METRICS: &str = "deploy/docs/metrics.md";
 
 const REASONS: &str = "deploy/docs/troubleshooting.md";
 
-pub(super) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
+pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     let [defined, documented, used] = FLAGS;
     let flags = flags_defined(&fs::read_to_string(defined)?);
     let page = fs::read_to_string(documented)?;

@@ -57,11 +57,12 @@ impl Args {
     }
 
     fn includes(&self, step: &Step) -> bool {
-        let end_to_end = ["components", "e2e"].contains(&step.name);
-        match self.only.as_slice() {
-            [] => !(self.skip_e2e && end_to_end),
-            only => only.iter().any(|name| name == step.name),
+        let is_end_to_end = ["components", "e2e"].contains(&step.name);
+        if self.only.is_empty() {
+            return !(self.skip_e2e && is_end_to_end);
         }
+        let named = |step: &Step| self.only.iter().any(|name| name == step.name);
+        named(step) || step.name == "build" && STEPS.iter().any(|other| other.needs_build() && named(other))
     }
 }
 

@@ -23,23 +23,24 @@ pub(super) struct Step {
 pub(super) enum Program {
     /// cargo. It holds the lock of the target folder while it compiles, so no two of these steps run at once.
     Cargo(&'static str),
-    /// The program of the package e2e, which the step `build` has compiled.
-    E2e(&'static str),
+    /// A program of the workspace, which the step `build` has compiled.
+    Built(&'static str),
 }
 
 /// All steps, in the order in which they start.
 ///
 /// The steps of cargo form one chain, in which what fails fastest comes first. The servers of the end-to-end tests are
 /// built beside it: Go and cargo leave each other idle time.
-pub(super) static STEPS: [Step; 13] = [
+pub(super) static STEPS: [Step; 14] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     step(
         "build",
-        Program::Cargo("build --locked --package e2e --package vault-issuer"),
+        Program::Cargo("build --locked --package chart --package e2e --package vault-issuer"),
         &["tidy"],
     ),
-    step("components", Program::E2e("components"), &["build"]),
+    step("components", Program::Built("e2e components"), &["build"]),
+    step("chart", Program::Built("chart"), &["build", "components"]),
     step(
         "clippy",
         Program::Cargo("clippy --workspace --all-targets --locked -- -D warnings"),
@@ -62,7 +63,7 @@ pub(super) static STEPS: [Step; 13] = [
     ),
     step("explore", Program::Cargo("xtask sim --explore"), &["deny"]),
     step("seeds", Program::Cargo("xtask sim --seeds 200"), &["explore"]),
-    step("e2e", Program::E2e("run"), &["components"]),
+    step("e2e", Program::Built("e2e run"), &["build", "chart"]),
 ];
 
 const fn step(name: &'static str, program: Program, after: &'static [&'static str]) -> Step {
@@ -70,6 +71,11 @@ const fn step(name: &'static str, program: Program, after: &'static [&'static st
 }
 
 impl Step {
+    /// Returns `true` if the step runs a program that the step `build` compiles.
+    pub(super) fn needs_build(&self) -> bool {
+        matches!(self.program, Program::Built(_))
+    }
+
     /// Returns the command; installs the tool that it needs.
     pub(super) fn command(&self) -> anyhow::Result<Command> {
         if self.name == "deny" {
@@ -77,13 +83,14 @@ impl Step {
         }
         let (mut command, args) = match self.program {
             Program::Cargo(args) => (cargo([]), args),
-            Program::E2e(args) => {
+            Program::Built(line) => {
+                let (name, args) = line.split_once(' ').unwrap_or((line, ""));
                 let own = env::current_exe()?;
                 let folder = own.parent().context("this program is in no folder")?;
-                (Command::new(folder.join("e2e")), args)
+                (Command::new(folder.join(name)), args)
             }
         };
-        command.args(args.split(' ')).env("PATH", tools::path()?);
+        command.args(args.split_whitespace()).env("PATH", tools::path()?);
         if self.name == "doc" {
             command.env("RUSTDOCFLAGS", "-D warnings");
         }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 /// What the operator permits the issuers of a cluster to do.
 ///
-/// Whoever may create issuers is trusted with their own namespace, but not with the controller's place in the network
+/// A user who may create issuers is trusted with their own namespace, but not with the controller's place in the network
 /// or its rights at the API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IssuerPolicy {

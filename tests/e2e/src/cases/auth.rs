@@ -113,8 +113,8 @@ pub(super) async fn kubernetes_secret(test: &TestNamespace<'_>) -> anyhow::Resul
     signs(test, test.spec(&path, auth)).await
 }
 
-/// Kubernetes, with a token requested for a service account, whose audience is the issuer itself. The default rights
-/// allow no such token.
+/// Kubernetes auth with a token of a service account, whose audience is the issuer. The default permissions allow no
+/// such token.
 pub(super) async fn kubernetes_account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let path = test.role(json!({})).await?;
     let audience = format!("vault://{}/vault", test.namespace);
@@ -132,7 +132,7 @@ pub(super) async fn kubernetes_account(test: &TestNamespace<'_>) -> anyhow::Resu
     signs(test, spec).await
 }
 
-/// Lets the controller request tokens of one service account, as the pages tell users to.
+/// Allows the controller to request tokens of one service account, as the documentation describes.
 async fn grant_tokens(test: &TestNamespace<'_>, account: &str) -> anyhow::Result<()> {
     let name = "vault-issuer-tokens";
     let role = json!({
