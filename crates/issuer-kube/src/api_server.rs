@@ -111,6 +111,9 @@ impl ApiServer {
     }
 
     /// Records an event. A failure is only logged: nothing depends on it.
+    ///
+    /// The controller publishes an event once, so the series of kube's `Recorder` would stay empty; and `kube-runtime` comes
+    /// with thirty more crates.
     pub async fn publish(&self, event: Event) {
         let Some(regarding) = reference(&event) else {
             return;
