@@ -225,8 +225,8 @@ impl Check {
         }
     }
 
-    /// Continues with the renewed token. A refusal means that the token is dead; a lost reply leaves it as it was, and
-    /// it may have expired in the meantime.
+    /// Continues with the renewed token. Only a refusal means that the token is dead; any other reply leaves it as it
+    /// was, and it may have expired in the meantime.
     fn on_renewal(mut self, lease: Lease, now: Now, reply: Reply) -> Step {
         match login::read_renewal(now, self.sent, lease.clone(), reply) {
             Ok(renewed) => {
@@ -235,7 +235,7 @@ impl Check {
                 }
                 self.prove(renewed, TokenSource::Held, now)
             }
-            Err(error) if error.is_transient() && lease.is_usable(now) => {
+            Err(error) if !is_refusal(&error) && lease.is_usable(now) => {
                 if let Some(held) = &mut self.held {
                     held.doubt();
                 }
@@ -366,4 +366,9 @@ impl Check {
             verdict: verdict.map(drop),
         })
     }
+}
+
+/// Returns `true` if Vault refused what was asked, as opposed to not answering it.
+fn is_refusal(error: &VaultError) -> bool {
+    matches!(error, VaultError::Denied | VaultError::Refused { .. })
 }

@@ -56,10 +56,27 @@ impl World {
             match self.undisturbed() {
                 Some(transition) => self.step(transition)?,
                 None if self.is_converged() => return self.check_converged(),
-                None => break,
+                None => {
+                    let message = format!("the undisturbed world stands still: {}", self.unsettled());
+                    return Err(promise::CONVERGES.broken(message));
+                }
             }
         }
-        Err(promise::CONVERGES.broken("the undisturbed world does not converge"))
+        let message = format!("the undisturbed world does not converge: {}", self.unsettled());
+        Err(promise::CONVERGES.broken(message))
+    }
+
+    /// Returns the objects that keep the world from convergence, and their Ready conditions.
+    fn unsettled(&self) -> String {
+        let requests = self.cluster.list(Kind::Requests);
+        let unfinished = requests.filter(|request| !self.is_finished(request)).map(|object| {
+            let ready = object.request().and_then(|request| request.condition("Ready"));
+            let message = ready.and_then(|ready| ready.message.as_deref());
+            format!("{} ({})", object.uid(), message.unwrap_or("no message"))
+        });
+        let unready = self.issuers().filter(|issuer| !is_ready(issuer));
+        let unready = unready.map(|issuer| format!("{} is not ready", issuer.uid()));
+        unfinished.chain(unready).collect::<Vec<_>>().join("; ")
     }
 
     /// Runs a converged world for a day.
@@ -136,8 +153,7 @@ impl World {
         if !request.is("Approved") {
             return true;
         }
-        let readable = !matches!(known.fixture.flaw, Flaw::BadSignature | Flaw::NoCsr);
-        let waits = self.issuer(known.fixture.issuer).is_none() && reason == Some("Pending") && readable;
+        let waits = self.issuer(known.fixture.issuer).is_none() && reason == Some("Pending");
         match reason {
             Some("Issued") => object.certificate().is_some(),
             Some("Failed") => known.fixture.flaw != Flaw::None || known.refused || known.unanswered > 0,
