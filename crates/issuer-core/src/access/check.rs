@@ -6,7 +6,7 @@ use issuer_api::ProbeMode;
 
 use super::resolve::{Login, Mint, Resolved};
 use super::{
-    Access, AccessError, AwaitReply, AwaitToken, Gathering, Inputs, Issuer, Outcome, Proof, ReadError, STALE,
+    Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, Gathering, Inputs, Issuer, Proof, ReadError, STALE,
     ServerHealth, Step,
 };
 use crate::vault::login::{self, Looked};
@@ -327,7 +327,7 @@ impl Check {
             held.note(&verdict);
             held
         });
-        Step::Done(Outcome {
+        Step::Done(CheckOutcome {
             access,
             superseded: None,
             health,
@@ -359,7 +359,7 @@ impl Check {
         if let Some(held) = self.held.as_ref().filter(|_| is_held) {
             access.adopt(held);
         }
-        Step::Done(Outcome {
+        Step::Done(CheckOutcome {
             access: Some(access),
             superseded: self.held.filter(|_| !is_held),
             health: self.health,

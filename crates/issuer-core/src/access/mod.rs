@@ -294,12 +294,12 @@ pub enum Step {
     /// Read this Secret.
     ReadSecret(SecretRef, AwaitSecret),
     /// The check is over.
-    Done(Outcome),
+    Done(CheckOutcome),
 }
 
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct CheckOutcome {
     /// The access to keep, whether or not it may sign.
     pub access: Option<Access>,
     /// The access that a new one has replaced. Its token is to be revoked once no request uses it.
@@ -319,7 +319,7 @@ pub struct ServerHealth {
     pub good: bool,
 }
 
-impl Outcome {
+impl CheckOutcome {
     /// Returns the result of a check that failed before it sent anything to Vault.
     pub(crate) fn failed(access: Option<Access>, error: impl Into<AccessError>) -> Self {
         let error = error.into();

@@ -104,7 +104,7 @@ struct Scenario {
 struct Checked {
     asked: Vec<String>,
     requests: Vec<Request>,
-    outcome: Outcome,
+    outcome: CheckOutcome,
 }
 
 impl Checked {
