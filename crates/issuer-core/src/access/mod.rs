@@ -37,9 +37,8 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-pub use error::{AccessError, ReadError};
+pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::AwaitSecret;
-pub use resolve::SecretError;
 
 use crate::reference::{SecretRef, TokenSpec};
 use crate::target::{SignPath, Target};
@@ -356,6 +355,11 @@ pub fn begin(target: Target, namespace: &str, held: Option<Access>, now: Now) ->
         Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),
         held => Gathering::to_begin(issuer, held).advance(now),
     }
+}
+
+/// Reads the Secrets of the issuer, so that the check can log in.
+fn read_secrets(check: Check, now: Now) -> Step {
+    Gathering::to_log_in(check).advance(now)
 }
 
 /// Awaits a service account token.
