@@ -1,6 +1,7 @@
 //! Checks of one issuer, each a script of answers and what follows from it.
 
 mod check;
+mod limits;
 mod login;
 mod resolve;
 
