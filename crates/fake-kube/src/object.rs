@@ -10,8 +10,6 @@ use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use crate::patch::merge;
-
 /// A kind that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -236,4 +234,24 @@ fn digest(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Applies a merge patch to a value (RFC 7386).
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        value.clone_from(patch);
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(value) = value {
+        for (key, part) in patch {
+            if part.is_null() {
+                value.remove(key);
+            } else {
+                merge(value.entry(key).or_insert(Value::Null), part);
+            }
+        }
+    }
 }

@@ -1,28 +1,8 @@
-//! Merge patches and their preconditions.
+//! The preconditions of patches.
 
 use serde_json::Value;
 
 use crate::{Object, Refusal};
-
-/// Applies a merge patch to a value (RFC 7386).
-pub(crate) fn merge(value: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        value.clone_from(patch);
-        return;
-    };
-    if !value.is_object() {
-        *value = Value::Object(serde_json::Map::new());
-    }
-    if let Value::Object(value) = value {
-        for (key, part) in patch {
-            if part.is_null() {
-                value.remove(key);
-            } else {
-                merge(value.entry(key).or_insert(Value::Null), part);
-            }
-        }
-    }
-}
 
 /// Checks the resourceVersion of a patch against the object
 /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>). An empty version is invalid.

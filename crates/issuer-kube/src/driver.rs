@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::api_server::ApiServer;
 use crate::object::Watched;
 use crate::watch::{self, Observer, Unreadable};
-use crate::{Health, Leadership, Metrics, Transport};
+use crate::{ControllerHealth, Leadership, Metrics, Transport};
 
 /// Time for a stopping controller to save what is signed.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ const EXCHANGES: usize = 256;
 const API_REQUESTS: usize = 32;
 
 /// The controller of this process, before it runs.
-pub struct Setup {
+pub struct RunSetup {
     /// The settings of the controller.
     pub config: Config,
     /// The client of the API server.
@@ -40,7 +40,7 @@ pub struct Setup {
     /// The metrics of this process.
     pub metrics: Arc<Metrics>,
     /// The readiness of this process.
-    pub health: Arc<Health>,
+    pub health: Arc<ControllerHealth>,
     /// The name of this process in events.
     pub instance: String,
 }
@@ -49,7 +49,7 @@ pub struct Setup {
 struct Driver {
     api: ApiServer,
     controller: Arc<Mutex<Controller>>,
-    health: Arc<Health>,
+    health: Arc<ControllerHealth>,
     metrics: Arc<Metrics>,
     transport: Transport,
     /// Notified whenever there may be something to do.
@@ -61,7 +61,7 @@ struct Driver {
 /// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, gives the leadership
 /// up with `release`, revokes the tokens and returns the result of `release`. That takes at most 40 seconds beside it.
 pub async fn run<R>(
-    setup: Setup,
+    setup: RunSetup,
     mut leadership: Leadership,
     stop: impl Future<Output = ()>,
     release: impl Future<Output = R>,
@@ -146,7 +146,7 @@ impl Observer for Arc<Driver> {
 }
 
 impl Driver {
-    fn new(setup: Setup) -> Self {
+    fn new(setup: RunSetup) -> Self {
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
         for watched in Watched::ALL {

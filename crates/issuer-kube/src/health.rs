@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 /// Each part of the process reports on the check that it knows of. Liveness needs no check: the process has one thread,
 /// so a probe that is answered shows that it turns, and a leader that cannot renew its Lease ends by itself.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<BTreeMap<&'static str, Result<(), String>>>);
+pub struct ControllerHealth(Mutex<BTreeMap<&'static str, Result<(), String>>>);
 
-impl Health {
+impl ControllerHealth {
     /// Starts without checks: ready.
     pub fn new() -> Self {
         Self::default()
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn ready_when_every_check_passes() {
-        let health = Health::new();
+        let health = ControllerHealth::new();
         assert_eq!(health.ready(), (true, String::new()));
         assert_eq!(health.set("lease", Ok(())), Some(Ok(())));
         assert_eq!(health.set("lease", Ok(())), None);

@@ -3,7 +3,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use issuer_core::leader::{Elector, ReadFailed, Step, Timing, WriteError};
+use issuer_core::leader::{Elector, LeaseWriteError, ReadFailed, Step, Timing};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 use kube::{Client, Error};
@@ -11,13 +11,13 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::api_server::Cause;
-use crate::{Health, Transport};
+use crate::{ControllerHealth, Transport};
 
 /// A candidate for leadership: an [`Elector`], and the API server that answers its questions.
 #[derive(Debug)]
 pub struct Candidate {
     api: Api<Lease>,
-    health: Arc<Health>,
+    health: Arc<ControllerHealth>,
     namespace: String,
     name: String,
     elector: Elector,
@@ -38,7 +38,7 @@ impl Candidate {
         (namespace, name): (&str, &str),
         identity: String,
         timing: Timing,
-        health: Arc<Health>,
+        health: Arc<ControllerHealth>,
     ) -> (Self, Leadership) {
         let (held_until, leadership) = watch::channel(Duration::ZERO);
         health.set("lease", Err("not read yet".to_owned()));
@@ -132,18 +132,18 @@ impl Candidate {
         }
     }
 
-    async fn create(&self, mut lease: Lease) -> Result<Lease, WriteError> {
+    async fn create(&self, mut lease: Lease) -> Result<Lease, LeaseWriteError> {
         lease.metadata.name = Some(self.name.clone());
         let write = async { self.api.create(&PostParams::default(), &lease).await };
         self.written("create", timeout(self.limit(), write).await.ok())
     }
 
-    async fn update(&self, lease: &Lease) -> Result<Lease, WriteError> {
+    async fn update(&self, lease: &Lease) -> Result<Lease, LeaseWriteError> {
         let write = async { self.api.replace(&self.name, &PostParams::default(), lease).await };
         self.written("update", timeout(self.limit(), write).await.ok())
     }
 
-    fn written(&self, verb: &str, answer: Option<Result<Lease, Error>>) -> Result<Lease, WriteError> {
+    fn written(&self, verb: &str, answer: Option<Result<Lease, Error>>) -> Result<Lease, LeaseWriteError> {
         match answer {
             Some(Ok(lease)) => {
                 self.report(Ok(()));
@@ -151,22 +151,22 @@ impl Candidate {
             }
             Some(Err(Error::Api(status))) if status.code == 409 => {
                 self.report(Ok(()));
-                Err(WriteError::Conflict)
+                Err(LeaseWriteError::Conflict)
             }
             // Nothing to update: it has been deleted. Nothing to create it in: the namespace does not exist.
             Some(Err(Error::Api(status))) if status.code == 404 => {
                 if verb == "create" {
                     self.failed(verb, &"its namespace does not exist");
                 }
-                Err(WriteError::Conflict)
+                Err(LeaseWriteError::Conflict)
             }
             Some(Err(error)) => {
                 self.failed(verb, &Cause(&error));
-                Err(WriteError::Unanswered)
+                Err(LeaseWriteError::Unanswered)
             }
             None => {
                 self.failed(verb, &"no reply in time");
-                Err(WriteError::Unanswered)
+                Err(LeaseWriteError::Unanswered)
             }
         }
     }
@@ -287,7 +287,7 @@ mod tests {
             Duration::from_millis(10),
         );
         let client = Client::new(service, "default");
-        let health = Arc::new(Health::new());
+        let health = Arc::new(ControllerHealth::new());
         Candidate::new(client, ("ns", "x"), identity.to_owned(), timing.unwrap(), health)
     }
 
@@ -337,7 +337,7 @@ mod tests {
                     .body(Body::from(status.clone().into_bytes()));
                 async { reply }
             });
-            let health = Arc::new(Health::new());
+            let health = Arc::new(ControllerHealth::new());
             let timing = Timing::new(
                 Duration::from_secs(15),
                 Duration::from_secs(10),

@@ -20,8 +20,8 @@ mod watch;
 
 pub use api_server::ApiServer;
 pub use client::{ClientError, client};
-pub use driver::{Setup, run};
-pub use health::Health;
+pub use driver::{RunSetup, run};
+pub use health::ControllerHealth;
 pub use lease::{Candidate, Leadership};
 pub use metrics::{CONTENT_TYPE, Metrics};
 pub use transport::Transport;

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use anyhow::bail;
-use issuer_core::access::{self, Access, AccessError, Outcome};
+use issuer_core::access::{self, Access, AccessError, CheckOutcome};
 use issuer_core::reference::IssuerKind;
 use issuer_core::target::{AllowedServers, IssuerPolicy, Method, Target};
 use issuer_core::vault::Revoke;
@@ -81,7 +81,7 @@ impl<'a> Check<'a> {
             }
         };
         self.passed("spec", &describe(&target))?;
-        let Outcome { access, verdict, .. } = self.drive(access::begin(target, namespace, None, Driver::now()))?;
+        let CheckOutcome { access, verdict, .. } = self.drive(access::begin(target, namespace, None, Driver::now()))?;
         match (access, verdict) {
             (Some(access), Ok(())) => Ok(access),
             (access, verdict) => {
@@ -129,7 +129,7 @@ impl<'a> Check<'a> {
     }
 
     /// Answers the questions of the core's check until it is done.
-    fn drive(&mut self, mut step: access::Step) -> anyhow::Result<Outcome> {
+    fn drive(&mut self, mut step: access::Step) -> anyhow::Result<CheckOutcome> {
         loop {
             step = match step {
                 access::Step::ReadSecret(secret, state) => {
@@ -162,7 +162,9 @@ impl<'a> Check<'a> {
                     let reply = self.exchange(request)?;
                     let next = state.resume(Driver::now(), reply);
                     match &next {
-                        access::Step::Done(Outcome { verdict: Err(_), .. }) => self.failed(step_name(operation))?,
+                        access::Step::Done(CheckOutcome { verdict: Err(_), .. }) => {
+                            self.failed(step_name(operation))?
+                        }
                         _ => self.passed(step_name(operation), step_note(operation))?,
                     }
                     next

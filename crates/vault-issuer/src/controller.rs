@@ -8,7 +8,7 @@ use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config};
 use issuer_core::target::{AllowedServers, IssuerPolicy};
 use issuer_core::{SizeLimits, VerifyOptions};
-use issuer_kube::{CONTENT_TYPE, Candidate, Health, Leadership, Metrics, Setup, Transport};
+use issuer_kube::{CONTENT_TYPE, Candidate, ControllerHealth, Leadership, Metrics, RunSetup, Transport};
 use kube::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,7 +55,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), instance, "starting");
     raise_file_limit();
     let client = issuer_kube::client(args.kubeconfig.clone(), None).await?;
-    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(Health::new()));
+    let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
     listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
@@ -73,7 +73,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     tokio::select! {
         () = leadership.acquired() => {
             metrics.set_leader(true);
-            let setup = Setup {
+            let setup = RunSetup {
                 config: config(&args, &home, &instance),
                 client,
                 transport: Transport::new(),
@@ -126,7 +126,7 @@ struct Election<'a> {
     timing: Timing,
     home: &'a str,
     instance: &'a str,
-    health: &'a Arc<Health>,
+    health: &'a Arc<ControllerHealth>,
 }
 
 impl Election<'_> {
@@ -150,7 +150,7 @@ impl Election<'_> {
 
 /// Serves metrics and probes. A process that waits for leadership is ready once it can use the Lease, so that a rollout
 /// goes on while another replica leads.
-async fn listen(args: &ControllerArgs, metrics: &Arc<Metrics>, health: &Arc<Health>) -> anyhow::Result<()> {
+async fn listen(args: &ControllerArgs, metrics: &Arc<Metrics>, health: &Arc<ControllerHealth>) -> anyhow::Result<()> {
     if let Some(address) = args.metrics_bind_address.0 {
         let metrics = Arc::clone(metrics);
         let page: Page = Arc::new(move || Content {

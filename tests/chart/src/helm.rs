@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::objects::Objects;
+use crate::objects::{Objects, RELEASE};
 use crate::tool::Tool;
 
 const CHART: &str = "deploy/charts/vault-issuer";
@@ -18,9 +18,6 @@ const HELM: Tool = Tool {
     tags: "",
     version: "version",
 };
-
-/// The name of the release and its namespace, which give the objects the names of the plain manifests.
-pub(crate) const RELEASE: &str = "vault-issuer";
 
 /// The program `helm`.
 pub(crate) struct Helm {

@@ -6,6 +6,9 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+/// The name of the release and its namespace, which give the objects the names of the plain manifests.
+pub(crate) const RELEASE: &str = "vault-issuer";
+
 /// The objects of some YAML documents.
 pub(crate) struct Objects(Vec<Value>);
 
@@ -58,7 +61,7 @@ impl Objects {
 
     /// Returns the spec of the Deployment of the default release.
     pub(crate) fn deployment(&self) -> anyhow::Result<&Value> {
-        Ok(&self.get("Deployment", crate::helm::RELEASE)?["spec"])
+        Ok(&self.get("Deployment", RELEASE)?["spec"])
     }
 
     /// Returns the arguments of the controller.

@@ -16,7 +16,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::{RequestKey, SecretRef};
-use issuer_kube::{Health, Leadership, Metrics, Setup, Transport};
+use issuer_kube::{ControllerHealth, Leadership, Metrics, RunSetup, Transport};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -69,12 +69,12 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
     let metrics = Arc::new(Metrics::new());
     let client = Client::new(service, "default");
     let stop = async { finished.await.unwrap() };
-    let setup = Setup {
+    let setup = RunSetup {
         config: world::config(),
         client,
         transport: Transport::new(),
         metrics: Arc::clone(&metrics),
-        health: Arc::new(Health::new()),
+        health: Arc::new(ControllerHealth::new()),
         instance: "test".to_owned(),
     };
     let (fake, now) = (vault.shared(), vault.server.now());

@@ -91,7 +91,7 @@ pub(crate) fn check(auth: Auth, held: Option<Access>, now: Now) -> (Request, Awa
         auth,
         ..VaultSpec::default()
     };
-    let target = Target::parse(&spec, &crate::spec::key(), "team", &IssuerPolicy::default()).unwrap();
+    let target = Target::parse(&spec, &crate::issuer::key(), "team", &IssuerPolicy::default()).unwrap();
     let secret = SecretData {
         resource_version: "1".to_owned(),
         data: BTreeMap::from([("credential".to_owned(), Secret::from("canary"))]),

@@ -15,6 +15,7 @@
 
 mod chain;
 mod fixture;
+mod issuer;
 mod names;
 mod oracle;
 mod paths;

@@ -2,8 +2,8 @@ use issuer_api::{AppRole, Auth, SecretKeySelector, VaultSpec};
 use issuer_core::target::{Mount, SignPath, Target};
 use issuer_core::{Operation, Origin, Request};
 
+use crate::issuer::{issuer, permissive};
 use crate::secret::requests;
-use crate::spec::{issuer, permissive};
 
 /// The server's URL, the signing path and the mount of a login, one line each: accepted values give URLs on that server
 /// with exactly that path, and parse again to themselves.
@@ -39,7 +39,7 @@ pub fn paths(data: &[u8]) {
         },
         ..issuer()
     };
-    if let Ok(target) = Target::parse(&spec, &crate::spec::key(), "team", &permissive()) {
+    if let Ok(target) = Target::parse(&spec, &crate::issuer::key(), "team", &permissive()) {
         let sent = requests(&target).expect("a good issuer");
         assert!(sent.len() == 3, "health, login and probe: {sent:?}");
         sent.iter().for_each(|request| assert_within(&target, request));

@@ -17,7 +17,7 @@ use x509_parser::pem::{Pem, parse_x509_pem};
 use x509_parser::prelude::FromDer;
 
 use crate::fixture::{NOW, signatures};
-use crate::spec::{issuer, key};
+use crate::issuer::{issuer, key};
 use crate::text::assert_shown;
 
 /// The number of turns after everything else is done.

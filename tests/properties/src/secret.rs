@@ -9,8 +9,8 @@ use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
 use issuer_core::{Operation, Request, Secret};
 
 use crate::fixture::NOW;
+use crate::issuer::{issuer, key};
 use crate::reply;
-use crate::spec::{issuer, key};
 use crate::text::{assert_hidden, assert_shown};
 
 /// The keys of the Secret, in the order of their values in an input; 0xff separates values.

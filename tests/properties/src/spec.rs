@@ -1,36 +1,10 @@
 use issuer_api::VaultSpec;
-use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
 
+use crate::issuer::{key, permissive};
 use crate::paths::assert_within;
 use crate::secret::requests;
 use crate::text::{assert_hidden, assert_shown};
-
-/// The issuer of every spec.
-/// A policy that allows plain http.
-pub(crate) fn permissive() -> IssuerPolicy {
-    IssuerPolicy {
-        allow_http: true,
-        ..IssuerPolicy::default()
-    }
-}
-
-pub(crate) fn key() -> IssuerKey {
-    IssuerKey {
-        kind: IssuerKind::Namespaced,
-        namespace: "team".to_owned(),
-        name: "vault".to_owned(),
-    }
-}
-
-/// Returns a spec without an auth method.
-pub(crate) fn issuer() -> VaultSpec {
-    VaultSpec {
-        server: "https://vault.example:8200".to_owned(),
-        path: "pki/sign/web".to_owned(),
-        ..VaultSpec::default()
-    }
-}
 
 /// An issuer's spec, JSON: an accepted spec refers to objects that can exist, sends credentials to its server only and
 /// never in clear text, and survives serialization.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Response;
 use issuer_api::Auth;
-use issuer_core::access::{Access, AwaitReply, Outcome, Step};
+use issuer_core::access::{Access, AwaitReply, CheckOutcome, Step};
 use issuer_core::{Body, Operation, Reply, Request};
 use serde_json::Value;
 
@@ -98,8 +98,8 @@ fn good(check: AwaitReply) -> Access {
 }
 
 /// Asserts how a check failed; returns the access that is kept all the same.
-fn failed(outcome: Outcome) -> Option<Access> {
-    let Outcome { access, verdict, .. } = outcome;
+fn failed(outcome: CheckOutcome) -> Option<Access> {
+    let CheckOutcome { access, verdict, .. } = outcome;
     let error = verdict.expect_err("only a probe ends a check well");
     assert_shown(&error.to_string());
     assert!(error.reason().bytes().all(|byte| byte.is_ascii_alphanumeric()));
@@ -110,7 +110,7 @@ fn failed(outcome: Outcome) -> Option<Access> {
 }
 
 /// Asserts how a check ended without a probe: it failed, or Vault limits the uses of the token.
-fn ended(auth: &Auth, outcome: Outcome, reply: &Response<Body>) {
+fn ended(auth: &Auth, outcome: CheckOutcome, reply: &Response<Body>) {
     match (&outcome.verdict, &outcome.access) {
         (Ok(()), Some(access)) => {
             assert!(access.lease.is_limited(), "a token is taken without a probe");

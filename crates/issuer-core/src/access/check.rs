@@ -6,8 +6,8 @@ use issuer_api::ProbeMode;
 
 use super::resolve::{Login, Mint, Resolved};
 use super::{
-    Access, AccessError, AwaitReply, AwaitToken, Gathering, Inputs, Issuer, Outcome, Proof, ReadError, STALE,
-    ServerHealth, Step,
+    Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, Inputs, Issuer, Proof, ReadError, STALE, ServerHealth,
+    Step, read_secrets,
 };
 use crate::vault::login::{self, Looked};
 use crate::vault::{Credentials, Lease, ProbeError, Vault, VaultError, health, probe};
@@ -165,7 +165,7 @@ impl Check {
 
     fn log_in(self, now: Now) -> Step {
         match self.login.clone() {
-            None => Gathering::to_log_in(self).advance(now),
+            None => read_secrets(self, now),
             Some(Login::With(credentials)) => self.log_in_with(&credentials, now),
             Some(Login::Mint(mint)) => Step::MintToken(mint.spec.clone(), AwaitToken { check: self, mint }),
         }
@@ -327,7 +327,7 @@ impl Check {
             held.note(&verdict);
             held
         });
-        Step::Done(Outcome {
+        Step::Done(CheckOutcome {
             access,
             superseded: None,
             health,
@@ -359,7 +359,7 @@ impl Check {
         if let Some(held) = self.held.as_ref().filter(|_| is_held) {
             access.adopt(held);
         }
-        Step::Done(Outcome {
+        Step::Done(CheckOutcome {
             access: Some(access),
             superseded: self.held.filter(|_| !is_held),
             health: self.health,

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use super::resolve::{self, SecretError};
 use crate::TransportError;
 use crate::target::SpecError;
 use crate::vault::{HealthError, ProbeError, VaultError};
@@ -14,6 +13,91 @@ pub enum ReadError {
     NotFound,
     /// The request failed or timed out.
     Unavailable,
+}
+
+/// Why a Secret, or the value that the spec gives in place of one, cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretError {
+    /// `spec.caBundle` holds no certificate.
+    #[error("spec.caBundle holds no PEM certificate")]
+    CaBundle,
+    /// A value is empty.
+    #[error("key {key} of Secret {secret} is empty")]
+    Empty {
+        /// `namespace/name`.
+        secret: String,
+        /// The key.
+        key: String,
+    },
+    /// The controller lacks the permission to read it.
+    #[error("the controller may not read Secret {secret}: {grant}")]
+    Forbidden {
+        /// `namespace/name`.
+        secret: String,
+        /// How to grant the permission.
+        grant: String,
+    },
+    /// The key does not exist.
+    #[error("Secret {secret} has no key {key}")]
+    NoKey {
+        /// `namespace/name`.
+        secret: String,
+        /// The key.
+        key: String,
+    },
+    /// The Secret does not exist.
+    #[error("Secret {secret} does not exist")]
+    NotFound {
+        /// `namespace/name`.
+        secret: String,
+    },
+    /// A value has the wrong format.
+    #[error("key {key} of Secret {secret} holds no {what}")]
+    Not {
+        /// `namespace/name`.
+        secret: String,
+        /// The key.
+        key: String,
+        /// The expected content.
+        what: &'static str,
+    },
+    /// The request failed or timed out.
+    #[error("Secret {secret} could not be read; it is tried again")]
+    Unavailable {
+        /// `namespace/name`.
+        secret: String,
+    },
+}
+
+/// Returns the advice on how to permit the controller to read Secrets of a namespace.
+fn grant(namespace: &str) -> String {
+    format!("grant it access in namespace {namespace} (\"Grant access to credentials\" in deploy/docs/install.md)")
+}
+
+impl SecretError {
+    pub(super) fn of(error: ReadError, namespace: String, name: String) -> Self {
+        let secret = format!("{namespace}/{name}");
+        match error {
+            ReadError::Forbidden => Self::Forbidden {
+                secret,
+                grant: grant(&namespace),
+            },
+            ReadError::NotFound => Self::NotFound { secret },
+            ReadError::Unavailable => Self::Unavailable { secret },
+        }
+    }
+
+    /// Returns the reason for conditions, events and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::CaBundle => "InvalidSpec",
+            Self::Empty { .. } | Self::NoKey { .. } | Self::Not { .. } => "SecretInvalid",
+            Self::Forbidden { .. } => "SecretForbidden",
+            Self::NotFound { .. } => "SecretNotFound",
+            Self::Unavailable { .. } => "SecretUnavailable",
+        }
+    }
 }
 
 /// Why an issuer cannot sign.
@@ -54,7 +138,7 @@ fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
     match error {
         ReadError::Forbidden => format!(
             "the controller may not request tokens for ServiceAccount {namespace}/{account}: {}",
-            resolve::grant(namespace)
+            grant(namespace)
         ),
         ReadError::NotFound => format!("ServiceAccount {namespace}/{account} does not exist"),
         ReadError::Unavailable => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Check;
-use super::{Access, Issuer, Outcome, ReadError, SecretData, SecretError, Step, resolve};
+use super::{Access, CheckOutcome, Issuer, ReadError, SecretData, SecretError, Step, resolve};
 use crate::Now;
 use crate::reference::SecretRef;
 
@@ -91,7 +91,7 @@ impl Purpose {
             {
                 Check::with_held(*issuer, *held, now)
             }
-            Self::Begin(_, held) => Step::Done(Outcome::failed(held.map(|held| *held), error)),
+            Self::Begin(_, held) => Step::Done(CheckOutcome::failed(held.map(|held| *held), error)),
             Self::LogIn(check) => check.keep_held_if(transient, error.into(), now),
         }
     }

@@ -37,9 +37,8 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-pub use error::{AccessError, ReadError};
+pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::AwaitSecret;
-pub use resolve::SecretError;
 
 use crate::reference::{SecretRef, TokenSpec};
 use crate::target::{SignPath, Target};
@@ -294,12 +293,12 @@ pub enum Step {
     /// Read this Secret.
     ReadSecret(SecretRef, AwaitSecret),
     /// The check is over.
-    Done(Outcome),
+    Done(CheckOutcome),
 }
 
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct CheckOutcome {
     /// The access to keep, whether or not it may sign.
     pub access: Option<Access>,
     /// The access that a new one has replaced. Its token is to be revoked once no request uses it.
@@ -319,7 +318,7 @@ pub struct ServerHealth {
     pub good: bool,
 }
 
-impl Outcome {
+impl CheckOutcome {
     /// Returns the result of a check that failed before it sent anything to Vault.
     pub(crate) fn failed(access: Option<Access>, error: impl Into<AccessError>) -> Self {
         let error = error.into();
@@ -356,6 +355,11 @@ pub fn begin(target: Target, namespace: &str, held: Option<Access>, now: Now) ->
         Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),
         held => Gathering::to_begin(issuer, held).advance(now),
     }
+}
+
+/// Reads the Secrets of the issuer, so that the check can log in.
+fn read_secrets(check: Check, now: Now) -> Step {
+    Gathering::to_log_in(check).advance(now)
 }
 
 /// Awaits a service account token.

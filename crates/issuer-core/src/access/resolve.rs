@@ -5,7 +5,7 @@ use http::HeaderValue;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Inputs, ReadError, SecretData};
+use super::{Inputs, SecretData, SecretError};
 use crate::reference::{SecretKey, TokenSpec};
 use crate::target::{Method, Mount, Target, Trust};
 use crate::vault::{Credentials, Vault};
@@ -13,91 +13,6 @@ use crate::{Connect, Identity, Limits, Roots, Secret};
 
 /// How long a service account token lives that is requested for a login: the least that Kubernetes grants.
 const TOKEN_SECONDS: i64 = 600;
-
-/// Why a Secret, or the value that the spec gives in place of one, cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SecretError {
-    /// `spec.caBundle` holds no certificate.
-    #[error("spec.caBundle holds no PEM certificate")]
-    CaBundle,
-    /// A value is empty.
-    #[error("key {key} of Secret {secret} is empty")]
-    Empty {
-        /// `namespace/name`.
-        secret: String,
-        /// The key.
-        key: String,
-    },
-    /// The controller lacks the permission to read it.
-    #[error("the controller may not read Secret {secret}: {grant}")]
-    Forbidden {
-        /// `namespace/name`.
-        secret: String,
-        /// How to grant the permission.
-        grant: String,
-    },
-    /// The key does not exist.
-    #[error("Secret {secret} has no key {key}")]
-    NoKey {
-        /// `namespace/name`.
-        secret: String,
-        /// The key.
-        key: String,
-    },
-    /// The Secret does not exist.
-    #[error("Secret {secret} does not exist")]
-    NotFound {
-        /// `namespace/name`.
-        secret: String,
-    },
-    /// A value has the wrong format.
-    #[error("key {key} of Secret {secret} holds no {what}")]
-    Not {
-        /// `namespace/name`.
-        secret: String,
-        /// The key.
-        key: String,
-        /// The expected content.
-        what: &'static str,
-    },
-    /// The request failed or timed out.
-    #[error("Secret {secret} could not be read; it is tried again")]
-    Unavailable {
-        /// `namespace/name`.
-        secret: String,
-    },
-}
-
-/// Returns the advice on how to permit the controller to read Secrets of a namespace.
-pub(super) fn grant(namespace: &str) -> String {
-    format!("grant it access in namespace {namespace} (\"Grant access to credentials\" in deploy/docs/install.md)")
-}
-
-impl SecretError {
-    pub(super) fn of(error: ReadError, namespace: String, name: String) -> Self {
-        let secret = format!("{namespace}/{name}");
-        match error {
-            ReadError::Forbidden => Self::Forbidden {
-                secret,
-                grant: grant(&namespace),
-            },
-            ReadError::NotFound => Self::NotFound { secret },
-            ReadError::Unavailable => Self::Unavailable { secret },
-        }
-    }
-
-    /// Returns the reason for conditions, events and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::CaBundle => "InvalidSpec",
-            Self::Empty { .. } | Self::NoKey { .. } | Self::Not { .. } => "SecretInvalid",
-            Self::Forbidden { .. } => "SecretForbidden",
-            Self::NotFound { .. } => "SecretNotFound",
-            Self::Unavailable { .. } => "SecretUnavailable",
-        }
-    }
-}
 
 /// The connection to Vault and the credentials, made from a target and its Secrets.
 pub(super) struct Resolved {

@@ -154,7 +154,7 @@ pub struct ReadFailed;
 
 /// Why a write is not known to have been done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteError {
+pub enum LeaseWriteError {
     /// Nothing was written: the lease has changed, exists already or is gone.
     Conflict,
     /// Whether the lease was written is unknown.
@@ -305,7 +305,7 @@ impl AwaitLease {
 
 impl AwaitWrite {
     /// Resumes the elector with the result of a write: the lease as the API server now has it.
-    pub fn resume(self, elector: &mut Elector, now: Now, answer: Result<Lease, WriteError>) {
+    pub fn resume(self, elector: &mut Elector, now: Now, answer: Result<Lease, LeaseWriteError>) {
         let timing = elector.timing;
         match answer {
             Ok(lease) => {
@@ -322,8 +322,8 @@ impl AwaitWrite {
                 }
             }
             // One read at once tells who wrote; if there was one just before, another candidate is busy.
-            Err(WriteError::Conflict) if self.plan == Plan::Renew => elector.due = Duration::ZERO,
-            Err(WriteError::Conflict) if !elector.releasing => {
+            Err(LeaseWriteError::Conflict) if self.plan == Plan::Renew => elector.due = Duration::ZERO,
+            Err(LeaseWriteError::Conflict) if !elector.releasing => {
                 elector.due = now.monotonic + elector.pause();
             }
             Err(_) => elector.due = now.monotonic + timing.retry,

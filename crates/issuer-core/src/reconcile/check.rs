@@ -50,7 +50,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     };
     let step = match target {
         Ok(target) => access::begin(target, &namespace, held, now),
-        Err(error) => access::Step::Done(access::Outcome::failed(held, error)),
+        Err(error) => access::Step::Done(access::CheckOutcome::failed(held, error)),
     };
     task.advance(state, now, step)
 }
@@ -70,8 +70,8 @@ impl Task {
     }
 
     /// Keeps the access that the check returned, records its verdict, and writes the status.
-    fn on_checked(self, state: &mut State, now: Now, checked: access::Outcome) -> Step {
-        let access::Outcome {
+    fn on_checked(self, state: &mut State, now: Now, checked: access::CheckOutcome) -> Step {
+        let access::CheckOutcome {
             access,
             superseded,
             health,

@@ -1,6 +1,7 @@
 //! Checks of one issuer, each a script of answers and what follows from it.
 
 mod check;
+mod limits;
 mod login;
 mod resolve;
 
@@ -104,7 +105,7 @@ struct Scenario {
 struct Checked {
     asked: Vec<String>,
     requests: Vec<Request>,
-    outcome: Outcome,
+    outcome: CheckOutcome,
 }
 
 impl Checked {

@@ -8,7 +8,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Flight {
     Ask(Step),
-    Answer(Step, Result<Option<Lease>, WriteError>),
+    Answer(Step, Result<Option<Lease>, LeaseWriteError>),
 }
 
 #[derive(Clone, Debug)]
@@ -62,13 +62,13 @@ impl World {
                     }
                 }
                 Some(Flight::Ask(step)) => {
-                    next.push(world.clone().answered(who, &step, Err(WriteError::Unanswered)));
+                    next.push(world.clone().answered(who, &step, Err(LeaseWriteError::Unanswered)));
                     let result = world.apply(&step);
                     world.flights[who] = Some(Flight::Answer(step, result));
                     next.push(world);
                 }
                 Some(Flight::Answer(step, result)) => {
-                    next.push(world.clone().answered(who, &step, Err(WriteError::Unanswered)));
+                    next.push(world.clone().answered(who, &step, Err(LeaseWriteError::Unanswered)));
                     next.push(world.answered(who, &step, result));
                 }
             }
@@ -80,7 +80,7 @@ impl World {
         next
     }
 
-    fn apply(&mut self, step: &Step) -> Result<Option<Lease>, WriteError> {
+    fn apply(&mut self, step: &Step) -> Result<Option<Lease>, LeaseWriteError> {
         match step.clone() {
             Step::Create(lease, _) => self.server.create(lease).map(Some),
             Step::Update(lease, _) => self.server.update(lease).map(Some),
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    fn answered(mut self, who: usize, step: &Step, result: Result<Option<Lease>, WriteError>) -> Self {
+    fn answered(mut self, who: usize, step: &Step, result: Result<Option<Lease>, LeaseWriteError>) -> Self {
         let (elector, now) = (&mut self.electors[who], at(self.time));
         match step.clone() {
             Step::Read(read) => read.resume(elector, now, result.map_err(|_| ReadFailed)),

@@ -24,22 +24,22 @@ struct Server {
 }
 
 impl Server {
-    fn create(&mut self, lease: Lease) -> Result<Lease, WriteError> {
+    fn create(&mut self, lease: Lease) -> Result<Lease, LeaseWriteError> {
         assert_eq!(lease.metadata.resource_version, None);
         if self.lease.is_some() {
-            Err(WriteError::Conflict)
+            Err(LeaseWriteError::Conflict)
         } else {
             Ok(self.store(lease))
         }
     }
 
-    fn update(&mut self, lease: Lease) -> Result<Lease, WriteError> {
+    fn update(&mut self, lease: Lease) -> Result<Lease, LeaseWriteError> {
         let current = self.lease.as_ref().and_then(|l| l.metadata.resource_version.clone());
         assert!(lease.metadata.resource_version.is_some());
         if lease.metadata.resource_version == current {
             Ok(self.store(lease))
         } else {
-            Err(WriteError::Conflict)
+            Err(LeaseWriteError::Conflict)
         }
     }
 
@@ -200,7 +200,7 @@ fn a_lost_reply_is_made_good_by_reading() {
         if applied {
             let _ = server.update(lease);
         }
-        write.resume(&mut a, at(5), Err(WriteError::Unanswered));
+        write.resume(&mut a, at(5), Err(LeaseWriteError::Unanswered));
         assert_eq!(
             a.held_until(),
             Duration::from_secs(10),
