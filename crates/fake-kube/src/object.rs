@@ -237,7 +237,7 @@ fn digest(value: &impl Hash) -> u64 {
 }
 
 /// Applies a merge patch to a value (RFC 7386).
-fn merge(value: &mut Value, patch: &Value) {
+pub(crate) fn merge(value: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         value.clone_from(patch);
         return;

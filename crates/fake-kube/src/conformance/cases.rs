@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Earlier::{First, Last};
 use super::{ApiCase, ApiOperation, Earlier, Preconditions};
-use crate::patch::merge;
+use crate::object::merge;
 
 /// Returns the table, in the order in which the operations follow each other.
 pub fn cases() -> Vec<ApiCase> {

@@ -12,7 +12,7 @@ use issuer_core::reconcile::Key;
 use issuer_core::reference::RequestKey;
 use serde_json::{Value, json};
 
-use crate::patch::merge;
+use crate::object::merge;
 use crate::{FakeKube, Kind, Object, Refusal, WatchEvent};
 
 pub use cases::cases;
