@@ -13,7 +13,7 @@ use simulator::promise::{self, Promise};
 use simulator::world::{Invariant, Place, Setup};
 
 /// The number of states within which a seeded bug must be found.
-const LIMIT: usize = 3_000;
+const LIMIT: usize = 20_000;
 
 /// A seeded bug and the promises that it breaks.
 struct SeededBug {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use fake_vault::{Fault, KeyType};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::RequestKey;
-use issuer_core::{Connect, Limits, Operation, Reply, Request};
+use issuer_core::{Operation, Reply, Request};
 use rcgen::PublicKeyData as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -43,15 +43,7 @@ const HARMLESS: [Fault; 4] = [
 /// Sends a request. One that will get no reply is not waited for as long as is allowed.
 fn call(driver: &Either, mut request: Request, silent: bool) -> Reply {
     if silent {
-        let limits = Limits {
-            exchange: Duration::from_millis(300),
-            ..request.connect.limits
-        };
-        request.connect = Connect {
-            limits,
-            ..Connect::clone(&request.connect)
-        }
-        .into();
+        request.timeout = Duration::from_millis(300);
     }
     driver.call(request)
 }

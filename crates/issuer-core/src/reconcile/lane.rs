@@ -17,11 +17,17 @@ pub(super) enum Class {
     Untold,
     /// Work whose owner has been told that it waits.
     Told,
+    /// Work that has failed before. It yields to the rest: a slot that it takes may be lost for as long as Vault may take to
+    /// answer.
+    Retried,
 }
 
 impl Class {
-    const ALL: [Self; 3] = [Self::Owed, Self::Untold, Self::Told];
+    const ALL: [Self; 4] = [Self::Owed, Self::Untold, Self::Told, Self::Retried];
 }
+
+/// The number of turns in a row that retried work yields, so it never starves.
+const YIELDED: u8 = 8;
 
 /// Work that shares its slots: one lane of a [`Queue`](super::queue::Queue).
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -35,6 +41,9 @@ pub(super) struct Lane<K> {
     owed: Waiting<K>,
     untold: Waiting<K>,
     told: Waiting<K>,
+    retried: Waiting<K>,
+    /// The number of turns that retried work has yielded in a row.
+    yielded: u8,
     /// The tenant served last, while there is work that is ready.
     last: Option<String>,
     /// Since when there has been work that is ready and got no slot.
@@ -52,12 +61,14 @@ struct Waiting<K> {
 impl<K: Work> Lane<K> {
     pub(super) fn new() -> Self {
         Self {
-            open: Class::Told,
+            open: Class::Retried,
             running: 0,
             head: None,
             owed: Waiting::new(),
             untold: Waiting::new(),
             told: Waiting::new(),
+            retried: Waiting::new(),
+            yielded: 0,
             last: None,
             since: Duration::ZERO,
         }
@@ -86,6 +97,8 @@ impl<K: Work> Lane<K> {
         let class = self.next_class()?;
         let last = self.last.take().unwrap_or_default();
         let (tenant, key) = self.class(class).take_after(&last)?;
+        let yields = class != Class::Retried && !self.retried.ready.is_empty();
+        self.yielded = if yields { self.yielded.saturating_add(1) } else { 0 };
         (self.last, self.since) = (Some(tenant), now);
         self.settle();
         Some(key)
@@ -119,6 +132,7 @@ impl<K: Work> Lane<K> {
             Class::Owed => &self.owed,
             Class::Untold => &self.untold,
             Class::Told => &self.told,
+            Class::Retried => &self.retried,
         };
         let ready = class.ready.values().flatten();
         class.later.iter().chain(ready).map(|(_, key)| key.clone()).collect()
@@ -126,7 +140,7 @@ impl<K: Work> Lane<K> {
 
     pub(super) fn is_unused(&self) -> bool {
         let empty = |class: &Waiting<K>| class.later.is_empty() && class.ready.is_empty();
-        self.running == 0 && [&self.owed, &self.untold, &self.told].into_iter().all(empty)
+        self.running == 0 && self.classes().into_iter().all(|(_, class)| empty(class))
     }
 
     fn class(&mut self, class: Class) -> &mut Waiting<K> {
@@ -134,26 +148,29 @@ impl<K: Work> Lane<K> {
             Class::Owed => &mut self.owed,
             Class::Untold => &mut self.untold,
             Class::Told => &mut self.told,
+            Class::Retried => &mut self.retried,
         }
     }
 
-    fn open_classes(&self) -> impl Iterator<Item = &Waiting<K>> + Clone {
-        let classes = [
+    fn classes(&self) -> [(Class, &Waiting<K>); 4] {
+        [
             (Class::Owed, &self.owed),
             (Class::Untold, &self.untold),
             (Class::Told, &self.told),
-        ];
+            (Class::Retried, &self.retried),
+        ]
+    }
+
+    fn open_classes(&self) -> impl Iterator<Item = &Waiting<K>> + Clone {
         let open = self.open;
-        classes
+        self.classes()
             .into_iter()
             .filter(move |(class, _)| *class <= open)
             .map(|(_, waiting)| waiting)
     }
 
     fn is_ready(&self) -> bool {
-        [&self.owed, &self.untold, &self.told]
-            .into_iter()
-            .any(|class| !class.ready.is_empty())
+        self.classes().into_iter().any(|(_, class)| !class.ready.is_empty())
     }
 
     /// Forgets whose turn it is when nobody waits for one.
@@ -163,7 +180,8 @@ impl<K: Work> Lane<K> {
         }
     }
 
-    /// Returns the class that has the next turn: of two for the same tenant, the one that has been due the longest.
+    /// Returns the class that has the next turn: of two for the same tenant, the one that has been due the longest; retried
+    /// work if there is no other, or if it has yielded often enough.
     fn next_class(&self) -> Option<Class> {
         if !self.owed.ready.is_empty() {
             return Some(Class::Owed);
@@ -176,7 +194,13 @@ impl<K: Work> Lane<K> {
         let classes = [(Class::Untold, &self.untold), (Class::Told, &self.told)];
         let open = classes.into_iter().filter(|(class, _)| *class <= self.open);
         let turns = open.filter_map(|(class, waiting)| Some((turn(waiting)?, class)));
-        turns.min().map(|(_, class)| class)
+        let first = turns.min().map(|(_, class)| class);
+        let retry = self.open >= Class::Retried && !self.retried.ready.is_empty();
+        match first {
+            Some(_) if retry && self.yielded >= YIELDED => Some(Class::Retried),
+            None if retry => Some(Class::Retried),
+            first => first,
+        }
     }
 }
 

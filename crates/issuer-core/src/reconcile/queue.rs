@@ -136,12 +136,17 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Makes everything in a lane due now that is not owed, and returns it; takes time for each key.
+    /// Makes everything in a lane due now that is not owed, as if it had never failed, and returns it; takes time for each
+    /// key.
     pub(super) fn hasten(&mut self, lane: &L, now: Duration) -> Vec<K> {
         let mut hastened = Vec::new();
-        for class in [Class::Untold, Class::Told] {
+        for (class, then) in [
+            (Class::Untold, Class::Untold),
+            (Class::Told, Class::Told),
+            (Class::Retried, Class::Told),
+        ] {
             for key in self.lanes.get(lane).map_or_else(Vec::new, |lane| lane.keys(class)) {
-                self.push(lane.clone(), class, key.clone(), now, now);
+                self.push(lane.clone(), then, key.clone(), now, now);
                 hastened.push(key);
             }
         }
@@ -380,6 +385,24 @@ mod tests {
         push(&mut queue, "a", ("t", 1), 0);
         queue.push("a", Class::Owed, ("u", 2), s(0), s(0));
         assert_eq!(drain(&mut queue, 0), [("u", 2), ("t", 1)]);
+    }
+
+    #[test]
+    fn retried_work_yields_but_never_starves() {
+        let mut queue = Queue::new(1, 100);
+        for number in 0..3 {
+            queue.push("a", Class::Retried, ("t", number), s(0), s(0));
+        }
+        let mut turns = Vec::new();
+        for number in 10..40 {
+            queue.push("a", Class::Told, ("t", number), s(1), s(1));
+            let key = queue.pop(s(1)).unwrap();
+            queue.finish(&key);
+            turns.push(key.1 < 10);
+        }
+        assert_eq!(turns.iter().filter(|retried| **retried).count(), 3);
+        assert!(turns[..8].iter().all(|retried| !retried));
+        assert!(turns[8]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 40] = [
+const REASONS: [&str; 41] = [
     "AnswersLost",
     "AuthMountNotFound",
     "CaExpires",
@@ -48,6 +48,7 @@ const REASONS: [&str; 40] = [
     "VaultUnavailable",
     "VaultUnreachable",
     "VaultVerified",
+    "WaitingForApproval",
 ];
 
 /// Returns a request before and after a status write.

@@ -154,6 +154,8 @@ impl State {
         let lost = tracked.lost_answers >= self.config.max_lost_answers;
         if lost || !tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some() {
             Class::Owed
+        } else if tracked.attempts > 0 || tracked.lost_answers > 0 {
+            Class::Retried
         } else if tracked.told == Told::Nothing {
             Class::Untold
         } else {
@@ -165,7 +167,7 @@ impl State {
     /// while a check decides that.
     fn gate(&mut self, issuer: &IssuerKey) {
         let open = match self.issuers.phase(issuer) {
-            Phase::Ready if self.ledger.has_room(issuer) => Class::Told,
+            Phase::Ready if self.ledger.has_room(issuer) => Class::Retried,
             Phase::Ready | Phase::Checking => Class::Owed,
             Phase::Missing | Phase::NotReady => Class::Untold,
         };
