@@ -26,7 +26,7 @@ use crate::{Auth, Base64, GROUP, IssuerStatus, SecretKeySelector, VERSION};
         "fieldPath": ".path"
     },
     {
-        "rule": "!self.path.split('/').exists(s, s == '..') && !self.path.matches('[?#%\\s]')",
+        "rule": "!self.path.split('/').exists(s, s == '..') && !self.path.matches(r'[?#%\\s]')",
         "message": "path must be plain segments without '..', '?', '#', '%' or spaces",
         "fieldPath": ".path"
     },

@@ -44,6 +44,7 @@ pub struct VaultServer {
     rotated: Vec<Arc<str>>,
     /// The number of logins so far.
     logins: u32,
+    settings: VaultSettings,
 }
 
 /// The outcome of a request to a server.
@@ -71,11 +72,12 @@ impl VaultServer {
             rotated: Vec::new(),
             host,
             logins: 0,
+            settings,
         }
     }
 
-    /// Answers a request like [`exchange`](Self::exchange), through a cache: equal servers give equal answers to equal
-    /// requests.
+    /// Answers a request like [`exchange`](Self::exchange), through a cache: servers that are equal, with equal settings,
+    /// give equal answers to equal requests.
     pub fn exchange_cached(
         self: &mut Arc<Self>,
         now: Duration,
@@ -99,7 +101,7 @@ impl VaultServer {
         let token = http.headers().get("x-vault-token");
         let what = (request.operation, http.uri(), token, http.body().as_bytes());
         let fault = fault.map(|fault| format!("{fault:?}"));
-        Digest::of(&(self.host, self.state(), now, what, fault, held))
+        Digest::of(&(self.host, self.settings, self.state(), now, what, fault, held))
     }
 
     /// Returns the mutable state of the server.

@@ -41,7 +41,7 @@ const BUGS: [SeededBug; 24] = [
         pair,
     ),
     bug(Mutant::LostMemory, &[promise::SIGNATURES_ARE_BOUNDED], denied),
-    bug(Mutant::FalseFailure, &[promise::FAILS_ONLY_IF_REFUSED], calm),
+    bug(Mutant::FalseFailure, &[promise::FAILS_ONLY_IF_REFUSED], orphaned),
     bug(Mutant::UnboundedReply, &[promise::REPLIES_ARE_BOUNDED], calm),
     bug(Mutant::MissedDeletes, &[promise::FINISHED_IS_FORGOTTEN], calm),
     bug(Mutant::IgnoredRetryAfter, &[promise::RETRY_AFTER_IS_HONOURED], troubled),
@@ -129,7 +129,15 @@ fn stopped() -> Setup {
 fn troubled() -> Setup {
     Setup {
         faults: vec![Refused, Throttled],
-        max_faults: 1,
+        max_faults: 2,
+        ..calm()
+    }
+}
+
+/// The issuer does not exist, so the request waits.
+fn orphaned() -> Setup {
+    Setup {
+        script: vec![DeleteIssuer(Team), CreateApproved(0)],
         ..calm()
     }
 }

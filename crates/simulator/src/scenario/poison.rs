@@ -37,8 +37,8 @@ pub fn poison(flaw: Flaw, poisons: u16, mutant: Option<Mutant>) -> Result<Durati
         agenda.extend(create(poisons + number..poisons + number + 1, created(number)));
     }
     let mut run = begin(&[IssuerId::Team], requests, agenda, mutant);
-    run.until(created(GOOD))?;
     let bound = slot + check() + API + issuance(&run, 1);
+    run.until(created(GOOD) + bound)?;
     let mut longest = Duration::ZERO;
     for number in 0..GOOD {
         let key = run.world.request_key(poisons + number);
