@@ -126,6 +126,11 @@ impl Object {
         self.issuer_status()?.ready()
     }
 
+    /// Returns the condition `Warning` of the issuer; `None` if it has none, or if the object is a request.
+    pub fn warning(&self) -> Option<&Condition> {
+        self.issuer_status()?.condition("Warning")
+    }
+
     fn issuer_status(&self) -> Option<&IssuerStatus> {
         match self {
             Self::ClusterIssuer(issuer) => issuer.status.as_ref(),

@@ -22,8 +22,8 @@ pub struct Record {
     pub requests: BTreeMap<u32, RequestRecord>,
     /// All tokens that logins created.
     pub tokens: BTreeMap<Arc<str>, TokenRecord>,
-    /// The last successful probe of each issuer by each process: time and URL.
-    pub verified: BTreeMap<(ProcessId, IssuerId), (Duration, Arc<str>)>,
+    /// The endpoints of each issuer that have answered a probe of a process or signed, since its last check failed, and when.
+    pub verified: BTreeMap<(ProcessId, IssuerId), BTreeMap<Arc<str>, Duration>>,
     /// The last `Retry-After` for each issuer: since when and until when.
     pub held_off: BTreeMap<(ProcessId, IssuerId), (Duration, Duration)>,
     /// The number of logins, which orders the tokens: several may happen at one time.
@@ -170,7 +170,8 @@ impl Record {
         let key = (received.process, issuer);
         match (received.operation, status) {
             (Operation::Probe, 400 | 500) | (Operation::Sign, 200) => {
-                self.verified.insert(key, (now, received.url.as_str().into()));
+                let urls = self.verified.entry(key).or_default();
+                urls.insert(received.url.as_str().into(), now);
             }
             (Operation::Probe, _) | (Operation::Health, 0 | 500..) => {
                 self.verified.remove(&key);

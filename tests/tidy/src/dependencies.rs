@@ -14,7 +14,9 @@ use crate::Finding;
 pub(crate) fn check() -> anyhow::Result<Vec<Finding>> {
     let metadata = read(&mut cargo(["metadata", "--format-version=1", "--no-deps", "--locked"]))?;
     let metadata: Value = serde_json::from_str(&metadata)?;
-    let packages = metadata["packages"]
+    let packages = metadata
+        .get("packages")
+        .context("cargo metadata lists no packages")?
         .as_array()
         .context("cargo metadata lists packages")?;
     let root = format!("{}/", xtask::root().display());

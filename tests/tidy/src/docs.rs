@@ -115,7 +115,7 @@ fn reasons_returned(source: &str) -> BTreeSet<String> {
 }
 
 fn dead_links(path: &str) -> anyhow::Result<Vec<Finding>> {
-    let directory = Path::new(path).parent().unwrap_or(Path::new(""));
+    let directory = Path::new(path).parent().unwrap_or_else(|| Path::new(""));
     let mut findings = Vec::new();
     for (line, number) in fs::read_to_string(path)?.lines().zip(1..) {
         for link in links(line) {

@@ -52,6 +52,11 @@ pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Returns `true` if a file is an input of tests, which is as it was found.
+fn is_data(path: &str) -> bool {
+    path.contains("corpus/") || (path.starts_with("tests/integration/cases/") && !path.ends_with(".rs"))
+}
+
 fn findings_in(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut found = |line: usize, rule: String| {
@@ -66,7 +71,7 @@ fn findings_in(path: &str, text: &str) -> Vec<Finding> {
     let mut in_tests = false;
     for (line, number) in text.lines().zip(1..) {
         in_tests |= line.starts_with("#[cfg(test)]");
-        if line.ends_with([' ', '\t']) && !path.contains("corpus/") {
+        if line.ends_with([' ', '\t']) && !is_data(path) {
             found(number, "trailing white space".into());
         }
         if let Some(word) = UNFINISHED.iter().find(|word| has_word(line, word)) {

@@ -236,7 +236,7 @@ pub(super) fn ready_means_probed(world: &World, observation: &Observation) -> Fi
     let probe = world
         .issuer_of(&patch.of)
         .and_then(|issuer| world.record.verified.get(&(*process, issuer)));
-    ensure(probe.is_some_and(|(_, probed)| **probed == url), || {
+    ensure(probe.is_some_and(|probed| probed.contains_key(url.as_str())), || {
         format!("{key} is ready, but {url} has neither answered a probe nor signed: {probe:?}")
     })
 }
