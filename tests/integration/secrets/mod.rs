@@ -171,7 +171,7 @@ fn no_secret_leaks_in_a_cluster() {
         assert_eq!(run.tokens.len(), 2, "one is given, one was made");
     }
     for part in [
-        "the API server gave no object",
+        "failed to read an object",
         "not issued",
         "operation=\"sign\" status=403",
     ] {

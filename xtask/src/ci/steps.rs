@@ -31,16 +31,15 @@ pub(super) enum Program {
 ///
 /// The steps of cargo form one chain, in which what fails fastest comes first. The servers of the end-to-end tests are
 /// built beside it: Go and cargo leave each other idle time.
-pub(super) static STEPS: [Step; 14] = [
+pub(super) static STEPS: [Step; 13] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     step(
         "build",
-        Program::Cargo("build --locked --package chart --package e2e --package vault-issuer"),
+        Program::Cargo("build --locked --package e2e --package vault-issuer"),
         &["tidy"],
     ),
     step("components", Program::Built("e2e components"), &["build"]),
-    step("chart", Program::Built("chart"), &["build", "components"]),
     step(
         "clippy",
         Program::Cargo("clippy --workspace --all-targets --locked -- -D warnings"),
@@ -63,7 +62,7 @@ pub(super) static STEPS: [Step; 14] = [
     ),
     step("explore", Program::Cargo("xtask sim --explore"), &["deny"]),
     step("seeds", Program::Cargo("xtask sim --seeds 200"), &["explore"]),
-    step("e2e", Program::Built("e2e run"), &["build", "chart"]),
+    step("e2e", Program::Built("e2e run"), &["build", "components"]),
 ];
 
 const fn step(name: &'static str, program: Program, after: &'static [&'static str]) -> Step {
