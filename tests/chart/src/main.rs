@@ -1,5 +1,9 @@
 //! Tests of the Helm chart: renders it with many values and checks the objects, or that the values are refused.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "rendered objects are read by field: what is missing reads as null"
+)]
 
 mod cases;
 mod helm;

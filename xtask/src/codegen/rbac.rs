@@ -248,9 +248,8 @@ fn service_account(namespace: &str, name: &str) -> Value {
 fn metadata(name: &str, namespace: Option<&str>, labels: &[(&str, &str)]) -> Value {
     let mut all = Map::from_iter([("app.kubernetes.io/name".to_owned(), json!(NAME))]);
     all.extend(labels.iter().map(|&(key, value)| (key.to_owned(), json!(value))));
-    let mut metadata = json!({ "name": name, "labels": all });
-    if let Some(namespace) = namespace {
-        metadata["namespace"] = json!(namespace);
+    match namespace {
+        Some(namespace) => json!({ "name": name, "labels": all, "namespace": namespace }),
+        None => json!({ "name": name, "labels": all }),
     }
-    metadata
 }

@@ -14,10 +14,12 @@ use tower::BoxError;
 
 use super::*;
 
+type Replies = VecDeque<Response<UnsyncBoxBody<Bytes, Infallible>>>;
+
 /// Answers with one reply after the other, then never; and notes what is asked, and when.
 #[derive(Clone, Default)]
 struct Server {
-    replies: Arc<Mutex<VecDeque<Response<UnsyncBoxBody<Bytes, Infallible>>>>>,
+    replies: Arc<Mutex<Replies>>,
     asked: Arc<Mutex<Vec<(Duration, String)>>>,
 }
 

@@ -103,7 +103,7 @@ impl World {
             _ => {}
         }
         // A poison request meets its own fault, unless an injected one comes first.
-        let fault = fault.or(match self.flaw_to_sign(request) {
+        let fault = fault.or_else(|| match self.flaw_to_sign(request) {
             Some(Flaw::Broken) => Some(StepFault::Broken),
             Some(Flaw::SlowSigner) => Some(StepFault::Lost),
             _ => None,

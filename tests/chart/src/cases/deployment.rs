@@ -19,7 +19,7 @@ pub(super) fn strategy(helm: &Helm) -> anyhow::Result<()> {
         (json!({ "strategy": recreate }), recreate.clone()),
         (
             json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1 }),
-            recreate.clone(),
+            recreate,
         ),
     ] {
         let objects = helm.template(&values)?;

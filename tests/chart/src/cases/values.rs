@@ -23,6 +23,7 @@ pub(super) fn accepted(helm: &Helm) -> anyhow::Result<()> {
 }
 
 /// Values with which the controller or the API server would refuse to work are refused, with the value's name.
+#[expect(clippy::too_many_lines, reason = "one table")]
 pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
     let election = |changes: Value| json!({ "app": { "leaderElection": changes } });
     let metrics = |changes: Value| json!({ "app": { "metrics": changes } });

@@ -127,5 +127,5 @@ async fn sign(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<String> {
     let issued = test.issued(name, &csr, SOON).await?;
     // DER adds a zero byte before a first byte that would make the number negative.
     let serial = issued.leaf()?.raw_serial_as_string().replace(':', "-");
-    Ok(serial.strip_prefix("00-").map_or(serial.clone(), Into::into))
+    Ok(serial.strip_prefix("00-").map_or_else(|| serial.clone(), Into::into))
 }
