@@ -155,7 +155,8 @@ impl Issuer {
     /// stale status and wrote nothing.
     fn status_disagrees(&self) -> bool {
         let observed = self.observed.status.ready().map(|ready| ready.status);
-        self.is_ready() && observed == Some(ConditionStatus::False)
+        // A check of a suspended issuer is due already, and may have to wait for Vault's Retry-After.
+        self.readiness == Readiness::Ready && observed == Some(ConditionStatus::False)
     }
 
     /// Returns what its status says: an issuer is ready until a check fails.

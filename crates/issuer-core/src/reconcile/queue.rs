@@ -153,13 +153,10 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         hastened
     }
 
-    /// Moves everything in a lane from [`Class::Told`] to [`Class::Untold`]; takes time for each key.
+    /// Moves everything that is told, or retried, in a lane to [`Class::Untold`]; takes time for each key.
     pub(super) fn retell(&mut self, lane: &L, now: Duration) {
-        for key in self
-            .lanes
-            .get(lane)
-            .map_or_else(Vec::new, |lane| lane.keys(Class::Told))
-        {
+        let told = |lane: &Lane<K>| [lane.keys(Class::Told), lane.keys(Class::Retried)].concat();
+        for key in self.lanes.get(lane).map_or_else(Vec::new, told) {
             let at = self.due.get(&key).map_or(now, |(_, at)| *at);
             self.push(lane.clone(), Class::Untold, key, at, now);
         }

@@ -155,6 +155,10 @@ impl Task {
             let message = format!("{issuer} cannot sign this: {mismatch}");
             return self.conclude(state, now, Conclusion::Failed("CaMismatch", message));
         }
+        if state.stopping {
+            // The process was asked to stop while this task read the request; another one signs it.
+            return self.end(state, Outcome::Idle, Again::Never);
+        }
         if !state.ledger.has_room(&issuer) {
             return self.end(state, Outcome::Idle, Again::WhenReady);
         }

@@ -154,10 +154,10 @@ impl State {
         let lost = tracked.lost_answers >= self.config.max_lost_answers;
         if lost || !tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some() {
             Class::Owed
-        } else if tracked.attempts > 0 || tracked.lost_answers > 0 {
-            Class::Retried
         } else if tracked.told == Told::Nothing {
             Class::Untold
+        } else if tracked.attempts > 0 || tracked.lost_answers > 0 {
+            Class::Retried
         } else {
             Class::Told
         }
