@@ -17,7 +17,7 @@ pub struct Options {
     pub protocol: Protocol,
     /// Whether clients are asked for certificates.
     pub client_certificates: ClientCertificates,
-    /// The time of a clock that only [`Server::advance`] moves; `None` for the system's clock.
+    /// The time of a clock that only [`Server::advance`](super::Server::advance) moves; `None` for the system's clock.
     pub standing: Option<Now>,
 }
 
