@@ -128,3 +128,17 @@ pub struct Wrote {
     /// The object after the write, or the refusal.
     pub after: Result<Arc<Object>, Refusal>,
 }
+
+impl Wrote {
+    /// Returns `true` if the write withdraws the warning that a probe was inconclusive. The next signature or login does
+    /// that, however long after the last fault.
+    pub(crate) fn clears_warning(&self) -> bool {
+        let (Some(before), Ok(after)) = (&self.before, &self.after) else {
+            return false;
+        };
+        let inconclusive = before
+            .warning()
+            .is_some_and(|warning| warning.reason == "ProbeInconclusive");
+        inconclusive && after.warning().is_none()
+    }
+}

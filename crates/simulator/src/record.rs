@@ -155,7 +155,7 @@ impl Record {
             }
             Observation::Wrote(wrote) => {
                 if let Ok(after) = &wrote.after {
-                    self.writes += 1;
+                    self.writes += u32::from(!wrote.clears_warning());
                     let request = number(after.uid()).and_then(|number| self.request_mut(number));
                     request.into_iter().for_each(|request| request.writes += 1);
                 }

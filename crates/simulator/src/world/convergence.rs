@@ -163,15 +163,9 @@ impl World {
     }
 }
 
-/// Returns `true` if an issuer is ready for its current generation, and not just because a probe failed for a reason that
-/// proves nothing: the next check asks again.
 fn is_ready(issuer: &Object) -> bool {
     let current = issuer.meta().generation;
-    let doubtful = issuer
-        .warning()
-        .is_some_and(|warning| warning.reason == "ProbeInconclusive");
-    !doubtful
-        && issuer.ready().is_some_and(|ready| {
-            ready.status == issuer_api::ConditionStatus::True && ready.observed_generation == current
-        })
+    issuer
+        .ready()
+        .is_some_and(|ready| ready.status == issuer_api::ConditionStatus::True && ready.observed_generation == current)
 }
