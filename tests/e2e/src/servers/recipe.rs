@@ -21,6 +21,8 @@ pub(super) struct Recipe {
     module: &'static str,
     /// The packages to build, with the names of their binaries.
     binaries: &'static [(&'static str, &'static str)],
+    /// Build tags, separated by commas.
+    tags: &'static str,
     /// Linker flags; `{version}`, `{major}` and `{minor}` are those of `module`, without the `v`.
     ldflags: &'static str,
     /// A folder of YAML manifests in the module, with the name it gets beside the binaries.
@@ -31,6 +33,7 @@ pub(super) const ETCD: Recipe = Recipe {
     name: "etcd",
     module: "go.etcd.io/etcd/server/v3",
     binaries: &[("go.etcd.io/etcd/server/v3", "etcd")],
+    tags: "",
     ldflags: "-s -w",
     manifests: None,
 };
@@ -46,6 +49,7 @@ pub(super) const KUBERNETES: Recipe = Recipe {
         ),
         ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
     ],
+    tags: "",
     ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v{version} \
               -X k8s.io/component-base/version.gitMajor={major} -X k8s.io/component-base/version.gitMinor={minor}",
     manifests: None,
@@ -55,6 +59,7 @@ pub(super) const CERT_MANAGER: Recipe = Recipe {
     name: "cert-manager",
     module: "github.com/cert-manager/cert-manager",
     binaries: &[(".", "cert-manager")],
+    tags: "",
     ldflags: "-s -w -X github.com/cert-manager/cert-manager/pkg/util.AppVersion=v{version}",
     manifests: Some(("deploy/crds", "crds")),
 };
@@ -62,7 +67,8 @@ pub(super) const CERT_MANAGER: Recipe = Recipe {
 pub(super) const VAULT: Recipe = Recipe {
     name: "vault",
     module: "github.com/hashicorp/vault",
-    binaries: &[("github.com/hashicorp/vault", "vault")],
+    binaries: &[(".", "vault")],
+    tags: "minimal",
     ldflags: "-s -w -X github.com/hashicorp/vault/version.fullVersion={version}",
     manifests: None,
 };
@@ -107,7 +113,7 @@ impl Recipe {
             .replace("{minor}", minor);
         for (package, output) in self.binaries {
             let mut go = go(wrapper);
-            go.args(["build", "-trimpath", "-ldflags", &ldflags, "-o"]);
+            go.args(["build", "-trimpath", "-tags", self.tags, "-ldflags", &ldflags, "-o"]);
             process::run(go.arg(target.join(output)).arg(package))?;
         }
         if let Some((from, to)) = self.manifests {
