@@ -1,21 +1,29 @@
-//! `codegen`: the files under `deploy/` that follow from Rust sources, written or compared.
+//! Writes or compares the files under `deploy/` that follow from Rust sources.
+//!
+//! `cargo xtask codegen` starts this program.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
 mod crd;
 mod rbac;
 mod values;
 
 use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
+use clap::Parser;
 use serde::Serialize;
 use serde_saphyr::SerializerOptions;
+use xtask::root;
 
 /// Writes the generated files of deploy/: CRDs, RBAC, the chart's copies of these and of alerts and dashboard, its schema
 /// and its README
-#[derive(clap::Args)]
-pub(crate) struct Args {
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask codegen")]
+struct Cli {
     /// Writes nothing and fails if a file is not what would be written.
     #[arg(long)]
     check: bool,
@@ -38,8 +46,22 @@ const CHART: &str = "deploy/charts/vault-issuer";
 /// Directories that hold nothing but generated files.
 const GENERATED: [&str; 2] = [crd::DIRECTORY, rbac::DIRECTORY];
 
-impl Args {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = env::set_current_dir(root())
+        .map_err(Into::into)
+        .and_then(|()| cli.run());
+    outcome.map_or_else(
+        |error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<()> {
         let mut files = crd::files()?;
         files.extend(rbac::files()?);
         files.extend(values::files()?);

@@ -1,6 +1,6 @@
 //! The CustomResourceDefinitions, as plain manifests and as templates of the chart.
 //!
-//! An example of issuer-api prints them, so that xtask compiles without the Kubernetes types.
+//! An example of issuer-api prints them, so that this program compiles without the Kubernetes types.
 
 use anyhow::{Context, ensure};
 use xtask::process::{cargo, read};
