@@ -1,6 +1,8 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::target::AllowedServers;
 use crate::{Origin, Secret};
 
 /// What a driver must dial, as data.
@@ -10,6 +12,8 @@ use crate::{Origin, Secret};
 pub struct Connect {
     /// The only scheme, host and port that requests go to.
     pub origin: Origin,
+    /// The servers that may be dialled: what the name of the host resolves to is subject to them too.
+    pub allowed_servers: AllowedServers,
     /// The name to send as SNI and to verify the server's certificate against, where it is not the origin's host.
     pub server_name: Option<String>,
     /// Whom the server's certificate must chain to.
@@ -18,6 +22,13 @@ pub struct Connect {
     pub identity: Option<Identity>,
     /// When to give up.
     pub limits: Limits,
+}
+
+impl Connect {
+    /// Returns `true` if the driver may connect to an address that the host of the origin resolves to.
+    pub fn permits(&self, address: IpAddr) -> bool {
+        self.allowed_servers.permits_address(self.origin.host(), address)
+    }
 }
 
 /// Whom a server's certificate must chain to.

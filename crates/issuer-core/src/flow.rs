@@ -172,6 +172,9 @@ impl TransportError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
+    /// The host's name resolves to addresses that the operator does not permit.
+    #[error("the host resolves to an address that is not allowed: the operator has to list it (--allowed-servers)")]
+    NotAllowed,
     /// The host's name does not resolve.
     #[error("the host name does not resolve")]
     Dns,

@@ -161,7 +161,7 @@ impl Pool {
     }
 
     async fn dial(&self, connect: &Connect, deadline: Instant) -> Result<Link, TransportError> {
-        let tcp = tcp(connect.origin.host(), connect.origin.port(), deadline).await?;
+        let tcp = tcp(connect, deadline).await?;
         let (tcp, probe) = twice(tcp).map_err(|_| ConnectError::Unreachable)?;
         let stream: Box<dyn Stream> = match &self.tls {
             Some((tls, name)) => {
@@ -191,15 +191,25 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Connects to the first address that answers; each but the last gets half of what time is left.
-async fn tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {
-    let host = host.trim_matches(['[', ']']);
-    let found = timeout_at(deadline, lookup_host((host, port))).await;
+/// Connects to the first permitted address that answers; each but the last gets half of what time is left.
+async fn tcp(connect: &Connect, deadline: Instant) -> Result<TcpStream, ConnectError> {
+    let host = connect.origin.host().trim_matches(['[', ']']);
+    let found = timeout_at(deadline, lookup_host((host, connect.origin.port()))).await;
     let found = found
         .map_err(|_| ConnectError::Timeout)?
         .map_err(|_| ConnectError::Dns)?;
-    let mut addresses = found.peekable();
     let mut last = ConnectError::Dns;
+    let mut addresses = found
+        .filter(|address| {
+            let permitted = connect.permits(address.ip());
+            if !permitted {
+                last = ConnectError::NotAllowed;
+            }
+            permitted
+        })
+        .collect::<Vec<_>>()
+        .into_iter()
+        .peekable();
     while let Some(address) = addresses.next() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = if addresses.peek().is_some() { left / 2 } else { left };

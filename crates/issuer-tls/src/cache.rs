@@ -50,6 +50,7 @@ impl<T> fmt::Debug for Cache<T> {
 
 #[cfg(test)]
 mod tests {
+    use issuer_core::target::AllowedServers;
     use issuer_core::{Limits, Origin, Roots};
 
     use super::*;
@@ -57,6 +58,7 @@ mod tests {
     fn connect(server: &str) -> Arc<Connect> {
         Arc::new(Connect {
             origin: Origin::parse(server).unwrap(),
+            allowed_servers: AllowedServers::All,
             server_name: None,
             roots: Roots::System,
             identity: None,

@@ -93,6 +93,7 @@ fn parse(identity: &Identity) -> Option<Pair> {
 mod tests {
     use base64::Engine;
     use base64::prelude::BASE64_STANDARD;
+    use issuer_core::target::AllowedServers;
     use issuer_core::{Limits, Origin, Secret};
     use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize, SigningKey};
 
@@ -101,6 +102,7 @@ mod tests {
     fn connect(roots: Roots, identity: Option<Identity>) -> Connect {
         Connect {
             origin: Origin::parse("https://vault.example.com:8200").unwrap(),
+            allowed_servers: AllowedServers::All,
             server_name: None,
             roots,
             identity,

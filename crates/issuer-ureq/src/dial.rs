@@ -3,6 +3,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
+use issuer_core::target::AllowedServers;
 use issuer_core::{Connect, ConnectError, DialError, TransportError};
 use issuer_tls::{
     classify, client_config, connect_error, defer_write_error, exchange_error, handshake_error, server_name,
@@ -16,16 +17,42 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector, Transport, TransportAdapter,
 };
 
-/// Resolves names as ureq does, and reports a failure as one to connect.
-#[derive(Debug, Default)]
-pub(crate) struct Resolve(DefaultResolver);
+/// Resolves names as ureq does, to permitted addresses only, and reports a failure as one to connect.
+#[derive(Debug)]
+pub(crate) struct Resolve {
+    allowed: AllowedServers,
+    resolver: DefaultResolver,
+}
+
+impl Resolve {
+    pub(crate) fn new(connect: &Connect) -> Self {
+        Self {
+            allowed: connect.allowed_servers.clone(),
+            resolver: DefaultResolver::default(),
+        }
+    }
+}
 
 impl Resolver for Resolve {
     fn resolve(&self, uri: &http::Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        self.0.resolve(uri, config, timeout).map_err(|error| match error {
-            Error::Timeout(_) => ours(ConnectError::Timeout),
-            _ => ours(ConnectError::Dns),
-        })
+        let found = self
+            .resolver
+            .resolve(uri, config, timeout)
+            .map_err(|error| match error {
+                Error::Timeout(_) => ours(ConnectError::Timeout),
+                _ => ours(ConnectError::Dns),
+            })?;
+        let host = uri.host().unwrap_or_default();
+        let mut permitted = self.resolver.empty();
+        for address in found.iter() {
+            if self.allowed.permits_address(host, address.ip()) {
+                permitted.push(*address);
+            }
+        }
+        if permitted.is_empty() && !found.is_empty() {
+            return Err(ours(ConnectError::NotAllowed));
+        }
+        Ok(permitted)
     }
 }
 

@@ -36,7 +36,7 @@ impl Driver {
             Ok(Agent::with_parts(
                 config(&connect),
                 Dial::new(&connect)?,
-                Resolve::default(),
+                Resolve::new(&connect),
             ))
         })?;
         let (parts, body) = request.http.into_parts();

@@ -1,5 +1,6 @@
 //! CA bundles as people paste them.
 
+use issuer_core::target::AllowedServers;
 use issuer_core::{Connect, DialError, Limits, Origin, Roots};
 
 use super::{assert_complete, files};
@@ -22,6 +23,7 @@ fn bundles_are_read_as_go_reads_them() {
     for (name, is_usable) in table {
         let connect = Connect {
             origin: Origin::parse("https://vault.example.com:8200").unwrap(),
+            allowed_servers: AllowedServers::All,
             server_name: None,
             roots: Roots::Bundle(files[name].clone()),
             identity: None,

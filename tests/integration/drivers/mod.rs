@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs};
 
+use issuer_core::target::AllowedServers;
 use issuer_core::{
     Body, Connect, ConnectError, DialError, Flow, Identity, Limits, Now, Operation, Reply, Request, Roots, Step,
     TlsError, TransportError,
@@ -73,6 +74,7 @@ impl Either {
 fn connect(port: u16) -> Connect {
     Connect {
         origin: origin("https", "127.0.0.1", port),
+        allowed_servers: AllowedServers::All,
         server_name: None,
         roots: Roots::Bundle(PKI.ca()),
         identity: None,
@@ -189,6 +191,37 @@ fn nothing_to_talk_to() {
             }),
             DialError::Identity.into()
         );
+    }
+}
+
+#[test]
+fn resolved_addresses_must_be_allowed() {
+    let listed =
+        |patterns: &[&str]| AllowedServers::Listed(patterns.iter().map(|pattern| pattern.parse().unwrap()).collect());
+    let to_localhost = |port: u16, allowed_servers: AllowedServers| {
+        let origin = origin("http", "localhost", port);
+        sign(&Arc::new(Connect {
+            origin,
+            allowed_servers,
+            ..connect(port)
+        }))
+    };
+    let refused = Err(ConnectError::NotAllowed.into());
+    for driver in Either::both() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for allowed in [listed(&[]), listed(&["10.0.0.0/8", "0.0.0.0/32"]), listed(&["other"])] {
+            let request = to_localhost(port, allowed.clone());
+            assert_eq!(driver.call(request).map(drop), refused, "{allowed:?}");
+        }
+        // Nothing has connected.
+        assert!(listener.accept().is_err());
+        for allowed in [listed(&["localhost"]), listed(&["127.0.0.0/8"]), AllowedServers::All] {
+            let server = Server::start(Speaks::Plain, &[&[Read, OK]]);
+            let reply = driver.call(to_localhost(server.port, allowed)).unwrap();
+            assert_eq!(reply.status(), 200);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use fake_vault::Fault;
 use issuer_core::reconcile::Key;
+use issuer_core::target::AllowedServers;
 use issuer_core::{Connect, Identity, Limits, Operation, Request, Roots, Secret};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -190,6 +191,7 @@ fn holders_of_secrets_print_none() {
     };
     let connect = Connect {
         origin: issuer_core::Origin::parse(&vault.server.url()).unwrap(),
+        allowed_servers: AllowedServers::All,
         server_name: None,
         roots: Roots::Bundle(vault.server.ca_pem().into_bytes()),
         identity: Some(identity),

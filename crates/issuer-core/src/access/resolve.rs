@@ -74,6 +74,7 @@ fn vault(target: &Target, secrets: &Secrets<'_>, held: Option<&Vault>) -> Result
     };
     let connect = Connect {
         origin: target.origin.clone(),
+        allowed_servers: target.allowed_servers.clone(),
         server_name: target.server_name.clone(),
         roots,
         identity,

@@ -31,11 +31,13 @@ impl Servers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::AllowedServers;
     use crate::{Limits, Origin, Roots};
 
     fn vault(server: &str, roots: Roots) -> Vault {
         let connect = Arc::new(Connect {
             origin: Origin::parse(server).unwrap(),
+            allowed_servers: AllowedServers::All,
             server_name: None,
             roots,
             identity: None,

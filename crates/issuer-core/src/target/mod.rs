@@ -19,6 +19,8 @@ use crate::reference::{IssuerKey, SecretKey, is_object_name};
 pub struct Target {
     /// The server's URL.
     pub origin: Origin,
+    /// The servers that the operator permits.
+    pub allowed_servers: AllowedServers,
     /// The Vault namespace, fit for a header.
     pub namespace: Option<HeaderValue>,
     /// The name to verify the server's certificate against, where it is not the host.
@@ -200,6 +202,7 @@ impl Target {
         }
         Ok(Self {
             origin,
+            allowed_servers: policy.allowed_servers.clone(),
             namespace: vault_namespace,
             server_name: spec.server_name.clone().filter(|name| !name.is_empty()),
             trust,

@@ -239,6 +239,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{at, signatures};
+    use crate::target::AllowedServers;
     use crate::{Body, Connect, Limits, Origin, RequestSpec, Roots, Secret, TransportError};
 
     #[test]
@@ -309,6 +310,7 @@ mod tests {
         let wanted = SigningRequest::parse(spec, &signatures()).unwrap();
         let connect = Arc::new(Connect {
             origin: Origin::parse("https://vault.example").unwrap(),
+            allowed_servers: AllowedServers::All,
             server_name: None,
             roots: Roots::System,
             identity: None,

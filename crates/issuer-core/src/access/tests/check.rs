@@ -285,6 +285,18 @@ fn lost_server_is_an_outage() {
 }
 
 #[test]
+fn refused_address_is_named() {
+    let refused = Err(crate::ConnectError::NotAllowed.into());
+    let checked = issuer(app_role()).always(Operation::Health, refused).run();
+    let (reason, message) = checked.not_ready();
+    assert_eq!(reason, "VaultUnreachable");
+    assert!(
+        message.contains("not allowed") && message.contains("--allowed-servers"),
+        "{message}"
+    );
+}
+
+#[test]
 fn failure_is_followed_by_a_probe() {
     let held = held(app_role());
     let failed = issuer(app_role())
