@@ -372,6 +372,22 @@ pub(super) const CERTIFICATES: &[Case] = &[
         ..CASE
     },
     Case {
+        name: "no cipher suite in common",
+        server: Speaks::Plain,
+        scripts: &[&[Send("\x15\x03\x03\0\x02\x02\x28"), Hang]],
+        events: &[Call(tls(TlsError::Handshake)), Ended],
+        seen: 0,
+        ..CASE
+    },
+    Case {
+        name: "no application protocol in common",
+        server: Speaks::Plain,
+        scripts: &[&[Send("\x15\x03\x03\0\x02\x02\x78"), Hang]],
+        events: &[Call(tls(TlsError::Handshake)), Ended],
+        seen: 0,
+        ..CASE
+    },
+    Case {
         name: "closed during the handshake",
         server: Speaks::Plain,
         scripts: &[&[]],
@@ -402,6 +418,12 @@ pub(super) const CONNECTIONS: &[Case] = &[
         scripts: &[&[Read, Send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"), Hang]],
         client: |connect| connect.limits.exchange = SOON,
         events: &[Call(Err(TransportError::Timeout)), Ended],
+        ..CASE
+    },
+    Case {
+        name: "an answer in HTTP/2",
+        scripts: &[&[Read, Send("\0\0\0\x04\0\0\0\0\0"), Hang]],
+        events: &[Call(Err(TransportError::NotHttp)), Ended],
         ..CASE
     },
     Case {
