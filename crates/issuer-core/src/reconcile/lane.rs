@@ -17,8 +17,8 @@ pub(super) enum Class {
     Untold,
     /// Work whose owner has been told that it waits.
     Told,
-    /// Work that has failed before. It yields to the rest: a slot that it takes may be lost for as long as Vault may take to
-    /// answer.
+    /// Work that has failed before. It yields to the rest and holds at most half of the slots: one that it takes may be
+    /// lost for as long as Vault may take to answer.
     Retried,
 }
 
@@ -27,15 +27,21 @@ impl Class {
 }
 
 /// The number of turns in a row that retried work yields, so it never starves.
-const YIELDED: u8 = 8;
+///
+/// Each turn that it takes may delay the rest by as much as many of theirs.
+const YIELDED: u8 = 32;
 
 /// Work that shares its slots: one lane of a [`Queue`](super::queue::Queue).
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Lane<K> {
     /// The last class that may run.
     pub(super) open: Class,
+    /// The number of tasks that may run at once.
+    width: usize,
     /// The number of tasks that run.
-    pub(super) running: usize,
+    running: usize,
+    /// The number of those that do retried work.
+    retrying: usize,
     /// The time by which the queue ranks this lane.
     pub(super) head: Option<Duration>,
     owed: Waiting<K>,
@@ -59,10 +65,12 @@ struct Waiting<K> {
 }
 
 impl<K: Work> Lane<K> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(width: usize) -> Self {
         Self {
             open: Class::Retried,
+            width,
             running: 0,
+            retrying: 0,
             head: None,
             owed: Waiting::new(),
             untold: Waiting::new(),
@@ -92,16 +100,24 @@ impl<K: Work> Lane<K> {
         class
     }
 
-    /// Takes what comes next: what is owed, or the work of the tenant after the one served last.
-    pub(super) fn next(&mut self, now: Duration) -> Option<K> {
+    /// Takes what comes next and a slot: what is owed, or the work of the tenant after the one served last.
+    pub(super) fn next(&mut self, now: Duration) -> Option<(Class, K)> {
         let class = self.next_class()?;
         let last = self.last.take().unwrap_or_default();
         let (tenant, key) = self.class(class).take_after(&last)?;
         let yields = class != Class::Retried && !self.retried.ready.is_empty();
         self.yielded = if yields { self.yielded.saturating_add(1) } else { 0 };
         (self.last, self.since) = (Some(tenant), now);
+        self.running += 1;
+        self.retrying += usize::from(class == Class::Retried);
         self.settle();
-        Some(key)
+        Some((class, key))
+    }
+
+    /// Frees the slot of work of a class.
+    pub(super) fn finish(&mut self, class: Class) {
+        self.running -= 1;
+        self.retrying -= usize::from(class == Class::Retried);
     }
 
     /// Makes ready what has become due.
@@ -116,8 +132,11 @@ impl<K: Work> Lane<K> {
         }
     }
 
-    /// Returns the time at which something can run, slots aside; it may have passed.
+    /// Returns the time at which something can run, if there is a slot for it; it may have passed.
     pub(super) fn first(&self) -> Option<Duration> {
+        if self.running >= self.width {
+            return None;
+        }
         let mut open = self.open_classes();
         if open.clone().any(|class| !class.ready.is_empty()) {
             return Some(self.since);
@@ -138,9 +157,13 @@ impl<K: Work> Lane<K> {
         class.later.iter().chain(ready).map(|(_, key)| key.clone()).collect()
     }
 
+    pub(super) fn is_idle(&self) -> bool {
+        self.running == 0
+    }
+
     pub(super) fn is_unused(&self) -> bool {
         let empty = |class: &Waiting<K>| class.later.is_empty() && class.ready.is_empty();
-        self.running == 0 && self.classes().into_iter().all(|(_, class)| empty(class))
+        self.is_idle() && self.classes().into_iter().all(|(_, class)| empty(class))
     }
 
     fn class(&mut self, class: Class) -> &mut Waiting<K> {
@@ -162,11 +185,17 @@ impl<K: Work> Lane<K> {
     }
 
     fn open_classes(&self) -> impl Iterator<Item = &Waiting<K>> + Clone {
-        let open = self.open;
+        let last = if self.may_retry() { Class::Retried } else { Class::Told };
+        let last = self.open.min(last);
         self.classes()
             .into_iter()
-            .filter(move |(class, _)| *class <= open)
+            .filter(move |(class, _)| *class <= last)
             .map(|(_, waiting)| waiting)
+    }
+
+    /// Returns `true` if retried work may have another slot.
+    fn may_retry(&self) -> bool {
+        self.retrying < (self.width / 2).max(1)
     }
 
     fn is_ready(&self) -> bool {
@@ -195,7 +224,7 @@ impl<K: Work> Lane<K> {
         let open = classes.into_iter().filter(|(class, _)| *class <= self.open);
         let turns = open.filter_map(|(class, waiting)| Some((turn(waiting)?, class)));
         let first = turns.min().map(|(_, class)| class);
-        let retry = self.open >= Class::Retried && !self.retried.ready.is_empty();
+        let retry = self.open >= Class::Retried && self.may_retry() && !self.retried.ready.is_empty();
         match first {
             Some(_) if retry && self.yielded >= YIELDED => Some(Class::Retried),
             None if retry => Some(Class::Retried),

@@ -7,6 +7,7 @@ use super::lane::{Class, Lane, Work};
 ///
 /// * A key is worked on by one task at a time: what becomes due meanwhile waits until that task ends.
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
+/// * Work that has failed before runs at no more than half of that.
 /// * A lane serves its tenants in turn, so the backlog of one namespace delays another by one task.
 /// * A lane may be closed for some classes of work: they stay where they are, at no cost, until it opens.
 /// * All lanes together run at most `total` tasks, and one more for each lane that runs none.
@@ -30,6 +31,7 @@ pub(super) struct Queue<L, K> {
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Running<L> {
     lane: L,
+    class: Class,
     /// When it is due again, if that was decided while it runs.
     again: Option<(L, Class, Duration)>,
 }
@@ -94,14 +96,12 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             let lane = self.lanes.get_mut(&name)?;
             lane.promote(now);
             let taken = lane.next(now);
-            if taken.is_some() {
-                lane.running += 1;
-            }
             self.rank(&name);
-            if let Some(key) = taken {
+            if let Some((class, key)) = taken {
                 self.due.remove(&key);
                 let running = Running {
                     lane: name,
+                    class,
                     again: None,
                 };
                 self.running.insert(key.clone(), running);
@@ -112,10 +112,10 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Ends the work on a key.
     pub(super) fn finish(&mut self, key: &K) {
-        let Some(Running { lane, again }) = self.running.remove(key) else {
+        let Some(Running { lane, class, again }) = self.running.remove(key) else {
             return;
         };
-        self.change(lane, |lane| lane.running -= 1);
+        self.change(lane, |lane| lane.finish(class));
         if let Some((lane, class, at)) = again {
             self.push(lane, class, key.clone(), at, Duration::ZERO);
         }
@@ -186,7 +186,8 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Changes a lane, which exists as long as it has work.
     fn change(&mut self, name: L, change: impl FnOnce(&mut Lane<K>)) {
-        let lane = self.lanes.entry(name.clone()).or_insert_with(Lane::new);
+        let width = name.width(self.width);
+        let lane = self.lanes.entry(name.clone()).or_insert_with(|| Lane::new(width));
         change(lane);
         self.rank(&name);
     }
@@ -204,14 +205,9 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             self.lanes.remove(name);
             return;
         }
-        let width = name.width(self.width);
-        lane.head = lane.first().filter(|_| lane.running < width);
+        lane.head = lane.first();
         if let Some(head) = lane.head {
-            let ranks = if lane.running == 0 {
-                &mut self.idle
-            } else {
-                &mut self.busy
-            };
+            let ranks = if lane.is_idle() { &mut self.idle } else { &mut self.busy };
             ranks.insert((head, name.clone()));
         }
     }
@@ -391,15 +387,34 @@ mod tests {
             queue.push("a", Class::Retried, ("t", number), s(0), s(0));
         }
         let mut turns = Vec::new();
-        for number in 10..40 {
+        for number in 10..130 {
             queue.push("a", Class::Told, ("t", number), s(1), s(1));
             let key = queue.pop(s(1)).unwrap();
             queue.finish(&key);
             turns.push(key.1 < 10);
         }
         assert_eq!(turns.iter().filter(|retried| **retried).count(), 3);
-        assert!(turns[..8].iter().all(|retried| !retried));
-        assert!(turns[8]);
+        assert!(turns[..32].iter().all(|retried| !retried));
+        assert!(turns[32]);
+    }
+
+    #[test]
+    fn retried_work_holds_half_the_slots() {
+        for (width, slots) in [(1, 1), (4, 2), (5, 2)] {
+            let mut queue = queue(width, 100);
+            for number in 0..9 {
+                queue.push("a", Class::Retried, ("t", number), s(0), s(0));
+            }
+            let taken = |queue: &mut Queue<_, _>| std::iter::from_fn(|| queue.pop(s(0))).collect::<Vec<Item>>();
+            assert_eq!(taken(&mut queue).len(), slots);
+            assert_eq!(queue.next(), None);
+            for number in 10..19 {
+                push(&mut queue, "a", ("t", number), 0);
+            }
+            assert_eq!(taken(&mut queue).len(), width - slots);
+            queue.finish(&("t", 0));
+            assert_eq!(taken(&mut queue).len(), 1);
+        }
     }
 
     #[test]
