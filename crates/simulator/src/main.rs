@@ -104,8 +104,11 @@ fn promised() -> bool {
         report("60 beside 300 that would outlive the CA", || {
             poison(Flaw::Expires, 300, None).map(longest)
         }),
-        report("60 beside 100 that Vault signs too slowly", || {
-            poison(Flaw::SlowSigner, 100, None).map(longest)
+        report("60 beside 300 that Vault signs too slowly", || {
+            poison(Flaw::SlowSigner, 300, None).map(longest)
+        }),
+        report("100 at an endpoint that fails for 1 h beside good checks", || {
+            outage::failing_endpoint(100).map(in_time)
         }),
         report("100 of a corrected issuer", || {
             outage::corrected(100, None).map(in_time)

@@ -34,6 +34,8 @@ pub struct VaultServer {
     fake: FakeVault,
     host: usize,
     sealed: bool,
+    /// Whether it fails to sign, though it answers all else.
+    fails_to_sign: bool,
     /// The number of signatures by CSR number.
     signs: BTreeMap<u32, u32>,
     /// The CSR numbers of the signed certificates, by serial number.
@@ -66,6 +68,7 @@ impl VaultServer {
         Self {
             fake: fixture::vault(host, settings),
             sealed: false,
+            fails_to_sign: false,
             signs: BTreeMap::new(),
             issued: BTreeMap::new(),
             grants: Vec::new(),
@@ -111,7 +114,13 @@ impl VaultServer {
             .iter()
             .map(|grant| (grant.number, &grant.token, grant.at))
             .collect();
-        (self.sealed, &self.rotated, &self.signs, grants, self.logins)
+        (
+            (self.sealed, self.fails_to_sign),
+            &self.rotated,
+            &self.signs,
+            grants,
+            self.logins,
+        )
     }
 
     /// Answers a request, with a fault if one is given. `held` are the numbers of the tokens that a process may still hold.
@@ -133,7 +142,8 @@ impl VaultServer {
             (_, Some(csr)) => u64::from(csr) << 32 | u64::from(self.signs_of(csr)),
             _ => 0,
         });
-        if let Some(fault) = fault {
+        let broken = self.fails_to_sign && request.operation == Operation::Sign;
+        if let Some(fault) = fault.or(broken.then_some(Fault::InternalError)) {
             self.fake.faults_mut().script(None, fault);
         }
         let before = self.fake.counts();
@@ -226,6 +236,11 @@ impl VaultServer {
         if sealed { self.fake.seal() } else { self.fake.unseal() }
     }
 
+    /// Lets the server fail to sign from now on, or not.
+    pub fn set_fails_to_sign(&mut self, fails: bool) {
+        self.fails_to_sign = fails;
+    }
+
     /// Revokes all tokens without the knowledge of their holders.
     pub fn revoke_all(&mut self) {
         self.fake.revoke_all();
@@ -240,7 +255,7 @@ impl VaultServer {
 
     /// Adds the state to a digest of the world, whose times are counted from [`EPOCH`].
     pub(crate) fn digest(&self, digest: &mut Digest<'_>) {
-        (self.sealed, self.rotated.len()).hash(digest);
+        (self.sealed, self.fails_to_sign, self.rotated.len()).hash(digest);
         for grant in &self.grants {
             (grant.number, EPOCH + grant.at).hash(digest);
         }

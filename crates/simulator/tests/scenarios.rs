@@ -77,6 +77,12 @@ fn corrected_issuer_is_tried_at_once() {
 }
 
 #[test]
+fn failing_endpoint_fails_no_request() {
+    assert!(outage::failing_endpoint(3).is_ok());
+    assert!(outage::failing_endpoint(200).unwrap() < Duration::from_secs(16));
+}
+
+#[test]
 fn poison_delays_no_good_request() {
     for flaw in Flaw::POISON {
         for poisons in [1, 10, 100] {

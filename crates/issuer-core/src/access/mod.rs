@@ -129,6 +129,8 @@ pub enum Warning {
     TokenUsesLimited,
     /// The endpoint cannot be probed.
     ProbeInconclusive,
+    /// Several requests in a row were not signed although the checks succeed.
+    SignaturesFail,
 }
 
 impl Warning {
@@ -138,6 +140,7 @@ impl Warning {
             Self::CertificatesLeased => "CertificatesLeased",
             Self::TokenUsesLimited => "TokenUsesLimited",
             Self::ProbeInconclusive => "ProbeInconclusive",
+            Self::SignaturesFail => "SignaturesFail",
         }
     }
 
@@ -155,6 +158,10 @@ impl Warning {
             Self::ProbeInconclusive => {
                 "the signing endpoint cannot be probed without a CSR, so it is not known yet whether it signs; set \
                  spec.probe to Never if probes are unwelcome"
+            }
+            Self::SignaturesFail => {
+                "Vault is ready, but has signed none of several requests for some minutes: they are tried again one at a time, \
+                 and their status says what Vault answers"
             }
         }
     }

@@ -5,7 +5,7 @@ use super::observed::ObservedIssuer;
 use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
-use crate::access::{self, Access, ServerHealth, Warning};
+use crate::access::{self, ServerHealth, Warning};
 use crate::reference::{IssuerKey, SecretRef, TokenSpec};
 use crate::target::Target;
 use crate::{Now, Request};
@@ -89,7 +89,7 @@ impl Task {
         };
         let superseded = issuer.keep(access, superseded);
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
-        let warning = issuer.access.as_ref().and_then(Access::warning);
+        let warning = issuer.warning(now);
         // Requests may be being signed with the superseded token.
         state.retire(superseded, now.monotonic + state.config.sign_timeout);
         if revision != self.revision {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use issuer_api::ConditionStatus;
 
 use super::backoff::backoff;
+use super::losses::Losses;
 use super::observed::ObservedIssuer;
 use super::outcome::Outcome;
 use crate::Now;
-use crate::access::{Access, AccessError};
+use crate::access::{Access, AccessError, Warning};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 use crate::vault::{SignError, VaultError};
 
@@ -32,6 +33,8 @@ pub(super) struct Issuer {
     throttled: u32,
     /// The requests that have lost an answer since the last check: its verdict says whose fault it was.
     accused: Vec<LostAnswer>,
+    /// The answers that it has lost since it last signed.
+    losses: Losses,
     /// What has changed since the last check that decided something.
     change: Option<Recovery>,
 }
@@ -147,6 +150,7 @@ impl Issuer {
             failures: 0,
             throttled: 0,
             accused: Vec::new(),
+            losses: Losses::default(),
             change: None,
         }
     }
@@ -180,6 +184,14 @@ impl Issuer {
         adopt(superseded)
     }
 
+    /// Returns what its users should know although its last check succeeded.
+    pub(super) fn warning(&self, now: Now) -> Option<Warning> {
+        if self.losses.is_worth_a_warning(now.monotonic) {
+            return Some(Warning::SignaturesFail);
+        }
+        self.access.as_ref().and_then(Access::warning)
+    }
+
     /// Returns what a check that begins now is about; it decides nothing if this has changed when it ends.
     pub(super) fn revision(&self) -> (i64, Epoch) {
         (self.observed.generation, self.epoch)
@@ -195,6 +207,7 @@ impl Issuer {
     fn change_spec(&mut self) {
         self.readiness = Readiness::Unknown;
         (self.failures, self.throttled) = (0, 0);
+        self.losses.forget();
         self.end_epoch();
         self.change = Some(Recovery::Corrected);
     }
@@ -364,11 +377,19 @@ impl Issuers {
         }
     }
 
-    /// Records a signature.
-    pub(super) fn signed(&mut self, key: &IssuerKey) {
-        if let Some(issuer) = self.0.get_mut(key) {
-            issuer.throttled = 0;
-        }
+    /// Records a signature, and whether its request had lost an answer before; returns `true` if that shows that a fault
+    /// of the issuer is over.
+    pub(super) fn signed(&mut self, key: &IssuerKey, had_lost: bool) -> bool {
+        let Some(issuer) = self.0.get_mut(key) else {
+            return false;
+        };
+        issuer.throttled = 0;
+        issuer.losses.signed(had_lost)
+    }
+
+    /// Returns the answers that an issuer has lost.
+    pub(super) fn losses(&mut self, key: &IssuerKey) -> Option<&mut Losses> {
+        self.0.get_mut(key).map(|issuer| &mut issuer.losses)
     }
 }
 

@@ -52,7 +52,8 @@
 //! And it decides whose fault a failed signature is. If it fails, the issuer is not ready, and its requests wait for it. If
 //! it succeeds, the request alone backs off; where that has cost an answer, it fails after
 //! [`max_lost_answers`](Config::max_lost_answers) of them. So a request that Vault cannot handle delays another by no more
-//! than one check.
+//! than one check. Where several requests lose answers and none is signed in between, the endpoint fails in a way that
+//! no check sees: no request fails for that, and those that have lost an answer are tried again one at a time.
 //!
 //! Architecture invariant: which request is sent to Vault, what is written to Kubernetes and when anything is tried
 //! again is decided here and nowhere else. Within this module only `state` touches the queue.
@@ -65,6 +66,7 @@ mod controller;
 mod issuers;
 mod lane;
 mod ledger;
+mod losses;
 mod observed;
 mod outcome;
 mod queue;

@@ -382,7 +382,7 @@ impl Context {
             lease,
         } = self;
         if let Ok(verified) = &result {
-            state.signed(&issuer, &lease, verified.chain().is_leased, now);
+            state.signed(&task.key, &issuer, (&lease, verified.chain().is_leased), now);
         }
         if state.ledger.find(task.uid()).is_none() {
             // The request was deleted meanwhile; nobody wants its certificate.

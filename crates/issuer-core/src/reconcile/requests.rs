@@ -37,6 +37,8 @@ pub(super) struct Tracked {
     pub(super) attempts: u32,
     /// Answers that it has cost while its issuer was well.
     pub(super) lost_answers: u32,
+    /// The number of signatures of its issuer when it last lost an answer.
+    pub(super) lost_at: Option<u64>,
     /// What happened instead of the last of them.
     pub(super) last_error: String,
     /// The earliest time of the next attempt to sign it.
@@ -78,6 +80,7 @@ impl Tracked {
             told: Told::Nothing,
             attempts: 0,
             lost_answers: 0,
+            lost_at: None,
             last_error: String::new(),
             not_before: Duration::ZERO,
             announced: false,

@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 41] = [
+const REASONS: [&str; 42] = [
     "AnswersLost",
     "AuthMountNotFound",
     "CaExpires",
@@ -30,6 +30,7 @@ const REASONS: [&str; 41] = [
     "Pending",
     "PermissionDenied",
     "ProbeInconclusive",
+    "SignaturesFail",
     "RoleNotFound",
     "SecretForbidden",
     "SecretInvalid",

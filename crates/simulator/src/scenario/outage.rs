@@ -191,6 +191,28 @@ pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Viol
     in_time(&run, promise::FIX_IS_TRIED_AT_ONCE, requests, corrected, bound)
 }
 
+/// Creates requests for an issuer whose endpoint fails for an hour, though its checks succeed; returns how long they took
+/// once it signs again: at most the time until the next attempt.
+pub fn failing_endpoint(requests: u16) -> Result<Duration, Violation> {
+    let mended = BEGIN + HOUR;
+    let mut agenda = create(0..requests, BEGIN);
+    agenda.insert(0, (BEGIN, Scheduled::FailToSign(0, true)));
+    agenda.push((mended, Scheduled::FailToSign(0, false)));
+    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], requests), agenda, None);
+    run.until(mended)?;
+    let signs = sent(&run, BEGIN..mended).filter(|operation| *operation == Operation::Sign);
+    let (signs, failed) = (signs.count(), failed(&run));
+    // Each once, and one more every 15 s.
+    let most = usize::from(requests) + 4 * 60 + 5;
+    if failed > 0 || signs > most {
+        let what = format!("{failed} of {requests} have failed after {signs} requests to sign; the limit is {most}");
+        return Err(promise::FAILS_ONLY_IF_REFUSED.broken(what));
+    }
+    run.until(mended + HOUR)?;
+    let bound = HEALTH_INTERVAL + check() + 2 * issuance(&run, requests);
+    in_time(&run, promise::RECOVERY_IS_NOTICED, requests, mended, bound)
+}
+
 /// Returns how long after a time the last certificate was issued, if all are issued in time.
 fn in_time(run: &Run, promise: Promise, requests: u16, from: Duration, bound: Duration) -> Result<Duration, Violation> {
     let (issued, last) = run.log().issued;

@@ -38,6 +38,8 @@ pub(crate) enum Scheduled {
     /// An action of a user.
     Act(UserAction),
     Crash(ProcessId),
+    /// A server fails to sign from now on, or no longer.
+    FailToSign(usize, bool),
     /// All tokens of a server are revoked.
     Revoke(usize),
     Seal(usize),

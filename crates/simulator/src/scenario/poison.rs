@@ -14,26 +14,34 @@ const GOOD: u16 = 60;
 /// The time between two good requests: no multiple of an interval of the controller, so they meet every phase of the retries.
 const PAUSE: Duration = Duration::from_millis(7_300);
 
+/// The time between two good requests once the times were measured.
+const LATER: Duration = Duration::from_secs(30);
+
 /// Creates a number of requests that Vault cannot sign, then one good request after the other for the same issuer; returns
 /// the longest time until a good one was issued.
 ///
 /// The good ones begin when the others have failed once: before, nothing distinguishes them. The limit is the time for which
-/// a slot is taken, the check that decides whose fault the failure is, and the time of the request itself.
+/// a slot is taken, the check that decides whose fault the failure is, and the time of the request itself. More good ones
+/// follow until the others have failed: that they are signed is the evidence against those.
 pub fn poison(flaw: Flaw, poisons: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     let poisoned = RequestFixture {
         issuer: IssuerId::Team,
         flaw,
     };
+    let all_good = GOOD + 40 + 2 * poisons;
     let mut requests = vec![poisoned; usize::from(poisons)];
-    requests.resize(usize::from(poisons + GOOD), RequestFixture::good(IssuerId::Team));
+    requests.resize(usize::from(poisons + all_good), RequestFixture::good(IssuerId::Team));
     let slot = match flaw {
         Flaw::SlowSigner => ANSWER_TIMEOUT,
         _ => VAULT + 2 * API,
     };
     let tried = BEGIN + (slot + check()) * u32::from(poisons.div_ceil(SLOTS));
-    let created = |number: u16| tried + PAUSE * u32::from(number + 1);
+    let created = |number: u16| {
+        let (measured, later) = (number.min(GOOD), number.saturating_sub(GOOD));
+        tried + PAUSE * u32::from(measured + 1) + LATER * u32::from(later)
+    };
     let mut agenda = create(0..poisons, BEGIN);
-    for number in 0..GOOD {
+    for number in 0..all_good {
         agenda.extend(create(poisons + number..poisons + number + 1, created(number)));
     }
     let mut run = begin(&[IssuerId::Team], requests, agenda, mutant);
@@ -51,6 +59,7 @@ pub fn poison(flaw: Flaw, poisons: u16, mutant: Option<Mutant>) -> Result<Durati
         };
         longest = longest.max(took);
     }
+    run.until(created(all_good))?;
     run.converge(HOUR)?;
     Ok(longest)
 }

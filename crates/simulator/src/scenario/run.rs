@@ -281,6 +281,7 @@ impl Run {
                 self.faults += 1;
                 return self.perform(Transition::Crash(id));
             }
+            Scheduled::FailToSign(host, fails) => self.world.vault_mut(host).set_fails_to_sign(fails),
             Scheduled::Revoke(host) => self.world.vault_mut(host).revoke_all(),
             Scheduled::Seal(host) => self.world.vault_mut(host).set_sealed(true),
             Scheduled::Unseal(host) => {

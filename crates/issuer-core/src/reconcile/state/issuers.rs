@@ -7,6 +7,7 @@ use super::{Lane, State};
 use crate::Now;
 use crate::access::AccessError;
 use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Recovery, Settled};
+use crate::reconcile::losses::Fault;
 use crate::reconcile::observed::ObservedIssuer;
 use crate::reconcile::outcome::{Key, Outcome};
 use crate::reference::{IssuerKey, IssuerKind};
@@ -75,7 +76,7 @@ impl State {
             self.hasten_requests(key, recovery, now);
         }
         for lost in blamed {
-            self.blame(lost, now);
+            self.blame(key, lost, now);
         }
         self.gate(key);
         (outcome, self.next_check(next, now))
@@ -142,11 +143,11 @@ impl State {
     }
 
     /// Ends the backoff of all requests of an issuer, which was for a state of the issuer that is over.
-    fn hasten_requests(&mut self, issuer: &IssuerKey, recovery: Recovery, now: Now) {
+    pub(super) fn hasten_requests(&mut self, issuer: &IssuerKey, recovery: Recovery, now: Now) {
         for key in self.queue.hasten(&Lane::Requests(issuer.clone()), now.monotonic) {
             let Key::Request(key) = key else { continue };
             if let Some(tracked) = self.requests.get_mut(&key) {
-                (tracked.attempts, tracked.not_before) = (0, Duration::ZERO);
+                (tracked.attempts, tracked.not_before, tracked.lost_at) = (0, Duration::ZERO, None);
                 if recovery == Recovery::Corrected {
                     tracked.lost_answers = 0;
                 }
@@ -154,17 +155,24 @@ impl State {
         }
     }
 
-    /// Counts an answer that a request has cost while its issuer was well.
+    /// Counts an answer that a request has cost while its issuer was well, unless the issuer is to blame all the same.
     ///
     /// The waits grow so that all of them span minutes: an endpoint that fails for a moment although the check succeeds
     /// must not fail a request (S14).
-    fn blame(&mut self, lost: LostAnswer, now: Now) {
-        let Some(tracked) = self.requests.with_uid(&lost.key, &lost.uid) else {
+    fn blame(&mut self, issuer: &IssuerKey, lost: LostAnswer, now: Now) {
+        let tracked = self.requests.with_uid(&lost.key, &lost.uid);
+        let (Some(tracked), Some(losses)) = (tracked, self.issuers.losses(issuer)) else {
             return;
         };
+        let before = tracked.lost_at.replace(losses.signatures());
+        let key = Key::Request(lost.key);
+        if let Fault::Issuer(at) = losses.record(&lost.uid, before, now.monotonic) {
+            // The time depends on the issuer, not on how often this request was tried.
+            (tracked.attempts, tracked.not_before) = (0, at);
+            return self.queue.postpone(&key, at);
+        }
         tracked.lost_answers = tracked.lost_answers.saturating_add(1);
         tracked.last_error = lost.error;
-        let key = Key::Request(lost.key);
         if tracked.lost_answers >= self.config.max_lost_answers {
             return self.due(&key, now.monotonic, now.monotonic);
         }

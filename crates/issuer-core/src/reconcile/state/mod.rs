@@ -156,7 +156,7 @@ impl State {
             Class::Owed
         } else if tracked.told == Told::Nothing {
             Class::Untold
-        } else if tracked.attempts > 0 || tracked.lost_answers > 0 {
+        } else if tracked.attempts > 0 || tracked.lost_answers > 0 || tracked.lost_at.is_some() {
             Class::Retried
         } else {
             Class::Told

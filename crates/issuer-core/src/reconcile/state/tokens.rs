@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::State;
 use crate::Now;
 use crate::access::Access;
+use crate::reconcile::issuers::Recovery;
 use crate::reconcile::outcome::Key;
-use crate::reference::IssuerKey;
+use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::Lease;
 
 /// Tokens to be revoked, each with a number.
@@ -35,10 +36,22 @@ impl State {
         self.due(&key, at, Duration::ZERO);
     }
 
-    /// Records a signature that was made with the token of `lease`, and whether the certificate has a lease. From now on
-    /// the token is replaced before it expires.
-    pub(in crate::reconcile) fn signed(&mut self, key: &IssuerKey, lease: &Lease, leased: bool, now: Now) {
-        self.issuers.signed(key);
+    /// Records a signature of a request that was made with the token of `lease`, and whether the certificate has a lease.
+    /// From now on the token is replaced before it expires.
+    pub(in crate::reconcile) fn signed(
+        &mut self,
+        request: &RequestKey,
+        key: &IssuerKey,
+        (lease, leased): (&Lease, bool),
+        now: Now,
+    ) {
+        let had_lost = self
+            .requests
+            .get(request)
+            .is_some_and(|tracked| tracked.lost_at.is_some());
+        if self.issuers.signed(key, had_lost) {
+            self.hasten_requests(key, Recovery::Recovered, now);
+        }
         let has_token = |access: &&mut Access| access.lease.token() == lease.token();
         let held = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut());
         if let Some(access) = held.filter(has_token) {

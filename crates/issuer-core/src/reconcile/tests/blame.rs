@@ -59,6 +59,39 @@ fn lost_answers_fail_a_request() {
 }
 
 #[test]
+fn failing_endpoint_fails_no_request() {
+    for (answer, requests) in [(POISON, 3), (POISON, 200), (Answer::Lost, 50)] {
+        let mut scenario = Scenario::ready();
+        poisoned(&mut scenario, &answer, requests);
+        scenario.pass(300);
+        let log = scenario.pass(3600);
+        let signs = log.iter().filter(|line| line.starts_with("sign ")).count();
+        // However many wait, one is tried every 15 s.
+        assert!((200..=242).contains(&signs), "{requests}: {signs}");
+        let warning = scenario.issuer.status.condition("Warning");
+        assert_eq!(warning.map(|warning| &*warning.reason), Some("SignaturesFail"));
+        assert!((0..requests).all(|number| scenario.reason(&format!("poison-{number}")) == "Pending"));
+        scenario.signs.clear();
+        scenario.pass(20);
+        assert!((0..requests).all(|number| scenario.reason(&format!("poison-{number}")) == "Issued"));
+        scenario.pass(70);
+        assert_eq!(scenario.issuer.status.condition("Warning"), None);
+    }
+}
+
+#[test]
+fn many_poisoned_requests_fail_beside_good_ones() {
+    let mut scenario = Scenario::ready();
+    poisoned(&mut scenario, &POISON, 20);
+    for number in 0..60 {
+        scenario.create(request(&format!("good-{number}")).approved());
+        scenario.pass(30);
+    }
+    assert!((0..20).all(|number| scenario.reason(&format!("poison-{number}")) == "Failed"));
+    assert_eq!(scenario.issuer.status.condition("Warning"), None);
+}
+
+#[test]
 fn outage_is_not_the_fault_of_a_request() {
     let mut scenario = Scenario::ready();
     scenario.create(request("web").approved());
