@@ -38,6 +38,11 @@ use crate::{Auth, Base64, GROUP, IssuerStatus, SecretKeySelector, VERSION};
     {
         "rule": "has(self.clientCertSecretRef) == has(self.clientKeySecretRef)",
         "message": "set clientCertSecretRef and clientKeySecretRef together"
+    },
+    {
+        "rule": "!has(self.signTimeout) || (duration(self.signTimeout) >= duration('1s') && duration(self.signTimeout) <= duration('10m'))",
+        "message": "signTimeout must be a duration from 1s to 10m",
+        "fieldPath": ".signTimeout"
     }
 ]))]
 pub struct VaultSpec {
@@ -74,6 +79,11 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["Auto", "Never", null]))]
     pub probe: Option<ProbeMode>,
+    /// How long a signature may take before its answer counts as lost, from `1s` to `10m`; the controller's
+    /// `--sign-timeout` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    pub sign_timeout: Option<String>,
     /// How to log in.
     pub auth: Auth,
 }
@@ -213,7 +223,7 @@ mod tests {
         for crd in &crds {
             let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
             let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
-            assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 5);
+            assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 6);
             assert_eq!(
                 spec["properties"]["auth"]["x-kubernetes-validations"]
                     .as_array()

@@ -1,16 +1,20 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use issuer_core::access::Access;
 use issuer_core::vault::Sign;
-use issuer_core::{Chain, RequestSpec, SigningRequest};
+use issuer_core::{Chain, Request, RequestSpec, SigningRequest, Step};
 
 use crate::args::SignArgs;
 use crate::check::Check;
 use crate::manifest;
 use crate::source::Source;
+
+/// How long a signature may take, unless the issuer has its own limit.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Signs a CSR. The certificate goes to a file or to `out`, the steps to `notes`.
 pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -> anyhow::Result<()> {
@@ -57,6 +61,11 @@ fn sign(check: &Check<'_>, access: &mut Access, wanted: SigningRequest) -> anyho
         wanted,
         issuer_tls::signatures(),
     );
+    let timeout = access.sign_timeout().unwrap_or(SIGN_TIMEOUT);
+    let step = match step {
+        Step::Send(request, flow) => Step::Send(Request { timeout, ..request }, flow),
+        done @ Step::Done(_) => done,
+    };
     let verified = check.driver().drive(step)?;
     access.signed(verified.chain().is_leased);
     Ok(verified.chain().clone())

@@ -168,6 +168,11 @@ impl Warning {
 }
 
 impl Access {
+    /// Returns how long a signature may take, if the spec says so.
+    pub fn sign_timeout(&self) -> Option<Duration> {
+        self.inputs.target.sign_timeout
+    }
+
     /// Returns what the user should know about an issuer that can sign.
     pub fn warning(&self) -> Option<Warning> {
         if self.lease.bears_leases() {

@@ -91,7 +91,8 @@ impl Task {
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
         let warning = issuer.warning(now);
         // Requests may be being signed with the superseded token.
-        state.retire(superseded, now.monotonic + state.config.sign_timeout);
+        let in_use = superseded.as_ref().map(|access| state.sign_timeout(access));
+        state.retire(superseded, now.monotonic + in_use.unwrap_or_default());
         if revision != self.revision {
             // The spec has changed, or a signature has failed, since the check began. The next check is due already, but
             // must not ask this Vault before it wants to be asked again.

@@ -24,7 +24,7 @@ pub struct Config {
     /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before
     /// it fails.
     pub max_lost_answers: u32,
-    /// The time from the start of a request to sign to the end of the reply.
+    /// The time from the start of a request to sign to the end of the reply, unless the issuer has its own.
     pub sign_timeout: Duration,
     /// What issuers are permitted to do.
     pub policy: IssuerPolicy,

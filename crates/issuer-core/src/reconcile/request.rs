@@ -162,7 +162,7 @@ impl Task {
         if !state.ledger.has_room(&issuer) {
             return self.end(state, Outcome::Idle, Again::WhenReady);
         }
-        match state.holder(&self.key, &self.object, now) {
+        match state.holder(&self.key, &self.object, &access, now) {
             Holder::Us => self.sign(state, now, (issuer, epoch), &access, wanted),
             Holder::Nobody => self.claim(state, now),
             Holder::Other(until) => self.end(state, Outcome::Pending("Claimed"), Again::At(until)),
@@ -190,6 +190,7 @@ impl Task {
             issuer,
             epoch,
             lease: access.lease.clone(),
+            timeout: state.sign_timeout(access),
         };
         context.advance(state, now, step)
     }
@@ -351,6 +352,8 @@ struct Context {
     epoch: Epoch,
     /// The token that signs.
     lease: Lease,
+    /// How long the signature may take.
+    timeout: Duration,
 }
 
 impl Signing {
@@ -364,7 +367,7 @@ impl Context {
     fn advance(self, state: &mut State, now: Now, step: crate::Step<Sign>) -> Step {
         match step {
             crate::Step::Send(request, flow) => {
-                let timeout = state.config.sign_timeout;
+                let timeout = self.timeout;
                 Step::Send(
                     Request { timeout, ..request },
                     Box::new(Signing { context: self, flow }),
@@ -380,6 +383,7 @@ impl Context {
             issuer,
             epoch,
             lease,
+            timeout: _,
         } = self;
         if let Ok(verified) = &result {
             state.signed(&task.key, &issuer, (&lease, verified.chain().is_leased), now);

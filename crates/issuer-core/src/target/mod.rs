@@ -4,6 +4,7 @@ mod path;
 mod policy;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::HeaderValue;
 use issuer_api::{Auth, KubernetesAuth, ProbeMode, SecretKeySelector, ServiceAccountRef, VaultSpec};
@@ -11,8 +12,8 @@ use issuer_api::{Auth, KubernetesAuth, ProbeMode, SecretKeySelector, ServiceAcco
 pub use path::{CaMismatch, Mount, SignPath};
 pub use policy::{AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount};
 
-use crate::Origin;
 use crate::reference::{IssuerKey, SecretKey, is_object_name};
+use crate::{Origin, duration};
 
 /// An issuer's spec, parsed and checked.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -33,9 +34,14 @@ pub struct Target {
     pub path: SignPath,
     /// Whether the signing endpoint is probed.
     pub probe: ProbeMode,
+    /// How long a signature may take, if the spec says so.
+    pub sign_timeout: Option<Duration>,
     /// How to log in.
     pub method: Method,
 }
+
+/// The shortest and the longest time that a spec may give a signature.
+const SIGN_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
 /// The CA certificates that an issuer trusts.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -154,6 +160,9 @@ pub enum SpecError {
     /// The URL is malformed.
     #[error("spec.server must be a URL such as https://vault.example.com:8200")]
     Server,
+    /// The duration is malformed or out of bounds.
+    #[error("spec.signTimeout must be a duration from 1s to 10m")]
+    SignTimeout,
     /// Both sources are set.
     #[error("set at most one of spec.caBundle, spec.caBundleSecretRef")]
     Trust,
@@ -192,6 +201,11 @@ impl Target {
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => return Err(SpecError::Identity),
         };
+        let sign_timeout = match spec.sign_timeout.as_deref().map(duration::parse) {
+            None => None,
+            Some(Some(timeout)) if (SIGN_TIMEOUT.0..=SIGN_TIMEOUT.1).contains(&timeout) => Some(timeout),
+            Some(_) => return Err(SpecError::SignTimeout),
+        };
         let method = method(&spec.auth, &spec.server, key)?;
         if let (Some(account), Method::ServiceAccount { name, .. }) = (service_account_ref(&spec.auth), &method) {
             permit_account(account, name, namespace, policy)?;
@@ -209,6 +223,7 @@ impl Target {
             identity,
             path: SignPath::parse(&spec.path).ok_or(SpecError::Path)?,
             probe: spec.probe.unwrap_or_default(),
+            sign_timeout,
             method,
         })
     }

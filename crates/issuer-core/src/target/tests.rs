@@ -52,6 +52,23 @@ fn parse(spec: &VaultSpec, policy: &IssuerPolicy) -> Result<Target, SpecError> {
 }
 
 #[test]
+fn sign_timeout_is_bounded() {
+    let parse = |timeout: &str| {
+        let spec = VaultSpec {
+            sign_timeout: Some(timeout.to_owned()),
+            ..spec()
+        };
+        parse(&spec, &IssuerPolicy::default()).map(|target| target.sign_timeout)
+    };
+    for (timeout, seconds) in [("1s", 1), ("1m30s", 90), ("10m", 600)] {
+        assert_eq!(parse(timeout), Ok(Some(Duration::from_secs(seconds))), "{timeout}");
+    }
+    for timeout in ["", "0", "999ms", "10m1ms", "1h", "-5s", "60", "a minute"] {
+        assert_eq!(parse(timeout), Err(SpecError::SignTimeout), "{timeout}");
+    }
+}
+
+#[test]
 fn namespace_is_printable_ascii() {
     let parse = |namespace: &str| {
         let spec = VaultSpec {

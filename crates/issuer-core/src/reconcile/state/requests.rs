@@ -8,6 +8,7 @@ use issuer_api::CertificateRequest;
 
 use super::State;
 use crate::Now;
+use crate::access::Access;
 use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
 use crate::reconcile::issuers::Phase;
@@ -133,12 +134,19 @@ impl State {
     }
 
     /// Returns who holds the claim on a request; `Us` if claims are disabled.
-    pub(in crate::reconcile) fn holder(&mut self, key: &RequestKey, object: &CertificateRequest, now: Now) -> Holder {
+    pub(in crate::reconcile) fn holder(
+        &mut self,
+        key: &RequestKey,
+        object: &CertificateRequest,
+        access: &Access,
+        now: Now,
+    ) -> Holder {
+        let timeout = self.sign_timeout(access);
         let Some(claim) = &self.config.claim else {
             return Holder::Us;
         };
         match self.requests.with_uid(key, object.uid()) {
-            Some(tracked) => claim.holder(object, &mut tracked.claim, self.config.sign_timeout, now),
+            Some(tracked) => claim.holder(object, &mut tracked.claim, timeout, now),
             None => Holder::Nobody,
         }
     }

@@ -36,6 +36,11 @@ impl State {
         self.due(&key, at, Duration::ZERO);
     }
 
+    /// Returns how long a signature with an access may take.
+    pub(in crate::reconcile) fn sign_timeout(&self, access: &Access) -> Duration {
+        access.sign_timeout().unwrap_or(self.config.sign_timeout)
+    }
+
     /// Records a signature of a request that was made with the token of `lease`, and whether the certificate has a lease.
     /// From now on the token is replaced before it expires.
     pub(in crate::reconcile) fn signed(

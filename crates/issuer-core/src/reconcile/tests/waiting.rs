@@ -1,7 +1,8 @@
 //! How requests wait: without polling, in turns, and with bounded room.
 
 use super::scenario::{Answer, Scenario, issuer, issuer_key, key, request};
-use crate::reconcile::{Change, WriteError};
+use crate::Operation;
+use crate::reconcile::{Change, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind};
 
 fn shared() -> IssuerKey {
@@ -151,4 +152,18 @@ fn missing_approval_is_announced_once() {
             .iter()
             .all(|line| !line.contains("WaitingForApproval"))
     );
+}
+
+#[test]
+fn issuer_has_its_own_time_to_sign() {
+    let mut scenario = Scenario::ready();
+    for (timeout, seconds) in [(Some("5m"), 300), (None, 30)] {
+        scenario.modify_issuer(|spec| spec.sign_timeout = timeout.map(str::to_owned));
+        scenario.run();
+        scenario.create(request(&format!("web-{seconds}")).approved());
+        let Some((_, Step::Exchange(sign, _))) = scenario.controller.poll(scenario.now) else {
+            panic!("nothing is signed");
+        };
+        assert_eq!((sign.operation, sign.timeout.as_secs()), (Operation::Sign, seconds));
+    }
 }
