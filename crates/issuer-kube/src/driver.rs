@@ -14,8 +14,11 @@ use crate::object::Watched;
 use crate::watch::{self, Observer, Unreadable};
 use crate::{ControllerHealth, Leadership, Metrics, Transport};
 
-/// Time for a stopping controller to save what is signed.
-const DRAIN: Duration = Duration::from_secs(30);
+/// Time for a stopping controller to wait for signatures under way and to save them.
+///
+/// A signature may take longer (`sign_timeout`), but a pod has 60 seconds to end, of which giving the leadership up and
+/// revoking the tokens may take ten each.
+const DRAIN: Duration = Duration::from_secs(35);
 
 /// Time for a stopping controller to revoke its tokens.
 const REVOKE: Duration = Duration::from_secs(10);
@@ -59,7 +62,7 @@ struct Driver {
 }
 
 /// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, gives the leadership
-/// up with `release`, revokes the tokens and returns the result of `release`. That takes at most 40 seconds beside it.
+/// up with `release`, revokes the tokens and returns the result of `release`. That takes at most 45 seconds beside it.
 pub async fn run<R>(
     setup: RunSetup,
     mut leadership: Leadership,
@@ -302,6 +305,14 @@ mod tests {
 
     fn room<F>(_: impl Fn(Arc<Driver>, Key, Step) -> F) -> usize {
         size_of::<F>()
+    }
+
+    #[test]
+    fn shutdown_fits_into_the_grace_period() {
+        // The chart's terminationGracePeriodSeconds, and the longest release of the Lease by default.
+        let (grace, release) = (Duration::from_secs(60), Duration::from_secs(10));
+        let margin = Duration::from_secs(5);
+        assert!(DRAIN + release + REVOKE + margin <= grace);
     }
 
     /// Every task that waits for an answer takes this room; the questions themselves are boxed.
