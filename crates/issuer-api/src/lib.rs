@@ -13,7 +13,10 @@ mod condition;
 mod issuer;
 
 pub use self::base64::Base64;
-pub use auth::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef};
+pub use auth::{
+    AppRole, Auth, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    ServiceAccountRef,
+};
 pub use certificate_request::{
     CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef, RequestCondition,
 };

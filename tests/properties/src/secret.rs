@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use fake_vault::Authority;
-use issuer_api::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, VaultSpec};
+use issuer_api::{AppRole, Auth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector, VaultSpec};
 use issuer_core::access::{self, SecretData, Step};
 use issuer_core::reference::SecretRef;
 use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
@@ -54,7 +54,7 @@ fn selector(key: &str) -> SecretKeySelector {
     }
 }
 
-fn methods() -> [(&'static str, Auth); 4] {
+fn methods() -> [(&'static str, Auth); 5] {
     let token = Auth {
         token_secret_ref: Some(selector("credential")),
         ..Auth::default()
@@ -76,6 +76,15 @@ fn methods() -> [(&'static str, Auth); 4] {
         }),
         ..Auth::default()
     };
+    let jwt = Auth {
+        jwt: Some(JwtAuth {
+            mount_path: None,
+            role: "web".to_owned(),
+            secret_ref: Some(selector("credential")),
+            service_account_ref: None,
+        }),
+        ..Auth::default()
+    };
     let certificate = Auth {
         client_certificate: Some(ClientCertificate {
             secret_name: Some("vault".to_owned()),
@@ -87,6 +96,7 @@ fn methods() -> [(&'static str, Auth); 4] {
         ("token", token),
         ("secret_id", app_role),
         ("jwt", kubernetes),
+        ("jwt", jwt),
         ("certificate", certificate),
     ]
 }

@@ -11,9 +11,6 @@ use crate::target::{Method, Mount, Target, Trust};
 use crate::vault::{Credentials, Vault};
 use crate::{Connect, Identity, Limits, Roots, Secret};
 
-/// How long a service account token lives that is requested for a login: the least that Kubernetes grants.
-const TOKEN_SECONDS: i64 = 600;
-
 /// The connection to Vault and the credentials, made from a target and its Secrets.
 pub(super) struct Resolved {
     pub(super) vault: Vault,
@@ -126,12 +123,13 @@ fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
             role,
             name,
             audiences,
+            expiration_seconds,
         } => {
             let spec = TokenSpec {
                 namespace: secrets.namespace.to_owned(),
                 service_account: name.clone(),
                 audiences: audiences.clone(),
-                expiration_seconds: TOKEN_SECONDS,
+                expiration_seconds: *expiration_seconds,
             };
             return Ok(Login::Mint(Mint {
                 mount: mount.clone(),

@@ -29,7 +29,7 @@ pub enum Credentials {
         /// The role, if one is named.
         role: Option<String>,
     },
-    /// A service account token.
+    /// A JSON Web Token, such as that of a service account.
     Jwt {
         /// The mount of the method.
         mount: Mount,
@@ -40,6 +40,16 @@ pub enum Credentials {
     },
     /// A Vault token.
     Token(Secret),
+}
+
+impl Credentials {
+    /// Returns the Vault token, if no login is needed.
+    pub(crate) fn given_token(&self) -> Option<&Secret> {
+        match self {
+            Self::Token(token) => Some(token),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for Credentials {

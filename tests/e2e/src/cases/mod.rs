@@ -72,6 +72,7 @@ pub(super) const CASES: &[Case] = &[
     together!("login-token", auth::token),
     together!("login-kubernetes-secret", auth::kubernetes_secret),
     together!("login-kubernetes-account", auth::kubernetes_account),
+    loopback!("auth-jwt", auth::jwt),
     together!("login-client-certificate", auth::client_certificate),
     together!("mutual-tls", auth::mutual_tls),
     together!("keys", contents::keys),

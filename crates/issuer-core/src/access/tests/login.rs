@@ -29,6 +29,12 @@ fn each_method_sends_its_credentials() {
             "/v1/auth/kubernetes/login",
             r#"{"jwt":"jwt","role":"web"}"#,
         ),
+        (
+            jwt(Some("jwt")),
+            "/v1/auth/jwt/login",
+            r#"{"jwt":"a.b.c","role":"web"}"#,
+        ),
+        (jwt(None), "/v1/auth/jwt/login", r#"{"jwt":"jwt","role":"web"}"#),
         (certificate(Some("pair")), "/v1/auth/cert/login", "{}"),
         (given_token(), "/v1/auth/token/lookup-self", ""),
     ] {
@@ -51,6 +57,22 @@ fn service_account_token_is_minted_when_needed() {
     let held = checked.ready();
     let checked = issuer(kubernetes(None)).holds(&held).at(1).run();
     assert_eq!(checked.asked, ["health"]);
+}
+
+#[test]
+fn requested_token_is_as_the_spec_says() {
+    let requested = |auth: Auth| issuer(auth).run().tokens.pop().unwrap();
+    let token = |audiences: &[&str], expiration_seconds: i64| TokenSpec {
+        namespace: "team".to_owned(),
+        service_account: "signer".to_owned(),
+        audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+        expiration_seconds,
+    };
+    assert_eq!(requested(jwt(None)), token(&["vault://own"], 900));
+    assert_eq!(
+        requested(kubernetes(None)),
+        token(&["vault://team/vault", "https://a"], 600)
+    );
 }
 
 #[test]
