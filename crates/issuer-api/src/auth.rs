@@ -27,7 +27,7 @@ pub struct Auth {
     /// A Vault token kept in a Secret; the key defaults to `token`. Renewed while Vault allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_secret_ref: Option<SecretKeySelector>,
-    /// Login with an AppRole's role ID and secret ID.
+    /// Login with an AppRole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_role: Option<AppRole>,
     /// Login with a Kubernetes service account token.
@@ -41,24 +41,37 @@ pub struct Auth {
     pub client_certificate: Option<ClientCertificate>,
 }
 
-/// Login with an AppRole's role ID and secret ID.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+/// Login with an AppRole: its role ID, and its secret ID if the role needs one. Exactly one of `roleId` and
+/// `roleIdSecretRef` is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "!has(self.path) || !self.path.split('/').exists(s, s == '..')",
-    "message": "path must not contain '..'",
-    "fieldPath": ".path"
-}]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.roleId) != has(self.roleIdSecretRef)",
+        "message": "set exactly one of roleId, roleIdSecretRef"
+    },
+    {
+        "rule": "!has(self.path) || !self.path.split('/').exists(s, s == '..')",
+        "message": "path must not contain '..'",
+        "fieldPath": ".path"
+    }
+]))]
 pub struct AppRole {
     /// Where the method is mounted, such as `approle`, `auth/approle` or `/v1/auth/approle`. Defaults to `approle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub path: Option<String>,
     /// The role ID of the AppRole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
-    pub role_id: String,
-    /// The Secret that holds the secret ID; the key defaults to `secretId`.
-    pub secret_ref: SecretKeySelector,
+    pub role_id: Option<String>,
+    /// A Secret that holds the role ID; the key defaults to `roleId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_id_secret_ref: Option<SecretKeySelector>,
+    /// The Secret that holds the secret ID; the key defaults to `secretId`. Not needed for a role with
+    /// `bind_secret_id=false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeySelector>,
 }
 
 /// Login with a Kubernetes service account token. Exactly one of `secretRef` and `serviceAccountRef` is set.

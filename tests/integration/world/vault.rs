@@ -76,11 +76,10 @@ impl Login {
         let mut auth = Auth::default();
         match self {
             Self::AppRole => {
-                let role_id = "web-id".to_owned();
                 auth.app_role = Some(issuer_api::AppRole {
-                    path: None,
-                    role_id,
-                    secret_ref: secret("vault-approle"),
+                    role_id: Some("web-id".to_owned()),
+                    secret_ref: Some(secret("vault-approle")),
+                    ..issuer_api::AppRole::default()
                 });
             }
             Self::Certificate => {

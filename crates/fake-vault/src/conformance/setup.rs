@@ -77,7 +77,10 @@ pub fn set_up() -> Vec<SetUp> {
         call("sys/quotas/rate-limit/limited", limit),
         call("sys/auth/approle", json!({ "type": "approle" })),
         call("sys/auth/jwt", json!({ "type": "jwt" })),
-        call("auth/jwt/config", json!({ "jwt_validation_pubkeys": [jwt::public_key()] })),
+        call(
+            "auth/jwt/config",
+            json!({ "jwt_validation_pubkeys": [jwt::public_key()] }),
+        ),
         call("auth/jwt/role/team", jwt_role_parameters()),
     ];
     for (name, policy) in policies() {

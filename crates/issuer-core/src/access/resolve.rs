@@ -7,7 +7,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Inputs, SecretData, SecretError};
 use crate::reference::{SecretKey, TokenSpec};
-use crate::target::{Method, Mount, Target, Trust};
+use crate::target::{Method, Mount, RoleId, Target, Trust};
 use crate::vault::{Credentials, Vault};
 use crate::{Connect, Identity, Limits, Roots, Secret};
 
@@ -106,8 +106,14 @@ fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
             secret_id,
         } => Credentials::AppRole {
             mount: mount.clone(),
-            role_id: role_id.clone(),
-            secret_id: secrets.text_or_empty(secret_id, "secret ID")?,
+            role_id: match role_id {
+                RoleId::Inline(id) => Secret::from(id.as_str()),
+                RoleId::Secret(key) => secrets.text(key, "role ID")?,
+            },
+            secret_id: secret_id
+                .as_ref()
+                .map(|key| secrets.text_or_empty(key, "secret ID"))
+                .transpose()?,
         },
         Method::Certificate { mount, role, .. } => Credentials::Certificate {
             mount: mount.clone(),

@@ -16,14 +16,14 @@ const TOKEN_SECONDS_LIMIT: i64 = 86_400;
 /// How an issuer logs in.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Method {
-    /// With a role ID and the secret ID in a Secret.
+    /// With a role ID, and the secret ID in a Secret.
     AppRole {
         /// The mount of the method.
         mount: Mount,
         /// The role ID.
-        role_id: String,
-        /// The key that holds the secret ID.
-        secret_id: SecretKey,
+        role_id: RoleId,
+        /// The key that holds the secret ID, if the role needs one.
+        secret_id: Option<SecretKey>,
     },
     /// With a TLS client certificate.
     Certificate {
@@ -60,13 +60,36 @@ pub enum Method {
     Token(SecretKey),
 }
 
+/// The role ID of an AppRole.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub enum RoleId {
+    /// The role ID in the spec.
+    Inline(String),
+    /// The key that holds the role ID.
+    Secret(SecretKey),
+}
+
 impl Method {
+    /// Returns the keys of Secrets whose values the login sends.
+    pub fn keys(&self) -> Vec<&SecretKey> {
+        match self {
+            Self::AppRole { role_id, secret_id, .. } => {
+                let role_id = match role_id {
+                    RoleId::Inline(_) => None,
+                    RoleId::Secret(key) => Some(key),
+                };
+                role_id.into_iter().chain(secret_id).collect()
+            }
+            Self::Jwt { token: key, .. } | Self::Token(key) => vec![key],
+            Self::Certificate { .. } | Self::ServiceAccount { .. } => Vec::new(),
+        }
+    }
+
     /// Returns the names of the Secrets that the login needs.
     pub(super) fn secrets(&self) -> Vec<&str> {
         match self {
-            Self::AppRole { secret_id: key, .. } | Self::Jwt { token: key, .. } | Self::Token(key) => vec![&key.name],
             Self::Certificate { secret, .. } => secret.iter().map(String::as_str).collect(),
-            Self::ServiceAccount { .. } => Vec::new(),
+            other => other.keys().into_iter().map(|key| key.name.as_str()).collect(),
         }
     }
 }
@@ -218,10 +241,18 @@ fn token(key: &SecretKeySelector) -> Result<Method, SpecError> {
 }
 
 fn app_role(role: &AppRole) -> Result<Method, SpecError> {
+    let role_id = match (&role.role_id, &role.role_id_secret_ref) {
+        (Some(id), None) => RoleId::Inline(filled(id, "spec.auth.appRole.roleId")?),
+        (None, Some(key)) => RoleId::Secret(secret_key(key, "roleId", "spec.auth.appRole.roleIdSecretRef.name")?),
+        _ => return Err(SpecError::RoleIdSource),
+    };
+    let secret_id = role.secret_ref.as_ref();
     Ok(Method::AppRole {
         mount: mount(role.path.as_deref(), "approle", "spec.auth.appRole.path")?,
-        role_id: filled(&role.role_id, "spec.auth.appRole.roleId")?,
-        secret_id: secret_key(&role.secret_ref, "secretId", "spec.auth.appRole.secretRef.name")?,
+        role_id,
+        secret_id: secret_id
+            .map(|key| secret_key(key, "secretId", "spec.auth.appRole.secretRef.name"))
+            .transpose()?,
     })
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use http::HeaderValue;
 use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec};
 
-pub use method::Method;
+pub use method::{Method, RoleId};
 pub use path::{CaMismatch, Mount, SignPath};
 pub use policy::{
     AllowedAudiences, AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount,
@@ -63,6 +63,9 @@ pub enum SpecError {
     /// Neither or both of the two sources are set.
     #[error("{0}: set exactly one of secretRef, serviceAccountRef")]
     JwtSource(&'static str),
+    /// Neither or both of the two sources are set.
+    #[error("spec.auth.appRole: set exactly one of roleId, roleIdSecretRef")]
+    RoleIdSource,
     /// The lifetime of a service account token is out of range.
     #[error("{0}.expirationSeconds must be from 600 to 86400")]
     TokenLifetime(&'static str),

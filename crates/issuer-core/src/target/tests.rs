@@ -1,4 +1,4 @@
-use issuer_api::{Auth, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector, ServiceAccountRef};
+use issuer_api::{AppRole, Auth, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector, ServiceAccountRef};
 
 use super::*;
 use crate::reference::IssuerKind;
@@ -162,6 +162,32 @@ fn jwt_lifetimes_have_limits() {
                 (false, SpecError::TokenLifetime("spec.auth.jwt.serviceAccountRef"))
             ),
         }
+    }
+}
+
+#[test]
+fn role_id_has_one_source() {
+    let parse = |role_id: Option<&str>, secret: Option<&str>| {
+        let role = AppRole {
+            role_id: role_id.map(str::to_owned),
+            role_id_secret_ref: secret.map(selector),
+            ..AppRole::default()
+        };
+        let auth = Auth {
+            app_role: Some(role),
+            ..Auth::default()
+        };
+        let target = parse(&VaultSpec { auth, ..spec() }, &IssuerPolicy::default())?;
+        Ok(target.secrets().into_iter().collect::<Vec<_>>())
+    };
+    assert_eq!(parse(Some("id"), None), Ok(vec![]));
+    assert_eq!(parse(None, Some("role")), Ok(vec!["role".to_owned()]));
+    assert_eq!(
+        parse(Some(" "), None),
+        Err(SpecError::Empty("spec.auth.appRole.roleId"))
+    );
+    for (role_id, secret) in [(None, None), (Some("id"), Some("role"))] {
+        assert_eq!(parse(role_id, secret), Err(SpecError::RoleIdSource));
     }
 }
 

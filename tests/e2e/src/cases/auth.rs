@@ -38,6 +38,41 @@ pub(super) async fn approle_mounts(test: &TestNamespace<'_>) -> anyhow::Result<(
     Ok(())
 }
 
+/// A role ID from a Secret, beside the secret ID and without one.
+pub(super) async fn approle_role_id(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let policy = test.policy(&[&path]).await?;
+    let bound = test.approle("approle", &policy, json!({})).await?;
+    let id = text(&bound["appRole"]["roleId"])?;
+    test.secret("role", &[("roleId", &id), ("id", "another-role-id")])
+        .await?;
+    let role = json!({ "roleIdSecretRef": { "name": "role" }, "secretRef": { "name": "approle" } });
+    signs(test, test.spec(&path, json!({ "appRole": role }))).await?;
+
+    let wrong = json!({ "roleIdSecretRef": { "name": "role", "key": "id" }, "secretRef": { "name": "approle" } });
+    test.issuer("wrong", test.spec(&path, json!({ "appRole": wrong })))
+        .await?;
+    test.unready("wrong", "LoginDenied", SOON).await
+}
+
+/// An AppRole that needs no secret ID, so the spec names none.
+pub(super) async fn approle_no_secret_id(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let policy = test.policy(&[&path]).await?;
+    let open = json!({ "bind_secret_id": false, "token_bound_cidrs": ["127.0.0.0/8"] });
+    let role = format!("auth/approle/role/{}", test.case);
+    let admin = &test.env.vault.admin;
+    admin
+        .write(&role, json!({ "token_policies": policy, "token_ttl": "1h" }))
+        .await?;
+    let id = admin.read(&format!("{role}/role-id")).await?["role_id"].clone();
+    let spec = test.spec(&path, json!({ "appRole": { "roleId": id } }));
+    test.issuer("bound", spec.clone()).await?;
+    test.unready("bound", "LoginDenied", SOON).await?;
+    admin.write(&role, open).await?;
+    signs(test, spec).await
+}
+
 /// A token from a Secret is used and never revoked.
 pub(super) async fn token(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let token = signs_with_token(test, json!({ "ttl": "1h" })).await?;

@@ -72,6 +72,8 @@ pub(super) const CASES: &[Case] = &[
     together!("login-token", auth::token),
     together!("login-kubernetes-secret", auth::kubernetes_secret),
     together!("login-kubernetes-account", auth::kubernetes_account),
+    together!("auth-approle-role-id", auth::approle_role_id),
+    loopback!("auth-approle-no-secret-id", auth::approle_no_secret_id),
     loopback!("auth-jwt", auth::jwt),
     together!("login-client-certificate", auth::client_certificate),
     together!("mutual-tls", auth::mutual_tls),

@@ -19,6 +19,7 @@ fn each_method_sends_its_credentials() {
             "/v1/auth/approle/login",
             r#"{"role_id":"r","secret_id":"x"}"#,
         ),
+        (app_role_in_secret(), "/v1/auth/approle/login", r#"{"role_id":"s"}"#),
         (
             kubernetes(Some("jwt")),
             "/v1/auth/kubernetes/login",
@@ -40,6 +41,7 @@ fn each_method_sends_its_credentials() {
     ] {
         let check = issuer(auth)
             .secret("jwt", "1", &[("token", "a.b.c\n")])
+            .secret("role", "1", &[("roleId", "s\n")])
             .secret("pair", "1", &pair);
         let checked = check.run();
         assert_eq!(login(&checked), (path.to_owned(), body.to_owned()));

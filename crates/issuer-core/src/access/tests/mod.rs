@@ -36,9 +36,20 @@ fn selector(name: &str) -> SecretKeySelector {
 fn app_role() -> Auth {
     Auth {
         app_role: Some(AppRole {
-            path: None,
-            role_id: "r".to_owned(),
-            secret_ref: selector("approle"),
+            role_id: Some("r".to_owned()),
+            secret_ref: Some(selector("approle")),
+            ..AppRole::default()
+        }),
+        ..Auth::default()
+    }
+}
+
+/// An AppRole whose role ID is in a Secret, and which needs no secret ID.
+fn app_role_in_secret() -> Auth {
+    Auth {
+        app_role: Some(AppRole {
+            role_id_secret_ref: Some(selector("role")),
+            ..AppRole::default()
         }),
         ..Auth::default()
     }
