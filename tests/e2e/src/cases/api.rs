@@ -108,7 +108,7 @@ fn spec_rows() -> Vec<Row> {
 }
 
 fn auth_rows() -> Vec<Row> {
-    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, clientCertificate";
+    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate";
     let token = json!({ "name": "token" });
     vec![
         (json!({ "auth": {} }), method),
