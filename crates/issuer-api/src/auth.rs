@@ -24,6 +24,11 @@ pub struct SecretKeySelector {
     "message": "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate"
 }]))]
 pub struct Auth {
+    /// The Vault namespace of the auth method, if it is not that of the PKI mount (`spec.namespace`); `root` is the root
+    /// namespace. The token belongs to this namespace: it is renewed and revoked there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub namespace: Option<String>,
     /// A Vault token kept in a Secret; the key defaults to `token`. Renewed while Vault allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_secret_ref: Option<SecretKeySelector>,

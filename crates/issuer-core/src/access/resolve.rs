@@ -95,6 +95,7 @@ fn vault(target: &Target, secrets: &Secrets<'_>, held: Option<&Vault>) -> Result
         login: if is_shared { Arc::clone(&connect) } else { share(login) },
         connect,
         namespace: target.namespace.clone(),
+        login_namespace: target.login_namespace.clone(),
     })
 }
 

@@ -45,6 +45,7 @@ mod tests {
             login: Arc::clone(&connect),
             connect,
             namespace: None,
+            login_namespace: None,
         }
     }
 

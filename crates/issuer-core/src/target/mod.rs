@@ -23,8 +23,10 @@ use crate::reference::{IssuerKey, SecretKey, is_object_name};
 pub struct Target {
     /// The server's URL.
     pub origin: Origin,
-    /// The Vault namespace, fit for a header.
+    /// The Vault namespace of the PKI mount, fit for a header; `None` for the root namespace.
     pub namespace: Option<HeaderValue>,
+    /// The Vault namespace of the auth method and its tokens.
+    pub login_namespace: Option<HeaderValue>,
     /// The name to verify the server's certificate against, where it is not the host.
     pub server_name: Option<String>,
     /// The CA certificates to trust.
@@ -73,8 +75,8 @@ pub enum SpecError {
     #[error("{0} must not be empty")]
     Empty(&'static str),
     /// The namespace does not fit into a header.
-    #[error("spec.namespace may hold printable ASCII characters only")]
-    Namespace,
+    #[error("{0} may hold printable ASCII characters only")]
+    Namespace(&'static str),
     /// A Secret cannot have such a key.
     #[error("the key beside {0} must consist of letters, digits, '-', '_' and '.'")]
     Key(&'static str),
@@ -136,10 +138,10 @@ impl Target {
         if !policy.allowed_servers.permits_host(origin.host()) {
             return Err(SpecError::ServerNotAllowed);
         }
-        let vault_namespace = match spec.namespace.as_deref().map(str::trim) {
-            None | Some("") => None,
-            Some(name) if !name.is_ascii() => return Err(SpecError::Namespace),
-            Some(name) => Some(HeaderValue::from_str(name).map_err(|_| SpecError::Namespace)?),
+        let pki_namespace = vault_namespace(spec.namespace.as_deref(), "spec.namespace")?;
+        let login_namespace = match spec.auth.namespace.as_deref() {
+            None | Some("") => pki_namespace.clone(),
+            name => vault_namespace(name, "spec.auth.namespace")?,
         };
         let trust = match (&spec.ca_bundle, &spec.ca_bundle_secret_ref) {
             (Some(_), Some(_)) => return Err(SpecError::Trust),
@@ -168,7 +170,8 @@ impl Target {
         }
         Ok(Self {
             origin,
-            namespace: vault_namespace,
+            namespace: pki_namespace,
+            login_namespace,
             server_name: spec.server_name.clone().filter(|name| !name.is_empty()),
             trust,
             identity,
@@ -189,6 +192,18 @@ impl Target {
         }
         names.extend(self.method.secrets().into_iter().map(str::to_owned));
         names
+    }
+}
+
+/// Reads the name of a Vault namespace. Vault reserves the name `root`, so it can only mean the root namespace, which no
+/// header names.
+fn vault_namespace(name: Option<&str>, field: &'static str) -> Result<Option<HeaderValue>, SpecError> {
+    match name.map(str::trim) {
+        None | Some("" | "root") => Ok(None),
+        Some(name) if !name.is_ascii() => Err(SpecError::Namespace(field)),
+        Some(name) => HeaderValue::from_str(name)
+            .map(Some)
+            .map_err(|_| SpecError::Namespace(field)),
     }
 }
 

@@ -83,9 +83,28 @@ fn namespace_is_printable_ascii() {
     };
     assert_eq!(parse("team/a"), Ok(Some(HeaderValue::from_static("team/a"))));
     assert_eq!(parse(" "), Ok(None));
+    assert_eq!(parse("root"), Ok(None));
     for name in ["t\u{e9}am", "a\nb", "a\u{0}"] {
-        assert_eq!(parse(name), Err(SpecError::Namespace));
+        assert_eq!(parse(name), Err(SpecError::Namespace("spec.namespace")));
     }
+}
+
+#[test]
+fn login_may_have_another_namespace() {
+    let parse = |namespace: Option<&str>| {
+        let mut spec = VaultSpec {
+            namespace: Some("team/a".to_owned()),
+            ..spec()
+        };
+        spec.auth.namespace = namespace.map(str::to_owned);
+        parse(&spec, &IssuerPolicy::default()).map(|target| target.login_namespace)
+    };
+    for same in [None, Some(""), Some("team/a")] {
+        assert_eq!(parse(same), Ok(Some(HeaderValue::from_static("team/a"))));
+    }
+    assert_eq!(parse(Some("team")), Ok(Some(HeaderValue::from_static("team"))));
+    assert_eq!(parse(Some("root")), Ok(None));
+    assert_eq!(parse(Some("a\nb")), Err(SpecError::Namespace("spec.auth.namespace")));
 }
 
 #[test]

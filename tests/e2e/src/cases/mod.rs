@@ -111,6 +111,7 @@ pub(super) const CASES: &[Case] = &[
     together!("bad-bundles", secrets::bad_bundles),
     loopback!("bad-answers", hostile::answers),
     loopback!("vault-namespace", hostile::namespace),
+    loopback!("auth-namespace", hostile::auth_namespace),
     loopback!("fake-vault-conformance", hostile::conformance),
     loopback!("simulated-cluster-conformance", cluster::conformance),
     alone!("odd-objects", isolation::odd_objects),
