@@ -16,7 +16,7 @@ pub use policy::{
 };
 
 use crate::Origin;
-use crate::reference::{IssuerKey, SecretKey, is_object_name};
+use crate::reference::{IssuerKey, IssuerKind, SecretKey, is_object_name};
 
 /// An issuer's spec, parsed and checked.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -86,6 +86,9 @@ pub enum SpecError {
     /// Only one half of the pair is set.
     #[error("set spec.clientCertSecretRef and spec.clientKeySecretRef together")]
     Identity,
+    /// An issuer of one namespace limits the namespaces.
+    #[error("spec.allowedNamespaces is for VaultClusterIssuers: a VaultIssuer signs for its own namespace only")]
+    AllowedNamespaces,
     /// There is no certificate to log in with.
     #[error("spec.auth.clientCertificate needs secretName, or spec.clientCertSecretRef and spec.clientKeySecretRef")]
     NoCertificate,
@@ -137,6 +140,9 @@ impl Target {
         }
         if !policy.allowed_servers.permits_host(origin.host()) {
             return Err(SpecError::ServerNotAllowed);
+        }
+        if spec.allowed_namespaces.is_some() && key.kind == IssuerKind::Namespaced {
+            return Err(SpecError::AllowedNamespaces);
         }
         let pki_namespace = vault_namespace(spec.namespace.as_deref(), "spec.namespace")?;
         let login_namespace = match spec.auth.namespace.as_deref() {

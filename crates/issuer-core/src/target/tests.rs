@@ -1,4 +1,7 @@
-use issuer_api::{AppRole, Auth, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector, ServiceAccountRef};
+use issuer_api::{
+    AllowedNamespaces, AppRole, Auth, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    ServiceAccountRef,
+};
 
 use super::*;
 use crate::reference::IssuerKind;
@@ -182,6 +185,24 @@ fn jwt_lifetimes_have_limits() {
             ),
         }
     }
+}
+
+#[test]
+fn only_cluster_issuers_limit_namespaces() {
+    let spec = VaultSpec {
+        allowed_namespaces: Some(AllowedNamespaces {
+            names: vec!["web".to_owned()],
+        }),
+        ..spec()
+    };
+    let policy = IssuerPolicy::default();
+    assert_eq!(parse(&spec, &policy), Err(SpecError::AllowedNamespaces));
+    let key = IssuerKey {
+        kind: IssuerKind::Cluster,
+        namespace: String::new(),
+        name: "vault".to_owned(),
+    };
+    assert!(Target::parse(&spec, &key, "web", &policy).is_ok());
 }
 
 #[test]

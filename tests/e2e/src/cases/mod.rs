@@ -88,6 +88,7 @@ pub(super) const CASES: &[Case] = &[
     loopback!("approval", requests::approval),
     loopback!("approved-and-denied", requests::approved_and_denied),
     loopback!("malformed-csr", requests::malformed),
+    together!("allowed-namespaces", requests::allowed_namespaces),
     together!("refused-name", requests::refused_name),
     together!("refused-key", requests::refused_key),
     together!("mismatch", requests::mismatch),
