@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 41] = [
+const REASONS: [&str; 42] = [
     "AnswersLost",
     "AuthMountNotFound",
     "CaExpires",
@@ -26,6 +26,7 @@ const REASONS: [&str; 41] = [
     "IssuerNotReady",
     "LoginDenied",
     "NameNotSupported",
+    "NamespaceNotAllowed",
     "PathNotFound",
     "Pending",
     "PermissionDenied",
