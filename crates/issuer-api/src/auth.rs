@@ -20,42 +20,63 @@ pub struct SecretKeySelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.tokenSecretRef), has(self.appRole), has(self.kubernetes), has(self.clientCertificate)].filter(set, set).size() == 1",
-    "message": "set exactly one of tokenSecretRef, appRole, kubernetes, clientCertificate"
+    "rule": "[has(self.tokenSecretRef), has(self.appRole), has(self.kubernetes), has(self.jwt), has(self.clientCertificate)].filter(set, set).size() == 1",
+    "message": "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate"
 }]))]
 pub struct Auth {
+    /// The Vault namespace of the auth method, if it is not that of the PKI mount (`spec.namespace`); `root` is the root
+    /// namespace. The token belongs to this namespace: it is renewed and revoked there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub namespace: Option<String>,
     /// A Vault token kept in a Secret; the key defaults to `token`. Renewed while Vault allows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_secret_ref: Option<SecretKeySelector>,
-    /// Login with an AppRole's role ID and secret ID.
+    /// Login with an AppRole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app_role: Option<AppRole>,
     /// Login with a Kubernetes service account token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesAuth>,
+    /// Login with a JSON Web Token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<JwtAuth>,
     /// Login with a TLS client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<ClientCertificate>,
 }
 
-/// Login with an AppRole's role ID and secret ID.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+/// Login with an AppRole: its role ID, and its secret ID if the role needs one. Exactly one of `roleId` and
+/// `roleIdSecretRef` is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "!has(self.path) || !self.path.split('/').exists(s, s == '..')",
-    "message": "path must not contain '..'",
-    "fieldPath": ".path"
-}]))]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.roleId) != has(self.roleIdSecretRef)",
+        "message": "set exactly one of roleId, roleIdSecretRef"
+    },
+    {
+        "rule": "!has(self.path) || !self.path.split('/').exists(s, s == '..')",
+        "message": "path must not contain '..'",
+        "fieldPath": ".path"
+    }
+]))]
 pub struct AppRole {
     /// Where the method is mounted, such as `approle`, `auth/approle` or `/v1/auth/approle`. Defaults to `approle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub path: Option<String>,
     /// The role ID of the AppRole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
-    pub role_id: String,
-    /// The Secret that holds the secret ID; the key defaults to `secretId`.
-    pub secret_ref: SecretKeySelector,
+    pub role_id: Option<String>,
+    /// A Secret that holds the role ID; the key defaults to `roleId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_id_secret_ref: Option<SecretKeySelector>,
+    /// The Secret that holds the secret ID; the key defaults to `secretId`. Not needed for a role with
+    /// `bind_secret_id=false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeySelector>,
 }
 
 /// Login with a Kubernetes service account token. Exactly one of `secretRef` and `serviceAccountRef` is set.
@@ -69,12 +90,12 @@ pub struct AppRole {
     {
         "rule": "!has(self.mountPath) || !self.mountPath.split('/').exists(s, s == '..')",
         "message": "mountPath must not contain '..'",
-    "fieldPath": ".mountPath"
+        "fieldPath": ".mountPath"
     }
 ]))]
 pub struct KubernetesAuth {
     /// Where the method is mounted, such as `kubernetes`, `auth/kubernetes` or `/v1/auth/kubernetes`. Defaults to
-    /// `kubernetes`. A `jwt` mount works as well: it takes the same role and token.
+    /// `kubernetes`. A `jwt` mount works as well, as cert-manager's users have it; `auth.jwt` has more options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub mount_path: Option<String>,
@@ -111,6 +132,57 @@ pub struct ServiceAccountRef {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
+}
+
+/// Login with a JSON Web Token. Exactly one of `secretRef` and `serviceAccountRef` is set.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.secretRef) != has(self.serviceAccountRef)",
+        "message": "set exactly one of secretRef, serviceAccountRef"
+    },
+    {
+        "rule": "!has(self.mountPath) || !self.mountPath.split('/').exists(s, s == '..')",
+        "message": "mountPath must not contain '..'",
+        "fieldPath": ".mountPath"
+    }
+]))]
+pub struct JwtAuth {
+    /// Where the method is mounted, such as `jwt`, `auth/jwt` or `/v1/auth/jwt`. Defaults to `jwt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub mount_path: Option<String>,
+    /// The Vault role to log in as.
+    #[schemars(length(min = 1, max = 512))]
+    pub role: String,
+    /// A Secret that holds the token; the key defaults to `token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeySelector>,
+    /// A service account for which the controller requests the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_ref: Option<JwtServiceAccountRef>,
+}
+
+/// A service account in the issuer's namespace, or in the cluster resource namespace for a cluster issuer, and the token
+/// that is requested for it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct JwtServiceAccountRef {
+    /// The name of the service account.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The audiences of the token, and no others. Defaults to `vault://<namespace>/<issuer>` (`vault://<issuer>` for a
+    /// cluster issuer) and the server's URL. Any other audience that does not begin with `vault://` must be allowed by
+    /// the operator (`--allow-audiences`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub audiences: Vec<String>,
+    /// How long the token lives, from 600 to 86400 seconds. Defaults to 600: it is used once, to log in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 600, max = 86400))]
+    pub expiration_seconds: Option<i64>,
 }
 
 /// Login with a TLS client certificate.

@@ -7,7 +7,7 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Auth, Base64, GROUP, IssuerStatus, SecretKeySelector, VERSION};
 
@@ -84,8 +84,20 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub sign_timeout: Option<String>,
+    /// Whose requests a VaultClusterIssuer signs; those of every namespace without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
     /// How to log in.
     pub auth: Auth,
+}
+
+/// The namespaces whose CertificateRequests a VaultClusterIssuer signs. The requests of others fail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedNamespaces {
+    /// The names of the namespaces.
+    #[schemars(length(min = 1, max = 1024), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub names: Vec<String>,
 }
 
 /// Whether the signing endpoint is probed before the first signature.
@@ -173,7 +185,7 @@ fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(
     short_name: &str,
 ) -> serde_json::Result<CustomResourceDefinition> {
     let ready = |field: &str| format!(".status.conditions[?(@.type == \"Ready\")].{field}");
-    let schema = SchemaSettings::openapi3()
+    let mut schema = SchemaSettings::openapi3()
         .with(|settings| {
             settings.inline_subschemas = true;
             // The API server refuses `$schema` beside a status subresource.
@@ -182,6 +194,13 @@ fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(
         .with_transform(StructuralSchemaRewriter)
         .into_generator()
         .into_root_schema_for::<K>();
+    if scope == "Namespaced"
+        && let Some(fields) = schema
+            .pointer_mut("/properties/spec/properties")
+            .and_then(Value::as_object_mut)
+    {
+        fields.remove("allowedNamespaces");
+    }
     let (kind, plural) = (K::kind(&()), K::plural(&()));
     serde_json::from_value(json!({
         "metadata": { "name": format!("{plural}.{GROUP}") },

@@ -13,12 +13,15 @@ mod condition;
 mod issuer;
 
 pub use self::base64::Base64;
-pub use auth::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef};
+pub use auth::{
+    AppRole, Auth, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    ServiceAccountRef,
+};
 pub use certificate_request::{
     CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef, RequestCondition,
 };
 pub use condition::{Condition, ConditionStatus, IssuerStatus};
-pub use issuer::{ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, crds};
+pub use issuer::{AllowedNamespaces, ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, crds};
 
 /// The API group of both issuer kinds, and the `issuerRef.group` this controller answers to.
 pub const GROUP: &str = "vault-issuer.io";

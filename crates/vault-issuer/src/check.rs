@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use anyhow::bail;
 use issuer_core::access::{self, Access, AccessError, CheckOutcome};
 use issuer_core::reference::IssuerKind;
-use issuer_core::target::{AllowedServers, IssuerPolicy, Method, Target};
+use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy, Target};
 use issuer_core::vault::Revoke;
 use issuer_core::{Operation, Reply, Request, Step, TransportError};
 use issuer_ureq::Driver;
@@ -73,7 +73,7 @@ impl<'a> Check<'a> {
             IssuerKind::Cluster => &self.args.cluster_resource_namespace,
             IssuerKind::Namespaced => &issuer.key.namespace,
         };
-        let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &self.policy(issuer)) {
+        let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &self.policy()) {
             Ok(target) => target,
             Err(error) => {
                 self.failed("spec")?;
@@ -97,15 +97,10 @@ impl<'a> Check<'a> {
     }
 
     /// Returns a policy that permits what the operator could permit: the flags of the controller are not known here.
-    fn policy(&self, issuer: &Issuer) -> IssuerPolicy {
-        let kubernetes = issuer.spec.auth.kubernetes.as_ref();
-        let account = kubernetes.and_then(|kubernetes| kubernetes.service_account_ref.as_ref());
+    fn policy(&self) -> IssuerPolicy {
         IssuerPolicy {
             allow_http: self.args.allow_http,
-            allowed_audiences: account
-                .into_iter()
-                .flat_map(|account| account.audiences.clone())
-                .collect(),
+            allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
             own_account: None,
         }
@@ -225,19 +220,11 @@ fn keys(secret: &access::SecretData) -> String {
 }
 
 fn describe(target: &Target) -> String {
-    let method = match &target.method {
-        Method::AppRole { mount, .. } => format!("an AppRole at {mount}"),
-        Method::Certificate { mount, .. } => format!("a client certificate at {mount}"),
-        Method::Jwt { mount, role, .. } => format!("a service account token from a Secret, as {role} at {mount}"),
-        Method::ServiceAccount { mount, role, name, .. } => {
-            format!("a token of service account {name}, as {role} at {mount}")
-        }
-        Method::Token(_) => "a given token".to_owned(),
-    };
     format!(
-        "{} signs at {}, login with {method}",
+        "{} signs at {}, login with {}",
         target.origin,
-        target.path.as_str()
+        target.path.as_str(),
+        target.method
     )
 }
 

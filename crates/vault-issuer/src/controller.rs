@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config};
-use issuer_core::target::{AllowedServers, IssuerPolicy};
+use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy};
 use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{CONTENT_TYPE, Candidate, ControllerHealth, Leadership, Metrics, RunSetup, Transport};
 use kube::Client;
@@ -106,7 +106,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
             allow_http: args.allow_http,
-            allowed_audiences: args.allow_audiences.iter().cloned().collect(),
+            allowed_audiences: AllowedAudiences::Listed(args.allow_audiences.iter().cloned().collect()),
             allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),
             own_account: own_account(),
         },

@@ -32,12 +32,12 @@ pub(crate) fn vault() -> FakeVault {
 /// Checks an issuer; requests of this kind get this reply.
 pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -> Result<Access, AccessError> {
     let app_role = issuer_api::AppRole {
-        path: None,
-        role_id: "web-id".to_owned(),
-        secret_ref: SecretKeySelector {
+        role_id: Some("web-id".to_owned()),
+        secret_ref: Some(SecretKeySelector {
             name: "vault".to_owned(),
             key: Some("token".to_owned()),
-        },
+        }),
+        ..issuer_api::AppRole::default()
     };
     let token = SecretKeySelector {
         name: "vault".to_owned(),

@@ -9,7 +9,10 @@ use fake_vault::{
     Accepts, AppRoleRole, AuthMethod, Authority, CertRole, Certified, FakeVault, JwtRole, Pki, Policy, Role,
     TokenParams, Trusted,
 };
-use issuer_api::{Auth, Base64, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
+use issuer_api::{
+    Auth, Base64, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    ServiceAccountRef, VaultSpec,
+};
 use issuer_core::access::SecretData;
 use issuer_core::reference::SecretRef;
 use issuer_core::{Now, Secret};
@@ -36,15 +39,19 @@ pub(crate) enum Login {
     AppRole,
     Certificate,
     Jwt,
+    JwtServiceAccount,
+    KubernetesSecret,
     ServiceAccount,
     Token,
 }
 
 impl Login {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::AppRole,
         Self::Certificate,
         Self::Jwt,
+        Self::JwtServiceAccount,
+        Self::KubernetesSecret,
         Self::ServiceAccount,
         Self::Token,
     ];
@@ -60,14 +67,19 @@ impl Login {
             secret_ref,
             service_account_ref,
         };
+        let jwt = |secret_ref, service_account_ref| JwtAuth {
+            mount_path: None,
+            role: "web".to_owned(),
+            secret_ref,
+            service_account_ref,
+        };
         let mut auth = Auth::default();
         match self {
             Self::AppRole => {
-                let role_id = "web-id".to_owned();
                 auth.app_role = Some(issuer_api::AppRole {
-                    path: None,
-                    role_id,
-                    secret_ref: secret("vault-approle"),
+                    role_id: Some("web-id".to_owned()),
+                    secret_ref: Some(secret("vault-approle")),
+                    ..issuer_api::AppRole::default()
                 });
             }
             Self::Certificate => {
@@ -77,7 +89,16 @@ impl Login {
                     ..ClientCertificate::default()
                 });
             }
-            Self::Jwt => auth.kubernetes = Some(kubernetes(Some(secret("vault-jwt")), None)),
+            Self::Jwt => auth.jwt = Some(jwt(Some(secret("vault-jwt")), None)),
+            Self::JwtServiceAccount => {
+                let account = JwtServiceAccountRef {
+                    name: "signer".to_owned(),
+                    audiences: Vec::new(),
+                    expiration_seconds: None,
+                };
+                auth.jwt = Some(jwt(None, Some(account)));
+            }
+            Self::KubernetesSecret => auth.kubernetes = Some(kubernetes(Some(secret("vault-jwt")), None)),
             Self::ServiceAccount => {
                 let account = ServiceAccountRef {
                     name: "signer".to_owned(),
@@ -121,6 +142,7 @@ impl Vault {
             accepts,
             token: params.clone(),
         };
+        fake.enable_auth("jwt", AuthMethod::Jwt([("web".to_owned(), role.clone())].into()));
         fake.enable_auth("kubernetes", AuthMethod::Kubernetes([("web".to_owned(), role)].into()));
         let client = clients.client("issuer");
         let (trusted, allowed_common_names) = (Trusted::Ca(clients), Vec::new());

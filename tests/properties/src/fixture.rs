@@ -55,9 +55,9 @@ fn selector() -> SecretKeySelector {
 pub(crate) fn app_role() -> Auth {
     Auth {
         app_role: Some(AppRole {
-            path: None,
-            role_id: "web".to_owned(),
-            secret_ref: selector(),
+            role_id: Some("web".to_owned()),
+            secret_ref: Some(selector()),
+            ..AppRole::default()
         }),
         ..Auth::default()
     }

@@ -29,11 +29,12 @@ pub fn paths(data: &[u8]) {
         auth: Auth {
             app_role: Some(AppRole {
                 path: Some(mount.to_owned()),
-                role_id: "web".to_owned(),
-                secret_ref: SecretKeySelector {
+                role_id: Some("web".to_owned()),
+                secret_ref: Some(SecretKeySelector {
                     name: "approle".to_owned(),
                     key: None,
-                },
+                }),
+                ..AppRole::default()
             }),
             ..Auth::default()
         },

@@ -120,11 +120,10 @@ fn observed(path: &str) -> ObservedIssuer {
         name: "approle".to_owned(),
         key: None,
     };
-    let role_id = "issuer".to_owned();
     let app_role = Some(Login {
-        path: None,
-        role_id,
-        secret_ref,
+        role_id: Some("issuer".to_owned()),
+        secret_ref: Some(secret_ref),
+        ..Login::default()
     });
     ObservedIssuer {
         uid: path.to_owned(),

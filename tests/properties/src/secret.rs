@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use fake_vault::Authority;
-use issuer_api::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, VaultSpec};
+use issuer_api::{AppRole, Auth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector, VaultSpec};
 use issuer_core::access::{self, SecretData, Step};
 use issuer_core::reference::SecretRef;
 use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
@@ -54,21 +54,37 @@ fn selector(key: &str) -> SecretKeySelector {
     }
 }
 
-fn methods() -> [(&'static str, Auth); 4] {
+fn methods() -> [(&'static str, Auth); 6] {
     let token = Auth {
         token_secret_ref: Some(selector("credential")),
         ..Auth::default()
     };
     let app_role = Auth {
         app_role: Some(AppRole {
-            path: None,
-            role_id: "web".to_owned(),
-            secret_ref: selector("credential"),
+            role_id: Some("web".to_owned()),
+            secret_ref: Some(selector("credential")),
+            ..AppRole::default()
+        }),
+        ..Auth::default()
+    };
+    let role_id = Auth {
+        app_role: Some(AppRole {
+            role_id_secret_ref: Some(selector("credential")),
+            ..AppRole::default()
         }),
         ..Auth::default()
     };
     let kubernetes = Auth {
         kubernetes: Some(KubernetesAuth {
+            mount_path: None,
+            role: "web".to_owned(),
+            secret_ref: Some(selector("credential")),
+            service_account_ref: None,
+        }),
+        ..Auth::default()
+    };
+    let jwt = Auth {
+        jwt: Some(JwtAuth {
             mount_path: None,
             role: "web".to_owned(),
             secret_ref: Some(selector("credential")),
@@ -86,7 +102,9 @@ fn methods() -> [(&'static str, Auth); 4] {
     [
         ("token", token),
         ("secret_id", app_role),
+        ("role_id", role_id),
         ("jwt", kubernetes),
+        ("jwt", jwt),
         ("certificate", certificate),
     ]
 }
@@ -126,15 +144,12 @@ static CERTIFIED: LazyLock<(String, String)> = LazyLock::new(|| {
 pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
     let mut data: BTreeMap<String, Secret> = BTreeMap::new();
     let mut hold = |key: &str, value: &str| data.insert(key.to_owned(), Secret::from(value));
-    match &target.method {
-        Method::AppRole { secret_id: key, .. } | Method::Jwt { token: key, .. } | Method::Token(key) => {
-            hold(&key.key, "canary");
-        }
-        Method::Certificate { .. } => {
-            hold("tls.crt", &CERTIFIED.0);
-            hold("tls.key", &CERTIFIED.1);
-        }
-        Method::ServiceAccount { .. } => {}
+    for key in target.method.keys() {
+        hold(&key.key, "canary");
+    }
+    if let Method::Certificate { .. } = &target.method {
+        hold("tls.crt", &CERTIFIED.0);
+        hold("tls.key", &CERTIFIED.1);
     }
     if let Trust::Secret(key) = &target.trust {
         hold(&key.key, &CERTIFIED.0);

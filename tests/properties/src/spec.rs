@@ -21,12 +21,12 @@ pub fn spec(data: &[u8]) {
         _ => assert!(secure.is_err()),
     }
     match target {
-        Ok(target) => assert_target(&target),
+        Ok(target) => assert_target(&spec, &target),
         Err(error) => assert_shown(&error.to_string()),
     }
 }
 
-fn assert_target(target: &Target) {
+fn assert_target(spec: &VaultSpec, target: &Target) {
     let mut keys = Vec::new();
     if let Trust::Secret(key) = &target.trust {
         keys.push(key);
@@ -34,13 +34,12 @@ fn assert_target(target: &Target) {
     if let Some((certificate, key)) = &target.identity {
         keys.extend([certificate, key]);
     }
-    match &target.method {
-        Method::AppRole { secret_id: key, .. } | Method::Jwt { token: key, .. } | Method::Token(key) => keys.push(key),
-        Method::Certificate { .. } => {}
-        Method::ServiceAccount { name, audiences, .. } => {
-            assert!(is_name(name), "{name:?}");
-            assert!(audiences.contains(&"vault://team/vault".to_owned()));
-        }
+    keys.extend(target.method.keys());
+    if let Method::ServiceAccount { name, audiences, .. } = &target.method {
+        assert!(is_name(name), "{name:?}");
+        assert!(!audiences.is_empty());
+        let is_jwt = spec.auth.jwt.is_some();
+        assert!(is_jwt || audiences.contains(&"vault://team/vault".to_owned()));
     }
     for name in target.secrets() {
         assert!(is_name(&name), "{name:?}");

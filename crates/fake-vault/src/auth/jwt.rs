@@ -62,7 +62,9 @@ pub(super) fn login_jwt(roles: &BTreeMap<String, JwtRole>, now: Now, call: &Call
     }
     let subject = role.accepts.check(now, &token).map_err(|error| {
         let cause = match error {
-            JwtError::Malformed => "error verifying token signature: malformed token",
+            JwtError::Malformed => {
+                "error verifying token signature: go-jose/go-jose: compact JWS format must have three parts"
+            }
             JwtError::Expired => EXPIRED,
             JwtError::Audience => AUDIENCE,
             JwtError::Subject => "invalid subject (sub) claim",

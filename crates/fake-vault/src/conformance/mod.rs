@@ -5,6 +5,7 @@
 //! replies, which must be equal.
 
 mod case;
+mod jwt;
 mod setup;
 mod shape;
 mod table;

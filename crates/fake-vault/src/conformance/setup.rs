@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::auth::{AppRoleRole, AuthMethod};
+use super::jwt;
+use crate::auth::{Accepts, AppRoleRole, AuthMethod, JwtRole};
 use crate::ca::Authority;
 use crate::pki::{Pki, Role};
 use crate::policy::Capability::Update;
@@ -58,6 +59,7 @@ pub fn fake() -> FakeVault {
     }
     let app_roles = logins().map(|login| (login.name.to_owned(), login.app_role()));
     vault.enable_auth("approle", AuthMethod::AppRole(app_roles.into()));
+    vault.enable_auth("jwt", AuthMethod::Jwt([("team".to_owned(), jwt_role())].into()));
     vault
 }
 
@@ -74,6 +76,12 @@ pub fn set_up() -> Vec<SetUp> {
         call("sys/mounts/limited", json!({ "type": "pki" })),
         call("sys/quotas/rate-limit/limited", limit),
         call("sys/auth/approle", json!({ "type": "approle" })),
+        call("sys/auth/jwt", json!({ "type": "jwt" })),
+        call(
+            "auth/jwt/config",
+            json!({ "jwt_validation_pubkeys": [jwt::public_key()] }),
+        ),
+        call("auth/jwt/role/team", jwt_role_parameters()),
     ];
     for (name, policy) in policies() {
         calls.push(call(
@@ -86,6 +94,28 @@ pub fn set_up() -> Vec<SetUp> {
     }
     calls.extend(logins().iter().flat_map(Login::set_up));
     calls
+}
+
+fn jwt_role() -> JwtRole {
+    let accepts = Accepts::Claims {
+        audience: Some(jwt::AUDIENCE.to_owned()),
+        subjects: vec![jwt::SUBJECT.to_owned()],
+    };
+    JwtRole {
+        accepts,
+        token: TokenParams::policies(["issuer"]).ttl(HOUR, 2 * HOUR),
+    }
+}
+
+fn jwt_role_parameters() -> Value {
+    let bounds = json!({
+        "role_type": "jwt",
+        "user_claim": "sub",
+        "bound_audiences": [jwt::AUDIENCE],
+        "bound_subject": jwt::SUBJECT,
+        "jwt_supported_algs": ["EdDSA"],
+    });
+    merged(jwt_role().token.parameters(), bounds)
 }
 
 fn call(path: &str, body: Value) -> SetUp {

@@ -92,7 +92,7 @@ fn certificate(pem: &str) -> Option<Vec<String>> {
 }
 
 /// The phrases that distinguish errors.
-const PHRASES: [&str; 47] = [
+const PHRASES: [&str; 54] = [
     "'key' must be",
     "1 error occurred",
     "2 errors occurred",
@@ -111,20 +111,26 @@ const PHRASES: [&str; 47] = [
     "certificate request could not be parsed",
     "common name",
     "common_name field is required",
+    "could not be found",
     "could not fetch the CA certificate",
     "csr contains no data",
     "determine alias name",
     "email address",
+    "error verifying token signature",
     "format",
+    "invalid audience",
     "invalid duration",
     "invalid key",
     "invalid role or secret ID",
+    "invalid subject",
     "invalid token",
     "is empty",
     "key type",
     "lease is not renewable",
     "malformed JSON",
+    "missing role",
     "missing secret_id",
+    "missing token",
     "no default issuer",
     "no handler for route",
     "not allowed by this role",
@@ -136,6 +142,7 @@ const PHRASES: [&str; 47] = [
     "requires keys of type",
     "serial_number",
     "subject alternate name",
+    "token is expired",
     "unhandled critical extension",
     "unknown role",
     "unsupported operation",

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::case::TokenKind::{self, Dead, Fresh, None as NoToken, Of, Root};
 use super::case::{Case, Phase};
+use super::jwt::jwt;
 use super::setup::{role_id, secret_id};
 use crate::answer::with;
 use crate::ca::{KeyType, key};
@@ -20,6 +21,7 @@ pub fn cases() -> Vec<Case> {
     [
         system(),
         logins(),
+        jwt_logins(),
         tokens(),
         signatures(),
         refusals(),
@@ -100,6 +102,27 @@ fn logins() -> Vec<Case> {
         case("login at no mount", "POST auth/nope/login", NoToken, json!({}), 403),
         case("login at no mount as root", "POST auth/nope/login", Root, json!({}), 404),
         case("login at no mount with a token", "POST auth/nope/login", ISSUER, json!({}), 403),
+    ]
+}
+
+#[rustfmt::skip]
+fn jwt_logins() -> Vec<Case> {
+    let login = "POST auth/jwt/login";
+    let with = |name, role: &str, jwt: String, status| {
+        case(name, login, NoToken, json!({ "role": role, "jwt": jwt }), status)
+    };
+    let good = || jwt([]);
+    vec![
+        with("login with a JWT", "team", good(), 200),
+        with("login with a JWT of one audience", "team", jwt([("aud", json!("vault://team/vault"))]), 200),
+        with("login with a JWT for others", "team", jwt([("aud", json!(["vault://other"]))]), 400),
+        with("login with a JWT of another", "team", jwt([("sub", json!("system:serviceaccount:team:other"))]), 400),
+        with("login with an expired JWT", "team", jwt([("exp", json!(1_700_000_600))]), 400),
+        with("login with no JWT", "team", String::new(), 400),
+        with("login with a malformed JWT", "team", "junk".to_owned(), 400),
+        with("login with a JWT for no role", "", good(), 400),
+        with("login with a JWT for an unknown role", "nope", good(), 400),
+        case("login with a JWT by GET", "GET auth/jwt/login", NoToken, None, 405),
     ]
 }
 

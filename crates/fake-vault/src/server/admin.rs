@@ -91,6 +91,12 @@ impl FakeVault {
         self.namespace = namespace.map(|name| name.trim_matches('/').into());
     }
 
+    /// Puts the auth methods and their tokens into another namespace than the secrets engines; `""` is the root
+    /// namespace, and `None` puts them back. A token may renew, revoke and look up itself in its own namespace only.
+    pub fn set_auth_namespace(&mut self, namespace: Option<&str>) {
+        self.auth_namespace = namespace.map(|name| name.trim_matches('/').into());
+    }
+
     /// Replaces the rate limit quotas. `sys/health`, `sys/seal-status`, `sys/seal` and `sys/unseal` are exempt.
     pub fn set_rate_limits(&mut self, limits: impl IntoIterator<Item = RateLimit>) {
         self.quotas = limits.into_iter().map(Quota::new).collect();

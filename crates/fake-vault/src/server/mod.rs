@@ -36,6 +36,8 @@ pub struct FakeVault {
     secrets: Arc<BTreeMap<String, Arc<Pki>>>,
     policies: Arc<BTreeMap<String, Policy>>,
     namespace: Option<Arc<str>>,
+    /// The namespace of the auth methods, if it is not that of all mounts; empty for the root namespace.
+    auth_namespace: Option<Arc<str>>,
     node: Node,
     quotas: Vec<Quota>,
     tokens: Tokens,
@@ -78,6 +80,7 @@ impl FakeVault {
             secrets: Arc::default(),
             policies: Arc::new(policies),
             namespace: None,
+            auth_namespace: None,
             node: Node::default(),
             quotas: Vec::new(),
             tokens: Tokens::default(),

@@ -55,7 +55,8 @@ impl FakeVault {
         Ok(answer.into_response(self.dice.uuid()))
     }
 
-    /// Returns the path below the model's namespace, and whether the request is inside that namespace.
+    /// Returns the path below the namespace of the mount that it leads to, and whether the request is inside that
+    /// namespace.
     fn relative(&self, call: &Call) -> (String, bool) {
         let Some(namespace) = &self.namespace else {
             return (call.path.clone(), true);
@@ -64,10 +65,13 @@ impl FakeVault {
             Some(prefix) => format!("{prefix}/{}", call.path),
             None => call.path.clone(),
         };
-        let below = full
-            .strip_prefix(namespace.as_ref())
-            .and_then(|rest| rest.strip_prefix('/'));
-        match below {
+        let inside = match &self.auth_namespace {
+            None => below(namespace, &full),
+            Some(auth) => below(auth, &full)
+                .filter(|path| path.starts_with("auth/"))
+                .or_else(|| below(namespace, &full).filter(|path| !path.starts_with("auth/"))),
+        };
+        match inside {
             Some(path) => (path.to_owned(), true),
             None => (full, false),
         }
@@ -259,4 +263,12 @@ impl FakeVault {
         self.seal();
         Ok(Answer::default().into_response(String::new()))
     }
+}
+
+/// Returns the rest of a path below a namespace; the root namespace is empty.
+fn below<'p>(namespace: &str, path: &'p str) -> Option<&'p str> {
+    if namespace.is_empty() {
+        return Some(path);
+    }
+    path.strip_prefix(namespace)?.strip_prefix('/')
 }

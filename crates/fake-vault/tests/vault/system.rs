@@ -109,6 +109,35 @@ fn namespace_is_required_where_set() {
 }
 
 #[test]
+fn auth_methods_may_have_another_namespace() {
+    let credentials = json!({ "role_id": "id", "secret_id": "secret" });
+    for (auth, other) in [("team", "team/a"), ("", "team")] {
+        let mut harness = Harness::new();
+        harness.vault.set_namespace(Some("team/a"));
+        harness.vault.set_auth_namespace(Some(auth));
+        let send = |harness: &mut Harness, namespace: &str, path: &str, token: &str, body: &Value| {
+            let mut request = request(Method::POST, path, token, body);
+            if !namespace.is_empty() {
+                let namespace = namespace.parse().unwrap();
+                request.headers_mut().insert("X-Vault-Namespace", namespace);
+            }
+            harness.send(request)
+        };
+        assert_eq!(send(&mut harness, other, "auth/approle/login", "", &credentials).0, 403);
+        let (status, reply) = send(&mut harness, auth, "auth/approle/login", "", &credentials);
+        assert_eq!(status, 200, "{auth}");
+        let token = reply["auth"]["client_token"].as_str().unwrap();
+        let csr = json!({ "csr": csr(&["www.example.com"]) });
+        assert_eq!(send(&mut harness, auth, "pki/sign/web", token, &csr).0, 403);
+        assert_eq!(send(&mut harness, "team/a", "pki/sign/web", token, &csr).0, 200);
+        for path in ["auth/token/renew-self", "auth/token/revoke-self"] {
+            assert_eq!(send(&mut harness, other, path, token, &json!({})).0, 403, "{path}");
+            assert!(send(&mut harness, auth, path, token, &json!({})).0 < 300, "{path}");
+        }
+    }
+}
+
+#[test]
 fn community_edition_ignores_namespaces() {
     let mut harness = Harness::new();
     let mut health = request(Method::GET, "sys/health", "", &Value::Null);

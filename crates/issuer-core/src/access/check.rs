@@ -173,9 +173,9 @@ impl Check {
 
     fn log_in_with(self, credentials: &Credentials, now: Now) -> Step {
         let request = login::request(&self.vault, credentials);
-        let sent = match credentials {
-            Credentials::Token(token) => Sent::Lookup(Lease::of_unknown_ttl(token.clone())),
-            Credentials::AppRole { .. } | Credentials::Certificate { .. } | Credentials::Jwt { .. } => Sent::Login,
+        let sent = match credentials.given_token() {
+            Some(token) => Sent::Lookup(Lease::of_unknown_ttl(token.clone())),
+            None => Sent::Login,
         };
         self.send(request, sent, now)
     }

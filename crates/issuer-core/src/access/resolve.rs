@@ -7,12 +7,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Inputs, SecretData, SecretError};
 use crate::reference::{SecretKey, TokenSpec};
-use crate::target::{Method, Mount, Target, Trust};
+use crate::target::{Method, Mount, RoleId, Target, Trust};
 use crate::vault::{Credentials, Vault};
 use crate::{Connect, Identity, Limits, Roots, Secret};
-
-/// How long a service account token lives that is requested for a login: the least that Kubernetes grants.
-const TOKEN_SECONDS: i64 = 600;
 
 /// The connection to Vault and the credentials, made from a target and its Secrets.
 pub(super) struct Resolved {
@@ -99,6 +96,7 @@ fn vault(target: &Target, secrets: &Secrets<'_>, held: Option<&Vault>) -> Result
         login: if is_shared { Arc::clone(&connect) } else { share(login) },
         connect,
         namespace: target.namespace.clone(),
+        login_namespace: target.login_namespace.clone(),
     })
 }
 
@@ -110,8 +108,14 @@ fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
             secret_id,
         } => Credentials::AppRole {
             mount: mount.clone(),
-            role_id: role_id.clone(),
-            secret_id: secrets.text_or_empty(secret_id, "secret ID")?,
+            role_id: match role_id {
+                RoleId::Inline(id) => Secret::from(id.as_str()),
+                RoleId::Secret(key) => secrets.text(key, "role ID")?,
+            },
+            secret_id: secret_id
+                .as_ref()
+                .map(|key| secrets.text_or_empty(key, "secret ID"))
+                .transpose()?,
         },
         Method::Certificate { mount, role, .. } => Credentials::Certificate {
             mount: mount.clone(),
@@ -127,12 +131,13 @@ fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
             role,
             name,
             audiences,
+            expiration_seconds,
         } => {
             let spec = TokenSpec {
                 namespace: secrets.namespace.to_owned(),
                 service_account: name.clone(),
                 audiences: audiences.clone(),
-                expiration_seconds: TOKEN_SECONDS,
+                expiration_seconds: *expiration_seconds,
             };
             return Ok(Login::Mint(Mint {
                 mount: mount.clone(),

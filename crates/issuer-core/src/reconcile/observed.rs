@@ -72,6 +72,12 @@ impl Hash for ObservedIssuer {
 }
 
 impl ObservedIssuer {
+    /// Returns `true` if the issuer signs requests of this namespace.
+    pub(super) fn serves(&self, namespace: &str) -> bool {
+        let allowed = self.spec.allowed_namespaces.as_ref();
+        allowed.is_none_or(|allowed| allowed.names.iter().any(|name| name == namespace))
+    }
+
     fn new(meta: ObjectMeta, spec: VaultSpec, status: Option<IssuerStatus>) -> Self {
         Self {
             uid: meta.uid.unwrap_or_default(),

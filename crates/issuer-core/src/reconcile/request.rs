@@ -127,6 +127,13 @@ impl Task {
             let cause = Cause::KindUnknown(spec.issuer_ref.kind.as_deref());
             return self.pend(state, now, cause, Again::Never);
         };
+        let known = state.issuers.get(&issuer);
+        if known.is_some_and(|known| !known.observed.serves(&self.key.namespace)) {
+            let namespace = &self.key.namespace;
+            let message =
+                format!("{issuer} does not sign for namespace {namespace}: its allowedNamespaces do not name it");
+            return self.conclude(state, now, Conclusion::Failed("NamespaceNotAllowed", message));
+        }
         let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
             Ok(ready) => ready,
             Err(Unready::Checking) => return self.end(state, Outcome::Idle, Again::WhenReady),

@@ -47,6 +47,7 @@ mod tests {
             login: Arc::clone(&connect),
             connect,
             namespace: None,
+            login_namespace: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! An issuer's spec, parsed once at the edge.
 
+mod method;
 mod path;
 mod policy;
 
@@ -7,12 +8,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::HeaderValue;
-use issuer_api::{Auth, KubernetesAuth, ProbeMode, SecretKeySelector, ServiceAccountRef, VaultSpec};
+use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec};
 
+pub use method::{Method, RoleId};
 pub use path::{CaMismatch, Mount, SignPath};
-pub use policy::{AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount};
+pub use policy::{
+    AllowedAudiences, AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount,
+};
 
-use crate::reference::{IssuerKey, SecretKey, is_object_name};
+use crate::reference::{IssuerKey, IssuerKind, SecretKey, is_object_name};
 use crate::{Origin, duration};
 
 /// An issuer's spec, parsed and checked.
@@ -22,8 +26,10 @@ pub struct Target {
     pub origin: Origin,
     /// The servers that the operator permits.
     pub allowed_servers: AllowedServers,
-    /// The Vault namespace, fit for a header.
+    /// The Vault namespace of the PKI mount, fit for a header; `None` for the root namespace.
     pub namespace: Option<HeaderValue>,
+    /// The Vault namespace of the auth method and its tokens.
+    pub login_namespace: Option<HeaderValue>,
     /// The name to verify the server's certificate against, where it is not the host.
     pub server_name: Option<String>,
     /// The CA certificates to trust.
@@ -54,51 +60,6 @@ pub enum Trust {
     System,
 }
 
-/// How an issuer logs in.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub enum Method {
-    /// With a role ID and the secret ID in a Secret.
-    AppRole {
-        /// The mount of the method.
-        mount: Mount,
-        /// The role ID.
-        role_id: String,
-        /// The key that holds the secret ID.
-        secret_id: SecretKey,
-    },
-    /// With a TLS client certificate.
-    Certificate {
-        /// The mount of the method.
-        mount: Mount,
-        /// The role to log in as, if one is named.
-        role: Option<String>,
-        /// The Secret of the certificate, if it is not the connection's own.
-        secret: Option<String>,
-    },
-    /// With the token of a service account that is kept in a Secret.
-    Jwt {
-        /// The mount of the method.
-        mount: Mount,
-        /// The role to log in as.
-        role: String,
-        /// The key that holds the token.
-        token: SecretKey,
-    },
-    /// With a token requested for a service account.
-    ServiceAccount {
-        /// The mount of the method.
-        mount: Mount,
-        /// The role to log in as.
-        role: String,
-        /// The service account.
-        name: String,
-        /// The token's audiences.
-        audiences: Vec<String>,
-    },
-    /// With a token from a Secret.
-    Token(SecretKey),
-}
-
 /// Why a spec cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -107,17 +68,23 @@ pub enum SpecError {
     #[error("{0} is not a mount path such as approle, auth/approle or /v1/auth/approle")]
     Mount(&'static str),
     /// None or several methods are set.
-    #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, clientCertificate")]
+    #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate")]
     Method,
     /// Neither or both of the two sources are set.
-    #[error("spec.auth.kubernetes: set exactly one of secretRef, serviceAccountRef")]
-    JwtSource,
+    #[error("{0}: set exactly one of secretRef, serviceAccountRef")]
+    JwtSource(&'static str),
+    /// Neither or both of the two sources are set.
+    #[error("spec.auth.appRole: set exactly one of roleId, roleIdSecretRef")]
+    RoleIdSource,
+    /// The lifetime of a service account token is out of range.
+    #[error("{0}.expirationSeconds must be from 600 to 86400")]
+    TokenLifetime(&'static str),
     /// A required field is empty.
     #[error("{0} must not be empty")]
     Empty(&'static str),
     /// The namespace does not fit into a header.
-    #[error("spec.namespace may hold printable ASCII characters only")]
-    Namespace,
+    #[error("{0} may hold printable ASCII characters only")]
+    Namespace(&'static str),
     /// A Secret cannot have such a key.
     #[error("the key beside {0} must consist of letters, digits, '-', '_' and '.'")]
     Key(&'static str),
@@ -127,21 +94,24 @@ pub enum SpecError {
     /// Only one half of the pair is set.
     #[error("set spec.clientCertSecretRef and spec.clientKeySecretRef together")]
     Identity,
+    /// An issuer of one namespace limits the namespaces.
+    #[error("spec.allowedNamespaces is for VaultClusterIssuers: a VaultIssuer signs for its own namespace only")]
+    AllowedNamespaces,
     /// There is no certificate to log in with.
     #[error("spec.auth.clientCertificate needs secretName, or spec.clientCertSecretRef and spec.clientKeySecretRef")]
     NoCertificate,
     /// An audience is not permitted; the number is its place in the list.
     #[error(
-        "spec.auth.kubernetes.serviceAccountRef.audiences[{0}] is not allowed: the operator has to list audiences that do \
-         not begin with vault:// (--allow-audiences)"
+        "{0}.audiences[{1}] is not allowed: the operator has to list audiences that do not begin with vault:// \
+         (--allow-audiences)"
     )]
-    Audience(usize),
+    Audience(&'static str, usize),
     /// The service account is the controller's own.
     #[error(
-        "spec.auth.kubernetes.serviceAccountRef names the controller's own service account, whose tokens give more than \
-         access to Vault; use one that was made for the login"
+        "{0} names the controller's own service account, whose tokens give more than access to Vault; use one that was \
+         made for the login"
     )]
-    OwnAccount,
+    OwnAccount(&'static str),
     /// The operator does not permit the server.
     #[error("spec.server is not allowed: the operator has to list it (--allowed-servers)")]
     ServerNotAllowed,
@@ -182,10 +152,13 @@ impl Target {
         if !policy.allowed_servers.permits_host(origin.host()) {
             return Err(SpecError::ServerNotAllowed);
         }
-        let vault_namespace = match spec.namespace.as_deref().map(str::trim) {
-            None | Some("") => None,
-            Some(name) if !name.is_ascii() => return Err(SpecError::Namespace),
-            Some(name) => Some(HeaderValue::from_str(name).map_err(|_| SpecError::Namespace)?),
+        if spec.allowed_namespaces.is_some() && key.kind == IssuerKind::Namespaced {
+            return Err(SpecError::AllowedNamespaces);
+        }
+        let pki_namespace = vault_namespace(spec.namespace.as_deref(), "spec.namespace")?;
+        let login_namespace = match spec.auth.namespace.as_deref() {
+            None | Some("") => pki_namespace.clone(),
+            name => vault_namespace(name, "spec.auth.namespace")?,
         };
         let trust = match (&spec.ca_bundle, &spec.ca_bundle_secret_ref) {
             (Some(_), Some(_)) => return Err(SpecError::Trust),
@@ -206,10 +179,13 @@ impl Target {
             Some(Some(timeout)) if (SIGN_TIMEOUT.0..=SIGN_TIMEOUT.1).contains(&timeout) => Some(timeout),
             Some(_) => return Err(SpecError::SignTimeout),
         };
-        let method = method(&spec.auth, &spec.server, key)?;
-        if let (Some(account), Method::ServiceAccount { name, .. }) = (service_account_ref(&spec.auth), &method) {
-            permit_account(account, name, namespace, policy)?;
-        }
+        let issuer = method::Issuer {
+            key,
+            namespace,
+            policy,
+            server: &spec.server,
+        };
+        let method = issuer.method(&spec.auth)?;
         let presents = !matches!(method, Method::Certificate { secret: None, .. }) || identity.is_some();
         if !presents {
             return Err(SpecError::NoCertificate);
@@ -217,7 +193,8 @@ impl Target {
         Ok(Self {
             origin,
             allowed_servers: policy.allowed_servers.clone(),
-            namespace: vault_namespace,
+            namespace: pki_namespace,
+            login_namespace,
             server_name: spec.server_name.clone().filter(|name| !name.is_empty()),
             trust,
             identity,
@@ -237,14 +214,20 @@ impl Target {
         if let Some((certificate, key)) = &self.identity {
             names.extend([certificate.name.clone(), key.name.clone()]);
         }
-        match &self.method {
-            Method::AppRole { secret_id: key, .. } | Method::Jwt { token: key, .. } | Method::Token(key) => {
-                names.insert(key.name.clone());
-            }
-            Method::Certificate { secret, .. } => names.extend(secret.clone()),
-            Method::ServiceAccount { .. } => {}
-        }
+        names.extend(self.method.secrets().into_iter().map(str::to_owned));
         names
+    }
+}
+
+/// Reads the name of a Vault namespace. Vault reserves the name `root`, so it can only mean the root namespace, which no
+/// header names.
+fn vault_namespace(name: Option<&str>, field: &'static str) -> Result<Option<HeaderValue>, SpecError> {
+    match name.map(str::trim) {
+        None | Some("" | "root") => Ok(None),
+        Some(name) if !name.is_ascii() => Err(SpecError::Namespace(field)),
+        Some(name) => HeaderValue::from_str(name)
+            .map(Some)
+            .map_err(|_| SpecError::Namespace(field)),
     }
 }
 
@@ -276,97 +259,6 @@ fn filled(value: &str, field: &'static str) -> Result<String, SpecError> {
         Err(SpecError::Empty(field))
     } else {
         Ok(value.to_owned())
-    }
-}
-
-fn mount(path: Option<&str>, default: &str, field: &'static str) -> Result<Mount, SpecError> {
-    let path = path.map(str::trim).filter(|path| !path.is_empty()).unwrap_or(default);
-    Mount::parse(path).ok_or(SpecError::Mount(field))
-}
-
-fn method(auth: &Auth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecError> {
-    match (
-        &auth.token_secret_ref,
-        &auth.app_role,
-        &auth.kubernetes,
-        &auth.client_certificate,
-    ) {
-        (Some(token), None, None, None) => Ok(Method::Token(secret_key(
-            token,
-            "token",
-            "spec.auth.tokenSecretRef.name",
-        )?)),
-        (None, Some(role), None, None) => Ok(Method::AppRole {
-            mount: mount(role.path.as_deref(), "approle", "spec.auth.appRole.path")?,
-            role_id: filled(&role.role_id, "spec.auth.appRole.roleId")?,
-            secret_id: secret_key(&role.secret_ref, "secretId", "spec.auth.appRole.secretRef.name")?,
-        }),
-        (None, None, Some(kubernetes), None) => service_account(kubernetes, server, issuer),
-        (None, None, None, Some(certificate)) => Ok(Method::Certificate {
-            mount: mount(
-                certificate.mount_path.as_deref(),
-                "cert",
-                "spec.auth.clientCertificate.mountPath",
-            )?,
-            role: certificate.name.clone().filter(|name| !name.is_empty()),
-            secret: match certificate.secret_name.as_deref() {
-                None | Some("") => None,
-                Some(name) => Some(object_name(name, "spec.auth.clientCertificate.secretName")?),
-            },
-        }),
-        _ => Err(SpecError::Method),
-    }
-}
-
-fn service_account_ref(auth: &Auth) -> Option<&ServiceAccountRef> {
-    auth.kubernetes.as_ref()?.service_account_ref.as_ref()
-}
-
-/// Returns an error if the policy forbids to request a token of the service account `name` in `namespace`.
-fn permit_account(
-    account: &ServiceAccountRef,
-    name: &str,
-    namespace: &str,
-    policy: &IssuerPolicy,
-) -> Result<(), SpecError> {
-    let own = policy.own_account.as_ref();
-    if own.is_some_and(|own| own.namespace == namespace && own.name == name) {
-        return Err(SpecError::OwnAccount);
-    }
-    let forbidden = account
-        .audiences
-        .iter()
-        .position(|audience| !policy.permits_audience(audience));
-    forbidden.map_or(Ok(()), |place| Err(SpecError::Audience(place)))
-}
-
-fn service_account(auth: &KubernetesAuth, server: &str, issuer: &IssuerKey) -> Result<Method, SpecError> {
-    let mount = mount(
-        auth.mount_path.as_deref(),
-        "kubernetes",
-        "spec.auth.kubernetes.mountPath",
-    )?;
-    let role = filled(&auth.role, "spec.auth.kubernetes.role")?;
-    // Go clients write an unset reference as one with an empty name.
-    let secret = auth.secret_ref.as_ref().filter(|secret| !secret.name.is_empty());
-    match (secret, &auth.service_account_ref) {
-        (Some(secret), None) => Ok(Method::Jwt {
-            mount,
-            role,
-            token: secret_key(secret, "token", "spec.auth.kubernetes.secretRef.name")?,
-        }),
-        (None, Some(account)) => {
-            let mut audiences = account.audiences.clone();
-            audiences.extend([issuer.audience(), server.to_owned()]);
-            let name = object_name(&account.name, "spec.auth.kubernetes.serviceAccountRef.name")?;
-            Ok(Method::ServiceAccount {
-                mount,
-                role,
-                name,
-                audiences,
-            })
-        }
-        _ => Err(SpecError::JwtSource),
     }
 }
 

@@ -13,9 +13,8 @@ use std::str::FromStr;
 pub struct IssuerPolicy {
     /// Whether `http://` servers are allowed.
     pub allow_http: bool,
-    /// The audiences that service account tokens may have beside those that name an issuer (`vault://..`) or the
-    /// issuer's server. An audience of the API server would let the issuer's server act as the service account.
-    pub allowed_audiences: BTreeSet<String>,
+    /// The audiences that service account tokens may have.
+    pub allowed_audiences: AllowedAudiences,
     /// The servers that issuers may name.
     pub allowed_servers: AllowedServers,
     /// The controller's own service account, for which it never requests a token.
@@ -25,7 +24,27 @@ pub struct IssuerPolicy {
 impl IssuerPolicy {
     /// Returns `true` if a token for this audience is of use to an issuer's server only.
     pub(super) fn permits_audience(&self, audience: &str) -> bool {
-        audience.starts_with("vault://") || self.allowed_audiences.contains(audience)
+        let listed = match &self.allowed_audiences {
+            AllowedAudiences::All => true,
+            AllowedAudiences::Listed(audiences) => audiences.contains(audience),
+        };
+        listed || audience.starts_with("vault://")
+    }
+}
+
+/// The audiences that service account tokens may have besides those that name an issuer (`vault://..`) or the issuer's
+/// server. An audience of the API server would let the issuer's server act as the service account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AllowedAudiences {
+    /// Every audience.
+    All,
+    /// The audiences of this set.
+    Listed(BTreeSet<String>),
+}
+
+impl Default for AllowedAudiences {
+    fn default() -> Self {
+        Self::Listed(BTreeSet::new())
     }
 }
 

@@ -1,4 +1,7 @@
-use issuer_api::{Auth, KubernetesAuth, SecretKeySelector, ServiceAccountRef};
+use issuer_api::{
+    AllowedNamespaces, AppRole, Auth, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    ServiceAccountRef,
+};
 
 use super::*;
 use crate::reference::IssuerKind;
@@ -31,6 +34,27 @@ fn with_account(audiences: &[&str]) -> VaultSpec {
     VaultSpec {
         auth: Auth {
             kubernetes: Some(KubernetesAuth {
+                mount_path: None,
+                role: "web".to_owned(),
+                secret_ref: None,
+                service_account_ref: Some(account),
+            }),
+            ..Auth::default()
+        },
+        ..spec()
+    }
+}
+
+/// The same with `auth.jwt`.
+fn with_jwt_account(audiences: &[&str], expiration_seconds: Option<i64>) -> VaultSpec {
+    let account = JwtServiceAccountRef {
+        name: "signer".to_owned(),
+        audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+        expiration_seconds,
+    };
+    VaultSpec {
+        auth: Auth {
+            jwt: Some(JwtAuth {
                 mount_path: None,
                 role: "web".to_owned(),
                 secret_ref: None,
@@ -79,36 +103,158 @@ fn namespace_is_printable_ascii() {
     };
     assert_eq!(parse("team/a"), Ok(Some(HeaderValue::from_static("team/a"))));
     assert_eq!(parse(" "), Ok(None));
+    assert_eq!(parse("root"), Ok(None));
     for name in ["t\u{e9}am", "a\nb", "a\u{0}"] {
-        assert_eq!(parse(name), Err(SpecError::Namespace));
+        assert_eq!(parse(name), Err(SpecError::Namespace("spec.namespace")));
     }
+}
+
+#[test]
+fn login_may_have_another_namespace() {
+    let parse = |namespace: Option<&str>| {
+        let mut spec = VaultSpec {
+            namespace: Some("team/a".to_owned()),
+            ..spec()
+        };
+        spec.auth.namespace = namespace.map(str::to_owned);
+        parse(&spec, &IssuerPolicy::default()).map(|target| target.login_namespace)
+    };
+    for same in [None, Some(""), Some("team/a")] {
+        assert_eq!(parse(same), Ok(Some(HeaderValue::from_static("team/a"))));
+    }
+    assert_eq!(parse(Some("team")), Ok(Some(HeaderValue::from_static("team"))));
+    assert_eq!(parse(Some("root")), Ok(None));
+    assert_eq!(parse(Some("a\nb")), Err(SpecError::Namespace("spec.auth.namespace")));
 }
 
 #[test]
 fn audiences_of_others_must_be_allowed() {
     let strict = IssuerPolicy::default();
     let open = IssuerPolicy {
-        allowed_audiences: ["vault".to_owned()].into(),
+        allowed_audiences: AllowedAudiences::Listed(["vault".to_owned()].into()),
         ..IssuerPolicy::default()
     };
-    type Verdict = Result<(), SpecError>;
-    let cases: [(&[&str], Verdict, Verdict); 6] = [
-        (&[], Ok(()), Ok(())),
-        (&["vault://other"], Ok(()), Ok(())),
-        (&["vault"], Err(SpecError::Audience(0)), Ok(())),
-        (
-            &["vault://a", "https://kubernetes.default.svc"],
-            Err(SpecError::Audience(1)),
-            Err(SpecError::Audience(1)),
-        ),
-        (&[""], Err(SpecError::Audience(0)), Err(SpecError::Audience(0))),
-        (&["Vault://a"], Err(SpecError::Audience(0)), Err(SpecError::Audience(0))),
+    let cases: [(&[&str], Option<usize>, Option<usize>); 7] = [
+        (&[], None, None),
+        (&["vault://other"], None, None),
+        (&["vault"], Some(0), None),
+        (&["vault://a", "https://kubernetes.default.svc"], Some(1), Some(1)),
+        (&[""], Some(0), Some(0)),
+        (&["Vault://a"], Some(0), Some(0)),
+        (&["https://vault.example"], None, None),
     ];
     for (audiences, in_strict, in_open) in cases {
-        let spec = with_account(audiences);
-        assert_eq!(parse(&spec, &strict).map(drop), in_strict, "{audiences:?}");
-        assert_eq!(parse(&spec, &open).map(drop), in_open, "{audiences:?}");
+        for (spec, field) in [
+            (with_account(audiences), "spec.auth.kubernetes.serviceAccountRef"),
+            (with_jwt_account(audiences, None), "spec.auth.jwt.serviceAccountRef"),
+        ] {
+            for (policy, forbidden) in [(&strict, in_strict), (&open, in_open)] {
+                let verdict = forbidden.map_or(Ok(()), |place| Err(SpecError::Audience(field, place)));
+                assert_eq!(parse(&spec, policy).map(drop), verdict, "{audiences:?}");
+            }
+        }
     }
+    let all = IssuerPolicy {
+        allowed_audiences: AllowedAudiences::All,
+        ..IssuerPolicy::default()
+    };
+    assert!(parse(&with_account(&["https://kubernetes.default.svc"]), &all).is_ok());
+}
+
+#[test]
+fn jwt_audiences_replace_the_defaults() {
+    let requested = |spec: &VaultSpec| match parse(spec, &IssuerPolicy::default()).unwrap().method {
+        Method::ServiceAccount {
+            audiences,
+            expiration_seconds,
+            ..
+        } => (audiences, expiration_seconds),
+        other => panic!("{other:?}"),
+    };
+    let of = |audiences: &[&str]| {
+        audiences
+            .iter()
+            .map(|audience| (*audience).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let defaults = ["vault://web/vault", "https://vault.example"];
+    let (first, [second, third]) = ("vault://own", defaults);
+    assert_eq!(requested(&with_account(&[first])), (of(&[first, second, third]), 600));
+    assert_eq!(requested(&with_jwt_account(&[first], Some(3600))), (of(&[first]), 3600));
+    assert_eq!(requested(&with_jwt_account(&[], None)), (of(&defaults), 600));
+}
+
+#[test]
+fn jwt_lifetimes_have_limits() {
+    for (seconds, permitted) in [
+        (599, false),
+        (600, true),
+        (86_400, true),
+        (86_401, false),
+        (i64::MIN, false),
+    ] {
+        let parsed = parse(&with_jwt_account(&[], Some(seconds)), &IssuerPolicy::default());
+        match parsed {
+            Ok(_) => assert!(permitted, "{seconds}"),
+            Err(error) => assert_eq!(
+                (permitted, error),
+                (false, SpecError::TokenLifetime("spec.auth.jwt.serviceAccountRef"))
+            ),
+        }
+    }
+}
+
+#[test]
+fn only_cluster_issuers_limit_namespaces() {
+    let spec = VaultSpec {
+        allowed_namespaces: Some(AllowedNamespaces {
+            names: vec!["web".to_owned()],
+        }),
+        ..spec()
+    };
+    let policy = IssuerPolicy::default();
+    assert_eq!(parse(&spec, &policy), Err(SpecError::AllowedNamespaces));
+    let key = IssuerKey {
+        kind: IssuerKind::Cluster,
+        namespace: String::new(),
+        name: "vault".to_owned(),
+    };
+    assert!(Target::parse(&spec, &key, "web", &policy).is_ok());
+}
+
+#[test]
+fn role_id_has_one_source() {
+    let parse = |role_id: Option<&str>, secret: Option<&str>| {
+        let role = AppRole {
+            role_id: role_id.map(str::to_owned),
+            role_id_secret_ref: secret.map(selector),
+            ..AppRole::default()
+        };
+        let auth = Auth {
+            app_role: Some(role),
+            ..Auth::default()
+        };
+        let target = parse(&VaultSpec { auth, ..spec() }, &IssuerPolicy::default())?;
+        Ok(target.secrets().into_iter().collect::<Vec<_>>())
+    };
+    assert_eq!(parse(Some("id"), None), Ok(vec![]));
+    assert_eq!(parse(None, Some("role")), Ok(vec!["role".to_owned()]));
+    assert_eq!(
+        parse(Some(" "), None),
+        Err(SpecError::Empty("spec.auth.appRole.roleId"))
+    );
+    for (role_id, secret) in [(None, None), (Some("id"), Some("role"))] {
+        assert_eq!(parse(role_id, secret), Err(SpecError::RoleIdSource));
+    }
+}
+
+#[test]
+fn exactly_one_method_is_set() {
+    let mut spec = with_account(&[]);
+    spec.auth.jwt = with_jwt_account(&[], None).auth.jwt;
+    assert_eq!(parse(&spec, &IssuerPolicy::default()), Err(SpecError::Method));
+    spec.auth = Auth::default();
+    assert_eq!(parse(&spec, &IssuerPolicy::default()), Err(SpecError::Method));
 }
 
 #[test]
@@ -120,10 +266,15 @@ fn own_account_logs_in_nowhere() {
         }),
         ..IssuerPolicy::default()
     };
-    let spec = with_account(&[]);
-    assert_eq!(parse(&spec, &policy("web", "signer")), Err(SpecError::OwnAccount));
-    for (namespace, name) in [("web", "other"), ("other", "signer")] {
-        assert!(parse(&spec, &policy(namespace, name)).is_ok());
+    for (spec, field) in [
+        (with_account(&[]), "spec.auth.kubernetes.serviceAccountRef"),
+        (with_jwt_account(&[], None), "spec.auth.jwt.serviceAccountRef"),
+    ] {
+        let verdict = Err(SpecError::OwnAccount(field));
+        assert_eq!(parse(&spec, &policy("web", "signer")), verdict);
+        for (namespace, name) in [("web", "other"), ("other", "signer")] {
+            assert!(parse(&spec, &policy(namespace, name)).is_ok());
+        }
     }
 }
 
@@ -140,7 +291,10 @@ fn account_may_stand_beside_an_empty_secret() {
     if let Some(kubernetes) = &mut spec.auth.kubernetes {
         kubernetes.secret_ref = Some(selector("token"));
     }
-    assert_eq!(parse(&spec, &IssuerPolicy::default()), Err(SpecError::JwtSource));
+    assert_eq!(
+        parse(&spec, &IssuerPolicy::default()),
+        Err(SpecError::JwtSource("spec.auth.kubernetes"))
+    );
 }
 
 #[test]

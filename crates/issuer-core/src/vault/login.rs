@@ -13,14 +13,14 @@ use crate::{Now, Operation, Reply, Request, Secret};
 /// The credentials of an issuer.
 #[derive(Clone, PartialEq, Hash)]
 pub enum Credentials {
-    /// A role ID and a secret ID.
+    /// A role ID, and a secret ID if the role needs one.
     AppRole {
         /// The mount of the method.
         mount: Mount,
         /// The role ID.
-        role_id: String,
+        role_id: Secret,
         /// The secret ID.
-        secret_id: Secret,
+        secret_id: Option<Secret>,
     },
     /// The client certificate of [`Vault::login`].
     Certificate {
@@ -29,7 +29,7 @@ pub enum Credentials {
         /// The role, if one is named.
         role: Option<String>,
     },
-    /// A service account token.
+    /// A JSON Web Token, such as that of a service account.
     Jwt {
         /// The mount of the method.
         mount: Mount,
@@ -40,6 +40,16 @@ pub enum Credentials {
     },
     /// A Vault token.
     Token(Secret),
+}
+
+impl Credentials {
+    /// Returns the Vault token, if no login is needed.
+    pub(crate) fn given_token(&self) -> Option<&Secret> {
+        match self {
+            Self::Token(token) => Some(token),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -60,10 +70,13 @@ pub(crate) fn request(vault: &Vault, credentials: &Credentials) -> Request {
             mount,
             role_id,
             secret_id,
-        } => (
-            mount,
-            vec![("role_id", role_id.as_str()), ("secret_id", text(secret_id))],
-        ),
+        } => {
+            let secret_id = secret_id.iter().map(|id| ("secret_id", text(id)));
+            (
+                mount,
+                [("role_id", text(role_id))].into_iter().chain(secret_id).collect(),
+            )
+        }
         Credentials::Certificate { mount, role } => (mount, role.iter().map(|role| ("name", role.as_str())).collect()),
         Credentials::Jwt { mount, role, token } => (mount, vec![("role", role.as_str()), ("jwt", text(token))]),
         Credentials::Token(token) => {

@@ -1,7 +1,7 @@
 //! The conversation with Vault or OpenBao.
 //!
-//! Requests carry `X-Vault-Request`, the token, and the namespace except for `sys/health`, which Vault serves in the
-//! root namespace only. Sensitive headers are marked as such. Replies are JSON: `{"errors": [..]}` from status 400 on,
+//! Requests carry `X-Vault-Request`, the token, and the namespace: that of the PKI mount or that of the auth method, and
+//! none for `sys/health`, which Vault serves in the root namespace only. Sensitive headers are marked as such. Replies are JSON: `{"errors": [..]}` from status 400 on,
 //! and an envelope with `data` or `auth` below.
 
 mod error;
@@ -37,8 +37,11 @@ pub struct Vault {
     /// How to dial to log in, look up, renew and revoke. Differs from `connect` if the login uses another client
     /// certificate: Vault binds the token to the certificate that it was issued for.
     pub login: Arc<Connect>,
-    /// The Vault namespace.
+    /// The Vault namespace of probe and signing requests.
     pub namespace: Option<HeaderValue>,
+    /// The Vault namespace to log in, look up, renew and revoke in. A token has its policies from its own namespace, so
+    /// one that may renew itself there may not do so elsewhere.
+    pub login_namespace: Option<HeaderValue>,
 }
 
 impl Vault {
@@ -51,9 +54,12 @@ impl Vault {
     }
 
     fn request(&self, operation: Operation, method: Method, path: &str, token: Option<&Secret>, body: Body) -> Request {
-        let connect = match operation {
-            Operation::Health | Operation::Probe | Operation::Sign => &self.connect,
-            Operation::Login | Operation::Lookup | Operation::Renew | Operation::Revoke => &self.login,
+        let (connect, namespace) = match operation {
+            Operation::Health => (&self.connect, None),
+            Operation::Probe | Operation::Sign => (&self.connect, self.namespace.as_ref()),
+            Operation::Login | Operation::Lookup | Operation::Renew | Operation::Revoke => {
+                (&self.login, self.login_namespace.as_ref())
+            }
         };
         let mut http = http::Request::new(body);
         *http.method_mut() = method;
@@ -67,7 +73,7 @@ impl Vault {
         if has_body {
             headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if let (Some(namespace), false) = (&self.namespace, operation == Operation::Health) {
+        if let Some(namespace) = namespace {
             headers.insert("x-vault-namespace", namespace.clone());
         }
         let token = token
@@ -107,5 +113,39 @@ impl std::io::Write for Length {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, Origin, Roots};
+
+    #[test]
+    fn each_operation_has_its_namespace() {
+        let connect = Arc::new(Connect {
+            origin: Origin::parse("https://vault.example").unwrap(),
+            server_name: None,
+            roots: Roots::System,
+            identity: None,
+            limits: Limits::default(),
+        });
+        let vault = Vault {
+            login: Arc::clone(&connect),
+            connect,
+            namespace: Some(HeaderValue::from_static("team/a")),
+            login_namespace: Some(HeaderValue::from_static("team")),
+        };
+        for operation in Operation::ALL {
+            let request = vault.get(operation, "path", None);
+            let namespace = match operation {
+                Operation::Health => None,
+                Operation::Probe | Operation::Sign => Some("team/a"),
+                _ => Some("team"),
+            };
+            let sent = request.http.headers().get("x-vault-namespace");
+            let sent = sent.map(|value| value.to_str().unwrap());
+            assert_eq!(sent, namespace, "{}", operation.as_str());
+        }
     }
 }

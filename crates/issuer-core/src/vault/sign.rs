@@ -320,6 +320,7 @@ mod tests {
             login: Arc::clone(&connect),
             connect,
             namespace: None,
+            login_namespace: None,
         };
         let lease = Lease::of_unknown_ttl(Secret::from("hvs.token"));
         Sign::begin(&vault, &SignPath::parse(path).unwrap(), &lease, wanted, signatures())

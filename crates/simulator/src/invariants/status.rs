@@ -26,6 +26,7 @@ const REASONS: [&str; 42] = [
     "IssuerNotReady",
     "LoginDenied",
     "NameNotSupported",
+    "NamespaceNotAllowed",
     "PathNotFound",
     "Pending",
     "PermissionDenied",

@@ -16,7 +16,7 @@ type Row = (Value, &'static str);
 /// Each rule rejects one spec and accepts one that differs in what the rule is about.
 pub(super) async fn rules(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let mut rejected = BTreeSet::new();
-    for (change, message) in [spec_rows(), auth_rows(), method_rows()].concat() {
+    for (change, message) in [spec_rows(), auth_rows(), method_rows(), jwt_rows()].concat() {
         let answer = create(test, &change).await?;
         match (message, answer) {
             ("", None) => {}
@@ -108,7 +108,7 @@ fn spec_rows() -> Vec<Row> {
 }
 
 fn auth_rows() -> Vec<Row> {
-    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, clientCertificate";
+    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate";
     let token = json!({ "name": "token" });
     vec![
         (json!({ "auth": {} }), method),
@@ -125,6 +125,26 @@ fn auth_rows() -> Vec<Row> {
     ]
 }
 
+fn jwt_rows() -> Vec<Row> {
+    let source = "set exactly one of secretRef, serviceAccountRef";
+    let jwt = |fields: Value| json!({ "auth": { "jwt": fields } });
+    let account = |seconds: i64| {
+        let account = json!({ "name": "vault-login", "expirationSeconds": seconds });
+        jwt(json!({ "role": "web", "serviceAccountRef": account }))
+    };
+    vec![
+        (jwt(json!({ "role": "web" })), source),
+        (jwt(json!({ "role": "web", "secretRef": { "name": "jwt" } })), ""),
+        (account(600), ""),
+        (account(599), "spec.auth.jwt.serviceAccountRef.expirationSeconds"),
+        (account(86_401), "spec.auth.jwt.serviceAccountRef.expirationSeconds"),
+        (
+            jwt(json!({ "role": "web", "secretRef": { "name": "jwt" }, "mountPath": "../sys" })),
+            "mountPath must not contain '..'",
+        ),
+    ]
+}
+
 fn method_rows() -> Vec<Row> {
     let source = "set exactly one of secretRef, serviceAccountRef";
     let mount = "mountPath must not contain '..'";
@@ -137,6 +157,14 @@ fn method_rows() -> Vec<Row> {
     vec![
         (approle("auth/../sys"), "path must not contain '..'"),
         (approle("/v1/auth/approle"), ""),
+        (
+            json!({ "auth": { "appRole": {} } }),
+            "set exactly one of roleId, roleIdSecretRef",
+        ),
+        (
+            json!({ "auth": { "appRole": { "roleIdSecretRef": { "name": "role" } } } }),
+            "",
+        ),
         (kubernetes(json!({ "role": "web" })), source),
         (
             kubernetes(json!({ "role": "web", "secretRef": secret, "serviceAccountRef": account })),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::pki::{Csr, Names};
 use crate::servers::audit::Answered;
+use crate::servers::cluster;
 use crate::servers::controller::NAMESPACE;
 use crate::servers::process::eventually;
 use crate::servers::vault::text;
@@ -35,6 +36,41 @@ pub(super) async fn approle_mounts(test: &TestNamespace<'_>) -> anyhow::Result<(
         test.ready(&format!("form-{number}"), SOON).await?;
     }
     Ok(())
+}
+
+/// A role ID from a Secret, beside the secret ID and without one.
+pub(super) async fn approle_role_id(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let policy = test.policy(&[&path]).await?;
+    let bound = test.approle("approle", &policy, json!({})).await?;
+    let id = text(&bound["appRole"]["roleId"])?;
+    test.secret("role", &[("roleId", &id), ("id", "another-role-id")])
+        .await?;
+    let role = json!({ "roleIdSecretRef": { "name": "role" }, "secretRef": { "name": "approle" } });
+    signs(test, test.spec(&path, json!({ "appRole": role }))).await?;
+
+    let wrong = json!({ "roleIdSecretRef": { "name": "role", "key": "id" }, "secretRef": { "name": "approle" } });
+    test.issuer("wrong", test.spec(&path, json!({ "appRole": wrong })))
+        .await?;
+    test.unready("wrong", "LoginDenied", SOON).await
+}
+
+/// An AppRole that needs no secret ID, so the spec names none.
+pub(super) async fn approle_no_secret_id(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let policy = test.policy(&[&path]).await?;
+    let open = json!({ "bind_secret_id": false, "token_bound_cidrs": ["127.0.0.0/8"] });
+    let role = format!("auth/approle/role/{}", test.case);
+    let admin = &test.env.vault.admin;
+    admin
+        .write(&role, json!({ "token_policies": policy, "token_ttl": "1h" }))
+        .await?;
+    let id = admin.read(&format!("{role}/role-id")).await?["role_id"].clone();
+    let spec = test.spec(&path, json!({ "appRole": { "roleId": id } }));
+    test.issuer("bound", spec.clone()).await?;
+    test.unready("bound", "LoginDenied", SOON).await?;
+    admin.write(&role, open).await?;
+    signs(test, spec).await
 }
 
 /// A token from a Secret is used and never revoked.
@@ -131,6 +167,52 @@ pub(super) async fn kubernetes_account(test: &TestNamespace<'_>) -> anyhow::Resu
     grant_tokens(test, "vault-login").await?;
     signs(test, spec).await
 }
+
+/// JWT auth with a token of a service account, whose only audience is the spec's, and with a token from a Secret. Vault
+/// knows the key of the API server's tokens, so it asks nobody.
+pub(super) async fn jwt(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let key = {
+        let local = test.env.local_servers().await?;
+        std::fs::read_to_string(local.dir.join("service-account.pub"))?
+    };
+    let admin = &test.env.vault.admin;
+    admin.write("sys/auth/e2e-jwt", json!({ "type": "jwt" })).await?;
+    let config = json!({ "jwt_validation_pubkeys": [key], "bound_issuer": ISSUER });
+    admin.write("auth/e2e-jwt/config", config).await?;
+    let audience = format!("vault://{}/jwt", test.namespace);
+    let role = json!({
+        "role_type": "jwt",
+        "user_claim": "sub",
+        "bound_audiences": [audience],
+        "bound_subject": format!("system:serviceaccount:{}:vault-login", test.namespace),
+        "token_policies": test.policy(&[&path]).await?,
+        "token_ttl": "1h",
+    });
+    admin.write("auth/e2e-jwt/role/web", role).await?;
+    account(test).await?;
+    grant_tokens(test, "vault-login").await?;
+
+    let auth = |audience: &str| {
+        let account = json!({ "name": "vault-login", "audiences": [audience], "expirationSeconds": 900 });
+        json!({ "jwt": { "mountPath": "/v1/auth/e2e-jwt", "role": "web", "serviceAccountRef": account } })
+    };
+    test.issuer("other", test.spec(&path, auth("vault://other"))).await?;
+    test.unready("other", "LoginDenied", SOON).await?;
+    test.issuer("forbidden", test.spec(&path, auth("https://kubernetes.default.svc")))
+        .await?;
+    test.unready("forbidden", "InvalidSpec", SOON).await?;
+    signs(test, test.spec(&path, auth(&audience))).await?;
+
+    let token = cluster::token_for(&test.env.client, &test.namespace, "vault-login", &[&audience]).await?;
+    test.secret("jwt", &[("token", &token)]).await?;
+    let auth = json!({ "jwt": { "mountPath": "e2e-jwt", "role": "web", "secretRef": { "name": "jwt" } } });
+    test.issuer("secret", test.spec(&path, auth)).await?;
+    test.ready("secret", SOON).await
+}
+
+/// The issuer of the API server's tokens.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Allows the controller to request tokens of one service account, as the documentation describes.
 async fn grant_tokens(test: &TestNamespace<'_>, account: &str) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use issuer_api::CertificateRequest;
 use serde_json::json;
 
 use crate::pki::{Csr, Names};
+use crate::servers::controller::NAMESPACE;
 use crate::test_namespace::{Ask, SOON, TestNamespace};
 
 /// A request without approval is not touched, and is signed once it is approved.
@@ -79,6 +80,42 @@ fn forged(pem: &str) -> anyhow::Result<String> {
     Ok(format!(
         "-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n"
     ))
+}
+
+/// A cluster issuer refuses the requests of a namespace that it does not name, for good, and says why; after a correction
+/// it signs new ones.
+pub(super) async fn allowed_namespaces(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
+        .await?;
+    let id = test.secret_id("approle").await?;
+    test.secret_in(NAMESPACE, test.case, &[("secretId", &id)]).await?;
+    let mut spec = test.spec(&path, auth);
+    spec["auth"]["appRole"]["secretRef"] = json!({ "name": test.case });
+    spec["allowedNamespaces"] = json!({ "names": ["elsewhere"] });
+    test.cluster_issuer(spec.clone()).await?;
+    test.cluster_ready().await?;
+    let csr = Csr::new(&Names::common("www.example.com"))?;
+    let ask = Ask {
+        issuer: test.case,
+        cluster: true,
+        ..Ask::default()
+    };
+    test.request("refused", &csr.pem, ask).await?;
+    let message = test.failed("refused", "Failed").await?;
+    ensure!(
+        message.contains(&format!("does not sign for namespace {}", test.namespace)),
+        "{message}"
+    );
+    test.event("refused", "NamespaceNotAllowed").await?;
+    ensure!(test.signatures(&path)? == 0, "a refused request was signed");
+
+    spec["allowedNamespaces"] = json!({ "names": ["elsewhere", test.namespace] });
+    test.cluster_issuer(spec).await?;
+    test.request("signed", &csr.pem, ask).await?;
+    // The correction may reach the controller after the request, which then fails as well.
+    test.issued("signed", &csr, SOON).await.map(drop)
 }
 
 /// A name that the role refuses: the request fails for good, with Vault's reason.

@@ -356,9 +356,20 @@ pub(crate) fn token_reviewer_binding() -> Value {
     })
 }
 
-/// Requests a token of a service account that lives for two hours.
+/// Requests a token of a service account for the API server that lives for two hours.
 pub(crate) async fn service_account_token(client: &Client, namespace: &str, name: &str) -> anyhow::Result<String> {
+    token_for(client, namespace, name, &[]).await
+}
+
+/// Requests such a token for these audiences; for the API server without any.
+pub(crate) async fn token_for(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    audiences: &[&str],
+) -> anyhow::Result<String> {
     let spec = TokenRequestSpec {
+        audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
         expiration_seconds: Some(7200),
         ..TokenRequestSpec::default()
     };

@@ -19,6 +19,7 @@ fn each_method_sends_its_credentials() {
             "/v1/auth/approle/login",
             r#"{"role_id":"r","secret_id":"x"}"#,
         ),
+        (app_role_in_secret(), "/v1/auth/approle/login", r#"{"role_id":"s"}"#),
         (
             kubernetes(Some("jwt")),
             "/v1/auth/kubernetes/login",
@@ -29,11 +30,18 @@ fn each_method_sends_its_credentials() {
             "/v1/auth/kubernetes/login",
             r#"{"jwt":"jwt","role":"web"}"#,
         ),
+        (
+            jwt(Some("jwt")),
+            "/v1/auth/jwt/login",
+            r#"{"jwt":"a.b.c","role":"web"}"#,
+        ),
+        (jwt(None), "/v1/auth/jwt/login", r#"{"jwt":"jwt","role":"web"}"#),
         (certificate(Some("pair")), "/v1/auth/cert/login", "{}"),
         (given_token(), "/v1/auth/token/lookup-self", ""),
     ] {
         let check = issuer(auth)
             .secret("jwt", "1", &[("token", "a.b.c\n")])
+            .secret("role", "1", &[("roleId", "s\n")])
             .secret("pair", "1", &pair);
         let checked = check.run();
         assert_eq!(login(&checked), (path.to_owned(), body.to_owned()));
@@ -51,6 +59,22 @@ fn service_account_token_is_minted_when_needed() {
     let held = checked.ready();
     let checked = issuer(kubernetes(None)).holds(&held).at(1).run();
     assert_eq!(checked.asked, ["health"]);
+}
+
+#[test]
+fn requested_token_is_as_the_spec_says() {
+    let requested = |auth: Auth| issuer(auth).run().tokens.pop().unwrap();
+    let token = |audiences: &[&str], expiration_seconds: i64| TokenSpec {
+        namespace: "team".to_owned(),
+        service_account: "signer".to_owned(),
+        audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+        expiration_seconds,
+    };
+    assert_eq!(requested(jwt(None)), token(&["vault://own"], 900));
+    assert_eq!(
+        requested(kubernetes(None)),
+        token(&["vault://team/vault", "https://a"], 600)
+    );
 }
 
 #[test]

@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use http::Response;
-use issuer_api::{AppRole, Auth, ClientCertificate, KubernetesAuth, SecretKeySelector, ServiceAccountRef, VaultSpec};
+use issuer_api::{
+    AppRole, Auth, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    ServiceAccountRef, VaultSpec,
+};
 
 use super::*;
 use crate::reference::{IssuerKey, IssuerKind};
@@ -33,9 +36,20 @@ fn selector(name: &str) -> SecretKeySelector {
 fn app_role() -> Auth {
     Auth {
         app_role: Some(AppRole {
-            path: None,
-            role_id: "r".to_owned(),
-            secret_ref: selector("approle"),
+            role_id: Some("r".to_owned()),
+            secret_ref: Some(selector("approle")),
+            ..AppRole::default()
+        }),
+        ..Auth::default()
+    }
+}
+
+/// An AppRole whose role ID is in a Secret, and which needs no secret ID.
+fn app_role_in_secret() -> Auth {
+    Auth {
+        app_role: Some(AppRole {
+            role_id_secret_ref: Some(selector("role")),
+            ..AppRole::default()
         }),
         ..Auth::default()
     }
@@ -55,6 +69,23 @@ fn kubernetes(secret: Option<&str>) -> Auth {
     };
     Auth {
         kubernetes: Some(KubernetesAuth {
+            mount_path: None,
+            role: "web".to_owned(),
+            secret_ref: secret.map(selector),
+            service_account_ref: secret.is_none().then_some(account),
+        }),
+        ..Auth::default()
+    }
+}
+
+fn jwt(secret: Option<&str>) -> Auth {
+    let account = JwtServiceAccountRef {
+        name: "signer".to_owned(),
+        audiences: vec!["vault://own".to_owned()],
+        expiration_seconds: Some(900),
+    };
+    Auth {
+        jwt: Some(JwtAuth {
             mount_path: None,
             role: "web".to_owned(),
             secret_ref: secret.map(selector),
@@ -105,6 +136,7 @@ struct Scenario {
 struct Checked {
     asked: Vec<String>,
     requests: Vec<Request>,
+    tokens: Vec<TokenSpec>,
     outcome: CheckOutcome,
 }
 
@@ -219,7 +251,7 @@ impl Scenario {
             name: "vault".to_owned(),
         };
         let target = Target::parse(&self.spec, &key, "team", &IssuerPolicy::default()).unwrap();
-        let (mut asked, mut requests) = (Vec::new(), Vec::new());
+        let (mut asked, mut requests, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
         let mut step = begin(target, "team", self.held.take(), self.now);
         loop {
             step = match step {
@@ -230,6 +262,7 @@ impl Scenario {
                 }
                 Step::MintToken(spec, waits) => {
                     asked.push(format!("token {}/{}", spec.namespace, spec.service_account));
+                    tokens.push(spec);
                     waits.resume(self.now, self.token.clone())
                 }
                 Step::Exchange(request, waits) => {
@@ -243,6 +276,7 @@ impl Scenario {
                     return Checked {
                         asked,
                         requests,
+                        tokens,
                         outcome,
                     };
                 }

@@ -42,6 +42,18 @@ fn only_a_secret_id_may_be_empty() {
 }
 
 #[test]
+fn role_id_from_a_secret_is_text() {
+    for (data, says) in [
+        (&[][..], "Secret team/role has no key roleId"),
+        (&[("roleId", " ")], "key roleId of Secret team/role is empty"),
+        (&[("roleId", "a\nb")], "key roleId of Secret team/role holds no role ID"),
+    ] {
+        let checked = issuer(app_role_in_secret()).secret("role", "1", data).run();
+        assert_eq!(checked.not_ready(), ("SecretInvalid", says.to_owned()));
+    }
+}
+
+#[test]
 fn ca_bundle_must_hold_a_certificate() {
     let mut check = issuer(app_role());
     check.spec.ca_bundle = Some(issuer_api::Base64::encode(b"no PEM"));

@@ -1,3 +1,4 @@
+mod allowed_namespaces;
 mod approval;
 mod blame;
 mod claim;

@@ -247,9 +247,9 @@ impl Scenario {
         scenario.auth = auth;
         scenario.issuer.spec.auth = Auth {
             app_role: Some(AppRole {
-                path: None,
-                role_id: "r".to_owned(),
-                secret_ref: selector("token"),
+                role_id: Some("r".to_owned()),
+                secret_ref: Some(selector("token")),
+                ..AppRole::default()
             }),
             ..Auth::default()
         };
