@@ -37,6 +37,10 @@ impl Timing {
     ///
     /// `lease` is how long the others wait for a renewal, in whole seconds; `renew` how long a leader goes on without
     /// one; `retry` the time between two attempts.
+    ///
+    /// # Errors
+    ///
+    /// [`TimingError`], which names the first relation that does not hold.
     pub fn new(lease: Duration, renew: Duration, retry: Duration) -> Result<Self, TimingError> {
         // The API counts in whole seconds.
         let lease = Duration::from_secs(lease.as_secs());
