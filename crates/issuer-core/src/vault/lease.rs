@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn due_at_two_thirds_and_dropped_before_its_end() {
+    fn lease_is_due_at_two_thirds() {
         let lease = lease(30, true);
         assert!(!lease.is_due(at(119)) && lease.is_due(at(120)));
         assert!(lease.is_usable(at(126)) && !lease.is_usable(at(127)));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_renewals_are_repeated_sooner_and_sooner() {
+    fn failing_renewals_are_repeated_sooner() {
         let next = |seconds| lease(90, true).next_refresh(at(seconds)).unwrap().as_secs();
         assert_eq!(
             [100, 159, 160, 172, 184, 188, 200].map(next),
