@@ -173,11 +173,13 @@ impl Target {
         }
         let vault_namespace = match spec.namespace.as_deref().map(str::trim) {
             None | Some("") => None,
+            // `HeaderValue` takes any byte above 0x7f; a namespace has none of them.
             Some(name) if !name.is_ascii() => return Err(SpecError::Namespace),
             Some(name) => Some(HeaderValue::from_str(name).map_err(|_| SpecError::Namespace)?),
         };
         let trust = match (&spec.ca_bundle, &spec.ca_bundle_secret_ref) {
             (Some(_), Some(_)) => return Err(SpecError::Trust),
+            // Broken base64 becomes an empty bundle, which is reported like one without certificates.
             (Some(bundle), None) => Trust::Inline(bundle.decode().unwrap_or_default()),
             (None, Some(secret)) => Trust::Secret(secret_key(secret, "ca.crt", "spec.caBundleSecretRef.name")?),
             (None, None) => Trust::System,
@@ -339,6 +341,7 @@ fn service_account(auth: &KubernetesAuth, server: &str, issuer: &IssuerKey) -> R
         }),
         (None, Some(account)) => {
             let mut audiences = account.audiences.clone();
+            // The same as cert-manager's issuer requests, so that the roles of Vault stay as they are.
             audiences.extend([issuer.audience(), server.to_owned()]);
             let name = object_name(&account.name, "spec.auth.kubernetes.serviceAccountRef.name")?;
             Ok(Method::ServiceAccount {
