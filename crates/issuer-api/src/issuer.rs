@@ -173,6 +173,10 @@ issuer_kind!(
 );
 
 /// Returns the definitions of both kinds, as `deploy/crds/` holds them.
+///
+/// # Errors
+///
+/// Never fails for the schemas of this crate: they are values that serialize.
 pub fn crds() -> serde_json::Result<Vec<CustomResourceDefinition>> {
     Ok(vec![
         crd::<VaultIssuer>("Namespaced", "vi")?,

@@ -47,6 +47,7 @@ impl<'a> Certificate<'a> {
             signed,
         };
         let algorithm = inner_algorithm(signed.message)?;
+        // Two parsers read the certificate: the fields that are compared must be those that are signed.
         let whole = certificate.tbs.as_ref() == signed.message;
         (whole && algorithm == signed.algorithm).then_some(certificate)
     }
@@ -175,6 +176,7 @@ impl<'p, 'a> Path<'p, 'a> {
         let farthest = || {
             (0..links.len())
                 .rev()
+                // `max_by_key` returns the last of equals, which is the first in the pool once reversed.
                 .max_by_key(|at| links.get(*at).map(|link| link.depth))
         };
         let mut next = root.or_else(farthest);
@@ -217,6 +219,7 @@ fn climb<'p, 'a>(leaf: &Certificate<'a>, pool: &'p [Certificate<'a>], signatures
             Some(link) => (link.certificate, link.depth + 1),
             None => (leaf, 0),
         };
+        // A certificate that was reached is not tried again, so cross-signatures in a circle end.
         rest.retain(|candidate| {
             let leads = child.is_signed_by(candidate, signatures) == Verdict::Valid && candidate.may_sign(signatures);
             if leads {

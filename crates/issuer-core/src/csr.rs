@@ -41,6 +41,7 @@ impl<'a> Csr<'a> {
         let extensions = extensions(attributes.content).filter(|_| sound)?;
         let distinct: BTreeSet<_> = extensions.iter().map(|(kind, _)| kind).collect();
         let names = extensions.iter().find(|(kind, _)| *kind == SUBJECT_ALT_NAME);
+        // Of two extensions of one kind another reader might take the other; Go refuses such a CSR.
         (distinct.len() == extensions.len()).then_some(Self {
             signed,
             key: SubjectPublicKey::parse(key.whole)?,

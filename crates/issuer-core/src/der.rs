@@ -26,6 +26,7 @@ pub(crate) fn split(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
         ..=0x7f => (usize::from(first), rest),
+        // Up to 16 MiB: more than any input, and too little to overflow.
         0x81..=0x83 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
             let length = bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
@@ -40,6 +41,7 @@ pub(crate) fn split(input: &[u8]) -> Option<(Element<'_>, &[u8])> {
     };
     let (content, rest) = rest.split_at_checked(length)?;
     let whole = input.get(..input.len() - rest.len())?;
+    // Tags of several bytes occur in nothing that is read here.
     (tag & 0x1f != 0x1f).then_some((Element { tag, content, whole }, rest))
 }
 

@@ -163,6 +163,7 @@ impl TransportError {
     pub fn may_have_been_handled(self) -> bool {
         match self {
             Self::Connect(_) | Self::Dial(_) | Self::Tls(_) => false,
+            // Even a reply that cannot be read may answer a signature that was made.
             Self::Reset | Self::Timeout | Self::TooLarge | Self::NotHttp => true,
         }
     }

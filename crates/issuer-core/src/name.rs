@@ -102,6 +102,7 @@ fn dotted(content: &[u8]) -> Option<String> {
         }
     }
     let (first, rest) = arcs.split_first().filter(|_| !open)?;
+    // The first two arcs are encoded as one number (X.690, section 8.19.4).
     let root = (first / 40).min(2);
     let start = format!("{root}.{}", first - 40 * root);
     Some(rest.iter().fold(start, |text, arc| format!("{text}.{arc}")))
@@ -135,6 +136,7 @@ struct Shown<'a>(&'a str);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |character: char| {
+            // Others could reorder or hide the text of a condition.
             if character.is_ascii_graphic() { character } else { '?' }
         };
         let text: String = self.0.chars().take(100).map(shown).collect();
@@ -201,6 +203,7 @@ fn string(value: Element<'_>) -> Option<String> {
         TELETEX_STRING => Some(value.content.iter().copied().map(char::from).collect()),
         BMP_STRING => {
             let (units, rest) = value.content.as_chunks::<2>();
+            // Like Go, without a terminator.
             let units = units.strip_suffix(&[[0, 0]]).unwrap_or(units);
             let units: Vec<u16> = units.iter().copied().map(u16::from_be_bytes).collect();
             String::from_utf16(&units).ok().filter(|_| rest.is_empty())

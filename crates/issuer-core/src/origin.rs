@@ -16,6 +16,7 @@ impl Origin {
     /// Parses a server URL such as `https://vault.example.com:8200`; `None` if it is no http or https URL with a host,
     /// or carries user information, a query or a fragment.
     pub fn parse(server: &str) -> Option<Self> {
+        // `Uri` would drop the fragment without an error.
         if server.contains('#') {
             return None;
         }
@@ -25,8 +26,10 @@ impl Origin {
         let base = parts
             .path_and_query
             .map_or(String::new(), |path| path.as_str().to_owned());
+        // A path with these means one thing here and may mean another to a proxy or to Vault.
         let plain = !base.contains(['?', '%', '\\']) && !base.split('/').any(|s| s == "." || s == "..");
         let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
+        // An `Authority` may also hold user information, and a port that is not a number.
         let port = authority.as_str().strip_prefix(authority.host())?;
         let is_port = |port: &str| port.starts_with(':') && authority.port_u16().is_some();
         let dialable = is_host(authority.host()) && (port.is_empty() || is_port(port));

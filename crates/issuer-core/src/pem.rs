@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_block_does_not_hide_the_next() {
+    fn torn_block_hides_no_other() {
         let whole = encode("A", b"whole");
         let text = format!("{}{whole}", &whole[..whole.len() / 2]);
         let found: Vec<_> = blocks(&text).map(|block| block.der).collect();

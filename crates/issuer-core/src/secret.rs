@@ -37,6 +37,7 @@ impl Secret {
 
     /// Returns the text without surrounding white space, or `None` if the bytes are not UTF-8.
     pub fn expose_str(&self) -> Option<&str> {
+        // A Secret that was created from a file often ends in a newline.
         std::str::from_utf8(&self.0).ok().map(str::trim)
     }
 }

@@ -60,6 +60,7 @@ impl Signatures {
             };
             return match fitting.any(valid) {
                 true => Verdict::Valid,
+                // A library's refusal of the key's size must not pass for a forged signature.
                 false if key.is_of_checked_size() => Verdict::Wrong,
                 false => Verdict::Unsupported,
             };

@@ -11,6 +11,7 @@ pub(crate) fn rewritten(uri: &str) -> String {
 
 fn rewrite(uri: &str) -> Option<String> {
     let (uri, fragment) = uri.split_once('#').unwrap_or((uri, ""));
+    // After the fragment is cut off, as in Go, which escapes control characters there.
     if uri.contains(|c: char| c.is_ascii_control()) {
         return None;
     }

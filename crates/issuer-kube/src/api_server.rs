@@ -35,6 +35,10 @@ impl ApiServer {
     }
 
     /// Reads a Secret.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer.
     pub async fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError> {
         let api: Api<SecretObject> = Api::namespaced(self.client.clone(), &secret.namespace);
         let object = api.get(&secret.name).await.map_err(read_error)?;
@@ -49,6 +53,10 @@ impl ApiServer {
     }
 
     /// Requests a token of a service account.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer; `Unavailable` if the answer holds no token.
     pub async fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &spec.namespace);
         let request = TokenRequest {
@@ -68,6 +76,10 @@ impl ApiServer {
     }
 
     /// Reads a CertificateRequest.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer; `Unavailable` if the object cannot be decoded.
     pub async fn read_request(&self, key: &RequestKey) -> Result<CertificateRequest, ReadError> {
         let url = CertificateRequest::url_path(&(), Some(&key.namespace));
         let request = kube::core::Request::new(url).get(&key.name, &GetParams::default());
@@ -77,6 +89,10 @@ impl ApiServer {
     }
 
     /// Writes the status of an issuer or a CertificateRequest.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`], classified by the API server's answer; `Conflict` if the object has changed.
     pub async fn write_status(&self, patch: &StatusPatch) -> Result<(), WriteError> {
         match &patch.of {
             Key::Issuer(key) => match key.kind {

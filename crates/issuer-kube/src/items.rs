@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_breaks_off_has_no_metadata() {
+    fn incomplete_list_has_no_metadata() {
         let list = r#"{"items":[{"a":1},{"b":2}],"metadata":{"resourceVersion":"7"}}"#;
         for end in 0..list.len() {
             let (found, page) = split(&list[..end], list.len());

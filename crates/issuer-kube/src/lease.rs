@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_that_cannot_be_used_is_reported() {
+    async fn unusable_lease_is_reported() {
         for (code, cause) in [
             (403, "failed to read the Lease: No (403)"),
             (404, "failed to create the Lease: its namespace does not exist"),

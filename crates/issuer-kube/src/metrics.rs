@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn only_requests_that_are_finished_are_counted() {
+    fn only_finished_requests_are_counted() {
         let metrics = Metrics::new();
         let request = Key::Request(RequestKey {
             namespace: "ns".into(),

@@ -51,6 +51,10 @@ impl Transport {
     /// Sends a request once and waits for the whole reply, within its timeout and the limits of its `connect`.
     ///
     /// Dropping the future closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`] if there is no whole reply; every HTTP status is a reply.
     pub async fn call(&self, request: Request) -> Reply {
         let connect = request.connect;
         let pool = self.pools.entry(&connect, || Pool::new(&connect))?;

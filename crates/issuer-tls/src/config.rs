@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_name_is_the_host_unless_given() {
+    fn server_name_defaults_to_the_host() {
         let name = |server: &str, name: Option<&str>| {
             let origin = Origin::parse(server).unwrap();
             let connect = connect(Roots::System, None);

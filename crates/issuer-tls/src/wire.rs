@@ -50,6 +50,10 @@ pub fn body_buffer(length: Option<u64>, limit: usize) -> Result<Vec<u8>, Transpo
 ///
 /// The driver then goes on to read: a server that refuses the client certificate says so in an alert and closes at
 /// once, so a write may fail while the alert waits to be read.
+///
+/// # Errors
+///
+/// Any other error of the write.
 pub fn defer_write_error(written: io::Result<usize>, length: usize) -> io::Result<usize> {
     let is_closed = |error: &io::Error| matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
     match written {

@@ -30,6 +30,10 @@ impl Driver {
     /// Sends a request once and waits for the whole reply, within its timeout and the limits of its `connect`.
     ///
     /// Resolving the host's name may take as long as connecting once more.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`] if there is no whole reply; every HTTP status is a reply.
     pub fn call(&self, request: Request) -> Reply {
         let connect = request.connect;
         let agent = self.agents.entry(&connect, || {

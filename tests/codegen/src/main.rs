@@ -178,14 +178,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_is_the_lines_between_the_common_ends() {
+    fn difference_omits_common_ends() {
         assert_eq!(difference("f", "a\nb\nd", "a\nc\nc\nd"), "f:2:\n-b\n+c\n+c");
         assert_eq!(difference("f", "", "a"), "f:1:\n+a");
         assert_eq!(difference("f", "a\na", "a"), "f:2:\n-a");
     }
 
     #[test]
-    fn strings_that_yaml_1_1_reads_as_something_else_are_quoted() {
+    fn ambiguous_yaml_strings_are_quoted() {
         assert_eq!(
             yaml(&["on", "1.0", "", "a: b", "*"]).unwrap(),
             "- \"on\"\n- \"1.0\"\n- \"\"\n- \"a: b\"\n- \"*\"\n"

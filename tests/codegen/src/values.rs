@@ -210,7 +210,7 @@ app:
 "#;
 
     #[test]
-    fn values_come_in_order_with_their_comments() {
+    fn values_keep_order_and_comments() {
         let names: Vec<(String, String)> = parse(VALUES)
             .unwrap()
             .iter()
@@ -227,7 +227,7 @@ app:
     }
 
     #[test]
-    fn the_schema_forbids_unknown_values_in_groups_only() {
+    fn schema_forbids_unknown_group_values() {
         let schema = schema(&parse(VALUES).unwrap()).unwrap();
         assert_eq!(schema["additionalProperties"], false);
         let properties = &schema["properties"];
@@ -244,13 +244,13 @@ app:
     }
 
     #[test]
-    fn a_value_without_a_comment_is_refused() {
+    fn uncommented_value_is_refused() {
         let error = parse("# Head.\n\na: 1\n").unwrap_err();
         assert_eq!(error.to_string(), "the value a has no comment");
     }
 
     #[test]
-    fn the_table_replaces_what_was_between_the_marks() {
+    fn table_replaces_the_text_between_marks() {
         let readme = format!("head\n{}old{}tail\n", TABLE[0], TABLE[1]);
         let once = with_table(&readme, "new\n").unwrap();
         assert_eq!(once, format!("head\n{}\nnew\n\n{}tail\n", TABLE[0], TABLE[1]));

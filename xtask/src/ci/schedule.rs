@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_that_do_not_run_are_not_waited_for() {
+    fn skipped_steps_are_not_waited_for() {
         assert_eq!(next(&State::default(), &steps(&["e2e"])), Some("e2e"));
     }
 }

@@ -22,6 +22,10 @@ pub enum Handled {
 
 impl Handled {
     /// Returns the reply or the transport error that a driver with these limits reports.
+    ///
+    /// # Errors
+    ///
+    /// The [`TransportError`] of the fault, or `TooLarge` for a body over the limit.
     pub fn reply(self, limits: Limits) -> Reply {
         let response = match self {
             Self::Closed | Self::Cut(..) => return Err(TransportError::Reset),

@@ -60,6 +60,7 @@ impl Check {
     /// Requests the server's health, unless it is known, with the connection of the held access: its Secrets are not
     /// read again.
     pub(super) fn with_held(issuer: Issuer, mut held: Access, now: Now) -> Step {
+        // After a failure the health is asked for again, since it may be the cause.
         let skips_health = std::mem::take(&mut held.is_healthy) && held.proof.is_known();
         let check = Self {
             issuer,
@@ -139,6 +140,8 @@ impl Check {
         });
         match health {
             Ok(()) => self.authorize(now),
+            // Nothing else is sent to a server that is out of service: a login there may use up a secret ID for
+            // nothing.
             Err(error) => self.keep(Err(error.into())),
         }
     }
@@ -236,6 +239,7 @@ impl Check {
                 self.prove(renewed, TokenSource::Held, now)
             }
             Err(error) if !is_refusal(&error) && lease.is_usable(now) => {
+                // The reply is lost, so it is not known whether the token still works.
                 if let Some(held) = &mut self.held {
                     held.doubt();
                 }

@@ -87,6 +87,7 @@ impl Purpose {
         let transient = matches!(error, SecretError::Unavailable { .. });
         match self {
             Self::Begin(issuer, Some(held))
+                // An API server that does not answer must not stop the signatures: a token at work needs no Secret.
                 if transient && held.serves(&issuer.target) && held.lease.is_usable(now) =>
             {
                 Check::with_held(*issuer, *held, now)

@@ -175,6 +175,7 @@ impl Access {
 
     /// Returns what the user should know about an issuer that can sign.
     pub fn warning(&self) -> Option<Warning> {
+        // The condition has room for one: first the one by which certificates in use are lost.
         if self.lease.bears_leases() {
             Some(Warning::CertificatesLeased)
         } else if self.lease.is_limited() {
@@ -229,6 +230,7 @@ impl Access {
 
     /// Takes over what was noted of the same token while a check was under way with a copy of it.
     pub(crate) fn adopt(&mut self, noted: &Self) {
+        // Requests went on with the original during the check; the copy does not know what they noted.
         self.in_demand |= noted.in_demand;
         if noted.lease.bears_leases() {
             self.lease.note_lease();
@@ -265,6 +267,8 @@ impl Access {
 
     /// Returns `true` if the token is due, can only be replaced, and nobody needs it: the next request does.
     fn may_lapse(&self, now: Now) -> bool {
+        // A login may use up a secret ID, so none is made for a token that nobody asks for. A given token has no
+        // successor.
         let due = self.lease.is_due(now) && !self.lease.is_worth_renewing();
         let replaceable = self.lease.is_made() && (due || !self.lease.is_usable(now));
         replaceable && !self.in_demand && self.proof.is_known()
@@ -279,6 +283,7 @@ impl Access {
             }
             Err(error) => {
                 self.doubt();
+                // A corrected Secret must count at the next check, not at the tenth.
                 if error.may_lie_in_secrets() {
                     self.reread();
                 }
@@ -335,6 +340,7 @@ impl CheckOutcome {
     pub(crate) fn failed(access: Option<Access>, error: impl Into<AccessError>) -> Self {
         let error = error.into();
         let access = access.map(|mut access| {
+            // The cause lies in the spec or the Secrets, so nothing that was derived from them is trusted any more.
             access.doubt();
             access.reread();
             access

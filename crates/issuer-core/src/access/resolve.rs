@@ -85,6 +85,7 @@ fn vault(target: &Target, secrets: &Secrets<'_>, held: Option<&Vault>) -> Result
         };
         login.identity = Some(secrets.identity(&key("tls.crt"), &key("tls.key"))?);
     }
+    // Drivers pool connections by the identity of `Connect`: an equal one anew would cost a handshake after each read.
     let known = held.into_iter().flat_map(|held| [&held.connect, &held.login]);
     let share = |connect: Connect| {
         let shared = known.clone().find(|known| ***known == connect);
@@ -202,6 +203,7 @@ impl Secrets<'_> {
     /// Returns a credential that may be empty, as the secret ID of a role with `bind_secret_id=false` is.
     fn text_or_empty(&self, key: &SecretKey, what: &'static str) -> Result<Secret, SecretError> {
         let value = self.entry(key)?;
+        // A line break in a header or a control character is a mistake in the Secret, and is reported as one.
         let fits = value
             .expose_str()
             .is_some_and(|text| HeaderValue::from_str(text).is_ok());

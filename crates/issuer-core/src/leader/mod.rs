@@ -37,6 +37,10 @@ impl Timing {
     ///
     /// `lease` is how long the others wait for a renewal, in whole seconds; `renew` how long a leader goes on without
     /// one; `retry` the time between two attempts.
+    ///
+    /// # Errors
+    ///
+    /// [`TimingError`], which names the first relation that does not hold.
     pub fn new(lease: Duration, renew: Duration, retry: Duration) -> Result<Self, TimingError> {
         // The API counts in whole seconds.
         let lease = Duration::from_secs(lease.as_secs());
@@ -243,6 +247,8 @@ impl Elector {
         spec.renew_time = Some(time.clone());
         if self.releasing {
             spec.holder_identity = Some(String::new());
+            // As client-go releases: the others measure the duration from this write, so a long one would keep them
+            // waiting.
             spec.lease_duration_seconds = Some(1);
             spec.acquire_time = Some(time);
         } else {
@@ -250,10 +256,13 @@ impl Elector {
             spec.lease_duration_seconds = i32::try_from(self.timing.lease.as_secs()).ok();
             if !ours {
                 spec.acquire_time = Some(time);
+                // A transition is a change of the holder; a renewal is none.
                 spec.lease_transitions = Some(old.lease_transitions.map_or(0, |n| n.saturating_add(1)));
             }
         }
         let metadata = ObjectMeta {
+            // Omitted fields are kept by the API server; sent back, they would make every renewal as large as their
+            // history.
             managed_fields: None,
             ..lease.metadata
         };
@@ -273,6 +282,7 @@ impl Elector {
                 Some((seen, since)) if seen == lease || is_metadata_write(&seen, &lease) => since,
                 _ => now.monotonic,
             };
+            // By the time since the last change seen here: `renewTime` is by the holder's clock, which may be wrong.
             let free = holder(&lease).is_none() || since + duration(&lease) <= now.monotonic;
             self.seen = Some((lease, since));
             self.plan = Plan::Take;
@@ -281,6 +291,7 @@ impl Elector {
                 self.due = now.monotonic + self.pause();
             }
         }
+        // To lead until the deadline although the lease names another would mean two leaders.
         if !self.named() {
             self.held_until = Duration::ZERO;
         }
@@ -298,6 +309,7 @@ impl AwaitLease {
     pub fn resume(self, elector: &mut Elector, now: Now, answer: Result<Option<Lease>, ReadFailed>) {
         match answer {
             Ok(lease) => elector.consider(now, lease),
+            // The leadership is not given up for that: it ends by itself at the renew deadline.
             Err(ReadFailed) => elector.due = now.monotonic + elector.timing.retry,
         }
     }
@@ -312,6 +324,7 @@ impl AwaitWrite {
                 elector.seen = Some((lease, now.monotonic));
                 elector.plan = Plan::Renew;
                 if !elector.releasing {
+                    // Counted from the send: the others may have seen the write at any moment since.
                     elector.held_until = self.sent + timing.renew;
                     elector.due = self.sent + timing.retry;
                 } else if elector.named() {
@@ -326,6 +339,7 @@ impl AwaitWrite {
             Err(LeaseWriteError::Conflict) if !elector.releasing => {
                 elector.due = now.monotonic + elector.pause();
             }
+            // The write may have been done; the next poll reads the lease.
             Err(_) => elector.due = now.monotonic + timing.retry,
         }
     }

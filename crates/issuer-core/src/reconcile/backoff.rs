@@ -36,6 +36,7 @@ impl Jitter {
 
 /// Returns the wait before attempt `failures + 1`: `first`, doubled with each failure, at most `most`.
 pub(super) fn backoff(failures: u32, first: Duration, most: Duration) -> Duration {
+    // Twenty doublings exceed every `most`, and the shift cannot overflow.
     let doublings = failures.saturating_sub(1).min(20);
     first.saturating_mul(1 << doublings).min(most)
 }

@@ -62,6 +62,7 @@ impl Claim {
             .map(|seen| seen.at);
         match known {
             Some(at) if ours && now.monotonic < at + sign_timeout => Holder::Us,
+            // Not remembered here, or too old to begin a signature within it.
             _ if ours => Holder::Nobody,
             Some(at) if now.monotonic >= at + holds => Holder::Nobody,
             Some(at) => Holder::Other(at + holds),

@@ -228,6 +228,7 @@ impl Issuer {
     }
 
     fn fail(&mut self, error: &AccessError) -> Settled {
+        // Answers that were lost before this failure were lost to it, and are no request's fault.
         if self.readiness != Readiness::NotReady {
             self.end_epoch();
         }
@@ -340,6 +341,7 @@ impl Issuers {
     pub(super) fn suspend(&mut self, key: &IssuerKey, error: &SignError, lost: Option<LostAnswer>) -> Option<Duration> {
         let issuer = self.0.get_mut(key)?;
         let decided = matches!(issuer.readiness, Readiness::NotReady | Readiness::Unknown);
+        // While the issuer is known to fail, a lost answer says nothing about the request.
         issuer.accused.extend(lost.filter(|_| !decided));
         if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
             return None;
@@ -399,6 +401,7 @@ impl NextCheck {
             return Self::OnChange;
         }
         let outage = error.is_outage();
+        // The end of an outage should be noticed soon, and its checks cost one request for the health each.
         let (first, most) = if outage { (1, 15) } else { (5, 60) };
         let (first, most) = (Duration::from_secs(first), Duration::from_secs(most));
         Self::Retry {

@@ -105,6 +105,7 @@ impl<K: Work> Lane<K> {
         let class = self.next_class()?;
         let last = self.last.take().unwrap_or_default();
         let (tenant, key) = self.class(class).take_after(&last)?;
+        // Counted only while retried work waits, so its turn comes after a bounded number of others.
         let yields = class != Class::Retried && !self.retried.ready.is_empty();
         self.yielded = if yields { self.yielded.saturating_add(1) } else { 0 };
         (self.last, self.since) = (Some(tenant), now);

@@ -79,6 +79,7 @@ impl Ledger {
 
     /// Records a conclusion.
     pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) {
+        // The signer stays: until it is saved, the certificate counts against the issuer's room.
         let signer = self.entries.remove(uid).and_then(|(_, signer)| signer);
         self.entries
             .insert(uid.to_owned(), (Entry::Concluded(conclusion), signer));

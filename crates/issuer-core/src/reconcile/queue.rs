@@ -62,6 +62,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             running.again = Some((lane, class, at));
             return;
         }
+        // Taken out first: the key may change its lane or its class.
         let at = self.take(&key).map_or(at, |(_, due)| at.min(due));
         self.due.insert(key.clone(), (lane.clone(), at));
         self.change(lane, |lane| lane.insert(class, key, at, now));
@@ -172,6 +173,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
     }
 
     fn first(&self) -> Option<&(Duration, L)> {
+        // The limit is for lanes that run something: one that runs nothing always gets its first slot.
         let busy = self.busy.first().filter(|_| self.running.len() < self.total);
         self.idle.first().into_iter().chain(busy).min()
     }

@@ -75,6 +75,7 @@ impl Task {
 
     /// Decides what the request, as it is now, needs next.
     fn decide(self, state: &mut State, now: Now) -> Step {
+        // The ledger before the object: what the watch shows may be older than what was done here (S2).
         let concluded = match state.ledger.find(self.uid()) {
             Some(Entry::Signing) => return self.end(state, Outcome::Idle, Again::Never),
             Some(Entry::Concluded(conclusion)) => Some(conclusion.clone()),
@@ -84,6 +85,7 @@ impl Task {
             state.finish_request(&self.key, self.uid());
             return self.end(state, Outcome::Idle, Again::Never);
         }
+        // A denial wins over a certificate that is not saved yet.
         if self.object.is("Denied") {
             return self.conclude(state, now, Conclusion::Denied);
         }

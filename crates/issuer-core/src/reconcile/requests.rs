@@ -190,6 +190,7 @@ impl Requests {
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, read: CertificateRequest) -> Option<Arc<CertificateRequest>> {
         let tracked = self.with_uid(key, read.uid())?;
+        // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is("Denied") {
             return Some(Arc::clone(&tracked.object));
         }

@@ -15,6 +15,7 @@ impl Servers {
     /// Returns `true` if the server was healthy lately, reached in the same way.
     pub(super) fn is_healthy(&self, vault: &Vault, now: Now) -> bool {
         let known = self.0.get(&vault.connect.origin.to_string());
+        // With another CA bundle or client certificate the same server may be out of reach.
         known.is_some_and(|(connect, until)| *connect == vault.connect && now.monotonic < *until)
     }
 

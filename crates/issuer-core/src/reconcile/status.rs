@@ -34,6 +34,7 @@ pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, no
         conditions: conditions(request),
         ..Default::default()
     };
+    // The claim has served its purpose, and names a process that means nothing to the user.
     status.conditions.retain(|condition| condition.kind != claim::CONDITION);
     let (ready, reason) = match conclusion {
         Conclusion::Denied => ("False", "Denied"),
@@ -58,6 +59,7 @@ pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, no
     };
     set(&mut status.conditions, "Ready", ready, reason, message, at);
     if ready == "False" {
+        // cert-manager counts its backoff from this time, so a repeated write must not move it.
         let failed = request.status.as_ref().and_then(|status| status.failure_time.clone());
         status.failure_time = Some(failed.unwrap_or_else(|| at.clone()));
     }

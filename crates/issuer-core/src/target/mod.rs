@@ -224,6 +224,7 @@ impl Target {
 fn vault_namespace(name: Option<&str>, field: &'static str) -> Result<Option<HeaderValue>, SpecError> {
     match name.map(str::trim) {
         None | Some("" | "root") => Ok(None),
+        // `HeaderValue` takes any byte above 0x7f; a namespace has none of them.
         Some(name) if !name.is_ascii() => Err(SpecError::Namespace(field)),
         Some(name) => HeaderValue::from_str(name)
             .map(Some)

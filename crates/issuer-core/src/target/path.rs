@@ -81,6 +81,10 @@ impl SignPath {
     }
 
     /// Returns whether the endpoint signs such a certificate: an endpoint signs either CA certificates only, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`CaMismatch`] if the endpoint would sign another kind of certificate.
     pub fn takes(&self, is_ca: bool) -> Result<(), CaMismatch> {
         match (is_ca, self.signs_ca) {
             (true, false) => Err(CaMismatch::SignsNone),

@@ -90,6 +90,7 @@ impl AllowedServers {
             return !is_localhost(host);
         }
         patterns.iter().any(|pattern| match pattern {
+            // Whether the name lies in the network shows when it has been resolved.
             ServerPattern::Network(_) => !is_localhost(host),
             ServerPattern::Host(_) | ServerPattern::Domain(_) => pattern.has_host(host),
         })
@@ -194,8 +195,10 @@ impl Network {
     fn contains(self, address: IpAddr) -> bool {
         let same = |network: u128, address: u128, width: u32| {
             let host_bits = width - u32::from(self.prefix).min(width);
+            // A prefix of 0 shifts everything out, which is `None` on both sides.
             network.checked_shr(host_bits) == address.checked_shr(host_bits)
         };
+        // `::ffff:10.0.0.1` is the IPv4 address; written as IPv6 it must not evade a list.
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => same(network.to_bits().into(), address.to_bits().into(), 32),
             (IpAddr::V6(network), IpAddr::V6(address)) => same(network.to_bits(), address.to_bits(), 128),

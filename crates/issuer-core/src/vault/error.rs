@@ -87,6 +87,7 @@ impl VaultError {
         match self {
             Self::Denied | Self::NotFound | Self::Refused { .. } => false,
             Self::Misbehaved(misbehaviour) => {
+                // A proxy may answer in Vault's place for a while. A wrong field means a wrong server.
                 matches!(misbehaviour, Misbehaviour::NotJson | Misbehaviour::Status(_))
             }
             Self::Redirected
@@ -172,6 +173,7 @@ pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
             VaultError::Sealed
         }
         _ if status.is_redirection() => VaultError::Redirected,
+        // 412: a performance standby that has not seen the write that issued the token yet.
         _ if status.is_server_error() || status == StatusCode::PRECONDITION_FAILED => VaultError::Unavailable {
             status: status.as_u16(),
             reason,
@@ -197,6 +199,7 @@ fn retry_after(now: Now, reply: &http::Response<Body>) -> Option<Duration> {
     let wait = match value.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
+            // jiff, which the timestamps need anyway, reads the date of HTTP; `httpdate` would be one more dependency.
             let date = value.replace("UTC", "GMT");
             let date = jiff::fmt::rfc2822::parse(&date).ok()?.timestamp();
             until(now, date)

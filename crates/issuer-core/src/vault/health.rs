@@ -47,6 +47,7 @@ pub(crate) fn read(now: Now, reply: Reply) -> Result<(), HealthError> {
         200 | 429 | 473 => match health {
             Ok(Health { initialized: true }) => Ok(()),
             Ok(Health { initialized: false }) => Err(HealthError::Uninitialized),
+            // A standby answers 429 with a body; without one it is a rate limit, of Vault or of a gateway.
             Err(_) if status == 429 => Err(error::refusal(now, &reply).into()),
             Err(_) => Ok(()),
         },
@@ -54,6 +55,7 @@ pub(crate) fn read(now: Now, reply: Reply) -> Result<(), HealthError> {
         472 => Err(HealthError::DrSecondary),
         474 | 530 => Err(HealthError::Unhealthy(status)),
         501 => Err(HealthError::Uninitialized),
+        // Vault's own 503 has a body; a proxy's says nothing about the seal.
         503 if health.is_ok() => Err(HealthError::Sealed),
         _ => Err(error::refusal(now, &reply).into()),
     }

@@ -73,6 +73,7 @@ impl Lease {
     /// Returns the lease after a renewal.
     pub(super) fn renewed(self, grant: Grant, sent: Duration) -> Self {
         Self {
+            // `full` stays that of the login: compared with it, a renewal shows that the maximum is near.
             since: sent,
             ttl: grant.ttl(),
             renewable: grant.renewable,
@@ -132,6 +133,7 @@ impl Lease {
     /// it can be neither renewed nor replaced, or never expires.
     pub fn refresh_at(&self) -> Option<Duration> {
         let ttl = self.ttl.filter(|_| self.is_renewable() || self.made)?;
+        // Late enough to be rare, and early enough for several attempts if Vault is out.
         Some(self.since + ttl * 2 / 3)
     }
 
@@ -140,6 +142,7 @@ impl Lease {
     pub fn next_refresh(&self, now: Now) -> Option<Duration> {
         let at = self.refresh_at()?;
         let end = self.since + self.ttl?;
+        // The thirds become ever shorter; without the minimum they would follow each other at once.
         let again = || now.monotonic + (end.saturating_sub(now.monotonic) / 3).max(Duration::from_secs(5));
         Some(if at > now.monotonic { at } else { again() })
     }
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn due_at_two_thirds_and_dropped_before_its_end() {
+    fn lease_is_due_at_two_thirds() {
         let lease = lease(30, true);
         assert!(!lease.is_due(at(119)) && lease.is_due(at(120)));
         assert!(lease.is_usable(at(126)) && !lease.is_usable(at(127)));
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_renewals_are_repeated_sooner_and_sooner() {
+    fn failing_renewals_are_repeated_sooner() {
         let next = |seconds| lease(90, true).next_refresh(at(seconds)).unwrap().as_secs();
         assert_eq!(
             [100, 159, 160, 172, 184, 188, 200].map(next),

@@ -75,6 +75,7 @@ fn parameters(path: &SignPath) -> Value {
         ("csr", Value::from("")),
         ("common_name", "".into()),
         ("exclude_cn_from_sans", true.into()),
+        // cert-manager's default: a policy may list the values that it allows.
         ("ttl", "7776000s".into()),
     ];
     let signs_ca = path.takes(true).is_ok();
@@ -94,6 +95,7 @@ fn parameters(path: &SignPath) -> Value {
 pub(crate) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeError> {
     let path = || path.as_str().to_owned();
     let reply = reply.map_err(VaultError::from)?;
+    // Nothing is signed without a CSR, so the server that claims success is not Vault.
     if reply.status().is_success() {
         return Err(VaultError::from(Misbehaviour::Status(reply.status().as_u16())).into());
     }

@@ -21,6 +21,7 @@ impl Redacted {
             } else {
                 printable(word)
             };
+            // Cut between words: the first half of a token would not be recognized as one.
             if text.len() + word.len() + 1 > LIMIT {
                 text.push('…');
                 break;

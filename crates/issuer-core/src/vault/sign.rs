@@ -99,6 +99,7 @@ impl SignError {
     pub fn is_lost_answer(&self) -> bool {
         match self {
             Self::Vault(VaultError::Transport(error)) => error.may_have_been_handled(),
+            // An answer that cannot be read may be the answer to a signature that was made.
             Self::Vault(VaultError::Misbehaved(_)) => true,
             // 412: the node has not caught up yet. 503: a node or a proxy that cannot serve.
             Self::Vault(VaultError::Unavailable { status, .. }) => !matches!(status, 412 | 503),
@@ -131,6 +132,7 @@ impl SignError {
     /// Vault's: a gateway in between made it.
     fn of(error: VaultError) -> Self {
         match error {
+            // Neither this nor an unknown role fails the request: both end when the CA or the issuer is corrected.
             VaultError::Refused { reason, .. } if reason.starts_with(BEYOND_CA) => Self::CaExpires,
             VaultError::Refused {
                 status: 400 | 413,
@@ -193,6 +195,7 @@ impl Sign {
             lease: lease.clone(),
         };
         let request = endpoint.request(&wanted);
+        // A `ttl` that the user asked for is never dropped: the certificate could be valid for longer.
         let again = wanted.has_default_ttl().then(|| Box::new(endpoint));
         let options = options.into();
         Step::Send(request, Self { wanted, options, again })
@@ -224,6 +227,7 @@ impl Flow for Sign {
             ca_chain: reply.data.ca_chain.unwrap_or_default(),
             is_leased: reply.lease_id.is_some_and(|lease| !lease.is_empty()),
         };
+        // As a mismatch this would fail the request, but a server that omits the certificate is not Vault.
         if issued.certificate.trim().is_empty() {
             let missing = VaultError::from(Misbehaviour::Field("data.certificate"));
             return Step::Done(Err(missing.into()));

@@ -131,6 +131,7 @@ pub fn verify(
     let signatures = &options.signatures;
     let answer = Answer::read(issued, options.limits)?;
     let leaf = Certificate::parse(&answer.leaf).ok_or(VerifyError::Malformed)?;
+    // Comparisons first: signatures are verified only for a certificate that matches.
     check_key(wanted, &leaf)?;
     check_names(wanted, &leaf)?;
     let not_after = check_validity(wanted, &leaf, now)?;
@@ -184,6 +185,7 @@ impl Answer {
     fn add(&mut self, certificates: impl Iterator<Item = Result<Vec<u8>, VerifyError>>) -> Result<(), VerifyError> {
         for der in certificates {
             let der = der?;
+            // `ca_chain` repeats `issuing_ca`, and after `sign-intermediate` the certificate itself.
             if der != self.leaf && !self.pool.contains(&der) {
                 self.pool.push(der);
             }
@@ -276,6 +278,7 @@ fn issuers<'p, 'a>(
         PathError::Broken => VerifyError::BrokenChain,
         PathError::Unsupported => VerifyError::UnsupportedSignature,
     })?;
+    // The path may lead over another cross-signed CA; the one that Vault names must have signed all the same.
     let mut issuing = pool.iter().take(issuing).peekable();
     let named = issuing.peek().is_some();
     if named && !issuing.any(|ca| leaf.is_signed_by(ca, signatures) == Verdict::Valid) {
@@ -296,6 +299,7 @@ fn write(
         Some(top) => Some(*top),
         None => Some(leaf).filter(|leaf| leaf.is_self_signed(signatures)),
     };
+    // Without the root, which clients have to know themselves (RFC 8446, section 4.4.2).
     let issuers = path.issuers.iter().filter(|issuer| !issuer.is_self_signed(signatures));
     let written: Vec<String> = std::iter::once(&leaf)
         .chain(issuers)

@@ -262,7 +262,7 @@ async fn a_watch_goes_on_where_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_fails_is_repeated_ever_more_rarely() {
+async fn failing_list_backs_off() {
     let server = Server::new((0..9).map(|_| refuse(403, None)));
     server.follow(Watched::Requests).await;
     let times = server.times();
@@ -278,7 +278,7 @@ async fn a_list_that_fails_is_repeated_ever_more_rarely() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_api_server_says_how_long_to_wait() {
+async fn retry_after_of_the_api_server_counts() {
     let server = Server::new([refuse(429, Some("45")), refuse(503, Some("soon")), list(&[], "1", "")]);
     server.follow(Watched::Requests).await;
     let times = server.times();
@@ -299,7 +299,7 @@ async fn a_watch_that_is_silent_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_ends_at_once_is_not_repeated_at_once() {
+async fn short_watch_is_repeated_after_a_wait() {
     let server = Server::new([list(&[], "1", "")].into_iter().chain((0..5).map(|_| ok(""))));
     server.follow(Watched::Issuers(IssuerKind::Namespaced)).await;
     assert!(server.times()[6] > Duration::from_secs(15), "{:?}", server.times());

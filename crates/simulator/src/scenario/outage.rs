@@ -74,6 +74,10 @@ impl fmt::Display for OutageReport {
 ///
 /// All must be issued in time: 15 s until a health check finds it unsealed; a check of the issuer, which is four answers of
 /// Vault and a Secret; and for each request an answer of Vault, a write and an event, as many at once as there are slots.
+///
+/// # Errors
+///
+/// The promise that is broken on the way.
 pub fn outage(waiting: u16, sealed: Duration, mutant: Option<Mutant>) -> Result<OutageReport, Violation> {
     let mut agenda = create(0..waiting, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::Seal(0)));
@@ -150,6 +154,10 @@ impl OutageReport {
 }
 
 /// Issues a thousand certificates, half of them at once and half over six hours; returns the number of logins.
+///
+/// # Errors
+///
+/// The promise that is broken on the way.
 pub fn thousand() -> Result<u32, Violation> {
     let at = |number: u16| BEGIN + 6 * HOUR * u32::from(number.saturating_sub(500)) / 500;
     let agenda = (0..1000).flat_map(|number| create(number..number + 1, at(number)));
@@ -165,6 +173,10 @@ pub fn thousand() -> Result<u32, Violation> {
 
 /// Creates requests for an issuer whose server is sealed, and later as many for another issuer; returns how long those took:
 /// as long as without the first ones.
+///
+/// # Errors
+///
+/// The promise that is broken on the way.
 pub fn beside(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     const ISSUERS: [IssuerId; 2] = [IssuerId::Team, IssuerId::Other];
     let created = BEGIN + HOUR;
@@ -180,6 +192,10 @@ pub fn beside(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violati
 
 /// Creates requests for an issuer whose server is sealed, then switches it to another server; returns how long they took
 /// from then on: a check, without a wait for the next health check of the old server.
+///
+/// # Errors
+///
+/// The promise that is broken on the way.
 pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     let corrected = BEGIN + HOUR;
     let mut agenda = create(0..requests, BEGIN);

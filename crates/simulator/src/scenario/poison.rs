@@ -23,6 +23,10 @@ const LATER: Duration = Duration::from_secs(30);
 /// The good ones begin when the others have failed once: before, nothing distinguishes them. The limit is the time for which
 /// a slot is taken, the check that decides whose fault the failure is, and the time of the request itself. More good ones
 /// follow until the others have failed: that they are signed is the evidence against those.
+///
+/// # Errors
+///
+/// The promise that is broken on the way.
 pub fn poison(flaw: Flaw, poisons: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     let poisoned = RequestFixture {
         issuer: IssuerId::Team,

@@ -142,7 +142,7 @@ fn refused_renewal_replaces_the_token() {
 }
 
 #[test]
-fn token_that_ends_during_a_lost_renewal_is_replaced() {
+fn token_expiring_during_renewal_is_replaced() {
     let held = held(app_role());
     for (arrival, next) in [(50, "probe"), (70, "Secret team/approle")] {
         let check = issuer(app_role())
@@ -199,7 +199,7 @@ fn new_token_may_lag_once() {
 }
 
 #[test]
-fn token_stays_with_its_server_until_replaced() {
+fn token_stays_until_replaced() {
     let held = held(app_role());
     for operation in [Operation::Health, Operation::Login] {
         let moved = issuer(app_role()).server("https://b").holds(&held);
@@ -320,7 +320,7 @@ fn tls_failure_rereads_the_secrets() {
 }
 
 #[test]
-fn transient_failures_keep_a_good_token_at_work() {
+fn transient_failures_keep_the_token() {
     for login in [
         refusal(500, "storage"),
         Err(TransportError::Timeout),

@@ -53,7 +53,7 @@ const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICA
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
 
 #[test]
-fn service_account_token_is_minted_when_needed() {
+fn service_account_token_is_minted() {
     let checked = issuer(kubernetes(None)).run();
     assert_eq!(checked.asked, ["health", "token team/signer", "login", "probe"]);
     let held = checked.ready();

@@ -179,7 +179,7 @@ impl Key {
 }
 
 #[test]
-fn at_most_one_leads_in_every_reachable_state() {
+fn at_most_one_leads() {
     let mut seen = HashSet::new();
     let mut open = vec![World::new()];
     let mut changes = HashSet::new();

@@ -70,7 +70,7 @@ impl Server {
 }
 
 #[test]
-fn the_first_candidate_creates_the_lease_and_renews_it_every_retry_period() {
+fn first_candidate_creates_and_renews() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     assert_eq!(server.settle(&mut a, at(100)), (Some(Duration::from_secs(102)), 2));
     assert!(a.is_leader(at(100)));
@@ -88,7 +88,7 @@ fn the_first_candidate_creates_the_lease_and_renews_it_every_retry_period() {
 }
 
 #[test]
-fn a_leader_stops_by_itself_at_the_renew_deadline() {
+fn leader_stops_at_the_renew_deadline() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let _ = server.settle(&mut a, at(0));
     assert!(a.is_leader(at(9)));
@@ -97,7 +97,7 @@ fn a_leader_stops_by_itself_at_the_renew_deadline() {
 }
 
 #[test]
-fn the_leadership_is_measured_from_the_sending_of_the_write() {
+fn leadership_counts_from_the_send() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let _ = server.settle(&mut a, at(0));
     let Step::Update(lease, write) = a.poll(at(2)) else {
@@ -109,7 +109,7 @@ fn the_leadership_is_measured_from_the_sending_of_the_write() {
 }
 
 #[test]
-fn another_takes_over_when_the_lease_has_not_changed_for_its_duration() {
+fn unchanged_lease_is_taken_over() {
     let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
     let _ = server.settle(&mut a, at(0));
     let mut time = 5;
@@ -138,7 +138,7 @@ fn another_takes_over_when_the_lease_has_not_changed_for_its_duration() {
 }
 
 #[test]
-fn a_renewed_lease_is_never_taken_whatever_its_times_say() {
+fn renewed_lease_is_never_taken() {
     let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
     for time in 0..200 {
         let mut skewed = at(time);
@@ -150,7 +150,7 @@ fn a_renewed_lease_is_never_taken_whatever_its_times_say() {
 }
 
 #[test]
-fn a_release_hands_over_at_once() {
+fn release_hands_over_at_once() {
     let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
     let _ = server.settle(&mut a, at(0));
     a.release();
@@ -165,7 +165,7 @@ fn a_release_hands_over_at_once() {
 }
 
 #[test]
-fn a_release_leaves_anothers_lease_alone() {
+fn release_keeps_a_foreign_lease() {
     let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
     let _ = server.settle(&mut a, at(0));
     let _ = server.settle(&mut b, at(0));
@@ -175,7 +175,7 @@ fn a_release_leaves_anothers_lease_alone() {
 }
 
 #[test]
-fn a_release_during_a_renewal_still_clears_the_lease() {
+fn release_during_renewal_clears_lease() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let _ = server.settle(&mut a, at(0));
     let Step::Update(lease, write) = a.poll(at(2)) else {
@@ -190,7 +190,7 @@ fn a_release_during_a_renewal_still_clears_the_lease() {
 }
 
 #[test]
-fn a_lost_reply_is_made_good_by_reading() {
+fn lost_reply_is_followed_by_a_read() {
     for applied in [false, true] {
         let (mut server, mut a) = (Server::default(), elector("a"));
         let _ = server.settle(&mut a, at(0));
@@ -212,7 +212,7 @@ fn a_lost_reply_is_made_good_by_reading() {
 }
 
 #[test]
-fn an_answer_that_is_never_given_is_made_good_by_reading() {
+fn missing_answer_is_followed_by_a_read() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let Step::Read(_) = a.poll(at(0)) else {
         panic!("the first step is to read")
@@ -223,7 +223,7 @@ fn an_answer_that_is_never_given_is_made_good_by_reading() {
 }
 
 #[test]
-fn candidates_that_conflict_wait_before_they_write_again() {
+fn conflicting_candidates_wait() {
     let (mut server, mut a, mut b) = (Server::default(), elector("a"), elector("b"));
     let Step::Read(read) = b.poll(at(0)) else {
         panic!("the first step is to read")
@@ -240,7 +240,7 @@ fn candidates_that_conflict_wait_before_they_write_again() {
 }
 
 #[test]
-fn a_deleted_lease_is_created_again() {
+fn deleted_lease_is_created_again() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let _ = server.settle(&mut a, at(0));
     server.lease = None;
@@ -250,7 +250,7 @@ fn a_deleted_lease_is_created_again() {
 }
 
 #[test]
-fn what_others_wrote_into_the_lease_is_kept() {
+fn foreign_fields_of_the_lease_are_kept() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let labels = [("app".to_owned(), "x".to_owned())].into();
     let metadata = ObjectMeta {
@@ -267,7 +267,7 @@ fn what_others_wrote_into_the_lease_is_kept() {
 }
 
 #[test]
-fn candidates_of_different_seeds_spread_their_attempts() {
+fn seeds_spread_the_attempts() {
     let (mut server, mut a) = (Server::default(), elector("a"));
     let _ = server.settle(&mut a, at(0));
     let waits: HashSet<Duration> = (0..100)
@@ -282,7 +282,7 @@ fn candidates_of_different_seeds_spread_their_attempts() {
 }
 
 #[test]
-fn timings_that_are_not_safe_are_refused() {
+fn unsafe_timings_are_refused() {
     let timing = |lease, renew, retry| {
         Timing::new(
             Duration::from_millis(lease),

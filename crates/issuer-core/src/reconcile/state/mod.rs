@@ -117,6 +117,7 @@ impl State {
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
         let keys = self.requests.iter().map(|(key, _)| Key::Request(key.clone()));
+        // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
         for key in keys.filter(|key| self.is_owed(key)).collect::<Vec<_>>() {
             self.due(&key, now.monotonic, now.monotonic);
         }

@@ -109,7 +109,7 @@ fn outage_is_not_the_fault_of_a_request() {
 }
 
 #[test]
-fn answer_lost_before_an_outage_ended_is_not_blamed() {
+fn loss_during_an_outage_is_not_blamed() {
     let mut scenario = Scenario::ready();
     scenario.signs.insert("web".to_owned(), Answer::Held);
     scenario.signs.insert("other".to_owned(), Answer::Lost);

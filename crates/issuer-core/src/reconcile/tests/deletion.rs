@@ -44,7 +44,7 @@ fn certificate_survives_a_spurious_404() {
 }
 
 #[test]
-fn deleted_request_is_forgotten_when_the_watch_shows_it() {
+fn deletion_in_the_watch_forgets_the_request() {
     let mut scenario = Scenario::ready();
     scenario.create(request("web").approved());
     scenario.objects.clear();

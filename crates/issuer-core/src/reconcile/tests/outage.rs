@@ -21,7 +21,7 @@ fn unsaved(scenario: &mut Scenario, wait: u64) -> Now {
 }
 
 #[test]
-fn status_write_backs_off_but_retries_each_second_while_stopping() {
+fn stopping_controller_retries_writes_each_second() {
     let mut scenario = Scenario::empty(super::scenario::config());
     scenario.create(request("web").denied());
     for wait in [1, 2, 4, 8, 16, 32, 60, 60] {

@@ -15,7 +15,7 @@ fn missing_issuer_is_named_once() {
 }
 
 #[test]
-fn request_is_signed_when_its_issuer_is_created() {
+fn request_waits_for_its_issuer() {
     let mut scenario = Scenario::empty(config());
     scenario.create(request("web").approved());
     scenario.run();

@@ -76,7 +76,7 @@ fn leased_certificate_during_a_check_keeps_its_token() {
 }
 
 #[test]
-fn renewal_of_an_unused_token_ends_with_its_maximum() {
+fn unused_token_is_renewed_until_its_maximum() {
     let mut scenario = Scenario::with_login(renewable());
     scenario.leases = true;
     scenario.create(request("web").approved());

@@ -153,7 +153,7 @@ fn keeps_cross_signed_alternates() {
 }
 
 #[test]
-fn a_lone_self_signed_certificate_is_its_own_ca() {
+fn lone_root_is_its_own_ca() {
     let customer = Customer::asking(Some("Root"), vec![], true);
     let itself = Authority {
         params: customer.params.clone(),
@@ -292,7 +292,7 @@ fn constraints_of_a_ca_are_not_checked() {
 }
 
 #[test]
-fn refuses_a_chain_that_does_not_hold() {
+fn refuses_a_broken_chain() {
     let customer = Customer::new();
     let (top, middle, imposter) = (Authority::new("Root"), Authority::new("CA"), Authority::new("CA"));
     let (root, ca, leaf) = (top.root(), middle.signed_by(&top), customer.leaf(&middle));
