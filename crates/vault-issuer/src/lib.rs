@@ -8,6 +8,7 @@ pub mod args;
 mod check;
 #[cfg(feature = "cluster")]
 mod controller;
+mod issuer_name;
 mod manifest;
 #[cfg(feature = "cluster")]
 mod serve;
