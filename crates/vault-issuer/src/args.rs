@@ -9,6 +9,7 @@ use issuer_core::SizeLimits;
 use issuer_core::target::ServerPattern;
 
 pub use crate::issuer_name::IssuerName;
+pub use crate::migrate::MigrateArgs;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
 #[derive(Clone, Debug, Parser)]
@@ -27,6 +28,8 @@ pub enum Command {
     /// Runs the controller
     #[cfg(feature = "cluster")]
     Controller(ControllerArgs),
+    /// Writes what takes the place of cert-manager's own issuers that sign with Vault, as YAML to review
+    Migrate(MigrateArgs),
     /// Signs a certificate signing request with an issuer
     Sign(SignArgs),
 }
