@@ -302,7 +302,7 @@ fn check_says_what_is_wrong_with_its_files() {
         ("kind: VaultIssuer", "issuer.yaml: document 1: no Kubernetes object"),
         (
             "apiVersion: v1\nkind: ConfigMap",
-            "the files hold no VaultIssuer or VaultClusterIssuer",
+            "the files hold no issuer that signs with Vault",
         ),
         (
             "apiVersion: vault-issuer.io/v1alpha1\nkind: VaultIssuer\nmetadata: {name: a}\nspec: {server: s}",

@@ -2,12 +2,14 @@
 //!
 //! Two kinds of issuer, [`VaultIssuer`] and [`VaultClusterIssuer`], share one [`VaultSpec`] whose fields
 //! bear the names of cert-manager's `spec.vault`, so that migrating is moving that block up one level.
+//! [`CertManagerSpec`] is the one place where the block of cert-manager's own issuers becomes a [`VaultSpec`].
 //! [`CertificateRequest`] holds the part of cert-manager's resource that an issuer reads.
 //!
 //! Architecture invariant: this crate knows no client, no runtime and no Vault.
 
 mod auth;
 mod base64;
+mod cert_manager;
 mod certificate_request;
 mod condition;
 mod issuer;
@@ -17,6 +19,7 @@ pub use auth::{
     AppRole, Auth, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
     ServiceAccountRef,
 };
+pub use cert_manager::{CERT_MANAGER_GROUP, CERT_MANAGER_VERSION, CertManagerSpec, CertManagerStatus};
 pub use certificate_request::{
     CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef, RequestCondition,
 };

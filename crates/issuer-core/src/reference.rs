@@ -11,15 +11,59 @@ pub enum IssuerKind {
     Cluster,
     /// `VaultIssuer`, for its own namespace.
     Namespaced,
+    /// cert-manager's `ClusterIssuer` with `spec.vault`, for every namespace.
+    DropInCluster,
+    /// cert-manager's `Issuer` with `spec.vault`, for its own namespace.
+    DropInNamespaced,
 }
 
 impl IssuerKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [
+        Self::Cluster,
+        Self::Namespaced,
+        Self::DropInCluster,
+        Self::DropInNamespaced,
+    ];
+
     /// Returns the kind as Kubernetes writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cluster => "VaultClusterIssuer",
             Self::Namespaced => "VaultIssuer",
+            Self::DropInCluster => "ClusterIssuer",
+            Self::DropInNamespaced => "Issuer",
         }
+    }
+
+    /// Returns the kind in the plural, as it is in a URL.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Cluster => "vaultclusterissuers",
+            Self::Namespaced => "vaultissuers",
+            Self::DropInCluster => "clusterissuers",
+            Self::DropInNamespaced => "issuers",
+        }
+    }
+
+    /// Returns its API group and version, such as `vault-issuer.io/v1alpha1`.
+    pub fn api_version(self) -> String {
+        let (group, version) = if self.is_drop_in() {
+            (issuer_api::CERT_MANAGER_GROUP, issuer_api::CERT_MANAGER_VERSION)
+        } else {
+            (issuer_api::GROUP, issuer_api::VERSION)
+        };
+        format!("{group}/{version}")
+    }
+
+    /// Returns `true` if its issuers are for every namespace.
+    pub fn is_cluster(self) -> bool {
+        matches!(self, Self::Cluster | Self::DropInCluster)
+    }
+
+    /// Returns `true` if it is cert-manager's own.
+    pub fn is_drop_in(self) -> bool {
+        matches!(self, Self::DropInCluster | Self::DropInNamespaced)
     }
 }
 
@@ -47,18 +91,19 @@ pub struct IssuerKey {
 }
 
 impl IssuerKey {
-    /// Returns the issuer that a request in `namespace` refers to; `None` if its group or kind is not ours.
+    /// Returns the issuer that a request in `namespace` refers to; `None` if its kind is unknown.
     ///
-    /// An empty group means `cert-manager.io` and an empty kind `Issuer`, so neither is ours.
+    /// An empty group means `cert-manager.io` and an empty kind `Issuer`, as cert-manager reads them.
     pub fn of(reference: &IssuerRef, namespace: &str) -> Option<Self> {
-        if reference.group.as_deref() != Some(issuer_api::GROUP) {
-            return None;
-        }
-        let (kind, namespace) = match reference.kind.as_deref() {
-            Some("VaultIssuer") => (IssuerKind::Namespaced, namespace),
-            Some("VaultClusterIssuer") => (IssuerKind::Cluster, ""),
+        let [group, kind] = [&reference.group, &reference.kind].map(|word| word.as_deref().unwrap_or_default());
+        let kind = match (group, kind) {
+            (issuer_api::GROUP, "VaultIssuer") => IssuerKind::Namespaced,
+            (issuer_api::GROUP, "VaultClusterIssuer") => IssuerKind::Cluster,
+            ("" | issuer_api::CERT_MANAGER_GROUP, "" | "Issuer") => IssuerKind::DropInNamespaced,
+            ("" | issuer_api::CERT_MANAGER_GROUP, "ClusterIssuer") => IssuerKind::DropInCluster,
             _ => return None,
         };
+        let namespace = if kind.is_cluster() { "" } else { namespace };
         Some(Self {
             kind,
             namespace: namespace.to_owned(),
@@ -68,18 +113,21 @@ impl IssuerKey {
 
     /// Returns the audience that every token requested for this issuer has, as cert-manager forms it.
     pub fn audience(&self) -> String {
-        match self.kind {
-            IssuerKind::Cluster => format!("vault://{}", self.name),
-            IssuerKind::Namespaced => format!("vault://{}/{}", self.namespace, self.name),
+        if self.kind.is_cluster() {
+            format!("vault://{}", self.name)
+        } else {
+            format!("vault://{}/{}", self.namespace, self.name)
         }
     }
 }
 
 impl fmt::Display for IssuerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            IssuerKind::Cluster => write!(f, "VaultClusterIssuer {}", self.name),
-            IssuerKind::Namespaced => write!(f, "VaultIssuer {}/{}", self.namespace, self.name),
+        let kind = self.kind.as_str();
+        if self.kind.is_cluster() {
+            write!(f, "{kind} {}", self.name)
+        } else {
+            write!(f, "{kind} {}/{}", self.namespace, self.name)
         }
     }
 }
@@ -139,4 +187,39 @@ pub struct TokenSpec {
     pub audiences: Vec<String>,
     /// How long it shall live, in seconds.
     pub expiration_seconds: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_is_its_group_and_kind() {
+        let of = |group: Option<&str>, kind: Option<&str>| {
+            let reference = IssuerRef {
+                name: "vault".to_owned(),
+                kind: kind.map(str::to_owned),
+                group: group.map(str::to_owned),
+            };
+            IssuerKey::of(&reference, "team").map(|key| key.to_string())
+        };
+        let ours = Some("vault-issuer.io");
+        let theirs = Some("cert-manager.io");
+        for (group, kind, expected) in [
+            (ours, Some("VaultIssuer"), Some("VaultIssuer team/vault")),
+            (ours, Some("VaultClusterIssuer"), Some("VaultClusterIssuer vault")),
+            (ours, Some("Issuer"), None),
+            (ours, None, None),
+            (theirs, Some("Issuer"), Some("Issuer team/vault")),
+            (theirs, Some("ClusterIssuer"), Some("ClusterIssuer vault")),
+            (theirs, None, Some("Issuer team/vault")),
+            (theirs, Some("VaultIssuer"), None),
+            (None, None, Some("Issuer team/vault")),
+            (Some(""), Some(""), Some("Issuer team/vault")),
+            (None, Some("ClusterIssuer"), Some("ClusterIssuer vault")),
+            (Some("example.com"), Some("Issuer"), None),
+        ] {
+            assert_eq!(of(group, kind).as_deref(), expected, "{group:?} {kind:?}");
+        }
+    }
 }

@@ -1,22 +1,18 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use issuer_api::{CertificateRequest, VaultClusterIssuer, VaultIssuer};
+use issuer_api::CertificateRequest;
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
-use issuer_core::reconcile::{Event, Key, StatusPatch, WriteError};
-use issuer_core::reference::{IssuerKind, RequestKey, SecretRef, TokenSpec};
+use issuer_core::reconcile::{Event, Key, PatchKind, StatusPatch, WriteError};
+use issuer_core::reference::{IssuerKey, RequestKey, SecretRef, TokenSpec};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret as SecretObject, ServiceAccount};
 use k8s_openapi::api::events::v1::Event as EventObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, GetParams, Patch, PatchParams, PostParams};
 use kube::{Client, Error, Resource};
-use serde_json::Value;
 
-use crate::object::decode_request;
-
-/// The name of the controller in what it writes.
-const FIELD_MANAGER: &str = "vault-issuer";
+use crate::object::{FIELD_MANAGER, decode_request};
 
 /// The most characters of an object's name in the name of an event: 253 for both and the time.
 const EVENT_NAME: usize = 220;
@@ -95,32 +91,28 @@ impl ApiServer {
     /// [`WriteError`], classified by the API server's answer; `Conflict` if the object has changed.
     pub async fn write_status(&self, patch: &StatusPatch) -> Result<(), WriteError> {
         match &patch.of {
-            Key::Issuer(key) => match key.kind {
-                IssuerKind::Cluster => {
-                    let url = VaultClusterIssuer::url_path(&(), None);
-                    self.patch_status(&url, &key.name, &patch.body).await
-                }
-                IssuerKind::Namespaced => {
-                    let url = VaultIssuer::url_path(&(), Some(&key.namespace));
-                    self.patch_status(&url, &key.name, &patch.body).await
-                }
-            },
+            Key::Issuer(key) => self.patch_status(&issuers_url(key), &key.name, patch).await,
             Key::Request(key) => {
                 let url = CertificateRequest::url_path(&(), Some(&key.namespace));
-                self.patch_status(&url, &key.name, &patch.body).await
+                self.patch_status(&url, &key.name, patch).await
             }
             Key::Token(_) => Ok(()),
         }
     }
 
-    async fn patch_status(&self, url: &str, name: &str, body: &Value) -> Result<(), WriteError> {
+    async fn patch_status(&self, url: &str, name: &str, patch: &StatusPatch) -> Result<(), WriteError> {
+        let (body, force) = match patch.kind {
+            PatchKind::Apply { force } => (Patch::Apply(&patch.body), force),
+            PatchKind::Merge => (Patch::Merge(&patch.body), false),
+        };
         let params = PatchParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
+            force,
             ..PatchParams::default()
         };
         let request = kube::core::Request::new(url);
         let request = request
-            .patch_subresource("status", name, &params, &Patch::Merge(body))
+            .patch_subresource("status", name, &params, &body)
             .map_err(|_| WriteError::Unavailable)?;
         // The answer is the whole object, which the watch will show anyway.
         self.client.request_text(request).await.map(drop).map_err(write_error)
@@ -181,14 +173,28 @@ fn reference(event: &Event) -> Option<ObjectReference> {
         uid: Some(event.uid.clone()),
         ..ObjectReference::default()
     };
-    let ours = || format!("{}/{}", issuer_api::GROUP, issuer_api::VERSION);
     match &event.regarding {
-        Key::Issuer(key) => Some(object(key.kind.as_str(), ours(), &key.namespace, &key.name)),
+        Key::Issuer(key) => Some(object(
+            key.kind.as_str(),
+            key.kind.api_version(),
+            &key.namespace,
+            &key.name,
+        )),
         Key::Request(key) => {
             let version = CertificateRequest::api_version(&()).into_owned();
             Some(object("CertificateRequest", version, &key.namespace, &key.name))
         }
         Key::Token(_) => None,
+    }
+}
+
+/// Returns the path of the issuers of the same kind and namespace.
+fn issuers_url(key: &IssuerKey) -> String {
+    let (version, plural) = (key.kind.api_version(), key.kind.plural());
+    if key.kind.is_cluster() {
+        format!("/apis/{version}/{plural}")
+    } else {
+        format!("/apis/{version}/namespaces/{}/{plural}", key.namespace)
     }
 }
 

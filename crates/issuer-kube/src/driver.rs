@@ -55,6 +55,8 @@ struct Driver {
     health: Arc<ControllerHealth>,
     metrics: Arc<Metrics>,
     transport: Transport,
+    /// The kinds that are watched.
+    watched: Vec<Watched>,
     /// Notified whenever there may be something to do.
     changed: Notify,
     exchanges: Semaphore,
@@ -73,7 +75,7 @@ pub async fn run<R>(
     let driver = Arc::new(Driver::new(setup));
     let watches = tokio::spawn({
         let driver = Arc::clone(&driver);
-        async move { watch::watch(&client, &driver).await }
+        async move { watch::watch(&client, &driver.watched, &driver).await }
     });
     let mut tasks = JoinSet::new();
     let leads = leadership.clone();
@@ -150,9 +152,10 @@ impl Observer for Arc<Driver> {
 
 impl Driver {
     fn new(setup: RunSetup) -> Self {
+        let watched = Watched::all_of(setup.config.kinds());
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
-        for watched in Watched::ALL {
+        for watched in &watched {
             setup.health.set(watched.kind(), Err("not listed yet".to_owned()));
         }
         Self {
@@ -161,6 +164,7 @@ impl Driver {
             health: setup.health,
             metrics: setup.metrics,
             transport: setup.transport,
+            watched,
             changed: Notify::new(),
             exchanges: Semaphore::new(EXCHANGES),
             api_requests: Semaphore::new(API_REQUESTS),

@@ -23,6 +23,7 @@ pub struct Metrics {
     durations: Family<DurationLabels, Histogram, fn() -> Histogram>,
     concluded: Family<OutcomeLabels, Counter>,
     ready: Family<IssuerLabels, Gauge>,
+    withdrawn: Family<KindLabels, Gauge>,
     pending: Gauge,
     unsaved: Gauge,
     leader: Gauge,
@@ -98,6 +99,7 @@ impl Metrics {
             durations: Family::new_with_constructor(histogram),
             concluded: Family::default(),
             ready: Family::default(),
+            withdrawn: Family::default(),
             pending: Gauge::default(),
             unsaved: Gauge::default(),
             leader: Gauge::default(),
@@ -141,6 +143,11 @@ impl Metrics {
             "vault_issuer_issuer_ready",
             "Whether an issuer can sign",
             self.ready.clone(),
+        );
+        registry.register(
+            "vault_issuer_drop_in_stopped",
+            "Kinds of cert-manager's issuers that are no longer served, since another controller signs for them",
+            self.withdrawn.clone(),
         );
         registry.register(
             "vault_issuer_pending_requests",
@@ -220,6 +227,10 @@ impl Metrics {
     pub fn observe(&self, controller: &Controller) {
         self.set_requests(controller.pending(), controller.unsaved());
         self.set_readiness(controller.readiness());
+        self.withdrawn.clear();
+        for kind in controller.withdrawn() {
+            self.withdrawn.get_or_create(&kind_label(kind.as_str())).set(1);
+        }
     }
 
     /// Sets whether this process leads. One that does not knows nothing of requests and issuers.

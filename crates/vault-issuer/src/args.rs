@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use issuer_core::SizeLimits;
-use issuer_core::reference::IssuerKind;
 use issuer_core::target::ServerPattern;
+
+pub use crate::issuer_name::IssuerName;
+pub use crate::migrate::MigrateArgs;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
 #[derive(Clone, Debug, Parser)]
@@ -27,6 +28,8 @@ pub enum Command {
     /// Runs the controller
     #[cfg(feature = "cluster")]
     Controller(ControllerArgs),
+    /// Writes what takes the place of cert-manager's own issuers that sign with Vault, as YAML to review
+    Migrate(MigrateArgs),
     /// Signs a certificate signing request with an issuer
     Sign(SignArgs),
 }
@@ -174,9 +177,51 @@ pub struct ControllerArgs {
     /// The kubeconfig file [default: KUBECONFIG, the pod's service account, or ~/.kube/config]
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
+    /// Which of cert-manager's own issuers are served, and how.
+    #[command(flatten)]
+    pub drop_in: DropInArgs,
     /// How the controller logs.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Whether and how cert-manager's own issuers are served.
+#[derive(Clone, Debug, Parser)]
+pub struct DropInArgs {
+    /// Whether cert-manager's own Issuers and ClusterIssuers with spec.vault are served: only where cert-manager runs with
+    /// --controllers=*,-certificaterequests-issuer-vault
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_SERVE_CERT_MANAGER_ISSUERS",
+        default_value_t = false,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = ArgAction::Set,
+    )]
+    pub serve_cert_manager_issuers: bool,
+    /// Who writes the condition Ready of cert-manager's issuers
+    #[arg(long, env = "VAULT_ISSUER_ISSUER_STATUS", default_value = "auto")]
+    pub issuer_status: IssuerStatus,
+    /// The namespace in which ClusterIssuers have their Secrets and service accounts: cert-manager's cluster resource
+    /// namespace
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_DROP_IN_CLUSTER_RESOURCE_NAMESPACE",
+        default_value = "cert-manager"
+    )]
+    pub drop_in_cluster_resource_namespace: String,
+}
+
+/// Who writes the condition Ready of cert-manager's issuers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IssuerStatus {
+    /// This controller, unless another has written it.
+    Auto,
+    /// Others.
+    Leave,
+    /// This controller.
+    Own,
 }
 
 /// The level and format of the log, which goes to stderr.
@@ -202,13 +247,14 @@ pub enum LogFormat {
 /// The issuer, and the place of its Secrets.
 #[derive(Clone, Debug, Parser)]
 pub struct IssuerArgs {
-    /// The issuer, such as vaultissuer/NAME or vaultclusterissuer/NAME; in the cluster, unless files are given
+    /// The issuer, such as vaultissuer/NAME or vaultclusterissuer/NAME, or cert-manager's own issuer/NAME or
+    /// clusterissuer/NAME; in the cluster, unless files are given
     #[arg(value_name = "KIND/NAME", required_unless_present = "files")]
     pub issuer: Option<IssuerName>,
     /// A YAML file with the issuer, the Secrets it refers to, or both; - is the standard input
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The namespace of a VaultIssuer [default: the kubeconfig's; in files, default]
+    /// The namespace of a VaultIssuer or Issuer [default: the kubeconfig's; in files, default]
     #[arg(short, long)]
     pub namespace: Option<String>,
     /// The namespace in which VaultClusterIssuers have their Secrets and service accounts
@@ -218,6 +264,13 @@ pub struct IssuerArgs {
         default_value = "vault-issuer"
     )]
     pub cluster_resource_namespace: String,
+    /// The namespace in which cert-manager's ClusterIssuers have their Secrets and service accounts
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_DROP_IN_CLUSTER_RESOURCE_NAMESPACE",
+        default_value = "cert-manager"
+    )]
+    pub drop_in_cluster_resource_namespace: String,
     /// Whether the issuer may name an http:// server, to which credentials go in clear
     #[arg(long)]
     pub allow_http: bool,
@@ -258,34 +311,6 @@ pub struct SignArgs {
     /// Where the CA certificate goes, PEM
     #[arg(long = "ca-out", value_name = "FILE")]
     pub ca_output: Option<PathBuf>,
-}
-
-/// An issuer as kubectl names it: `vaultissuer/NAME`, with the kind in any of its forms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssuerName {
-    /// Its kind.
-    pub kind: IssuerKind,
-    /// Its name.
-    pub name: String,
-}
-
-impl FromStr for IssuerName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let wrong = "give vaultissuer/NAME or vaultclusterissuer/NAME";
-        let (kind, name) = text.split_once('/').filter(|(_, name)| !name.is_empty()).ok_or(wrong)?;
-        let kind = kind.to_ascii_lowercase();
-        let kind = match kind.strip_suffix(".vault-issuer.io").unwrap_or(&kind) {
-            "vaultissuer" | "vaultissuers" => IssuerKind::Namespaced,
-            "vaultclusterissuer" | "vaultclusterissuers" => IssuerKind::Cluster,
-            _ => return Err(wrong),
-        };
-        Ok(Self {
-            kind,
-            name: name.to_owned(),
-        })
-    }
 }
 
 /// Where to listen, if at all.
@@ -417,35 +442,6 @@ mod tests {
         ] {
             let error = controller(&[flag]).unwrap_err();
             assert!(error.contains(message), "{flag}: {error}");
-        }
-    }
-
-    #[test]
-    fn issuers_have_the_names_of_kubectl() {
-        for (text, kind) in [
-            ("vaultissuer/a", IssuerKind::Namespaced),
-            ("VaultIssuer/a", IssuerKind::Namespaced),
-            ("vaultissuers.vault-issuer.io/a", IssuerKind::Namespaced),
-            ("vaultclusterissuer/a", IssuerKind::Cluster),
-            ("vaultclusterissuers.vault-issuer.io/a", IssuerKind::Cluster),
-        ] {
-            assert_eq!(
-                text.parse(),
-                Ok(IssuerName {
-                    kind,
-                    name: "a".to_owned()
-                }),
-                "{text}"
-            );
-        }
-        for text in [
-            "a",
-            "vaultissuer",
-            "vaultissuer/",
-            "issuer/a",
-            "vaultissuers.cert-manager.io/a",
-        ] {
-            assert!(text.parse::<IssuerName>().is_err(), "{text}");
         }
     }
 

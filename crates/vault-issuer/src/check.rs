@@ -63,6 +63,9 @@ impl<'a> Check<'a> {
     fn run(&mut self, issuer: &Issuer) -> anyhow::Result<()> {
         let access = self.establish(issuer)?;
         self.revoke(&access)?;
+        if let Some(trace) = self.source.built_in_trace(&issuer.key)? {
+            writeln!(self.out, "  warning {trace}")?;
+        }
         Ok(())
     }
 
@@ -71,7 +74,8 @@ impl<'a> Check<'a> {
         writeln!(self.out, "{}", issuer.key)?;
         let namespace = match issuer.key.kind {
             IssuerKind::Cluster => &self.args.cluster_resource_namespace,
-            IssuerKind::Namespaced => &issuer.key.namespace,
+            IssuerKind::DropInCluster => &self.args.drop_in_cluster_resource_namespace,
+            IssuerKind::DropInNamespaced | IssuerKind::Namespaced => &issuer.key.namespace,
         };
         let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &self.policy()) {
             Ok(target) => target,

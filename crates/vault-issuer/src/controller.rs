@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use http::StatusCode;
 use issuer_core::leader::Timing;
-use issuer_core::reconcile::{Claim, Config};
+use issuer_core::reconcile::{Claim, Config, DropIn, IssuerStatusMode};
 use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy};
 use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{CONTENT_TYPE, Candidate, ControllerHealth, Leadership, Metrics, RunSetup, Transport};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::account::own_account;
-use crate::args::ControllerArgs;
+use crate::args::{ControllerArgs, DropInArgs, IssuerStatus};
 use crate::serve::{Content, Page, serve};
 use crate::telemetry;
 
@@ -102,6 +102,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
             identity: instance.to_owned(),
         }),
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
+        drop_in: drop_in(&args.drop_in),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
@@ -119,6 +120,17 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
             },
         },
     }
+}
+
+fn drop_in(args: &DropInArgs) -> Option<DropIn> {
+    args.serve_cert_manager_issuers.then(|| DropIn {
+        cluster_resource_namespace: args.drop_in_cluster_resource_namespace.clone(),
+        issuer_status: match args.issuer_status {
+            IssuerStatus::Auto => IssuerStatusMode::Auto,
+            IssuerStatus::Leave => IssuerStatusMode::Leave,
+            IssuerStatus::Own => IssuerStatusMode::Own,
+        },
+    })
 }
 
 /// The parts of a process that its candidate for leadership needs.

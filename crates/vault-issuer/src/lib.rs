@@ -1,4 +1,4 @@
-//! The commands of vault-issuer: `controller` runs in a cluster, `check` and `sign` by hand.
+//! The commands of vault-issuer: `controller` runs in a cluster, `check`, `migrate` and `sign` by hand.
 //!
 //! `check` and `sign` run the core's machines on the blocking driver, `controller` on the async one.
 
@@ -8,7 +8,9 @@ pub mod args;
 mod check;
 #[cfg(feature = "cluster")]
 mod controller;
+mod issuer_name;
 mod manifest;
+mod migrate;
 #[cfg(feature = "cluster")]
 mod serve;
 mod sign;
@@ -44,6 +46,7 @@ where
         Command::Check(args) => check::run(&args, out),
         #[cfg(feature = "cluster")]
         Command::Controller(args) => return controller::run(args, err),
+        Command::Migrate(args) => migrate::run(&args, out),
         Command::Sign(args) => sign::run(&args, out, err),
     };
     match result {

@@ -4,12 +4,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use issuer_api::{GROUP, VaultClusterIssuer, VaultIssuer, VaultSpec};
+use issuer_api::{CertManagerSpec, VaultSpec};
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reference::{IssuerKey, IssuerKind, SecretRef};
 use k8s_openapi::api::core::v1::Secret as SecretObject;
-use serde::de::DeserializeOwned;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The most that is read from a file, in bytes.
@@ -39,32 +40,12 @@ impl fmt::Debug for Manifests {
 }
 
 impl Manifests {
-    /// Reads files of one or more documents; `-` is the standard input. A VaultIssuer that names no namespace is in
-    /// `namespace`, and a Secret that names none in any.
+    /// Reads files of one or more documents; `-` is the standard input. A namespaced issuer that names no namespace is
+    /// in `namespace`, and a Secret that names none in any.
     pub(crate) fn read(files: &[PathBuf], namespace: &str) -> anyhow::Result<Self> {
         let mut manifests = Self::default();
-        for file in files {
-            let text = text(file)?;
-            manifests
-                .add(&text, namespace)
-                .with_context(|| file.display().to_string())?;
-        }
+        documents(files, &mut |document| manifests.take(document, namespace))?;
         Ok(manifests)
-    }
-
-    fn add(&mut self, text: &str, namespace: &str) -> anyhow::Result<()> {
-        let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| {
-            // The error's own text may quote the file, and so a Secret.
-            match error.location() {
-                Some(at) => anyhow::anyhow!("not YAML at line {}, column {}", at.line(), at.column()),
-                None => anyhow::anyhow!("not YAML"),
-            }
-        })?;
-        for (number, document) in documents.into_iter().enumerate() {
-            self.take(document, namespace)
-                .with_context(|| format!("document {}", number + 1))?;
-        }
-        Ok(())
     }
 
     fn take(&mut self, mut document: Value, namespace: &str) -> anyhow::Result<()> {
@@ -76,8 +57,11 @@ impl Manifests {
                 .to_owned()
         };
         let (version, kind) = (word("apiVersion"), word("kind"));
-        let group = version.split('/').next().unwrap_or_default();
-        match (group, kind.as_str()) {
+        if let Some(kind) = issuer_kind(&version, &kind) {
+            self.issuers.extend(issuer(document, kind, namespace)?);
+            return Ok(());
+        }
+        match (version.as_str(), kind.as_str()) {
             ("v1", "List") => {
                 let items = document.get_mut("items").and_then(Value::as_array_mut);
                 for item in items.map(std::mem::take).unwrap_or_default() {
@@ -85,30 +69,6 @@ impl Manifests {
                 }
             }
             ("v1", "Secret") => self.take_secret(document)?,
-            (GROUP, "VaultIssuer") => {
-                let object: VaultIssuer = object(document, &kind)?;
-                let namespace = object.metadata.namespace.unwrap_or_else(|| namespace.to_owned());
-                let name = object.metadata.name.context("the VaultIssuer has no metadata.name")?;
-                let key = IssuerKey {
-                    kind: IssuerKind::Namespaced,
-                    namespace,
-                    name,
-                };
-                self.issuers.push(Issuer { key, spec: object.spec });
-            }
-            (GROUP, "VaultClusterIssuer") => {
-                let object: VaultClusterIssuer = object(document, &kind)?;
-                let name = object
-                    .metadata
-                    .name
-                    .context("the VaultClusterIssuer has no metadata.name")?;
-                let key = IssuerKey {
-                    kind: IssuerKind::Cluster,
-                    namespace: String::new(),
-                    name,
-                };
-                self.issuers.push(Issuer { key, spec: object.spec });
-            }
             ("", _) | (_, "") if !document.is_null() => bail!("no Kubernetes object: apiVersion or kind is missing"),
             _ => {}
         }
@@ -146,12 +106,68 @@ impl Manifests {
     }
 }
 
-/// Decodes an issuer, without its status, which may be of another version.
-fn object<T: DeserializeOwned>(mut document: Value, kind: &str) -> anyhow::Result<T> {
+/// Passes every document of some files to `take`; `-` is the standard input.
+pub(crate) fn documents(files: &[PathBuf], take: &mut dyn FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    for file in files {
+        parse(&text(file)?, take).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Passes every document of a text to `take`.
+pub(crate) fn parse(text: &str, take: &mut dyn FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| {
+        // The error's own text may quote the file, and so a Secret.
+        match error.location() {
+            Some(at) => anyhow::anyhow!("not YAML at line {}, column {}", at.line(), at.column()),
+            None => anyhow::anyhow!("not YAML"),
+        }
+    })?;
+    for (number, document) in documents.into_iter().enumerate() {
+        take(document).with_context(|| format!("document {}", number + 1))?;
+    }
+    Ok(())
+}
+
+/// Returns the kind of issuer that an object of this kind is, whatever the version of its group.
+pub(crate) fn issuer_kind(version: &str, kind: &str) -> Option<IssuerKind> {
+    let group = |version: &str| version.split('/').next().unwrap_or_default().to_owned();
+    IssuerKind::ALL
+        .into_iter()
+        .find(|known| known.as_str() == kind && group(&known.api_version()) == group(version))
+}
+
+/// Decodes an issuer, without its status, which may be of another version; `None` for one of cert-manager's that does not
+/// sign with Vault.
+pub(crate) fn issuer(mut document: Value, kind: IssuerKind, namespace: &str) -> anyhow::Result<Option<Issuer>> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: ObjectMeta,
+        spec: Value,
+    }
+    let wrong = || format!("not a {}", kind.as_str());
     if let Some(fields) = document.as_object_mut() {
         fields.remove("status");
     }
-    serde_json::from_value(document).with_context(|| format!("not a {kind}"))
+    let Object { metadata, spec } = serde_json::from_value(document).with_context(wrong)?;
+    let spec = if kind.is_drop_in() {
+        serde_json::from_value::<CertManagerSpec>(spec).map(CertManagerSpec::into_vault)
+    } else {
+        serde_json::from_value(spec).map(Some)
+    };
+    let Some(spec) = spec.with_context(wrong)? else {
+        return Ok(None);
+    };
+    let name = metadata
+        .name
+        .with_context(|| format!("the {} has no metadata.name", kind.as_str()))?;
+    let namespace = if kind.is_cluster() {
+        String::new()
+    } else {
+        metadata.namespace.unwrap_or_else(|| namespace.to_owned())
+    };
+    let key = IssuerKey { kind, namespace, name };
+    Ok(Some(Issuer { key, spec }))
 }
 
 /// Reads a file of bounded size, or the standard input for `-`.
@@ -181,7 +197,7 @@ mod tests {
 
     fn manifests(text: &str) -> anyhow::Result<Manifests> {
         let mut manifests = Manifests::default();
-        manifests.add(text, "here").map(|()| manifests)
+        parse(text, &mut |document| manifests.take(document, "here")).map(|()| manifests)
     }
 
     const ISSUER: &str = "
@@ -226,12 +242,17 @@ items:
     kind: VaultClusterIssuer
     metadata: {{name: all}}
     spec: {{server: s, path: p, auth: {{}}}}
+  - {{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: acme}}, spec: {{acme: {{server: s}}}}}}
+  - {{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: theirs}}, spec: {{vault: {{server: s, path: p, auth: {{}}}}}}}}
   - {{apiVersion: v1, kind: Secret, metadata: {{name: b}}, stringData: {{k: v}}}}
 "
         );
         let manifests = manifests(&text).unwrap();
         let keys: Vec<_> = manifests.issuers.iter().map(|issuer| issuer.key.to_string()).collect();
-        assert_eq!(keys, ["VaultIssuer here/vault", "VaultClusterIssuer all"]);
+        assert_eq!(
+            keys,
+            ["VaultIssuer here/vault", "VaultClusterIssuer all", "Issuer here/theirs"]
+        );
         assert_eq!(secret(&manifests, "there", "a", "k").as_deref(), Some("v"));
         assert_eq!(secret(&manifests, "there", "a", "l").as_deref(), Some("w"));
         assert_eq!(secret(&manifests, "here", "a", "k"), None);

@@ -47,6 +47,23 @@ fn controller() -> Vec<PolicyRule> {
     ]
 }
 
+/// In all namespaces, where cert-manager's own issuers are served: reads them, and writes their status where nobody else
+/// does. Nothing else grants this.
+fn drop_in() -> Vec<PolicyRule> {
+    vec![
+        rule(
+            "cert-manager.io",
+            &["issuers", "clusterissuers"],
+            &["get", "list", "watch"],
+        ),
+        rule(
+            "cert-manager.io",
+            &["issuers/status", "clusterissuers/status"],
+            &["patch"],
+        ),
+    ]
+}
+
 /// In a namespace with issuers: their Secrets, by name only.
 fn credentials() -> Vec<PolicyRule> {
     vec![rule("", &["secrets"], &["get"])]
@@ -134,6 +151,13 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
                 yaml(&role_binding(&credentials_name, "ClusterRole"))?,
             ],
         ),
+        file("drop-in", &{
+            let name = format!("{NAME}-drop-in");
+            [
+                yaml(&cluster_role(&name, &[], &drop_in()))?,
+                yaml(&cluster_role_binding(&name, service_account(NAME, NAME)))?,
+            ]
+        }),
         file(
             "leader-election",
             &[
@@ -174,6 +198,7 @@ fn chart_rules() -> anyhow::Result<File> {
         ("approval", approval()),
         ("controller", controller()),
         ("credentials", credentials()),
+        ("drop-in", drop_in()),
         ("edit", edit()),
         ("leader-election", leader_election()),
         ("tokens", tokens()),

@@ -138,6 +138,7 @@ fn observed(path: &str) -> ObservedIssuer {
             ..issuer()
         },
         status: issuer_api::IssuerStatus::default(),
+        ready_writers: issuer_core::reconcile::ReadyWriters::default(),
     }
 }
 

@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use super::drop_in::{BUILT_IN_ACTIVE, COURTESY, IssuerStatusMode};
+use super::issuer_events;
 use super::issuers::Epoch;
 use super::observed::ObservedIssuer;
-use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
+use super::outcome::{Again, Ending, Event, Key, Outcome, Verdict, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{self, ServerHealth, Warning};
@@ -32,6 +34,9 @@ pub(super) enum Step {
 /// Begins to check an issuer: its spec, its Secrets, its Vault.
 pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let namespace = state.secret_namespace(&key);
+    if state.withdrawn.contains(&key.kind) {
+        return withdrawn(state, key);
+    }
     let Some(issuer) = state.issuers.get(&key) else {
         return end(state, key, Outcome::Idle, Again::Never);
     };
@@ -53,6 +58,19 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
         Err(error) => access::Step::Done(access::CheckOutcome::failed(held, error)),
     };
     task.advance(state, now, step)
+}
+
+/// Publishes once that another controller signs for an issuer.
+fn withdrawn(state: &mut State, key: IssuerKey) -> Step {
+    let outcome = Outcome::NotReady(BUILT_IN_ACTIVE);
+    let Some(issuer) = state.issuers.get_mut(&key) else {
+        return end(state, key, Outcome::Idle, Again::Never);
+    };
+    if issuer.courtesy.published.replace(BUILT_IN_ACTIVE) == Some(BUILT_IN_ACTIVE) {
+        return end(state, key, Outcome::Idle, Again::Never);
+    }
+    let event = issuer_events::withdrawn(key.clone(), issuer.observed.uid.clone());
+    Step::Publish(event, Ending::new(Key::Issuer(key), outcome, Again::Never))
 }
 
 fn end(state: &mut State, key: IssuerKey, outcome: Outcome, again: impl Into<Again>) -> Step {
@@ -115,10 +133,30 @@ impl Task {
         let warning = warning.filter(|_| verdict.is_ok());
         let verdict = verdict.map_err(|error| (error.reason(), error.to_string()));
         let key = Key::Issuer(self.key.clone());
-        let Some(patch) = status::issuer(key.clone(), &observed, verdict.clone(), warning, now) else {
+        let patch = match state.status_mode(&self.key) {
+            None => status::issuer(key.clone(), &observed, verdict.clone(), warning, now),
+            Some(mode) if !mode.writes(observed.ready_writers) => {
+                return self.tell(
+                    state,
+                    mode,
+                    &observed,
+                    (verdict, warning),
+                    Ending::new(key, outcome, again),
+                );
+            }
+            Some(mode) => {
+                if let Some(until) = self.courtesy(state, mode, &observed, now) {
+                    let again = again.map_or(until, |again| again.min(until));
+                    return end(state, self.key, outcome, Some(again));
+                }
+                let force = mode == IssuerStatusMode::Own;
+                status::drop_in(&self.key, &observed, verdict.clone(), force, now)
+            }
+        };
+        let Some(patch) = patch else {
             return end(state, self.key, outcome, again);
         };
-        let event = event(&observed, key, verdict, warning);
+        let event = issuer_events::written(&observed, key, verdict, warning);
         let writing = Writing {
             key: self.key,
             epoch,
@@ -130,31 +168,43 @@ impl Task {
     }
 }
 
-/// Returns the event for a change of the reason of a condition, if one has changed.
-fn event(
-    observed: &ObservedIssuer,
-    regarding: Key,
-    verdict: Result<(), (&'static str, String)>,
-    warning: Option<Warning>,
-) -> Option<Event> {
-    let changed = |kind: &str, reason: &str| {
-        let before = observed.status.condition(kind);
-        before.is_none_or(|before| before.reason != reason)
-    };
-    let event = |is_warning: bool, reason: &'static str, note: String| Event {
-        regarding,
-        uid: observed.uid.clone(),
-        warning: is_warning,
-        reason,
-        note,
-    };
-    match (verdict, warning) {
-        (Err((reason, message)), _) => changed("Ready", reason).then(|| event(true, reason, message)),
-        (Ok(()), Some(warning)) if changed("Warning", warning.reason()) => {
-            Some(event(true, warning.reason(), warning.message().to_owned()))
-        }
-        (Ok(()), _) => {
-            changed("Ready", "VaultVerified").then(|| event(false, "VaultVerified", "Vault verified".to_owned()))
+impl Task {
+    /// Returns the time until which a condition is left to others, if it is.
+    fn courtesy(
+        &self,
+        state: &mut State,
+        mode: IssuerStatusMode,
+        observed: &ObservedIssuer,
+        now: Now,
+    ) -> Option<Duration> {
+        let issuer = state.issuers.get_mut(&self.key)?;
+        let until = *issuer.courtesy.until.get_or_insert(now.monotonic + COURTESY);
+        (mode.is_open(observed.ready_writers) && now.monotonic < until).then_some(until)
+    }
+
+    /// Publishes a verdict that is not written, if it is news.
+    fn tell(
+        self,
+        state: &mut State,
+        mode: IssuerStatusMode,
+        observed: &ObservedIssuer,
+        (verdict, warning): (Verdict, Option<Warning>),
+        ending: Ending,
+    ) -> Step {
+        let Some(issuer) = state.issuers.get_mut(&self.key) else {
+            return Step::Done(state.end(ending));
+        };
+        let courtesy = &mut issuer.courtesy;
+        let event = if mode.yields(observed.ready_writers) && !std::mem::replace(&mut courtesy.yielded, true) {
+            Some(issuer_events::yielded(observed, ending.key.clone()))
+        } else {
+            let event = issuer_events::unwritten(observed, ending.key.clone(), verdict, warning, courtesy.published);
+            courtesy.published = event.as_ref().map(|event| event.reason).or(courtesy.published);
+            event
+        };
+        match event {
+            Some(event) => Step::Publish(event, ending),
+            None => Step::Done(state.end(ending)),
         }
     }
 }

@@ -62,6 +62,7 @@ impl Controller {
         if !self.is_listed() {
             return None;
         }
+        self.state.begin_serving(now);
         let key = self.state.next_task(now)?;
         let step = match key.clone() {
             Key::Issuer(issuer) => check::begin(&mut self.state, now, issuer).into(),
@@ -116,8 +117,18 @@ impl Controller {
         self.state.issuers.readiness()
     }
 
+    /// Returns the kinds of cert-manager's issuers that are no longer served, since another controller signs for them.
+    pub fn withdrawn(&self) -> impl Iterator<Item = IssuerKind> {
+        self.state.withdrawn.iter().copied()
+    }
+
     fn is_listed(&self) -> bool {
-        self.listed.requests && self.listed.issuers.len() == 2
+        self.listed.requests
+            && self
+                .state
+                .config
+                .kinds()
+                .all(|kind| self.listed.issuers.contains(&kind))
     }
 }
 

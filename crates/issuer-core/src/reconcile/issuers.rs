@@ -37,6 +37,19 @@ pub(super) struct Issuer {
     losses: Losses,
     /// What has changed since the last check that decided something.
     change: Option<Recovery>,
+    /// What is known of its condition Ready, where others may write that.
+    pub(super) courtesy: Courtesy,
+}
+
+/// What has been said about an issuer whose condition Ready others may write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Courtesy {
+    /// When the condition may be written if nobody else has.
+    pub(super) until: Option<Duration>,
+    /// The reason of the last event, where it is not in the condition.
+    pub(super) published: Option<&'static str>,
+    /// Whether an event says that the condition is left to another controller.
+    pub(super) yielded: bool,
 }
 
 /// Counts the suspensions and outages of an issuer: a check that began before the last one decides nothing.
@@ -64,6 +77,8 @@ enum Readiness {
     Suspended,
     /// This generation has not been checked.
     Unknown,
+    /// Another controller signs for it.
+    Withdrawn,
 }
 
 /// Whether the requests of an issuer can be signed.
@@ -71,7 +86,7 @@ enum Readiness {
 pub(super) enum Phase {
     /// The next check decides.
     Checking,
-    /// It does not exist.
+    /// It does not exist, or another controller signs for it.
     Missing,
     /// Its last check failed.
     NotReady,
@@ -152,6 +167,7 @@ impl Issuer {
             accused: Vec::new(),
             losses: Losses::default(),
             change: None,
+            courtesy: Courtesy::default(),
         }
     }
 
@@ -160,7 +176,8 @@ impl Issuer {
     fn status_disagrees(&self) -> bool {
         let observed = self.observed.status.ready().map(|ready| ready.status);
         // A check of a suspended issuer is due already, and may have to wait for Vault's Retry-After.
-        self.readiness == Readiness::Ready && observed == Some(ConditionStatus::False)
+        let is_others = self.observed.ready_writers.others;
+        self.readiness == Readiness::Ready && observed == Some(ConditionStatus::False) && !is_others
     }
 
     /// Returns what its status says: an issuer is ready until a check fails.
@@ -264,7 +281,7 @@ impl Issuers {
 
     pub(super) fn phase(&self, key: &IssuerKey) -> Phase {
         match self.get(key).map(|issuer| issuer.readiness) {
-            None => Phase::Missing,
+            None | Some(Readiness::Withdrawn) => Phase::Missing,
             Some(Readiness::NotReady) => Phase::NotReady,
             Some(Readiness::Ready) => Phase::Ready,
             Some(Readiness::Suspended | Readiness::Unknown) => Phase::Checking,
@@ -296,6 +313,14 @@ impl Issuers {
                 Observed::Replaced(replaced.and_then(|issuer| issuer.access))
             }
         }
+    }
+
+    /// Gives an issuer up to another controller; returns the access to retire.
+    pub(super) fn withdraw(&mut self, key: &IssuerKey) -> Option<Access> {
+        let issuer = self.0.get_mut(key)?;
+        issuer.end_epoch();
+        issuer.readiness = Readiness::Withdrawn;
+        issuer.access.take()
     }
 
     /// Removes an issuer; returns the access to retire.

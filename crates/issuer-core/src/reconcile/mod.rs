@@ -63,6 +63,8 @@ mod cause;
 mod check;
 mod claim;
 mod controller;
+mod drop_in;
+mod issuer_events;
 mod issuers;
 mod lane;
 mod ledger;
@@ -82,7 +84,8 @@ mod tests;
 
 pub use claim::Claim;
 pub use controller::Controller;
+pub use drop_in::{BUILT_IN_MANAGERS, DropIn, IssuerStatusMode, ReadyWriters};
 pub use observed::{Change, Config, ObservedIssuer};
 pub use outcome::{Event, Key, Outcome, WriteError};
-pub use status::StatusPatch;
+pub use status::{PatchKind, StatusPatch};
 pub use step::{AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Step};

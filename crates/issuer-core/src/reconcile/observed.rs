@@ -6,6 +6,7 @@ use issuer_api::{CertificateRequest, IssuerStatus, VaultClusterIssuer, VaultIssu
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claim::Claim;
+use super::drop_in::{DropIn, ReadyWriters};
 use crate::VerifyOptions;
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 use crate::target::IssuerPolicy;
@@ -19,6 +20,8 @@ pub struct Config {
     pub check_interval: Duration,
     /// The namespace of the Secrets and service accounts of cluster issuers.
     pub cluster_resource_namespace: String,
+    /// How cert-manager's own issuers are served; `None` if they are not.
+    pub drop_in: Option<DropIn>,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,
     /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before
@@ -30,6 +33,16 @@ pub struct Config {
     pub policy: IssuerPolicy,
     /// How certificates are verified.
     pub verify: VerifyOptions,
+}
+
+impl Config {
+    /// Returns the kinds of issuer that are served.
+    pub fn kinds(&self) -> impl Iterator<Item = IssuerKind> {
+        let drop_in = self.drop_in.is_some();
+        IssuerKind::ALL
+            .into_iter()
+            .filter(move |kind| drop_in || !kind.is_drop_in())
+    }
 }
 
 /// A watch event.
@@ -62,6 +75,8 @@ pub struct ObservedIssuer {
     pub spec: VaultSpec,
     /// The status.
     pub status: IssuerStatus,
+    /// The writers of its condition Ready; noted of cert-manager's issuers only.
+    pub ready_writers: ReadyWriters,
 }
 
 impl Hash for ObservedIssuer {
@@ -85,6 +100,7 @@ impl ObservedIssuer {
             resource_version: meta.resource_version.unwrap_or_default(),
             spec,
             status: status.unwrap_or_default(),
+            ready_writers: ReadyWriters::default(),
         }
     }
 }

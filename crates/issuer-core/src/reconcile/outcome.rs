@@ -93,6 +93,9 @@ impl Work for Key {
     }
 }
 
+/// What a check found: the reason and message of the condition, unless the issuer is ready.
+pub(super) type Verdict = Result<(), (&'static str, String)>;
+
 /// The end of a task: its result, and when its key is due again.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Ending {

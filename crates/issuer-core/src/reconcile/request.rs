@@ -143,6 +143,11 @@ impl Task {
                 state.report_expiry(&issuer, now);
                 return self.end(state, Outcome::Idle, Again::WhenReady);
             }
+            // It may be another type of issuer by now, whose controller answers.
+            Err(Unready::Missing) if issuer.kind.is_drop_in() => {
+                state.forget_request(&self.key);
+                return self.end(state, Outcome::Idle, Again::Never);
+            }
             Err(Unready::Missing) => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
             Err(Unready::NotReady) => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         };

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::claim;
 use super::ledger::Conclusion;
 use super::observed::ObservedIssuer;
-use super::outcome::Key;
+use super::outcome::{Key, Verdict};
 use crate::Now;
 use crate::access::Warning;
-use crate::reference::RequestKey;
+use crate::reference::{IssuerKey, RequestKey};
 
-/// A JSON merge patch of a `status` subresource.
+/// A patch of a `status` subresource.
 ///
-/// It carries the resourceVersion of the object that it was made from, so the API server refuses it (409) if the object
+/// A merge patch carries the resourceVersion of the object that it was made from, so the API server refuses it (409) if the object
 /// has changed or was replaced by another of the same name. It carries the uid, too, which a `status` subresource
 /// ignores.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,20 @@ pub struct StatusPatch {
     pub of: Key,
     /// The patch.
     pub body: Value,
+    /// How the patch is applied.
+    pub kind: PatchKind,
+}
+
+/// How a patch is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    /// As a server-side apply under the controller's field manager.
+    Apply {
+        /// Whether fields that others have written are taken over; otherwise they are a conflict.
+        force: bool,
+    },
+    /// As a JSON merge patch.
+    Merge,
 }
 
 /// Returns the patch that records the conclusion of a request
@@ -108,15 +122,11 @@ pub(super) fn claim(request: &CertificateRequest, claim: RequestCondition) -> St
 pub(super) fn issuer(
     of: Key,
     issuer: &ObservedIssuer,
-    verdict: Result<(), (&'static str, String)>,
+    verdict: Verdict,
     warning: Option<Warning>,
     now: Now,
 ) -> Option<StatusPatch> {
-    let (status, reason, message) = match verdict {
-        Ok(()) => (ConditionStatus::True, "VaultVerified", "Vault verified".to_owned()),
-        Err((reason, message)) => (ConditionStatus::False, reason, message),
-    };
-    let ready = condition(issuer, "Ready", (status, reason, message), now);
+    let ready = ready(issuer, verdict, now);
     let warning = warning.map(|warning| {
         let message = warning.message().to_owned();
         condition(
@@ -141,7 +151,39 @@ pub(super) fn issuer(
     (!same).then(|| StatusPatch {
         of,
         body: body(&issuer.uid, &issuer.resource_version, &status),
+        kind: PatchKind::Merge,
     })
+}
+
+/// Returns the patch that sets the condition Ready of one of cert-manager's issuers, or `None` if it is already set. It
+/// says nothing of the other conditions, which are not ours.
+pub(super) fn drop_in(
+    of: &IssuerKey,
+    issuer: &ObservedIssuer,
+    verdict: Verdict,
+    force: bool,
+    now: Now,
+) -> Option<StatusPatch> {
+    let ready = ready(issuer, verdict, now);
+    let same = issuer.status.ready() == Some(&ready);
+    (!same).then(|| StatusPatch {
+        of: Key::Issuer(of.clone()),
+        body: json!({
+            "apiVersion": of.kind.api_version(),
+            "kind": of.kind.as_str(),
+            "metadata": { "name": of.name, "uid": issuer.uid },
+            "status": { "conditions": [ready] },
+        }),
+        kind: PatchKind::Apply { force },
+    })
+}
+
+fn ready(issuer: &ObservedIssuer, verdict: Verdict, now: Now) -> Condition {
+    let (status, reason, message) = match verdict {
+        Ok(()) => (ConditionStatus::True, "VaultVerified", "Vault verified".to_owned()),
+        Err((reason, message)) => (ConditionStatus::False, reason, message),
+    };
+    condition(issuer, "Ready", (status, reason, message), now)
 }
 
 /// Returns a condition, which has the time of the last change of its status.
@@ -176,6 +218,7 @@ fn request_patch(request: &CertificateRequest, status: &CertificateRequestStatus
     StatusPatch {
         of: Key::Request(RequestKey::of(request)),
         body: body(request.uid(), request.version(), status),
+        kind: PatchKind::Merge,
     }
 }
 

@@ -3,11 +3,13 @@
 //! An object that cannot be decoded costs that object only. Unused fields are skipped without being stored: the
 //! annotations and managed fields of an object may be larger than everything that is used.
 
+mod managed;
+
 use std::collections::BTreeSet;
 
 use issuer_api::{
-    CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerStatus, VaultClusterIssuer,
-    VaultIssuer, VaultSpec,
+    CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
+    IssuerStatus, VaultSpec,
 };
 use issuer_core::reconcile::{Change, Key, ObservedIssuer};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
@@ -15,6 +17,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+pub(crate) use managed::FIELD_MANAGER;
 
 /// The length of an error, in characters: its text may quote a whole field.
 const ERROR: usize = 200;
@@ -42,6 +46,7 @@ pub(crate) struct Meta {
     pub(crate) uid: String,
     pub(crate) resource_version: String,
     generation: i64,
+    managed_fields: Vec<managed::Writer>,
 }
 
 #[derive(Deserialize)]
@@ -75,12 +80,16 @@ impl Json<'_> {
 }
 
 impl Watched {
-    /// Every kind.
-    pub(crate) const ALL: [Self; 3] = [
-        Self::Requests,
-        Self::Issuers(IssuerKind::Namespaced),
-        Self::Issuers(IssuerKind::Cluster),
-    ];
+    /// Returns every kind that is watched, where these kinds of issuer are served.
+    pub(crate) fn all_of(served: impl IntoIterator<Item = IssuerKind>) -> Vec<Self> {
+        let issuers = served.into_iter().map(Self::Issuers);
+        std::iter::once(Self::Requests).chain(issuers).collect()
+    }
+
+    /// Returns `true` if its objects are cert-manager's own issuers.
+    pub(crate) fn is_drop_in(self) -> bool {
+        matches!(self, Self::Issuers(kind) if kind.is_drop_in())
+    }
 
     /// Returns the kind as Kubernetes writes it.
     pub(crate) fn kind(self) -> &'static str {
@@ -93,8 +102,7 @@ impl Watched {
     /// Returns the path of all objects of this kind, in all namespaces.
     pub(crate) fn path(self) -> String {
         match self {
-            Self::Issuers(IssuerKind::Cluster) => VaultClusterIssuer::url_path(&(), None),
-            Self::Issuers(IssuerKind::Namespaced) => VaultIssuer::url_path(&(), None),
+            Self::Issuers(kind) => format!("/apis/{}/{}", kind.api_version(), kind.plural()),
             Self::Requests => CertificateRequest::url_path(&(), None),
         }
     }
@@ -110,13 +118,21 @@ impl Watched {
         }
     }
 
-    /// Decodes an object, with its key.
+    /// Decodes an object, with its key. One of cert-manager's issuers that does not sign with Vault counts as absent.
     ///
     /// # Errors
     ///
     /// Why it cannot be decoded, shortened.
     pub(crate) fn decode(self, json: Json<'_>) -> Result<(Key, Change), String> {
         let decoded = match self {
+            Self::Issuers(kind) if kind.is_drop_in() => json.decode().map(|object: Object<CertManagerSpec, _>| {
+                let key = issuer_key(kind, &object.metadata);
+                let change = match drop_in(object) {
+                    Some(observed) => Change::Issuer(key.clone(), observed),
+                    None => Change::IssuerGone(key.clone()),
+                };
+                (Key::Issuer(key), change)
+            }),
             Self::Issuers(kind) => json.decode().map(|object: Object<_, _>| {
                 let key = issuer_key(kind, &object.metadata);
                 (Key::Issuer(key.clone()), Change::Issuer(key, observed(object)))
@@ -166,6 +182,7 @@ fn request(object: Object<CertificateRequestSpec, CertificateRequestStatus>) -> 
             uid: Some(object.metadata.uid),
             resource_version: Some(object.metadata.resource_version),
             generation: Some(object.metadata.generation),
+            managed_fields: managed::built_in(object.metadata.managed_fields),
             ..ObjectMeta::default()
         },
         spec: object.spec,
@@ -174,13 +191,24 @@ fn request(object: Object<CertificateRequestSpec, CertificateRequestStatus>) -> 
 }
 
 fn observed(object: Object<VaultSpec, IssuerStatus>) -> ObservedIssuer {
+    let ready_writers = managed::ready_writers(&object.metadata.managed_fields);
     ObservedIssuer {
+        ready_writers,
         uid: object.metadata.uid,
         generation: object.metadata.generation,
         resource_version: object.metadata.resource_version,
         spec: object.spec,
         status: object.status.unwrap_or_default(),
     }
+}
+
+/// Returns one of cert-manager's issuers as if it were ours; `None` if it does not sign with Vault.
+fn drop_in(object: Object<CertManagerSpec, CertManagerStatus>) -> Option<ObservedIssuer> {
+    Some(observed(Object {
+        metadata: object.metadata,
+        spec: object.spec.into_vault()?,
+        status: object.status.map(IssuerStatus::from),
+    }))
 }
 
 fn issuer_key(kind: IssuerKind, meta: &Meta) -> IssuerKey {

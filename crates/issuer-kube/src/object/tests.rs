@@ -138,7 +138,8 @@ fn metadata() -> Value {
 }
 
 fn any_object() -> impl Strategy<Value = (Watched, Value)> {
-    proptest::sample::select(&Watched::ALL[..]).prop_flat_map(|watched| {
+    let watched = Watched::all_of([IssuerKind::Namespaced, IssuerKind::Cluster]);
+    proptest::sample::select(watched).prop_flat_map(|watched| {
         admitted(&schema(watched)).prop_map(move |mut object| {
             object["metadata"] = metadata();
             (watched, object)
@@ -212,4 +213,47 @@ fn an_error_quotes_little() {
         .unwrap_err();
     assert!(error.starts_with("invalid type: string"), "{error}");
     assert_eq!(error.len(), ERROR);
+}
+
+#[test]
+fn issuers_without_vault_count_as_absent() {
+    let kind = Watched::Issuers(IssuerKind::DropInNamespaced);
+    let decode = |spec: Value| {
+        let issuer = json!({
+            "metadata": metadata(),
+            "spec": spec,
+            "status": { "acme": {}, "conditions": [{ "type": "Ready", "status": "True" }] },
+        });
+        kind.decode(Json::Object(issuer.to_string().as_bytes())).unwrap()
+    };
+    let vault = json!({ "server": "https://vault", "path": "pki/sign/web", "auth": {} });
+    let (key, change) = decode(json!({ "vault": vault }));
+    let Change::Issuer(issuer, observed) = change else {
+        panic!("{change:?}");
+    };
+    assert_eq!(
+        (issuer.to_string().as_str(), observed.spec.path.as_str()),
+        ("Issuer ns/a", "pki/sign/web")
+    );
+    assert!(observed.status.ready().is_some());
+    let gone = decode(json!({ "acme": { "server": "https://acme" } }));
+    assert_eq!(gone, (key, Change::IssuerGone(issuer)));
+}
+
+#[test]
+fn kinds_are_at_their_paths() {
+    let paths: Vec<_> = Watched::all_of(IssuerKind::ALL)
+        .into_iter()
+        .map(Watched::path)
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/apis/cert-manager.io/v1/certificaterequests",
+            "/apis/vault-issuer.io/v1alpha1/vaultclusterissuers",
+            "/apis/vault-issuer.io/v1alpha1/vaultissuers",
+            "/apis/cert-manager.io/v1/clusterissuers",
+            "/apis/cert-manager.io/v1/issuers",
+        ]
+    );
 }

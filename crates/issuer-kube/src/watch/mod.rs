@@ -4,6 +4,8 @@
 //! has expired begins with a list again. Objects are decoded one by one, as they arrive: an object that cannot be
 //! decoded counts as absent and stops nothing else.
 
+mod drop_in;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -16,12 +18,13 @@ use kube::core::Request;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::drop_in::{Appeared, DropInIssuers};
 use crate::Transport;
 use crate::failure::Failure;
 use crate::items::{Items, Page};
 use crate::object::{Json, Watched, gone};
 
-/// The requests of our group; the API server sends no other.
+/// The requests of our group: where only our own kinds of issuer are served, the API server sends no other.
 const SELECTOR: &str = "spec.issuerRef.group=vault-issuer.io";
 
 /// Objects of a page. They are decoded one by one, so their number does not matter to memory.
@@ -65,10 +68,11 @@ struct Seen {
     unreadable: BTreeSet<Key>,
 }
 
-/// Watches issuers and requests until it is dropped.
-pub(crate) async fn watch(client: &Client, observer: &impl Observer) {
-    let follow = |watched| Reflector::new(client, watched, observer).run();
-    futures::future::join_all(Watched::ALL.map(follow)).await;
+/// Watches these kinds until it is dropped.
+pub(crate) async fn watch(client: &Client, kinds: &[Watched], observer: &impl Observer) {
+    let drop_in = DropInIssuers::new(kinds);
+    let follow = |watched: &Watched| Reflector::new(client, *watched, observer, &drop_in).run();
+    futures::future::join_all(kinds.iter().map(follow)).await;
 }
 
 /// Keeps an observer up to date with all objects of one kind.
@@ -76,6 +80,7 @@ struct Reflector<'a, O> {
     client: &'a Client,
     observer: &'a O,
     watched: Watched,
+    drop_in: &'a DropInIssuers,
     /// Whether the API server can select requests by issuer group, as it can since cert-manager 1.20.
     selects: bool,
     /// The objects that cannot be decoded, and the version in which each was reported.
@@ -87,12 +92,13 @@ struct Reflector<'a, O> {
 }
 
 impl<'a, O: Observer> Reflector<'a, O> {
-    fn new(client: &'a Client, watched: Watched, observer: &'a O) -> Self {
+    fn new(client: &'a Client, watched: Watched, observer: &'a O, drop_in: &'a DropInIssuers) -> Self {
         Self {
             client,
             observer,
             watched,
-            selects: watched == Watched::Requests,
+            drop_in,
+            selects: false,
             unreadable: BTreeMap::new(),
             version: None,
             failures: 0,
@@ -100,10 +106,27 @@ impl<'a, O: Observer> Reflector<'a, O> {
     }
 
     async fn run(mut self) {
+        // A request of an issuer that is not known yet is passed over.
+        let mut appeared = (self.watched == Watched::Requests).then(|| self.drop_in.subscribe());
+        if let Some(appeared) = &appeared {
+            appeared.listed().await;
+        }
         loop {
             let (verb, ended) = match self.version.clone() {
-                None => ("list", self.list().await),
-                Some(version) => ("watch", self.watch(&version).await),
+                None => {
+                    if let Some(appeared) = &mut appeared {
+                        appeared.forget();
+                    }
+                    ("list", self.list().await)
+                }
+                Some(version) => tokio::select! {
+                    biased;
+                    ended = self.watch(&version) => ("watch", ended),
+                    () = next(appeared.as_ref()) => {
+                        self.version = None;
+                        continue;
+                    }
+                },
             };
             let Err(failure) = ended else {
                 continue;
@@ -123,7 +146,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     /// Lists all objects, page by page.
     async fn list(&mut self) -> Result<(), Failure> {
-        self.selects = self.watched == Watched::Requests;
+        self.selects = self.watched == Watched::Requests && !self.drop_in.is_served();
         let mut seen = Seen::default();
         let mut next = None;
         loop {
@@ -138,6 +161,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
             };
             if page.next.is_empty() {
                 self.unreadable.retain(|key, _| seen.unreadable.contains(key));
+                self.drop_in.listed(self.watched, &seen.readable);
                 self.observer.observe(self.watched.all(seen.readable));
                 self.version = Some(page.resource_version);
                 self.observer.synced(self.watched);
@@ -230,10 +254,15 @@ impl<'a, O: Observer> Reflector<'a, O> {
                 self.unreadable.remove(&key);
                 // The controller drops a finished request when it sees it, so there is no need to tell that it exists.
                 let is_finished = matches!(&change, Change::Request(request) if request.is_terminal());
-                if !is_finished {
-                    seen.readable.insert(key);
+                let is_absent = matches!(&change, Change::IssuerGone(_));
+                if !is_finished && !is_absent {
+                    seen.readable.insert(key.clone());
                 }
-                return self.observer.observe(change);
+                self.observer.observe(change);
+                if self.watched.is_drop_in() {
+                    self.drop_in.note(key, !is_absent);
+                }
+                return;
             }
             Err(error) => error,
         };
@@ -258,6 +287,9 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     fn gone(&mut self, key: Key) {
         self.unreadable.remove(&key);
+        if self.watched.is_drop_in() {
+            self.drop_in.note(key.clone(), false);
+        }
         if let Some(change) = gone(key) {
             self.observer.observe(change);
         }
@@ -274,6 +306,14 @@ impl<'a, O: Observer> Reflector<'a, O> {
         } else {
             Err(Failure::refused(response).await)
         }
+    }
+}
+
+/// Resolves when a drop-in issuer appears, for the watch whose objects depend on that.
+async fn next(appeared: Option<&Appeared>) {
+    match appeared {
+        Some(appeared) => appeared.next().await,
+        None => std::future::pending().await,
     }
 }
 

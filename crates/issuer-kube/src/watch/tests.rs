@@ -52,7 +52,8 @@ impl Server {
     async fn follow(&self, watched: Watched) -> Record {
         let record = Record::default();
         let client = self.client();
-        let run = Reflector::new(&client, watched, &record).run();
+        let drop_in = DropInIssuers::new(&[watched]);
+        let run = Reflector::new(&client, watched, &record, &drop_in).run();
         assert!(timeout(Duration::from_secs(3600), run).await.is_err());
         record
     }
@@ -324,7 +325,9 @@ async fn each_kind_is_followed() {
     let server = Server::new([]);
     let record = Record::default();
     let client = server.client();
-    assert!(timeout(Duration::from_secs(1), watch(&client, &record)).await.is_err());
+    let kinds = Watched::all_of([IssuerKind::Cluster, IssuerKind::Namespaced]);
+    let watches = watch(&client, &kinds, &record);
+    assert!(timeout(Duration::from_secs(1), watches).await.is_err());
     let mut paths: Vec<_> = server
         .asked()
         .iter()
@@ -339,4 +342,40 @@ async fn each_kind_is_followed() {
             "/apis/vault-issuer.io/v1alpha1/vaultissuers",
         ]
     );
+}
+
+fn issuer(name: &str, kind: &str) -> Value {
+    json!({
+        "metadata": { "name": name, "namespace": "ns", "uid": format!("uid-{name}"), "resourceVersion": "3" },
+        "spec": { kind: { "server": "https://vault", "path": "pki/sign/web", "auth": {} } },
+    })
+}
+
+/// Follows the drop-in issuers, whose watch shows `issuers`, and the requests; returns what is asked about requests.
+async fn lists_after(issuers: &[(&str, Value)]) -> Vec<String> {
+    let (issuer_server, request_server) = (
+        Server::new([list(&[], "2", ""), open(issuers)]),
+        Server::new([list(&[], "1", ""), open(&[]), list(&[request("a", "4")], "5", "")]),
+    );
+    let kinds = [Watched::Requests, Watched::Issuers(IssuerKind::DropInNamespaced)];
+    let (drop_in, record) = (DropInIssuers::new(&kinds), Record::default());
+    let clients = [request_server.client(), issuer_server.client()];
+    let follow = |index: usize| Reflector::new(&clients[index], kinds[index], &record, &drop_in).run();
+    let both = futures::future::join(follow(0), follow(1));
+    assert!(timeout(Duration::from_secs(20), both).await.is_err());
+    request_server.asked()
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_listed_again_when_their_issuer_appears() {
+    let asked = lists_after(&[("ADDED", issuer("vault", "vault"))]).await;
+    let lists: Vec<_> = asked.iter().map(|uri| uri.contains("limit=")).collect();
+    assert_eq!(lists, [true, false, true, false], "{asked:?}");
+    assert!(asked.iter().all(|uri| !uri.contains("fieldSelector")), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_types_of_issuer_cause_no_list() {
+    let asked = lists_after(&[("ADDED", issuer("acme", "acme")), ("DELETED", issuer("acme", "acme"))]).await;
+    assert_eq!(asked.len(), 2, "{asked:?}");
 }

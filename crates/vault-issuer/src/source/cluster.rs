@@ -1,22 +1,30 @@
 use anyhow::{Context, bail};
-use issuer_api::{VaultClusterIssuer, VaultIssuer};
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
-use issuer_core::reference::{IssuerKey, IssuerKind, SecretRef, TokenSpec};
+use issuer_core::reference::{IssuerKey, SecretRef, TokenSpec};
 use issuer_kube::ApiServer;
-use kube::{Api, Client, Error};
+use kube::api::GetParams;
+use kube::core::Request;
+use kube::{Client, Error};
 use tokio::runtime::Runtime;
 
+use super::built_in;
 use crate::args::{IssuerArgs, IssuerName};
-use crate::manifest::Issuer;
+use crate::manifest::{Issuer, issuer};
 
 /// Reads what issuers refer to, with the rights of the kubeconfig's user.
 pub(crate) struct Reader {
     runtime: Runtime,
+    client: Client,
     api: ApiServer,
 }
 
 impl Reader {
+    /// Looks for another controller that answers requests of an issuer.
+    pub(super) fn built_in_trace(&self, issuer: &IssuerKey) -> anyhow::Result<Option<String>> {
+        self.runtime.block_on(built_in::trace(self.client.clone(), issuer))
+    }
+
     /// Reads a Secret.
     pub(super) fn secret(&self, reference: &SecretRef) -> Result<SecretData, ReadError> {
         self.runtime.block_on(self.api.read_secret(reference))
@@ -36,35 +44,29 @@ pub(super) fn find(args: &IssuerArgs, name: &IssuerName) -> anyhow::Result<(Issu
         let issuer = read(client.clone(), name, args.namespace.as_deref()).await?;
         anyhow::Ok((client, issuer))
     })?;
-    let api = ApiServer::new(client, "vault-issuer-cli".to_owned());
-    Ok((issuer, Reader { runtime, api }))
+    let api = ApiServer::new(client.clone(), "vault-issuer-cli".to_owned());
+    Ok((issuer, Reader { runtime, client, api }))
 }
 
 async fn read(client: Client, name: &IssuerName, namespace: Option<&str>) -> anyhow::Result<Issuer> {
     let IssuerName { kind, name } = name.clone();
-    let namespace = match kind {
-        IssuerKind::Cluster => String::new(),
-        IssuerKind::Namespaced => namespace.unwrap_or_else(|| client.default_namespace()).to_owned(),
+    let (version, plural) = (kind.api_version(), kind.plural());
+    let (namespace, url) = if kind.is_cluster() {
+        (String::new(), format!("/apis/{version}/{plural}"))
+    } else {
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace()).to_owned();
+        let url = format!("/apis/{version}/namespaces/{namespace}/{plural}");
+        (namespace, url)
     };
     let key = IssuerKey { kind, namespace, name };
-    let spec = match kind {
-        IssuerKind::Cluster => {
-            let api: Api<VaultClusterIssuer> = Api::all(client);
-            api.get_opt(&key.name)
-                .await
-                .map(|found| found.map(|issuer| issuer.spec))
+    let request = Request::new(url).get(&key.name, &GetParams::default())?;
+    let object = match client.request(request).await {
+        Err(Error::Api(status)) if status.code == 404 && status.reason == "NotFound" => {
+            bail!("{key} does not exist")
         }
-        IssuerKind::Namespaced => {
-            let api: Api<VaultIssuer> = Api::namespaced(client, &key.namespace);
-            api.get_opt(&key.name)
-                .await
-                .map(|found| found.map(|issuer| issuer.spec))
-        }
-    };
-    let spec = match spec {
         Err(Error::Api(status)) => bail!("{key} cannot be read: {}", status.message),
         other => other.with_context(|| format!("{key} cannot be read"))?,
     };
-    let spec = spec.with_context(|| format!("{key} does not exist"))?;
-    Ok(Issuer { key, spec })
+    let issuer = issuer(object, kind, &key.namespace)?;
+    issuer.with_context(|| format!("{key} does not sign with Vault"))
 }

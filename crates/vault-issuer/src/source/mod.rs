@@ -1,10 +1,12 @@
 #[cfg(feature = "cluster")]
+mod built_in;
+#[cfg(feature = "cluster")]
 mod cluster;
 
 use anyhow::ensure;
 use issuer_core::Secret;
 use issuer_core::access::{AccessError, ReadError, SecretData};
-use issuer_core::reference::{SecretRef, TokenSpec};
+use issuer_core::reference::{IssuerKey, SecretRef, TokenSpec};
 
 use crate::args::{IssuerArgs, IssuerName};
 use crate::manifest::{Issuer, Manifests};
@@ -53,6 +55,21 @@ impl Source {
         }
     }
 
+    /// Returns a sentence about another controller that answers requests of one of cert-manager's issuers, if there is one.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(unused_variables, reason = "only a cluster has requests")
+    )]
+    pub(crate) fn built_in_trace(&self, issuer: &IssuerKey) -> anyhow::Result<Option<String>> {
+        match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(reader) if issuer.kind.is_drop_in() => reader.built_in_trace(issuer),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => Ok(None),
+            Self::Files(_) => Ok(None),
+        }
+    }
+
     /// Returns a hint where the controller might see something else.
     pub(crate) fn hint(&self, error: &AccessError) -> &'static str {
         match (self, error.reason()) {
@@ -74,9 +91,6 @@ fn in_files(args: &IssuerArgs, name: Option<&IssuerName>) -> anyhow::Result<(Vec
         issuers.retain(|issuer| issuer.key.kind == *kind && issuer.key.name == *name);
         ensure!(!issuers.is_empty(), "the files hold no {} {name}", kind.as_str());
     }
-    ensure!(
-        !issuers.is_empty(),
-        "the files hold no VaultIssuer or VaultClusterIssuer"
-    );
+    ensure!(!issuers.is_empty(), "the files hold no issuer that signs with Vault");
     Ok((issuers, Source::Files(manifests)))
 }

@@ -60,6 +60,25 @@
   - get
 {{- end }}
 
+{{- define "vault-issuer.rules.drop-in" -}}
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - issuers
+  - clusterissuers
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - issuers/status
+  - clusterissuers/status
+  verbs:
+  - patch
+{{- end }}
+
 {{- define "vault-issuer.rules.edit" -}}
 - apiGroups:
   - vault-issuer.io

@@ -13,7 +13,7 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 24] = [
+pub(crate) const CASES: [Case; 25] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
     ("values-refused", values::refused),
@@ -28,6 +28,7 @@ pub(crate) const CASES: [Case; 24] = [
     ("names-in-notes", names::notes),
     ("notes-without-approval", names::no_approval),
     ("rbac-tokens-by-name", rbac::tokens_by_name),
+    ("rbac-drop-in-on-demand", rbac::drop_in_on_demand),
     ("rbac-secrets-by-namespace", rbac::secrets_by_namespace),
     ("rbac-lease-namespace", rbac::lease_namespace),
     ("rbac-approval", rbac::approval),

@@ -66,6 +66,28 @@ pub(super) fn tokens_by_name(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// cert-manager's own issuers are read and written only where they are served.
+pub(super) fn drop_in_on_demand(helm: &Helm) -> anyhow::Result<()> {
+    let resources = ["issuers", "clusterissuers", "issuers/status", "clusterissuers/status"];
+    let off = helm.template(&json!({}))?;
+    let on = helm.template(&json!({ "dropIn": { "enabled": true } }))?;
+    for resource in resources {
+        let granted = grants(&off, resource)?;
+        ensure!(granted.is_empty(), "{resource}: {granted:?}");
+        let verbs = if resource.ends_with("status") {
+            r#"["patch"]"#
+        } else {
+            r#"["get","list","watch"]"#
+        };
+        let granted = grants(&on, resource)?;
+        ensure!(
+            granted.iter().eq([format!("null null {verbs}")].iter()),
+            "{resource}: {granted:?}"
+        );
+    }
+    Ok(())
+}
+
 /// Secrets may be read, not listed, where it is granted and in the cluster resource namespace.
 pub(super) fn secrets_by_namespace(helm: &Helm) -> anyhow::Result<()> {
     let read = |namespaces: &[&str]| -> BTreeSet<String> {
@@ -81,6 +103,10 @@ pub(super) fn secrets_by_namespace(helm: &Helm) -> anyhow::Result<()> {
             vec![r#""vault-issuer""#, r#""team-a""#],
         ),
         (json!({ "clusterResourceNamespace": "platform" }), vec![r#""platform""#]),
+        (
+            json!({ "dropIn": { "enabled": true } }),
+            vec![r#""vault-issuer""#, r#""cert-manager""#],
+        ),
         (json!({ "credentials": { "allNamespaces": true } }), vec!["null"]),
     ] {
         let granted = grants(&helm.template(&values)?, "secrets")?;

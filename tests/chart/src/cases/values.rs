@@ -112,6 +112,7 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
 pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let objects = helm.template(&json!({
         "clusterResourceNamespace": "platform",
+        "dropIn": { "enabled": true, "issuerStatus": "own", "clusterResourceNamespace": "certs" },
         "app": {
             "allowAudiences": ["https://vault.example.com", "vault"],
             "allowHttp": true,
@@ -133,6 +134,9 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--allow-http",
         "--allowed-servers=vault.example.com,10.0.0.0/8",
         "--claim-requests",
+        "--drop-in-cluster-resource-namespace=certs",
+        "--issuer-status=own",
+        "--serve-cert-manager-issuers",
         "--leader-election-namespace=shared",
         "--max-certificate-chain-length=2000000",
         "--max-certificate-size=1000000",
@@ -145,7 +149,12 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     ensure!(arguments.last() == Some(&"--log-level=debug"), "{arguments:?}");
     let arguments = helm.template(&json!({}))?;
     let arguments = arguments.arguments()?;
-    for flag in ["--allow-http", "--claim-requests", "--leader-elect=false"] {
+    for flag in [
+        "--allow-http",
+        "--claim-requests",
+        "--leader-elect=false",
+        "--serve-cert-manager-issuers",
+    ] {
         ensure!(!arguments.contains(&flag), "{flag} is in {arguments:?}");
     }
     Ok(())

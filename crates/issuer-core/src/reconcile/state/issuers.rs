@@ -20,6 +20,9 @@ impl State {
         if self.stopping && known.is_none_or(|known| known.observed.uid != observed.uid) {
             return self.forget_issuer(&key);
         }
+        if self.withdrawn.contains(&key.kind) {
+            return;
+        }
         match self.issuers.observe(key.clone(), observed) {
             Observed::Unchanged => return,
             Observed::CheckNow => {}
@@ -52,7 +55,8 @@ impl State {
     pub(in crate::reconcile) fn secret_namespace(&self, key: &IssuerKey) -> String {
         match key.kind {
             IssuerKind::Cluster => self.config.cluster_resource_namespace.clone(),
-            IssuerKind::Namespaced => key.namespace.clone(),
+            IssuerKind::DropInCluster => self.drop_in_namespace(),
+            IssuerKind::DropInNamespaced | IssuerKind::Namespaced => key.namespace.clone(),
         }
     }
 

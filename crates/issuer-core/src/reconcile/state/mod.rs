@@ -6,10 +6,12 @@
 //! A request waits in the lane of its issuer, and the lane is closed while the issuer cannot sign: so waiting costs no
 //! polling, and an issuer that becomes ready opens one lane instead of waking each request.
 
+mod drop_in;
 mod issuers;
 mod requests;
 mod tokens;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use self::tokens::Tokens;
@@ -23,7 +25,7 @@ use super::queue::{LaneName, Queue};
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
 use crate::Now;
-use crate::reference::IssuerKey;
+use crate::reference::{IssuerKey, IssuerKind};
 
 /// The number of tasks that run at once, but for the first of each lane.
 const TOTAL: usize = 512;
@@ -41,6 +43,10 @@ pub(super) struct State {
     pub(super) requests: Requests,
     pub(super) stopping: bool,
     pub(super) jitter: Jitter,
+    /// The kinds of cert-manager's issuers for which another controller signs.
+    pub(super) withdrawn: BTreeSet<IssuerKind>,
+    /// The time since the Unix epoch at which cert-manager's issuers were first served.
+    serving_since: Option<Duration>,
     queue: Queue<Lane, Key>,
     retired: Tokens,
 }
@@ -79,6 +85,8 @@ impl State {
             requests: Requests::default(),
             retired: Tokens::default(),
             stopping: false,
+            withdrawn: BTreeSet::new(),
+            serving_since: None,
         }
     }
 

@@ -24,8 +24,11 @@ const APPROVAL: Duration = Duration::from_secs(10);
 impl State {
     pub(in crate::reconcile) fn observe_request(&mut self, request: CertificateRequest, now: Now) {
         let key = RequestKey::of(&request);
-        let ours = request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP);
-        if !ours || request.is_terminal() {
+        let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
+        if let Some(issuer) = issuer.as_ref().filter(|issuer| issuer.kind.is_drop_in()) {
+            self.yield_to_built_in(&request, issuer, now);
+        }
+        if !self.serves(&request, issuer.as_ref()) || request.is_terminal() {
             self.forget_request(&key);
             self.forget_result(request.uid());
             self.ledger.caught_up(&key);
@@ -38,7 +41,6 @@ impl State {
         if self.requests.with_uid(&key, request.uid()).is_none() {
             self.forget_request(&key);
         }
-        let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
         let tracked = self.requests.observe(&key, request, issuer);
         let request = &tracked.object;
         // A request that backs off has its own time; that its status was written changes nothing.
@@ -51,6 +53,17 @@ impl State {
         };
         if let Some(at) = at {
             self.due(&Key::Request(key), at, now.monotonic);
+        }
+    }
+
+    /// Returns `true` if a request is ours to answer: one of our group, or of an issuer of cert-manager's that signs with
+    /// Vault. Where that issuer has gone, what was signed before is saved all the same.
+    fn serves(&self, request: &CertificateRequest, issuer: Option<&IssuerKey>) -> bool {
+        match issuer {
+            Some(issuer) if issuer.kind.is_drop_in() => {
+                self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(request.uid()).is_some()
+            }
+            _ => request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP),
         }
     }
 
@@ -68,7 +81,7 @@ impl State {
         self.ledger.caught_up_but(|key| listed.contains(key));
     }
 
-    fn forget_request(&mut self, key: &RequestKey) {
+    pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {
         if let Some(tracked) = self.requests.remove(key) {
             self.queue.cancel(&Key::Request(key.clone()));
             self.forget_result(tracked.object.uid());

@@ -4,6 +4,7 @@ mod blame;
 mod claim;
 mod conflict;
 mod deletion;
+mod drop_in;
 mod issued;
 mod issuers;
 mod lost_reply;

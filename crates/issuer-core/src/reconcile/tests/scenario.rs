@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::access::{ReadError, SecretData};
 use crate::fixture::signatures;
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer, Outcome};
-use crate::reconcile::{StatusPatch, Step, WriteError};
+use crate::reconcile::{ReadyWriters, StatusPatch, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 use crate::target::IssuerPolicy;
 use crate::{Body, Now, Operation, Reply, Secret};
@@ -32,6 +32,7 @@ pub(super) fn config() -> Config {
         claim: None,
         check_interval: Duration::from_secs(60),
         cluster_resource_namespace: "home".to_owned(),
+        drop_in: None,
         max_concurrent_reconciles: 10,
         max_lost_answers: 3,
         policy: IssuerPolicy::default(),
@@ -63,6 +64,7 @@ pub(super) fn issuer(generation: i64) -> ObservedIssuer {
         resource_version: format!("issuer-{generation}"),
         spec,
         status: issuer_api::IssuerStatus::default(),
+        ready_writers: ReadyWriters::default(),
     }
 }
 
@@ -140,6 +142,11 @@ impl RequestBuilder {
         self
     }
 
+    pub(super) fn with(mut self, change: impl FnOnce(&mut CertificateRequest)) -> Self {
+        change(&mut self.0);
+        self
+    }
+
     pub(super) fn in_namespace(mut self, namespace: &str) -> Self {
         self.0.metadata.namespace = Some(namespace.to_owned());
         self
@@ -197,6 +204,7 @@ pub(super) struct Scenario {
     pub(super) watch_lags: bool,
     pub(super) objects: BTreeMap<RequestKey, CertificateRequest>,
     pub(super) issuer: ObservedIssuer,
+    pub(super) issuer_key: IssuerKey,
     /// The notes of all events about requests.
     pub(super) notes: Vec<String>,
     /// What was asked since the log was last taken: `sign NAME`, `check`, `write NAME REASON: MESSAGE`, ...
@@ -218,11 +226,12 @@ impl Scenario {
             watch_lags: false,
             objects: BTreeMap::new(),
             issuer: issuer(1),
+            issuer_key: issuer_key(),
             notes: Vec::new(),
             log: Vec::new(),
             held: Vec::new(),
         };
-        for kind in [IssuerKind::Cluster, IssuerKind::Namespaced] {
+        for kind in IssuerKind::ALL {
             scenario.change(Change::Issuers(kind, BTreeSet::new()));
         }
         scenario.change(Change::Requests(BTreeSet::new()));
@@ -264,7 +273,7 @@ impl Scenario {
         self.issuer.generation += 1;
         self.issuer.resource_version.push('*');
         let observed = self.issuer.clone();
-        self.change(Change::Issuer(issuer_key(), observed));
+        self.change(Change::Issuer(self.issuer_key.clone(), observed));
     }
 
     pub(super) fn change(&mut self, change: Change) {
@@ -382,6 +391,8 @@ impl Scenario {
             let kind = if event.warning { "Warning" } else { "Normal" };
             self.log.push(format!("event {} {kind} {}", key.name, event.reason));
             self.notes.push(event.note.clone());
+        } else if self.issuer_key.kind.is_drop_in() {
+            self.log.push(format!("event issuer {}", event.reason));
         }
     }
 
@@ -394,7 +405,7 @@ impl Scenario {
             self.issuer.status = serde_json::from_value(patch.body["status"].clone()).unwrap();
             self.issuer.resource_version.push('+');
             let step = waits.resume(&mut self.controller, self.now, Ok(()));
-            self.change(Change::Issuer(issuer_key(), self.issuer.clone()));
+            self.change(Change::Issuer(self.issuer_key.clone(), self.issuer.clone()));
             return step;
         };
         let answer = self.apply(key, patch);

@@ -1,0 +1,100 @@
+//! What differs for cert-manager's own issuers: who writes their status, and that nobody else may sign for them.
+//!
+//! Everything else is as for our kinds: the driver decodes `spec.vault` to the same spec.
+
+use std::time::Duration;
+
+use issuer_api::CertificateRequest;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
+/// How cert-manager's `Issuer` and `ClusterIssuer` with `spec.vault` are served.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct DropIn {
+    /// The namespace of the Secrets and service accounts of ClusterIssuers.
+    pub cluster_resource_namespace: String,
+    /// Who writes their condition Ready.
+    pub issuer_status: IssuerStatusMode,
+}
+
+/// Who writes the condition Ready of cert-manager's issuers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum IssuerStatusMode {
+    /// The controller that has written it, and this one where none has.
+    #[default]
+    Auto,
+    /// Others.
+    Leave,
+    /// This controller, whatever others write.
+    Own,
+}
+
+/// The writers of an issuer's condition Ready, by its managed fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ReadyWriters {
+    /// This controller has written it.
+    pub ours: bool,
+    /// Another controller has.
+    pub others: bool,
+}
+
+/// The field managers of the controllers that sign for the same issuers: the one in cert-manager, and its successor.
+pub const BUILT_IN_MANAGERS: [&str; 2] = ["cert-manager-certificaterequests-issuer-vault", "vault.cert-manager.io"];
+
+/// How the messages of these controllers begin, in a condition Ready.
+const BUILT_IN_MESSAGES: [&str; 3] = [
+    "Failed to initialise vault client for signing: ",
+    "Required secret resource not found: ",
+    "Vault failed to sign certificate: ",
+];
+
+/// How much later than our start a write of a built-in controller must be, since clocks differ: what it wrote before it
+/// was switched off means nothing.
+const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// How long an issuer is left to others before its condition Ready is written where nobody has.
+pub(super) const COURTESY: Duration = Duration::from_secs(10);
+
+/// The reason for no longer serving a kind.
+pub(super) const BUILT_IN_ACTIVE: &str = "BuiltInActive";
+
+impl IssuerStatusMode {
+    /// Returns `true` if the condition is this controller's to write, once it has been left to others for a while.
+    pub(super) fn writes(self, writers: ReadyWriters) -> bool {
+        match self {
+            Self::Auto => !writers.others,
+            Self::Leave => false,
+            Self::Own => true,
+        }
+    }
+
+    /// Returns `true` if nobody has claimed the condition yet, so that another controller may still be about to.
+    pub(super) fn is_open(self, writers: ReadyWriters) -> bool {
+        self == Self::Auto && writers == ReadyWriters::default()
+    }
+
+    /// Returns `true` if two controllers have written the condition, and this one yields.
+    pub(super) fn yields(self, writers: ReadyWriters) -> bool {
+        self == Self::Auto && writers.ours && writers.others
+    }
+}
+
+/// Returns `true` if a built-in controller has written to a request since `start`, a time since the Unix epoch.
+pub(super) fn built_in_wrote(request: &CertificateRequest, start: Duration) -> bool {
+    let is_late = |seconds: i64| u64::try_from(seconds).is_ok_and(|at| at > (start + CLOCK_SKEW).as_secs());
+    let managed = request.metadata.managed_fields.iter().flatten();
+    let manages = |entry: &ManagedFieldsEntry| {
+        let is_built_in = entry
+            .manager
+            .as_deref()
+            .is_some_and(|manager| BUILT_IN_MANAGERS.contains(&manager));
+        is_built_in && entry.time.as_ref().is_some_and(|time| is_late(time.0.as_second()))
+    };
+    let ready = request.condition("Ready");
+    let message = ready.and_then(|ready| ready.message.as_deref()).unwrap_or_default();
+    let at = ready.and_then(|ready| ready.last_transition_time.as_deref());
+    let says_so = || {
+        let at = at.and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        BUILT_IN_MESSAGES.iter().any(|begin| message.starts_with(begin)) && at.is_some_and(|at| is_late(at.as_second()))
+    };
+    managed.into_iter().any(manages) || says_so()
+}

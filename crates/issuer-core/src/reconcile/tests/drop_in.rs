@@ -1,0 +1,302 @@
+use std::collections::BTreeSet;
+
+use issuer_api::{Condition, ConditionStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
+
+use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
+use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, PatchKind, ReadyWriters, Step};
+use crate::reference::{IssuerKey, IssuerKind};
+
+/// A controller that serves cert-manager's issuers, of which it knows none.
+fn empty(issuer_status: IssuerStatusMode) -> Scenario {
+    let drop_in = DropIn {
+        cluster_resource_namespace: "cert-manager".to_owned(),
+        issuer_status,
+    };
+    let mut scenario = Scenario::empty(Config {
+        drop_in: Some(drop_in),
+        ..config()
+    });
+    scenario.issuer_key.kind = IssuerKind::DropInNamespaced;
+    scenario
+}
+
+/// The same with cert-manager's Issuer `team/vault`, which is ready and whose status is left alone.
+fn ready() -> Scenario {
+    let mut scenario = empty(IssuerStatusMode::Leave);
+    scenario.modify_issuer(|_| {});
+    let log = scenario.run();
+    assert!(log.iter().all(|line| !line.starts_with("write")), "{log:?}");
+    scenario
+}
+
+/// An approved request of cert-manager's Issuer `team/vault`.
+fn of_issuer(name: &str) -> RequestBuilder {
+    request(name).approved().with(|request| {
+        request.spec.issuer_ref.kind = None;
+        request.spec.issuer_ref.group = None;
+    })
+}
+
+fn lines(scenario: &mut Scenario) -> Vec<String> {
+    let mut log = scenario.run();
+    log.retain(|line| line.starts_with("sign") || line.starts_with("write") || line.starts_with("event"));
+    log
+}
+
+fn gone(scenario: &mut Scenario) {
+    let key = scenario.issuer_key.clone();
+    scenario.change(Change::IssuerGone(key));
+}
+
+/// The condition Ready, as another controller writes it.
+fn ready_by_others(scenario: &mut Scenario) {
+    scenario.issuer.status.conditions = vec![Condition {
+        kind: "Ready".to_owned(),
+        status: ConditionStatus::True,
+        observed_generation: Some(1),
+        last_transition_time: at(0).timestamp().to_string(),
+        reason: "VaultVerified".to_owned(),
+        message: "Vault verified".to_owned(),
+    }];
+    scenario.issuer.ready_writers.others = true;
+}
+
+#[test]
+fn cert_managers_issuer_signs() {
+    let mut scenario = ready();
+    scenario.create(of_issuer("web"));
+    let log = lines(&mut scenario);
+    assert_eq!(
+        log,
+        ["sign web", "write web Issued", "event web Normal CertificateIssued"]
+    );
+}
+
+#[test]
+fn both_kinds_may_have_one_name() {
+    let mut scenario = ready();
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    scenario.run();
+    assert_eq!(scenario.controller.readiness().count(), 2);
+    scenario.create(of_issuer("theirs"));
+    gone(&mut scenario);
+    scenario.create(request("ours").approved());
+    assert_eq!(lines(&mut scenario)[0], "sign ours");
+    assert_eq!(scenario.reason("theirs"), "none");
+}
+
+#[test]
+fn requests_of_other_issuers_cost_nothing() {
+    let mut scenario = ready();
+    for index in 0..100 {
+        scenario.create(of_issuer(&format!("acme-{index}")).with(|request| {
+            request.spec.issuer_ref.name = "acme".to_owned();
+        }));
+    }
+    assert!(scenario.pass(600).iter().all(|line| !line.contains("acme")));
+    assert_eq!((scenario.controller.tracked(), scenario.controller.pending()), (0, 0));
+}
+
+#[test]
+fn nothing_is_served_unless_it_is_asked_for() {
+    let mut scenario = Scenario::ready();
+    scenario.create(of_issuer("web"));
+    assert!(lines(&mut scenario).is_empty());
+    assert_eq!(scenario.controller.tracked(), 0);
+}
+
+#[test]
+fn an_issuer_that_changes_its_type_is_left_alone() {
+    let mut scenario = ready();
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.pass(120);
+    scenario.create(of_issuer("web"));
+    assert_eq!(lines(&mut scenario)[0], "write web Pending");
+    gone(&mut scenario);
+    scenario.show("web");
+    assert!(scenario.pass(600).is_empty());
+    assert_eq!(scenario.controller.tracked(), 0);
+}
+
+#[test]
+fn a_signed_certificate_outlives_its_issuer() {
+    let mut scenario = ready();
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(of_issuer("web"));
+    scenario.run();
+    gone(&mut scenario);
+    scenario.show("web");
+    let log = scenario.release("web", &Answer::Well);
+    assert!(
+        log.iter().any(|line| line == "write web Issued") || scenario.reason("web") == "Issued",
+        "{log:?}"
+    );
+}
+
+#[test]
+fn secrets_of_cluster_issuers_have_their_own_namespace() {
+    let mut scenario = empty(IssuerStatusMode::Leave);
+    let key = IssuerKey {
+        kind: IssuerKind::DropInCluster,
+        namespace: String::new(),
+        name: "vault".to_owned(),
+    };
+    scenario.change(Change::Issuer(key, issuer(1)));
+    let (_, step) = scenario.controller.poll(scenario.now).unwrap();
+    let Step::ReadSecret(secret, _) = step else {
+        panic!("no Secret is read");
+    };
+    assert_eq!(secret.namespace, "cert-manager");
+}
+
+#[test]
+fn an_unwritten_verdict_is_published_once() {
+    let mut scenario = ready();
+    for (checks, event) in [
+        (Answer::Refuses(503, "Vault is sealed"), "event issuer VaultSealed"),
+        (Answer::Well, "event issuer VaultVerified"),
+    ] {
+        scenario.checks = checks;
+        let mut log = scenario.pass(240);
+        log.retain(|line| line.starts_with("event"));
+        assert_eq!(log, [event]);
+    }
+}
+
+#[test]
+fn status_is_ours_where_nobody_writes_it() {
+    let mut scenario = empty(IssuerStatusMode::Auto);
+    scenario.modify_issuer(|_| {});
+    assert!(lines(&mut scenario).is_empty(), "others get the time to write it");
+    let log = scenario.pass(11);
+    assert!(log.iter().any(|line| line.starts_with("write issuer")), "{log:?}");
+    assert_eq!(scenario.issuer.status.ready().unwrap().observed_generation, Some(2));
+    scenario.issuer.ready_writers.ours = true;
+    assert!(scenario.pass(30).iter().all(|line| !line.starts_with("write")));
+}
+
+#[test]
+fn status_is_left_to_those_who_write_it() {
+    let mut scenario = empty(IssuerStatusMode::Auto);
+    ready_by_others(&mut scenario);
+    scenario.modify_issuer(|_| {});
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    let log = scenario.pass(120);
+    assert!(log.iter().all(|line| !line.starts_with("write")), "{log:?}");
+}
+
+#[test]
+fn the_later_of_two_writers_yields() {
+    let mut scenario = empty(IssuerStatusMode::Auto);
+    ready_by_others(&mut scenario);
+    scenario.issuer.ready_writers.ours = true;
+    scenario.modify_issuer(|_| {});
+    let log = scenario.pass(600);
+    let events: Vec<_> = log.iter().filter(|line| line.starts_with("event")).collect();
+    assert_eq!(events, ["event issuer StatusYielded"], "{log:?}");
+    assert!(log.iter().all(|line| !line.starts_with("write")), "{log:?}");
+}
+
+#[test]
+fn own_status_is_applied_by_force() {
+    for (mode, forced) in [(IssuerStatusMode::Own, true), (IssuerStatusMode::Auto, false)] {
+        let mut scenario = empty(mode);
+        scenario.issuer.ready_writers = ReadyWriters {
+            ours: !forced,
+            others: forced,
+        };
+        scenario.checks = Answer::Refuses(503, "Vault is sealed");
+        scenario.modify_issuer(|_| {});
+        let (key, mut step) = scenario.controller.poll(scenario.now).unwrap();
+        let patch = loop {
+            step = match step {
+                Step::ReadSecret(_, waits) => {
+                    let missing = Err(crate::access::ReadError::NotFound);
+                    waits.resume(&mut scenario.controller, scenario.now, missing)
+                }
+                Step::WriteStatus(patch, _) => break patch,
+                _ => panic!("another question"),
+            };
+        };
+        assert_eq!(key, Key::Issuer(scenario.issuer_key.clone()));
+        assert_eq!(patch.kind, PatchKind::Apply { force: forced });
+        assert_eq!(patch.body["apiVersion"], "cert-manager.io/v1");
+        assert_eq!(patch.body["kind"], "Issuer");
+        assert_eq!(patch.body["metadata"]["resourceVersion"], serde_json::Value::Null);
+        assert_eq!(patch.body["status"]["conditions"].as_array().unwrap().len(), 1);
+    }
+}
+
+/// A finished request that a controller wrote so long after the start.
+fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
+    of_issuer("other").with(|request| {
+        let at = k8s_openapi::jiff::Timestamp::from_second(at(seconds).timestamp().as_second()).unwrap();
+        request.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+            manager: Some(manager.to_owned()),
+            time: Some(Time(at)),
+            ..ManagedFieldsEntry::default()
+        }]);
+        let certificate = issuer_api::Base64::encode("certificate");
+        request.status.get_or_insert_default().certificate = Some(certificate);
+    })
+}
+
+#[test]
+fn nothing_is_signed_beside_the_built_in() {
+    for manager in ["cert-manager-certificaterequests-issuer-vault", "vault.cert-manager.io"] {
+        let mut scenario = ready();
+        scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+        scenario.run();
+        scenario.create(written_by(manager, 60));
+        assert_eq!(lines(&mut scenario), ["event issuer BuiltInActive"]);
+        let withdrawn: BTreeSet<_> = scenario.controller.withdrawn().collect();
+        assert_eq!(withdrawn, [IssuerKind::DropInNamespaced].into());
+        scenario.create(of_issuer("web"));
+        scenario.modify_issuer(|_| {});
+        let log = scenario.pass(600);
+        assert!(
+            log.iter()
+                .all(|line| !line.contains("BuiltInActive") && !line.contains("web")),
+            "{log:?}"
+        );
+        scenario.create(request("ours").approved());
+        assert_eq!(lines(&mut scenario)[0], "sign ours");
+    }
+}
+
+#[test]
+fn a_message_of_the_built_in_is_a_trace_too() {
+    let text = "Vault failed to sign certificate: permission denied";
+    let mut scenario = ready();
+    scenario.create(of_issuer("other").condition("Ready", "Failed", text).with(|request| {
+        for condition in &mut request.status.as_mut().unwrap().conditions {
+            condition.last_transition_time = Some(at(60).timestamp().to_string());
+        }
+    }));
+    scenario.run();
+    assert_eq!(scenario.controller.withdrawn().count(), 1);
+}
+
+#[test]
+fn what_the_built_in_wrote_before_means_nothing() {
+    let mut scenario = ready();
+    scenario.create(written_by("cert-manager-certificaterequests-issuer-vault", 0));
+    scenario.create(written_by("cert-manager-certificaterequests-issuer-ca", 60));
+    scenario.create(of_issuer("web"));
+    assert_eq!(lines(&mut scenario)[0], "sign web");
+    assert_eq!(scenario.controller.withdrawn().count(), 0);
+}
+
+#[test]
+fn what_is_signed_is_saved_when_the_built_in_appears() {
+    let mut scenario = ready();
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(of_issuer("web"));
+    scenario.run();
+    scenario.create(written_by("vault.cert-manager.io", 60));
+    scenario.run();
+    scenario.release("web", &Answer::Well);
+    assert_eq!(scenario.reason("web"), "Issued");
+    assert_eq!(scenario.controller.unsaved(), 0);
+}

@@ -1,0 +1,100 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use issuer_core::reconcile::Key;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::object::Watched;
+
+/// Time in which further issuers may appear before the requests are listed again.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// cert-manager's own issuers that sign with Vault.
+///
+/// Nothing is kept of a request whose issuer is not among them: most are of other types, whose requests cost nothing. So when
+/// one appears, the requests are listed again.
+pub(super) struct DropInIssuers {
+    /// Whether they are served at all.
+    served: bool,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    known: BTreeSet<Key>,
+    /// The kinds that have not been listed yet.
+    unlisted: Vec<Watched>,
+}
+
+/// Waits for issuers to appear.
+pub(super) struct Appeared(watch::Receiver<State>);
+
+impl DropInIssuers {
+    pub(super) fn new(kinds: &[Watched]) -> Self {
+        let unlisted: Vec<_> = kinds.iter().copied().filter(|kind| kind.is_drop_in()).collect();
+        let served = !unlisted.is_empty();
+        let state = State {
+            unlisted,
+            ..State::default()
+        };
+        Self {
+            served,
+            state: watch::Sender::new(state),
+        }
+    }
+
+    /// Returns `true` if there is a kind of them that is watched.
+    pub(super) fn is_served(&self) -> bool {
+        self.served
+    }
+
+    /// Takes note that these are all the objects of a kind.
+    pub(super) fn listed(&self, watched: Watched, all: &BTreeSet<Key>) {
+        self.state.send_if_modified(|state| {
+            let is_watched = |key: &Key| matches!(key, Key::Issuer(issuer) if Watched::Issuers(issuer.kind) == watched);
+            state.known.retain(|key| !is_watched(key) || all.contains(key));
+            let before = state.unlisted.len();
+            state.unlisted.retain(|kind| *kind != watched);
+            state.unlisted.len() != before
+        });
+    }
+
+    /// Takes note of an issuer that exists or does not.
+    pub(super) fn note(&self, key: Key, exists: bool) {
+        self.state.send_if_modified(|state| {
+            if !exists {
+                state.known.remove(&key);
+                return false;
+            }
+            state.known.insert(key)
+        });
+    }
+
+    pub(super) fn subscribe(&self) -> Appeared {
+        Appeared(self.state.subscribe())
+    }
+}
+
+impl Appeared {
+    /// Resolves when every kind has been listed once.
+    pub(super) async fn listed(&self) {
+        let listed = self.0.clone().wait_for(|state| state.unlisted.is_empty()).await.is_ok();
+        if !listed {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Resolves soon after an issuer has appeared, until that is [forgotten](Self::forget).
+    pub(super) async fn next(&self) {
+        if self.0.clone().changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        sleep(SETTLE).await;
+    }
+
+    /// Forgets the issuers that have appeared: the list that begins shows their requests.
+    pub(super) fn forget(&mut self) {
+        self.0.mark_unchanged();
+    }
+}

@@ -1,0 +1,30 @@
+//! `vault-issuer migrate`: from cert-manager's own issuers to ours, as YAML to review.
+
+mod args;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod objects;
+mod plan;
+mod warnings;
+
+use std::io::Write;
+
+use anyhow::ensure;
+
+pub use self::args::MigrateArgs;
+use self::objects::Objects;
+use self::plan::Plan;
+
+/// Writes the objects and commands of a migration.
+pub(crate) fn run(args: &MigrateArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let objects = Objects::read(args)?;
+    ensure!(
+        !objects.issuers.is_empty(),
+        "there is no Issuer or ClusterIssuer of cert-manager that signs with Vault"
+    );
+    out.write_all(Plan::new(args, &objects).text()?.as_bytes())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+use issuer_api::VaultSpec;
+use issuer_core::reference::IssuerKey;
+use issuer_core::target::{AllowedServers, IssuerPolicy, SpecError, Target};
+
+/// Returns the parsed spec of an issuer under its new name, and what the controller does not do with it as cert-manager
+/// does. There is no target where the spec cannot be used at all.
+pub(super) fn of(spec: &VaultSpec, key: &IssuerKey, namespace: &str) -> (Option<Target>, Vec<String>) {
+    let mut policy = IssuerPolicy::default();
+    let mut warnings = Vec::new();
+    loop {
+        let error = match Target::parse(spec, key, namespace, &policy) {
+            Ok(target) => return (Some(target), warnings),
+            Err(error) => error,
+        };
+        warnings.push(error.to_string());
+        // The operator may permit these, and what is behind them is still to be found.
+        match error {
+            SpecError::PlainHttp => policy.allow_http = true,
+            SpecError::ServerNotAllowed => policy.allowed_servers = AllowedServers::All,
+            SpecError::Audience(_) => policy.allowed_audiences.extend(audiences(spec)),
+            _ => return (None, warnings),
+        }
+    }
+}
+
+fn audiences(spec: &VaultSpec) -> Vec<String> {
+    let account = spec.auth.kubernetes.as_ref();
+    let account = account.and_then(|kubernetes| kubernetes.service_account_ref.as_ref());
+    account.map_or_else(Vec::new, |account| account.audiences.clone())
+}
