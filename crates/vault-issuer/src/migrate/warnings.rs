@@ -1,6 +1,6 @@
 use issuer_api::VaultSpec;
 use issuer_core::reference::IssuerKey;
-use issuer_core::target::{AllowedServers, IssuerPolicy, SpecError, Target};
+use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy, SpecError, Target};
 
 /// Returns the parsed spec of an issuer under its new name, and what the controller does not do with it as cert-manager
 /// does. There is no target where the spec cannot be used at all.
@@ -17,14 +17,8 @@ pub(super) fn of(spec: &VaultSpec, key: &IssuerKey, namespace: &str) -> (Option<
         match error {
             SpecError::PlainHttp => policy.allow_http = true,
             SpecError::ServerNotAllowed => policy.allowed_servers = AllowedServers::All,
-            SpecError::Audience(_) => policy.allowed_audiences.extend(audiences(spec)),
+            SpecError::Audience(..) => policy.allowed_audiences = AllowedAudiences::All,
             _ => return (None, warnings),
         }
     }
-}
-
-fn audiences(spec: &VaultSpec) -> Vec<String> {
-    let account = spec.auth.kubernetes.as_ref();
-    let account = account.and_then(|kubernetes| kubernetes.service_account_ref.as_ref());
-    account.map_or_else(Vec::new, |account| account.audiences.clone())
 }
