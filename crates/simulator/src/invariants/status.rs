@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 42] = [
+const REASONS: [&str; 43] = [
     "AnswersLost",
     "AuthMountNotFound",
     "CaExpires",
@@ -40,6 +40,7 @@ const REASONS: [&str; 42] = [
     "SignRefused",
     "TlsFailed",
     "TokenForbidden",
+    "TokenRefused",
     "TokenUsesLimited",
     "TokenUnavailable",
     "VaultMisbehaved",
