@@ -221,6 +221,7 @@ impl std::fmt::Display for Cause<'_> {
 
 fn read_error(error: Error) -> ReadError {
     let known = match &error {
+        Error::Api(status) if matches!(status.code, 400 | 422) => ReadError::Invalid,
         Error::Api(status) if status.code == 403 => ReadError::Forbidden,
         Error::Api(status) if status.code == 404 => ReadError::NotFound,
         _ => ReadError::Unavailable,
@@ -243,6 +244,24 @@ fn write_error(error: Error) -> WriteError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_of_reads_are_told_apart() {
+        for (code, expected) in [
+            (400, ReadError::Invalid),
+            (403, ReadError::Forbidden),
+            (404, ReadError::NotFound),
+            (422, ReadError::Invalid),
+            (429, ReadError::Unavailable),
+            (500, ReadError::Unavailable),
+        ] {
+            let status = kube::core::response::Status {
+                code,
+                ..Default::default()
+            };
+            assert_eq!(read_error(Error::Api(status.into())), expected, "{code}");
+        }
+    }
 
     #[test]
     fn an_event_has_a_valid_name() {

@@ -239,6 +239,7 @@ fn approve(request: &mut CertificateRequest) {
     let status = request.status.get_or_insert_default();
     status.conditions.retain(|condition| condition.kind != "Denied");
     status.conditions.push(issuer_api::RequestCondition {
+        others: std::collections::BTreeMap::new(),
         kind: "Approved".to_owned(),
         status: "True".to_owned(),
         last_transition_time: None,

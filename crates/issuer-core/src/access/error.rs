@@ -9,6 +9,8 @@ use crate::vault::{HealthError, ProbeError, VaultError};
 pub enum ReadError {
     /// The controller lacks the permission.
     Forbidden,
+    /// The API server refused the request as invalid.
+    Invalid,
     /// The object does not exist.
     NotFound,
     /// The request failed or timed out.
@@ -84,7 +86,7 @@ impl SecretError {
                 grant: grant(&namespace),
             },
             ReadError::NotFound => Self::NotFound { secret },
-            ReadError::Unavailable => Self::Unavailable { secret },
+            ReadError::Invalid | ReadError::Unavailable => Self::Unavailable { secret },
         }
     }
 
@@ -140,6 +142,10 @@ fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
             "the controller may not request tokens for ServiceAccount {namespace}/{account}: {}",
             grant(namespace)
         ),
+        ReadError::Invalid => format!(
+            "the API server refuses a token for ServiceAccount {namespace}/{account} as invalid: correct \
+             spec.auth.kubernetes.serviceAccountRef.audiences"
+        ),
         ReadError::NotFound => format!("ServiceAccount {namespace}/{account} does not exist"),
         ReadError::Unavailable => {
             format!("a token for ServiceAccount {namespace}/{account} could not be requested; it is tried again")
@@ -168,6 +174,7 @@ impl AccessError {
             Self::Spec(_) => "InvalidSpec",
             Self::Token { error, .. } => match error {
                 ReadError::Forbidden => "TokenForbidden",
+                ReadError::Invalid => "TokenRefused",
                 ReadError::NotFound => "ServiceAccountNotFound",
                 ReadError::Unavailable => "TokenUnavailable",
             },

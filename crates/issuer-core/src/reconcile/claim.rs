@@ -4,6 +4,7 @@
 //! one could save its certificate, and the other would be an orphan. With claims only the controller whose write came
 //! first signs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use issuer_api::{CertificateRequest, RequestCondition};
@@ -81,6 +82,7 @@ impl Claim {
         let before = request.condition(CONDITION).filter(|before| before.status == "True");
         let since = before.and_then(|before| before.last_transition_time.clone());
         let condition = RequestCondition {
+            others: BTreeMap::new(),
             kind: CONDITION.to_owned(),
             status: "True".to_owned(),
             last_transition_time: Some(since.unwrap_or_else(|| now.timestamp().to_string())),

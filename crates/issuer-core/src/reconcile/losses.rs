@@ -1,6 +1,5 @@
 //! Whose fault it is that signatures fail although the checks of the issuer succeed.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The answers that an issuer has lost since it last signed, although its checks succeed.
@@ -9,8 +8,8 @@ use std::time::Duration;
 /// the endpoint fails in a way that no check sees, such as a key that is out of reach.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Losses {
-    /// The requests that have lost one; no more than [`MANY`](Self::MANY).
-    requests: BTreeSet<String>,
+    /// The number of requests that have lost one, up to [`MANY`](Self::MANY).
+    requests: u8,
     /// Since when that has been the fault of the issuer.
     since: Option<Duration>,
     /// The last time that was given to a request for its next attempt.
@@ -32,7 +31,7 @@ pub(super) enum Fault {
 
 impl Losses {
     /// The number of distinct requests from which on the issuer is to blame.
-    const MANY: usize = 3;
+    const MANY: u8 = 3;
 
     /// The time between two attempts with requests that have lost an answer while the issuer is to blame: so many waiting
     /// requests cost no more than a few, and the end of the fault is noticed soon.
@@ -49,12 +48,12 @@ impl Losses {
     /// Records that a request has lost an answer; `before` is the number of signatures when it last did.
     ///
     /// That others were signed since is evidence against the request.
-    pub(super) fn record(&mut self, uid: &str, before: Option<u64>, now: Duration) -> Fault {
-        if self.requests.len() < Self::MANY {
-            self.requests.insert(uid.to_owned());
+    pub(super) fn record(&mut self, before: Option<u64>, now: Duration) -> Fault {
+        if before != Some(self.signatures) && self.requests < Self::MANY {
+            self.requests += 1;
         }
         let others_signed = before.is_some_and(|before| before < self.signatures);
-        if self.requests.len() < Self::MANY || others_signed {
+        if self.requests < Self::MANY || others_signed {
             return Fault::Request;
         }
         self.since.get_or_insert(now);
@@ -73,8 +72,7 @@ impl Losses {
 
     /// Forgets the losses, which say nothing about another endpoint.
     pub(super) fn forget(&mut self) {
-        self.requests.clear();
-        (self.since, self.attempt) = (None, Duration::ZERO);
+        (self.requests, self.since, self.attempt) = (0, None, Duration::ZERO);
     }
 
     /// Returns `true` if the issuer has not signed for so long that its users should know.
@@ -95,9 +93,9 @@ mod tests {
     fn few_requests_are_to_blame() {
         let mut losses = Losses::default();
         for second in 0..9 {
+            // Two requests in turn.
             let before = (second > 1).then(|| losses.signatures());
-            let uid = ["a", "b"][usize::from(second % 2 == 0)];
-            assert_eq!(losses.record(uid, before, s(second)), Fault::Request);
+            assert_eq!(losses.record(before, s(second)), Fault::Request);
         }
         assert!(!losses.is_worth_a_warning(s(9999)));
     }
@@ -105,11 +103,11 @@ mod tests {
     #[test]
     fn many_requests_without_a_signature_acquit_each_other() {
         let mut losses = Losses::default();
-        losses.record("a", None, s(0));
-        losses.record("b", None, s(0));
-        assert_eq!(losses.record("c", None, s(1)), Fault::Issuer(s(16)));
-        assert_eq!(losses.record("a", Some(0), s(2)), Fault::Issuer(s(31)));
-        assert_eq!(losses.record("d", None, s(100)), Fault::Issuer(s(115)));
+        losses.record(None, s(0));
+        losses.record(None, s(0));
+        assert_eq!(losses.record(None, s(1)), Fault::Issuer(s(16)));
+        assert_eq!(losses.record(Some(0), s(2)), Fault::Issuer(s(31)));
+        assert_eq!(losses.record(None, s(100)), Fault::Issuer(s(115)));
         assert!(!losses.is_worth_a_warning(s(120)) && losses.is_worth_a_warning(s(121)));
         assert!(losses.signed(true) && !losses.signed(true));
         assert!(!losses.is_worth_a_warning(s(9999)));
@@ -118,13 +116,13 @@ mod tests {
     #[test]
     fn signature_of_another_is_evidence() {
         let mut losses = Losses::default();
-        for uid in ["a", "b", "c", "d"] {
-            losses.record(uid, None, s(0));
+        for _ in 0..4 {
+            losses.record(None, s(0));
         }
         assert!(!losses.signed(false));
-        for uid in ["a", "b", "c", "d"] {
-            assert_eq!(losses.record(uid, Some(0), s(1)), Fault::Request);
+        for _ in 0..4 {
+            assert_eq!(losses.record(Some(0), s(1)), Fault::Request);
         }
-        assert_eq!(losses.record("a", Some(1), s(2)), Fault::Issuer(s(17)));
+        assert_eq!(losses.record(Some(1), s(2)), Fault::Issuer(s(17)));
     }
 }

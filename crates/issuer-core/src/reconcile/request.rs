@@ -264,7 +264,9 @@ impl Task {
                 self.end(state, Outcome::Idle, Again::Never)
             }
             // If the request is gone, the watch will show that. Until then a 404 may be an API server that lags.
-            Err(ReadError::Forbidden | ReadError::NotFound | ReadError::Unavailable) => self.retry_later(state, now),
+            Err(ReadError::Forbidden | ReadError::Invalid | ReadError::NotFound | ReadError::Unavailable) => {
+                self.retry_later(state, now)
+            }
         }
     }
 

@@ -238,10 +238,12 @@ fn set(conditions: &mut Vec<RequestCondition>, kind: &str, status: &str, reason:
         .iter()
         .position(|c| c.kind == kind)
         .map(|i| conditions.remove(i));
+    let others = before.as_ref().map(|c| c.others.clone()).unwrap_or_default();
     let since = before
         .filter(|c| c.status == status)
         .and_then(|c| c.last_transition_time);
     conditions.push(RequestCondition {
+        others,
         kind: kind.to_owned(),
         status: status.to_owned(),
         last_transition_time: Some(since.unwrap_or_else(|| at.to_owned())),

@@ -41,6 +41,7 @@ const REASONS: [&str; 43] = [
     "SignRefused",
     "TlsFailed",
     "TokenForbidden",
+    "TokenRefused",
     "TokenUsesLimited",
     "TokenUnavailable",
     "VaultMisbehaved",

@@ -179,6 +179,7 @@ impl World {
             ..issuer_core::Now::default()
         };
         conditions.push(issuer_api::RequestCondition {
+            others: std::collections::BTreeMap::new(),
             kind: kind.to_owned(),
             status: "True".to_owned(),
             last_transition_time: Some(now.timestamp().to_string()),

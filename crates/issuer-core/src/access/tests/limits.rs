@@ -1,5 +1,7 @@
 //! Limited uses, leases, probes and errors of a check.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::vault::{HealthError, ProbeError, VaultError};
 
@@ -51,6 +53,18 @@ fn failing_probe_is_inconclusive_until_one_passed() {
         .replies(Operation::Probe, failing())
         .run();
     assert_eq!(checked.not_ready().0, "VaultUnavailable");
+}
+
+proptest! {
+    /// An endpoint that has never passed a probe may fail it with 500, whatever it says; no other error of a server lets
+    /// the issuer become ready.
+    #[test]
+    fn only_an_internal_error_is_inconclusive(status in prop_oneof![Just(500_u16), 500_u16..600], text in "[ -~]{0,80}") {
+        let checked = issuer(app_role()).always(Operation::Probe, refusal(status, &text)).run();
+        let warning = checked.outcome.access.as_ref().and_then(Access::warning);
+        prop_assert_eq!(checked.outcome.verdict.is_ok(), status == 500);
+        prop_assert_eq!(warning == Some(Warning::ProbeInconclusive), status == 500);
+    }
 }
 
 #[test]

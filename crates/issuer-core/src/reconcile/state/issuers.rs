@@ -151,9 +151,9 @@ impl State {
         for key in self.queue.hasten(&Lane::Requests(issuer.clone()), now.monotonic) {
             let Key::Request(key) = key else { continue };
             if let Some(tracked) = self.requests.get_mut(&key) {
-                (tracked.attempts, tracked.not_before, tracked.lost_at) = (0, Duration::ZERO, None);
+                (tracked.attempts, tracked.not_before) = (0, Duration::ZERO);
                 if recovery == Recovery::Corrected {
-                    tracked.lost_answers = 0;
+                    (tracked.lost_answers, tracked.lost_at) = (0, None);
                 }
             }
         }
@@ -170,7 +170,7 @@ impl State {
         };
         let before = tracked.lost_at.replace(losses.signatures());
         let key = Key::Request(lost.key);
-        if let Fault::Issuer(at) = losses.record(&lost.uid, before, now.monotonic) {
+        if let Fault::Issuer(at) = losses.record(before, now.monotonic) {
             // The time depends on the issuer, not on how often this request was tried.
             (tracked.attempts, tracked.not_before) = (0, at);
             return self.queue.postpone(&key, at);

@@ -1,4 +1,6 @@
-use super::scenario::{Answer, Scenario, config, issuer, issuer_key, request};
+use std::collections::BTreeMap;
+
+use super::scenario::{Answer, Scenario, config, issuer, issuer_key, key, request};
 use crate::reconcile::Change;
 
 #[test]
@@ -53,4 +55,18 @@ fn cluster_issuer_serves_every_namespace() {
     let (_, object) = scenario.objects.first_key_value().unwrap();
     let message = object.condition("Ready").unwrap().message.as_deref();
     assert_eq!(message, Some("Waiting for the creation of VaultClusterIssuer ca"));
+}
+
+#[test]
+fn unknown_fields_of_conditions_are_written_back() {
+    let mut scenario = Scenario::ready();
+    let mut object = request("web").approved().build();
+    let conditions = &mut object.status.as_mut().unwrap().conditions;
+    let unknown = BTreeMap::from([("observedGeneration".to_owned(), serde_json::json!(3))]);
+    conditions[0].others.clone_from(&unknown);
+    scenario.objects.insert(key("web"), object);
+    scenario.show("web");
+    scenario.run();
+    assert_eq!(scenario.reason("web"), "Issued");
+    assert_eq!(scenario.object("web").condition("Approved").unwrap().others, unknown);
 }

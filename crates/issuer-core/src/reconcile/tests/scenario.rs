@@ -126,6 +126,7 @@ impl RequestBuilder {
     pub(super) fn condition(mut self, kind: &str, reason: &str, message: &str) -> Self {
         let status = self.0.status.get_or_insert_default();
         status.conditions.push(RequestCondition {
+            others: BTreeMap::new(),
             kind: kind.to_owned(),
             status: if kind == "Ready" { "False" } else { "True" }.to_owned(),
             last_transition_time: None,
