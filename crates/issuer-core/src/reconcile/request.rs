@@ -14,7 +14,7 @@ use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::{Disposition, Lease, Sign, SignError};
-use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified};
+use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified, VerifyOptions};
 
 /// The number of conflicts after which a task waits instead of reading the request again.
 const REREADS: u8 = 3;
@@ -183,7 +183,11 @@ impl Task {
         );
         debug_assert!(!self.object.is_terminal(), "S2: the request has finished");
         debug_assert!(access.lease.is_usable(now), "S19: the token has expired");
-        let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, state.config.verify);
+        let options = VerifyOptions {
+            known: state.known.clone(),
+            ..state.config.verify.clone()
+        };
+        let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, options);
         state.begin_signing(self.uid(), &issuer);
         let context = Context {
             task: self,
@@ -387,6 +391,7 @@ impl Context {
         } = self;
         if let Ok(verified) = &result {
             state.signed(&task.key, &issuer, (&lease, verified.chain().is_leased), now);
+            state.known.extend(verified.known());
         }
         if state.ledger.find(task.uid()).is_none() {
             // The request was deleted meanwhile; nobody wants its certificate.

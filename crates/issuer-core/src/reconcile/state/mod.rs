@@ -22,8 +22,8 @@ use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{LaneName, Queue};
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
-use crate::Now;
 use crate::reference::IssuerKey;
+use crate::{KnownSignatures, Now};
 
 /// The number of tasks that run at once, but for the first of each lane.
 const TOTAL: usize = 512;
@@ -36,6 +36,7 @@ const CHECKS: usize = 32;
 pub(super) struct State {
     pub(super) config: Config,
     pub(super) issuers: Issuers,
+    pub(super) known: KnownSignatures,
     pub(super) ledger: Ledger,
     pub(super) servers: Servers,
     pub(super) requests: Requests,
@@ -73,6 +74,7 @@ impl State {
             queue: Queue::new(config.max_concurrent_reconciles, TOTAL),
             config,
             issuers: Issuers::default(),
+            known: KnownSignatures::default(),
             jitter: Jitter::new(seed),
             ledger: Ledger::default(),
             servers: Servers::default(),
