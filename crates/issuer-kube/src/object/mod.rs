@@ -3,6 +3,7 @@
 //! An object that cannot be decoded costs that object only. Unused fields are skipped without being stored: the
 //! annotations and managed fields of an object may be larger than everything that is used.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use issuer_api::{
@@ -49,6 +50,29 @@ struct Object<Spec, Status> {
     metadata: Meta,
     spec: Spec,
     status: Option<Status>,
+}
+
+/// An object that was decoded: that it exists, as a change.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Decoded {
+    pub(crate) key: Key,
+    /// Its resourceVersion.
+    pub(crate) version: String,
+    pub(crate) change: Change,
+}
+
+/// Returns the type of a watch event. The API server writes it first, so that the rest need not be read for it.
+pub(crate) fn event_type(line: &[u8]) -> serde_json::Result<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Event {
+        r#type: String,
+    }
+    let rest = line.strip_prefix(br#"{"type":""#).unwrap_or_default();
+    let end = rest.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    match rest.split_at_checked(end) {
+        Some((first, [b'"', ..])) => Ok(String::from_utf8_lossy(first)),
+        _ => serde_json::from_slice(line).map(|Event { r#type }| Cow::Owned(r#type)),
+    }
 }
 
 impl Json<'_> {
@@ -110,20 +134,25 @@ impl Watched {
         }
     }
 
-    /// Decodes an object, with its key.
+    /// Decodes an object.
     ///
     /// # Errors
     ///
     /// Why it cannot be decoded, shortened.
-    pub(crate) fn decode(self, json: Json<'_>) -> Result<(Key, Change), String> {
+    pub(crate) fn decode(self, json: Json<'_>) -> Result<Decoded, String> {
         let decoded = match self {
             Self::Issuers(kind) => json.decode().map(|object: Object<_, _>| {
                 let key = issuer_key(kind, &object.metadata);
-                (Key::Issuer(key.clone()), Change::Issuer(key, observed(object)))
+                Decoded {
+                    key: Key::Issuer(key.clone()),
+                    version: object.metadata.resource_version.clone(),
+                    change: Change::Issuer(key, observed(object)),
+                }
             }),
-            Self::Requests => json.decode().map(|object: Object<_, _>| {
-                let key = self.key(&object.metadata);
-                (key, Change::Request(request(object)))
+            Self::Requests => json.decode().map(|object: Object<_, _>| Decoded {
+                key: self.key(&object.metadata),
+                version: object.metadata.resource_version.clone(),
+                change: Change::Request(request(object)),
             }),
         };
         decoded.map_err(|error| error.to_string().chars().take(ERROR).collect())
