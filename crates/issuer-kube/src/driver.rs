@@ -369,6 +369,7 @@ mod tests {
                 claim: None,
                 check_interval: Duration::from_secs(60),
                 cluster_resource_namespace: String::new(),
+                event_rate: 10,
                 max_concurrent_reconciles: 1,
                 max_lost_answers: 1,
                 policy: IssuerPolicy::default(),

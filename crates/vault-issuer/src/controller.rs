@@ -102,6 +102,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
             identity: instance.to_owned(),
         }),
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
+        event_rate: args.event_rate,
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {

@@ -63,6 +63,7 @@ mod cause;
 mod check;
 mod claim;
 mod controller;
+mod event_budget;
 mod issuers;
 mod lane;
 mod ledger;

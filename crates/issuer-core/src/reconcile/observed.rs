@@ -19,6 +19,9 @@ pub struct Config {
     pub check_interval: Duration,
     /// The namespace of the Secrets and service accounts of cluster issuers.
     pub cluster_resource_namespace: String,
+    /// The events a second, on average, that say no more than that a request was signed; ten times as many may be published
+    /// at once. All other events are always published.
+    pub event_rate: u32,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,
     /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before

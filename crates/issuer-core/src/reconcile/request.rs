@@ -208,6 +208,7 @@ impl Task {
             task: self,
             purpose: Purpose::Claim,
             event: None,
+            is_routine: false,
             outcome: Outcome::Idle,
             again: Again::Never,
         };
@@ -268,6 +269,7 @@ impl Task {
     fn conclude(self, state: &mut State, now: Now, conclusion: Conclusion) -> Step {
         let patch = status::conclude(&self.object, &conclusion, now);
         let note = conclusion.note();
+        let is_routine = conclusion.is_routine();
         let (outcome, event) = match &conclusion {
             Conclusion::Denied => (Outcome::Denied, None),
             Conclusion::Failed(reason, _) => (Outcome::Failed(reason), Some((true, *reason))),
@@ -280,6 +282,7 @@ impl Task {
             task: self,
             purpose: Purpose::Conclude,
             event,
+            is_routine,
             outcome,
             again: Again::Never,
         };
@@ -307,6 +310,7 @@ impl Task {
             event: Some(self.event(cause.is_warning(), reason, message)),
             task: self,
             purpose: Purpose::Wait(reason),
+            is_routine: false,
             outcome,
             again,
         };
@@ -413,6 +417,8 @@ pub(super) struct Writing {
     task: Task,
     purpose: Purpose,
     event: Option<Event>,
+    /// Whether the event says no more than the status.
+    is_routine: bool,
     outcome: Outcome,
     again: Again,
 }
@@ -429,7 +435,7 @@ enum Purpose {
 impl Writing {
     pub(super) fn resume(self, state: &mut State, now: Now, answer: Result<(), WriteError>) -> Step {
         match (answer, self.purpose) {
-            (Ok(()), _) => self.on_written(state),
+            (Ok(()), _) => self.on_written(state, now),
             // The cause is written again later; this must not bring forward the next attempt.
             (Err(_), Purpose::Wait(_)) => match self.again {
                 Again::At(again) => self.task.end(state, Outcome::Unsaved, Again::At(again)),
@@ -445,11 +451,12 @@ impl Writing {
         }
     }
 
-    fn on_written(self, state: &mut State) -> Step {
+    fn on_written(self, state: &mut State, now: Now) -> Step {
         let Self {
             task,
             purpose,
             event,
+            is_routine,
             outcome,
             again,
         } = self;
@@ -459,7 +466,8 @@ impl Writing {
             Purpose::Wait(reason) => state.record_told(&task.key, task.uid(), reason),
         }
         let ending = Ending::new(Key::Request(task.key), outcome, again);
-        match event {
+        let rate = state.config.event_rate;
+        match event.filter(|_| !is_routine || state.events.take(rate, now.monotonic)) {
             Some(event) => Step::Publish(event, ending),
             None => Step::Done(state.end(ending)),
         }

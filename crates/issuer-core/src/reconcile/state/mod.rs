@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use self::tokens::Tokens;
 use super::backoff::Jitter;
+use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
 use super::lane::Class;
 use super::ledger::Ledger;
@@ -35,6 +36,7 @@ const CHECKS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct State {
     pub(super) config: Config,
+    pub(super) events: EventBudget,
     pub(super) issuers: Issuers,
     pub(super) known: KnownSignatures,
     pub(super) ledger: Ledger,
@@ -73,6 +75,7 @@ impl State {
         Self {
             queue: Queue::new(config.max_concurrent_reconciles, TOTAL),
             config,
+            events: EventBudget::default(),
             issuers: Issuers::default(),
             known: KnownSignatures::default(),
             jitter: Jitter::new(seed),

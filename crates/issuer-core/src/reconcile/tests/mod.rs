@@ -3,6 +3,7 @@ mod blame;
 mod claim;
 mod conflict;
 mod deletion;
+mod events;
 mod issued;
 mod issuers;
 mod lost_reply;
