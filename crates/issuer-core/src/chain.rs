@@ -11,11 +11,11 @@ use x509_parser::oid_registry::{
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
 
-use crate::Signatures;
 use crate::der::{self, Signed};
 use crate::name::{CommonName, Name};
 use crate::signatures::{SubjectPublicKey, Verdict};
 use crate::usage::Granted;
+use crate::{KnownSignatures, Signatures};
 
 /// A certificate, parsed as far as it is compared with a request or with its issuer.
 #[derive(Clone, Debug)]
@@ -118,10 +118,35 @@ impl<'a> Certificate<'a> {
     pub(crate) fn is_self_signed(&self, signatures: &Signatures) -> bool {
         self.is_signed_by(self, signatures) != Verdict::Wrong
     }
+}
+
+/// Verifies the signatures of CA certificates, each once.
+struct CaSignatures<'k> {
+    signatures: &'k Signatures,
+    known: &'k mut KnownSignatures,
+}
+
+impl CaSignatures<'_> {
+    /// Compares the issuer of a CA certificate with `issuer`, by name and signature.
+    fn verify(&mut self, ca: &Certificate<'_>, issuer: &Certificate<'_>) -> Verdict {
+        if ca.tbs.issuer.as_raw() == issuer.tbs.subject.as_raw() && self.known.contains(ca.der, issuer.key()) {
+            return Verdict::Valid;
+        }
+        let verdict = ca.is_signed_by(issuer, self.signatures);
+        if verdict == Verdict::Valid {
+            self.known.insert(ca.der, issuer.key());
+        }
+        verdict
+    }
+
+    /// Returns `true` if the CA is a root, as [`Certificate::is_self_signed`].
+    fn is_root(&mut self, ca: &Certificate<'_>) -> bool {
+        self.verify(ca, ca) != Verdict::Wrong
+    }
 
     /// Returns `true` if the certificate may sign others: as a CA, or as a root of X.509 version 1, which has no extensions.
-    fn may_sign(&self, signatures: &Signatures) -> bool {
-        self.is_ca || (self.tbs.version != X509Version::V3 && self.is_self_signed(signatures))
+    fn may_sign(&mut self, ca: &Certificate<'_>) -> bool {
+        ca.is_ca || (ca.tbs.version != X509Version::V3 && self.is_root(ca))
     }
 }
 
@@ -133,13 +158,17 @@ fn inner_algorithm(message: &[u8]) -> Option<&[u8]> {
 }
 
 /// The issuers of a certificate, as far as they are known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Path<'p, 'a> {
-    /// The certificate's issuer, the issuer's issuer, and so on; the last is self-signed if any that is reached is.
+    /// The certificate's issuer, the issuer's issuer, and so on.
     pub(crate) issuers: Vec<&'p Certificate<'a>>,
+    /// The self-signed certificate above them, if one is reached.
+    pub(crate) root: Option<&'p Certificate<'a>>,
     /// Other certificates that lead upward: cross-signed alternates of the issuers, and their issuers.
     /// None is self-signed.
     pub(crate) alternates: Vec<&'p Certificate<'a>>,
+    /// The CAs that signed the certificate itself.
+    pub(crate) signers: Vec<&'p Certificate<'a>>,
 }
 
 /// Why there is no path.
@@ -170,8 +199,16 @@ impl<'p, 'a> Path<'p, 'a> {
         leaf: &Certificate<'a>,
         pool: &'p [Certificate<'a>],
         signatures: &Signatures,
+        known: &mut KnownSignatures,
     ) -> Result<Self, PathError> {
-        let links = climb(leaf, pool, signatures);
+        let links = climb(leaf, pool, CaSignatures { signatures, known });
+        let unsupported = |ca: &Certificate<'_>| leaf.is_signed_by(ca, signatures) == Verdict::Unsupported;
+        if links.is_empty() {
+            return Err(match pool.iter().any(unsupported) {
+                true => PathError::Unsupported,
+                false => PathError::Broken,
+            });
+        }
         let root = links.iter().position(|link| link.is_root);
         let farthest = || {
             (0..links.len())
@@ -192,40 +229,42 @@ impl<'p, 'a> Path<'p, 'a> {
             .filter(beside)
             .map(|(_, link)| link.certificate)
             .collect();
-        let issuers: Vec<_> = on_path
-            .iter()
-            .rev()
-            .filter_map(|at| links.get(*at))
-            .map(|link| link.certificate)
-            .collect();
-        let unsupported = |ca: &Certificate<'_>| leaf.is_signed_by(ca, signatures) == Verdict::Unsupported;
-        if !issuers.is_empty() {
-            Ok(Self { issuers, alternates })
-        } else if pool.iter().any(unsupported) {
-            Err(PathError::Unsupported)
-        } else {
-            Err(PathError::Broken)
-        }
+        // The first root that is reached has none below it.
+        let issuers = on_path.iter().rev().filter_map(|at| links.get(*at));
+        let issuers = issuers.filter(|link| !link.is_root).map(|link| link.certificate);
+        let signers = links.iter().filter(|link| link.below.is_none());
+        Ok(Self {
+            issuers: issuers.collect(),
+            root: root.and_then(|at| links.get(at)).map(|link| link.certificate),
+            alternates,
+            signers: signers.map(|link| link.certificate).collect(),
+        })
     }
 }
 
 /// Reaches every certificate of the pool that leads upward from `leaf`, nearest first.
-fn climb<'p, 'a>(leaf: &Certificate<'a>, pool: &'p [Certificate<'a>], signatures: &Signatures) -> Vec<Link<'p, 'a>> {
+fn climb<'p, 'a>(
+    leaf: &Certificate<'a>,
+    pool: &'p [Certificate<'a>],
+    mut signatures: CaSignatures<'_>,
+) -> Vec<Link<'p, 'a>> {
     let mut links: Vec<Link<'p, 'a>> = Vec::new();
     let mut rest: Vec<&Certificate<'a>> = pool.iter().collect();
     let mut below = None;
     loop {
-        let (child, depth) = match below.and_then(|at: usize| links.get(at)) {
-            Some(link) => (link.certificate, link.depth + 1),
-            None => (leaf, 0),
-        };
+        let child = below.and_then(|at: usize| links.get(at));
+        let (child, depth) = child.map_or((None, 0), |link| (Some(link.certificate), link.depth + 1));
         // A certificate that was reached is not tried again, so cross-signatures in a circle end.
         rest.retain(|candidate| {
-            let leads = child.is_signed_by(candidate, signatures) == Verdict::Valid && candidate.may_sign(signatures);
+            let signed = match child {
+                Some(ca) => signatures.verify(ca, candidate),
+                None => leaf.is_signed_by(candidate, signatures.signatures),
+            };
+            let leads = signed == Verdict::Valid && signatures.may_sign(candidate);
             if leads {
                 links.push(Link {
                     certificate: candidate,
-                    is_root: candidate.is_self_signed(signatures),
+                    is_root: signatures.is_root(candidate),
                     below,
                     depth,
                 });

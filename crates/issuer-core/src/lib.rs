@@ -78,7 +78,7 @@
 //! | [`vault`] | the conversations: health, login, lease, probe, sign, revoke; errors and their classes |
 //! | [`access`] | one issuer's check: from its spec through its Secrets to a token that may sign |
 //! | [`SigningRequest`], `csr`, `name`, `uri`, `usage`, [`mod@duration`] | the request: the CSR and the spec |
-//! | [`verify()`], `chain`, [`Signatures`], `der`, `pem` | whether the certificate is what was asked for |
+//! | [`verify()`], `chain`, [`Signatures`], [`KnownSignatures`], `der`, `pem` | whether the certificate is what was asked for |
 //! | [`reconcile`] | the controller: queue, ledger, issuers, requests, status patches |
 //! | [`leader`] | leader election |
 //!
@@ -117,6 +117,7 @@ pub mod duration;
 #[cfg(test)]
 mod fixture;
 mod flow;
+mod known;
 pub mod leader;
 mod name;
 mod now;
@@ -136,6 +137,7 @@ mod verify;
 
 pub use connect::{Connect, Identity, Limits, Roots};
 pub use flow::{ConnectError, DialError, Flow, Operation, Reply, Request, Step, TlsError, TransportError};
+pub use known::KnownSignatures;
 pub use now::Now;
 pub use origin::Origin;
 pub use random::SplitMix64;

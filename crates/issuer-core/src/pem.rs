@@ -9,6 +9,9 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 
 const BEGIN: &str = "-----BEGIN ";
 
+/// The characters of base64 in a line.
+const LINE: usize = 64;
+
 /// Standard base64 whose last symbol may have unused bits set, as Go decodes it.
 pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -42,28 +45,29 @@ pub(crate) fn blocks(mut text: &str) -> impl Iterator<Item = Block<'_>> {
 /// Decodes the body of a block; headers, which are the first lines and have a colon, are skipped.
 fn decode(body: &str) -> Option<Vec<u8>> {
     let lines = body.trim_start().lines().skip_while(|line| line.contains(':'));
-    let base64: Vec<u8> = lines
-        .flat_map(str::bytes)
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
+    let mut base64 = Vec::with_capacity(body.len());
+    for line in lines {
+        base64.extend(line.bytes().filter(|byte| !byte.is_ascii_whitespace()));
+    }
     LENIENT.decode(base64).ok()
 }
 
 /// Returns a PEM block that ends in a newline.
 pub(crate) fn encode(label: &str, der: &[u8]) -> String {
-    let mut text = format!("-----BEGIN {label}-----\n");
-    let mut column = 0;
-    for character in STANDARD.encode(der).chars() {
-        text.push(character);
-        column = (column + 1) % 64;
-        if column == 0 {
-            text.push('\n');
-        }
+    let base64 = STANDARD.encode(der);
+    let frame = 2 * label.len() + "-----BEGIN -----\n-----END -----\n".len();
+    let mut text = String::with_capacity(base64.len() + base64.len().div_ceil(LINE) + frame);
+    text.extend([BEGIN, label, "-----\n"]);
+    let mut rest = base64.as_str();
+    while let Some((line, after)) = rest.split_at_checked(LINE) {
+        text.extend([line, "\n"]);
+        rest = after;
     }
-    if column > 0 {
-        text.push('\n');
+    if !rest.is_empty() {
+        text.extend([rest, "\n"]);
     }
-    text + &format!("-----END {label}-----\n")
+    text.extend(["-----END ", label, "-----\n"]);
+    text
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use issuer_core::reconcile::{Change, Config, Controller, Event, Key, Outcome, Step};
 use issuer_core::{Reply, Request};
+use issuer_tls::EXCHANGES_MAX;
 use kube::Client;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -20,17 +21,20 @@ use crate::{ControllerHealth, Leadership, Metrics, Transport};
 /// revoking the tokens may take ten each.
 const DRAIN: Duration = Duration::from_secs(35);
 
-/// Time for a stopping controller to revoke its tokens.
+/// Time for a stopping controller to revoke its tokens and to record its last events.
 const REVOKE: Duration = Duration::from_secs(10);
 
 /// Tasks started before the runtime may do something else: a turn takes well below ten milliseconds.
 const TURN: usize = 32;
 
-/// Exchanges with Vault at once, over all issuers; further ones wait. Each takes two file descriptors and about 40 kB.
-const EXCHANGES: usize = 256;
-
-/// Requests to the API server at once; further ones wait.
+/// Requests to the API server at once, without those for events; further ones wait.
 const API_REQUESTS: usize = 32;
+
+/// Events that are recorded at once; further ones wait, and no task with them.
+const EVENT_REQUESTS: usize = 4;
+
+/// Events that wait at most; after that, tasks wait too.
+const EVENTS: usize = 256;
 
 /// The controller of this process, before it runs.
 pub struct RunSetup {
@@ -59,8 +63,12 @@ struct Driver {
     watched: Vec<Watched>,
     /// Notified whenever there may be something to do.
     changed: Notify,
+    /// Exchanges with Vault at once; further ones wait.
     exchanges: Semaphore,
     api_requests: Semaphore,
+    event_requests: Semaphore,
+    /// Room for events that wait.
+    events: Arc<Semaphore>,
 }
 
 /// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, gives the leadership
@@ -101,9 +109,8 @@ pub async fn run<R>(
     let released = release.await;
     driver.controller().retire_all();
     let is_retired = Controller::is_retired;
-    driver
-        .work(&mut tasks, || true, is_retired, tokio::time::sleep(REVOKE))
-        .await;
+    let retired = driver.work(&mut tasks, || true, is_retired, tokio::time::sleep(REVOKE));
+    tokio::join!(retired, driver.events_recorded());
     if !driver.controller().is_retired() {
         tracing::warn!("stopping before all tokens were revoked; they expire");
     }
@@ -166,8 +173,10 @@ impl Driver {
             transport: setup.transport,
             watched,
             changed: Notify::new(),
-            exchanges: Semaphore::new(EXCHANGES),
+            exchanges: Semaphore::new(EXCHANGES_MAX),
             api_requests: Semaphore::new(API_REQUESTS),
+            event_requests: Semaphore::new(EVENT_REQUESTS),
+            events: Arc::new(Semaphore::new(EVENTS)),
         }
     }
 
@@ -267,8 +276,23 @@ impl Driver {
         question.await
     }
 
-    async fn publish(&self, event: Event) {
-        self.ask(Box::pin(self.api.publish(event))).await;
+    /// Has an event recorded, and waits only if there is no room for it: nothing depends on it.
+    async fn publish(self: &Arc<Self>, event: Event) {
+        let room = Arc::clone(&self.events).acquire_owned().await;
+        let driver = Arc::clone(self);
+        tokio::spawn(async move {
+            let _room = room;
+            let _slot = driver.event_requests.acquire().await;
+            driver.api.publish(event).await;
+        });
+    }
+
+    /// Waits until every event is recorded, but not for long.
+    async fn events_recorded(&self) {
+        let all = self.events.acquire_many(EVENTS as u32);
+        if tokio::time::timeout(REVOKE, all).await.is_err() {
+            tracing::warn!("stopping before all events were recorded");
+        }
     }
 
     /// Asks Vault, once there is a slot.
@@ -305,6 +329,17 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use bytes::Bytes;
+    use http::{Method, Response};
+    use http_body_util::Full;
+    use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
+    use issuer_core::reference::IssuerKind;
+    use issuer_core::target::IssuerPolicy;
+    use kube::client::Body;
+    use tower::BoxError;
+
     use super::*;
 
     fn room<F>(_: impl Fn(Arc<Driver>, Key, Step) -> F) -> usize {
@@ -323,5 +358,79 @@ mod tests {
     #[test]
     fn a_task_takes_little_room() {
         assert!(room(Driver::answer) <= 7 << 10, "{}", room(Driver::answer));
+    }
+
+    /// A driver whose API server answers everything but requests to record an event.
+    fn driver() -> Arc<Driver> {
+        let service = tower::service_fn(|request: http::Request<Body>| async move {
+            if request.method() == Method::POST {
+                futures::future::pending::<()>().await;
+            }
+            Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"{}"))))
+        });
+        let driver = Driver::new(RunSetup {
+            config: Config {
+                claim: None,
+                check_interval: Duration::from_secs(60),
+                cluster_resource_namespace: String::new(),
+                event_rate: 10,
+                max_concurrent_reconciles: 1,
+                max_lost_answers: 1,
+                policy: IssuerPolicy::default(),
+                sign_timeout: Duration::from_secs(60),
+                verify: issuer_tls::signatures().into(),
+            },
+            client: Client::new(service, "default"),
+            transport: Transport::new(),
+            metrics: Arc::new(Metrics::new()),
+            health: Arc::new(ControllerHealth::new()),
+            instance: String::new(),
+        });
+        let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(|kind| Change::Issuers(kind, BTreeSet::new()));
+        for change in lists.into_iter().chain([Change::Requests(BTreeSet::new())]) {
+            driver.controller().observe(Transport::now(), change);
+        }
+        Arc::new(driver)
+    }
+
+    /// Builds a request that waits for its issuer, which its status and an event say.
+    fn waiting(name: String) -> CertificateRequest {
+        let mut request = CertificateRequest::default();
+        request.metadata.uid = Some(format!("uid-{name}"));
+        request.metadata.name = Some(name);
+        request.metadata.namespace = Some("team".to_owned());
+        request.spec.issuer_ref = IssuerRef {
+            name: "none".to_owned(),
+            kind: Some("VaultIssuer".to_owned()),
+            group: Some(issuer_api::GROUP.to_owned()),
+        };
+        let approved = RequestCondition {
+            kind: "Approved".to_owned(),
+            status: "True".to_owned(),
+            last_transition_time: None,
+            reason: None,
+            message: None,
+        };
+        request.status.get_or_insert_default().conditions.push(approved);
+        request
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_task_waits_for_an_event() {
+        let driver = driver();
+        let mut tasks = JoinSet::new();
+        for number in 0..EVENTS {
+            let request = waiting(format!("web-{number}"));
+            driver.controller().observe(Transport::now(), Change::Request(request));
+            driver.start(&mut tasks, || true);
+            let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
+            ended.unwrap().unwrap().unwrap();
+        }
+        assert_eq!(driver.events.available_permits(), 0);
+        let request = waiting("one-more".to_owned());
+        driver.controller().observe(Transport::now(), Change::Request(request));
+        driver.start(&mut tasks, || true);
+        let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
+        assert!(ended.is_err(), "more events wait than there is room for");
     }
 }

@@ -150,8 +150,15 @@ impl Pool {
 
     fn take(&self) -> Option<Link> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(since, link)| since.elapsed() < IDLE && link.is_young() && link.is_open());
-        idle.pop().map(|(_, link)| link)
+        let stale = idle.partition_point(|(since, _)| since.elapsed() >= IDLE);
+        drop(idle.drain(..stale));
+        // To look at a connection takes a system call, so only one that is about to be used is looked at.
+        while let Some((_, link)) = idle.pop() {
+            if link.is_young() && link.is_open() {
+                return Some(link);
+            }
+        }
+        None
     }
 
     fn keep(&self, link: Option<Link>) {
@@ -367,4 +374,72 @@ fn io_cause(error: &hyper::Error) -> Option<&io::Error> {
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use issuer_core::target::AllowedServers;
+    use issuer_core::{Limits, Operation, Origin, Roots};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    /// Serves connections, each of which answers a request once `together` of them have one; counts the connections.
+    async fn server(together: usize) -> (u16, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let accepted = Arc::<AtomicUsize>::default();
+        let (count, barrier) = (Arc::clone(&accepted), Arc::new(Barrier::new(together)));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let barrier = Arc::clone(&barrier);
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while let Ok(byte) = stream.read_u8().await {
+                        head.push(byte);
+                        if head.ends_with(b"\r\n\r\n") {
+                            head.clear();
+                            barrier.wait().await;
+                            stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        (port, accepted)
+    }
+
+    #[tokio::test]
+    async fn each_exchange_of_a_burst_keeps_its_connection() {
+        const TOGETHER: usize = 40;
+        let (port, accepted) = server(TOGETHER).await;
+        let connect = Arc::new(Connect {
+            origin: Origin::parse(&format!("http://127.0.0.1:{port}")).unwrap(),
+            allowed_servers: AllowedServers::All,
+            server_name: None,
+            roots: Roots::System,
+            identity: None,
+            limits: Limits::default(),
+        });
+        let transport = Transport::new();
+        for _ in 0..3 {
+            let calls = (0..TOGETHER).map(|_| {
+                let http = http::Request::get(format!("{}/v1/sys/health", connect.origin)).body(Body::default());
+                transport.call(Request {
+                    connect: Arc::clone(&connect),
+                    operation: Operation::Health,
+                    timeout: Duration::from_secs(60),
+                    http: http.unwrap(),
+                })
+            });
+            let replies = futures::future::join_all(calls).await;
+            assert!(replies.into_iter().all(|reply| reply.is_ok()));
+        }
+        assert_eq!(accepted.load(Ordering::SeqCst), TOGETHER);
+    }
 }

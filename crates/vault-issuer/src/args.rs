@@ -65,6 +65,10 @@ pub struct ControllerArgs {
         value_parser = clap::value_parser!(u32).range(1..),
     )]
     pub max_lost_answers: u32,
+    /// How many events a second, on average, may say that a certificate was issued; ten times as many at once. All other
+    /// events are always recorded
+    #[arg(long, env = "VAULT_ISSUER_EVENT_RATE", default_value_t = 10)]
+    pub event_rate: u32,
     /// How long a signature may take before its answer counts as lost
     #[arg(long, env = "VAULT_ISSUER_SIGN_TIMEOUT", default_value = "60s", value_parser = duration)]
     pub sign_timeout: Duration,
@@ -374,6 +378,7 @@ mod tests {
             (36_500, 95_000)
         );
         assert_eq!(args.max_lost_answers, 3);
+        assert_eq!(args.event_rate, 10);
         assert_eq!(args.sign_timeout, seconds(60));
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));

@@ -103,6 +103,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         }),
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         drop_in: drop_in(&args.drop_in),
+        event_rate: args.event_rate,
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
@@ -113,11 +114,11 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         },
         sign_timeout: args.sign_timeout,
         verify: VerifyOptions {
-            signatures: issuer_tls::signatures(),
             limits: SizeLimits {
                 certificate: args.max_certificate_size,
                 chain: args.max_certificate_chain_length,
             },
+            ..issuer_tls::signatures().into()
         },
     }
 }

@@ -53,6 +53,11 @@ impl Conclusion {
         }
     }
 
+    /// Returns `true` if the event says no more than the status: that there is a certificate, as requested.
+    pub(super) fn is_routine(&self) -> bool {
+        matches!(self, Self::Issued(verified) if verified.chain().missing_usages.is_empty())
+    }
+
     pub(super) fn message(&self) -> &str {
         match self {
             Self::Denied => "The CertificateRequest was denied by an approval controller",

@@ -64,6 +64,7 @@ mod check;
 mod claim;
 mod controller;
 mod drop_in;
+mod event_budget;
 mod issuer_events;
 mod issuers;
 mod lane;

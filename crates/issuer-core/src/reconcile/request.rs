@@ -14,7 +14,7 @@ use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::{Disposition, Lease, Sign, SignError};
-use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified};
+use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified, VerifyOptions};
 
 /// The number of conflicts after which a task waits instead of reading the request again.
 const REREADS: u8 = 3;
@@ -197,7 +197,11 @@ impl Task {
         );
         debug_assert!(!self.object.is_terminal(), "S2: the request has finished");
         debug_assert!(access.lease.is_usable(now), "S19: the token has expired");
-        let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, state.config.verify);
+        let options = VerifyOptions {
+            known: state.known.clone(),
+            ..state.config.verify.clone()
+        };
+        let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, options);
         state.begin_signing(self.uid(), &issuer);
         let context = Context {
             task: self,
@@ -218,6 +222,7 @@ impl Task {
             task: self,
             purpose: Purpose::Claim,
             event: None,
+            is_routine: false,
             outcome: Outcome::Idle,
             again: Again::Never,
         };
@@ -280,6 +285,7 @@ impl Task {
     fn conclude(self, state: &mut State, now: Now, conclusion: Conclusion) -> Step {
         let patch = status::conclude(&self.object, &conclusion, now);
         let note = conclusion.note();
+        let is_routine = conclusion.is_routine();
         let (outcome, event) = match &conclusion {
             Conclusion::Denied => (Outcome::Denied, None),
             Conclusion::Failed(reason, _) => (Outcome::Failed(reason), Some((true, *reason))),
@@ -292,6 +298,7 @@ impl Task {
             task: self,
             purpose: Purpose::Conclude,
             event,
+            is_routine,
             outcome,
             again: Again::Never,
         };
@@ -319,6 +326,7 @@ impl Task {
             event: Some(self.event(cause.is_warning(), reason, message)),
             task: self,
             purpose: Purpose::Wait(reason),
+            is_routine: false,
             outcome,
             again,
         };
@@ -403,6 +411,7 @@ impl Context {
         } = self;
         if let Ok(verified) = &result {
             state.signed(&task.key, &issuer, (&lease, verified.chain().is_leased), now);
+            state.known.extend(verified.known());
         }
         if state.ledger.find(task.uid()).is_none() {
             // The request was deleted meanwhile; nobody wants its certificate.
@@ -424,6 +433,8 @@ pub(super) struct Writing {
     task: Task,
     purpose: Purpose,
     event: Option<Event>,
+    /// Whether the event says no more than the status.
+    is_routine: bool,
     outcome: Outcome,
     again: Again,
 }
@@ -440,7 +451,7 @@ enum Purpose {
 impl Writing {
     pub(super) fn resume(self, state: &mut State, now: Now, answer: Result<(), WriteError>) -> Step {
         match (answer, self.purpose) {
-            (Ok(()), _) => self.on_written(state),
+            (Ok(()), _) => self.on_written(state, now),
             // The cause is written again later; this must not bring forward the next attempt.
             (Err(_), Purpose::Wait(_)) => match self.again {
                 Again::At(again) => self.task.end(state, Outcome::Unsaved, Again::At(again)),
@@ -456,11 +467,12 @@ impl Writing {
         }
     }
 
-    fn on_written(self, state: &mut State) -> Step {
+    fn on_written(self, state: &mut State, now: Now) -> Step {
         let Self {
             task,
             purpose,
             event,
+            is_routine,
             outcome,
             again,
         } = self;
@@ -470,7 +482,8 @@ impl Writing {
             Purpose::Wait(reason) => state.record_told(&task.key, task.uid(), reason),
         }
         let ending = Ending::new(Key::Request(task.key), outcome, again);
-        match event {
+        let rate = state.config.event_rate;
+        match event.filter(|_| !is_routine || state.events.take(rate, now.monotonic)) {
             Some(event) => Step::Publish(event, ending),
             None => Step::Done(state.end(ending)),
         }

@@ -1,11 +1,12 @@
 use std::hash::{Hash, Hasher};
+use std::ptr;
 
 use jiff::Timestamp;
 
 use crate::chain::{Certificate, Path, PathError};
 use crate::name::{CommonName, Name};
 use crate::signatures::Verdict;
-use crate::{Now, Signatures, SigningRequest, pem};
+use crate::{KnownSignatures, Now, Signatures, SigningRequest, pem};
 
 mod error;
 #[cfg(test)]
@@ -45,10 +46,12 @@ impl Default for SizeLimits {
 }
 
 /// How an answer is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct VerifyOptions {
     /// The signature algorithms that can be verified.
     pub signatures: Signatures,
+    /// The signatures of CAs that were verified before.
+    pub known: KnownSignatures,
     /// The sizes that cert-manager reads.
     pub limits: SizeLimits,
 }
@@ -58,6 +61,7 @@ impl From<Signatures> for VerifyOptions {
     fn from(signatures: Signatures) -> Self {
         Self {
             signatures,
+            known: KnownSignatures::default(),
             limits: SizeLimits::default(),
         }
     }
@@ -78,12 +82,20 @@ pub struct Issued {
 
 /// A chain that matches the request. Only [`verify`] makes one.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub struct Verified(Chain);
+pub struct Verified {
+    chain: Chain,
+    known: KnownSignatures,
+}
 
 impl Verified {
     /// Returns the chain.
     pub fn chain(&self) -> &Chain {
-        &self.0
+        &self.chain
+    }
+
+    /// Returns the signatures of CAs that were known before or are since this verification.
+    pub fn known(&self) -> &KnownSignatures {
+        &self.known
     }
 }
 
@@ -140,16 +152,18 @@ pub fn verify(
     let missing = wanted.usages.iter().filter(|usage| !granted.includes(**usage));
     let pool: Option<Vec<_>> = answer.pool.iter().map(|der| Certificate::parse(der)).collect();
     let pool = pool.ok_or(VerifyError::Malformed)?;
-    let path = issuers(&leaf, &pool, answer.issuing, signatures)?;
+    let mut known = options.known.clone();
+    let path = issuers(&leaf, &pool, answer.issuing, signatures, &mut known)?;
     let (certificate, ca) = write(&leaf, &path, options)?;
-    Ok(Verified(Chain {
+    let chain = Chain {
         certificate,
         ca,
         serial,
         not_after,
         missing_usages: missing.map(|usage| usage.name).collect(),
         is_leased: issued.is_leased,
-    }))
+    };
+    Ok(Verified { chain, known })
 }
 
 /// The certificates of an answer, DER, each once.
@@ -267,21 +281,23 @@ fn issuers<'p, 'a>(
     pool: &'p [Certificate<'a>],
     issuing: usize,
     signatures: &Signatures,
+    known: &mut KnownSignatures,
 ) -> Result<Path<'p, 'a>, VerifyError> {
     if pool.is_empty() || leaf.is_signed_by(leaf, signatures) == Verdict::Valid {
-        return Ok(Path {
-            issuers: Vec::new(),
-            alternates: Vec::new(),
-        });
+        return Ok(Path::default());
     }
-    let path = Path::find(leaf, pool, signatures).map_err(|error| match error {
+    let path = Path::find(leaf, pool, signatures, known).map_err(|error| match error {
         PathError::Broken => VerifyError::BrokenChain,
         PathError::Unsupported => VerifyError::UnsupportedSignature,
     })?;
     // The path may lead over another cross-signed CA; the one that Vault names must have signed all the same.
     let mut issuing = pool.iter().take(issuing).peekable();
     let named = issuing.peek().is_some();
-    if named && !issuing.any(|ca| leaf.is_signed_by(ca, signatures) == Verdict::Valid) {
+    let has_signed = |ca: &Certificate<'_>| {
+        let mut signers = path.signers.iter();
+        signers.any(|signer| ptr::eq(*signer, ca)) || leaf.is_signed_by(ca, signatures) == Verdict::Valid
+    };
+    if named && !issuing.any(has_signed) {
         return Err(VerifyError::IssuingCa);
     }
     Ok(path)
@@ -293,16 +309,15 @@ fn write(
     path: &Path<'_, '_>,
     options: &VerifyOptions,
 ) -> Result<(String, Option<String>), VerifyError> {
-    let VerifyOptions { signatures, limits } = options;
+    let VerifyOptions { signatures, limits, .. } = options;
     let pem = |certificate: &Certificate<'_>| pem::encode("CERTIFICATE", certificate.der);
-    let top = match path.issuers.last() {
-        Some(top) => Some(*top),
+    let top = match path.root.or(path.issuers.last().copied()) {
+        Some(top) => Some(top),
         None => Some(leaf).filter(|leaf| leaf.is_self_signed(signatures)),
     };
-    // Without the root, which clients have to know themselves (RFC 8446, section 4.4.2).
-    let issuers = path.issuers.iter().filter(|issuer| !issuer.is_self_signed(signatures));
+    // Without the root, which clients have to know themselves (RFC 8446, section 4.4.2): the path leaves it out.
     let written: Vec<String> = std::iter::once(&leaf)
-        .chain(issuers)
+        .chain(&path.issuers)
         .chain(&path.alternates)
         .map(|each| pem(each))
         .collect();

@@ -5,6 +5,7 @@
 
 mod managed;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use issuer_api::{
@@ -54,6 +55,29 @@ struct Object<Spec, Status> {
     metadata: Meta,
     spec: Spec,
     status: Option<Status>,
+}
+
+/// An object that was decoded: that it exists, as a change.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Decoded {
+    pub(crate) key: Key,
+    /// Its resourceVersion.
+    pub(crate) version: String,
+    pub(crate) change: Change,
+}
+
+/// Returns the type of a watch event. The API server writes it first, so that the rest need not be read for it.
+pub(crate) fn event_type(line: &[u8]) -> serde_json::Result<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Event {
+        r#type: String,
+    }
+    let rest = line.strip_prefix(br#"{"type":""#).unwrap_or_default();
+    let end = rest.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    match rest.split_at_checked(end) {
+        Some((first, [b'"', ..])) => Ok(String::from_utf8_lossy(first)),
+        _ => serde_json::from_slice(line).map(|Event { r#type }| Cow::Owned(r#type)),
+    }
 }
 
 impl Json<'_> {
@@ -118,28 +142,38 @@ impl Watched {
         }
     }
 
-    /// Decodes an object, with its key. One of cert-manager's issuers that does not sign with Vault counts as absent.
+    /// Decodes an object. One of cert-manager's issuers that does not sign with Vault counts as absent.
     ///
     /// # Errors
     ///
     /// Why it cannot be decoded, shortened.
-    pub(crate) fn decode(self, json: Json<'_>) -> Result<(Key, Change), String> {
+    pub(crate) fn decode(self, json: Json<'_>) -> Result<Decoded, String> {
         let decoded = match self {
             Self::Issuers(kind) if kind.is_drop_in() => json.decode().map(|object: Object<CertManagerSpec, _>| {
                 let key = issuer_key(kind, &object.metadata);
+                let version = object.metadata.resource_version.clone();
                 let change = match drop_in(object) {
                     Some(observed) => Change::Issuer(key.clone(), observed),
                     None => Change::IssuerGone(key.clone()),
                 };
-                (Key::Issuer(key), change)
+                Decoded {
+                    key: Key::Issuer(key),
+                    version,
+                    change,
+                }
             }),
             Self::Issuers(kind) => json.decode().map(|object: Object<_, _>| {
                 let key = issuer_key(kind, &object.metadata);
-                (Key::Issuer(key.clone()), Change::Issuer(key, observed(object)))
+                Decoded {
+                    key: Key::Issuer(key.clone()),
+                    version: object.metadata.resource_version.clone(),
+                    change: Change::Issuer(key, observed(object)),
+                }
             }),
-            Self::Requests => json.decode().map(|object: Object<_, _>| {
-                let key = self.key(&object.metadata);
-                (key, Change::Request(request(object)))
+            Self::Requests => json.decode().map(|object: Object<_, _>| Decoded {
+                key: self.key(&object.metadata),
+                version: object.metadata.resource_version.clone(),
+                change: Change::Request(request(object)),
             }),
         };
         decoded.map_err(|error| error.to_string().chars().take(ERROR).collect())

@@ -153,12 +153,13 @@ proptest! {
     #[test]
     fn whatever_the_schemas_admit_decodes((watched, object) in any_object()) {
         let text = object.to_string();
-        let (key, _) = watched.decode(Json::Object(text.as_bytes())).unwrap();
+        let decoded = watched.decode(Json::Object(text.as_bytes())).unwrap();
         let event = json!({ "type": "ADDED", "object": object }).to_string();
         let json = Json::Event(event.as_bytes());
-        prop_assert_eq!(&watched.decode(json).unwrap().0, &key);
+        prop_assert_eq!(&watched.decode(json).unwrap(), &decoded);
         let meta = json.meta().unwrap();
-        prop_assert_eq!(watched.key(&meta), key);
+        prop_assert_eq!(watched.key(&meta), decoded.key);
+        prop_assert_eq!(&meta.resource_version, &decoded.version);
         prop_assert_eq!((meta.uid.as_str(), meta.resource_version.as_str()), ("uid-1", "7"));
     }
 }
@@ -174,7 +175,7 @@ fn unused_bits_of_base64_are_ignored() {
     let spec = json!({ "server": "https://vault", "path": "pki/sign/web", "auth": {}, "caBundle": "QR==" });
     let issuer = json!({ "metadata": metadata(), "spec": spec }).to_string();
     let kind = Watched::Issuers(IssuerKind::Namespaced);
-    let (_, change) = kind.decode(Json::Object(issuer.as_bytes())).unwrap();
+    let Decoded { change, .. } = kind.decode(Json::Object(issuer.as_bytes())).unwrap();
     let Change::Issuer(key, observed) = change else {
         panic!("{change:?}");
     };
@@ -203,6 +204,22 @@ fn only_the_metadata_in_use_is_kept() {
     };
     assert_eq!(request.metadata, kept);
     assert_eq!(request.spec.request, Base64::default());
+}
+
+#[test]
+fn type_of_an_event_is_found_anywhere() {
+    for (line, expected) in [
+        (r#"{"type":"ADDED","object":{}}"#, Some("ADDED")),
+        (r#"{"type":"ADDED","object":{"#, Some("ADDED")),
+        (r#"{"object":{"type":"x"},"type":"DELETED"}"#, Some("DELETED")),
+        (r#"{ "type": "ERROR", "object": {} }"#, Some("ERROR")),
+        (r#"{"type":"A\u0042","object":{}}"#, Some("AB")),
+        (r#"{"type":"ADDED"#, None),
+        (r#"{"object":{}}"#, None),
+        ("", None),
+    ] {
+        assert_eq!(event_type(line.as_bytes()).ok().as_deref(), expected, "{line}");
+    }
 }
 
 #[test]

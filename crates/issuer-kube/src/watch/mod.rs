@@ -15,14 +15,13 @@ use kube::Client;
 use kube::api::{ListParams, WatchParams};
 use kube::client::Body;
 use kube::core::Request;
-use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::drop_in::{Appeared, DropInIssuers};
 use crate::Transport;
 use crate::failure::Failure;
 use crate::items::{Items, Page};
-use crate::object::{Json, Watched, gone};
+use crate::object::{Decoded, Json, Watched, event_type, gone};
 
 /// The requests of our group: where only our own kinds of issuer are served, the API server sends no other.
 const SELECTOR: &str = "spec.issuerRef.group=vault-issuer.io";
@@ -183,7 +182,10 @@ impl<'a, O: Observer> Reflector<'a, O> {
         let mut items = Items::default();
         while let Some(frame) = body.frame().await {
             let data = frame?.into_data().unwrap_or_default();
-            items.push(&data, |item| self.take(Json::Object(item), seen));
+            items.push(&data, |item| {
+                // An item without metadata costs that item only.
+                let _ = self.take(Json::Object(item), seen);
+            });
             // The pieces may be there already, and decoding them takes a while.
             tokio::task::yield_now().await;
         }
@@ -227,30 +229,30 @@ impl<'a, O: Observer> Reflector<'a, O> {
     }
 
     fn event(&mut self, line: &[u8]) -> Result<(), Failure> {
-        #[derive(Deserialize)]
-        struct Event {
-            r#type: String,
-        }
-        let Event { r#type } = serde_json::from_slice(line).map_err(Failure::new)?;
         let json = Json::Event(line);
-        if r#type == "ERROR" {
-            return Err(Failure::of(&json.decode().map_err(Failure::new)?));
-        }
-        let meta = json.meta().map_err(Failure::new)?;
-        match r#type.as_str() {
-            "BOOKMARK" => {}
-            "DELETED" => self.gone(self.watched.key(&meta)),
-            _ => self.take(json, &mut Seen::default()),
-        }
-        self.version = Some(meta.resource_version);
+        let version = match &*event_type(line).map_err(Failure::new)? {
+            "ERROR" => return Err(Failure::of(&json.decode().map_err(Failure::new)?)),
+            "BOOKMARK" => json.meta().map_err(Failure::new)?.resource_version,
+            "DELETED" => {
+                let meta = json.meta().map_err(Failure::new)?;
+                self.gone(self.watched.key(&meta));
+                meta.resource_version
+            }
+            _ => self.take(json, &mut Seen::default()).map_err(Failure::new)?,
+        };
+        self.version = Some(version);
         self.failures = 0;
         Ok(())
     }
 
-    /// Passes an object on, and adds it to those seen.
-    fn take(&mut self, json: Json<'_>, seen: &mut Seen) {
+    /// Passes an object on, and adds it to those seen; returns its version.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the object has no metadata.
+    fn take(&mut self, json: Json<'_>, seen: &mut Seen) -> serde_json::Result<String> {
         let error = match self.watched.decode(json) {
-            Ok((key, change)) => {
+            Ok(Decoded { key, version, change }) => {
                 self.unreadable.remove(&key);
                 // The controller drops a finished request when it sees it, so there is no need to tell that it exists.
                 let is_finished = matches!(&change, Change::Request(request) if request.is_terminal());
@@ -262,27 +264,28 @@ impl<'a, O: Observer> Reflector<'a, O> {
                 if self.watched.is_drop_in() {
                     self.drop_in.note(key, !is_absent);
                 }
-                return;
+                return Ok(version);
             }
             Err(error) => error,
         };
-        let Ok(meta) = json.meta() else {
+        let meta = json.meta().inspect_err(|_| {
             tracing::warn!(kind = self.watched.kind(), error, "an object without metadata");
-            return;
-        };
+        })?;
         let key = self.watched.key(&meta);
         seen.unreadable.insert(key.clone());
-        if self.unreadable.get(&key) == Some(&meta.resource_version) {
-            return;
+        let version = meta.resource_version;
+        if self.unreadable.get(&key) == Some(&version) {
+            return Ok(version);
         }
         self.gone(key.clone());
-        self.unreadable.insert(key.clone(), meta.resource_version);
+        self.unreadable.insert(key.clone(), version.clone());
         self.observer.unreadable(Unreadable {
             watched: self.watched,
             key,
             uid: meta.uid,
             error,
         });
+        Ok(version)
     }
 
     fn gone(&mut self, key: Key) {

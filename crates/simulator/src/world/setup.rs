@@ -69,6 +69,7 @@ impl Setup {
             check_interval: Duration::from_secs(300),
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             drop_in: None,
+            event_rate: 10,
             max_concurrent_reconciles: 10,
             max_lost_answers: 3,
             policy: issuer_core::target::IssuerPolicy::default(),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use self::tokens::Tokens;
 use super::backoff::Jitter;
+use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
 use super::lane::Class;
 use super::ledger::Ledger;
@@ -24,8 +25,8 @@ use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{LaneName, Queue};
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
-use crate::Now;
 use crate::reference::{IssuerKey, IssuerKind};
+use crate::{KnownSignatures, Now};
 
 /// The number of tasks that run at once, but for the first of each lane.
 const TOTAL: usize = 512;
@@ -37,7 +38,9 @@ const CHECKS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct State {
     pub(super) config: Config,
+    pub(super) events: EventBudget,
     pub(super) issuers: Issuers,
+    pub(super) known: KnownSignatures,
     pub(super) ledger: Ledger,
     pub(super) servers: Servers,
     pub(super) requests: Requests,
@@ -78,7 +81,9 @@ impl State {
         Self {
             queue: Queue::new(config.max_concurrent_reconciles, TOTAL),
             config,
+            events: EventBudget::default(),
             issuers: Issuers::default(),
+            known: KnownSignatures::default(),
             jitter: Jitter::new(seed),
             ledger: Ledger::default(),
             servers: Servers::default(),

@@ -5,6 +5,7 @@ mod claim;
 mod conflict;
 mod deletion;
 mod drop_in;
+mod events;
 mod issued;
 mod issuers;
 mod lost_reply;

@@ -33,6 +33,7 @@ pub(super) fn config() -> Config {
         check_interval: Duration::from_secs(60),
         cluster_resource_namespace: "home".to_owned(),
         drop_in: None,
+        event_rate: 10,
         max_concurrent_reconciles: 10,
         max_lost_answers: 3,
         policy: IssuerPolicy::default(),

@@ -2,7 +2,7 @@
 
 use super::scenario::{Answer, Scenario, issuer, issuer_key, key, request};
 use crate::Operation;
-use crate::reconcile::{Change, Step, WriteError};
+use crate::reconcile::{Change, Key, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind};
 
 fn shared() -> IssuerKey {
@@ -29,7 +29,7 @@ fn waiting_requests_are_not_polled() {
     for _ in 0..3600 {
         scenario.now.monotonic += std::time::Duration::from_secs(1);
         while let Some((polled_key, step)) = scenario.controller.poll(scenario.now) {
-            polled += usize::from(matches!(polled_key, crate::reconcile::Key::Request(_)));
+            polled += usize::from(matches!(polled_key, Key::Request(_)));
             scenario.answer(&polled_key, step);
         }
     }
@@ -38,6 +38,30 @@ fn waiting_requests_are_not_polled() {
     scenario.signs.clear();
     let log = scenario.pass(16);
     assert_eq!(log.iter().filter(|line| line.starts_with("sign ")).count(), 51);
+}
+
+#[test]
+fn nothing_is_told_during_the_first_check() {
+    for (answer, expected) in [
+        (Answer::Well, "Issued"),
+        (Answer::Refuses(503, "Vault is sealed"), "Pending"),
+    ] {
+        let mut scenario = Scenario::empty(super::scenario::config());
+        scenario.checks = answer;
+        scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+        for number in 0..50 {
+            scenario.create(request(&format!("web-{number}")).approved());
+        }
+        let (check, step) = scenario.controller.poll(scenario.now).unwrap();
+        assert_eq!(check, Key::Issuer(issuer_key()));
+        // The check waits for its first answer.
+        assert!(scenario.pass(3600).is_empty());
+        scenario.answer(&check, step);
+        let log = scenario.run();
+        let written: Vec<_> = log.iter().filter(|line| line.starts_with("write web-")).collect();
+        assert_eq!(written.len(), 50);
+        assert!(written.iter().all(|line| line.ends_with(expected)), "{written:?}");
+    }
 }
 
 #[test]

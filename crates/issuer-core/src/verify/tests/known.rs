@@ -1,0 +1,132 @@
+//! Signatures of CAs that are verified once.
+
+use std::cell::Cell;
+
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
+
+use super::*;
+
+thread_local! {
+    /// The number of signatures that this thread has verified with [`Counted`].
+    static VERIFIED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// ECDSA with P-256 and SHA-256, with a count of the signatures that were verified.
+#[derive(Debug)]
+struct Counted;
+
+impl SignatureVerificationAlgorithm for Counted {
+    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        VERIFIED.set(VERIFIED.get() + 1);
+        let all = signatures().0.iter();
+        let mut fitting = all.filter(|known| {
+            known.public_key_alg_id() == self.public_key_alg_id() && known.signature_alg_id() == self.signature_alg_id()
+        });
+        fitting.next().unwrap().verify_signature(key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        alg_id::ECDSA_P256
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        alg_id::ECDSA_SHA256
+    }
+}
+
+/// Answers to one customer, and what is known after the last of them.
+struct Counter {
+    customer: Customer,
+    options: VerifyOptions,
+}
+
+impl Counter {
+    fn new() -> Self {
+        Self {
+            customer: Customer::new(),
+            options: Signatures(&[&Counted]).into(),
+        }
+    }
+
+    /// Verifies an answer, and keeps what is known then; returns the number of signatures that were verified.
+    fn verify(&mut self, leaf: &[u8], chain: &[&[u8]]) -> Result<usize, VerifyError> {
+        let issued = Issued {
+            certificate: pem(&[leaf]),
+            issuing_ca: chain.first().map(|ca| pem(&[ca])),
+            ca_chain: chain.iter().map(|ca| pem(&[ca])).collect(),
+            is_leased: false,
+        };
+        let before = VERIFIED.get();
+        let verified = verify(&self.customer.wanted, &issued, at(0), &self.options)?;
+        self.options.known.extend(verified.known());
+        Ok(VERIFIED.get() - before)
+    }
+}
+
+#[test]
+fn the_chain_is_verified_once() {
+    let mut counter = Counter::new();
+    let (top, middle) = (Authority::new("Root"), Authority::new("Intermediate"));
+    let (root, intermediate) = (top.root(), middle.signed_by(&top));
+    let leaf = counter.customer.leaf(&middle);
+    assert_eq!(counter.verify(&leaf, &[&intermediate, &root]), Ok(3));
+    for _ in 0..3 {
+        let leaf = counter.customer.leaf(&middle);
+        assert_eq!(counter.verify(&leaf, &[&intermediate, &root]), Ok(1));
+    }
+}
+
+#[test]
+fn a_changed_chain_is_verified_anew() {
+    let mut counter = Counter::new();
+    let (top, middle) = (Authority::new("Root"), Authority::new("Intermediate"));
+    let root = top.root();
+    let leaf = counter.customer.leaf(&middle);
+    assert_eq!(counter.verify(&leaf, &[&middle.signed_by(&top), &root]), Ok(3));
+    // The same CA, signed again.
+    assert_eq!(counter.verify(&leaf, &[&middle.signed_by(&top), &root]), Ok(2));
+
+    // A CA of the same name and key, which the root did not sign.
+    let forged = middle.signed_by(&Authority::new("Root"));
+    let issued = Issued {
+        certificate: pem(&[&leaf]),
+        ca_chain: vec![pem(&[&forged]), pem(&[&root])],
+        ..Issued::default()
+    };
+    let verified = verify(&counter.customer.wanted, &issued, at(0), &counter.options);
+    assert_eq!(verified, chain(&[&leaf, &forged], Some(&forged)));
+}
+
+#[test]
+fn a_known_chain_vouches_for_no_certificate() {
+    let mut counter = Counter::new();
+    let ca = Authority::new("CA");
+    let root = ca.root();
+    let leaf = counter.customer.leaf(&ca);
+    assert_eq!(counter.verify(&leaf, &[&root]), Ok(2));
+
+    let mut changed = leaf.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    assert_eq!(counter.verify(&changed, &[&root]), Err(VerifyError::BrokenChain));
+    let forged = counter.customer.leaf(&Authority::new("CA"));
+    assert_eq!(counter.verify(&forged, &[&root]), Err(VerifyError::BrokenChain));
+    counter.customer.params.not_after = date_time_ymd(2025, 12, 31);
+    let expired = counter.customer.leaf(&ca);
+    assert!(matches!(
+        counter.verify(&expired, &[&root]),
+        Err(VerifyError::Expired(_))
+    ));
+    counter.customer = Customer::new();
+    let other = Customer::new().leaf(&ca);
+    assert_eq!(counter.verify(&other, &[&root]), Err(VerifyError::Key));
+}
+
+#[test]
+fn a_certificate_is_not_remembered() {
+    let mut counter = Counter::new();
+    counter.customer = Customer::asking(Some("Sub CA"), vec![], true);
+    let ca = Authority::new("CA");
+    let (root, leaf) = (ca.root(), counter.customer.leaf(&ca));
+    assert_eq!(counter.verify(&leaf, &[&root]), Ok(2));
+    assert_eq!(counter.verify(&leaf, &[&root]), Ok(1));
+}
