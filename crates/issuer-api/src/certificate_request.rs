@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::hash::{Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
@@ -87,20 +86,6 @@ pub struct RequestCondition {
     /// A sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-}
-
-impl Hash for RequestCondition {
-    /// Leaves the time out, which follows from when the rest came about.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.kind, &self.status, &self.reason, &self.message).hash(state);
-    }
-}
-
-impl Hash for CertificateRequest {
-    /// The version stands for all of it.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.metadata.uid, &self.metadata.resource_version).hash(state);
-    }
 }
 
 impl CertificateRequest {
