@@ -13,7 +13,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 ///
 /// The API server and Go's decoder admit more than strict decoders do, and a field that cannot be decoded must not keep
 /// a list from being read. So any text deserializes, and is decoded only where the bytes are used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Base64(String);
 

@@ -1,6 +1,5 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
@@ -91,20 +90,6 @@ pub struct RequestCondition {
     /// Fields that a later version of cert-manager may add. A status is written whole, so they are written back.
     #[serde(flatten)]
     pub others: BTreeMap<String, serde_json::Value>,
-}
-
-impl Hash for RequestCondition {
-    /// Leaves the time out, which follows from when the rest came about.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.kind, &self.status, &self.reason, &self.message).hash(state);
-    }
-}
-
-impl Hash for CertificateRequest {
-    /// The version stands for all of it.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.metadata.uid, &self.metadata.resource_version).hash(state);
-    }
 }
 
 impl CertificateRequest {

@@ -1,7 +1,8 @@
 //! The transport to Vault: hyper's HTTP/1.1 connections, and a pool of those that are idle.
 //!
 //! Connections have no task of their own. The future of a request polls its connection, so errors reach the caller, and
-//! dropping the future closes the connection.
+//! dropping the future closes the connection. The pooled client of hyper-util does not serve: it spawns a task for each
+//! connection, which outlives a request that is dropped.
 
 use std::error::Error;
 use std::fmt;
@@ -37,6 +38,23 @@ const AGE_MAX: Duration = Duration::from_secs(300);
 ///
 /// It decides nothing: no retries, redirects or proxies, and nothing from the environment. A connection is reused only
 /// if a probe right before finds it open, and a request that has met a broken one is not sent again.
+///
+/// # Examples
+///
+/// Has a certificate signed with the access that a check has left:
+///
+/// ```
+/// use issuer_core::access::Access;
+/// use issuer_core::vault::{Sign, SignError};
+/// use issuer_core::{SigningRequest, Verified};
+/// use issuer_kube::Transport;
+///
+/// async fn sign(transport: &Transport, access: &Access, request: SigningRequest) -> Result<Verified, SignError> {
+///     let Access { vault, path, lease, .. } = access;
+///     let step = Sign::begin(vault, path, lease, request, issuer_tls::signatures());
+///     transport.drive(step).await
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Transport {
     pools: Arc<Cache<Pool>>,

@@ -16,6 +16,22 @@ use ureq::{Agent, Error, Timeout};
 use crate::dial::{Dial, Resolve};
 
 /// Sends requests on the calling thread.
+///
+/// # Examples
+///
+/// Has a certificate signed with the access that a check has left:
+///
+/// ```
+/// use issuer_core::access::Access;
+/// use issuer_core::vault::{Sign, SignError};
+/// use issuer_core::{SigningRequest, Verified};
+/// use issuer_ureq::Driver;
+///
+/// fn sign(driver: &Driver, access: &Access, request: SigningRequest) -> Result<Verified, SignError> {
+///     let Access { vault, path, lease, .. } = access;
+///     driver.drive(Sign::begin(vault, path, lease, request, issuer_tls::signatures()))
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Driver {
     agents: Cache<Agent>,

@@ -77,6 +77,7 @@ mod request;
 mod requests;
 mod revoke;
 mod servers;
+mod snapshot;
 mod state;
 mod status;
 mod step;

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::CertificateRequest;
@@ -9,6 +8,7 @@ use super::issuers::{Epoch, LostAnswer, Unready};
 use super::ledger::{Conclusion, Entry};
 use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
 use super::requests::Told;
+use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
@@ -35,7 +35,7 @@ const UNSAVED_STOPPING: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Task {
     key: RequestKey,
-    object: Arc<CertificateRequest>,
+    object: Snapshot,
     rereads: u8,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: RequestKey) -> Step {
     };
     tracked.end_wait(now);
     let task = Task {
-        object: Arc::clone(&tracked.object),
+        object: tracked.object.clone(),
         rereads: 0,
         key,
     };
@@ -123,7 +123,7 @@ impl Task {
     ///
     /// The CSR is parsed last: with many requests waiting, that is the work that counts.
     fn sign_when_ready(self, state: &mut State, now: Now) -> Step {
-        let object = Arc::clone(&self.object);
+        let object = self.object.clone();
         let spec = &object.spec;
         let Some(issuer) = IssuerKey::of(&spec.issuer_ref, &self.key.namespace) else {
             let cause = Cause::KindUnknown(spec.issuer_ref.kind.as_deref());
@@ -138,6 +138,7 @@ impl Task {
         }
         let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
             Ok(ready) => ready,
+            // No status: the check is due, and decides within seconds.
             Err(Unready::Checking) => return self.end(state, Outcome::Idle, Again::WhenReady),
             Err(Unready::Expired) => {
                 state.report_expiry(&issuer, now);
@@ -151,6 +152,7 @@ impl Task {
             Err(Unready::Missing) => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
             Err(Unready::NotReady) => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         };
+        // Broken base64 leaves an empty text, which is reported as one without PEM.
         let csr = spec.request.decode().unwrap_or_default();
         let spec = RequestSpec {
             csr: &csr,

@@ -1,13 +1,13 @@
 //! The requests that have not finished. Nothing is kept of a request that has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::{Base64, CertificateRequest};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claim::Seen;
+use super::snapshot::Snapshot;
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -26,7 +26,7 @@ pub(super) struct Requests {
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Tracked {
     /// The request, reduced to the fields that signing and the status need.
-    pub(super) object: Arc<CertificateRequest>,
+    pub(super) object: Snapshot,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,
     /// The issuer that it names; `None` if `spec.issuerRef.kind` is not a kind of this group.
@@ -73,7 +73,7 @@ impl Told {
 impl Tracked {
     fn new(issuer: Option<IssuerKey>) -> Self {
         Self {
-            object: Arc::default(),
+            object: Snapshot::default(),
             lacks_csr: false,
             issuer,
             claim: None,
@@ -92,7 +92,7 @@ impl Tracked {
             self.told = Told::of(&object);
         }
         self.lacks_csr = object.spec.request.len() > CSR_KEPT;
-        self.object = Arc::new(stripped(object, self.lacks_csr));
+        self.object = stripped(object, self.lacks_csr).into();
     }
 
     /// Forgets a wait that is over.
@@ -172,6 +172,7 @@ impl Requests {
         issuer: Option<IssuerKey>,
     ) -> &mut Tracked {
         let tracked = self.by_key.entry(key.clone()).or_insert_with(|| Tracked::new(issuer));
+        // The new object may be open where the old one was not, or the other way round.
         self.open -= usize::from(tracked.is_open());
         tracked.show(object);
         self.open += usize::from(tracked.is_open());
@@ -188,13 +189,13 @@ impl Requests {
     /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
-    pub(super) fn refresh(&mut self, key: &RequestKey, read: CertificateRequest) -> Option<Arc<CertificateRequest>> {
+    pub(super) fn refresh(&mut self, key: &RequestKey, read: CertificateRequest) -> Option<Snapshot> {
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is("Denied") {
-            return Some(Arc::clone(&tracked.object));
+            return Some(tracked.object.clone());
         }
-        let whole = Arc::new(read.clone());
+        let whole = Snapshot::from(read.clone());
         self.observe(key, read, None);
         Some(whole)
     }

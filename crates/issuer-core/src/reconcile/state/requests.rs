@@ -1,7 +1,6 @@
 //! What changes about requests, and what becomes due for it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::CertificateRequest;
@@ -168,7 +167,7 @@ impl State {
     pub(in crate::reconcile) fn claim(
         &mut self,
         key: &RequestKey,
-        object: &Arc<CertificateRequest>,
+        object: &CertificateRequest,
         now: Now,
     ) -> Option<StatusPatch> {
         let (condition, seen) = self.config.claim.as_ref()?.make(object, now);

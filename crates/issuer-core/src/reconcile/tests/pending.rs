@@ -70,3 +70,51 @@ fn unknown_fields_of_conditions_are_written_back() {
     assert_eq!(scenario.reason("web"), "Issued");
     assert_eq!(scenario.object("web").condition("Approved").unwrap().others, unknown);
 }
+
+#[test]
+fn existing_issuer_replaces_the_message() {
+    let mut scenario = Scenario::empty(config());
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.create(request("web").approved());
+    scenario.run();
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    let log = scenario.pass(3600);
+    let written = log.iter().filter(|line| line.starts_with("write web")).count();
+    assert_eq!(written, 1, "{log:?}");
+    assert_eq!(message(&scenario), "Waiting for VaultIssuer team/vault to become ready");
+}
+
+#[test]
+fn failed_signature_says_more_than_its_issuer() {
+    let mut scenario = Scenario::ready();
+    scenario
+        .signs
+        .insert("web".to_owned(), Answer::Refuses(503, "Vault is sealed"));
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.create(request("web").approved());
+    scenario.pass(3600);
+    assert_eq!(message(&scenario), "Not signed yet, it is tried again: Vault is sealed");
+}
+
+#[test]
+fn misleading_message_is_replaced() {
+    const MISSING: &str = "Waiting for the creation of VaultIssuer team/vault";
+    const FAILED: &str = "Not signed yet, it is tried again: no reply in time";
+    for (before, after) in [
+        (MISSING, "Waiting for VaultIssuer team/vault to become ready"),
+        (FAILED, FAILED),
+    ] {
+        let mut scenario = Scenario::empty(config());
+        scenario.checks = Answer::Refuses(503, "Vault is sealed");
+        scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+        scenario.run();
+        scenario.create(request("web").approved().condition("Ready", "Pending", before));
+        scenario.run();
+        assert_eq!(message(&scenario), after);
+    }
+}
+
+fn message(scenario: &Scenario) -> &str {
+    let ready = scenario.object("web").condition("Ready");
+    ready.and_then(|ready| ready.message.as_deref()).unwrap_or_default()
+}
