@@ -5,6 +5,7 @@ mod auth;
 mod certificates;
 mod cluster;
 mod contents;
+mod drop_in;
 mod healing;
 mod hostile;
 mod isolation;
@@ -123,6 +124,10 @@ pub(super) const CASES: &[Case] = &[
     alone!("answer-lost", outages::lost_answer),
     alone!("controller-killed", outages::killed),
     alone!("controller-stopped", outages::graceful),
+    alone!("drop-in-certificates", drop_in::certificates),
+    alone!("drop-in-status", drop_in::status),
+    alone!("drop-in-switch", drop_in::switch),
+    alone!("drop-in-beside", drop_in::beside),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),
 ];

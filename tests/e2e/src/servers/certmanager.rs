@@ -1,7 +1,7 @@
 //! cert-manager: its CRDs, its controllers, and its approver as a separate process and user.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kube::Client;
@@ -15,7 +15,16 @@ use super::process::Process;
 pub(crate) struct CertManager {
     controllers: Process,
     approver: Process,
+    /// The folder of the logs.
+    dir: PathBuf,
+    binary: PathBuf,
+    kubeconfig: PathBuf,
+    /// Whether the controllers are those that every case starts with.
+    is_default: bool,
 }
+
+/// The controllers that every case starts with.
+const CONTROLLERS: &str = "*,-certificaterequests-approver";
 
 /// The ClusterRole that allows the approver to approve in the namespaces that bind it.
 pub(crate) const APPROVE: &str = "e2e-approve";
@@ -35,27 +44,63 @@ impl CertManager {
             apply(client, &fs::read_to_string(entry?.path())?).await?;
         }
         rights(client).await?;
+        let binary = components.cert_manager();
         let start = |name: &str, user: &str, controllers: &str| {
-            let mut command = Command::new(components.cert_manager());
-            command.arg("-kubeconfig").arg(cluster.kubeconfig(user));
-            command.args([
-                "-cluster-resource-namespace",
-                "vault-issuer",
-                "-controllers",
-                controllers,
-            ]);
-            Process::start(dir, name, &mut command)
+            start(dir, &binary, name, &cluster.kubeconfig(user), controllers)
         };
         Ok(Self {
-            controllers: start("cert-manager", CERT_MANAGER, "*,-certificaterequests-approver")?,
+            controllers: start("cert-manager", CERT_MANAGER, CONTROLLERS)?,
             approver: start("cert-manager-approver", APPROVER, "certificaterequests-approver")?,
+            dir: dir.to_owned(),
+            kubeconfig: cluster.kubeconfig(CERT_MANAGER),
+            is_default: true,
+            binary,
         })
+    }
+
+    /// Restarts the controllers without these, such as `certificaterequests-issuer-vault`.
+    pub(crate) fn restart_without(&mut self, controllers: &[&str]) -> anyhow::Result<()> {
+        self.stop()?;
+        let without = controllers.iter().map(|controller| format!(",-{controller}"));
+        let enabled = CONTROLLERS.to_owned() + &without.collect::<String>();
+        self.controllers = start(&self.dir, &self.binary, "cert-manager", &self.kubeconfig, &enabled)?;
+        self.is_default = controllers.is_empty();
+        Ok(())
+    }
+
+    /// Stops the controllers until they are restarted.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        self.is_default = false;
+        if self.controllers.check().is_ok() {
+            self.controllers.stop()?;
+        }
+        Ok(())
+    }
+
+    /// Starts the controllers that every case starts with, if a case has left others.
+    pub(crate) fn restore(&mut self) -> anyhow::Result<()> {
+        if self.is_default {
+            return Ok(());
+        }
+        self.restart_without(&[])
     }
 
     /// Returns the processes.
     pub(crate) fn processes(&mut self) -> [&mut Process; 2] {
         [&mut self.controllers, &mut self.approver]
     }
+}
+
+fn start(dir: &Path, binary: &Path, name: &str, kubeconfig: &Path, controllers: &str) -> anyhow::Result<Process> {
+    let mut command = Command::new(binary);
+    command.arg("-kubeconfig").arg(kubeconfig);
+    command.args([
+        "-cluster-resource-namespace",
+        "vault-issuer",
+        "-controllers",
+        controllers,
+    ]);
+    Process::start(dir, name, &mut command)
 }
 
 /// Allows the approver to read everywhere, and defines its ClusterRole for approval.

@@ -94,6 +94,7 @@ impl Local {
             self.stop_controller()?;
         }
         self.cluster.restore().await?;
+        self.cert_manager.restore()?;
         self.vault.restart(admin).await?;
         self.start_controller().await
     }
@@ -119,6 +120,16 @@ impl Local {
     pub(crate) async fn start_controller_at(&mut self, port: u16) -> anyhow::Result<()> {
         ensure!(self.controller.is_none(), "the controller runs already");
         self.controller = Some(self.launch(port)?.start("vault-issuer", &[]).await?);
+        Ok(())
+    }
+
+    /// Restarts our controller with further flags.
+    pub(crate) async fn restart_controller_with(&mut self, flags: &[&str]) -> anyhow::Result<()> {
+        if self.controller.is_some() {
+            self.stop_controller()?;
+        }
+        let launch = self.launch(self.cluster.port)?;
+        self.controller = Some(launch.start("vault-issuer", flags).await?);
         Ok(())
     }
 

@@ -1,0 +1,303 @@
+//! cert-manager's own issuers, served by our controller. These cases run alone: they switch controllers of cert-manager off.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use issuer_api::CertificateRequest;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use serde_json::{Value, json};
+
+use crate::pki::{Csr, Names};
+use crate::servers::cluster::apply_object;
+use crate::servers::controller::NAMESPACE;
+use crate::servers::process::eventually;
+use crate::test_namespace::{LATER, SOON, TestNamespace};
+
+/// cert-manager's controllers that sign with Vault.
+const BUILT_IN: &str = "certificaterequests-issuer-vault";
+
+/// cert-manager's controllers that write the status of issuers.
+const STATUS: [&str; 2] = ["issuers", "clusterissuers"];
+
+/// The flags of drop-in mode; cert-manager runs with this cluster resource namespace.
+const FLAGS: [&str; 2] = [
+    "--serve-cert-manager-issuers",
+    "--drop-in-cluster-resource-namespace=vault-issuer",
+];
+
+/// The requests of each quarter of the switch.
+const QUARTER: usize = 50;
+
+/// Certificates of both kinds, while cert-manager's other controllers run.
+pub(super) async fn certificates(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = issuers(test).await?;
+    let mut local = test.env.local_servers().await?;
+    local.cert_manager.restart_without(&[BUILT_IN])?;
+    local.restart_controller_with(&FLAGS).await?;
+    drop(local);
+    test.approve_all().await?;
+    certificate(test, "of-issuer", "Issuer", "vault").await?;
+    certificate(test, "of-cluster-issuer", "ClusterIssuer", test.case).await?;
+    for name in ["of-issuer", "of-cluster-issuer"] {
+        let issued = test.stored(name).await?;
+        issued.rooted_in(&test.env.vault.root)?;
+        let request = format!("{name}-1");
+        test.event(&request, "CertificateIssued").await?;
+        ensure!(
+            written_by(test, &request, "vault-issuer").await?,
+            "another has signed {request}"
+        );
+    }
+    let signatures = test.signatures(&path)?;
+    ensure!(signatures == 2, "{signatures} signatures");
+    ensure!(
+        !managers(&issuer_object(test).await?).contains(&"vault-issuer"),
+        "the status is written beside cert-manager"
+    );
+    end(test).await
+}
+
+/// Nobody else writes the status of issuers: it is ours, and follows the spec.
+pub(super) async fn status(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let mut local = test.env.local_servers().await?;
+    local.cert_manager.restart_without(&[BUILT_IN, STATUS[0], STATUS[1]])?;
+    local.restart_controller_with(&FLAGS).await?;
+    drop(local);
+    issuers(test).await?;
+    ready(test, "True").await?;
+    ensure!(
+        managers(&issuer_object(test).await?).contains(&"vault-issuer"),
+        "the status is not ours"
+    );
+    test.approve_all().await?;
+    certificate(test, "web", "Issuer", "vault").await?;
+    test.stored("web").await?;
+
+    let path = format!("pki/sign/none-{}", test.case);
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
+        .await?;
+    issuer(test, "Issuer", "vault", test.spec(&path, with_key(auth, "approle"))).await?;
+    ready(test, "False").await?;
+
+    // cert-manager's controllers are started again: they write, and ours yields.
+    let mut local = test.env.local_servers().await?;
+    local.cert_manager.restart_without(&[BUILT_IN])?;
+    drop(local);
+    ready(test, "True").await?;
+    eventually(LATER, async || test.event("vault", "StatusYielded").await).await?;
+    ready(test, "True").await?;
+    end(test).await
+}
+
+/// From the built-in controller to ours and back while requests are made: each is signed once from the switch on.
+pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = issuers(test).await?;
+    ready(test, "True").await?;
+    requests(test, 0).await?;
+    issued(test, QUARTER).await?;
+    // The built-in controller signs a request again when its write of the status meets a conflict.
+    let before = test.signatures(&path)?;
+    let mut local = test.env.local_servers().await?;
+    local.cert_manager.restart_without(&[BUILT_IN])?;
+    requests(test, 1).await?;
+    local.restart_controller_with(&FLAGS).await?;
+    drop(local);
+    requests(test, 2).await?;
+    issued(test, 3 * QUARTER).await?;
+    ensure!(
+        written_by(test, "request-2-0", "vault-issuer").await?,
+        "another has signed"
+    );
+
+    // Back again, with requests under way.
+    let mut local = test.env.local_servers().await?;
+    requests(test, 3).await?;
+    local.restart_controller_with(&[]).await?;
+    local.cert_manager.restart_without(&[])?;
+    drop(local);
+    issued(test, 4 * QUARTER).await?;
+    let signatures = test.signatures(&path)? - before;
+    ensure!(signatures == 3 * QUARTER, "{signatures} signatures since the switch");
+    Ok(())
+}
+
+/// The built-in controller still runs: ours stops, and says so.
+pub(super) async fn beside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    issuers(test).await?;
+    ready(test, "True").await?;
+    let mut local = test.env.local_servers().await?;
+    local.restart_controller_with(&FLAGS).await?;
+    drop(local);
+    let mut number = 0;
+    eventually(LATER, async || {
+        // Both controllers race for these; the built-in must win one to be noticed.
+        number += 1;
+        let burst = (0..10).map(async |place| request(test, &format!("beside-{number}-{place}")).await);
+        futures::future::try_join_all(burst).await?;
+        let metrics = test.env.local_servers().await?.controller()?.metrics().await?;
+        let stopped = r#"vault_issuer_drop_in_stopped{kind="Issuer"} 1"#;
+        ensure!(metrics.contains(stopped), "it serves Issuers beside the built-in");
+        Ok(())
+    })
+    .await?;
+    test.event("vault", "BuiltInActive").await?;
+    let log = test.env.local_servers().await?.controller_log()?;
+    ensure!(log.contains("BuiltInActive"), "the log does not say so");
+    request(test, "after").await?;
+    eventually(SOON, async || {
+        let built_in = "cert-manager-certificaterequests-issuer-vault";
+        ensure!(
+            written_by(test, "after", built_in).await?,
+            "the built-in has not signed it"
+        );
+        Ok(())
+    })
+    .await?;
+    ensure!(
+        !written_by(test, "after", "vault-issuer").await?,
+        "ours has written too"
+    );
+    end(test).await
+}
+
+/// Ends drop-in mode, for the cases that follow.
+async fn end(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let mut local = test.env.local_servers().await?;
+    local.restart_controller_with(&[]).await?;
+    local.cert_manager.restore()
+}
+
+/// Creates an Issuer `vault` and a ClusterIssuer named after the case; returns the path on which they sign.
+pub(super) async fn issuers(test: &TestNamespace<'_>) -> anyhow::Result<String> {
+    let path = test.role(json!({})).await?;
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
+        .await?;
+    issuer(
+        test,
+        "Issuer",
+        "vault",
+        test.spec(&path, with_key(auth.clone(), "approle")),
+    )
+    .await?;
+    let secret_id = test.secret_id("approle").await?;
+    test.secret_in(NAMESPACE, test.case, &[("secretId", &secret_id)])
+        .await?;
+    let spec = test.spec(&path, with_key(auth, test.case));
+    issuer(test, "ClusterIssuer", test.case, spec).await?;
+    Ok(path)
+}
+
+/// Names the Secret with the key that cert-manager requires.
+fn with_key(mut auth: Value, secret: &str) -> Value {
+    auth["appRole"]["secretRef"] = json!({ "name": secret, "key": "secretId" });
+    auth
+}
+
+async fn issuer(test: &TestNamespace<'_>, kind: &str, name: &str, vault: Value) -> anyhow::Result<()> {
+    let mut metadata = json!({ "name": name });
+    if kind == "Issuer" {
+        metadata["namespace"] = json!(test.namespace);
+    }
+    let object = json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": kind,
+        "metadata": metadata,
+        "spec": { "vault": vault },
+    });
+    apply_object(&test.env.client, object).await
+}
+
+/// Applies a Certificate of one of cert-manager's issuers.
+pub(super) async fn certificate(test: &TestNamespace<'_>, name: &str, kind: &str, issuer: &str) -> anyhow::Result<()> {
+    test.apply(json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Certificate",
+        "metadata": { "name": name },
+        "spec": {
+            "secretName": name,
+            "dnsNames": ["www.example.com"],
+            "privateKey": { "algorithm": "ECDSA", "rotationPolicy": "Always" },
+            "issuerRef": { "kind": kind, "name": issuer },
+        },
+    }))
+    .await
+}
+
+/// Creates a quarter of the requests.
+async fn requests(test: &TestNamespace<'_>, quarter: usize) -> anyhow::Result<()> {
+    for number in 0..QUARTER {
+        request(test, &format!("request-{quarter}-{number}")).await?;
+    }
+    Ok(())
+}
+
+/// Creates an approved request of the Issuer `vault`.
+async fn request(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<()> {
+    let csr = Csr::new(&Names::common(&format!("{name}.example.com")))?;
+    test.apply(json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "CertificateRequest",
+        "metadata": { "name": name },
+        "spec": {
+            "request": issuer_api::Base64::encode(&csr.pem),
+            "issuerRef": { "kind": "Issuer", "name": "vault", "group": "cert-manager.io" },
+        },
+    }))
+    .await?;
+    test.decide(name, "Approved").await
+}
+
+/// Waits until so many requests have their certificates.
+async fn issued(test: &TestNamespace<'_>, count: usize) -> anyhow::Result<()> {
+    let requests = test.api::<CertificateRequest>();
+    eventually(LATER, async || {
+        let list = requests.list(&ListParams::default()).await?;
+        let issued = list.items.iter().filter(|request| request.is("Ready")).count();
+        ensure!(issued == count, "{issued} of {count} requests are issued");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits for the status of the Issuer's condition Ready, for its present spec.
+async fn ready(test: &TestNamespace<'_>, wanted: &str) -> anyhow::Result<()> {
+    eventually(LATER.max(Duration::from_secs(60)), async || {
+        let issuer = issuer_object(test).await?;
+        let conditions = issuer.data["status"]["conditions"].as_array();
+        let ready = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "Ready");
+        let ready = ready.context("no Ready condition")?;
+        ensure!(ready["status"] == wanted, "it is {ready}");
+        ensure!(
+            ready["observedGeneration"].as_i64() == issuer.metadata.generation,
+            "the condition is of another generation"
+        );
+        Ok(())
+    })
+    .await
+}
+
+async fn issuer_object(test: &TestNamespace<'_>) -> anyhow::Result<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cert-manager.io", "v1", "Issuer"));
+    let issuers: Api<DynamicObject> = Api::namespaced_with(test.env.client.clone(), &test.namespace, &resource);
+    Ok(issuers.get("vault").await?)
+}
+
+/// Returns the managers of an object's fields.
+fn managers(object: &DynamicObject) -> Vec<&str> {
+    let entries = object.metadata.managed_fields.iter().flatten();
+    entries.filter_map(|entry| entry.manager.as_deref()).collect()
+}
+
+/// Returns `true` if this manager has written to a request.
+async fn written_by(test: &TestNamespace<'_>, request: &str, manager: &str) -> anyhow::Result<bool> {
+    let request = test.api::<CertificateRequest>().get(request).await?;
+    let mut entries = request.metadata.managed_fields.iter().flatten();
+    Ok(entries.any(|entry| entry.manager.as_deref() == Some(manager)))
+}
