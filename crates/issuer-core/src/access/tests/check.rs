@@ -433,3 +433,54 @@ fn token_of_another_spec_is_not_kept() {
     let checked = moved.replies(Operation::Login, refusal(500, "storage")).run();
     assert_eq!(checked.not_ready().0, "VaultUnavailable");
 }
+
+#[test]
+fn denied_signature_is_followed_by_a_probe() {
+    let mut held = held(app_role());
+    held.denied();
+    let checked = issuer(app_role()).holds(&held).at(1).run();
+    assert_eq!(checked.asked, ["health", "probe"]);
+    assert_eq!(checked.ready().lease, held.lease);
+}
+
+#[test]
+fn probe_is_repeated_for_a_lag_only() {
+    let unknown = refusal(400, "unknown role: web");
+    let checked = issuer(app_role()).always(Operation::Probe, unknown.clone()).run();
+    assert_eq!(checked.count("probe"), 1);
+
+    let mut held = held(app_role());
+    held.doubt();
+    let check = issuer(app_role()).holds(&held).at(1);
+    let checked = check.always(Operation::Probe, unknown).run();
+    assert_eq!(checked.asked, ["health", "probe"], "no login mends a missing role");
+    assert_eq!(checked.not_ready().0, "RoleNotFound");
+}
+
+#[test]
+fn known_health_ends_with_the_secrets() {
+    let mut access = held(app_role());
+    access.skip_health();
+    access.reread();
+    let checked = issuer(app_role()).holds(&access).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+    let checked = issuer(app_role()).holds(&checked.ready()).run();
+    assert_eq!(checked.asked, ["health"]);
+}
+
+#[test]
+fn failed_login_with_new_secrets_is_repeated() {
+    let mut held = held(app_role());
+    held.reread();
+    let check = issuer(app_role()).secret("approle", "2", &[("secretId", "y")]);
+    let checked = check
+        .holds(&held)
+        .replies(Operation::Login, refusal(500, "storage"))
+        .run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health", "login", "probe"]);
+    let kept = checked.ready();
+    assert_eq!(kept.lease, held.lease);
+    let check = issuer(app_role()).secret("approle", "2", &[("secretId", "y")]);
+    let checked = check.holds(&kept).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health", "login", "probe"]);
+}

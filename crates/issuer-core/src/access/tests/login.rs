@@ -130,3 +130,16 @@ fn login_without_token_is_misbehaviour() {
         assert!(message.contains(says), "{message}");
     }
 }
+
+#[test]
+fn missing_path_is_not_a_failed_login() {
+    let check = issuer(given_token()).replies(Operation::Lookup, refusal(403, "permission denied"));
+    let checked = check.replies(Operation::Probe, refusal(404, "no handler")).run();
+    assert_eq!(checked.not_ready().0, "PathNotFound");
+}
+
+#[test]
+fn credentials_print_as_their_method() {
+    let token = crate::vault::Credentials::Token(Secret::from("hvs.x"));
+    assert_eq!(format!("{token:?}"), "Token");
+}

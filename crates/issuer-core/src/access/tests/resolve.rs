@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::Roots;
 
 #[test]
 fn unusable_secrets_name_the_cause() {
@@ -104,4 +105,35 @@ fn login_certificate_has_its_own_connection() {
         .map(|request| request.connect.identity.is_some());
     assert_eq!(identities.collect::<Vec<_>>(), [false, true, false]);
     checked.ready();
+}
+
+#[test]
+fn connection_trusts_the_given_ca() {
+    let mut inline = issuer(app_role());
+    inline.spec.ca_bundle = Some(issuer_api::Base64::encode(CERTIFICATE));
+    let mut referenced = issuer(app_role()).secret("ca", "1", &[("ca.crt", CERTIFICATE)]);
+    referenced.spec.ca_bundle_secret_ref = Some(selector("ca"));
+    for check in [inline, referenced] {
+        let checked = check.run();
+        let roots = &checked.requests.first().unwrap().connect.roots;
+        assert_eq!(*roots, Roots::Bundle(CERTIFICATE.into()));
+        checked.ready();
+    }
+}
+
+#[test]
+fn kept_token_stays_with_its_connection() {
+    let with_ca = |version: &str, pem: &str| {
+        let mut check = issuer(app_role()).secret("ca", version, &[("ca.crt", pem)]);
+        check.spec.ca_bundle_secret_ref = Some(selector("ca"));
+        check
+    };
+    let mut held = with_ca("1", CERTIFICATE).run().ready();
+    held.reread();
+    let changed = with_ca("2", &CERTIFICATE.repeat(2)).holds(&held);
+    let checked = changed.replies(Operation::Login, Err(TransportError::Timeout)).run();
+    let connections: Vec<_> = checked.requests.iter().map(|request| &request.connect).collect();
+    assert_ne!(connections[1], &held.vault.connect, "the login uses the new CA");
+    assert_eq!(connections[2], &held.vault.connect, "the probe uses the old one");
+    assert_eq!(checked.ready().vault, held.vault);
 }

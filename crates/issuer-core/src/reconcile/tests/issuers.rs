@@ -1,14 +1,15 @@
 use std::collections::BTreeSet;
 
 use issuer_api::{Condition, ConditionStatus};
+use serde_json::json;
 
-use super::scenario::{at, config, issuer, issuer_key};
+use super::scenario::{Scenario, at, config, issuer, issuer_key};
 use crate::access::AccessError;
 use crate::reconcile::issuers::{Issuers, Observed};
 use crate::reconcile::state::State;
 use crate::reconcile::{Change, Controller, ObservedIssuer};
 use crate::reference::IssuerKind;
-use crate::vault::VaultError;
+use crate::vault::{SignError, VaultError};
 
 /// The issuer, as a watch shows it with this status.
 fn observed(version: &str, ready: Option<ConditionStatus>) -> ObservedIssuer {
@@ -76,4 +77,74 @@ fn relist_removes_only_missing_issuers_of_its_kind() {
         controller.observe(at(1), Change::Issuers(kind, listed));
         assert_eq!(controller.readiness().count(), left);
     }
+}
+
+#[test]
+fn readiness_follows_the_last_check() {
+    let mut issuers = Issuers::default();
+    issuers.observe(issuer_key(), issuer(1));
+    let ready = |issuers: &Issuers| issuers.readiness().map(|(_, ready)| ready).collect::<Vec<_>>();
+    assert_eq!(ready(&issuers), [false]);
+    issuers.settle(&issuer_key(), &Ok(()), at(0));
+    assert_eq!(ready(&issuers), [true]);
+    issuers.settle(&issuer_key(), &Err(sealed()), at(0));
+    assert_eq!(ready(&issuers), [false]);
+}
+
+#[test]
+fn first_interval_is_shorter() {
+    let mut state = State::new(config(), 1);
+    state.observe_issuer(issuer_key(), issuer(1), at(0));
+    let intervals = [(); 3].map(|()| {
+        let (_, again) = state.apply_verdict(&issuer_key(), &Ok(()), at(0));
+        (again.unwrap() - at(0).monotonic).as_secs_f64()
+    });
+    assert!((30.0..=60.0).contains(&intervals[0]), "{intervals:?}");
+    for interval in &intervals[1..] {
+        assert!((60.0..=66.0).contains(interval), "{intervals:?}");
+    }
+}
+
+#[test]
+fn signature_ends_the_backoff_of_a_rate_limit() {
+    let mut issuers = Issuers::default();
+    issuers.observe(issuer_key(), issuer(1));
+    let limit = SignError::Vault(VaultError::Throttled { retry_after: None });
+    let wait = |issuers: &mut Issuers| {
+        issuers.settle(&issuer_key(), &Ok(()), at(0));
+        issuers.suspend(&issuer_key(), &limit, None).map(|wait| wait.as_secs())
+    };
+    assert_eq!([(); 3].map(|()| wait(&mut issuers)), [Some(1), Some(2), Some(4)]);
+    issuers.signed(&issuer_key(), false);
+    assert_eq!(wait(&mut issuers), Some(1));
+}
+
+#[test]
+fn check_of_an_older_spec_decides_nothing() {
+    let mut scenario = Scenario::empty(config());
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    let (key, step) = scenario.controller.poll(scenario.now).unwrap();
+    scenario.modify_issuer(|spec| spec.path = "pki/sign/mail".to_owned());
+    scenario.answer(&key, step);
+    assert!(scenario.controller.readiness().all(|(_, ready)| !ready));
+    let log = scenario.run();
+    assert_eq!(
+        log.iter().filter(|line| line.starts_with("write issuer")).count(),
+        1,
+        "{log:?}"
+    );
+    assert!(scenario.controller.readiness().all(|(_, ready)| ready));
+}
+
+#[test]
+fn replaced_issuer_is_checked_anew() {
+    let mut scenario = Scenario::with_login(json!({ "client_token": "hvs.made", "lease_duration": 600 }));
+    scenario.issuer.uid.push_str("-new");
+    scenario.change(Change::Issuer(issuer_key(), scenario.issuer.clone()));
+    assert!(scenario.controller.readiness().all(|(_, ready)| !ready));
+    let log = scenario.run();
+    assert!(
+        log.contains(&"revoke".to_owned()) && log.contains(&"login".to_owned()),
+        "{log:?}"
+    );
 }

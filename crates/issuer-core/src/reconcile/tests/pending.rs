@@ -54,3 +54,33 @@ fn cluster_issuer_serves_every_namespace() {
     let message = object.condition("Ready").unwrap().message.as_deref();
     assert_eq!(message, Some("Waiting for the creation of VaultClusterIssuer ca"));
 }
+
+#[test]
+fn existing_issuer_replaces_the_message() {
+    let mut scenario = Scenario::empty(config());
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.create(request("web").approved());
+    scenario.run();
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    let log = scenario.pass(3600);
+    let written = log.iter().filter(|line| line.starts_with("write web")).count();
+    assert_eq!(written, 1, "{log:?}");
+    assert_eq!(message(&scenario), "Waiting for VaultIssuer team/vault to become ready");
+}
+
+#[test]
+fn failed_signature_says_more_than_its_issuer() {
+    let mut scenario = Scenario::ready();
+    scenario
+        .signs
+        .insert("web".to_owned(), Answer::Refuses(503, "Vault is sealed"));
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.create(request("web").approved());
+    scenario.pass(3600);
+    assert_eq!(message(&scenario), "Not signed yet, it is tried again: Vault is sealed");
+}
+
+fn message(scenario: &Scenario) -> &str {
+    let ready = scenario.object("web").condition("Ready");
+    ready.and_then(|ready| ready.message.as_deref()).unwrap_or_default()
+}
