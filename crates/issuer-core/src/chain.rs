@@ -37,6 +37,7 @@ impl<'a> Certificate<'a> {
                 ParsedExtension::BasicConstraints(constraints) => constraints.ca,
                 _ => return None,
             },
+            // Without basic constraints it is no CA (RFC 5280, section 4.2.1.9).
             None => false,
         };
         let certificate = Self {
@@ -94,6 +95,7 @@ impl<'a> Certificate<'a> {
         let negative = bytes.first().is_some_and(|byte| byte & 0x80 != 0);
         let digits: Vec<_> = bytes
             .iter()
+            // DER begins with a zero if the next bit would be taken for a sign; Vault does not print it.
             .skip_while(|byte| **byte == 0)
             .map(|byte| format!("{byte:02x}"))
             .collect();

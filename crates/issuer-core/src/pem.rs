@@ -55,6 +55,7 @@ pub(crate) fn encode(label: &str, der: &[u8]) -> String {
     let mut column = 0;
     for character in STANDARD.encode(der).chars() {
         text.push(character);
+        // RFC 7468, section 2.
         column = (column + 1) % 64;
         if column == 0 {
             text.push('\n');

@@ -34,6 +34,7 @@ fn rewrite(uri: &str) -> Option<String> {
         _ if scheme.is_some() && !rest.starts_with('/') => written += rest,
         _ => written += &reescape(rest, is_path, is_valid_path)?,
     }
+    // To the letter, as Go keeps it.
     written += query;
     if !fragment.is_empty() {
         written.push('#');

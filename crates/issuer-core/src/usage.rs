@@ -94,6 +94,7 @@ impl<'a> Granted<'a> {
             Oid(oid) => self
                 .purposes
                 .as_ref()
+                // `anyExtendedKeyUsage` includes every purpose (RFC 5280, section 4.2.1.12).
                 .is_none_or(|purposes| purposes.contains(&oid) || purposes.contains(&ANY)),
         }
     }

@@ -1,7 +1,8 @@
 //! The transport to Vault: hyper's HTTP/1.1 connections, and a pool of those that are idle.
 //!
 //! Connections have no task of their own. The future of a request polls its connection, so errors reach the caller, and
-//! dropping the future closes the connection.
+//! dropping the future closes the connection. The pooled client of hyper-util does not serve: it spawns a task for each
+//! connection, which outlives a request that is dropped.
 
 use std::error::Error;
 use std::fmt;

@@ -93,6 +93,7 @@ impl Purpose {
                 Check::with_held(*issuer, *held, now)
             }
             Self::Begin(_, held) => Step::Done(CheckOutcome::failed(held.map(|held| *held), error)),
+            // The health is known by now, so the check goes on with the held token or ends.
             Self::LogIn(check) => check.keep_held_if(transient, error.into(), now),
         }
     }

@@ -371,6 +371,7 @@ pub fn begin(target: Target, namespace: &str, held: Option<Access>, now: Now) ->
     };
     match held {
         Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),
+        // Without a held access of this spec, or with one whose Secrets were read long ago.
         held => Gathering::to_begin(issuer, held).advance(now),
     }
 }

@@ -11,6 +11,9 @@
 //! duration as measured here. It leads from a confirmed write until the renew deadline after that write was *sent*,
 //! and so stops by itself, without any answer, before another elector can take over. Its clock need only run at
 //! about the same rate as the others'.
+//!
+//! No library serves: those for Kubernetes bring a client, a runtime and a clock of their own, so no test could explore
+//! every order of their writes.
 
 use std::mem;
 use std::time::Duration;
@@ -221,6 +224,7 @@ impl Elector {
             return Step::Wait(self.due);
         }
         self.due = now.monotonic + self.timing.retry;
+        // If no answer follows, the next poll reads: the write may have been done.
         let plan = mem::replace(&mut self.plan, Plan::Read);
         let write = AwaitWrite {
             sent: now.monotonic,
@@ -286,6 +290,7 @@ impl Elector {
             let free = holder(&lease).is_none() || since + duration(&lease) <= now.monotonic;
             self.seen = Some((lease, since));
             self.plan = Plan::Take;
+            // A lease that names this elector is taken at once: an unanswered write of its own was done.
             if !free && !self.named() && !self.releasing {
                 self.plan = Plan::Read;
                 self.due = now.monotonic + self.pause();

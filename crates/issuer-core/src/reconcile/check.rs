@@ -241,6 +241,7 @@ impl Writing {
             Err(WriteError::NotFound) => end(state, key, outcome, again),
             // The next check, which must not become due sooner, writes what it finds.
             Err(_) if suspended => end(state, key, Outcome::Unsaved, Again::Never),
+            // The next check follows soon and writes the status; it must not be brought forward.
             Err(_) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
                 end(state, key, Outcome::Unsaved, again)
             }

@@ -309,6 +309,7 @@ impl Issuers {
                 }
             }
             _ => {
+                // Another uid is another issuer: nothing that was learned of the old one holds.
                 let replaced = self.0.insert(key, Issuer::new(observed));
                 Observed::Replaced(replaced.and_then(|issuer| issuer.access))
             }
@@ -371,6 +372,7 @@ impl Issuers {
         if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
             return None;
         }
+        // A check that is under way began before this failure, so it must not end the suspension.
         issuer.epoch.0 += 1;
         if let Some(access) = &mut issuer.access {
             access.doubt();
@@ -384,6 +386,7 @@ impl Issuers {
         let mut wait = error.retry_after().unwrap_or_default();
         if matches!(error, SignError::Vault(VaultError::Throttled { .. })) {
             issuer.throttled = issuer.throttled.saturating_add(1);
+            // `Retry-After` may be missing, or truncated to nothing.
             let own = backoff(issuer.throttled, Duration::from_secs(1), Duration::from_secs(60));
             wait = wait.max(own);
         }

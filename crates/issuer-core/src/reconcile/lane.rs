@@ -87,6 +87,7 @@ impl<K: Work> Lane<K> {
             self.class(class).later.insert((at, key));
             return;
         }
+        // A lane that waits already keeps its place among the lanes.
         if !self.is_ready() {
             self.since = now;
         }
@@ -95,6 +96,7 @@ impl<K: Work> Lane<K> {
 
     pub(super) fn remove(&mut self, key: &K, at: Duration) -> Option<Class> {
         let entry = (at, key.clone());
+        // The class of the key may have changed since it was queued.
         let class = Class::ALL.into_iter().find(|class| self.class(*class).remove(&entry));
         self.settle();
         class

@@ -13,6 +13,9 @@ use super::lane::{Class, Lane, Work};
 /// * All lanes together run at most `total` tasks, and one more for each lane that runs none.
 ///
 /// Every operation takes logarithmic time, but for those whose documentation says otherwise.
+///
+/// No library serves: the queues of controller runtimes know neither lanes nor tenants, and their states cannot be
+/// compared.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Queue<L, K> {
     /// The width of a lane that has none of its own.
@@ -95,6 +98,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             }
             let name = name.clone();
             let lane = self.lanes.get_mut(&name)?;
+            // What became due meanwhile may belong to a tenant whose turn comes first.
             lane.promote(now);
             let taken = lane.next(now);
             self.rank(&name);

@@ -138,6 +138,7 @@ impl Task {
         }
         let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
             Ok(ready) => ready,
+            // No status: the check is due, and decides within seconds.
             Err(Unready::Checking) => return self.end(state, Outcome::Idle, Again::WhenReady),
             Err(Unready::Expired) => {
                 state.report_expiry(&issuer, now);
@@ -151,6 +152,7 @@ impl Task {
             Err(Unready::Missing) => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
             Err(Unready::NotReady) => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         };
+        // Broken base64 leaves an empty text, which is reported as one without PEM.
         let csr = spec.request.decode().unwrap_or_default();
         let spec = RequestSpec {
             csr: &csr,

@@ -172,6 +172,7 @@ impl Requests {
         issuer: Option<IssuerKey>,
     ) -> &mut Tracked {
         let tracked = self.by_key.entry(key.clone()).or_insert_with(|| Tracked::new(issuer));
+        // The new object may be open where the old one was not, or the other way round.
         self.open -= usize::from(tracked.is_open());
         tracked.show(object);
         self.open += usize::from(tracked.is_open());

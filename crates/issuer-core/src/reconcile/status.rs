@@ -227,6 +227,7 @@ fn body(uid: &str, resource_version: &str, status: &impl Serialize) -> Value {
 }
 
 fn conditions(request: &CertificateRequest) -> Vec<RequestCondition> {
+    // A merge patch replaces a list as a whole, so the conditions of others are sent along.
     request
         .status
         .as_ref()

@@ -113,6 +113,7 @@ impl SigningRequest {
         }
         let lifetime = match spec.duration.map(duration::parse) {
             Some(Some(Duration::ZERO)) => Lifetime::Role,
+            // Less than a second would be sent as `0s`, which Vault takes for the role's default.
             Some(Some(asked)) if asked.as_secs() > 0 => Lifetime::Asked(asked),
             Some(_) => return Err(SigningRequestError::Duration),
             None => Lifetime::Default,
@@ -124,6 +125,7 @@ impl SigningRequest {
             common_name: csr.common_name,
             lifetime,
             is_ca: spec.is_ca,
+            // cert-manager's webhook admits no others, and the role decides what is granted.
             usages: spec.usages.iter().filter_map(|name| Usage::parse(name)).collect(),
         })
     }
@@ -229,6 +231,7 @@ fn decode(request: &[u8]) -> Result<Vec<u8>, SigningRequestError> {
     if request.len() > PEM_LIMIT {
         return Err(SigningRequestError::TooLarge);
     }
+    // The text around the block may be in any encoding.
     let text = String::from_utf8_lossy(request);
     let mut blocks = pem::blocks(&text).peekable();
     if blocks.peek().is_none() {

@@ -1,5 +1,7 @@
 use std::fmt;
 
+// No library serves: what may be a credential follows from Vault's formats, and names of certificates must stay legible.
+
 /// Vault's reason for a refusal, sanitized for a condition: one line of printable characters, at most 256 bytes, without
 /// anything that could be a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]

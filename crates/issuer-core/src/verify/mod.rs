@@ -135,6 +135,7 @@ pub fn verify(
     check_key(wanted, &leaf)?;
     check_names(wanted, &leaf)?;
     let not_after = check_validity(wanted, &leaf, now)?;
+    // The audit log of Vault is searched by the serial number, so a certificate without one is refused.
     let serial = leaf.serial().ok_or(VerifyError::Serial)?;
     let granted = leaf.usages().ok_or(VerifyError::Malformed)?;
     let missing = wanted.usages.iter().filter(|usage| !granted.includes(**usage));

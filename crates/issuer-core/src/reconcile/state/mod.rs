@@ -96,6 +96,7 @@ impl State {
             if !self.stopping || self.is_owed(&key) {
                 return Some(key);
             }
+            // Dropped: a stopping process begins nothing but what is owed.
             self.queue.finish(&key);
         }
         None
@@ -142,6 +143,7 @@ impl State {
                     return;
                 };
                 let class = self.class(tracked);
+                // What is owed sends nothing to the signing endpoint, so it does not wait for it.
                 let at = if class == Class::Owed {
                     at
                 } else {
