@@ -119,6 +119,7 @@ impl std::io::Write for Length {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::AllowedServers;
     use crate::{Limits, Origin, Roots};
 
     #[test]
@@ -126,6 +127,7 @@ mod tests {
         let connect = Arc::new(Connect {
             origin: Origin::parse("https://vault.example").unwrap(),
             server_name: None,
+            allowed_servers: AllowedServers::All,
             roots: Roots::System,
             identity: None,
             limits: Limits::default(),
