@@ -82,9 +82,9 @@ pub enum Operation {
     Lookup,
     /// Asks the signing endpoint whether it would sign, without a CSR.
     Probe,
-    /// Extends the token's life.
+    /// Extends the token's lifetime.
     Renew,
-    /// Ends the token's life.
+    /// Revokes the token.
     Revoke,
     /// Signs a certificate.
     Sign,

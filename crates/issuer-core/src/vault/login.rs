@@ -177,7 +177,7 @@ impl LookupData {
 /// The answer to the lookup of a given token.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Looked {
-    /// Vault told the token's life.
+    /// Vault returned the token's lifetime.
     Up(Lease),
     /// The token is invalid, or its policies do not permit the lookup (403). In the latter case it can sign all the
     /// same; only a probe can tell the two apart.
