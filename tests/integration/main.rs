@@ -13,6 +13,7 @@ mod corpus;
 mod drivers;
 mod hostile;
 mod manifests;
+mod pages;
 mod secrets;
 mod server;
 mod world;
