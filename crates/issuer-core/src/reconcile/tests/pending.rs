@@ -96,24 +96,6 @@ fn failed_signature_says_more_than_its_issuer() {
     assert_eq!(message(&scenario), "Not signed yet, it is tried again: Vault is sealed");
 }
 
-#[test]
-fn misleading_message_is_replaced() {
-    const MISSING: &str = "Waiting for the creation of VaultIssuer team/vault";
-    const FAILED: &str = "Not signed yet, it is tried again: no reply in time";
-    for (before, after) in [
-        (MISSING, "Waiting for VaultIssuer team/vault to become ready"),
-        (FAILED, FAILED),
-    ] {
-        let mut scenario = Scenario::empty(config());
-        scenario.checks = Answer::Refuses(503, "Vault is sealed");
-        scenario.change(Change::Issuer(issuer_key(), issuer(1)));
-        scenario.run();
-        scenario.create(request("web").approved().condition("Ready", "Pending", before));
-        scenario.run();
-        assert_eq!(message(&scenario), after);
-    }
-}
-
 fn message(scenario: &Scenario) -> &str {
     let ready = scenario.object("web").condition("Ready");
     ready.and_then(|ready| ready.message.as_deref()).unwrap_or_default()
