@@ -31,14 +31,14 @@ pub struct AwaitReply(pub(super) Replied);
 /// The task that a reply from Vault is for.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) enum Replied {
-    Check(check::Task, access::AwaitReply),
+    Check(check::Task, Box<access::AwaitReply>),
     Revoke(revoke::Task),
     Sign(Box<request::Signing>),
 }
 
 /// Awaits a service account token.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub struct AwaitToken(pub(super) check::Task, pub(super) access::AwaitToken);
+pub struct AwaitToken(pub(super) check::Task, pub(super) Box<access::AwaitToken>);
 
 /// Awaits a Secret.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -67,9 +67,9 @@ impl From<check::Step> for Step {
     fn from(step: check::Step) -> Self {
         match step {
             check::Step::Exchange(request, task, access) => {
-                Self::Exchange(request, AwaitReply(Replied::Check(task, access)))
+                Self::Exchange(request, AwaitReply(Replied::Check(task, access.into())))
             }
-            check::Step::MintToken(spec, task, access) => Self::MintToken(spec, AwaitToken(task, access)),
+            check::Step::MintToken(spec, task, access) => Self::MintToken(spec, AwaitToken(task, access.into())),
             check::Step::ReadSecret(secret, task, access) => Self::ReadSecret(secret, AwaitSecret(task, access)),
             check::Step::Write(patch, writing) => Self::WriteStatus(patch, AwaitWrite(Written::Check(writing))),
             check::Step::Publish(event, ending) => Self::Publish(event, AwaitPublish(ending)),
