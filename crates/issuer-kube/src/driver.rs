@@ -329,7 +329,7 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use bytes::Bytes;
     use http::{Method, Response};
@@ -373,6 +373,7 @@ mod tests {
                 claim: None,
                 check_interval: Duration::from_secs(60),
                 cluster_resource_namespace: String::new(),
+                drop_in: None,
                 event_rate: 10,
                 max_concurrent_reconciles: 1,
                 max_lost_answers: 1,
@@ -410,6 +411,7 @@ mod tests {
             last_transition_time: None,
             reason: None,
             message: None,
+            others: BTreeMap::new(),
         };
         request.status.get_or_insert_default().conditions.push(approved);
         request

@@ -241,7 +241,8 @@ fn issuers_without_vault_count_as_absent() {
             "spec": spec,
             "status": { "acme": {}, "conditions": [{ "type": "Ready", "status": "True" }] },
         });
-        kind.decode(Json::Object(issuer.to_string().as_bytes())).unwrap()
+        let decoded = kind.decode(Json::Object(issuer.to_string().as_bytes())).unwrap();
+        (decoded.key, decoded.change)
     };
     let vault = json!({ "server": "https://vault", "path": "pki/sign/web", "auth": {} });
     let (key, change) = decode(json!({ "vault": vault }));
