@@ -50,7 +50,7 @@ impl Args {
     }
 
     async fn compare(&self) -> anyhow::Result<()> {
-        let env = start_local(Profile::Release).await?;
+        let env = start_local(Profile::Release, None).await?;
         stop_others(&env).await?;
         let test = TestNamespace::open(&env, "bench").await?;
         let mut figures = Vec::new();
