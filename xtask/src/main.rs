@@ -23,7 +23,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compares the controller with cert-manager's built-in Vault issuer, on the servers of e2e
+    /// Compares the controller with cert-manager's built-in Vault issuer and the servers' limit, on the servers of e2e
     Bench(forward::Args),
     /// Tests the Helm chart by rendering it, and the alerts
     Chart(forward::Args),

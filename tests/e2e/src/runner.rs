@@ -1,5 +1,6 @@
 //! Starts the servers, runs the chosen cases and stops the servers.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// Runs this case only; may be given several times
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
+    /// The Vault to run; by default one is built
+    #[arg(long, value_name = "PATH")]
+    vault_binary: Option<PathBuf>,
     /// Lists the cases
     #[arg(long)]
     list: bool,
@@ -65,6 +69,10 @@ impl Args {
             return Ok(Completion::Done);
         }
         let chosen = self.chosen()?;
+        ensure!(
+            self.provider == ProviderName::Local || self.vault_binary.is_none(),
+            "--vault-binary needs --provider local"
+        );
         let missing = match self.provider {
             ProviderName::Local => local_missing(),
             ProviderName::Kind => kind::missing(),
@@ -95,7 +103,7 @@ impl Args {
     async fn suite(&self, chosen: &[&'static Case]) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut env = match self.provider {
-            ProviderName::Local => start_local(Profile::Dev).await?,
+            ProviderName::Local => start_local(Profile::Dev, self.vault_binary.as_deref()).await?,
             ProviderName::Kind => start_kind().await?,
         };
         say(&format!(
@@ -143,13 +151,13 @@ pub(crate) fn build_components() -> anyhow::Result<Completion> {
     if let Some(missing) = local_missing() {
         return skip(&missing);
     }
-    Components::build(&xtask::root()).map(|_| Completion::Done)
+    Components::build(&xtask::root(), None).map(|_| Completion::Done)
 }
 
-/// Builds what is missing and starts all servers on loopback.
-pub(crate) async fn start_local(profile: Profile) -> anyhow::Result<Env> {
+/// Builds what is missing and starts all servers on loopback, with this Vault if one is given.
+pub(crate) async fn start_local(profile: Profile, vault_binary: Option<&Path>) -> anyhow::Result<Env> {
     let root = xtask::root();
-    let components = Components::build(&root)?;
+    let components = Components::build(&root, vault_binary)?;
     say("building vault-issuer");
     let binary = controller::build(profile)?;
     let (client, vault, local) = Local::start(run_dir(&root)?, &components, binary).await?;

@@ -1,12 +1,20 @@
-//! `bench`: the same requests through our controller and through cert-manager's built-in Vault issuer.
+//! `bench`: the same requests through our controller, cert-manager's built-in Vault issuer, and a loader that does
+//! nothing but sign and save, which is the limit that the servers set.
 //!
-//! Both run on the servers of the end-to-end tests, one after the other. Each is stopped (SIGSTOP) while the requests
-//! are created and approved, so that only its own speed counts. Its requests are counted where they arrive: in the
-//! audit logs of Vault and the API server.
+//! All run on the servers of the end-to-end tests, one after the other, in several rounds. A controller is stopped
+//! (SIGSTOP) while the requests are created and approved, so that only its own speed counts. Its requests are counted
+//! where they arrive: in the audit logs of Vault and the API server, whose reading loads neither.
 
 mod contestant;
+mod latency;
+mod loader;
+mod measure;
+mod output;
+mod plot;
 mod table;
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::runner::{Completion, local_missing, skip, start_local, until_interrupted};
@@ -17,23 +25,38 @@ use crate::test_namespace::TestNamespace;
 
 use contestant::Contestant;
 
-/// Compares the controller with cert-manager's built-in Vault issuer
+/// Compares the controller with cert-manager's built-in Vault issuer and with the limit that the servers set
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The number of certificates for each of them
-    #[arg(long, default_value_t = 300)]
-    requests: usize,
+    /// The number of certificates for each of them in a round
+    #[arg(long, default_value = "2000")]
+    requests: NonZeroUsize,
+    /// The number of certificates that are then requested one at a time
+    #[arg(long, default_value = "100")]
+    singles: NonZeroUsize,
+    /// The number of rounds
+    #[arg(long, default_value = "3")]
+    rounds: NonZeroUsize,
+    /// The Vault to run; by default one is built
+    #[arg(long, value_name = "PATH")]
+    vault_binary: Option<PathBuf>,
 }
 
-/// The measurements of one controller.
+/// The measurements of one contestant in one round.
 struct Figures {
-    name: &'static str,
-    /// From SIGCONT to the last saved certificate.
+    contestant: Contestant,
+    /// The number of certificates.
+    requests: usize,
+    /// From the start to the last saved certificate.
     elapsed: Duration,
-    /// User and system time.
-    cpu: Duration,
-    /// Peak resident memory since its start, bytes.
-    memory: u64,
+    /// User and system time of Vault, the API server and etcd.
+    servers_cpu: Duration,
+    /// User and system time of the controller, or of the loader.
+    own_cpu: Duration,
+    /// Peak resident memory of the controller since its start, bytes.
+    memory: Option<u64>,
+    /// From Approved to Issued, one request at a time, sorted.
+    latencies: Vec<Duration>,
     /// Requests to Vault by path.
     vault: Vec<(String, usize)>,
     /// Requests to the API server by verb and resource.
@@ -41,7 +64,7 @@ struct Figures {
 }
 
 impl Args {
-    /// Runs both and prints their figures side by side.
+    /// Runs all rounds, prints the table and writes the JSON and the plot.
     pub(crate) fn run(self) -> anyhow::Result<Completion> {
         match local_missing() {
             Some(missing) => skip(&missing),
@@ -50,23 +73,35 @@ impl Args {
     }
 
     async fn compare(&self) -> anyhow::Result<()> {
-        let env = start_local(Profile::Release).await?;
+        let env = start_local(Profile::Release, self.vault_binary.as_deref()).await?;
         stop_others(&env).await?;
         let test = TestNamespace::open(&env, "bench").await?;
-        let mut figures = Vec::new();
-        for contestant in [Contestant::BuiltIn, Contestant::Ours] {
-            say(&format!("{} signs {} requests", contestant.name(), self.requests));
-            figures.push(contestant.run(&test, self.requests).await?);
+        let (requests, singles) = (self.requests.get(), self.singles.get());
+        let mut rounds = Vec::new();
+        for round in 1..=self.rounds.get() {
+            let mut figures = Vec::new();
+            for contestant in Contestant::ALL {
+                say(&format!(
+                    "round {round} of {}: {} signs {requests} requests",
+                    self.rounds,
+                    contestant.name()
+                ));
+                let measured = contestant.run(&test, requests, singles).await?;
+                say(&format!(
+                    "{} took {:.1} s",
+                    contestant.name(),
+                    measured.elapsed.as_secs_f64()
+                ));
+                figures.push(measured);
+            }
+            rounds.push(figures);
         }
-        let [built_in, ours] = figures.as_slice() else {
-            return Ok(());
-        };
-        table::print(self.requests, ours, built_in);
-        Ok(())
+        table::print(&rounds);
+        output::write(&rounds)
     }
 }
 
-/// Stops the processes that neither of them needs.
+/// Stops the processes that no contestant needs.
 async fn stop_others(env: &Env) -> anyhow::Result<()> {
     let mut local = env.local_servers().await?;
     if let Some(mut controller) = local.controller.take() {

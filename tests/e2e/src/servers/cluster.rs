@@ -112,9 +112,14 @@ impl Cluster {
         write_kubeconfig(&self.dir, name, port, &self.ca, token)
     }
 
+    /// Returns the path of the API server's audit log.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.dir.join("apiserver-audit.log")
+    }
+
     /// Returns the requests of the controllers in the API server's audit log.
     pub(crate) fn audit(&self) -> anyhow::Result<Vec<AuditEvent>> {
-        let text = fs::read_to_string(self.dir.join("apiserver-audit.log"))?;
+        let text = fs::read_to_string(self.audit_log())?;
         // The last line may be half written.
         Ok(text
             .lines()

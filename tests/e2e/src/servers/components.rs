@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Context;
 use xtask::cache;
 
 use super::recipe::{CERT_MANAGER, ETCD, KUBERNETES, Recipe, VAULT};
 
-/// The folders with the built servers.
+/// The folders with the built servers, and Vault's binary.
 pub(crate) struct Components {
     etcd: PathBuf,
     kubernetes: PathBuf,
@@ -16,8 +17,8 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// Builds the components that are not in the cache; needs Go.
-    pub(crate) fn build(root: &Path) -> anyhow::Result<Self> {
+    /// Builds the components that are not in the cache; needs Go. A given `vault_binary` takes the place of Vault's.
+    pub(crate) fn build(root: &Path, vault_binary: Option<&Path>) -> anyhow::Result<Self> {
         let wrappers = root.join("tests/components");
         let cache = cache::dir()?.join("components");
         let folder = |recipe: &Recipe| recipe.build(&wrappers, &cache);
@@ -25,7 +26,10 @@ impl Components {
             etcd: folder(&ETCD)?,
             kubernetes: folder(&KUBERNETES)?,
             cert_manager: folder(&CERT_MANAGER)?,
-            vault: folder(&VAULT)?,
+            vault: match vault_binary {
+                Some(binary) => given(binary)?,
+                None => folder(&VAULT)?.join("vault"),
+            },
         })
     }
 
@@ -61,8 +65,14 @@ impl Components {
 
     /// Returns Vault's binary.
     pub(crate) fn vault(&self) -> PathBuf {
-        self.vault.join("vault")
+        self.vault.clone()
     }
+}
+
+/// Returns the absolute path of a binary that was given by the user.
+fn given(binary: &Path) -> anyhow::Result<PathBuf> {
+    let found = binary.canonicalize().ok().filter(|path| path.is_file());
+    found.with_context(|| format!("{}, given with --vault-binary, is no file", binary.display()))
 }
 
 /// Returns `true` if a Go toolchain is installed.
