@@ -34,6 +34,8 @@ enum Command {
     Demo(forward::Args),
     /// Runs the end-to-end tests on real servers
     E2e(forward::Args),
+    /// Builds the controller's image without a container engine
+    Image(forward::Args),
     /// Runs the controller in a simulated cluster: every schedule, or random ones
     Sim(forward::Args),
     /// Checks the rules of the repository that no compiler checks
@@ -56,6 +58,7 @@ impl Command {
                 "--",
             ]),
             Self::E2e(args) => args.run(["--package", "e2e", "--", "run"]),
+            Self::Image(args) => args.run(["--package", "image", "--"]),
             Self::Sim(args) => args.run(["--release", "--package", "simulator", "--"]),
             Self::Tidy(args) => args.run(["--package", "tidy", "--"]),
         }

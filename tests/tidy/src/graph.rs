@@ -25,7 +25,16 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("simulator", &["issuer-api", "issuer-core", "fake-kube", "fake-vault"]),
 ];
 
-const FREE: [&str; 7] = ["chart", "codegen", "e2e", "integration", "properties", "tidy", "xtask"];
+const FREE: [&str; 8] = [
+    "chart",
+    "codegen",
+    "e2e",
+    "image",
+    "integration",
+    "properties",
+    "tidy",
+    "xtask",
+];
 
 /// Crates that issuer-core must not pull in: runtimes, sockets, HTTP and Kubernetes clients, TLS, randomness, clocks.
 /// A name that ends in `-` matches all names with this prefix.
