@@ -7,7 +7,7 @@ use super::observed::ObservedIssuer;
 use super::outcome::{Again, Ending, Event, Key, Outcome, Verdict, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
-use crate::access::{self, ServerHealth, Warning};
+use crate::access::{self, AccessError, ServerHealth, Warning};
 use crate::reference::{IssuerKey, SecretRef, TokenSpec};
 use crate::target::Target;
 use crate::{Now, Request};
@@ -112,18 +112,7 @@ impl Task {
         let in_use = superseded.as_ref().map(|access| state.sign_timeout(access));
         state.retire(superseded, now.monotonic + in_use.unwrap_or_default());
         if revision != self.revision {
-            // The spec has changed, or a signature has failed, since the check began. The next check is due already, but
-            // must not ask this Vault before it wants to be asked again.
-            state.issuers.doubt(&self.key);
-            let same_spec = revision.0 == self.revision.0;
-            let least = verdict
-                .err()
-                .filter(|_| same_spec)
-                .and_then(|error| error.retry_after());
-            if let Some(least) = least {
-                state.postpone_check(&self.key, now.monotonic + least);
-            }
-            return end(state, self.key, Outcome::Idle, Again::Never);
+            return self.on_outdated(state, now, revision.0, verdict);
         }
         let (outcome, again) = state.apply_verdict(&self.key, &verdict, now);
         let epoch = state
@@ -165,6 +154,22 @@ impl Task {
             again,
         };
         Step::Write(patch, writing)
+    }
+
+    /// Drops a verdict on an issuer that has changed, or for which a signature has failed, since the check began.
+    ///
+    /// The next check is due already, but must not ask this Vault before it wants to be asked again.
+    fn on_outdated(self, state: &mut State, now: Now, generation: i64, verdict: Result<(), AccessError>) -> Step {
+        state.issuers.doubt(&self.key);
+        let same_spec = generation == self.revision.0;
+        let least = verdict
+            .err()
+            .filter(|_| same_spec)
+            .and_then(|error| error.retry_after());
+        if let Some(least) = least {
+            state.postpone_check(&self.key, now.monotonic + least);
+        }
+        end(state, self.key, Outcome::Idle, Again::Never)
     }
 }
 

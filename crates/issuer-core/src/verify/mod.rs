@@ -312,7 +312,7 @@ fn write(
 ) -> Result<(String, Option<String>), VerifyError> {
     let VerifyOptions { signatures, limits, .. } = options;
     let pem = |certificate: &Certificate<'_>| pem::encode("CERTIFICATE", certificate.der);
-    let top = match path.root.or(path.issuers.last().copied()) {
+    let top = match path.root.or_else(|| path.issuers.last().copied()) {
         Some(top) => Some(top),
         None => Some(leaf).filter(|leaf| leaf.is_self_signed(signatures)),
     };
