@@ -143,7 +143,7 @@ impl VaultServer {
             _ => 0,
         });
         let broken = self.fails_to_sign && request.operation == Operation::Sign;
-        if let Some(fault) = fault.or(broken.then_some(Fault::InternalError)) {
+        if let Some(fault) = fault.or_else(|| broken.then_some(Fault::InternalError)) {
             self.fake.faults_mut().script(None, fault);
         }
         let before = self.fake.counts();

@@ -209,6 +209,10 @@ pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Viol
 
 /// Creates requests for an issuer whose endpoint fails for an hour, though its checks succeed; returns how long they took
 /// once it signs again: at most the time until the next attempt.
+///
+/// # Errors
+///
+/// The promise that is broken on the way.
 pub fn failing_endpoint(requests: u16) -> Result<Duration, Violation> {
     let mended = BEGIN + HOUR;
     let mut agenda = create(0..requests, BEGIN);
