@@ -206,7 +206,7 @@ pub struct DropInArgs {
     pub serve_cert_manager_issuers: bool,
     /// Who writes the condition Ready of cert-manager's issuers
     #[arg(long, env = "VAULT_ISSUER_ISSUER_STATUS", default_value = "auto")]
-    pub issuer_status: IssuerStatus,
+    pub issuer_status: IssuerStatusChoice,
     /// The namespace in which ClusterIssuers have their Secrets and service accounts: cert-manager's cluster resource
     /// namespace
     #[arg(
@@ -219,7 +219,7 @@ pub struct DropInArgs {
 
 /// Who writes the condition Ready of cert-manager's issuers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IssuerStatus {
+pub enum IssuerStatusChoice {
     /// This controller, unless another has written it.
     Auto,
     /// Others.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::account::own_account;
-use crate::args::{ControllerArgs, DropInArgs, IssuerStatus};
+use crate::args::{ControllerArgs, DropInArgs, IssuerStatusChoice};
 use crate::serve::{Content, Page, serve};
 use crate::telemetry;
 
@@ -127,9 +127,9 @@ fn drop_in(args: &DropInArgs) -> Option<DropIn> {
     args.serve_cert_manager_issuers.then(|| DropIn {
         cluster_resource_namespace: args.drop_in_cluster_resource_namespace.clone(),
         issuer_status: match args.issuer_status {
-            IssuerStatus::Auto => IssuerStatusMode::Auto,
-            IssuerStatus::Leave => IssuerStatusMode::Leave,
-            IssuerStatus::Own => IssuerStatusMode::Own,
+            IssuerStatusChoice::Auto => IssuerStatusMode::Auto,
+            IssuerStatusChoice::Leave => IssuerStatusMode::Leave,
+            IssuerStatusChoice::Own => IssuerStatusMode::Own,
         },
     })
 }

@@ -175,10 +175,10 @@ mod tests {
 
     fn folders() -> Folders {
         Folders {
-            root: "/home/a/repo".into(),
-            target: "/home/a/repo/target".into(),
-            cargo: "/home/a/.cargo".into(),
-            sysroot: "/home/a/.rustup/toolchains/stable".into(),
+            root: "/builds/a/repo".into(),
+            target: "/builds/a/repo/target".into(),
+            cargo: "/builds/a/.cargo".into(),
+            sysroot: "/builds/a/.rustup/toolchains/stable".into(),
             commit: "0123".into(),
         }
     }
@@ -189,11 +189,11 @@ mod tests {
         assert_eq!(
             flags.get(1..).unwrap(),
             [
-                "--remap-path-prefix=/home/a/repo=/src",
-                "--remap-path-prefix=/home/a/repo/target=/target",
-                "--remap-path-prefix=/home/a/.cargo=/cargo",
-                "--remap-path-prefix=/home/a/.rustup/toolchains/stable=/rust",
-                "--remap-path-prefix=/home/a/.rustup/toolchains/stable/lib/rustlib/src/rust=/rustc/0123",
+                "--remap-path-prefix=/builds/a/repo=/src",
+                "--remap-path-prefix=/builds/a/repo/target=/target",
+                "--remap-path-prefix=/builds/a/.cargo=/cargo",
+                "--remap-path-prefix=/builds/a/.rustup/toolchains/stable=/rust",
+                "--remap-path-prefix=/builds/a/.rustup/toolchains/stable/lib/rustlib/src/rust=/rustc/0123",
             ]
         );
     }
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn build_paths_in_binary_are_found() {
         let shown = |text: &str| folders().shown_in(text.as_bytes());
-        assert!(shown("/cargo/registry/src/a.rs and /home/b/.cargo").is_empty());
-        assert_eq!(shown("\0/home/a/.cargo/registry/src/a.rs\0"), ["/home/a/.cargo"]);
-        assert_eq!(shown("/home/a/repo/target/x").len(), 2);
+        assert!(shown("/cargo/registry/src/a.rs and /builds/b/.cargo").is_empty());
+        assert_eq!(shown("\0/builds/a/.cargo/registry/src/a.rs\0"), ["/builds/a/.cargo"]);
+        assert_eq!(shown("/builds/a/repo/target/x").len(), 2);
     }
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::Finding;
 
-/// Where the flags of the binary are defined, documented, and used by the chart.
+/// Where the flags of the binary are defined, in files named `args.rs`, documented, and used by the chart.
 const FLAGS: [&str; 3] = [
-    "crates/vault-issuer/src/args.rs",
+    "crates/vault-issuer/src/",
     "deploy/docs/cli.md",
     "deploy/charts/vault-issuer/templates/deployment.yaml",
 ];
@@ -19,7 +19,12 @@ const REASONS: &str = "deploy/docs/troubleshooting.md";
 
 pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     let [defined, documented, used] = FLAGS;
-    let flags = flags_defined(&fs::read_to_string(defined)?);
+    let mut flags = BTreeSet::new();
+    for path in files {
+        if path.starts_with(defined) && path.ends_with("/args.rs") {
+            flags.extend(flags_defined(&fs::read_to_string(path)?));
+        }
+    }
     let page = fs::read_to_string(documented)?;
     let mut findings = missing(documented, &flags, &words(&page, "--"));
     findings.extend(missing(defined, &words(&rows(&page), "--"), &flags));

@@ -20,11 +20,9 @@ use crate::{Body, Now, Operation, Reply, Secret};
 
 /// The moment, in seconds since every scenario began.
 pub(super) fn at(seconds: u64) -> Now {
-    Now {
-        monotonic: Duration::from_secs(1_000 + seconds),
-        // 2026-01-01T00:00:00Z.
-        unix: Duration::from_secs(1_767_225_600 + seconds),
-    }
+    // The time of day at the beginning is 2026-01-01T00:00:00Z.
+    let [monotonic, unix] = [1_000, 1_767_225_600].map(|begin| Duration::from_secs(begin + seconds));
+    Now { monotonic, unix }
 }
 
 pub(super) fn config() -> Config {
