@@ -67,6 +67,8 @@ pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> 
     build
         .arg(&target)
         // With a target, these flags are not those of build scripts.
+        // The symbols make a seventh of the binary; messages of panics have file and line without them.
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env("CARGO_ENCODED_RUSTFLAGS", folders.rust_flags().join("\x1f"))
         .env(format!("CFLAGS_{}", target.replace('-', "_")), folders.c_flags().join(" "));
     if architecture != Architecture::of_this_machine()? {
