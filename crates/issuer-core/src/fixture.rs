@@ -1,8 +1,11 @@
 //! Values that the tests of several modules share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Now, Signatures};
+use crate::target::AllowedServers;
+use crate::vault::Vault;
+use crate::{Connect, Limits, Now, Origin, Roots, Signatures};
 
 /// 2026-01-01T00:00:00Z, in seconds of the Unix epoch: `at(0)`.
 pub(crate) const START: u64 = 1_767_225_600;
@@ -22,4 +25,22 @@ pub(crate) fn signatures() -> Signatures {
             .signature_verification_algorithms
             .all,
     )
+}
+
+/// Returns the Vault at a URL, without a namespace.
+pub(crate) fn vault(server: &str, roots: Roots) -> Vault {
+    let connect = Arc::new(Connect {
+        origin: Origin::parse(server).unwrap(),
+        allowed_servers: AllowedServers::All,
+        server_name: None,
+        roots,
+        identity: None,
+        limits: Limits::default(),
+    });
+    Vault {
+        login: Arc::clone(&connect),
+        connect,
+        namespace: None,
+        login_namespace: None,
+    }
 }

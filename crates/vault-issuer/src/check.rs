@@ -73,8 +73,8 @@ impl<'a> Check<'a> {
     pub(crate) fn establish(&mut self, issuer: &Issuer) -> anyhow::Result<Access> {
         writeln!(self.out, "{}", issuer.key)?;
         let namespace = match issuer.key.kind {
-            IssuerKind::Cluster => &self.args.cluster_resource_namespace,
-            IssuerKind::DropInCluster => &self.args.drop_in_cluster_resource_namespace,
+            IssuerKind::Cluster => &self.args.namespaces.cluster_resource_namespace,
+            IssuerKind::DropInCluster => &self.args.namespaces.drop_in_cluster_resource_namespace,
             IssuerKind::DropInNamespaced | IssuerKind::Namespaced => &issuer.key.namespace,
         };
         let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &self.policy()) {

@@ -49,22 +49,14 @@ impl Manifests {
     }
 
     fn take(&mut self, mut document: Value, namespace: &str) -> anyhow::Result<()> {
-        let word = |field: &str| {
-            document
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let (version, kind) = (word("apiVersion"), word("kind"));
+        let (version, kind) = version_and_kind(&document);
         if let Some(kind) = issuer_kind(&version, &kind) {
             self.issuers.extend(issuer(document, kind, namespace)?);
             return Ok(());
         }
         match (version.as_str(), kind.as_str()) {
             ("v1", "List") => {
-                let items = document.get_mut("items").and_then(Value::as_array_mut);
-                for item in items.map(std::mem::take).unwrap_or_default() {
+                for item in take_items(&mut document) {
                     self.take(item, namespace)?;
                 }
             }
@@ -127,6 +119,24 @@ pub(crate) fn parse(text: &str, take: &mut dyn FnMut(Value) -> anyhow::Result<()
         take(document).with_context(|| format!("document {}", number + 1))?;
     }
     Ok(())
+}
+
+/// Returns the `apiVersion` and `kind` of an object, each empty if it is missing.
+pub(crate) fn version_and_kind(document: &Value) -> (String, String) {
+    let word = |field: &str| {
+        document
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    (word("apiVersion"), word("kind"))
+}
+
+/// Takes the objects out of a list.
+pub(crate) fn take_items(list: &mut Value) -> Vec<Value> {
+    let items = list.get_mut("items").and_then(Value::as_array_mut);
+    items.map(std::mem::take).unwrap_or_default()
 }
 
 /// Returns the kind of issuer that an object of this kind is, whatever the version of its group.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::Finding;
 
-/// Where the flags of the binary are defined, in files named `args.rs`, documented, and used by the chart.
+/// Where the flags of the binary are defined, documented, and used by the chart.
 const FLAGS: [&str; 3] = [
-    "crates/vault-issuer/src/",
+    "crates/vault-issuer/src/args/",
     "deploy/docs/cli.md",
     "deploy/charts/vault-issuer/templates/deployment.yaml",
 ];
@@ -21,7 +21,7 @@ pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     let [defined, documented, used] = FLAGS;
     let mut flags = BTreeSet::new();
     for path in files {
-        if path.starts_with(defined) && path.ends_with("/args.rs") {
+        if path.starts_with(defined) {
             flags.extend(flags_defined(&fs::read_to_string(path)?));
         }
     }

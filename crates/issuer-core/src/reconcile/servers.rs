@@ -32,25 +32,8 @@ impl Servers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::AllowedServers;
-    use crate::{Limits, Origin, Roots};
-
-    fn vault(server: &str, roots: Roots) -> Vault {
-        let connect = Arc::new(Connect {
-            origin: Origin::parse(server).unwrap(),
-            allowed_servers: AllowedServers::All,
-            server_name: None,
-            roots,
-            identity: None,
-            limits: Limits::default(),
-        });
-        Vault {
-            login: Arc::clone(&connect),
-            connect,
-            namespace: None,
-            login_namespace: None,
-        }
-    }
+    use crate::Roots;
+    use crate::fixture::vault;
 
     fn at(seconds: u64) -> Now {
         Now {

@@ -119,24 +119,15 @@ impl std::io::Write for Length {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::AllowedServers;
-    use crate::{Limits, Origin, Roots};
+    use crate::Roots;
+    use crate::fixture::vault;
 
     #[test]
     fn each_operation_has_its_namespace() {
-        let connect = Arc::new(Connect {
-            origin: Origin::parse("https://vault.example").unwrap(),
-            server_name: None,
-            allowed_servers: AllowedServers::All,
-            roots: Roots::System,
-            identity: None,
-            limits: Limits::default(),
-        });
         let vault = Vault {
-            login: Arc::clone(&connect),
-            connect,
             namespace: Some(HeaderValue::from_static("team/a")),
             login_namespace: Some(HeaderValue::from_static("team")),
+            ..vault("https://vault.example", Roots::System)
         };
         for operation in Operation::ALL {
             let request = vault.get(operation, "path", None);

@@ -239,12 +239,10 @@ impl Flow for Sign {
 #[cfg(test)]
 mod tests {
     use super::Disposition::{Fail, Recheck, Retry};
-    use std::sync::Arc;
 
     use super::*;
-    use crate::fixture::{at, signatures};
-    use crate::target::AllowedServers;
-    use crate::{Body, Connect, Limits, Origin, RequestSpec, Roots, Secret, TransportError};
+    use crate::fixture::{at, signatures, vault};
+    use crate::{Body, RequestSpec, Roots, Secret, TransportError};
 
     #[test]
     fn only_definite_refusals_fail_a_request() {
@@ -312,20 +310,7 @@ mod tests {
             ..RequestSpec::default()
         };
         let wanted = SigningRequest::parse(spec, &signatures()).unwrap();
-        let connect = Arc::new(Connect {
-            origin: Origin::parse("https://vault.example").unwrap(),
-            allowed_servers: AllowedServers::All,
-            server_name: None,
-            roots: Roots::System,
-            identity: None,
-            limits: Limits::default(),
-        });
-        let vault = Vault {
-            login: Arc::clone(&connect),
-            connect,
-            namespace: None,
-            login_namespace: None,
-        };
+        let vault = vault("https://vault.example", Roots::System);
         let lease = Lease::of_unknown_ttl(Secret::from("hvs.token"));
         Sign::begin(&vault, &SignPath::parse(path).unwrap(), &lease, wanted, signatures())
     }

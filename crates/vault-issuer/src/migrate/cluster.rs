@@ -4,7 +4,7 @@ use kube::core::Request;
 use kube::{Client, Error};
 use serde_json::{Value, json};
 
-use super::args::MigrateArgs;
+use crate::args::MigrateArgs;
 
 /// What is read of a cluster: the path, and version and kind of its objects, which a list leaves out.
 const LISTS: [(&str, &str, &str); 5] = [
@@ -38,7 +38,7 @@ const PAGE: u32 = 500;
 pub(super) fn read(args: &MigrateArgs, take: &mut dyn FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = issuer_kube::client(args.kubeconfig.clone(), args.context.clone()).await?;
+        let client = issuer_kube::client(args.cluster.kubeconfig.clone(), args.cluster.context.clone()).await?;
         for (path, version, kind) in LISTS {
             list(&client, path, &mut |mut object: Value| {
                 if let Some(fields) = object.as_object_mut() {

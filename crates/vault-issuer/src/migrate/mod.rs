@@ -1,6 +1,5 @@
 //! `vault-issuer migrate`: from cert-manager's own issuers to ours, as YAML to review.
 
-mod args;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod objects;
@@ -11,9 +10,9 @@ use std::io::Write;
 
 use anyhow::ensure;
 
-pub use self::args::MigrateArgs;
 use self::objects::Objects;
 use self::plan::Plan;
+use crate::args::MigrateArgs;
 
 /// Writes the objects and commands of a migration.
 pub(crate) fn run(args: &MigrateArgs, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -4,9 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::args::MigrateArgs;
 #[cfg(feature = "cluster")]
 use super::cluster;
+use crate::args::MigrateArgs;
 use crate::manifest::{self, Issuer};
 
 /// The objects that a migration is about.
@@ -65,14 +65,7 @@ impl Objects {
 
     /// Takes an object, if it is of a kind that matters.
     pub(super) fn take(&mut self, mut document: Value, namespace: &str) -> anyhow::Result<()> {
-        let word = |field: &str| {
-            document
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let (version, kind) = (word("apiVersion"), word("kind"));
+        let (version, kind) = manifest::version_and_kind(&document);
         if let Some(kind) = manifest::issuer_kind(&version, &kind).filter(|kind| kind.is_drop_in()) {
             self.issuers.extend(manifest::issuer(document, kind, namespace)?);
             return Ok(());
@@ -80,8 +73,7 @@ impl Objects {
         let annotated = ANNOTATED.into_iter().find(|annotated| *annotated == kind);
         match (kind.as_str(), annotated) {
             ("List", _) => {
-                let items = document.get_mut("items").and_then(Value::as_array_mut);
-                for item in items.map(std::mem::take).unwrap_or_default() {
+                for item in manifest::take_items(&mut document) {
                     self.take(item, namespace)?;
                 }
             }

@@ -4,9 +4,9 @@ use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::target::{Method, Target};
 use serde_json::{Value, json};
 
-use super::args::MigrateArgs;
 use super::objects::Objects;
 use super::warnings;
+use crate::args::MigrateArgs;
 
 /// The name of the controller's service account, and of the ClusterRole for Secrets in its manifests and chart.
 const NAME: &str = "vault-issuer";
@@ -89,7 +89,7 @@ impl<'a> Plan<'a> {
     fn issuer(&mut self, issuer: &crate::manifest::Issuer) -> anyhow::Result<Section> {
         let new = successor(&issuer.key);
         let namespace = if new.kind.is_cluster() {
-            self.args.cluster_resource_namespace.clone()
+            self.args.namespaces.cluster_resource_namespace.clone()
         } else {
             new.namespace.clone()
         };
@@ -120,7 +120,7 @@ impl<'a> Plan<'a> {
     /// Notes the rights that an issuer needs; returns the commands for the Secrets and the service account that are
     /// elsewhere for a cluster issuer.
     fn credentials(&mut self, target: &Target, new: &IssuerKey, namespace: &str) -> Vec<String> {
-        let from = &self.args.drop_in_cluster_resource_namespace;
+        let from = &self.args.namespaces.drop_in_cluster_resource_namespace;
         let moves = new.kind.is_cluster() && from != namespace;
         let secrets = target.secrets();
         let mut commands = Vec::new();

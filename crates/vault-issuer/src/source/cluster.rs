@@ -40,7 +40,7 @@ impl Reader {
 pub(super) fn find(args: &IssuerArgs, name: &IssuerName) -> anyhow::Result<(Issuer, Reader)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (client, issuer) = runtime.block_on(async {
-        let client = issuer_kube::client(args.kubeconfig.clone(), args.context.clone()).await?;
+        let client = issuer_kube::client(args.cluster.kubeconfig.clone(), args.cluster.context.clone()).await?;
         let issuer = read(client.clone(), name, args.namespace.as_deref()).await?;
         anyhow::Ok((client, issuer))
     })?;

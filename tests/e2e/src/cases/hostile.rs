@@ -151,13 +151,7 @@ pub(super) async fn namespace(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     spec["namespace"] = json!("team/a");
     test.issuer("vault", spec).await?;
     test.ready("vault", SOON).await?;
-    let csr = Csr::new(&Names {
-        common_name: "www.example.com",
-        dns: &["www.example.com"],
-        ..Names::default()
-    })?;
-    test.request("inside", &csr.pem, Ask::default()).await?;
-    test.issued("inside", &csr, SOON).await?;
+    sign_inside(test).await?;
     let seen = fake.lock().namespaces_seen().clone();
     ensure!(seen.iter().eq(["team/a"]), "the namespaces sent are {seen:?}");
     Ok(())
@@ -177,13 +171,7 @@ pub(super) async fn auth_namespace(test: &TestNamespace<'_>) -> anyhow::Result<(
     spec["auth"]["namespace"] = json!("team");
     test.issuer("vault", spec).await?;
     test.ready("vault", SOON).await?;
-    let csr = Csr::new(&Names {
-        common_name: "www.example.com",
-        dns: &["www.example.com"],
-        ..Names::default()
-    })?;
-    test.request("inside", &csr.pem, Ask::default()).await?;
-    test.issued("inside", &csr, SOON).await?;
+    sign_inside(test).await?;
     // Its token is revoked in the namespace that it belongs to.
     test.api::<issuer_api::VaultIssuer>()
         .delete("vault", &DeleteParams::default())
@@ -194,6 +182,18 @@ pub(super) async fn auth_namespace(test: &TestNamespace<'_>) -> anyhow::Result<(
         Ok(())
     })
     .await
+}
+
+/// Has the issuer `vault` sign a request.
+async fn sign_inside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let csr = Csr::new(&Names {
+        common_name: "www.example.com",
+        dns: &["www.example.com"],
+        ..Names::default()
+    })?;
+    test.request("inside", &csr.pem, Ask::default()).await?;
+    test.issued("inside", &csr, SOON).await?;
+    Ok(())
 }
 
 const SECRET_ID: &str = "c0ffee00-secret-id-of-a-fake";

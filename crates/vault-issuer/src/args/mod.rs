@@ -1,5 +1,8 @@
 //! The command line. Flags that cert-manager has too bear the same names.
 
+mod cluster;
+mod migrate;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,8 +11,9 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use issuer_core::SizeLimits;
 use issuer_core::target::ServerPattern;
 
+pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
+pub use self::migrate::MigrateArgs;
 pub use crate::issuer_name::IssuerName;
-pub use crate::migrate::MigrateArgs;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
 #[derive(Clone, Debug, Parser)]
@@ -261,29 +265,15 @@ pub struct IssuerArgs {
     /// The namespace of a VaultIssuer or Issuer [default: the kubeconfig's; in files, default]
     #[arg(short, long)]
     pub namespace: Option<String>,
-    /// The namespace in which VaultClusterIssuers have their Secrets and service accounts
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE",
-        default_value = "vault-issuer"
-    )]
-    pub cluster_resource_namespace: String,
-    /// The namespace in which cert-manager's ClusterIssuers have their Secrets and service accounts
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_DROP_IN_CLUSTER_RESOURCE_NAMESPACE",
-        default_value = "cert-manager"
-    )]
-    pub drop_in_cluster_resource_namespace: String,
+    /// Where cluster issuers have their Secrets.
+    #[command(flatten)]
+    pub namespaces: ResourceNamespaceArgs,
     /// Whether the issuer may name an http:// server, to which credentials go in clear
     #[arg(long)]
     pub allow_http: bool,
-    /// The context of the kubeconfig [default: the current one]
-    #[arg(long)]
-    pub context: Option<String>,
-    /// The kubeconfig file [default: KUBECONFIG, the pod's service account, or ~/.kube/config]
-    #[arg(long)]
-    pub kubeconfig: Option<PathBuf>,
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// The arguments of `check`.
