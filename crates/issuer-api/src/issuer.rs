@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Auth, Base64, GROUP, IssuerStatus, SecretKeySelector, VERSION};
+use crate::{Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySelector, VERSION};
 
 /// How to reach Vault or OpenBao, how to log in, and where to sign.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -31,8 +31,8 @@ use crate::{Auth, Base64, GROUP, IssuerStatus, SecretKeySelector, VERSION};
         "fieldPath": ".path"
     },
     {
-        "rule": "!(has(self.caBundle) && has(self.caBundleSecretRef))",
-        "message": "set at most one of caBundle, caBundleSecretRef",
+        "rule": "[has(self.caBundle), has(self.caBundleSecretRef), has(self.caBundleConfigMapRef)].filter(set, set).size() <= 1",
+        "message": "set at most one of caBundle, caBundleSecretRef, caBundleConfigMapRef",
         "fieldPath": ".caBundle"
     },
     {
@@ -60,14 +60,17 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub server_name: Option<String>,
-    /// CA certificates that the server's certificate must chain to, PEM in base64. Without this and
-    /// `caBundleSecretRef`, the CA certificates of the controller's image are used.
+    /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef` and
+    /// `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "byte"))]
     pub ca_bundle: Option<Base64>,
     /// A Secret that holds the CA certificates; the key defaults to `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle_secret_ref: Option<SecretKeySelector>,
+    /// A ConfigMap that holds the CA certificates, such as a bundle of trust-manager; the key defaults to `ca.crt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_config_map_ref: Option<ConfigMapKeySelector>,
     /// A Secret that holds the certificate to present if the server asks for one; the key defaults to `tls.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_cert_secret_ref: Option<SecretKeySelector>,

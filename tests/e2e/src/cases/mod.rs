@@ -76,6 +76,7 @@ pub(super) const CASES: &[Case] = &[
     loopback!("auth-approle-no-secret-id", auth::approle_no_secret_id),
     loopback!("auth-jwt", auth::jwt),
     together!("login-client-certificate", auth::client_certificate),
+    together!("ca-from-config-map", auth::ca_from_config_map),
     together!("mutual-tls", auth::mutual_tls),
     together!("keys", contents::keys),
     together!("names", contents::names),

@@ -113,8 +113,8 @@ pub(super) async fn allowed_namespaces(test: &TestNamespace<'_>) -> anyhow::Resu
 
     spec["allowedNamespaces"] = json!({ "names": ["elsewhere", test.namespace] });
     test.cluster_issuer(spec).await?;
+    test.cluster_ready().await?;
     test.request("signed", &csr.pem, ask).await?;
-    // The correction may reach the controller after the request, which then fails as well.
     test.issued("signed", &csr, SOON).await.map(drop)
 }
 
