@@ -87,6 +87,12 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub sign_timeout: Option<String>,
+    /// What a certificate must have as requested. `strict`, the default: key, names, lifetime and whether it is a CA.
+    /// `vault`, for engines that decide on names and lifetimes themselves: the key and whether it is a CA. A certificate
+    /// must always be valid, and signed by the CA that Vault names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["strict", "vault", null]))]
+    pub verification: Option<VerificationMode>,
     /// Whose requests a VaultClusterIssuer signs; those of every namespace without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
@@ -111,6 +117,17 @@ pub enum ProbeMode {
     Auto,
     /// Never: an issuer counts as ready when the login succeeded.
     Never,
+}
+
+/// What a certificate must have as requested.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VerificationMode {
+    /// Its key, its names, its lifetime, and whether it is a CA.
+    #[default]
+    Strict,
+    /// Its key, and whether it is a CA. Names and lifetime are what the engine has decided.
+    Vault,
 }
 
 // A macro, since `kube::CustomResource` derives one kind from a spec, and two kinds share this one.

@@ -113,11 +113,11 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         },
         sign_timeout: args.sign_timeout,
         verify: VerifyOptions {
-            signatures: issuer_tls::signatures(),
             limits: SizeLimits {
                 certificate: args.max_certificate_size,
                 chain: args.max_certificate_chain_length,
             },
+            ..issuer_tls::signatures().into()
         },
     }
 }

@@ -35,7 +35,15 @@ fn outcome(answer: &Value, limits: SizeLimits) -> Outcome {
         ca_chain: serde_json::from_value(answer["ca_chain"].clone()).unwrap(),
         is_leased: false,
     };
-    let verified = verify(&wanted, &issued, NOW, &VerifyOptions { signatures, limits })?;
+    let verified = verify(
+        &wanted,
+        &issued,
+        NOW,
+        &VerifyOptions {
+            limits,
+            ..signatures.into()
+        },
+    )?;
     let chain = verified.chain();
     let count = chain.certificate.matches("-----BEGIN CERTIFICATE-----").count();
     // A root is not repeated in the chain.

@@ -40,6 +40,8 @@ use std::time::Duration;
 pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::{AwaitConfigMap, AwaitSecret};
 
+use issuer_api::VerificationMode;
+
 use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSpec};
 use crate::target::{SignPath, Target};
 use crate::vault::{Lease, Vault};
@@ -185,6 +187,11 @@ impl Access {
         } else {
             None
         }
+    }
+
+    /// Returns what a certificate must have as requested.
+    pub fn verification(&self) -> VerificationMode {
+        self.inputs.target.verification
     }
 
     /// Notes that the token has signed a certificate, and whether that has a lease.

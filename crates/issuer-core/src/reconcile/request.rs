@@ -14,7 +14,7 @@ use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::{Disposition, Lease, Sign, SignError};
-use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified};
+use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified, VerifyOptions};
 
 /// The number of conflicts after which a task waits instead of reading the request again.
 const REREADS: u8 = 3;
@@ -197,7 +197,11 @@ impl Task {
         );
         debug_assert!(!self.object.is_terminal(), "S2: the request has finished");
         debug_assert!(access.lease.is_usable(now), "S19: the token has expired");
-        let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, state.config.verify);
+        let options = VerifyOptions {
+            mode: access.verification(),
+            ..state.config.verify
+        };
+        let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, options);
         state.begin_signing(self.uid(), &issuer);
         let context = Context {
             task: self,

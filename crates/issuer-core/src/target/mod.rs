@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::HeaderValue;
-use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec};
+use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
 pub use method::{Method, RoleId};
 pub use path::{CaMismatch, Mount, SignPath};
@@ -42,6 +42,8 @@ pub struct Target {
     pub probe: ProbeMode,
     /// How long a signature may take, if the spec says so.
     pub sign_timeout: Option<Duration>,
+    /// What a certificate must have as requested.
+    pub verification: VerificationMode,
     /// How to log in.
     pub method: Method,
 }
@@ -198,6 +200,7 @@ impl Target {
             path: SignPath::parse(&spec.path).ok_or(SpecError::Path)?,
             probe: spec.probe.unwrap_or_default(),
             sign_timeout,
+            verification: spec.verification.unwrap_or_default(),
             method,
         })
     }

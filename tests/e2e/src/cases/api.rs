@@ -87,6 +87,8 @@ fn spec_rows() -> Vec<Row> {
         (json!({ "path": "pki/external-policy/sign-intermediate/web" }), ""),
         (json!({ "probe": "Never" }), ""),
         (json!({ "probe": "Sometimes" }), "spec.probe"),
+        (json!({ "verification": "vault" }), ""),
+        (json!({ "verification": "none" }), "spec.verification"),
         (json!({ "path": "pki/sign-verbatim" }), ""),
         (json!({ "path": "team/pki/issuer/default/sign/web" }), ""),
         (json!({ "path": "pki/root/sign-intermediate" }), ""),

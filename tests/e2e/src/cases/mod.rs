@@ -93,6 +93,7 @@ pub(super) const CASES: &[Case] = &[
     together!("refused-name", requests::refused_name),
     together!("refused-key", requests::refused_key),
     together!("mismatch", requests::mismatch),
+    together!("verification-vault", requests::vault_decides),
     loopback!("foreign-requests", requests::foreign),
     loopback!("poison-requests", isolation::poison),
     loopback!("unknown-kind", isolation::unknown_kind),

@@ -167,6 +167,26 @@ pub(super) async fn mismatch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The same role and an issuer that leaves names and lifetimes to Vault: the certificate is taken as it is.
+pub(super) async fn vault_decides(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({ "use_csr_sans": false })).await?;
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
+        .await?;
+    let mut spec = test.spec(&path, auth);
+    spec["verification"] = json!("vault");
+    test.issuer("vault", spec).await?;
+    test.ready("vault", SOON).await?;
+    let csr = Csr::new(&Names {
+        upn: &["web@corp.example.com"],
+        ..Names::common("www.example.com")
+    })?;
+    test.request("taken", &csr.pem, Ask::default()).await?;
+    let issued = test.issued("taken", &csr, SOON).await?;
+    ensure!(issued.names()? == ["dns:www.example.com"], "{:?}", issued.names()?);
+    Ok(())
+}
+
 /// Requests for issuers of other groups are not touched, nor are those for a kind that does not exist.
 pub(super) async fn foreign(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     test.signer(json!({})).await?;

@@ -95,11 +95,11 @@ fn refuses_more_than_cert_manager_reads() {
     let more = [sent[0], sent[1], sent[2], &root, &e.root()];
     assert_eq!(customer.verify(&leaf, None, &more), Err(VerifyError::TooLarge(limits)));
     let raised = VerifyOptions {
-        signatures: signatures(),
         limits: SizeLimits {
             certificate: 40_000,
             chain: 200_000,
         },
+        ..signatures().into()
     };
     let issued = Issued {
         certificate: pem(&[&leaf]),
