@@ -104,6 +104,7 @@ impl<'a> Check<'a> {
     fn policy(&self) -> IssuerPolicy {
         IssuerPolicy {
             allow_http: self.args.allow_http,
+            http_servers: Vec::new(),
             allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
             own_account: None,

@@ -150,7 +150,7 @@ impl Target {
     /// Fails if a field is malformed, fields contradict each other, or the operator's policy does not permit it.
     pub fn parse(spec: &VaultSpec, key: &IssuerKey, namespace: &str, policy: &IssuerPolicy) -> Result<Self, SpecError> {
         let origin = Origin::parse(&spec.server).ok_or(SpecError::Server)?;
-        if !origin.is_tls() && !policy.allow_http {
+        if !origin.is_tls() && !policy.permits_http(origin.host()) {
             return Err(SpecError::PlainHttp);
         }
         if !policy.allowed_servers.permits_host(origin.host()) {
