@@ -10,8 +10,8 @@
 //!              CertificateRequests, issuers
 //!                          |  observe
 //!                          v
-//!   +----------------- Controller ------------------+      Step::{ReadSecret, MintToken, ReadRequest,
-//!   | queue    what is due, one task at a time a key | ---> WriteStatus, Publish}  --->  Kubernetes
+//!   +----------------- Controller ------------------+      Step::{ReadConfigMap, ReadSecret, MintToken,
+//!   | queue    what is due, one task at a time a key | ---> ReadRequest, WriteStatus, Publish}  --->  Kubernetes
 //!   | issuers  Access: at most one token each        |
 //!   | ledger   results that are not saved yet        | ---> Step::Exchange          --->  Vault
 //!   +------------------------------------------------+

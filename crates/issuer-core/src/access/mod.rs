@@ -7,7 +7,7 @@
 //!                 Secrets read lately
 //! begin ---------------------------------------> Health --+--> token held, fresh ---------------------> Probe*
 //!   |                                              ^      |                                             ^  |
-//!   +--> ReadSecret (each Secret of the spec) -----+      +--> token due --> Renew ---------------------+  |
+//!   +--> ReadSecret, ReadConfigMap (of the spec) --+      +--> token due --> Renew ---------------------+  |
 //!                                                         |                    | refused                |  |
 //!                                                         |                    v                        |  |
 //!                                                         +--> no token --> [ReadSecret] [MintToken]    |  |
@@ -37,10 +37,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use issuer_api::VerificationMode;
+
 pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::{AwaitConfigMap, AwaitSecret};
-
-use issuer_api::VerificationMode;
 
 use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSpec};
 use crate::target::{SignPath, Target};
