@@ -1,8 +1,8 @@
 //! The conversation with Vault or OpenBao.
 //!
 //! Requests carry `X-Vault-Request`, the token, and the namespace: that of the PKI mount or that of the auth method, and
-//! none for `sys/health`, which Vault serves in the root namespace only. Sensitive headers are marked as such. Replies are JSON: `{"errors": [..]}` from status 400 on,
-//! and an envelope with `data` or `auth` below.
+//! none for `sys/health`, which Vault serves in the root namespace only. Sensitive headers are marked as such. Replies are
+//! JSON: `{"errors": [..]}` from status 400 on, and an envelope with `data` or `auth` below.
 
 mod error;
 pub(crate) mod health;
@@ -119,12 +119,14 @@ impl std::io::Write for Length {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::AllowedServers;
     use crate::{Limits, Origin, Roots};
 
     #[test]
     fn each_operation_has_its_namespace() {
         let connect = Arc::new(Connect {
             origin: Origin::parse("https://vault.example").unwrap(),
+            allowed_servers: AllowedServers::All,
             server_name: None,
             roots: Roots::System,
             identity: None,
