@@ -4,9 +4,9 @@ use issuer_api::CertificateRequest;
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Event, Key, PatchKind, StatusPatch, WriteError};
-use issuer_core::reference::{IssuerKey, RequestKey, SecretRef, TokenSpec};
+use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, SecretRef, TokenSpec};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ObjectReference, Secret as SecretObject, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret as SecretObject, ServiceAccount};
 use k8s_openapi::api::events::v1::Event as EventObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, GetParams, Patch, PatchParams, PostParams};
@@ -44,6 +44,25 @@ impl ApiServer {
             data: data
                 .into_iter()
                 .map(|(key, value)| (key, Secret::from(value.0)))
+                .collect(),
+        })
+    }
+
+    /// Reads a ConfigMap.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer.
+    pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &config_map.namespace);
+        let object = api.get(&config_map.name).await.map_err(read_error)?;
+        let text = object.data.unwrap_or_default().into_iter();
+        let bytes = object.binary_data.unwrap_or_default().into_iter();
+        Ok(SecretData {
+            resource_version: object.metadata.resource_version.unwrap_or_default(),
+            data: text
+                .map(|(key, value)| (key, Secret::from(value.into_bytes())))
+                .chain(bytes.map(|(key, value)| (key, Secret::from(value.0))))
                 .collect(),
         })
     }

@@ -247,6 +247,10 @@ impl Driver {
                     self.publish(event).await;
                     state.resume(&mut self.controller())
                 }
+                Step::ReadConfigMap(config_map, state) => {
+                    let answer = self.ask(Box::pin(self.api.read_config_map(&config_map))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
                 Step::ReadRequest(request, state) => {
                     let answer = self.ask(Box::pin(self.api.read_request(&request))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)

@@ -64,9 +64,9 @@ fn drop_in() -> Vec<PolicyRule> {
     ]
 }
 
-/// In a namespace with issuers: their Secrets, by name only.
+/// In a namespace with issuers: their Secrets, and the ConfigMaps of their CA bundles, by name only.
 fn credentials() -> Vec<PolicyRule> {
-    vec![rule("", &["secrets"], &["get"])]
+    vec![rule("", &["configmaps"], &["get"]), rule("", &["secrets"], &["get"])]
 }
 
 /// In a namespace with issuers that log in with service accounts.

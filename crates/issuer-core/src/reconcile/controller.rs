@@ -7,7 +7,7 @@ use super::observed::{Change, Config};
 use super::outcome::{Key, WriteError};
 use super::state::State;
 use super::step::{
-    AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Replied, Step, Written,
+    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
@@ -147,6 +147,15 @@ impl AwaitReply {
 impl AwaitToken {
     /// Resumes the task with the service account token.
     pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<Secret, ReadError>) -> Step {
+        let Self(task, access) = self;
+        task.advance(&mut controller.state, now, access.resume(now, answer))
+            .into()
+    }
+}
+
+impl AwaitConfigMap {
+    /// Resumes the task with the ConfigMap.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<SecretData, ReadError>) -> Step {
         let Self(task, access) = self;
         task.advance(&mut controller.state, now, access.resume(now, answer))
             .into()

@@ -90,4 +90,4 @@ pub use drop_in::{BUILT_IN_MANAGERS, DropIn, IssuerStatusMode, ReadyWriters};
 pub use observed::{Change, Config, ObservedIssuer};
 pub use outcome::{Event, Key, Outcome, WriteError};
 pub use status::{PatchKind, StatusPatch};
-pub use step::{AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Step};
+pub use step::{AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Step};

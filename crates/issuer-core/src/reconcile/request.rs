@@ -201,6 +201,7 @@ impl Task {
         debug_assert!(access.lease.is_usable(now), "S19: the token has expired");
         let options = VerifyOptions {
             known: state.known.clone(),
+            mode: access.verification(),
             ..state.config.verify.clone()
         };
         let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, options);

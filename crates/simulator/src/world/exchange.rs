@@ -44,6 +44,12 @@ impl World {
                 }
                 Answer::Published
             }
+            // The simulated issuers refer to no ConfigMap, so there is none.
+            Step::ReadConfigMap(..) => Answer::Secret(Err(match () {
+                () if refused => ReadError::Unavailable,
+                () if forbidden => ReadError::Forbidden,
+                () => ReadError::NotFound,
+            })),
             Step::ReadRequest(name, _) => Answer::Request(match self.cluster.request(name) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),

@@ -369,6 +369,7 @@ impl Scenario {
                     let object = self.objects.get(&key).cloned().ok_or(ReadError::NotFound);
                     waits.resume(&mut self.controller, self.now, object)
                 }
+                Step::ReadConfigMap(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
                 Step::ReadSecret(_, waits) => {
                     let data = BTreeMap::from([("token".to_owned(), Secret::from("hvs.static"))]);
                     let resource_version = "1".to_owned();
