@@ -9,6 +9,7 @@ mod drop_in;
 mod healing;
 mod hostile;
 mod isolation;
+mod migrate;
 mod outages;
 mod quiet;
 mod requests;
@@ -126,6 +127,8 @@ pub(super) const CASES: &[Case] = &[
     alone!("answer-lost", outages::lost_answer),
     alone!("controller-killed", outages::killed),
     alone!("controller-stopped", outages::graceful),
+    // Before other cases leave issuers of cert-manager behind: it reads the whole cluster.
+    alone!("migrate", migrate::migrate),
     alone!("drop-in-certificates", drop_in::certificates),
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),
