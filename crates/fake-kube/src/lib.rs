@@ -282,6 +282,7 @@ impl FakeKube {
         let data = SecretData {
             resource_version: value.to_owned(),
             data: BTreeMap::from([(key.to_owned(), Secret::from(value))]),
+            servers: None,
         };
         Arc::make_mut(&mut self.secrets).insert(secret, data);
     }

@@ -39,8 +39,10 @@ impl ApiServer {
         let api: Api<SecretObject> = Api::namespaced(self.client.clone(), &secret.namespace);
         let object = api.get(&secret.name).await.map_err(read_error)?;
         let data = object.data.unwrap_or_default();
+        let mut annotations = object.metadata.annotations.unwrap_or_default();
         Ok(SecretData {
             resource_version: object.metadata.resource_version.unwrap_or_default(),
+            servers: annotations.remove(SecretData::SERVERS),
             data: data
                 .into_iter()
                 .map(|(key, value)| (key, Secret::from(value.0)))
@@ -64,6 +66,7 @@ impl ApiServer {
                 .map(|(key, value)| (key, Secret::from(value.into_bytes())))
                 .chain(bytes.map(|(key, value)| (key, Secret::from(value.0))))
                 .collect(),
+            servers: None,
         })
     }
 

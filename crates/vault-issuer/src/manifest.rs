@@ -78,6 +78,7 @@ impl Manifests {
         let wrong = "not a Secret: data must hold base64 text, stringData text";
         let object: SecretObject = serde_json::from_value(document).map_err(|_| anyhow::anyhow!(wrong))?;
         let name = object.metadata.name.context("the Secret has no metadata.name")?;
+        let mut annotations = object.metadata.annotations.unwrap_or_default();
         let data = object
             .data
             .unwrap_or_default()
@@ -88,6 +89,7 @@ impl Manifests {
         let data = SecretData {
             resource_version: String::new(),
             data: data.chain(text).collect(),
+            servers: annotations.remove(SecretData::SERVERS),
         };
         self.secrets.insert((name, object.metadata.namespace), data);
         Ok(())
@@ -105,6 +107,7 @@ impl Manifests {
             data: text
                 .map(|(key, value)| (key, Secret::from(value.into_bytes())))
                 .collect(),
+            servers: None,
         };
         self.config_maps.insert((name, object.metadata.namespace), data);
         Ok(())

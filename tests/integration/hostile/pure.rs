@@ -86,6 +86,7 @@ pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
                     Ok(SecretData {
                         resource_version: "1".to_owned(),
                         data,
+                        servers: None,
                     }),
                 )
             }

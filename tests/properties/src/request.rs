@@ -183,7 +183,12 @@ impl Scene {
                     Step::ReadSecret(_, waits) => {
                         let data = BTreeMap::from([("secretId".to_owned(), Secret::from("secret"))]);
                         let resource_version = "1".to_owned();
-                        waits.resume(controller, now, Ok(SecretData { resource_version, data }))
+                        let secret = SecretData {
+                            resource_version,
+                            data,
+                            servers: None,
+                        };
+                        waits.resume(controller, now, Ok(secret))
                     }
                     Step::WriteStatus(patch, waits) => {
                         let answer = self.written(&patch);

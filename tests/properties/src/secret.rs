@@ -38,6 +38,7 @@ pub fn secret(data: &[u8]) {
             let read = |_: &SecretRef| SecretData {
                 resource_version: "1".to_owned(),
                 data: data.clone(),
+                servers: None,
             };
             match walk(&target, read) {
                 Ok(requests) => assert_used(name, &requests, &data),
@@ -164,6 +165,7 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
     let read = |_: &SecretRef| SecretData {
         resource_version: "1".to_owned(),
         data: data.clone(),
+        servers: None,
     };
     walk(target, read)
 }

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use crate::TransportError;
+use super::SecretData;
 use crate::reference::SourceRef;
 use crate::target::SpecError;
 use crate::vault::{HealthError, ProbeError, VaultError};
+use crate::{Origin, TransportError};
 
 /// Why a Kubernetes object was not read, or a service account token not issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +66,17 @@ pub enum SecretError {
         /// The expected content.
         what: &'static str,
     },
+    /// Its owner has limited it to other servers.
+    #[error(
+        "{object} may not be used with {server}: its annotation {} does not list this server",
+        SecretData::SERVERS
+    )]
+    OtherServer {
+        /// The Secret.
+        object: SourceRef,
+        /// The issuer's server.
+        server: Origin,
+    },
     /// The request failed or timed out.
     #[error("{object} could not be read; it is tried again")]
     Unavailable {
@@ -103,6 +115,7 @@ impl SecretError {
             }
             Self::Forbidden { object, .. } => of(object, "SecretForbidden", "ConfigMapForbidden"),
             Self::NotFound { object } => of(object, "SecretNotFound", "ConfigMapNotFound"),
+            Self::OtherServer { .. } => "SecretNotAllowed",
             Self::Unavailable { object } => of(object, "SecretUnavailable", "ConfigMapUnavailable"),
         }
     }

@@ -45,7 +45,7 @@ pub use gathering::{AwaitConfigMap, AwaitSecret};
 use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSpec};
 use crate::target::{SignPath, Target};
 use crate::vault::{Lease, Vault};
-use crate::{Now, Reply, Request, Secret};
+use crate::{Now, Origin, Reply, Request, Secret};
 use check::{Check, Sent};
 use gathering::Gathering;
 use resolve::Mint;
@@ -57,6 +57,23 @@ pub struct SecretData {
     pub resource_version: String,
     /// The values by key.
     pub data: BTreeMap<String, Secret>,
+    /// The value of the annotation [`SERVERS`](Self::SERVERS): URLs, separated by commas, of the only servers that it
+    /// may be used with.
+    pub servers: Option<String>,
+}
+
+impl SecretData {
+    /// The annotation by which the owner of a Secret limits it to some servers. Without it, the author of any issuer of
+    /// the namespace can send the Secret to a server of his own.
+    pub const SERVERS: &'static str = "vault-issuer.io/servers";
+
+    fn may_be_used_with(&self, server: &Origin) -> bool {
+        let listed = |servers: &String| {
+            let mut origins = servers.split(',').filter_map(Origin::parse);
+            origins.any(|origin| origin.has_same_server(server))
+        };
+        self.servers.as_ref().is_none_or(listed)
+    }
 }
 
 impl std::fmt::Debug for SecretData {

@@ -43,6 +43,12 @@ pub(super) fn resolve(
     sources: &BTreeMap<SourceRef, SecretData>,
     held: Option<&Vault>,
 ) -> Result<Resolved, SecretError> {
+    if let Some((source, _)) = sources.iter().find(|(_, data)| !data.may_be_used_with(&target.origin)) {
+        return Err(SecretError::OtherServer {
+            object: source.clone(),
+            server: target.origin.clone(),
+        });
+    }
     let versions = sources
         .iter()
         .map(|(source, data)| (source.clone(), data.resource_version.clone()));

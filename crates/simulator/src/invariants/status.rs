@@ -39,6 +39,7 @@ const REASONS: [&str; 48] = [
     "RoleNotFound",
     "SecretForbidden",
     "SecretInvalid",
+    "SecretNotAllowed",
     "SecretNotFound",
     "SecretUnavailable",
     "ServiceAccountNotFound",

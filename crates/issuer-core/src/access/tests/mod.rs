@@ -165,6 +165,7 @@ fn of_version(version: &str, data: &[(&str, &str)]) -> SecretData {
     SecretData {
         resource_version: version.to_owned(),
         data: data.collect(),
+        servers: None,
     }
 }
 

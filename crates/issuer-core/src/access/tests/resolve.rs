@@ -33,6 +33,27 @@ fn unusable_secrets_name_the_cause() {
 }
 
 #[test]
+fn secrets_stay_with_their_servers() {
+    let check = |servers: &str| {
+        let mut check = issuer(app_role());
+        if let Some(Ok(secret)) = check.secrets.get_mut("approle") {
+            secret.servers = Some(servers.to_owned());
+        }
+        check.run()
+    };
+    for servers in ["https://a", "https://b, https://a:443/vault"] {
+        check(servers).ready();
+    }
+    for servers in ["", "a", "https://b", "https://a:8200", "http://a"] {
+        let checked = check(servers);
+        assert_eq!(checked.asked, ["Secret team/approle"]);
+        let message = "Secret team/approle may not be used with https://a: its annotation vault-issuer.io/servers does \
+                       not list this server";
+        assert_eq!(checked.not_ready(), ("SecretNotAllowed", message.to_owned()));
+    }
+}
+
+#[test]
 fn only_a_secret_id_may_be_empty() {
     let checked = issuer(app_role()).secret("approle", "1", &[("secretId", " \n")]).run();
     assert_eq!(checked.asked, ["Secret team/approle", "health", "login", "probe"]);

@@ -373,7 +373,11 @@ impl Scenario {
                 Step::ReadSecret(_, waits) => {
                     let data = BTreeMap::from([("token".to_owned(), Secret::from("hvs.static"))]);
                     let resource_version = "1".to_owned();
-                    let secret = SecretData { resource_version, data };
+                    let secret = SecretData {
+                        resource_version,
+                        data,
+                        servers: None,
+                    };
                     waits.resume(&mut self.controller, self.now, Ok(secret))
                 }
                 Step::WriteStatus(patch, waits) => self.write(&patch, waits),
