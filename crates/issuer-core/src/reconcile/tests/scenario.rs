@@ -342,7 +342,8 @@ impl Scenario {
     pub(super) fn answer(&mut self, key: &Key, mut step: Step) {
         loop {
             step = match step {
-                Step::Done(outcome) => return self.note_outcome(outcome),
+                Step::Done(Outcome::Unsaved) => return self.log.push("unsaved".to_owned()),
+                Step::Done(_) => return,
                 Step::Exchange(request, waits) if request.operation == Operation::Sign => {
                     let name = name(key);
                     self.log.push(format!("sign {name}"));
@@ -382,12 +383,6 @@ impl Scenario {
                 }
                 Step::WriteStatus(patch, waits) => self.write(&patch, waits),
             };
-        }
-    }
-
-    fn note_outcome(&mut self, outcome: Outcome) {
-        if outcome == Outcome::Unsaved {
-            self.log.push("unsaved".to_owned());
         }
     }
 
