@@ -163,8 +163,14 @@ fn check_says_what_works() {
     assert_eq!(ended.code, ExitCode::SUCCESS, "{}{}", ended.out, ended.err);
     let server = scene.server.url();
     let address = scene.server.address();
+    let (presented, rest): (Vec<_>, Vec<_>) = ended.out.lines().partition(|line| line.starts_with("  server  "));
+    assert!(
+        presented.len() == 1 && presented[0].contains(" for 127.0.0.1"),
+        "{}",
+        ended.out
+    );
     assert_eq!(
-        ended.out,
+        rest.join("\n") + "\n",
         format!(
             "VaultIssuer team-a/vault
   ok      spec: {server} signs at pki/sign/web, login with an AppRole at approle

@@ -191,6 +191,9 @@ impl<'a> Check<'a> {
         let connect = request.connect.clone();
         let reply = self.driver.call(request);
         if !self.reached {
+            for certificate in self.driver.presented_certificates(&connect) {
+                writeln!(self.out, "  server  {certificate}")?;
+            }
             use TransportError::{Connect, Dial, Tls};
             if let Err(Connect(_) | Dial(_) | Tls(_)) = reply {
                 self.failed("connect")?;

@@ -1,3 +1,5 @@
+use std::iter;
+
 use issuer_core::access::AccessError;
 use issuer_core::reference::IssuerKey;
 use issuer_core::target::{Method, Target};
@@ -72,7 +74,7 @@ impl Needs {
         if in_vault.is_empty() {
             return in_vault;
         }
-        [self.vault.clone()].into_iter().chain(in_vault).collect()
+        iter::once(self.vault.clone()).chain(in_vault).collect()
     }
 
     fn outside_vault(&self, error: &AccessError) -> Vec<String> {
@@ -117,18 +119,18 @@ impl Needs {
     }
 
     /// Returns the PKI mount of the path.
-    fn mount(&self) -> &str {
-        let ends = ["/issuer/", "/root/", "/sign", "/cel/", "/external-policy/"];
-        let end = ends.iter().filter_map(|word| self.path.find(word)).min();
-        self.path.get(..end.unwrap_or_default()).unwrap_or_default()
+    fn mount(&self) -> String {
+        let ends = ["cel", "external-policy", "issuer", "root", "sign", "sign-verbatim"];
+        let (first, rest) = self.path.split_once('/').unwrap_or((&self.path, ""));
+        let rest = rest.split('/').take_while(|segment| !ends.contains(segment));
+        iter::once(first).chain(rest).collect::<Vec<_>>().join("/")
     }
 
     /// Returns commands that give the token the right to sign.
     fn grant(&self) -> Vec<String> {
         let policy = format!("vault-issuer-{}", self.issuer);
         let write = format!("echo '{}' | vault policy write {policy} -", self.policy());
-        [write]
-            .into_iter()
+        iter::once(write)
             .chain(
                 self.auth_role()
                     .map(|role| format!("vault write {role} token_policies={policy}")),
@@ -185,5 +187,71 @@ impl Needs {
             _ => None,
         };
         read.into_iter().chain(mend).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use issuer_core::reference::IssuerKind;
+    use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy};
+    use issuer_core::vault::ProbeError;
+
+    use super::*;
+
+    fn needs(path: &str) -> Needs {
+        let spec = serde_json::json!({
+            "server": "https://vault.example.com:8200",
+            "path": path,
+            "namespace": "ns1",
+            "auth": { "kubernetes": { "role": "web", "serviceAccountRef": { "name": "login" } } },
+        });
+        let key = IssuerKey {
+            kind: IssuerKind::Namespaced,
+            namespace: "team-a".into(),
+            name: "vault".into(),
+        };
+        let policy = IssuerPolicy {
+            allow_http: false,
+            allowed_audiences: AllowedAudiences::All,
+            allowed_servers: AllowedServers::All,
+            own_account: None,
+        };
+        let spec = serde_json::from_value(spec).unwrap();
+        let target = Target::parse(&spec, &key, "team-a", &policy).unwrap();
+        Needs::of(&target, &key, "team-a")
+    }
+
+    #[test]
+    fn mount_is_what_the_endpoint_is_below() {
+        for (path, mount) in [
+            ("pki/sign/web", "pki"),
+            ("a/b/sign-verbatim", "a/b"),
+            ("pki/issuer/next/sign/web", "pki"),
+            ("sign/sign/web", "sign"),
+            ("pki/cel/sign/web", "pki"),
+        ] {
+            assert_eq!(needs(path).mount(), mount, "{path}");
+        }
+    }
+
+    #[test]
+    fn commands_are_complete() {
+        let needs = needs("pki/sign/web");
+        let denied = ProbeError::Denied {
+            path: "pki/sign/web".into(),
+        };
+        assert_eq!(
+            needs.commands(&denied.into()),
+            [
+                "export VAULT_ADDR=https://vault.example.com:8200 VAULT_NAMESPACE=ns1",
+                r#"echo 'path "pki/sign/web" { capabilities = ["update"] }' | vault policy write vault-issuer-vault -"#,
+                "vault write auth/kubernetes/role/web token_policies=vault-issuer-vault",
+            ]
+        );
+        assert_eq!(
+            needs.login()[1],
+            "vault write auth/kubernetes/role/web bound_service_account_names=login \
+             bound_service_account_namespaces=team-a audience=vault://team-a/vault"
+        );
     }
 }

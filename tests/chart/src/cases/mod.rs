@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod argo_cd;
 mod deployment;
 mod manifests;
 mod monitoring;
@@ -13,7 +14,7 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 27] = [
+pub(crate) const CASES: [Case; 28] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
     ("values-refused", values::refused),
@@ -39,6 +40,7 @@ pub(crate) const CASES: [Case; 27] = [
     ("alerts-fire", monitoring::alerts_fire),
     ("dashboard", monitoring::dashboard),
     ("dashboard-expressions", monitoring::dashboard_expressions),
+    ("argo-cd-health", argo_cd::health),
     ("network-policy", manifests::network_policy),
     ("manifests", manifests::same_as_chart),
 ];

@@ -113,16 +113,17 @@ pub(super) async fn metrics(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     // Labels are in alphabetical order.
     let issued = format!(r#",issuer_namespace="{}",outcome="issued"}}"#, test.namespace);
     let value = |series: &str| {
-        let line = page.lines().find(|line| line.contains(series));
+        let mut samples = page.lines().filter(|line| !line.starts_with('#'));
+        let line = samples.find(|line| line.contains(series));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .unwrap_or_default()
     };
     for series in [
         issued.as_str(),
         r#"vault_issuer_vault_requests_total{operation="sign",outcome="ok"}"#,
-        "\nvault_issuer_leader ",
+        "vault_issuer_leader ",
         r#"rest_client_requests_total{code="200""#,
-        "\nprocess_resident_memory_bytes ",
+        "process_resident_memory_bytes ",
     ] {
         ensure!(value(series) >= 1.0, "{series} is {}", value(series));
     }
