@@ -163,11 +163,18 @@ fn check_says_what_works() {
     assert_eq!(ended.code, ExitCode::SUCCESS, "{}{}", ended.out, ended.err);
     let server = scene.server.url();
     let address = scene.server.address();
+    let (presented, rest): (Vec<_>, Vec<_>) = ended.out.lines().partition(|line| line.starts_with("  server  "));
+    assert!(
+        presented.len() == 1 && presented[0].contains(" for 127.0.0.1"),
+        "{}",
+        ended.out
+    );
     assert_eq!(
-        ended.out,
+        rest.join("\n") + "\n",
         format!(
             "VaultIssuer team-a/vault
   ok      spec: {server} signs at pki/sign/web, login with an AppRole at approle
+  needs   policy: path \"pki/sign/web\" {{ capabilities = [\"update\"] }}
   ok      Secret team-a/vault-approle: keys secretId
   ok      Secret team-a/vault-ca: keys ca.crt
   ok      connect: {address}, TLS, certificate of 127.0.0.1
@@ -193,25 +200,41 @@ fn check_says_what_does_not_work() {
         (
             "secret-id",
             |scene| scene.fake().rotate_secret_id("approle", "web", "another"),
-            &["ok      health", "FAILED  login"],
+            &[
+                "ok      health",
+                "FAILED  login",
+                "try     vault read auth/approle/role/ROLE",
+                "try     vault write -force auth/approle/role/ROLE/secret-id",
+            ],
             "VaultIssuer team-a/vault cannot sign: the login failed",
         ),
         (
             "sealed",
             |scene| scene.fake().seal(),
-            &["ok      connect", "FAILED  health"],
+            &["ok      connect", "FAILED  health", "try     vault operator unseal"],
             "Vault is sealed (VaultSealed)",
         ),
         (
             "role",
             |scene| scene.fake().remove_role("pki", "web"),
-            &["ok      login", "FAILED  right to sign", "ok      logout"],
+            &[
+                "ok      login",
+                "FAILED  right to sign",
+                "ok      logout",
+                "try     vault list pki/roles",
+                "try     vault write pki/roles/web allowed_domains=DOMAIN",
+            ],
             "(RoleNotFound)",
         ),
         (
             "path",
             |scene| scene.edit("issuer.yaml", "pki/sign/web", "pki/sign/mail"),
-            &["ok      login", "FAILED  right to sign"],
+            &[
+                "ok      login",
+                "FAILED  right to sign",
+                "try     echo 'path \"pki/sign/mail\" { capabilities = [\"update\"] }' | vault policy write",
+                "try     vault write auth/approle/role/ROLE token_policies=",
+            ],
             "(PermissionDenied)",
         ),
         (
@@ -258,7 +281,11 @@ fn check_says_what_does_not_work() {
                 let text = text.replace(ours.trim_end().replace('\n', "\n    ").as_str(), other.trim_end());
                 scene.write("secrets.yaml", &text);
             },
-            &["ok      Secret team-a/vault-ca", "FAILED  connect"],
+            &[
+                "ok      Secret team-a/vault-ca",
+                "FAILED  connect",
+                "try     openssl s_client -connect 127.0.0.1:",
+            ],
             "TLS handshake failed: the server's certificate is not signed by a CA",
         ),
         (

@@ -14,6 +14,8 @@ mod drivers;
 mod hostile;
 mod manifests;
 mod pages;
+mod reference;
 mod secrets;
 mod server;
+mod snapshots;
 mod world;

@@ -1,7 +1,10 @@
 //! The manifests below `deploy/` that people apply.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use issuer_api::VaultSpec;
 use serde_json::Value;
@@ -44,4 +47,32 @@ fn kustomization_lists_generated_manifests() {
             assert_eq!(resources.contains(&path.as_str().into()), is_default, "{path}");
         }
     }
+}
+
+/// The plugin manifest of a release names an archive for each platform, with its checksum, and the workflow makes these.
+#[test]
+fn plugin_manifest_has_every_archive() {
+    let folder = std::env::temp_dir().join(format!("vault-issuer-krew-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let platforms = ["linux-amd64", "linux-arm64", "darwin-amd64", "darwin-arm64"];
+    let workflow = fs::read_to_string(deploy().join("../.github/workflows/release.yml")).unwrap();
+    for platform in platforms {
+        assert!(workflow.contains(&format!("platform: {platform},")), "{platform}");
+        fs::write(folder.join(format!("vault-issuer_{platform}.tar.gz")), platform).unwrap();
+    }
+    let rendered = Command::new(deploy().join("krew/render"))
+        .args([OsStr::new("v1.2.3"), folder.as_os_str()])
+        .output()
+        .unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let manifest: Value = serde_saphyr::from_str(&String::from_utf8(rendered.stdout).unwrap()).unwrap();
+    assert_eq!(manifest["spec"]["version"], "v1.2.3");
+    let sums: BTreeSet<&str> = manifest["spec"]["platforms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|platform| platform["sha256"].as_str().unwrap())
+        .collect();
+    assert_eq!(sums.len(), platforms.len());
+    assert!(sums.iter().all(|sum| sum.len() == 64), "{sums:?}");
 }

@@ -6,6 +6,7 @@
 
 mod ci;
 mod forward;
+mod release;
 
 use std::env;
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ enum Command {
     E2e(forward::Args),
     /// Builds the controller's image without a container engine
     Image(forward::Args),
+    Release(release::Args),
     /// Runs the controller in a simulated cluster: every schedule, or random ones
     Sim(forward::Args),
     /// Checks the rules of the repository that no compiler checks
@@ -59,6 +61,7 @@ impl Command {
             ]),
             Self::E2e(args) => args.run(["--package", "e2e", "--", "run"]),
             Self::Image(args) => args.run(["--package", "image", "--"]),
+            Self::Release(args) => args.run().map(|()| ExitCode::SUCCESS),
             Self::Sim(args) => args.run(["--release", "--package", "simulator", "--"]),
             Self::Tidy(args) => args.run(["--package", "tidy", "--"]),
         }

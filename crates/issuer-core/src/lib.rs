@@ -97,8 +97,8 @@
 //! | what a certificate must be like | `verify/`; an example in `tests/integration/cases/` |
 //! | when something is tried again | `reconcile/state.rs` (when a key is due), `reconcile/issuers.rs` and `reconcile/request.rs` (why) |
 //! | what differs for cert-manager's own issuers | `issuer-api/src/cert_manager.rs` (their spec), `reconcile/drop_in.rs` (their status, and who else signs), `issuer-kube/src/watch/drop_in.rs` |
-//! | a metric | `issuer-kube/src/metrics.rs`, `deploy/docs/metrics.md` |
-//! | a flag | `vault-issuer/src/args/`, [`reconcile::Config`], the chart's `values.yaml` |
+//! | a metric | `issuer-kube/src/metrics/`, `reconcile/report.rs` (what it shows of the controller), `deploy/docs/metrics.md` (`UPDATE_EXPECT=1 cargo test -p integration reference`) |
+//! | a flag | `vault-issuer/src/args/`, [`reconcile::Config`], the chart's `values.yaml`, `deploy/docs/cli.md` (as for a metric) |
 //! | a promise | `simulator/src/invariants/`, with a seeded bug in `simulator/src/mutant.rs` that it must find |
 //!
 //! # Architecture invariants

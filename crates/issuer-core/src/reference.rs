@@ -46,14 +46,23 @@ impl IssuerKind {
         }
     }
 
+    /// Returns its API group.
+    pub fn group(self) -> &'static str {
+        if self.is_drop_in() {
+            issuer_api::CERT_MANAGER_GROUP
+        } else {
+            issuer_api::GROUP
+        }
+    }
+
     /// Returns its API group and version, such as `vault-issuer.io/v1alpha1`.
     pub fn api_version(self) -> String {
-        let (group, version) = if self.is_drop_in() {
-            (issuer_api::CERT_MANAGER_GROUP, issuer_api::CERT_MANAGER_VERSION)
+        let version = if self.is_drop_in() {
+            issuer_api::CERT_MANAGER_VERSION
         } else {
-            (issuer_api::GROUP, issuer_api::VERSION)
+            issuer_api::VERSION
         };
-        format!("{group}/{version}")
+        format!("{}/{version}", self.group())
     }
 
     /// Returns `true` if its issuers are for all namespaces.

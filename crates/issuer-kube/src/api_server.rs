@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, GetParams, Patch, PatchParams, PostParams};
 use kube::{Client, Error, Resource};
 
+use crate::failure::chain;
 use crate::object::{FIELD_MANAGER, decode_request};
 
 /// The most characters of an object's name in the name of an event: 253 for both and the time.
@@ -236,7 +237,7 @@ impl std::fmt::Display for Cause<'_> {
         match self.0 {
             Error::Api(status) => write!(f, "{} ({})", status.reason, status.code),
             Error::SerdeError(_) => f.write_str("the reply cannot be decoded"),
-            other => write!(f, "{other}"),
+            other => f.write_str(&chain(other)),
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,11 +16,14 @@ use rustls::crypto::aws_lc_rs;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tower::{BoxError, Layer, Service, layer::layer_fn};
 
+use crate::Metrics;
+use crate::measured::measured;
+
 /// Time to connect to the API server.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Time for a whole exchange that is no watch.
-const EXCHANGE: Duration = Duration::from_secs(30);
+pub(crate) const EXCHANGE: Duration = Duration::from_secs(30);
 
 /// Silence on a connection: more than the 50 seconds after which the API server ends a watch.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -65,13 +69,17 @@ fn kubeconfig_message(error: &KubeconfigError) -> String {
 /// service account (unless a context is given), or of `~/.kube/config`, the first that exists.
 ///
 /// Nothing is tried twice, no redirect is followed and no proxy used. An exchange other than a watch ends after thirty
-/// seconds.
+/// seconds. Every exchange is counted in `metrics`.
 ///
 /// # Errors
 ///
 /// [`ClientError`] if there is no usable configuration; the API server is not contacted.
-pub async fn client(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<kube::Client, ClientError> {
-    build(config(kubeconfig, context).await?)
+pub async fn client(
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    metrics: Arc<Metrics>,
+) -> Result<kube::Client, ClientError> {
+    build(config(kubeconfig, context).await?, metrics)
 }
 
 async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<Config, ClientError> {
@@ -115,7 +123,7 @@ async fn direct(
     }
 }
 
-fn build(mut config: Config) -> Result<kube::Client, ClientError> {
+fn build(mut config: Config, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
     if config.accept_invalid_certs {
         return Err(ClientError::Unverified);
     }
@@ -126,12 +134,15 @@ fn build(mut config: Config) -> Result<kube::Client, ClientError> {
     config.read_timeout = Some(SILENCE);
     config.write_timeout = Some(EXCHANGE);
     config.reset_reader_on_write = true;
+    let authority = config.cluster_url.authority();
+    let server: Arc<str> = authority.map_or("", |authority| authority.as_str()).into();
+    let measured = measured(server, metrics);
     let builder = ClientBuilder::try_from(config).map_err(|error| match error {
         // Its text may hold what a credential plugin printed.
         kube::Error::Auth(_) => ClientError::Credentials,
         error => ClientError::Setup(error),
     })?;
-    Ok(builder.with_layer(&deadline(EXCHANGE)).build())
+    Ok(builder.with_layer(&deadline(EXCHANGE)).with_layer(&measured).build())
 }
 
 /// Ends every exchange but a watch after `limit`, its body included.
@@ -215,6 +226,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::TextFormat;
+    use crate::failure::chain;
 
     /// Answers each request with `reply` and counts them.
     async fn server(reply: &'static str) -> (Config, Arc<AtomicUsize>) {
@@ -250,7 +263,7 @@ mod tests {
             ),
         ] {
             let (config, count) = server(reply).await;
-            let leases: Api<Lease> = Api::namespaced(build(config).unwrap(), "ns");
+            let leases: Api<Lease> = Api::namespaced(build(config, Arc::default()).unwrap(), "ns");
             let error = leases.get("x").await.unwrap_err();
             let status = if let kube::Error::Api(status) = &error {
                 Some(status.code)
@@ -316,7 +329,23 @@ mod tests {
     fn an_unverified_server_is_refused() {
         let mut config = Config::new("https://127.0.0.1".parse().unwrap());
         config.accept_invalid_certs = true;
-        assert!(matches!(build(config), Err(ClientError::Unverified)));
+        assert!(matches!(build(config, Arc::default()), Err(ClientError::Unverified)));
+    }
+
+    #[tokio::test]
+    async fn error_names_the_server_and_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let metrics = Arc::new(Metrics::new());
+        let config = Config::new(format!("http://{address}").parse().unwrap());
+        let leases: Api<Lease> = Api::namespaced(build(config, Arc::clone(&metrics)).unwrap(), "ns");
+        let error = chain(&leases.get("x").await.unwrap_err());
+        let named = format!("no reply from the API server at {address}");
+        assert!(error.contains(&named) && error.contains("refused"), "{error}");
+        let counted = format!(r#"rest_client_requests_total{{code="<error>",host="{address}",method="GET"}} 1"#);
+        let text = metrics.encode(TextFormat::Prometheus);
+        assert!(text.contains(&counted), "{text}");
     }
 
     fn kubeconfig(proxy: &str) -> Kubeconfig {
@@ -361,7 +390,7 @@ mod tests {
     async fn a_broken_kubeconfig_is_not_quoted() {
         let path = std::env::temp_dir().join(format!("vault-issuer-kubeconfig-{}", std::process::id()));
         std::fs::write(&path, "users: [{name: a, user: {token: [hvs.canary]}}]").unwrap();
-        let error = client(Some(path.clone()), None).await.err().unwrap();
+        let error = client(Some(path.clone()), None, Arc::default()).await.err().unwrap();
         std::fs::remove_file(path).unwrap();
         assert_eq!(error.to_string(), "the kubeconfig is not YAML of kind Config");
         assert!(std::error::Error::source(&error).is_none());

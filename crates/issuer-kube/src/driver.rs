@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use issuer_core::reconcile::{Change, Config, Controller, Event, Key, Outcome, Step};
+use issuer_core::reference::IssuerKey;
 use issuer_core::{Reply, Request};
 use issuer_tls::EXCHANGES_MAX;
 use kube::Client;
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::api_server::ApiServer;
+use crate::log::{log_event, object};
 use crate::object::Watched;
 use crate::watch::{self, Observer, Unreadable};
 use crate::{ControllerHealth, Leadership, Metrics, Transport};
@@ -23,6 +25,15 @@ const DRAIN: Duration = Duration::from_secs(35);
 
 /// Time for a stopping controller to revoke its tokens and to record its last events.
 const REVOKE: Duration = Duration::from_secs(10);
+
+/// The longest sleep of the loop, so that it gives signs of life.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// How much later than planned a part of the process may give its sign of life: a paused or starved process is not hung.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// The name of the loop among the parts of the process.
+const LOOP: &str = "controller";
 
 /// Tasks started before the runtime may do something else: a turn takes well below ten milliseconds.
 const TURN: usize = 32;
@@ -50,6 +61,14 @@ pub struct RunSetup {
     pub health: Arc<ControllerHealth>,
     /// The name of this process in events.
     pub instance: String,
+}
+
+/// Work on a key.
+struct Task {
+    key: Key,
+    /// The issuer that a request names, if it exists.
+    issuer: Option<IssuerKey>,
+    began: Duration,
 }
 
 /// The state that the tasks share: the controller, and the clients that answer its questions.
@@ -115,11 +134,18 @@ pub async fn run<R>(
         tracing::warn!("stopping before all tokens were revoked; they expire");
     }
     watches.abort();
+    for watched in &driver.watched {
+        driver.health.ended(watched.kind());
+    }
+    driver.health.ended(LOOP);
     released
 }
 
 impl Observer for Arc<Driver> {
     fn observe(&self, change: Change) {
+        if let Change::IssuerGone(issuer) = &change {
+            self.metrics.issuer_gone(issuer);
+        }
         self.controller().observe(Transport::now(), change);
         self.changed.notify_one();
     }
@@ -131,7 +157,6 @@ impl Observer for Arc<Driver> {
             uid,
             error,
         } = object;
-        tracing::warn!(?key, error, "cannot read an object; it is ignored");
         self.metrics.unreadable(watched.kind());
         let event = Event {
             regarding: key,
@@ -144,6 +169,11 @@ impl Observer for Arc<Driver> {
         tokio::spawn(async move { driver.publish(event).await });
     }
 
+    fn alive(&self, watched: Watched, within: Duration) {
+        let next = Transport::now().monotonic + within + GRACE;
+        self.health.alive(watched.kind(), next);
+    }
+
     fn synced(&self, watched: Watched) {
         self.health.set(watched.kind(), Ok(()));
     }
@@ -151,8 +181,7 @@ impl Observer for Arc<Driver> {
     fn failed(&self, watched: Watched, error: &str, is_synced: bool) {
         self.metrics.watch_failed(watched.kind());
         if !is_synced {
-            self.health
-                .set(watched.kind(), Err(format!("cannot be listed: {error}")));
+            self.health.set(watched.kind(), Err(format!("not in sync: {error}")));
         }
     }
 }
@@ -195,6 +224,7 @@ impl Driver {
         let mut stop = pin!(stop);
         loop {
             let wait = self.start(tasks, &may);
+            self.health.alive(LOOP, Transport::now().monotonic + wait + GRACE);
             if is_done(&self.controller()) {
                 return;
             }
@@ -219,20 +249,28 @@ impl Driver {
             if !may() {
                 break;
             }
-            match controller.poll(Transport::now()) {
-                None => break,
+            let now = Transport::now();
+            let Some((key, step)) = controller.poll(now) else {
+                break;
+            };
+            let issuer = match &key {
+                Key::Request(request) => controller.issuer_of(request).cloned(),
+                Key::Issuer(_) | Key::Token(_) => None,
+            };
+            let began = now.monotonic;
+            let task = Task { key, issuer, began };
+            match step {
                 // There is nothing to ask, so it needs no task of its own.
-                Some((key, Step::Done(outcome))) => self.done(&key, outcome),
-                Some((key, step)) => drop(tasks.spawn(Arc::clone(self).answer(key, step))),
+                Step::Done(outcome) => self.done(&task, outcome),
+                step => drop(tasks.spawn(Arc::clone(self).answer(task, step))),
             }
         }
         let due = controller.next_due().unwrap_or(Duration::MAX);
-        due.saturating_sub(Transport::now().monotonic)
-            .min(Duration::from_secs(3600))
+        due.saturating_sub(Transport::now().monotonic).min(IDLE)
     }
 
     /// Answers the questions of one task until it is done.
-    async fn answer(self: Arc<Self>, key: Key, mut step: Step) {
+    async fn answer(self: Arc<Self>, task: Task, mut step: Step) {
         loop {
             step = match step {
                 Step::Exchange(request, state) => {
@@ -264,7 +302,7 @@ impl Driver {
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Done(outcome) => {
-                    self.done(&key, outcome);
+                    self.done(&task, outcome);
                     self.changed.notify_one();
                     return;
                 }
@@ -280,8 +318,11 @@ impl Driver {
         question.await
     }
 
-    /// Has an event recorded, and waits only if there is no room for it: nothing depends on it.
+    /// Logs an event and has it recorded, and waits only if there is no room for it: nothing depends on it.
+    ///
+    /// An event says what has changed, so what lasts is logged once.
     async fn publish(self: &Arc<Self>, event: Event) {
+        log_event(&event);
         let room = Arc::clone(&self.events).acquire_owned().await;
         let driver = Arc::clone(self);
         tokio::spawn(async move {
@@ -319,14 +360,25 @@ impl Driver {
         reply
     }
 
-    fn done(&self, key: &Key, outcome: Outcome) {
-        self.metrics.finished(key, outcome);
+    fn done(&self, task: &Task, outcome: Outcome) {
+        let Task { key, issuer, began } = task;
+        let took = Transport::now().monotonic.saturating_sub(*began);
+        self.metrics.finished(key, issuer.as_ref(), outcome);
+        self.metrics.worked(key, took);
+        let (kind, namespace, name) = object(key);
+        let reason = outcome.reason();
         match (key, outcome) {
-            (_, Outcome::Idle) | (Key::Token(_), _) => tracing::debug!(?key, ?outcome, "nothing to do"),
-            (Key::Issuer(issuer), Outcome::Ready) => tracing::debug!(%issuer, "issuer is ready"),
-            (Key::Issuer(issuer), outcome) => tracing::warn!(%issuer, ?outcome, "issuer is not ready"),
-            (Key::Request(request), Outcome::Issued) => tracing::info!(%request, "issued"),
-            (Key::Request(request), outcome) => tracing::info!(%request, ?outcome, "not issued"),
+            (Key::Request(_), Outcome::Issued) => tracing::info!(namespace, name, "certificate issued"),
+            (Key::Request(_), Outcome::Denied) => tracing::info!(namespace, name, "request denied"),
+            _ => tracing::debug!(
+                kind,
+                namespace,
+                name,
+                outcome = outcome.as_str(),
+                reason,
+                ?took,
+                "task done"
+            ),
         }
     }
 }
@@ -346,7 +398,7 @@ mod tests {
 
     use super::*;
 
-    fn room<F>(_: impl Fn(Arc<Driver>, Key, Step) -> F) -> usize {
+    fn room<F>(_: impl Fn(Arc<Driver>, Task, Step) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -88,7 +88,7 @@ impl From<kube::Error> for Failure {
 }
 
 /// Writes an error and its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,40 +1,79 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// Whether this process can do its work, as its readiness probe reports it.
+/// Whether this process lives and can do its work, as its probes report it.
 ///
-/// Each part of the process reports on the check that it knows of. Liveness needs no check: the process has one thread,
-/// so a probe that is answered shows that it turns, and a leader that cannot renew its Lease ends by itself.
+/// Each part of the process reports on the checks that it knows of. It is ready if it can stand for leadership and, while
+/// it leads, sees all objects. It lives as long as each part gives a sign of life in time: a process whose election, loop
+/// or watch has ended or hangs must be restarted.
 #[derive(Debug, Default)]
-pub struct ControllerHealth(Mutex<BTreeMap<&'static str, Result<(), String>>>);
+pub struct ControllerHealth(Mutex<Checks>);
+
+#[derive(Debug, Default)]
+struct Checks {
+    ready: BTreeMap<&'static str, Result<(), String>>,
+    /// The time by which each part gives its next sign of life.
+    live: BTreeMap<&'static str, Duration>,
+}
 
 impl ControllerHealth {
-    /// Starts without checks: ready.
+    /// Starts without checks: ready and alive.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the result of a check, and returns it if it is new.
+    fn checks(&self) -> MutexGuard<'_, Checks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the result of a check of readiness, and returns it if it is new.
     pub fn set(&self, check: &'static str, result: Result<(), String>) -> Option<Result<(), String>> {
-        let mut checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = checks.insert(check, result.clone());
+        let before = self.checks().ready.insert(check, result.clone());
         (before.as_ref() != Some(&result)).then_some(result)
     }
 
-    /// Returns whether every check passes, and a line for each.
-    pub fn ready(&self) -> (bool, String) {
-        let checks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
-        for (check, result) in checks.iter() {
-            // Writing to a string cannot fail.
-            let _ = match result {
-                Ok(()) => writeln!(text, "[+]{check} ok"),
-                Err(cause) => writeln!(text, "[-]{check} failed: {cause}"),
-            };
-        }
-        (checks.values().all(Result::is_ok), text)
+    /// Takes a sign of life of a part, which promises the next one before the [monotonic](issuer_core::Now) time `next`.
+    pub fn alive(&self, part: &'static str, next: Duration) {
+        self.checks().live.insert(part, next);
     }
+
+    /// Expects no more signs of life of a part, which ends.
+    pub fn ended(&self, part: &'static str) {
+        self.checks().live.remove(part);
+    }
+
+    /// Returns whether every check of readiness passes, and a line for each.
+    pub fn ready(&self) -> (bool, String) {
+        let checks = self.checks();
+        let results = checks.ready.iter();
+        report(results.map(|(check, result)| (*check, result.as_ref().err().cloned())))
+    }
+
+    /// Returns whether every part has given its sign of life in time, and a line for each.
+    pub fn live(&self, now: Duration) -> (bool, String) {
+        let checks = self.checks();
+        let late = |next: Duration| {
+            let by = now.checked_sub(next).filter(|by| !by.is_zero())?;
+            Some(format!("no sign of life, {} s late", by.as_secs()))
+        };
+        report(checks.live.iter().map(|(part, next)| (*part, late(*next))))
+    }
+}
+
+/// Writes a line for each check as the API server does, and returns `true` if none has a cause of failure.
+fn report(checks: impl Iterator<Item = (&'static str, Option<String>)>) -> (bool, String) {
+    let (mut passes, mut text) = (true, String::new());
+    for (check, failure) in checks {
+        passes &= failure.is_none();
+        // Writing to a string cannot fail.
+        let _ = match failure {
+            None => writeln!(text, "[+]{check} ok"),
+            Some(cause) => writeln!(text, "[-]{check} failed: {cause}"),
+        };
+    }
+    (passes, text)
 }
 
 #[cfg(test)]
@@ -52,5 +91,22 @@ mod tests {
         assert_eq!(health.ready(), (false, text.to_owned()));
         health.set("VaultIssuer", Ok(()));
         assert_eq!(health.ready(), (true, "[+]VaultIssuer ok\n[+]lease ok\n".to_owned()));
+    }
+
+    #[test]
+    fn late_part_is_not_alive() {
+        let health = ControllerHealth::new();
+        let s = Duration::from_secs;
+        assert_eq!(health.live(s(100)), (true, String::new()));
+        health.alive("lease", s(130));
+        health.alive("controller", s(110));
+        assert_eq!(
+            health.live(s(110)),
+            (true, "[+]controller ok\n[+]lease ok\n".to_owned())
+        );
+        let late = "[-]controller failed: no sign of life, 2 s late\n[+]lease ok\n";
+        assert_eq!(health.live(s(112)), (false, late.to_owned()));
+        health.ended("controller");
+        assert_eq!(health.live(s(112)), (true, "[+]lease ok\n".to_owned()));
     }
 }

@@ -11,13 +11,22 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::api_server::Cause;
-use crate::{ControllerHealth, Transport};
+use crate::log::LogThrottle;
+use crate::{ControllerHealth, Metrics, Transport};
+
+/// The name of the Lease's check.
+const CHECK: &str = "lease";
+
+/// How much later than planned a step may begin until the process counts as hung.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// A candidate for leadership: an [`Elector`], and the API server that answers its questions.
 #[derive(Debug)]
 pub struct Candidate {
     api: Api<Lease>,
     health: Arc<ControllerHealth>,
+    metrics: Arc<Metrics>,
+    throttle: LogThrottle,
     namespace: String,
     name: String,
     elector: Elector,
@@ -32,19 +41,23 @@ pub struct Leadership(watch::Receiver<Duration>);
 impl Candidate {
     /// Creates a candidate for the Lease `namespace`/`name`. No other process may have the same `identity`.
     ///
-    /// Whether the Lease can be read and written is reported to `health`, as the check `lease`.
+    /// Whether the Lease can be read and written is reported to `health`, as the check `lease`; failures are counted in
+    /// `metrics`.
     pub fn new(
         client: Client,
         (namespace, name): (&str, &str),
         identity: String,
         timing: Timing,
         health: Arc<ControllerHealth>,
+        metrics: Arc<Metrics>,
     ) -> (Self, Leadership) {
         let (held_until, leadership) = watch::channel(Duration::ZERO);
-        health.set("lease", Err("not read yet".to_owned()));
+        health.set(CHECK, Err("not read yet".to_owned()));
         let candidate = Self {
             api: Api::namespaced(client, namespace),
             health,
+            metrics,
+            throttle: LogThrottle::default(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             elector: Elector::new(identity, timing, Transport::seed()),
@@ -65,11 +78,19 @@ impl Candidate {
         if timeout(limit, release).await.is_err() {
             tracing::warn!(lease = self.name, "failed to release the Lease; it expires");
         }
+        self.health.ended(CHECK);
     }
 
     /// Takes the next step. Returns `false` after the last.
     async fn next(&mut self, stop: impl Future<Output = ()>) -> bool {
-        match self.elector.poll(Transport::now()) {
+        let now = Transport::now();
+        let step = self.elector.poll(now);
+        let next = match &step {
+            Step::Wait(until) => *until,
+            _ => now.monotonic + self.limit(),
+        };
+        self.health.alive(CHECK, next + GRACE);
+        match step {
             Step::Read(state) => {
                 let answer = self.read().await;
                 state.resume(&mut self.elector, Transport::now(), answer);
@@ -114,7 +135,7 @@ impl Candidate {
         self.timing.renew() / 2
     }
 
-    async fn read(&self) -> Result<Option<Lease>, ReadFailed> {
+    async fn read(&mut self) -> Result<Option<Lease>, ReadFailed> {
         match timeout(self.limit(), self.api.get(&self.name)).await {
             Ok(Ok(lease)) => {
                 self.report(Ok(()));
@@ -132,18 +153,20 @@ impl Candidate {
         }
     }
 
-    async fn create(&self, mut lease: Lease) -> Result<Lease, LeaseWriteError> {
+    async fn create(&mut self, mut lease: Lease) -> Result<Lease, LeaseWriteError> {
         lease.metadata.name = Some(self.name.clone());
         let write = async { self.api.create(&PostParams::default(), &lease).await };
-        self.written("create", timeout(self.limit(), write).await.ok())
+        let written = timeout(self.limit(), write).await.ok();
+        self.written("create", written)
     }
 
-    async fn update(&self, lease: &Lease) -> Result<Lease, LeaseWriteError> {
+    async fn update(&mut self, lease: &Lease) -> Result<Lease, LeaseWriteError> {
         let write = async { self.api.replace(&self.name, &PostParams::default(), lease).await };
-        self.written("update", timeout(self.limit(), write).await.ok())
+        let written = timeout(self.limit(), write).await.ok();
+        self.written("update", written)
     }
 
-    fn written(&self, verb: &str, answer: Option<Result<Lease, Error>>) -> Result<Lease, LeaseWriteError> {
+    fn written(&mut self, verb: &str, answer: Option<Result<Lease, Error>>) -> Result<Lease, LeaseWriteError> {
         match answer {
             Some(Ok(lease)) => {
                 self.report(Ok(()));
@@ -171,19 +194,22 @@ impl Candidate {
         }
     }
 
-    fn failed(&self, verb: &str, cause: &dyn Display) {
+    fn failed(&mut self, verb: &str, cause: &dyn Display) {
+        self.metrics.lease_failed();
         self.report(Err(format!("failed to {verb} the Lease: {cause}")));
     }
 
-    /// Reports whether this process can campaign, and logs it when that changes.
-    fn report(&self, result: Result<(), String>) {
-        if let Some(result) = self.health.set("lease", result) {
-            let lease = format!("{}/{}", self.namespace, self.name);
-            match result {
-                Ok(()) => tracing::info!(lease, "the Lease can be used"),
-                Err(error) => tracing::warn!(lease, error, "cannot campaign for leadership"),
+    /// Reports whether this process can campaign. Logs it when that changes, and again at growing intervals if it cannot.
+    fn report(&mut self, result: Result<(), String>) {
+        let lease = || format!("{}/{}", self.namespace, self.name);
+        match &result {
+            Ok(()) if self.throttle.is_over() => tracing::info!(lease = lease(), "the Lease can be used again"),
+            Err(error) if self.throttle.is_due(error, Transport::now().monotonic) => {
+                tracing::warn!(lease = lease(), error, "cannot campaign for leadership");
             }
+            _ => {}
         }
+        self.health.set(CHECK, result);
     }
 }
 
@@ -235,6 +261,7 @@ mod tests {
     use tower::BoxError;
 
     use super::*;
+    use crate::TextFormat;
 
     type Stored = Arc<Mutex<Option<Lease>>>;
 
@@ -288,7 +315,15 @@ mod tests {
         );
         let client = Client::new(service, "default");
         let health = Arc::new(ControllerHealth::new());
-        Candidate::new(client, ("ns", "x"), identity.to_owned(), timing.unwrap(), health)
+        let metrics = Arc::new(Metrics::new());
+        Candidate::new(
+            client,
+            ("ns", "x"),
+            identity.to_owned(),
+            timing.unwrap(),
+            health,
+            metrics,
+        )
     }
 
     #[tokio::test]
@@ -346,8 +381,10 @@ mod tests {
             );
             let client = Client::new(service, "default");
             let identity = "first".to_owned();
+            let metrics = Arc::new(Metrics::new());
+            let (reports, counts) = (Arc::clone(&health), Arc::clone(&metrics));
             let (candidate, leadership) =
-                Candidate::new(client, ("ns", "x"), identity, timing.unwrap(), Arc::clone(&health));
+                Candidate::new(client, ("ns", "x"), identity, timing.unwrap(), reports, counts);
             assert_eq!(health.ready().1, "[-]lease failed: not read yet\n");
             let stop = async move {
                 for _ in 0..3 {
@@ -355,6 +392,8 @@ mod tests {
                 }
             };
             candidate.run(stop).await;
+            let counted = metrics.encode(TextFormat::Prometheus);
+            assert!(!counted.contains("vault_issuer_lease_failures_total 0"), "{counted}");
             assert_eq!(health.ready(), (false, format!("[-]lease failed: {cause}\n")));
             assert!(!leadership.is_leader());
         }

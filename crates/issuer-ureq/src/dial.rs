@@ -1,12 +1,14 @@
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
 use issuer_core::target::AllowedServers;
 use issuer_core::{Connect, ConnectError, DialError, TransportError};
 use issuer_tls::{
-    classify, client_config, connect_error, defer_write_error, exchange_error, handshake_error, server_name,
+    PresentedCertificates, classify, client_config, connect_error, defer_write_error, exchange_error, handshake_error,
+    server_name,
 };
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -112,6 +114,21 @@ impl Connector for Dial {
             first: true,
         })))
     }
+}
+
+/// Begins a TLS handshake over a connection of its own.
+pub(crate) fn handshake(connect: &Connect, presented: &PresentedCertificates) -> io::Result<()> {
+    let (origin, limit) = (&connect.origin, connect.limits.connect);
+    let name = server_name(connect).map_err(io::Error::other)?;
+    let host = origin.host();
+    let addresses = (host.trim_matches(['[', ']']), origin.port()).to_socket_addrs()?;
+    let mut permitted = addresses.filter(|address| connect.allowed_servers.permits_address(host, address.ip()));
+    let address = permitted.next().ok_or(io::ErrorKind::NotFound)?;
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    let mut connection = ClientConnection::new(presented.config(), name).map_err(io::Error::other)?;
+    connection.complete_io(&mut stream).map(drop)
 }
 
 /// A TLS connection; `first` until the server has sent something after the handshake.

@@ -9,7 +9,9 @@ mod dial;
 use std::io::Read;
 
 use issuer_core::{Body, Connect, ConnectError, Flow, Now, Reply, Request, Step, TransportError};
-use issuer_tls::{Cache, HEAD_MAX, IDLE, IDLE_MAX, USER_AGENT, body_buffer, exchange_error, now};
+use issuer_tls::{
+    Cache, HEAD_MAX, IDLE, IDLE_MAX, PresentedCertificates, USER_AGENT, body_buffer, exchange_error, now,
+};
 use ureq::config::Config;
 use ureq::{Agent, Error, Timeout};
 
@@ -82,6 +84,17 @@ impl Driver {
                 Step::Done(output) => return output,
             }
         }
+    }
+
+    /// Returns a line for each certificate that the server presents, whether or not it is trusted; none without TLS, or
+    /// if the server is out of reach. Nothing is sent over the connection.
+    pub fn presented_certificates(&self, connect: &Connect) -> Vec<String> {
+        let presented = PresentedCertificates::default();
+        if connect.origin.is_tls() {
+            // The handshake always fails; what it has shown is the result.
+            let _ = dial::handshake(connect, &presented);
+        }
+        presented.describe()
     }
 
     /// Samples the clocks; the monotonic one starts with the process's first sample.

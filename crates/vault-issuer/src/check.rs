@@ -10,6 +10,7 @@ use issuer_ureq::Driver;
 
 use crate::args::{CheckArgs, IssuerArgs};
 use crate::manifest::Issuer;
+use crate::remedy::Needs;
 use crate::source::Source;
 
 /// Checks issuers with a line for each step; fails if one of them cannot sign.
@@ -85,6 +86,8 @@ impl<'a> Check<'a> {
             }
         };
         self.passed("spec", &describe(&target))?;
+        let needs = Needs::of(&target, &issuer.key, namespace);
+        writeln!(self.out, "  needs   policy: {}", needs.policy())?;
         let CheckOutcome { access, verdict, .. } = self.drive(access::begin(target, namespace, None, Driver::now()))?;
         match (access, verdict) {
             (Some(access), Ok(())) => Ok(access),
@@ -93,7 +96,12 @@ impl<'a> Check<'a> {
                     self.revoke(&access)?;
                 }
                 match verdict {
-                    Err(error) => Err(self.named(&error)),
+                    Err(error) => {
+                        for command in needs.commands(&error) {
+                            writeln!(self.out, "  try     {command}")?;
+                        }
+                        Err(self.named(&error))
+                    }
                     Ok(()) => bail!("there is no token to sign with"),
                 }
             }
@@ -195,6 +203,9 @@ impl<'a> Check<'a> {
         let connect = request.connect.clone();
         let reply = self.driver.call(request);
         if !self.reached {
+            for certificate in self.driver.presented_certificates(&connect) {
+                writeln!(self.out, "  server  {certificate}")?;
+            }
             use TransportError::{Connect, Dial, Tls};
             if let Err(Connect(_) | Dial(_) | Tls(_)) = reply {
                 self.failed("connect")?;

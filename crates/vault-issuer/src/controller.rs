@@ -8,7 +8,7 @@ use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config, DropIn, IssuerStatusMode};
 use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy};
 use issuer_core::{SizeLimits, VerifyOptions};
-use issuer_kube::{CONTENT_TYPE, Candidate, ControllerHealth, Leadership, Metrics, RunSetup, Transport};
+use issuer_kube::{Candidate, ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
 use kube::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::account::own_account;
 use crate::args::{ControllerArgs, DropInArgs, IssuerStatusChoice};
-use crate::serve::{Content, Page, serve};
+use crate::serve::{Asked, Content, Page, serve};
 use crate::telemetry;
 
 /// The file that holds a pod's own namespace.
@@ -54,8 +54,8 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     let instance = instance();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), instance, "starting");
     raise_file_limit();
-    let client = issuer_kube::client(args.kubeconfig.clone(), None).await?;
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
+    let client = issuer_kube::client(args.kubeconfig.clone(), None, Arc::clone(&metrics)).await?;
     listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
@@ -64,6 +64,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
         home: &home,
         instance: &instance,
         health: &health,
+        metrics: &metrics,
     };
     let (mut candidate, mut leadership) = election.campaign(&args, client.clone(), given_up);
     let release = async {
@@ -141,6 +142,7 @@ struct Election<'a> {
     home: &'a str,
     instance: &'a str,
     health: &'a Arc<ControllerHealth>,
+    metrics: &'a Arc<Metrics>,
 }
 
 impl Election<'_> {
@@ -157,7 +159,8 @@ impl Election<'_> {
         let namespace = args.leader_election_namespace.as_deref().unwrap_or(self.home);
         let lease = (namespace, args.leader_election_id.as_str());
         let identity = self.instance.to_owned();
-        let (candidate, leadership) = Candidate::new(client, lease, identity, self.timing, Arc::clone(self.health));
+        let (health, metrics) = (Arc::clone(self.health), Arc::clone(self.metrics));
+        let (candidate, leadership) = Candidate::new(client, lease, identity, self.timing, health, metrics);
         (tokio::spawn(candidate.run(is_set(given_up))), leadership)
     }
 }
@@ -167,35 +170,40 @@ impl Election<'_> {
 async fn listen(args: &ControllerArgs, metrics: &Arc<Metrics>, health: &Arc<ControllerHealth>) -> anyhow::Result<()> {
     if let Some(address) = args.metrics_bind_address.0 {
         let metrics = Arc::clone(metrics);
-        let page: Page = Arc::new(move || Content {
-            status: StatusCode::OK,
-            media_type: CONTENT_TYPE,
-            text: metrics.encode(),
+        let page: Page = Arc::new(move |asked| {
+            let format = TextFormat::accepted_by(asked.accept);
+            Content {
+                status: StatusCode::OK,
+                media_type: format.media_type(),
+                text: metrics.encode(format),
+            }
         });
         tokio::spawn(serve(address, vec![("/metrics", page)]).await?.run());
     }
     if let Some(address) = args.health_probe_bind_address.0 {
-        let live: Page = Arc::new(|| probe(true, "ok".to_owned()));
-        let health = Arc::clone(health);
-        let ready: Page = Arc::new(move || {
-            let (is_ready, checks) = health.ready();
-            probe(is_ready, checks)
-        });
+        let (live, ready) = (Arc::clone(health), Arc::clone(health));
+        let live: Page = Arc::new(move |asked| probe("livez", live.live(Transport::now().monotonic), asked));
+        let ready: Page = Arc::new(move |asked| probe("readyz", ready.ready(), asked));
         let pages = vec![("/livez", Arc::clone(&live)), ("/healthz", live), ("/readyz", ready)];
         tokio::spawn(serve(address, pages).await?.run());
     }
     Ok(())
 }
 
-fn probe(passes: bool, text: String) -> Content {
-    let status = if passes {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+/// Returns the result of a probe as the API server words it: the checks one by one if one fails, or if `?verbose` asks for
+/// them.
+fn probe(name: &str, (passes, checks): (bool, String), asked: Asked<'_>) -> Content {
+    let (status, text) = match (passes, asked.is_verbose()) {
+        (true, false) => (StatusCode::OK, "ok".to_owned()),
+        (true, true) => (StatusCode::OK, format!("{checks}{name} check passed\n")),
+        (false, _) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{checks}{name} check failed\n"),
+        ),
     };
     Content {
         status,
-        media_type: "text/plain",
+        media_type: "text/plain; charset=utf-8",
         text,
     }
 }

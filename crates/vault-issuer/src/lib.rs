@@ -1,4 +1,5 @@
-//! The commands of vault-issuer: `controller` runs in a cluster, `check`, `migrate` and `sign` by hand.
+//! The commands of vault-issuer: `controller` runs in a cluster, `check`, `migrate` and `sign` by hand. `completion` writes the
+//! completion script of a shell.
 //!
 //! `check` and `sign` run the core's machines on the blocking driver, `controller` on the async one.
 
@@ -11,6 +12,7 @@ mod controller;
 mod issuer_name;
 mod manifest;
 mod migrate;
+mod remedy;
 #[cfg(feature = "cluster")]
 mod serve;
 mod sign;
@@ -23,7 +25,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use args::{Args, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 
 /// Runs the command line `args`, which begins with the program's name.
 ///
@@ -44,6 +47,7 @@ where
     };
     let result = match args.command {
         Command::Check(args) => check::run(&args, out),
+        Command::Completion(args) => completion(args.shell, out),
         #[cfg(feature = "cluster")]
         Command::Controller(args) => return controller::run(args, err),
         Command::Migrate(args) => migrate::run(&args, out),
@@ -56,4 +60,12 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes the script that completes the command line in `shell`.
+fn completion(shell: Shell, out: &mut dyn Write) -> anyhow::Result<()> {
+    // Written to memory first: the generator panics if it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "vault-issuer", &mut script);
+    Ok(out.write_all(&script)?)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::server::conn::http1;
@@ -37,10 +37,35 @@ pub(crate) struct Content {
     pub(crate) text: String,
 }
 
-/// Makes the content of a page when it is asked for.
-pub(crate) type Page = Arc<dyn Fn() -> Content + Send + Sync>;
+/// The parts of a request that a page may depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// The header `Accept`.
+    pub(crate) accept: &'a str,
+    /// The query of the URL.
+    query: &'a str,
+}
 
-/// A server of pages, each for GET only.
+impl<'a> Asked<'a> {
+    fn of<B>(request: &'a Request<B>) -> Self {
+        let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+        Self {
+            accept: accept.unwrap_or_default(),
+            query: request.uri().query().unwrap_or_default(),
+        }
+    }
+
+    /// Returns `true` if the query asks for details.
+    pub(crate) fn is_verbose(self) -> bool {
+        let mut parts = self.query.split('&');
+        parts.any(|part| part.split('=').next() == Some("verbose"))
+    }
+}
+
+/// Makes the content of a page when it is asked for.
+pub(crate) type Page = Arc<dyn Fn(Asked<'_>) -> Content + Send + Sync>;
+
+/// A server of pages, each for GET and HEAD.
 pub(crate) struct Server {
     listener: TcpListener,
     pages: Arc<[(&'static str, Page)]>,
@@ -113,16 +138,17 @@ fn reply<B>(pages: &[(&str, Page)], request: &Request<B>) -> Response<Full<Bytes
     let Some((_, page)) = pages.iter().find(|(path, _)| *path == request.uri().path()) else {
         return empty(StatusCode::NOT_FOUND);
     };
-    if request.method() != Method::GET {
+    // hyper leaves the body of a reply to HEAD out.
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return reply;
     }
     let Content {
         status,
         media_type,
         text,
-    } = page();
+    } = page(Asked::of(request));
     let mut reply = Response::new(Full::from(text));
     *reply.status_mut() = status;
     reply
@@ -144,10 +170,10 @@ mod tests {
     use super::*;
 
     async fn server() -> SocketAddr {
-        let page: Page = Arc::new(|| Content {
+        let page: Page = Arc::new(|asked| Content {
             status: StatusCode::OK,
             media_type: "text/plain",
-            text: "ok".to_owned(),
+            text: if asked.is_verbose() { "in full" } else { "ok" }.to_owned(),
         });
         let server = serve(([127, 0, 0, 1], 0).into(), vec![("/healthz", page)])
             .await
@@ -167,11 +193,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_are_for_get_only() {
+    async fn pages_are_for_get_and_head() {
         let address = server().await;
         for (request, status, end) in [
             ("GET /healthz", "200 ok", "\r\n\r\nok"),
-            ("GET /healthz?verbose", "200 ok", "\r\n\r\nok"),
+            ("GET /healthz?a&verbose=true", "200 ok", "\r\n\r\nin full"),
+            ("HEAD /healthz", "200 ok", "\r\n\r\n"),
             ("GET /", "404 not found", "\r\n\r\n"),
             ("GET /healthz/", "404 not found", "\r\n\r\n"),
             ("POST /healthz", "405 method not allowed", "\r\n\r\n"),

@@ -20,8 +20,8 @@ use xtask::{SKIPPED, root};
 use crate::cases::CASES;
 use crate::helm::Helm;
 
-/// Tests the Helm chart by rendering it, and the alerts. Builds Helm and promtool from the Go module registry if there
-/// are none.
+/// Tests the Helm chart by rendering it, the alerts, the dashboard and the health check for Argo CD. Builds Helm, promtool
+/// and a Lua interpreter from the Go module registry if there are none.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask chart")]
 struct Args {

@@ -262,7 +262,7 @@ fn request_is_sent_unchanged() {
             lines
         };
         let host = format!("host: 127.0.0.1:{}", server.port);
-        let agent = "user-agent: vault-issuer/0.1.0";
+        let agent = concat!("user-agent: vault-issuer/", env!("CARGO_PKG_VERSION"));
         let token = "x-vault-token: hvs.token";
         let signing = "post /v1/pki/sign/web http/1.1";
         let length = "content-length: 10";

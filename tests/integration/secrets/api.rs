@@ -16,7 +16,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::{RequestKey, SecretRef};
-use issuer_kube::{ControllerHealth, Leadership, Metrics, RunSetup, Transport};
+use issuer_kube::{ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -27,15 +27,17 @@ use crate::world::{self, JWT, Login, NAMESPACE, Vault};
 type Reply = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
 /// The result of a run.
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// Everything that was stored, recorded and counted, as text.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// All tokens of the run.
-    pub(super) tokens: BTreeSet<String>,
+    pub(crate) tokens: BTreeSet<String>,
+    /// The events, each as a line.
+    pub(crate) events: Vec<String>,
 }
 
 /// Runs the controller until its two requests are finished.
-pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
+pub(crate) async fn run(vault: &Vault, login: Login) -> Ended {
     let mut cluster = FakeKube::default();
     world::create_issuer(&mut cluster, vault, login);
     let requests = ["one", "two"].map(|name| world::create_request(&mut cluster, name));
@@ -86,9 +88,22 @@ pub(super) async fn run(vault: &Vault, login: Login) -> Ended {
     );
     let server = server.lock().unwrap();
     let posted: String = server.posted.iter().map(|posted| format!("{posted}\n")).collect();
-    let text = format!("{:?}\n{posted}{}", server.cluster, metrics.encode());
+    let text = format!(
+        "{:?}\n{posted}{}",
+        server.cluster,
+        metrics.encode(TextFormat::OpenMetrics)
+    );
     let tokens = tokens.lock().unwrap().clone();
-    Ended { text, tokens }
+    let events = server.posted.iter().map(event_line).collect();
+    Ended { text, tokens, events }
+}
+
+/// Returns an event as `kubectl describe` shows it.
+fn event_line(event: &Value) -> String {
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let [kind, name] = ["/regarding/kind", "/regarding/name"].map(text);
+    let [level, reason, note] = ["/type", "/reason", "/note"].map(text);
+    format!("{kind} {name}: {level} {reason}: {note}")
 }
 
 type Data = std::collections::BTreeMap<String, issuer_core::Secret>;

@@ -48,7 +48,7 @@ impl log::Log for Keep {
 
 /// Returns the result of `run` and everything that is logged meanwhile, except what the binary never logs
 /// (`vault-issuer/src/telemetry.rs`).
-pub(super) fn capture<T>(work: impl FnOnce() -> T) -> (T, String) {
+pub(crate) fn capture<T>(work: impl FnOnce() -> T) -> (T, String) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&Keep).unwrap();

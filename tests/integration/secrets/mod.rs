@@ -3,9 +3,9 @@
 //! A panic prints the `Debug` or `Display` of values that are checked here. That `Secret` has neither is a compile-fail
 //! test of `issuer_core::Secret`.
 
-mod api;
+pub(crate) mod api;
 mod canaries;
-mod capture;
+pub(crate) mod capture;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use fake_vault::Fault;
 use issuer_core::reconcile::Key;
 use issuer_core::target::AllowedServers;
 use issuer_core::{Connect, Identity, Limits, Operation, Request, Roots, Secret};
+use issuer_kube::TextFormat;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -63,7 +64,7 @@ fn printed(world: &World<'_>) -> String {
         write!(text, "{outcome:?}\n{}\n", outcome.1.as_str()).unwrap();
     }
     write!(text, "{:?}\n{:?}\n", world.events, world.cluster).unwrap();
-    text + &world.metrics.encode()
+    text + &world.metrics.encode(TextFormat::OpenMetrics)
 }
 
 /// Injects a fault into requests of a kind while an issuer becomes ready, signs, renews and is deleted. Returns whether
@@ -173,7 +174,7 @@ fn no_secret_leaks_in_a_cluster() {
     }
     for part in [
         "failed to read an object",
-        "not issued",
+        "certificate issued",
         "operation=\"sign\" status=403",
     ] {
         assert!(logged.contains(part), "{part}: {logged}");

@@ -268,8 +268,8 @@ impl<'v> World<'v> {
                     waits.resume(controller, now, written)
                 }
                 Step::Done(outcome) => {
-                    self.metrics.finished(&key, outcome);
-                    self.metrics.observe(controller);
+                    self.metrics.finished(&key, None, outcome);
+                    self.metrics.observe(controller, now);
                     self.outcomes.push((key, outcome));
                     return None;
                 }

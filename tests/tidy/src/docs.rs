@@ -1,4 +1,4 @@
-//! The pages for users: their links, and that they name the flags, metrics and reasons of the code.
+//! The pages for users: their links, and that they name the flags and reasons of the code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,8 +12,6 @@ const FLAGS: [&str; 3] = [
     "deploy/docs/cli.md",
     "deploy/charts/vault-issuer/templates/deployment.yaml",
 ];
-
-const METRICS: &str = "deploy/docs/metrics.md";
 
 const REASONS: &str = "deploy/docs/troubleshooting.md";
 
@@ -30,21 +28,16 @@ pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     findings.extend(missing(defined, &words(&rows(&page), "--"), &flags));
     findings.extend(missing(defined, &words(&fs::read_to_string(used)?, "--"), &flags));
 
-    let (mut metrics, mut reasons) = (BTreeSet::new(), BTreeSet::new());
+    let mut reasons = BTreeSet::new();
     for path in files
         .iter()
         .filter(|path| path.ends_with(".rs") && !path.contains("tests"))
     {
         let text = fs::read_to_string(path)?;
-        if path.starts_with("crates/issuer-kube/src/") {
-            metrics.extend(metrics_registered(&text));
-        }
         if path.starts_with("crates/issuer-core/src/") {
             reasons.extend(reasons_returned(&text));
         }
     }
-    let documented = words(&fs::read_to_string(METRICS)?.replace("_total", ""), "vault_issuer_");
-    findings.extend(missing(METRICS, &metrics, &documented));
     findings.extend(missing(REASONS, &reasons, &words(&fs::read_to_string(REASONS)?, "")));
 
     for path in files.iter().filter(|path| path.ends_with(".md")) {
@@ -102,13 +95,6 @@ fn flags_defined(source: &str) -> BTreeSet<String> {
         flags.extend(name.map(|name| format!("--{name}")));
     }
     flags
-}
-
-/// Returns the names with which metrics are registered.
-fn metrics_registered(source: &str) -> BTreeSet<String> {
-    let registrations = source.split(".register(").skip(1);
-    let names = registrations.filter_map(|text| text.trim_start().strip_prefix('"')?.split('"').next());
-    names.map(Into::into).collect()
 }
 
 /// Returns the texts of the functions `reason`.
@@ -185,10 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn metrics_and_reasons_are_texts() {
-        let source = "registry.register(\n    \"vault_issuer_a\",\n    \"Help\",\n);\n    fn reason(&self) -> R {\n        \
-                      A => \"ReasonA\",\n    }\n    fn other() { \"Other\" }\n";
-        assert_eq!(metrics_registered(source), set(&["vault_issuer_a"]));
+    fn reasons_are_texts() {
+        let source = "    fn reason(&self) -> R {\n        A => \"ReasonA\",\n    }\n    fn other() { \"Other\" }\n";
         assert_eq!(reasons_returned(source), set(&["ReasonA"]));
     }
 

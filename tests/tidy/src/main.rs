@@ -14,6 +14,7 @@ mod names;
 mod source;
 mod text;
 mod voice;
+mod workflows;
 
 use std::env;
 use std::fmt;
@@ -55,6 +56,7 @@ fn check() -> anyhow::Result<()> {
     findings.extend(text::check(&files)?);
     findings.extend(voice::check(&files)?);
     findings.extend(metrics::check(&files)?);
+    findings.extend(workflows::check(&files)?);
     findings.extend(docs::check(&files)?);
     findings.extend(graph::check()?);
     findings.extend(dependencies::check()?);

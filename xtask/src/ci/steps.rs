@@ -30,8 +30,8 @@ pub(super) enum Program {
 /// All steps, in the order in which they start.
 ///
 /// The steps of cargo form one chain, in which what fails fastest comes first. The servers of the end-to-end tests are
-/// built beside it: Go and cargo leave each other idle time.
-pub(super) static STEPS: [Step; 13] = [
+/// built beside it, and then Helm and promtool for the tests of the chart: Go and cargo leave each other idle time.
+pub(super) static STEPS: [Step; 14] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     // Everything at once: cargo compiles a dependency anew for each set of features that a smaller build asks of it.
@@ -68,7 +68,8 @@ pub(super) static STEPS: [Step; 13] = [
         &["deny"],
     ),
     step("seeds", Program::Cargo("xtask sim --seeds 200"), &["explore"]),
-    step("e2e", Program::Built("e2e run"), &["build", "components"]),
+    step("chart", Program::Built("chart"), &["build", "components"]),
+    step("e2e", Program::Built("e2e run"), &["build", "components", "chart"]),
 ];
 
 const fn step(name: &'static str, program: Program, after: &'static [&'static str]) -> Step {

@@ -5,13 +5,14 @@ use issuer_api::CertificateRequest;
 
 use super::observed::{Change, Config};
 use super::outcome::{Key, WriteError};
+use super::report::Report;
 use super::state::State;
 use super::step::{
     AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 use crate::{Now, Reply, Secret};
 
 /// The controller: everything it knows, and all its decisions.
@@ -115,6 +116,17 @@ impl Controller {
     /// Returns each issuer and whether it can sign.
     pub fn readiness(&self) -> impl Iterator<Item = (&IssuerKey, bool)> {
         self.state.issuers.readiness()
+    }
+
+    /// Describes the issuers, the requests that wait for them and the queue. Takes time for each issuer and each request.
+    pub fn report(&self, now: Now) -> Report {
+        Report::of(&self.state, now)
+    }
+
+    /// Returns the issuer that a request names, if both exist and the request has not finished.
+    pub fn issuer_of(&self, request: &RequestKey) -> Option<&IssuerKey> {
+        let issuer = self.state.requests.get(request)?.issuer.as_ref()?;
+        self.state.issuers.get(issuer).map(|_| issuer)
     }
 
     /// Returns the kinds of cert-manager's issuers that are no longer served, since another controller signs for them.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use issuer_api::ConditionStatus;
+use jiff::Timestamp;
 
 use super::backoff::backoff;
 use super::losses::Losses;
@@ -37,6 +38,8 @@ pub(super) struct Issuer {
     losses: Losses,
     /// What has changed since the last check that decided something.
     change: Option<Recovery>,
+    /// When the first of the CAs expires that are above the certificate signed last.
+    pub(super) ca_not_after: Option<Timestamp>,
     /// What is known of its condition Ready, where others may write that.
     pub(super) courtesy: Courtesy,
 }
@@ -167,6 +170,7 @@ impl Issuer {
             accused: Vec::new(),
             losses: Losses::default(),
             change: None,
+            ca_not_after: None,
             courtesy: Courtesy::default(),
         }
     }
@@ -181,7 +185,7 @@ impl Issuer {
     }
 
     /// Returns what its status says: an issuer is ready until a check fails.
-    fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         matches!(self.readiness, Readiness::Ready | Readiness::Suspended)
     }
 
@@ -272,6 +276,10 @@ impl Issuers {
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &IssuerKey> {
         self.0.keys()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&IssuerKey, &Issuer)> {
+        self.0.iter()
     }
 
     /// Returns each issuer and whether it is ready.

@@ -148,6 +148,12 @@ impl<K: Work> Lane<K> {
         open.by_ref().filter_map(first).min()
     }
 
+    /// Returns the number of keys that are due and could run if there was a slot; takes time for each that has become due.
+    pub(super) fn backlog(&self, now: Duration) -> usize {
+        let open = self.classes().into_iter().filter(|(class, _)| *class <= self.open);
+        open.map(|(_, waiting)| waiting.backlog(now)).sum()
+    }
+
     /// Returns all keys of a class.
     pub(super) fn keys(&self, class: Class) -> Vec<K> {
         let class = match class {
@@ -242,6 +248,11 @@ impl<K: Work> Waiting<K> {
             later: BTreeSet::new(),
             ready: BTreeMap::new(),
         }
+    }
+
+    fn backlog(&self, now: Duration) -> usize {
+        let due = self.later.iter().take_while(|(at, _)| *at <= now).count();
+        self.ready.values().map(BTreeSet::len).sum::<usize>() + due
     }
 
     fn make_ready(&mut self, at: Duration, key: K) {

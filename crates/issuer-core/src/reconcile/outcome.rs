@@ -38,6 +38,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Returns the reason, of an outcome that has one.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Failed(reason) | Self::NotReady(reason) | Self::Pending(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
     /// Returns the outcome as a lower-case word, without its reason.
     pub fn as_str(self) -> &'static str {
         match self {

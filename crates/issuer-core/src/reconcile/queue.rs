@@ -172,6 +172,11 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         self.first().map(|(at, _)| *at)
     }
 
+    /// Returns each lane that has work, and the number of its keys that are due and could run if there was a slot.
+    pub(super) fn backlog(&self, now: Duration) -> impl Iterator<Item = (&L, usize)> {
+        self.lanes.iter().map(move |(name, lane)| (name, lane.backlog(now)))
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
@@ -311,6 +316,25 @@ mod tests {
         assert_eq!(queue.pop(s(1)), None);
         queue.finish(&("t", 1));
         assert_eq!(queue.pop(s(1)), Some(("t", 2)));
+    }
+
+    #[test]
+    fn backlog_is_due_and_open() {
+        let mut queue = queue(1, 9);
+        for (number, at) in [(1, 0), (2, 0), (3, 5), (4, 6)] {
+            push(&mut queue, "a", ("t", number), at);
+        }
+        let backlog = |queue: &Queue<_, Item>| {
+            queue
+                .backlog(s(5))
+                .map(|(lane, keys)| (*lane, keys))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(backlog(&queue), vec![("a", 3)]);
+        queue.pop(s(0)).unwrap();
+        assert_eq!(backlog(&queue), vec![("a", 2)]);
+        queue.open(&"a", Class::Untold);
+        assert_eq!(backlog(&queue), vec![("a", 0)]);
     }
 
     #[test]

@@ -413,7 +413,7 @@ impl Context {
             timeout: _,
         } = self;
         if let Ok(verified) = &result {
-            state.signed(&task.key, &issuer, (&lease, verified.chain().is_leased), now);
+            state.signed(&task.key, &issuer, (&lease, verified.chain()), now);
             state.known.extend(verified.known());
         }
         if state.ledger.find(task.uid()).is_none() {

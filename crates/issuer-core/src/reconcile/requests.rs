@@ -117,6 +117,7 @@ fn stripped(mut object: CertificateRequest, lacks_csr: bool) -> CertificateReque
         namespace: meta.namespace,
         uid: meta.uid,
         resource_version: meta.resource_version,
+        creation_timestamp: meta.creation_timestamp,
         ..ObjectMeta::default()
     };
     if lacks_csr {

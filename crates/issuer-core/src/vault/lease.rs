@@ -129,6 +129,11 @@ impl Lease {
         })
     }
 
+    /// Returns when Vault expires the token; `None` if it never does, or if that is not known.
+    pub fn expires_at(&self) -> Option<Duration> {
+        self.ttl.map(|ttl| self.since + ttl)
+    }
+
     /// Returns when two thirds of the token's lifetime have passed: from then on it is renewed or replaced. `None` if
     /// it can be neither renewed nor replaced, or never expires.
     pub fn refresh_at(&self) -> Option<Duration> {

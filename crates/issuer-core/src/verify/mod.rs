@@ -115,6 +115,8 @@ pub struct Chain {
     pub serial: String,
     /// When the certificate expires.
     pub not_after: Timestamp,
+    /// When the first of the CAs above it expires; `None` if none is known.
+    pub ca_not_after: Option<Timestamp>,
     /// The names of the requested usages that the certificate does not have.
     pub missing_usages: Vec<&'static str>,
     /// Whether the certificate has a lease: Vault revokes it when the token that requested it ends.
@@ -169,11 +171,13 @@ pub fn verify(
     let mut known = options.known.clone();
     let path = issuers(&leaf, &pool, answer.issuing, signatures, &mut known)?;
     let (certificate, ca) = write(&leaf, &path, options)?;
+    let ends = path.issuers.iter().chain(&path.root).map(|ca| ca.validity().1);
     let chain = Chain {
         certificate,
         ca,
         serial,
         not_after,
+        ca_not_after: ends.min().map(timestamp),
         missing_usages: missing.map(|usage| usage.name).collect(),
         is_leased: issued.is_leased,
     };

@@ -14,7 +14,7 @@ use issuer_api::{
 };
 use issuer_core::reconcile::{Change, Key, ObservedIssuer};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -46,6 +46,7 @@ pub(crate) struct Meta {
     pub(crate) namespace: String,
     pub(crate) uid: String,
     pub(crate) resource_version: String,
+    creation_timestamp: Option<String>,
     generation: i64,
     managed_fields: Vec<managed::Writer>,
 }
@@ -215,6 +216,7 @@ fn request(object: Object<CertificateRequestSpec, CertificateRequestStatus>) -> 
             namespace: Some(object.metadata.namespace),
             uid: Some(object.metadata.uid),
             resource_version: Some(object.metadata.resource_version),
+            creation_timestamp: object.metadata.creation_timestamp.and_then(time),
             generation: Some(object.metadata.generation),
             managed_fields: managed::built_in(object.metadata.managed_fields),
             ..ObjectMeta::default()
@@ -222,6 +224,11 @@ fn request(object: Object<CertificateRequestSpec, CertificateRequestStatus>) -> 
         spec: object.spec,
         status: object.status,
     }
+}
+
+/// Returns a time; `None` for one that cannot be represented, which must not make the object unreadable.
+fn time(text: String) -> Option<Time> {
+    text.parse().ok().map(Time)
 }
 
 fn observed(object: Object<VaultSpec, IssuerStatus>) -> ObservedIssuer {

@@ -189,8 +189,10 @@ fn unused_bits_of_base64_are_ignored() {
 
 #[test]
 fn only_the_metadata_in_use_is_kept() {
+    let mut metadata = metadata();
+    metadata["creationTimestamp"] = json!("2026-01-02T03:04:05Z");
     let request = json!({
-        "metadata": metadata(),
+        "metadata": metadata,
         "spec": { "request": "", "issuerRef": { "name": "vault" } },
     });
     let request = decode_request(request.to_string().as_bytes()).unwrap();
@@ -200,6 +202,7 @@ fn only_the_metadata_in_use_is_kept() {
         uid: Some("uid-1".to_owned()),
         resource_version: Some("7".to_owned()),
         generation: Some(3),
+        creation_timestamp: "2026-01-02T03:04:05Z".parse().ok().map(Time),
         ..ObjectMeta::default()
     };
     assert_eq!(request.metadata, kept);

@@ -19,8 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::drop_in::{Appeared, DropInIssuers};
 use crate::Transport;
+use crate::client::EXCHANGE;
 use crate::failure::Failure;
 use crate::items::{Items, Page};
+use crate::log::LogThrottle;
 use crate::object::{Decoded, Json, Watched, event_type, gone};
 
 /// The requests of our group: where only our own kinds of issuer are served, the API server sends no other.
@@ -39,15 +41,20 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// The longest wait after failures, as in client-go.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
+/// The failures in a row after which a watch that was in sync no longer counts so: half a minute.
+const STALE: u32 = 5;
+
 /// Receives what the watches see.
 pub(crate) trait Observer {
     /// Takes a change.
     fn observe(&self, change: Change);
     /// Takes note of an object that cannot be decoded, once for each of its versions.
     fn unreadable(&self, object: Unreadable);
+    /// Takes note that the watch of a kind runs, and will again within this time.
+    fn alive(&self, watched: Watched, within: Duration);
     /// Takes note that all objects of a kind have been seen.
     fn synced(&self, watched: Watched);
-    /// Takes note of a list or watch that failed; `is_synced` unless a list is needed.
+    /// Takes note of a list or watch that failed; `is_synced` as long as what was seen is hardly out of date.
     fn failed(&self, watched: Watched, error: &str, is_synced: bool);
 }
 
@@ -88,6 +95,7 @@ struct Reflector<'a, O> {
     version: Option<String>,
     /// Failures since a watch has last shown something.
     failures: u32,
+    throttle: LogThrottle,
 }
 
 impl<'a, O: Observer> Reflector<'a, O> {
@@ -101,6 +109,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
             unreadable: BTreeMap::new(),
             version: None,
             failures: 0,
+            throttle: LogThrottle::default(),
         }
     }
 
@@ -111,6 +120,8 @@ impl<'a, O: Observer> Reflector<'a, O> {
             appeared.listed().await;
         }
         loop {
+            self.observer
+                .alive(self.watched, Duration::from_secs(WATCH.into()) + MARGIN);
             let (verb, ended) = match self.version.clone() {
                 None => {
                     if let Some(appeared) = &mut appeared {
@@ -127,20 +138,43 @@ impl<'a, O: Observer> Reflector<'a, O> {
                     }
                 },
             };
-            let Err(failure) = ended else {
-                continue;
-            };
-            if failure.is_expired() {
-                self.version = None;
+            match ended {
+                Ok(()) if verb == "watch" => self.succeeded(),
+                Ok(()) => {}
+                Err(failure) => self.failed(verb, &failure).await,
             }
-            let wait = wait(self.failures, Transport::now().unix.subsec_nanos());
-            let wait = wait.max(failure.retry_after.unwrap_or_default());
-            self.failures = self.failures.saturating_add(1);
-            self.observer
-                .failed(self.watched, &failure.to_string(), self.version.is_some());
-            tracing::warn!(kind = self.watched.kind(), error = %failure, retry_in = ?wait, "failed to {verb}");
-            sleep(wait).await;
         }
+    }
+
+    /// Takes note that a watch works.
+    fn succeeded(&mut self) {
+        if self.throttle.is_over() {
+            tracing::info!(kind = self.watched.kind(), "watching again");
+        }
+        // What a watch misses while it fails, it shows once it goes on.
+        if self.failures >= STALE && self.version.is_some() {
+            self.observer.synced(self.watched);
+        }
+        self.failures = 0;
+    }
+
+    /// Reports a failure and waits before the next attempt.
+    async fn failed(&mut self, verb: &str, failure: &Failure) {
+        if failure.is_expired() {
+            self.version = None;
+        }
+        let now = Transport::now();
+        let wait = wait(self.failures, now.unix.subsec_nanos());
+        let wait = wait.max(failure.retry_after.unwrap_or_default());
+        self.failures = self.failures.saturating_add(1);
+        let error = failure.to_string();
+        let is_synced = self.version.is_some() && self.failures < STALE;
+        self.observer.failed(self.watched, &error, is_synced);
+        if self.throttle.is_due(&error, now.monotonic) {
+            tracing::warn!(kind = self.watched.kind(), error, "failed to {verb}; it is retried");
+        }
+        self.observer.alive(self.watched, wait);
+        sleep(wait).await;
     }
 
     /// Lists all objects, page by page.
@@ -171,6 +205,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
     }
 
     async fn page(&mut self, next: Option<String>, seen: &mut Seen) -> Result<Page, Failure> {
+        self.observer.alive(self.watched, EXCHANGE);
         let params = ListParams {
             continue_token: next,
             field_selector: self.selector(),
@@ -241,7 +276,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
             _ => self.take(json, &mut Seen::default()).map_err(Failure::new)?,
         };
         self.version = Some(version);
-        self.failures = 0;
+        self.succeeded();
         Ok(())
     }
 

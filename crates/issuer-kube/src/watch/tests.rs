@@ -102,13 +102,17 @@ impl Observer for Record {
             .push(format!("unreadable {}: {}", object.uid, object.error));
     }
 
+    fn alive(&self, _: Watched, within: Duration) {
+        assert!(within <= Duration::from_secs(60));
+    }
+
     fn synced(&self, watched: Watched) {
         self.0.lock().unwrap().push(format!("{} synced", watched.kind()));
     }
 
     fn failed(&self, _: Watched, error: &str, is_synced: bool) {
-        let needed = if is_synced { "watch" } else { "list" };
-        self.0.lock().unwrap().push(format!("{needed} again: {error}"));
+        let state = if is_synced { "in sync" } else { "out of sync" };
+        self.0.lock().unwrap().push(format!("{state}: {error}"));
     }
 }
 
@@ -250,7 +254,7 @@ async fn a_watch_goes_on_where_it_ended() {
         "all: ",
         "CertificateRequest synced",
         "a at 2",
-        "list again: Expired (410)",
+        "out of sync: Expired (410)",
         "all: ",
         "CertificateRequest synced",
     ];
@@ -260,6 +264,20 @@ async fn a_watch_goes_on_where_it_ended() {
     let versions: Vec<_> = asked.iter().take(5).map(version).collect();
     let expected = [None, Some("1"), Some("9"), None, Some("12")];
     assert_eq!(versions, expected.map(|version| version.map(str::to_owned)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lasting_failure_ends_the_sync() {
+    let refused = (0..6).map(|_| refuse(403, None));
+    let shown = open(&[("ADDED", request("a", "2"))]);
+    let server = Server::new([list(&[], "1", "")].into_iter().chain(refused).chain([shown]));
+    let lines = server.follow(Watched::Requests).await.lines();
+    let (within, out) = ("in sync: No (403): no", "out of sync: No (403): no");
+    let synced = "CertificateRequest synced";
+    let expected = [
+        "all: ", synced, within, within, within, within, out, out, "a at 2", synced,
+    ];
+    assert_eq!(lines[..expected.len()], expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use issuer_core::SizeLimits;
 use issuer_core::target::ServerPattern;
 
@@ -29,6 +30,8 @@ pub struct Args {
 pub enum Command {
     /// Checks step by step whether an issuer can sign
     Check(CheckArgs),
+    /// Writes a script that completes the command line in a shell
+    Completion(CompletionArgs),
     /// Runs the controller
     #[cfg(feature = "cluster")]
     Controller(ControllerArgs),
@@ -141,7 +144,7 @@ pub struct ControllerArgs {
         value_parser = duration,
     )]
     pub issuer_check_interval: Duration,
-    /// Whether issuers may name http:// servers, to which credentials go in clear
+    /// Whether issuers may name http:// servers, to which credentials are sent in cleartext
     #[arg(
         long,
         env = "VAULT_ISSUER_ALLOW_HTTP",
@@ -277,7 +280,7 @@ pub struct IssuerArgs {
     /// Where cluster issuers have their Secrets.
     #[command(flatten)]
     pub namespaces: ResourceNamespaceArgs,
-    /// Whether the issuer may name an http:// server, to which credentials go in clear
+    /// Whether the issuer may name an http:// server, to which credentials are sent in cleartext
     #[arg(long)]
     pub allow_http: bool,
     /// The cluster.
@@ -291,6 +294,14 @@ pub struct CheckArgs {
     /// The issuer.
     #[command(flatten)]
     pub issuer: IssuerArgs,
+}
+
+/// The arguments of `completion`.
+#[derive(Clone, Debug, Parser)]
+pub struct CompletionArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
 }
 
 /// The arguments of `sign`.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use anyhow::{Context, bail};
 use kube::api::ListParams;
 use kube::core::Request;
@@ -38,7 +40,12 @@ const PAGE: u32 = 500;
 pub(super) fn read(args: &MigrateArgs, take: &mut dyn FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = issuer_kube::client(args.cluster.kubeconfig.clone(), args.cluster.context.clone()).await?;
+        let client = issuer_kube::client(
+            args.cluster.kubeconfig.clone(),
+            args.cluster.context.clone(),
+            Arc::default(),
+        )
+        .await?;
         for (path, version, kind) in LISTS {
             list(&client, path, &mut |mut object: Value| {
                 if let Some(fields) = object.as_object_mut() {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use anyhow::{Context, bail};
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
@@ -45,7 +47,12 @@ impl Reader {
 pub(super) fn find(args: &IssuerArgs, name: &IssuerName) -> anyhow::Result<(Issuer, Reader)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (client, issuer) = runtime.block_on(async {
-        let client = issuer_kube::client(args.cluster.kubeconfig.clone(), args.cluster.context.clone()).await?;
+        let client = issuer_kube::client(
+            args.cluster.kubeconfig.clone(),
+            args.cluster.context.clone(),
+            Arc::default(),
+        )
+        .await?;
         let issuer = read(client.clone(), name, args.namespace.as_deref()).await?;
         anyhow::Ok((client, issuer))
     })?;

@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod argo_cd;
 mod deployment;
 mod manifests;
 mod monitoring;
@@ -13,7 +14,7 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 25] = [
+pub(crate) const CASES: [Case; 28] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
     ("values-refused", values::refused),
@@ -25,6 +26,7 @@ pub(crate) const CASES: [Case; 25] = [
     ("deployment-addresses", deployment::addresses),
     ("deployment-restricted", deployment::restricted),
     ("names", names::unique),
+    ("one-installation", names::one_installation),
     ("names-in-notes", names::notes),
     ("notes-without-approval", names::no_approval),
     ("rbac-tokens-by-name", rbac::tokens_by_name),
@@ -37,6 +39,8 @@ pub(crate) const CASES: [Case; 25] = [
     ("alerts", monitoring::alerts),
     ("alerts-fire", monitoring::alerts_fire),
     ("dashboard", monitoring::dashboard),
+    ("dashboard-expressions", monitoring::dashboard_expressions),
+    ("argo-cd-health", argo_cd::health),
     ("network-policy", manifests::network_policy),
     ("manifests", manifests::same_as_chart),
 ];

@@ -1,5 +1,6 @@
 //! Monitors, alerts and the dashboard.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
@@ -19,11 +20,14 @@ const PROMTOOL: Tool = Tool {
     version: "--version",
 };
 
-/// A user's label or property replaces the chart's, also by a value that is false or empty.
+/// Where promtool finds its files.
+const DIRECTORY: &str = "target/chart";
+
+/// A user's label or property replaces the chart's, also by a value that is empty.
 pub(super) fn monitors(helm: &Helm) -> anyhow::Result<()> {
     let monitor = json!({
         "enabled": true,
-        "endpointAdditionalProperties": { "honorLabels": false, "scheme": "http" },
+        "endpointAdditionalProperties": { "honorLabels": true, "scheme": "http" },
         "labels": { "prometheus": "own" },
         "namespace": "monitoring",
     });
@@ -43,7 +47,7 @@ pub(super) fn monitors(helm: &Helm) -> anyhow::Result<()> {
         );
         let endpoint = &monitor["spec"][endpoints][0];
         ensure!(
-            endpoint["honorLabels"] == false && endpoint["scheme"] == "http",
+            endpoint["honorLabels"] == true && endpoint["scheme"] == "http",
             "{endpoint}"
         );
     }
@@ -52,7 +56,7 @@ pub(super) fn monitors(helm: &Helm) -> anyhow::Result<()> {
     let monitor = objects.get("PodMonitor", "vault-issuer")?;
     ensure!(monitor["metadata"]["labels"]["prometheus"].is_null(), "{monitor}");
     ensure!(
-        monitor["spec"]["podMetricsEndpoints"][0]["honorLabels"] == true,
+        monitor["spec"]["podMetricsEndpoints"][0]["honorLabels"] == false,
         "{monitor}"
     );
     Ok(())
@@ -85,18 +89,53 @@ pub(super) fn alerts(helm: &Helm) -> anyhow::Result<()> {
 
 /// Each alert fires when it should and is silent otherwise: the tests beside the rule, run by promtool.
 pub(super) fn alerts_fire(helm: &Helm) -> anyhow::Result<()> {
-    let promtool = PROMTOOL.find()?.context("there is neither promtool nor go")?;
     let objects = helm.template(&json!({ "prometheusRule": { "enabled": true } }))?;
     let rules = &objects.get("PrometheusRule", "vault-issuer")?["spec"];
-    let directory = "target/chart";
-    fs::create_dir_all(directory)?;
-    fs::write(format!("{directory}/rules.yaml"), rules.to_string())?;
-    fs::copy("deploy/alerts/tests.yaml", format!("{directory}/tests.yaml"))?;
-    for (verb, file) in [("check", "rules.yaml"), ("test", "tests.yaml")] {
-        let mut command = Command::new(&promtool);
-        read(command.current_dir(directory).args([verb, "rules", file]))?;
+    fs::create_dir_all(DIRECTORY)?;
+    fs::write(format!("{DIRECTORY}/rules.yaml"), rules.to_string())?;
+    let tests = fs::read_to_string("deploy/alerts/tests.yaml")?;
+    fs::write(format!("{DIRECTORY}/tests.yaml"), &tests)?;
+    promtool(&["check", "rules", "rules.yaml"])?;
+    promtool(&["test", "rules", "tests.yaml"])?;
+
+    let (firing, silent) = tested(&serde_saphyr::from_str(&tests)?)?;
+    let rules = rules["groups"][0]["rules"].as_array().context("no rules")?;
+    for alert in rules.iter().filter_map(|rule| rule["alert"].as_str()) {
+        ensure!(
+            firing.iter().any(|test| test.contains(&format!("\"{alert}\""))),
+            "no test expects {alert} to fire"
+        );
+        ensure!(silent.contains(alert), "no test expects {alert} to be silent");
     }
     Ok(())
+}
+
+/// Returns the expectations of tests that something fires, as text, and the alerts that are expected to be silent.
+fn tested(tests: &Value) -> anyhow::Result<(Vec<String>, BTreeSet<String>)> {
+    let (mut firing, mut silent) = (Vec::new(), BTreeSet::new());
+    for test in tests["tests"].as_array().context("no tests")? {
+        let of = |kind: &str| test[kind].as_array().into_iter().flatten();
+        for rule in of("alert_rule_test") {
+            let alert = rule["alertname"].as_str().context("a test without an alert")?;
+            if rule["exp_alerts"].is_null() {
+                silent.insert(alert.to_owned());
+            } else {
+                firing.push(format!("\"{alert}\""));
+            }
+        }
+        let fires = |expression: &&Value| !expression["exp_samples"].is_null();
+        firing.extend(of("promql_expr_test").filter(fires).filter_map(|expression| {
+            let text = expression["expr"].as_str()?;
+            Some(text.to_owned())
+        }));
+    }
+    Ok((firing, silent))
+}
+
+/// Runs promtool on files of [`DIRECTORY`].
+fn promtool(arguments: &[&str]) -> anyhow::Result<()> {
+    let promtool = PROMTOOL.find()?.context("there is neither promtool nor go")?;
+    read(Command::new(promtool).current_dir(DIRECTORY).args(arguments)).map(drop)
 }
 
 /// The ConfigMap holds the dashboard of `deploy/dashboards`.
@@ -110,4 +149,23 @@ pub(super) fn dashboard(helm: &Helm) -> anyhow::Result<()> {
     let expected: Value = serde_json::from_str(&fs::read_to_string("deploy/dashboards/vault-issuer.json")?)?;
     ensure!(found == expected, "the dashboard differs");
     Ok(())
+}
+
+/// Prometheus can parse every expression of the dashboard.
+pub(super) fn dashboard_expressions(_: &Helm) -> anyhow::Result<()> {
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string("deploy/dashboards/vault-issuer.json")?)?;
+    let panels = dashboard["panels"].as_array().context("no panels")?;
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array()).flatten();
+    let mut rules = Vec::new();
+    for target in targets {
+        let expression = target["expr"].as_str().context("a target without an expression")?;
+        // Grafana puts values into these places.
+        let expression = expression.replace("$__rate_interval", "5m").replace("$__range", "1h");
+        rules.push(json!({ "record": format!("dashboard:{}", rules.len()), "expr": expression }));
+    }
+    ensure!(rules.len() > 20, "{} expressions", rules.len());
+    fs::create_dir_all(DIRECTORY)?;
+    let group = json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    fs::write(format!("{DIRECTORY}/dashboard.yaml"), group.to_string())?;
+    promtool(&["check", "rules", "dashboard.yaml"])
 }

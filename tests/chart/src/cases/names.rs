@@ -34,6 +34,31 @@ pub(super) fn unique(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Two releases in one cluster have an object in common whatever they leave out, so Helm refuses the second one: each
+/// would sign every request.
+pub(super) fn one_installation(helm: &Helm) -> anyhow::Result<()> {
+    let values = json!({ "approval": { "enabled": false }, "crds": { "enabled": false } });
+    let names = |release: &str| -> anyhow::Result<BTreeSet<String>> {
+        let objects = helm.template_as(release, &values)?;
+        let cluster_wide = objects
+            .iter()
+            .filter(|object| object["metadata"]["namespace"].is_null());
+        Ok(cluster_wide
+            .map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]))
+            .collect())
+    };
+    let (first, second) = (names("first")?, names("second")?);
+    ensure!(
+        first.intersection(&second).eq([
+            r#""ClusterRole" "vault-issuer-controller""#,
+            r#""ClusterRoleBinding" "vault-issuer-controller""#
+        ]),
+        "{:?}",
+        first.intersection(&second)
+    );
+    Ok(())
+}
+
 /// The notes name the roles and the account that the release has.
 pub(super) fn notes(helm: &Helm) -> anyhow::Result<()> {
     let notes = helm.notes("vi", &json!({}))?;

@@ -110,15 +110,20 @@ pub(super) async fn metrics(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     test.request("counted", &csr.pem, Ask::default()).await?;
     test.issued("counted", &csr, SOON).await?;
     let page = test.env.local_servers().await?.controller()?.metrics().await?;
+    // Labels are in alphabetical order.
+    let issued = format!(r#",issuer_namespace="{}",outcome="issued"}}"#, test.namespace);
     let value = |series: &str| {
-        let line = page.lines().find(|line| line.starts_with(series));
+        let mut samples = page.lines().filter(|line| !line.starts_with('#'));
+        let line = samples.find(|line| line.contains(series));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .unwrap_or_default()
     };
     for series in [
-        r#"vault_issuer_certificate_requests_total{outcome="issued"}"#,
+        issued.as_str(),
         r#"vault_issuer_vault_requests_total{operation="sign",outcome="ok"}"#,
-        "vault_issuer_leader",
+        "vault_issuer_leader ",
+        r#"rest_client_requests_total{code="200""#,
+        "process_resident_memory_bytes ",
     ] {
         ensure!(value(series) >= 1.0, "{series} is {}", value(series));
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::State;
-use crate::Now;
 use crate::access::Access;
 use crate::reconcile::issuers::Recovery;
 use crate::reconcile::outcome::Key;
 use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::Lease;
+use crate::{Chain, Now};
 
 /// Tokens to be revoked, each with a number.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
@@ -41,13 +41,13 @@ impl State {
         access.sign_timeout().unwrap_or(self.config.sign_timeout)
     }
 
-    /// Records a signature of a request that was made with the token of `lease`, and whether the certificate has a lease.
-    /// From now on the token is replaced before it expires.
+    /// Records the chain that was signed for a request with the token of `lease`. From now on the token is replaced before
+    /// it expires.
     pub(in crate::reconcile) fn signed(
         &mut self,
         request: &RequestKey,
         key: &IssuerKey,
-        (lease, leased): (&Lease, bool),
+        (lease, chain): (&Lease, &Chain),
         now: Now,
     ) {
         let had_lost = self
@@ -57,15 +57,18 @@ impl State {
         if self.issuers.signed(key, had_lost) {
             self.hasten_requests(key, Recovery::Recovered, now);
         }
+        if let Some(issuer) = self.issuers.get_mut(key) {
+            issuer.ca_not_after = chain.ca_not_after;
+        }
         let has_token = |access: &&mut Access| access.lease.token() == lease.token();
         let held = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut());
         if let Some(access) = held.filter(has_token) {
-            access.signed(leased);
+            access.signed(chain.is_leased);
             if let Some(refresh) = access.next_refresh(now) {
                 self.due(&Key::Issuer(key.clone()), refresh, now.monotonic);
             }
         } else if let Some(access) = self.retired.by_number.values_mut().find(has_token) {
-            access.signed(leased);
+            access.signed(chain.is_leased);
         }
     }
 

@@ -11,6 +11,7 @@ mod issuers;
 mod lost_reply;
 mod outage;
 mod pending;
+mod report;
 mod scenario;
 mod stop;
 mod tokens;

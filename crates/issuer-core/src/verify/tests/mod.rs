@@ -153,7 +153,10 @@ fn pem(certificates: &[&[u8]]) -> String {
 }
 
 fn chain(certificates: &[&[u8]], ca: Option<&[u8]>) -> Result<Verified, VerifyError> {
+    let end = |der: &[u8]| timestamp(Certificate::parse(der).unwrap().validity().1);
+    let above = certificates.iter().skip(1).copied().chain(ca);
     let chain = Chain {
+        ca_not_after: above.filter(|der| *der != certificates[0]).map(end).min(),
         certificate: pem(certificates),
         ca: ca.map(|der| pem(&[der])),
         serial: "0a:ff:01".to_owned(),

@@ -1,0 +1,54 @@
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
+use crate::reconcile::{Backlog, Change, Waiting};
+
+fn second(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+fn created(name: &str, seconds: i64) -> RequestBuilder {
+    let time = k8s_openapi::jiff::Timestamp::from_second(seconds).unwrap();
+    request(name).with(|request| request.metadata.creation_timestamp = Some(Time(time)))
+}
+
+#[test]
+fn waiting_requests_are_reported_by_issuer() {
+    let mut scenario = Scenario::empty(config());
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    scenario.create(created("new", 300).approved());
+    scenario.create(created("old", 200).approved());
+    scenario.create(created("unapproved", 100));
+    scenario.create(created("lost", 50).approved().of("VaultIssuer", "none"));
+    let backlog = scenario.controller.report(scenario.now).backlog;
+    assert_eq!((backlog.issuers, backlog.tokens), (1, 0));
+    scenario.run();
+    let report = scenario.controller.report(scenario.now);
+    assert_eq!(report.backlog, Backlog::default());
+    let waiting = |requests, oldest| Waiting {
+        requests,
+        oldest: Some(second(oldest)),
+    };
+    assert_eq!(report.unassigned, waiting(1, 50));
+    let [issuer] = &report.issuers[..] else {
+        panic!("{report:?}");
+    };
+    assert_eq!((issuer.is_ready, issuer.waiting), (false, waiting(2, 200)));
+    assert_eq!((issuer.token_expires, issuer.ca_expires), (None, None));
+}
+
+#[test]
+fn expiry_of_token_and_ca_is_reported() {
+    let auth = serde_json::json!({ "client_token": "hvs.made", "lease_duration": 600 });
+    let mut scenario = Scenario::with_login(auth);
+    scenario.create(request("web").approved());
+    scenario.run();
+    let report = scenario.controller.report(scenario.now);
+    let issuer = &report.issuers[0];
+    assert_eq!((issuer.is_ready, issuer.waiting), (true, Waiting::default()));
+    assert_eq!(issuer.token_expires, Some(at(600).timestamp()));
+    // The CA's end is that of a certificate for which rcgen is given none.
+    assert_eq!(issuer.ca_expires, "4096-01-01T00:00:00Z".parse().ok());
+}

@@ -1,0 +1,66 @@
+//! Texts that users and operators read, as they are printed.
+//!
+//! `UPDATE_EXPECT=1 cargo test -p integration snapshots` writes those in `snapshots/` anew.
+
+use std::io;
+use std::process::ExitCode;
+
+use expect_test::{expect, expect_file};
+use issuer_kube::{Metrics, TextFormat};
+
+use crate::secrets::api;
+use crate::secrets::capture::capture;
+use crate::world::{Login, Vault};
+
+#[test]
+fn help_of_the_tools() {
+    for (command, expected) in [
+        ("check", expect_file!["snapshots/check.txt"]),
+        ("completion", expect_file!["snapshots/completion.txt"]),
+        ("controller", expect_file!["snapshots/controller.txt"]),
+        ("migrate", expect_file!["snapshots/migrate.txt"]),
+        ("sign", expect_file!["snapshots/sign.txt"]),
+    ] {
+        let mut out = Vec::new();
+        let code = vault_issuer::run(["vault-issuer", command, "--help"], &mut out, &mut io::sink());
+        assert_eq!(code, ExitCode::SUCCESS);
+        expected.assert_eq(&String::from_utf8(out).unwrap());
+    }
+}
+
+#[test]
+fn metrics_of_a_new_process() {
+    let text = Metrics::new().encode(TextFormat::Prometheus);
+    // What differs from process to process and from release to release.
+    let lines = text.lines().filter(|line| !line.starts_with("process_"));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    expect_file!["snapshots/metrics.txt"].assert_eq(&text);
+}
+
+/// A cluster in which the first read of the Secret fails, and Vault signs two requests.
+#[test]
+fn log_and_events_of_a_run() {
+    let vault = Vault::start(8);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (ended, logged) = capture(|| runtime.block_on(api::run(&vault, Login::AppRole)));
+    expect![[""]].assert_eq(&sorted(logged.lines().filter_map(log_line)));
+    expect![[""]].assert_eq(&sorted(ended.events));
+}
+
+/// Returns a line for operators, from its level on.
+fn log_line(line: &str) -> Option<String> {
+    let ours = |level: &str| line.find(&format!("{level} issuer_kube"));
+    let at = ["INFO", "WARN", "ERROR"].into_iter().find_map(ours)?;
+    line.get(at..).map(str::to_owned)
+}
+
+/// Returns the lines in an order that does not depend on which request was signed first.
+fn sorted(lines: impl IntoIterator<Item = String>) -> String {
+    let mut lines: Vec<String> = lines.into_iter().map(|line| line + "\n").collect();
+    lines.sort();
+    lines.concat()
+}
