@@ -11,7 +11,6 @@ use super::{Metrics, Point, api_requests, is_status_write, signatures};
 use crate::bench::measure::{cpu, peak_memory};
 use crate::bench::table::to_f64;
 use crate::servers::controller::Controller;
-use crate::servers::process::Signal;
 
 /// The longest time for a start, and for all requests.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -52,9 +51,12 @@ pub(super) async fn measure(
     };
     let (begun, begun_at) = (Instant::now(), Timestamp::now());
     let mut controller = launch.spawn("vault-issuer", &[])?;
-    until(LIMIT, async || Ok(signed.read()? > 0))
-        .await
-        .context("nothing was signed")?;
+    until(LIMIT, async || {
+        controller.process().check()?;
+        Ok(signed.read()? > 0)
+    })
+    .await
+    .context("nothing was signed")?;
     let first_signature = Duration::try_from(signed_at(signed.first.as_deref())?.duration_since(begun_at))?;
     until(LIMIT, async || {
         let metrics = Metrics::of(&controller).await?;
@@ -92,12 +94,11 @@ pub(super) async fn measure(
 /// Has so many requests signed; returns the controller's CPU time for each.
 async fn sign(population: &Population<'_>, controller: &mut Controller, requests: usize) -> anyhow::Result<Duration> {
     let env = population.test.env;
-    controller.process().signal(Signal::STOP)?;
-    population.approve("burst", requests).await?;
     let (mut signed, mut saved) = (signatures(env)?, api_requests(env, is_status_write).await?);
     let before = cpu(controller.process().id())?;
-    controller.process().signal(Signal::CONT)?;
+    population.approve("burst", requests).await?;
     until(LIMIT, async || {
+        controller.process().check()?;
         Ok(signed.read()? >= requests && saved.read()? >= requests)
     })
     .await
