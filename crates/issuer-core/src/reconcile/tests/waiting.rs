@@ -65,6 +65,22 @@ fn nothing_is_told_during_the_first_check() {
 }
 
 #[test]
+fn demanded_issuers_are_checked_first() {
+    let mut scenario = Scenario::empty(super::scenario::config());
+    for number in 0..100 {
+        let key = IssuerKey {
+            name: format!("a-{number}"),
+            ..issuer_key()
+        };
+        scenario.change(Change::Issuer(key, issuer(1)));
+    }
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    scenario.create(request("web").approved());
+    let first = scenario.controller.poll(scenario.now).map(|(key, _)| key);
+    assert_eq!(first, Some(Key::Issuer(issuer_key())));
+}
+
+#[test]
 fn restarted_controller_writes_nothing_again() {
     let mut scenario = Scenario::ready();
     scenario.checks = Answer::Refuses(503, "Vault is sealed");
