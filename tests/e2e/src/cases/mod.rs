@@ -15,6 +15,7 @@ mod requests;
 mod roles;
 mod secrets;
 mod tools;
+mod writes;
 
 use futures::future::LocalBoxFuture;
 
@@ -94,6 +95,7 @@ pub(super) const CASES: &[Case] = &[
     together!("refused-key", requests::refused_key),
     together!("mismatch", requests::mismatch),
     loopback!("foreign-requests", requests::foreign),
+    loopback!("fields-of-others", writes::others_fields),
     loopback!("poison-requests", isolation::poison),
     loopback!("unknown-kind", isolation::unknown_kind),
     together!("required-parameters", roles::required_parameters),
