@@ -130,7 +130,7 @@ impl State {
     /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let keys = self.requests.iter().map(|(key, _)| Key::Request(key.clone()));
+        let keys = self.requests.keys().cloned().map(Key::Request);
         // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
         for key in keys.filter(|key| self.is_owed(key)).collect::<Vec<_>>() {
             self.due(&key, now.monotonic, now.monotonic);
