@@ -14,16 +14,17 @@ use k8s_openapi::api::core::v1::{Secret as SecretObject, ServiceAccount};
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::core::Request;
+use kube::core::request::Error as RequestError;
 use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::events::Events;
 use crate::failure::Failure;
 use crate::object::{FIELD_MANAGER, decode_request};
 
 /// Has the API server answer a write with the metadata alone: the watch shows the object anyway.
-const METADATA_ONLY: HeaderValue =
-    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The API server, for the questions of the core. Each is one request; nothing is tried twice.
 #[derive(Clone)]
@@ -115,7 +116,9 @@ impl ApiServer {
             Key::Token(_) => return Ok(()),
         };
         let mut request = status_request(url, name, write).map_err(|_| WriteError::Unavailable)?;
-        request.headers_mut().insert(ACCEPT, METADATA_ONLY);
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
         self.send(request).await.map(drop).map_err(|failure| {
             tracing::debug!(code = failure.code, "failed to write a status");
             write_error(failure.code)
@@ -130,10 +133,7 @@ impl ApiServer {
         }
     }
 
-    async fn read(
-        &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<Bytes, ReadError> {
+    async fn read(&self, request: Result<http::Request<Vec<u8>>, RequestError>) -> Result<Bytes, ReadError> {
         // A name that is none is that of nothing.
         let request = request.map_err(|_| ReadError::NotFound)?;
         self.send(request).await.map_err(|failure| {
@@ -156,31 +156,28 @@ impl ApiServer {
 }
 
 /// Returns the request that writes a status.
-fn status_request(
-    url: String,
-    name: &str,
-    write: &StatusPatch,
-) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
+fn status_request(url: String, name: &str, write: &StatusPatch) -> Result<http::Request<Vec<u8>>, RequestError> {
     let request = Request::new(url);
     let field_manager = Some(FIELD_MANAGER.to_owned());
-    if write.kind == PatchKind::Replace {
-        let params = PostParams {
-            field_manager,
-            ..PostParams::default()
+    let patch = |patch: Patch<&Value>, force| {
+        let params = PatchParams {
+            field_manager: field_manager.clone(),
+            force,
+            ..PatchParams::default()
         };
-        let body = write.body.to_string().into_bytes();
-        return request.replace_subresource("status", name, &params, body);
+        request.patch_subresource("status", name, &params, &patch)
+    };
+    match write.kind {
+        PatchKind::Apply { force } => patch(Patch::Apply(&write.body), force),
+        PatchKind::Merge => patch(Patch::Merge(&write.body), false),
+        PatchKind::Replace => {
+            let params = PostParams {
+                field_manager: field_manager.clone(),
+                ..PostParams::default()
+            };
+            request.replace_subresource("status", name, &params, write.body.to_string().into_bytes())
+        }
     }
-    let (patch, force) = match write.kind {
-        PatchKind::Apply { force } => (Patch::Apply(&write.body), force),
-        PatchKind::Merge | PatchKind::Replace => (Patch::Merge(&write.body), false),
-    };
-    let params = PatchParams {
-        field_manager,
-        force,
-        ..PatchParams::default()
-    };
-    request.patch_subresource("status", name, &params, &patch)
 }
 
 /// Returns the path of the issuers of the same kind and namespace.

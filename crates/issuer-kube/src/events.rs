@@ -66,8 +66,7 @@ impl Events {
         let namespace = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = MicroTime(since_epoch(since));
-        let again = self.take(&event);
-        if let Some(mut again) = again {
+        if let Some(mut again) = self.take(&event) {
             let series = json!({ "series": { "count": again.count + 1, "lastObservedTime": now } });
             match self.count(&namespace, &again.name, &series).await {
                 Ok(()) => {

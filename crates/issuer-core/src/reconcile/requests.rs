@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::{Base64, CertificateRequest};
 
 use super::claim::Seen;
-use super::snapshot::{Snapshot, Waiting};
+use super::snapshot::{Packed, Snapshot};
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -39,7 +40,7 @@ impl Hash for Requests {
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Tracked {
     /// The request, reduced to the fields that signing and the status need.
-    pub(super) object: Waiting,
+    pub(super) object: Arc<Packed>,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,
     /// The issuer that it names; `None` if `spec.issuerRef.kind` is not a kind of this group.
@@ -86,7 +87,7 @@ impl Told {
 impl Tracked {
     fn new(issuer: Option<IssuerKey>) -> Self {
         Self {
-            object: Waiting::default(),
+            object: Arc::default(),
             lacks_csr: false,
             issuer,
             claim: None,
@@ -108,7 +109,7 @@ impl Tracked {
         if self.lacks_csr {
             object.spec.request = Base64::default();
         }
-        self.object = Waiting::new(&object);
+        self.object = Arc::new(Packed::new(&object));
     }
 
     /// Forgets a wait that is over.
@@ -120,12 +121,12 @@ impl Tracked {
 
     /// Returns `true` if the request may be signed as soon as its issuer can.
     pub(super) fn is_open(&self) -> bool {
-        let Waiting {
+        let Packed {
             is_approved,
             is_denied,
             is_invalid,
             ..
-        } = self.object;
+        } = *self.object;
         is_approved && !is_denied && !is_invalid
     }
 }

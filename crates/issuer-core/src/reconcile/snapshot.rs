@@ -37,7 +37,7 @@ impl From<CertificateRequest> for Snapshot {
 /// A request that waits: what decides when its turn comes, and the rest as JSON, which takes a third of the room of the
 /// decoded object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Waiting {
+pub(super) struct Packed {
     pub(super) is_approved: bool,
     pub(super) is_denied: bool,
     pub(super) is_invalid: bool,
@@ -47,14 +47,14 @@ pub(super) struct Waiting {
     rest: Box<[u8]>,
 }
 
-impl Hash for Waiting {
+impl Hash for Packed {
     /// Hashes uid and version, which determine the rest.
     fn hash<H: Hasher>(&self, state: &mut H) {
         (&self.uid, &self.version).hash(state);
     }
 }
 
-impl Waiting {
+impl Packed {
     pub(super) fn new(request: &CertificateRequest) -> Self {
         let rest = serde_json::to_vec(&(&request.spec, &request.status));
         Self {
@@ -114,7 +114,7 @@ mod tests {
             },
         }))
         .unwrap();
-        let waiting = Waiting::new(&request);
+        let waiting = Packed::new(&request);
         assert!(waiting.is_approved && !waiting.is_denied && !waiting.is_invalid);
         let key = RequestKey::of(&request);
         assert_eq!(*waiting.decode(&key).unwrap(), request);
@@ -122,6 +122,6 @@ mod tests {
             status: None,
             ..request
         };
-        assert_eq!(*Waiting::new(&bare).decode(&key).unwrap(), bare);
+        assert_eq!(*Packed::new(&bare).decode(&key).unwrap(), bare);
     }
 }
