@@ -32,7 +32,7 @@ struct PolicyRule {
 fn controller() -> Vec<PolicyRule> {
     vec![
         rule("cert-manager.io", &["certificaterequests"], &["get", "list", "watch"]),
-        rule("cert-manager.io", &["certificaterequests/status"], &["patch"]),
+        rule("cert-manager.io", &["certificaterequests/status"], &["update"]),
         rule(
             GROUP,
             &["vaultissuers", "vaultclusterissuers"],
@@ -43,7 +43,7 @@ fn controller() -> Vec<PolicyRule> {
             &["vaultissuers/status", "vaultclusterissuers/status"],
             &["patch"],
         ),
-        rule("events.k8s.io", &["events"], &["create"]),
+        rule("events.k8s.io", &["events"], &["create", "patch"]),
     ]
 }
 

@@ -258,7 +258,7 @@ impl<'v> World<'v> {
                     waits.resume(controller, now, found.ok_or(ReadError::NotFound))
                 }
                 Step::WriteStatus(patch, waits) => {
-                    let written = self.cluster.patch_status(&patch.of, &patch.body);
+                    let written = self.cluster.write_status(&patch);
                     self.patches.push(patch);
                     let written = written.map(drop).map_err(|refusal| match refusal.status() {
                         404 => WriteError::NotFound,

@@ -66,13 +66,12 @@ impl Report {
     pub(super) fn of(state: &State, now: Now) -> Self {
         let mut waiting: BTreeMap<&IssuerKey, Waiting> = BTreeMap::new();
         let mut unassigned = Waiting::default();
-        for (_, tracked) in state.requests.iter().filter(|(_, tracked)| tracked.is_open()) {
+        for tracked in state.requests.iter().filter(|tracked| tracked.is_open()) {
             let issuer = tracked.issuer.as_ref();
             let known = issuer.filter(|issuer| state.issuers.get(issuer).is_some());
-            let created = tracked.object.metadata.creation_timestamp.as_ref();
             known
                 .map_or(&mut unassigned, |issuer| waiting.entry(issuer).or_default())
-                .add(created.and_then(|time| second(time.0.as_second())));
+                .add(tracked.object.created);
         }
         let wall_clock = |at: Duration| {
             let left = at.saturating_sub(now.monotonic).as_secs();

@@ -66,7 +66,7 @@ impl World {
             Step::WriteStatus(..) if forbidden => Answer::Written(Err(WriteError::Forbidden)),
             Step::WriteStatus(patch, _) => {
                 let before = self.cluster.get(&patch.of).ok().cloned();
-                let after = Arc::make_mut(&mut self.cluster).patch_status(&patch.of, &patch.body);
+                let after = Arc::make_mut(&mut self.cluster).write_status(patch);
                 let written = after.as_ref().map(drop).map_err(|refusal| write_error(*refusal));
                 self.note(&Observation::Wrote(Wrote {
                     process: id,

@@ -26,7 +26,7 @@
   resources:
   - certificaterequests/status
   verbs:
-  - patch
+  - update
 - apiGroups:
   - vault-issuer.io
   resources:
@@ -49,6 +49,7 @@
   - events
   verbs:
   - create
+  - patch
 {{- end }}
 
 {{- define "vault-issuer.rules.credentials" -}}

@@ -16,6 +16,7 @@ mod requests;
 mod roles;
 mod secrets;
 mod tools;
+mod writes;
 
 use futures::future::LocalBoxFuture;
 
@@ -97,6 +98,7 @@ pub(super) const CASES: &[Case] = &[
     together!("mismatch", requests::mismatch),
     together!("verification-vault", requests::vault_decides),
     loopback!("foreign-requests", requests::foreign),
+    loopback!("fields-of-others", writes::others_fields),
     loopback!("poison-requests", isolation::poison),
     loopback!("unknown-kind", isolation::unknown_kind),
     together!("required-parameters", roles::required_parameters),

@@ -434,11 +434,7 @@ impl Scenario {
         if precondition["resourceVersion"] != object.version() {
             return Err(WriteError::Conflict);
         }
-        let mut merged = serde_json::to_value(&*object).unwrap();
-        for (field, value) in patch.body["status"].as_object().unwrap() {
-            merged["status"][field] = value.clone();
-        }
-        *object = serde_json::from_value(merged).unwrap();
+        object.status = serde_json::from_value(patch.body["status"].clone()).unwrap();
         let version: u32 = object.version().parse().unwrap();
         object.metadata.resource_version = Some((version + 1).to_string());
         Ok(())
