@@ -243,13 +243,17 @@ fn watches() -> Vec<ApiCase> {
 }
 
 fn replacements() -> Vec<ApiCase> {
-    let whole = || json!({ "metadata": note(json!("x"))["metadata"], "spec": { "duration": "1h0m0s" } });
-    let mut other = json!({ "metadata": note(json!("y"))["metadata"], "spec": { "duration": "2h0m0s" } });
+    let whole = |value: &str, duration: &str| {
+        let mut object = json!({ "spec": { "duration": duration } });
+        merge(&mut object, &note(json!(value)));
+        object
+    };
+    let mut other = whole("y", "2h0m0s");
     merge(&mut other, &conditions(&["Approved", "Ready"]));
     let nobody = json!({ "metadata": { "uid": "none" } });
     vec![
         replace_status("replace nothing", both(Last, Last), conditions(&["Ready"]), 404),
-        case("create a last one", ApiOperation::Create(whole()), 200),
+        case("create a last one", ApiOperation::Create(whole("x", "1h0m0s")), 200),
         replace_status("a status alone", both(Last, Last), conditions(&["Approved"]), 200),
         replace_status("the same alone", both(Last, Last), conditions(&["Approved"]), 200),
         replace_status("a status without uid", version(Last), conditions(&["Ready"]), 200),

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::SecretData;
+use crate::TransportError;
 use crate::reference::SourceRef;
 use crate::target::SpecError;
 use crate::vault::{HealthError, ProbeError, VaultError};
-use crate::{Origin, TransportError};
 
 /// Why a Kubernetes object was not read, or a service account token not issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,7 +75,7 @@ pub enum SecretError {
         /// The Secret.
         object: SourceRef,
         /// The issuer's server.
-        server: Origin,
+        server: String,
     },
     /// The request failed or timed out.
     #[error("{object} could not be read; it is tried again")]

@@ -46,7 +46,7 @@ pub(super) fn resolve(
     if let Some((source, _)) = sources.iter().find(|(_, data)| !data.may_be_used_with(&target.origin)) {
         return Err(SecretError::OtherServer {
             object: source.clone(),
-            server: target.origin.clone(),
+            server: target.origin.to_string(),
         });
     }
     let versions = sources
