@@ -165,7 +165,7 @@ fn check_says_what_works() {
     let address = scene.server.address();
     let (presented, rest): (Vec<_>, Vec<_>) = ended.out.lines().partition(|line| line.starts_with("  server  "));
     assert!(
-        presented.len() == 1 && presented[0].contains(" for 127.0.0.1"),
+        presented.len() == 1 && presented[0].contains(", 127.0.0.1, issued by CN="),
         "{}",
         ended.out
     );

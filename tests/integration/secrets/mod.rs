@@ -174,7 +174,7 @@ fn no_secret_leaks_in_a_cluster() {
     }
     for part in [
         "failed to read an object",
-        "certificate issued",
+        "Not signed yet, it is tried again",
         "operation=\"sign\" status=403",
     ] {
         assert!(logged.contains(part), "{part}: {logged}");

@@ -137,7 +137,7 @@ impl Controller {
 
     /// Describes the issuers, the requests that wait for them and the queue. Takes time for each issuer and each request.
     pub fn report(&self, now: Now) -> Report {
-        Report::of(&self.state, now)
+        self.state.report(now)
     }
 
     /// Returns the issuer that a request names, if both exist and the request has not finished.

@@ -1,12 +1,7 @@
 //! The state of the controller, as metrics show it.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use super::state::State;
-use crate::Now;
 use crate::reference::IssuerKey;
 
 /// What the controller knows at a moment.
@@ -56,47 +51,8 @@ pub struct Backlog {
 }
 
 impl Waiting {
-    fn add(&mut self, created: Option<Timestamp>) {
+    pub(super) fn add(&mut self, created: Option<Timestamp>) {
         self.requests += 1;
         self.oldest = self.oldest.into_iter().chain(created).min();
     }
-}
-
-impl Report {
-    pub(super) fn of(state: &State, now: Now) -> Self {
-        let mut waiting: BTreeMap<&IssuerKey, Waiting> = BTreeMap::new();
-        let mut unassigned = Waiting::default();
-        for tracked in state.requests.iter().filter(|tracked| tracked.is_open()) {
-            let issuer = tracked.issuer.as_ref();
-            let known = issuer.filter(|issuer| state.issuers.get(issuer).is_some());
-            known
-                .map_or(&mut unassigned, |issuer| waiting.entry(issuer).or_default())
-                .add(tracked.object.created);
-        }
-        let wall_clock = |at: Duration| {
-            let left = at.saturating_sub(now.monotonic).as_secs();
-            i64::try_from(now.unix.as_secs().saturating_add(left))
-                .ok()
-                .and_then(second)
-        };
-        let issuers = state.issuers.iter().map(|(key, issuer)| IssuerReport {
-            key: key.clone(),
-            is_ready: issuer.is_ready(),
-            token_expires: issuer
-                .access
-                .as_ref()
-                .and_then(|access| wall_clock(access.lease.expires_at()?)),
-            ca_expires: issuer.ca_not_after,
-            waiting: waiting.get(key).copied().unwrap_or_default(),
-        });
-        Self {
-            issuers: issuers.collect(),
-            unassigned,
-            backlog: state.backlog(now),
-        }
-    }
-}
-
-fn second(seconds: i64) -> Option<Timestamp> {
-    Timestamp::from_second(seconds).ok()
 }

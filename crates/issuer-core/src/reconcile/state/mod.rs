@@ -8,6 +8,7 @@
 
 mod drop_in;
 mod issuers;
+mod report;
 mod requests;
 mod tokens;
 
@@ -23,7 +24,6 @@ use super::ledger::Ledger;
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{LaneName, Queue};
-use super::report::Backlog;
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
 use crate::reference::{IssuerKey, IssuerKind};
@@ -110,20 +110,6 @@ impl State {
 
     pub(super) fn next_due(&self) -> Option<Duration> {
         self.queue.next()
-    }
-
-    /// Returns the number of keys of each kind that are due and could run if there was a slot.
-    pub(super) fn backlog(&self, now: Now) -> Backlog {
-        let mut backlog = Backlog::default();
-        for (lane, keys) in self.queue.backlog(now.monotonic) {
-            let count = match lane {
-                Lane::Checks => &mut backlog.issuers,
-                Lane::Requests(_) | Lane::Unassigned => &mut backlog.requests,
-                Lane::Tokens => &mut backlog.tokens,
-            };
-            *count += keys;
-        }
-        backlog
     }
 
     pub(super) fn is_idle(&self) -> bool {
