@@ -227,8 +227,12 @@ fn body(uid: &str, resource_version: &str, status: &impl Serialize) -> Value {
 }
 
 fn status_of(request: &CertificateRequest) -> CertificateRequestStatus {
-    // The status is replaced as a whole, so what others have written is sent along.
-    request.status.clone().unwrap_or_default()
+    // The status is replaced as a whole, so what others have written is sent along. A certificate is empty at most, since
+    // a request that has one has finished.
+    CertificateRequestStatus {
+        certificate: None,
+        ..request.status.clone().unwrap_or_default()
+    }
 }
 
 fn set(conditions: &mut Vec<RequestCondition>, kind: &str, status: &str, reason: &str, message: &str, at: &str) {
