@@ -14,6 +14,7 @@ use crate::servers::components::{Components, go_found};
 use crate::servers::controller::{self, Profile};
 use crate::servers::env::Env;
 use crate::servers::local::Local;
+use crate::servers::offline::{self, Engine};
 use crate::servers::process::run_dir;
 use crate::servers::provider::Provider;
 use crate::servers::{kind, say};
@@ -40,6 +41,12 @@ pub(crate) struct Args {
     /// The Vault to run; by default one is built
     #[arg(long, value_name = "PATH")]
     vault_binary: Option<PathBuf>,
+    /// Builds what the provider kind needs, and runs a Docker engine of its own
+    #[arg(long)]
+    offline: bool,
+    /// The folder of the run, where this program runs in the namespaces of that engine
+    #[arg(long, hide = true, value_name = "DIR")]
+    within: Option<PathBuf>,
     /// Lists the cases
     #[arg(long)]
     list: bool,
@@ -49,7 +56,8 @@ pub(crate) struct Args {
 enum ProviderName {
     /// Processes on loopback; needs Go once, to build them.
     Local,
-    /// A kind cluster; needs docker, kind, kubectl and helm.
+    /// A kind cluster. With docker, kind, kubectl and helm, the images come from a registry; else, or with --offline,
+    /// everything is built from Go modules and Debian packages, which needs root.
     Kind,
 }
 
@@ -73,12 +81,24 @@ impl Args {
             self.provider == ProviderName::Local || self.vault_binary.is_none(),
             "--vault-binary needs --provider local"
         );
+        ensure!(
+            self.provider == ProviderName::Kind || !self.offline,
+            "--offline needs --provider kind"
+        );
+        if self.within.is_some() {
+            return until_interrupted(self.suite(&chosen));
+        }
+        let offline = self.offline || self.provider == ProviderName::Kind && kind::missing().is_some();
         let missing = match self.provider {
             ProviderName::Local => local_missing(),
-            ProviderName::Kind => kind::missing(),
+            ProviderName::Kind if offline => offline::missing(),
+            ProviderName::Kind => None,
         };
         if let Some(missing) = missing {
             return skip(&missing);
+        }
+        if offline {
+            offline::enter()?;
         }
         until_interrupted(self.suite(&chosen))
     }
@@ -104,7 +124,7 @@ impl Args {
         let begun = Instant::now();
         let mut env = match self.provider {
             ProviderName::Local => start_local(Profile::Dev, self.vault_binary.as_deref()).await?,
-            ProviderName::Kind => start_kind().await?,
+            ProviderName::Kind => start_kind(self.within.as_deref()).await?,
         };
         say(&format!(
             "servers are ready after {:.1} s",
@@ -127,6 +147,12 @@ impl Args {
         say(&format!("{} passed, {failed} failed", passed.len() - failed));
         if self.keep {
             env.keep()?;
+            if let Provider::Kind(cluster) = &env.provider
+                && let Some(engine) = cluster.engine()
+            {
+                say(&format!("they are reached from a shell in: {}", engine.shell()));
+                futures::future::pending::<()>().await;
+            }
         }
         ensure!(failed == 0, "{failed} of {} cases failed", passed.len());
         Ok(())
@@ -169,9 +195,13 @@ pub(crate) async fn start_local(profile: Profile, vault_binary: Option<&Path>) -
     Ok(env)
 }
 
-/// Creates the kind cluster and installs everything.
-async fn start_kind() -> anyhow::Result<Env> {
-    let (client, vault, cluster) = kind::start(&run_dir(&xtask::root())?).await?;
+/// Creates the kind cluster and installs everything; starts the engine with the parts in a folder, if one is given.
+async fn start_kind(parts: Option<&Path>) -> anyhow::Result<Env> {
+    let (dir, engine) = match parts {
+        Some(parts) => (parts.to_owned(), Some(Engine::start(parts).await?)),
+        None => (run_dir(&xtask::root())?, None),
+    };
+    let (client, vault, cluster) = kind::start(&dir, engine).await?;
     Ok(Env::new(client, vault, Provider::Kind(cluster)))
 }
 

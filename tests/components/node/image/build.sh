@@ -42,14 +42,20 @@ named() { "$bin/kubeadm" config images list --kubernetes-version "$version" | gr
 image() {
   local dir=$work/image && mkdir "$dir"
   tar --create --sort=name --owner=0 --group=0 --numeric-owner --directory "$3" --file "$dir/layer.tar" .
-  jq --null-input --compact-output --arg layer "sha256:$(sha256sum "$dir/layer.tar" | cut -d' ' -f1)" --argjson config "$2" \
-    '{architecture: "amd64", os: "linux", config: $config, rootfs: {type: "layers", diff_ids: [$layer]}}' > "$dir/config.json"
-  jq --null-input --arg name "$1" '[{Config: "config.json", RepoTags: [$name], Layers: ["layer.tar"]}]' > "$dir/manifest.json"
+  local layer && layer=sha256:$(sha256sum "$dir/layer.tar" | cut -d' ' -f1)
+  jq --null-input --arg layer "$layer" --argjson config "$2" \
+    '{architecture: "amd64", os: "linux", config: $config, rootfs: {type: "layers", diff_ids: [$layer]}}' \
+    > "$dir/config.json"
+  jq --null-input --arg name "$1" '[{Config: "config.json", RepoTags: [$name], Layers: ["layer.tar"]}]' \
+    > "$dir/manifest.json"
   tar --create --directory "$dir" --file "$work/images/$(date +%N).tar" manifest.json config.json layer.tar
   rm -r "$dir" "$3"
 }
 # with PATH FILE: a root that holds one program.
-with() { local new=$work/one && mkdir -p "$new/tmp" "$new/etc" "$(dirname "$new/$1")" && chmod 1777 "$new/tmp" && install "$2" "$new/$1" && echo "$new"; }
+with() {
+  local new=$work/one && mkdir -p "$new/tmp" "$new/etc" "$(dirname "$new/$1")" && chmod 1777 "$new/tmp"
+  install "$2" "$new/$1" && echo "$new"
+}
 mkdir "$work/images"
 pause=$(named pause)
 image "$pause" '{"Entrypoint": ["/bin/busybox", "tail", "-f", "/dev/null"]}' "$(with bin/busybox /bin/busybox)"
@@ -80,7 +86,9 @@ containerd --config "$work/containerd.toml" > "$work/containerd.log" 2>&1 & serv
 trap 'kill $server' EXIT
 own() { ctr --address "$work/containerd.sock" --namespace k8s.io "$@"; }
 until own version > /dev/null 2>&1; do kill -0 $server; sleep 0.1; done
-for archive in "$work"/images/*.tar; do own images import --all-platforms --no-unpack "$archive" > /dev/null; rm "$archive"; done
+for archive in "$work"/images/*.tar; do
+  own images import --all-platforms --no-unpack "$archive" > /dev/null && rm "$archive"
+done
 kill $server && wait $server || true
 trap - EXIT
 tar --create --directory "$root" --file "$out" .

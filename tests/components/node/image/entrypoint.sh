@@ -1,6 +1,6 @@
 #!/bin/bash
-# Before kind's own entrypoint. The kubelet insists on these settings, which are the whole machine's: it reads plain files
-# that lie over them, is content, and writes nothing.
+# Runs before kind's own entrypoint. The kubelet insists on these settings, which are the whole machine's: plain files
+# are mounted over them, which it reads, so that it writes nothing.
 mkdir -p /kind/sysctl
 cover() {
   echo "$2" > "/kind/sysctl/$(basename "$1")" && mount --bind "/kind/sysctl/$(basename "$1")" "/proc/sys/$1"

@@ -14,7 +14,8 @@ for word in "$@"; do
 done
 edit() { # FILE, PATH: the process at PATH in FILE
   local text
-  text=$(jq -c "($2) |= (del(.oomScoreAdj) | if .capabilities then .capabilities[] -= [\"CAP_SYS_RESOURCE\"] else . end)" "$1")
+  text=$(jq -c "($2) |= (del(.oomScoreAdj)
+    | if .capabilities then .capabilities[] -= [\"CAP_SYS_RESOURCE\"] else . end)" "$1")
   echo "$text" > "$1"
 }
 case "$verb" in

@@ -1,0 +1,81 @@
+//! The images of the pods: cert-manager, Vault and our controller.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use image::{Image, Layer};
+
+use crate::process::read;
+use crate::servers::components::Components;
+
+/// The image of cert-manager's controllers.
+pub(crate) const CERT_MANAGER: &str = "localhost/cert-manager:e2e";
+
+/// The image of Vault.
+pub(crate) const VAULT: &str = "localhost/vault:e2e";
+
+/// The image of our controller.
+pub(crate) const CONTROLLER: &str = "localhost/vault-issuer:e2e";
+
+/// Returns the archives that [`write`] makes in `dir`.
+pub(super) fn archives(dir: &Path) -> [PathBuf; 3] {
+    ["cert-manager.tar", "vault.tar", "vault-issuer.tar"].map(|name| dir.join(name))
+}
+
+/// Writes the images into `dir`.
+pub(super) fn write(dir: &Path, components: &Components, controller: &Path) -> anyhow::Result<()> {
+    let [cert_manager, vault, own] = archives(dir);
+    let layer = program("cert-manager", &components.cert_manager());
+    image(CERT_MANAGER, "/cert-manager", layer).write_archive(&cert_manager)?;
+    // The cases read the audit log with `cat`; busybox is the program that it is called as.
+    let layer = program("bin/vault", &components.vault()).file("bin/cat", 0o755, PathBuf::from("/bin/busybox"));
+    image(VAULT, "/bin/vault", layer).write_archive(&vault)?;
+    let mut layer = program("usr/local/bin/vault-issuer", controller);
+    for library in libraries(&read(Command::new("ldd").arg(controller))?) {
+        layer = layer.file(library.trim_start_matches('/'), 0o755, PathBuf::from(library));
+    }
+    let mut image = image(CONTROLLER, "/usr/local/bin/vault-issuer", layer);
+    image.command = vec!["controller".into()];
+    image.write_archive(&own)
+}
+
+fn program(path: &str, binary: &Path) -> Layer {
+    let layer = Layer::default().folder("tmp", 0o1777).folder("etc", 0o755);
+    layer.file(path, 0o755, binary.to_owned())
+}
+
+fn image(name: &str, entrypoint: &str, layer: Layer) -> Image {
+    Image {
+        name: name.into(),
+        architecture: "amd64",
+        user: "65532:65532",
+        entrypoint: vec![entrypoint.into()],
+        command: Vec::new(),
+        labels: BTreeMap::new(),
+        layer,
+    }
+}
+
+/// Returns the paths in the output of `ldd`: the libraries and their loader.
+fn libraries(output: &str) -> Vec<&str> {
+    output
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_and_loader_are_found() {
+        let output = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
+                      \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        assert_eq!(
+            libraries(output),
+            ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"]
+        );
+    }
+}

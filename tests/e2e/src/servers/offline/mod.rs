@@ -1,0 +1,122 @@
+//! A Docker engine, a node image and all other images without a registry and without a machine that is set up for it.
+//!
+//! [`enter`] builds everything, and starts this program again as the first process of new network, mount and process
+//! namespaces. There [`Engine`] runs Debian's Docker engine beside it, and the provider `kind` works as it does
+//! elsewhere. When this program ends, for any reason, the kernel ends all processes of the namespaces and drops their
+//! mounts and networks.
+
+mod engine;
+mod images;
+mod node;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::iter;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+pub(crate) use engine::Engine;
+pub(crate) use images::{CERT_MANAGER, CONTROLLER, VAULT};
+
+use super::components::{Components, go_found};
+use super::controller::{self, Profile};
+use super::process::run_dir;
+use super::say;
+use node::Node;
+
+/// Makes the namespaces: when this command is killed, its child is.
+const NAMESPACES: [&str; 6] = [
+    "--net",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--mount-proc",
+    "--kill-child=SIGKILL",
+];
+
+/// What the namespaces need before the engine runs: mounts that containers can share, a `/run` of their own, a network.
+const PREPARE: &str = "mount --make-rshared / && mount -t tmpfs tmpfs /run && ip link set lo up && \
+                       echo 1 > /proc/sys/net/ipv4/ip_forward && exec \"$@\"";
+
+/// Programs and the Debian packages that contain them.
+const PACKAGES: [(&str, &str); 7] = [
+    ("dockerd", "docker.io"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("iptables", "iptables"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("jq", "jq"),
+    ("busybox", "busybox-static"),
+];
+
+/// Returns what keeps the engine from running here, if anything does.
+pub(crate) fn missing() -> Option<String> {
+    if !go_found() {
+        return Some("Go 1.26 (https://go.dev/dl), which builds the servers, is not found".into());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = |program: &str| env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    let packages: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(program, _)| !found(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if !packages.is_empty() {
+        return Some(format!("Debian packages are missing: {}", packages.join(" ")));
+    }
+    let output = Command::new("unshare").args(NAMESPACES).arg("true").output();
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(format!(
+            "root with CAP_SYS_ADMIN, which makes namespaces, is needed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+        Err(error) => Some(format!("unshare, of the Debian package util-linux: {error}")),
+    }
+}
+
+/// Builds everything and replaces this process by one in new namespaces, with the same arguments and `--within`;
+/// returns if that fails.
+pub(crate) fn enter() -> anyhow::Result<()> {
+    let root = xtask::root();
+    let components = Components::build(&root, None)?;
+    let node = Node::build(&root, &components)?;
+    say("building vault-issuer");
+    let controller = controller::build(Profile::Dev)?;
+    let dir = run_dir(&root)?;
+    say("writing the images");
+    images::write(&dir, &components, &controller.path)?;
+    let bin = dir.join("bin");
+    fs::create_dir_all(&bin)?;
+    for (program, name) in [
+        (node.kind(), "kind"),
+        (components.kubectl(), "kubectl"),
+        (node.helm(), "helm"),
+    ] {
+        symlink(program, bin.join(name))?;
+    }
+    symlink(node.root(), dir.join("node.tar"))?;
+    symlink(components.cert_manager_crds(), dir.join("crds"))?;
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(NAMESPACES)
+        .args(["sh", "-c", PREPARE, "sh"])
+        .arg(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .arg("--within")
+        .arg(&dir)
+        .env("PATH", with_front(&bin)?);
+    Err(unshare.exec()).context("cannot run unshare")
+}
+
+/// Returns the search path with `folder` before all others.
+fn with_front(folder: &Path) -> anyhow::Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = iter::once(folder.to_owned()).chain(env::split_paths(&path)).collect();
+    Ok(env::join_paths(folders)?)
+}
