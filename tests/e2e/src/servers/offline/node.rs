@@ -94,7 +94,7 @@ fn build_into(wrappers: &Path, components: &Components, target: &Path) -> anyhow
         version.split('.').nth(1).unwrap_or_default(),
     );
     for (wrapper, package, name) in PROGRAMS {
-        let ldflags = if wrapper == "node" { &ldflags } else { "-s -w" };
+        let ldflags = if wrapper == "node" { ldflags.as_str() } else { "-s -w" };
         let mut go = go(&wrappers.join(wrapper));
         go.args(["build", "-trimpath", "-ldflags", ldflags, "-o"]);
         run(go.arg(bin.join(name)).arg(package))?;
