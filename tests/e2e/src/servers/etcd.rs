@@ -7,8 +7,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+/// How copies are stored.
+#[derive(Clone, Copy)]
+pub(crate) enum Batch {
+    /// One by one, each with its own revision, as the API server does.
+    One,
+    /// Many in one transaction, before a watch is opened: they share a revision, so a watch that ends between two of them and
+    /// is opened again would not show the second.
+    Many,
+}
+
 /// Copies in one transaction, of which etcd admits 128 and 1.5 MB.
-const BATCH: usize = 100;
+const MANY: usize = 100;
 
 /// A client of etcd, on loopback and without credentials.
 pub(crate) struct Etcd {
@@ -40,15 +50,25 @@ impl Etcd {
     }
 
     /// Stores a copy of an object by each of these names.
-    pub(crate) async fn copy(&self, folder: &str, object: &Stored, names: &[String]) -> anyhow::Result<()> {
+    pub(crate) async fn copy(
+        &self,
+        folder: &str,
+        object: &Stored,
+        names: &[String],
+        batch: Batch,
+    ) -> anyhow::Result<()> {
         let put = |name: &String| {
             let mut copy = object.0.clone();
             copy["metadata"]["name"] = json!(name);
             copy["metadata"]["uid"] = json!(self.uid());
             json!({ "requestPut": { "key": key(folder, name), "value": STANDARD.encode(copy.to_string()) } })
         };
-        for batch in names.chunks(BATCH) {
-            let puts: Vec<Value> = batch.iter().map(put).collect();
+        let size = match batch {
+            Batch::One => 1,
+            Batch::Many => MANY,
+        };
+        for names in names.chunks(size) {
+            let puts: Vec<Value> = names.iter().map(put).collect();
             self.call("txn", json!({ "success": puts })).await?;
         }
         Ok(())

@@ -10,6 +10,7 @@ use super::population::Population;
 use super::{api_requests, is_status_write, signatures};
 use crate::bench::measure::peak_memory;
 use crate::servers::controller::Controller;
+use crate::servers::etcd::Batch;
 use crate::servers::memory_limit::MemoryLimit;
 use crate::servers::say;
 
@@ -54,7 +55,7 @@ impl Outage {
             "an outage with {} waiting and {} finished requests",
             self.waiting, self.finished
         ));
-        population.approve("outage", self.waiting).await?;
+        population.approve("outage", self.waiting, Batch::Many).await?;
         let limit = Arc::new(MemoryLimit::new(self.memory));
         let launch = {
             let mut local = env.local_servers().await?;

@@ -11,6 +11,7 @@ use super::{Metrics, Point, api_requests, is_status_write, signatures};
 use crate::bench::measure::{cpu, peak_memory};
 use crate::bench::table::to_f64;
 use crate::servers::controller::Controller;
+use crate::servers::etcd::Batch;
 
 /// The longest time for a start, and for all requests.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -43,7 +44,7 @@ pub(super) async fn measure(
     idle: Duration,
 ) -> anyhow::Result<Figures> {
     let env = population.test.env;
-    population.approve("first", 1).await?;
+    population.approve("first", 1, Batch::Many).await?;
     let mut signed = signatures(env)?;
     let launch = {
         let local = env.local_servers().await?;
@@ -96,7 +97,7 @@ async fn sign(population: &Population<'_>, controller: &mut Controller, requests
     let env = population.test.env;
     let (mut signed, mut saved) = (signatures(env)?, api_requests(env, is_status_write).await?);
     let before = cpu(controller.process().id())?;
-    population.approve("burst", requests).await?;
+    population.approve("burst", requests, Batch::One).await?;
     until(LIMIT, async || {
         controller.process().check()?;
         Ok(signed.read()? >= requests && saved.read()? >= requests)

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Point;
 use crate::bench::stop_others;
 use crate::pki::{Csr, Names};
-use crate::servers::etcd::{Etcd, Stored};
+use crate::servers::etcd::{Batch, Etcd, Stored};
 use crate::test_namespace::{Ask, SOON, TestNamespace};
 
 /// Objects of a namespace, each a copy of one that the servers have made.
@@ -111,7 +111,7 @@ impl<'a> Population<'a> {
         if unready_ones.0 != unready_ones.1 {
             self.etcd.delete(&self.issuers, UNREADY).await?;
             let names = vec![UNREADY.to_owned(); unready_ones.1];
-            self.etcd.copy(&self.issuers, unready, &names).await?;
+            self.etcd.copy(&self.issuers, unready, &names, Batch::Many).await?;
         }
         self.adjust(&self.requests, waiting, "waiting", (now.waiting, point.waiting))
             .await?;
@@ -132,13 +132,17 @@ impl<'a> Population<'a> {
         } else {
             now
         };
-        self.etcd.copy(folder, object, &names(prefix, begin..then)).await
+        self.etcd
+            .copy(folder, object, &names(prefix, begin..then), Batch::Many)
+            .await
     }
 
     /// Makes so many requests exist that can be signed.
-    pub(super) async fn approve(&self, prefix: &str, count: usize) -> anyhow::Result<()> {
+    pub(super) async fn approve(&self, prefix: &str, count: usize, batch: Batch) -> anyhow::Result<()> {
         let approved = &self.templates.approved;
-        self.etcd.copy(&self.requests, approved, &names(prefix, 0..count)).await
+        self.etcd
+            .copy(&self.requests, approved, &names(prefix, 0..count), batch)
+            .await
     }
 
     /// Deletes the requests with this prefix.
