@@ -16,7 +16,7 @@ use std::sync::Arc;
 use issuer_api::CertificateRequest;
 use issuer_core::Secret;
 use issuer_core::access::SecretData;
-use issuer_core::reconcile::Key;
+use issuer_core::reconcile::{Key, PatchKind, StatusPatch};
 use issuer_core::reference::{RequestKey, SecretRef};
 use serde_json::Value;
 
@@ -200,6 +200,35 @@ impl FakeKube {
         Ok(self.replace(&current, next))
     }
 
+    /// Replaces the status: a PUT to the `status` subresource. Everything else in the object is ignored, except the uid and
+    /// the resourceVersion, which must be the current ones; the uid may be missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Uid`], [`Refusal::Invalid`].
+    pub fn replace_status(&mut self, key: &Key, object: &Value) -> Result<Arc<Object>, Refusal> {
+        let current = Arc::clone(self.get(key)?);
+        patch::check_replacement(&current, object)?;
+        let mut next = Object::clone(&current);
+        next.clear_status();
+        if let Some(status) = object.get("status") {
+            next = next.with_status(status).ok_or(Refusal::Invalid)?;
+        }
+        Ok(self.replace(&current, next))
+    }
+
+    /// Writes a status as the controller asks for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`patch_status`](Self::patch_status) and [`replace_status`](Self::replace_status).
+    pub fn write_status(&mut self, write: &StatusPatch) -> Result<Arc<Object>, Refusal> {
+        match write.kind {
+            PatchKind::Apply { .. } | PatchKind::Merge => self.patch_status(&write.of, &write.body),
+            PatchKind::Replace => self.replace_status(&write.of, &write.body),
+        }
+    }
+
     /// Applies a JSON merge patch to everything but the status.
     ///
     /// # Errors
@@ -282,6 +311,7 @@ impl FakeKube {
         let data = SecretData {
             resource_version: value.to_owned(),
             data: BTreeMap::from([(key.to_owned(), Secret::from(value))]),
+            servers: None,
         };
         Arc::make_mut(&mut self.secrets).insert(secret, data);
     }

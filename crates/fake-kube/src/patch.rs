@@ -1,4 +1,4 @@
-//! The preconditions of patches.
+//! The preconditions of patches and replacements.
 
 use serde_json::Value;
 
@@ -22,6 +22,20 @@ pub(crate) fn check_uid(object: &Object, patch: &Value) -> Result<(), Refusal> {
         None | Some("") => Ok(()),
         Some(uid) if uid == object.uid() => Ok(()),
         Some(_) => Err(Refusal::Invalid),
+    }
+}
+
+/// Checks uid and resourceVersion of a replacement against the object. A custom resource is not replaced without a
+/// version, and a different uid is a failed precondition.
+pub(crate) fn check_replacement(object: &Object, replacement: &Value) -> Result<(), Refusal> {
+    let uid = metadata(replacement, "uid").unwrap_or_default();
+    if !uid.is_empty() && uid != object.uid() {
+        return Err(Refusal::Uid);
+    }
+    match metadata(replacement, "resourceVersion").unwrap_or_default() {
+        "" => Err(Refusal::Invalid),
+        version if version == object.version() => Ok(()),
+        _ => Err(Refusal::Stale),
     }
 }
 

@@ -16,6 +16,20 @@ pub struct SecretKeySelector {
     pub key: Option<String>,
 }
 
+/// A key of a ConfigMap in the issuer's namespace, or in the cluster resource namespace for a cluster issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct ConfigMapKeySelector {
+    /// The name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key within the ConfigMap. The default depends on the field that holds the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub key: Option<String>,
+}
+
 /// How the issuer logs in to Vault. Exactly one method is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -67,6 +67,9 @@ pub struct CertificateRequestStatus {
     /// When the request failed for good, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_time: Option<String>,
+    /// Fields that a later version of cert-manager may add. A status is written whole, so they are written back.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, serde_json::Value>,
 }
 
 /// A condition of a `CertificateRequest`, in cert-manager's shape.

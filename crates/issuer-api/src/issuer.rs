@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Auth, Base64, GROUP, IssuerStatus, SecretKeySelector, VERSION};
+use crate::{Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySelector, VERSION};
 
 /// How to reach Vault or OpenBao, how to log in, and where to sign.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -31,8 +31,8 @@ use crate::{Auth, Base64, GROUP, IssuerStatus, SecretKeySelector, VERSION};
         "fieldPath": ".path"
     },
     {
-        "rule": "!(has(self.caBundle) && has(self.caBundleSecretRef))",
-        "message": "set at most one of caBundle, caBundleSecretRef",
+        "rule": "[has(self.caBundle), has(self.caBundleSecretRef), has(self.caBundleConfigMapRef)].filter(set, set).size() <= 1",
+        "message": "set at most one of caBundle, caBundleSecretRef, caBundleConfigMapRef",
         "fieldPath": ".caBundle"
     },
     {
@@ -60,14 +60,17 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub server_name: Option<String>,
-    /// CA certificates that the server's certificate must chain to, PEM in base64. Without this and
-    /// `caBundleSecretRef`, the CA certificates of the controller's image are used.
+    /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef` and
+    /// `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "byte"))]
     pub ca_bundle: Option<Base64>,
     /// A Secret that holds the CA certificates; the key defaults to `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle_secret_ref: Option<SecretKeySelector>,
+    /// A ConfigMap that holds the CA certificates, such as a bundle of trust-manager; the key defaults to `ca.crt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_config_map_ref: Option<ConfigMapKeySelector>,
     /// A Secret that holds the certificate to present if the server asks for one; the key defaults to `tls.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_cert_secret_ref: Option<SecretKeySelector>,
@@ -84,6 +87,12 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub sign_timeout: Option<String>,
+    /// What a certificate must have as requested. `strict`, the default: key, names, lifetime and whether it is a CA.
+    /// `vault`, for engines that decide on names and lifetimes themselves: the key and whether it is a CA. A certificate
+    /// must always be valid, and signed by the CA that Vault names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["strict", "vault", null]))]
+    pub verification: Option<VerificationMode>,
     /// Whose requests a VaultClusterIssuer signs; those of every namespace without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
@@ -108,6 +117,17 @@ pub enum ProbeMode {
     Auto,
     /// Never: an issuer counts as ready when the login succeeded.
     Never,
+}
+
+/// What a certificate must have as requested.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VerificationMode {
+    /// Its key, its names, its lifetime, and whether it is a CA.
+    #[default]
+    Strict,
+    /// Its key, and whether it is a CA. Names and lifetime are what the engine has decided.
+    Vault,
 }
 
 // A macro, since `kube::CustomResource` derives one kind from a spec, and two kinds share this one.

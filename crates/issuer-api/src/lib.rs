@@ -16,15 +16,15 @@ mod issuer;
 
 pub use self::base64::Base64;
 pub use auth::{
-    AppRole, Auth, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
-    ServiceAccountRef,
+    AppRole, Auth, ClientCertificate, ConfigMapKeySelector, JwtAuth, JwtServiceAccountRef, KubernetesAuth,
+    SecretKeySelector, ServiceAccountRef,
 };
 pub use cert_manager::{CERT_MANAGER_GROUP, CERT_MANAGER_VERSION, CertManagerSpec, CertManagerStatus};
 pub use certificate_request::{
     CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef, RequestCondition,
 };
 pub use condition::{Condition, ConditionStatus, IssuerStatus};
-pub use issuer::{AllowedNamespaces, ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, crds};
+pub use issuer::{AllowedNamespaces, ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
 
 /// The API group of both issuer kinds, and the `issuerRef.group` this controller answers to.
 pub const GROUP: &str = "vault-issuer.io";

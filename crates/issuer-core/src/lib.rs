@@ -10,8 +10,8 @@
 //!              CertificateRequests, issuers
 //!                          |  observe
 //!                          v
-//!   +----------------- Controller ------------------+      Step::{ReadSecret, MintToken, ReadRequest,
-//!   | queue    what is due, one task at a time a key | ---> WriteStatus, Publish}  --->  Kubernetes
+//!   +----------------- Controller ------------------+      Step::{ReadConfigMap, ReadSecret, MintToken,
+//!   | queue    what is due, one task at a time a key | ---> ReadRequest, WriteStatus, Publish}  --->  Kubernetes
 //!   | issuers  Access: at most one token each        |
 //!   | ledger   results that are not saved yet        | ---> Step::Exchange          --->  Vault
 //!   +------------------------------------------------+
@@ -37,13 +37,14 @@
 //! use issuer_core::reconcile::{Controller, Outcome, Step};
 //! # use issuer_core::access::{ReadError, SecretData};
 //! # use issuer_core::reconcile::{Event, StatusPatch, WriteError};
-//! # use issuer_core::reference::{RequestKey, SecretRef, TokenSpec};
+//! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
 //! # use issuer_core::{Now, Reply, Request, Secret};
 //! # trait Io {
 //! #     fn now(&self) -> Now;
 //! #     fn exchange(&self, request: Request) -> Reply;
 //! #     fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError>;
 //! #     fn publish(&self, event: &Event);
+//! #     fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError>;
 //! #     fn read_request(&self, key: &RequestKey) -> Result<issuer_api::CertificateRequest, ReadError>;
 //! #     fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError>;
 //! #     fn write_status(&self, patch: &StatusPatch) -> Result<(), WriteError>;
@@ -57,6 +58,9 @@
 //!             Step::Publish(event, task) => {
 //!                 io.publish(&event);
 //!                 task.resume(controller)
+//!             }
+//!             Step::ReadConfigMap(config_map, task) => {
+//!                 task.resume(controller, io.now(), io.read_config_map(&config_map))
 //!             }
 //!             Step::ReadRequest(key, task) => task.resume(controller, io.now(), io.read_request(&key)),
 //!             Step::ReadSecret(secret, task) => task.resume(controller, io.now(), io.read_secret(&secret)),

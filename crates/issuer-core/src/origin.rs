@@ -60,6 +60,12 @@ impl Origin {
         self.scheme == Scheme::HTTPS
     }
 
+    /// Returns `true` if both have the same scheme, host and port, whatever path the API lies below.
+    pub(crate) fn has_same_server(&self, other: &Self) -> bool {
+        let server = |origin: &Self| (origin.scheme.clone(), origin.host().to_ascii_lowercase(), origin.port());
+        server(self) == server(other)
+    }
+
     /// Returns the URL of an API path, which is given without `/v1/`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{self}/v1/{path}")
@@ -99,6 +105,22 @@ mod tests {
         }
         assert_eq!(Origin::parse("https://vault").unwrap().port(), 443);
         assert_eq!(Origin::parse("http://vault").unwrap().port(), 80);
+    }
+
+    #[test]
+    fn servers_are_scheme_host_and_port() {
+        let is_vault = |server| {
+            let vault = Origin::parse("https://vault.example.com").unwrap();
+            vault.has_same_server(&Origin::parse(server).unwrap())
+        };
+        assert!(is_vault("https://Vault.example.com:443/below"));
+        for other in [
+            "http://vault.example.com:443",
+            "https://vault.example.com:8200",
+            "https://vault.example.com.evil.example",
+        ] {
+            assert!(!is_vault(other), "{other}");
+        }
     }
 
     #[test]

@@ -176,6 +176,51 @@ pub struct SecretRef {
     pub name: String,
 }
 
+/// Names a ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigMapRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Names an object that an issuer takes data from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceRef {
+    /// A ConfigMap.
+    ConfigMap(ConfigMapRef),
+    /// A Secret.
+    Secret(SecretRef),
+}
+
+impl SourceRef {
+    /// Returns its namespace.
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::ConfigMap(ConfigMapRef { namespace, .. }) | Self::Secret(SecretRef { namespace, .. }) => namespace,
+        }
+    }
+}
+
+impl fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConfigMap(ConfigMapRef { namespace, name }) => write!(f, "ConfigMap {namespace}/{name}"),
+            Self::Secret(SecretRef { namespace, name }) => write!(f, "Secret {namespace}/{name}"),
+        }
+    }
+}
+
+/// Names a key of a ConfigMap in the namespace that an issuer reads from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConfigMapKey {
+    /// The name of the ConfigMap.
+    pub name: String,
+    /// The key within.
+    pub key: String,
+}
+
 /// Names a key of a Secret in the namespace that an issuer reads from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SecretKey {

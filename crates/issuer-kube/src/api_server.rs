@@ -1,34 +1,54 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::{ACCEPT, HeaderValue};
+use http_body_util::BodyExt;
 use issuer_api::CertificateRequest;
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Event, Key, PatchKind, StatusPatch, WriteError};
-use issuer_core::reference::{IssuerKey, RequestKey, SecretRef, TokenSpec};
+use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, SecretRef, TokenSpec};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ObjectReference, Secret as SecretObject, ServiceAccount};
-use k8s_openapi::api::events::v1::Event as EventObject;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::{Api, GetParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject, ServiceAccount};
+use kube::api::{GetParams, Patch, PatchParams, PostParams};
+use kube::client::Body;
+use kube::core::Request;
+use kube::core::request::Error as RequestError;
 use kube::{Client, Error, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::failure::chain;
+use crate::events::Events;
+use crate::failure::{Failure, chain};
 use crate::object::{FIELD_MANAGER, decode_request};
 
-/// The most characters of an object's name in the name of an event: 253 for both and the time.
-const EVENT_NAME: usize = 220;
+/// Has the API server answer a write with the metadata alone: the watch shows the object anyway.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The API server, for the questions of the core. Each is one request; nothing is tried twice.
 #[derive(Clone)]
 pub struct ApiServer {
     client: Client,
-    instance: String,
+    events: Arc<Events>,
+    /// The longest time that the API server has asked to wait since that was last taken.
+    wait: Arc<Mutex<Option<Duration>>>,
 }
 
 impl ApiServer {
     /// Asks through `client`; `instance` is the name of this process in events.
     pub fn new(client: Client, instance: String) -> Self {
-        Self { client, instance }
+        let events = Arc::new(Events::new(client.clone(), instance));
+        Self {
+            client,
+            events,
+            wait: Arc::default(),
+        }
+    }
+
+    /// Returns the time that the API server has asked to wait (`Retry-After`), once.
+    pub fn take_wait(&self) -> Option<Duration> {
+        self.wait.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Reads a Secret.
@@ -37,15 +57,39 @@ impl ApiServer {
     ///
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError> {
-        let api: Api<SecretObject> = Api::namespaced(self.client.clone(), &secret.namespace);
-        let object = api.get(&secret.name).await.map_err(read_error)?;
+        let url = SecretObject::url_path(&(), Some(&secret.namespace));
+        let request = Request::new(url).get(&secret.name, &GetParams::default());
+        let object: SecretObject = decode(&self.read(request).await?)?;
         let data = object.data.unwrap_or_default();
+        let mut annotations = object.metadata.annotations.unwrap_or_default();
         Ok(SecretData {
             resource_version: object.metadata.resource_version.unwrap_or_default(),
+            servers: annotations.remove(SecretData::SERVERS),
             data: data
                 .into_iter()
                 .map(|(key, value)| (key, Secret::from(value.0)))
                 .collect(),
+        })
+    }
+
+    /// Reads a ConfigMap.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer.
+    pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
+        let url = ConfigMap::url_path(&(), Some(&config_map.namespace));
+        let request = Request::new(url).get(&config_map.name, &GetParams::default());
+        let object: ConfigMap = decode(&self.read(request).await?)?;
+        let text = object.data.unwrap_or_default().into_iter();
+        let bytes = object.binary_data.unwrap_or_default().into_iter();
+        Ok(SecretData {
+            resource_version: object.metadata.resource_version.unwrap_or_default(),
+            data: text
+                .map(|(key, value)| (key, Secret::from(value.into_bytes())))
+                .chain(bytes.map(|(key, value)| (key, Secret::from(value.0))))
+                .collect(),
+            servers: None,
         })
     }
 
@@ -55,8 +99,7 @@ impl ApiServer {
     ///
     /// [`ReadError`], classified by the API server's answer; `Unavailable` if the answer holds no token.
     pub async fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError> {
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &spec.namespace);
-        let request = TokenRequest {
+        let wanted = TokenRequest {
             spec: TokenRequestSpec {
                 audiences: spec.audiences.clone(),
                 expiration_seconds: Some(spec.expiration_seconds),
@@ -64,10 +107,11 @@ impl ApiServer {
             },
             ..TokenRequest::default()
         };
-        let answer = api
-            .create_token_request(&spec.service_account, &PostParams::default(), &request)
-            .await
-            .map_err(read_error)?;
+        let body = serde_json::to_vec(&wanted).map_err(|_| ReadError::Invalid)?;
+        let url = ServiceAccount::url_path(&(), Some(&spec.namespace));
+        let request =
+            Request::new(url).create_subresource("token", &spec.service_account, &PostParams::default(), body);
+        let answer: TokenRequest = decode(&self.read(request).await?)?;
         let status = answer.status.ok_or(ReadError::Unavailable)?;
         Ok(Secret::from(status.token.into_bytes()))
     }
@@ -79,10 +123,8 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer; `Unavailable` if the object cannot be decoded.
     pub async fn read_request(&self, key: &RequestKey) -> Result<CertificateRequest, ReadError> {
         let url = CertificateRequest::url_path(&(), Some(&key.namespace));
-        let request = kube::core::Request::new(url).get(&key.name, &GetParams::default());
-        let request = request.map_err(|_| ReadError::NotFound)?;
-        let text = self.client.request_text(request).await.map_err(read_error)?;
-        decode_request(text.as_bytes()).map_err(|error| read_error(Error::SerdeError(error)))
+        let request = Request::new(url).get(&key.name, &GetParams::default());
+        decode_request(&self.read(request).await?).map_err(|_| undecodable())
     }
 
     /// Writes the status of an issuer or a CertificateRequest.
@@ -90,102 +132,74 @@ impl ApiServer {
     /// # Errors
     ///
     /// [`WriteError`], classified by the API server's answer; `Conflict` if the object has changed.
-    pub async fn write_status(&self, patch: &StatusPatch) -> Result<(), WriteError> {
-        match &patch.of {
-            Key::Issuer(key) => self.patch_status(&issuers_url(key), &key.name, patch).await,
-            Key::Request(key) => {
-                let url = CertificateRequest::url_path(&(), Some(&key.namespace));
-                self.patch_status(&url, &key.name, patch).await
-            }
-            Key::Token(_) => Ok(()),
-        }
-    }
-
-    async fn patch_status(&self, url: &str, name: &str, patch: &StatusPatch) -> Result<(), WriteError> {
-        let (body, force) = match patch.kind {
-            PatchKind::Apply { force } => (Patch::Apply(&patch.body), force),
-            PatchKind::Merge => (Patch::Merge(&patch.body), false),
+    pub async fn write_status(&self, write: &StatusPatch) -> Result<(), WriteError> {
+        let (url, name) = match &write.of {
+            Key::Issuer(key) => (issuers_url(key), &key.name),
+            Key::Request(key) => (CertificateRequest::url_path(&(), Some(&key.namespace)), &key.name),
+            Key::Token(_) => return Ok(()),
         };
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            force,
-            ..PatchParams::default()
-        };
-        let request = kube::core::Request::new(url);
-        let request = request
-            .patch_subresource("status", name, &params, &body)
-            .map_err(|_| WriteError::Unavailable)?;
-        // The answer is the whole object, which the watch will show anyway.
-        self.client.request_text(request).await.map(drop).map_err(write_error)
+        let mut request = status_request(url, name, write).map_err(|_| WriteError::Unavailable)?;
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
+        self.send(request).await.map(drop).map_err(|failure| {
+            tracing::debug!(code = failure.code, "failed to write a status");
+            write_error(failure.code)
+        })
     }
 
     /// Records an event. A failure is only logged: nothing depends on it.
-    ///
-    /// The controller publishes an event once, so the series of kube's `Recorder` would stay empty; and `kube-runtime` comes
-    /// with thirty more crates.
     pub async fn publish(&self, event: Event) {
-        let Some(regarding) = reference(&event) else {
-            return;
-        };
-        let namespace = regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let name = event_name(regarding.name.as_deref().unwrap_or_default(), since);
-        let object = EventObject {
-            metadata: ObjectMeta {
-                name: Some(name),
-                namespace: Some(namespace.clone()),
-                ..ObjectMeta::default()
-            },
-            action: Some(
-                if matches!(event.regarding, Key::Issuer(_)) {
-                    "Check"
-                } else {
-                    "Sign"
-                }
-                .to_owned(),
-            ),
-            event_time: Some(MicroTime(since_epoch(since))),
-            note: Some(event.note.chars().take(1000).collect()),
-            reason: Some(event.reason.to_owned()),
-            regarding: Some(regarding),
-            reporting_controller: Some(FIELD_MANAGER.to_owned()),
-            reporting_instance: Some(self.instance.clone()),
-            type_: Some(if event.warning { "Warning" } else { "Normal" }.to_owned()),
-            ..EventObject::default()
-        };
-        let api: Api<EventObject> = Api::namespaced(self.client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &object).await {
-            tracing::warn!(reason = event.reason, error = %Cause(&error), "failed to record an event");
+        let reason = event.reason;
+        if let Err(error) = self.events.record(event).await {
+            tracing::warn!(reason, error = %Cause(&error), "failed to record an event");
         }
+    }
+
+    async fn read(&self, request: Result<http::Request<Vec<u8>>, RequestError>) -> Result<Bytes, ReadError> {
+        // A name that is none is that of nothing.
+        let request = request.map_err(|_| ReadError::NotFound)?;
+        self.send(request).await.map_err(|failure| {
+            tracing::debug!(code = failure.code, "failed to read an object");
+            read_error(failure.code)
+        })
+    }
+
+    /// Sends a request; returns the body of the reply.
+    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<Bytes, Failure> {
+        let response = self.client.send(request.map(Body::from)).await?;
+        if response.status().is_success() {
+            return Ok(response.into_body().collect().await?.to_bytes());
+        }
+        let failure = Failure::refused(response).await;
+        let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        *wait = failure.retry_after.max(*wait);
+        Err(failure)
     }
 }
 
-fn since_epoch(since: Duration) -> k8s_openapi::jiff::Timestamp {
-    let nanos = i128::try_from(since.as_nanos()).unwrap_or_default();
-    k8s_openapi::jiff::Timestamp::from_nanosecond(nanos).unwrap_or_default()
-}
-
-fn reference(event: &Event) -> Option<ObjectReference> {
-    let object = |kind: &str, version: String, namespace: &str, name: &str| ObjectReference {
-        api_version: Some(version),
-        kind: Some(kind.to_owned()),
-        name: Some(name.to_owned()),
-        namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
-        uid: Some(event.uid.clone()),
-        ..ObjectReference::default()
+/// Returns the request that writes a status.
+fn status_request(url: String, name: &str, write: &StatusPatch) -> Result<http::Request<Vec<u8>>, RequestError> {
+    let request = Request::new(url);
+    let field_manager = Some(FIELD_MANAGER.to_owned());
+    let patch = |patch: Patch<&Value>, force| {
+        let params = PatchParams {
+            field_manager: field_manager.clone(),
+            force,
+            ..PatchParams::default()
+        };
+        request.patch_subresource("status", name, &params, &patch)
     };
-    match &event.regarding {
-        Key::Issuer(key) => Some(object(
-            key.kind.as_str(),
-            key.kind.api_version(),
-            &key.namespace,
-            &key.name,
-        )),
-        Key::Request(key) => {
-            let version = CertificateRequest::api_version(&()).into_owned();
-            Some(object("CertificateRequest", version, &key.namespace, &key.name))
+    match write.kind {
+        PatchKind::Apply { force } => patch(Patch::Apply(&write.body), force),
+        PatchKind::Merge => patch(Patch::Merge(&write.body), false),
+        PatchKind::Replace => {
+            let params = PostParams {
+                field_manager: field_manager.clone(),
+                ..PostParams::default()
+            };
+            request.replace_subresource("status", name, &params, write.body.to_string().into_bytes())
         }
-        Key::Token(_) => None,
     }
 }
 
@@ -197,14 +211,6 @@ fn issuers_url(key: &IssuerKey) -> String {
     } else {
         format!("/apis/{version}/namespaces/{}/{plural}", key.namespace)
     }
-}
-
-/// Returns the name of an event about the object `name`, unique by its time.
-fn event_name(name: &str, since: Duration) -> String {
-    let name: String = name.chars().take(EVENT_NAME).collect();
-    // A name may not end in a dot or dash, but part of a name may.
-    let name = name.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-    format!("{name}.{:x}", since.as_nanos())
 }
 
 /// Prints why the API server did not answer, without what it was sent.
@@ -220,30 +226,41 @@ impl std::fmt::Display for Cause<'_> {
     }
 }
 
-fn read_error(error: Error) -> ReadError {
-    let known = match &error {
-        Error::Api(status) if matches!(status.code, 400 | 422) => ReadError::Invalid,
-        Error::Api(status) if status.code == 403 => ReadError::Forbidden,
-        Error::Api(status) if status.code == 404 => ReadError::NotFound,
-        _ => ReadError::Unavailable,
-    };
-    tracing::debug!(error = %Cause(&error), "failed to read an object");
-    known
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ReadError> {
+    // The error may quote a Secret.
+    serde_json::from_slice(body).map_err(|_| undecodable())
 }
 
-fn write_error(error: Error) -> WriteError {
-    let known = match &error {
-        Error::Api(status) if status.code == 403 => WriteError::Forbidden,
-        Error::Api(status) if status.code == 404 => WriteError::NotFound,
-        Error::Api(status) if status.code == 409 => WriteError::Conflict,
+fn undecodable() -> ReadError {
+    tracing::debug!("failed to read an object: the reply cannot be decoded");
+    ReadError::Unavailable
+}
+
+fn read_error(code: Option<u16>) -> ReadError {
+    match code {
+        Some(400 | 422) => ReadError::Invalid,
+        Some(403) => ReadError::Forbidden,
+        Some(404) => ReadError::NotFound,
+        _ => ReadError::Unavailable,
+    }
+}
+
+fn write_error(code: Option<u16>) -> WriteError {
+    match code {
+        Some(403) => WriteError::Forbidden,
+        Some(404) => WriteError::NotFound,
+        Some(409) => WriteError::Conflict,
         _ => WriteError::Unavailable,
-    };
-    tracing::debug!(error = %Cause(&error), "failed to write a status");
-    known
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http::{Response, StatusCode};
+    use http_body_util::Full;
+
     use super::*;
 
     #[test]
@@ -256,22 +273,36 @@ mod tests {
             (429, ReadError::Unavailable),
             (500, ReadError::Unavailable),
         ] {
-            let status = kube::core::response::Status {
-                code,
-                ..Default::default()
-            };
-            assert_eq!(read_error(Error::Api(status.into())), expected, "{code}");
+            assert_eq!(read_error(Some(code)), expected, "{code}");
         }
+        assert_eq!(read_error(None), ReadError::Unavailable);
     }
 
-    #[test]
-    fn an_event_has_a_valid_name() {
-        let since = Duration::from_nanos(0x18a5_0000_0000_0001);
-        assert_eq!(event_name("web", since), "web.18a5000000000001");
-        let long = format!("{}.{}", "a".repeat(EVENT_NAME - 1), "b".repeat(253 - EVENT_NAME));
-        assert_eq!(long.len(), 253);
-        let name = event_name(&long, since);
-        assert_eq!(name, format!("{}.18a5000000000001", "a".repeat(EVENT_NAME - 1)));
-        assert!(event_name(&"a".repeat(253), Duration::from_secs(u64::MAX)).len() <= 253);
+    #[tokio::test]
+    async fn retry_after_of_refusals_is_kept() {
+        let service = tower::service_fn(|request: http::Request<Body>| async move {
+            let seconds = if request.uri().path().ends_with("long") {
+                "7"
+            } else {
+                "2"
+            };
+            // As priority and fairness refuses: without a Status.
+            let mut reply = Response::new(Full::new(Bytes::from_static(b"Too many requests")));
+            *reply.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+            reply
+                .headers_mut()
+                .insert("Retry-After", HeaderValue::from_static(seconds));
+            Ok::<_, Infallible>(reply)
+        });
+        let api = ApiServer::new(Client::new(service, "default"), String::new());
+        for name in ["short", "long", "short"] {
+            let secret = SecretRef {
+                namespace: "team".to_owned(),
+                name: name.to_owned(),
+            };
+            assert_eq!(api.read_secret(&secret).await.err(), Some(ReadError::Unavailable));
+        }
+        assert_eq!(api.take_wait(), Some(Duration::from_secs(7)));
+        assert_eq!(api.take_wait(), None);
     }
 }

@@ -285,6 +285,10 @@ impl Driver {
                     self.publish(event).await;
                     state.resume(&mut self.controller())
                 }
+                Step::ReadConfigMap(config_map, state) => {
+                    let answer = self.ask(Box::pin(self.api.read_config_map(&config_map))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
                 Step::ReadRequest(request, state) => {
                     let answer = self.ask(Box::pin(self.api.read_request(&request))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
@@ -311,7 +315,12 @@ impl Driver {
     /// The question is boxed, so that a task takes no room for all the questions that it might ask.
     async fn ask<T>(&self, question: Pin<Box<impl Future<Output = T>>>) -> T {
         let _slot = self.api_requests.acquire().await;
-        question.await
+        let answer = question.await;
+        if let Some(wait) = self.api.take_wait() {
+            tracing::warn!(?wait, "the API server is overloaded; waiting");
+            self.controller().pause(Transport::now(), wait);
+        }
+        answer
     }
 
     /// Logs an event and has it recorded, and waits only if there is no room for it: nothing depends on it.

@@ -30,10 +30,20 @@ pub(crate) struct Page {
 
 impl Items {
     /// Takes the next piece, and passes every item that it completes to `each`.
-    pub(crate) fn push(&mut self, piece: &[u8], mut each: impl FnMut(&[u8])) {
-        for &byte in piece {
+    pub(crate) fn push(&mut self, mut piece: &[u8], mut each: impl FnMut(&[u8])) {
+        while let Some((&byte, after)) = piece.split_first() {
+            // Most of a list is the text of certificates.
+            if self.in_string
+                && !self.is_escaped
+                && let Some((text, rest)) = split_text(piece)
+            {
+                self.keep(text);
+                piece = rest;
+                continue;
+            }
+            piece = after;
             if self.in_string {
-                self.keep(byte);
+                self.keep(&[byte]);
                 self.in_string = self.is_escaped || byte != b'"';
                 self.is_escaped = !self.is_escaped && byte == b'\\';
                 continue;
@@ -44,23 +54,23 @@ impl Items {
                     if self.depth == 1 {
                         self.name = self.rest.len();
                     }
-                    self.keep(byte);
+                    self.keep(&[byte]);
                 }
                 b'{' | b'[' => {
                     self.depth += 1;
-                    self.keep(byte);
+                    self.keep(&[byte]);
                     self.in_items |= self.depth == 2 && byte == b'[' && self.is_named_items();
                 }
                 b'}' | b']' => {
                     self.depth = self.depth.saturating_sub(1);
                     self.in_items &= self.depth > 1;
-                    self.keep(byte);
+                    self.keep(&[byte]);
                     if self.in_items && self.depth == 2 {
                         each(&self.item);
                         self.item.clear();
                     }
                 }
-                _ => self.keep(byte),
+                _ => self.keep(&[byte]),
             }
         }
     }
@@ -74,12 +84,12 @@ impl Items {
         serde_json::from_slice(&self.rest).map(|list: List| list.metadata)
     }
 
-    /// Keeps a byte of an item or of the rest; those between two items are neither.
-    fn keep(&mut self, byte: u8) {
+    /// Keeps bytes of an item or of the rest; those between two items are neither.
+    fn keep(&mut self, bytes: &[u8]) {
         if !self.in_items {
-            self.rest.push(byte);
+            self.rest.extend_from_slice(bytes);
         } else if self.depth > 2 || !self.item.is_empty() {
-            self.item.push(byte);
+            self.item.extend_from_slice(bytes);
         }
     }
 
@@ -89,6 +99,13 @@ impl Items {
         let after = name.strip_prefix(br#""items""#);
         after.is_some_and(|after| after.trim_ascii().starts_with(b":"))
     }
+}
+
+/// Splits what is part of a string and neither ends it nor escapes anything off a piece; `None` if there is nothing.
+fn split_text(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let length = piece.iter().position(special).unwrap_or(piece.len());
+    piece.split_at_checked(length).filter(|(text, _)| !text.is_empty())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 mod api_server;
 mod client;
 mod driver;
+mod events;
 mod failure;
 mod health;
 mod items;

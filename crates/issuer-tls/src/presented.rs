@@ -143,10 +143,13 @@ mod tests {
         let presented = PresentedCertificates::default();
         let name = ServerName::try_from("vault.example.com").unwrap();
         let certificate = certificate();
-        let verified =
-            presented
-                .0
-                .verify_server_cert(&certificate, &[certificate.clone()], &name, &[], UnixTime::now());
+        let verified = presented.0.verify_server_cert(
+            &certificate,
+            std::slice::from_ref(&certificate),
+            &name,
+            &[],
+            UnixTime::now(),
+        );
         assert!(verified.is_err());
         let lines = presented.describe();
         let expected = "CN=Vault  [31m for vault.example.com, 10.0.0.1, issued by CN=Vault  [31m, valid until Jan  2 ";

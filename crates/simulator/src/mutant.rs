@@ -9,7 +9,7 @@ use fake_kube::FakeKube;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use issuer_api::CertificateRequest;
-use issuer_core::reconcile::{Change, Key, Step};
+use issuer_core::reconcile::{Change, Key, PatchKind, Step};
 use issuer_core::{Body, Connect, Operation};
 use serde_json::{Value, json};
 
@@ -91,6 +91,10 @@ pub(crate) struct Near<'a> {
 pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step, near: Near<'_>) -> Step {
     match step {
         Step::WriteStatus(mut patch, waits) => {
+            if mutant == Mutant::UnconditionalWrite {
+                // A replacement without a version is refused.
+                patch.kind = PatchKind::Merge;
+            }
             write(mutant, key, &mut patch.body, near);
             Step::WriteStatus(patch, waits)
         }

@@ -112,6 +112,7 @@ impl InFlight {
             Step::ReadSecret(_, waits) => (4_u8, waits).hash(state),
             Step::WriteStatus(_, waits) => (5_u8, waits).hash(state),
             Step::Done(outcome) => (6_u8, outcome).hash(state),
+            Step::ReadConfigMap(_, waits) => (7_u8, waits).hash(state),
         }
         self.answer.hash(state);
     }

@@ -112,6 +112,7 @@ impl<'a> Check<'a> {
     fn policy(&self) -> IssuerPolicy {
         IssuerPolicy {
             allow_http: self.args.allow_http,
+            http_servers: Vec::new(),
             allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
             own_account: None,
@@ -139,13 +140,16 @@ impl<'a> Check<'a> {
     fn drive(&mut self, mut step: access::Step) -> anyhow::Result<CheckOutcome> {
         loop {
             step = match step {
+                access::Step::ReadConfigMap(config_map, state) => {
+                    let name = format!("ConfigMap {}/{}", config_map.namespace, config_map.name);
+                    let answer = self.source.config_map(&config_map);
+                    self.read(&name, &answer)?;
+                    state.resume(Driver::now(), answer)
+                }
                 access::Step::ReadSecret(secret, state) => {
                     let name = format!("Secret {}/{}", secret.namespace, secret.name);
                     let answer = self.source.secret(&secret);
-                    match &answer {
-                        Ok(data) => self.passed(&name, &format!("keys {}", keys(data)))?,
-                        Err(_) => self.failed(&name)?,
-                    }
+                    self.read(&name, &answer)?;
                     state.resume(Driver::now(), answer)
                 }
                 access::Step::MintToken(spec, state) => {
@@ -183,6 +187,14 @@ impl<'a> Check<'a> {
                     return Ok(outcome);
                 }
             }
+        }
+    }
+
+    /// Writes the line of a Secret or ConfigMap that was read.
+    fn read(&mut self, name: &str, answer: &Result<access::SecretData, access::ReadError>) -> io::Result<()> {
+        match answer {
+            Ok(data) => self.passed(name, &format!("keys {}", keys(data))),
+            Err(_) => self.failed(name),
         }
     }
 

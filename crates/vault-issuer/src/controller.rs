@@ -109,6 +109,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
             allow_http: args.allow_http,
+            http_servers: args.allow_http_servers.clone(),
             allowed_audiences: AllowedAudiences::Listed(args.allow_audiences.iter().cloned().collect()),
             allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),
             own_account: own_account(),

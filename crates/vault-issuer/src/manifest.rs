@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use issuer_api::{CertManagerSpec, VaultSpec};
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
-use issuer_core::reference::{IssuerKey, IssuerKind, SecretRef};
-use k8s_openapi::api::core::v1::Secret as SecretObject;
+use issuer_core::reference::{ConfigMapRef, IssuerKey, IssuerKind, SecretRef};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,13 +23,18 @@ pub(crate) struct Issuer {
     pub(crate) spec: VaultSpec,
 }
 
-/// The issuers and Secrets of some YAML files; objects of other kinds are skipped.
+/// The issuers, Secrets and ConfigMaps of some YAML files; objects of other kinds are skipped.
 #[derive(Default)]
 pub(crate) struct Manifests {
     pub(crate) issuers: Vec<Issuer>,
     /// By name and, where the document says one, namespace.
-    secrets: BTreeMap<(String, Option<String>), SecretData>,
+    secrets: BTreeMap<Name, SecretData>,
+    /// The same of ConfigMaps.
+    config_maps: BTreeMap<Name, SecretData>,
 }
+
+/// A name, and the namespace where the document says one.
+type Name = (String, Option<String>);
 
 impl fmt::Debug for Manifests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +46,7 @@ impl fmt::Debug for Manifests {
 
 impl Manifests {
     /// Reads files of one or more documents; `-` is the standard input. A namespaced issuer that names no namespace is
-    /// in `namespace`, and a Secret that names none in any.
+    /// in `namespace`, and a Secret or ConfigMap that names none in any.
     pub(crate) fn read(files: &[PathBuf], namespace: &str) -> anyhow::Result<Self> {
         let mut manifests = Self::default();
         documents(files, &mut |document| manifests.take(document, namespace))?;
@@ -60,6 +65,7 @@ impl Manifests {
                     self.take(item, namespace)?;
                 }
             }
+            ("v1", "ConfigMap") => self.take_config_map(document)?,
             ("v1", "Secret") => self.take_secret(document)?,
             ("", _) | (_, "") if !document.is_null() => bail!("no Kubernetes object: apiVersion or kind is missing"),
             _ => {}
@@ -72,6 +78,7 @@ impl Manifests {
         let wrong = "not a Secret: data must hold base64 text, stringData text";
         let object: SecretObject = serde_json::from_value(document).map_err(|_| anyhow::anyhow!(wrong))?;
         let name = object.metadata.name.context("the Secret has no metadata.name")?;
+        let mut annotations = object.metadata.annotations.unwrap_or_default();
         let data = object
             .data
             .unwrap_or_default()
@@ -82,20 +89,47 @@ impl Manifests {
         let data = SecretData {
             resource_version: String::new(),
             data: data.chain(text).collect(),
+            servers: annotations.remove(SecretData::SERVERS),
         };
         self.secrets.insert((name, object.metadata.namespace), data);
         Ok(())
     }
 
+    fn take_config_map(&mut self, document: Value) -> anyhow::Result<()> {
+        let object: ConfigMap = serde_json::from_value(document).context("not a ConfigMap")?;
+        // No issuer can name it.
+        let Some(name) = object.metadata.name else {
+            return Ok(());
+        };
+        let text = object.data.unwrap_or_default().into_iter();
+        let data = SecretData {
+            resource_version: String::new(),
+            data: text
+                .map(|(key, value)| (key, Secret::from(value.into_bytes())))
+                .collect(),
+            servers: None,
+        };
+        self.config_maps.insert((name, object.metadata.namespace), data);
+        Ok(())
+    }
+
     /// Returns the Secret as the API server would if it held these files.
     pub(crate) fn secret(&self, reference: &SecretRef) -> Result<SecretData, ReadError> {
-        let SecretRef { namespace, name } = reference;
-        let exact = self.secrets.get(&(name.clone(), Some(namespace.clone())));
-        exact
-            .or_else(|| self.secrets.get(&(name.clone(), None)))
-            .cloned()
-            .ok_or(ReadError::NotFound)
+        find(&self.secrets, &reference.namespace, &reference.name)
     }
+
+    /// Returns the ConfigMap likewise.
+    pub(crate) fn config_map(&self, reference: &ConfigMapRef) -> Result<SecretData, ReadError> {
+        find(&self.config_maps, &reference.namespace, &reference.name)
+    }
+}
+
+fn find(objects: &BTreeMap<Name, SecretData>, namespace: &str, name: &str) -> Result<SecretData, ReadError> {
+    let exact = objects.get(&(name.to_owned(), Some(namespace.to_owned())));
+    exact
+        .or_else(|| objects.get(&(name.to_owned(), None)))
+        .cloned()
+        .ok_or(ReadError::NotFound)
 }
 
 /// Passes every document of some files to `take`; `-` is the standard input.
@@ -267,6 +301,19 @@ items:
         assert_eq!(secret(&manifests, "there", "a", "l").as_deref(), Some("w"));
         assert_eq!(secret(&manifests, "here", "a", "k"), None);
         assert_eq!(secret(&manifests, "anywhere", "b", "k").as_deref(), Some("v"));
+    }
+
+    #[test]
+    fn config_maps_are_no_secrets() {
+        let text = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {ca.crt: bundle}}";
+        let manifests = manifests(text).unwrap();
+        let reference = ConfigMapRef {
+            namespace: "here".into(),
+            name: "a".into(),
+        };
+        let data = manifests.config_map(&reference).unwrap().data;
+        assert_eq!(data.get("ca.crt").and_then(Secret::expose_str), Some("bundle"));
+        assert_eq!(secret(&manifests, "here", "a", "ca.crt"), None);
     }
 
     #[test]

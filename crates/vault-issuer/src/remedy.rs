@@ -212,6 +212,7 @@ mod tests {
         };
         let policy = IssuerPolicy {
             allow_http: false,
+            http_servers: Vec::new(),
             allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
             own_account: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use issuer_core::access::Access;
 use issuer_core::vault::Sign;
-use issuer_core::{Chain, Request, RequestSpec, SigningRequest, Step};
+use issuer_core::{Chain, Request, RequestSpec, SigningRequest, Step, VerifyOptions};
 
 use crate::args::SignArgs;
 use crate::check::Check;
@@ -54,13 +54,11 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
 
 fn sign(check: &Check<'_>, access: &mut Access, wanted: SigningRequest) -> anyhow::Result<Chain> {
     access.path.takes(wanted.is_ca())?;
-    let step = Sign::begin(
-        &access.vault,
-        &access.path,
-        &access.lease,
-        wanted,
-        issuer_tls::signatures(),
-    );
+    let options = VerifyOptions {
+        mode: access.verification(),
+        ..issuer_tls::signatures().into()
+    };
+    let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, options);
     let timeout = access.sign_timeout().unwrap_or(SIGN_TIMEOUT);
     let step = match step {
         Step::Send(request, flow) => Step::Send(Request { timeout, ..request }, flow),

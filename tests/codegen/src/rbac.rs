@@ -32,7 +32,7 @@ struct PolicyRule {
 fn controller() -> Vec<PolicyRule> {
     vec![
         rule("cert-manager.io", &["certificaterequests"], &["get", "list", "watch"]),
-        rule("cert-manager.io", &["certificaterequests/status"], &["patch"]),
+        rule("cert-manager.io", &["certificaterequests/status"], &["update"]),
         rule(
             GROUP,
             &["vaultissuers", "vaultclusterissuers"],
@@ -43,7 +43,7 @@ fn controller() -> Vec<PolicyRule> {
             &["vaultissuers/status", "vaultclusterissuers/status"],
             &["patch"],
         ),
-        rule("events.k8s.io", &["events"], &["create"]),
+        rule("events.k8s.io", &["events"], &["create", "patch"]),
     ]
 }
 
@@ -64,9 +64,9 @@ fn drop_in() -> Vec<PolicyRule> {
     ]
 }
 
-/// In a namespace with issuers: their Secrets, by name only.
+/// In a namespace with issuers: their Secrets, and the ConfigMaps of their CA bundles, by name only.
 fn credentials() -> Vec<PolicyRule> {
-    vec![rule("", &["secrets"], &["get"])]
+    vec![rule("", &["configmaps"], &["get"]), rule("", &["secrets"], &["get"])]
 }
 
 /// In a namespace with issuers that log in with service accounts.

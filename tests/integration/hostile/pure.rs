@@ -78,6 +78,7 @@ pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
                 waits.resume(BEGIN, reply)
             }
             access::Step::MintToken(..) => panic!("no service account is named"),
+            access::Step::ReadConfigMap(..) => panic!("no ConfigMap is named"),
             access::Step::ReadSecret(_, waits) => {
                 let data = BTreeMap::from([("token".to_owned(), Secret::from(FakeVault::ROOT_TOKEN))]);
                 waits.resume(
@@ -85,6 +86,7 @@ pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
                     Ok(SecretData {
                         resource_version: "1".to_owned(),
                         data,
+                        servers: None,
                     }),
                 )
             }

@@ -14,7 +14,7 @@ use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use issuer_core::reconcile::Key;
+use issuer_core::reconcile::{Key, PatchKind, StatusPatch};
 use issuer_core::reference::{RequestKey, SecretRef};
 use issuer_kube::{ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
 use kube::Client;
@@ -131,8 +131,8 @@ async fn answer(server: Arc<Mutex<Server>>, request: Request<Body>) -> Result<Re
             return Ok(server.watch(kind(plural), since(query)));
         }
         (&Method::GET, ["apis", _, _, plural]) => server.list(kind(plural)),
-        (&Method::PATCH, ["apis", _, _, "namespaces", _, plural, name, "status"]) => {
-            return Ok(server.patch(plural, name, &body));
+        (method, ["apis", _, _, "namespaces", _, plural, name, "status"]) => {
+            return Ok(server.write(method, plural, name, body));
         }
         (&Method::GET, ["api", "v1", "namespaces", _, "secrets", name]) => return Ok(server.secret(name)),
         (&Method::POST, ["api", "v1", "namespaces", _, "serviceaccounts", _, "token"]) => {
@@ -198,7 +198,7 @@ impl Server {
         Response::new(StreamBody::new(frames).boxed_unsync())
     }
 
-    fn patch(&mut self, plural: &str, name: &str, patch: &Value) -> Reply {
+    fn write(&mut self, method: &Method, plural: &str, name: &str, body: Value) -> Reply {
         let (kind, namespace) = (kind(plural), NAMESPACE.to_owned());
         let key = match kind {
             Kind::Requests => Key::Request(RequestKey {
@@ -208,7 +208,17 @@ impl Server {
             _ => world::issuer(),
         };
         let before = self.cluster.revision();
-        let written = self.cluster.patch_status(&key, patch).map(|object| value(&object));
+        let kind_of_write = match *method {
+            Method::PATCH => PatchKind::Merge,
+            Method::PUT => PatchKind::Replace,
+            ref method => panic!("{method} of a status"),
+        };
+        let written = self.cluster.write_status(&StatusPatch {
+            of: key,
+            body,
+            kind: kind_of_write,
+        });
+        let written = written.map(|object| value(&object));
         for event in self.cluster.watch(kind, before).unwrap() {
             for (_, watch) in self.watches.iter().filter(|(watched, _)| *watched == kind) {
                 // A watch may have ended.

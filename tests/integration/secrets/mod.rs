@@ -213,6 +213,7 @@ fn holders_of_secrets_print_none() {
     let secret = issuer_core::access::SecretData {
         resource_version: "1".to_owned(),
         data: [("token".to_owned(), Secret::from(JWT))].into(),
+        servers: None,
     };
     let printed = format!("{request:?} {request:#?} {credentials:?} {secret:?}");
     canaries.assert_none(&printed, "what is printed");

@@ -252,12 +252,13 @@ impl<'v> World<'v> {
                     let live = self.cluster.request(&request).cloned();
                     waits.resume(controller, now, live.ok_or(ReadError::NotFound))
                 }
+                Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                 Step::ReadSecret(secret, waits) => {
                     let found = self.secrets.get(&secret).cloned();
                     waits.resume(controller, now, found.ok_or(ReadError::NotFound))
                 }
                 Step::WriteStatus(patch, waits) => {
-                    let written = self.cluster.patch_status(&patch.of, &patch.body);
+                    let written = self.cluster.write_status(&patch);
                     self.patches.push(patch);
                     let written = written.map(drop).map_err(|refusal| match refusal.status() {
                         404 => WriteError::NotFound,

@@ -202,6 +202,7 @@ impl Vault {
             let empty = || SecretData {
                 resource_version: "1".to_owned(),
                 data: BTreeMap::new(),
+                servers: None,
             };
             let secret: &mut SecretData = secrets.entry(reference).or_insert_with(empty);
             secret.data.insert(key.to_owned(), Secret::from(value));

@@ -95,6 +95,7 @@ pub(crate) fn check(auth: Auth, held: Option<Access>, now: Now) -> (Request, Awa
     let secret = SecretData {
         resource_version: "1".to_owned(),
         data: BTreeMap::from([("credential".to_owned(), Secret::from("canary"))]),
+        servers: None,
     };
     match access::begin(target, "team", held, now) {
         access::Step::ReadSecret(_, waits) => asked(waits.resume(now, Ok(secret))),

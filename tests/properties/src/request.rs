@@ -179,10 +179,16 @@ impl Scene {
                         let request = serde_json::from_value(object).map_err(|_| ReadError::Unavailable);
                         waits.resume(controller, now, request)
                     }
+                    Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                     Step::ReadSecret(_, waits) => {
                         let data = BTreeMap::from([("secretId".to_owned(), Secret::from("secret"))]);
                         let resource_version = "1".to_owned();
-                        waits.resume(controller, now, Ok(SecretData { resource_version, data }))
+                        let secret = SecretData {
+                            resource_version,
+                            data,
+                            servers: None,
+                        };
+                        waits.resume(controller, now, Ok(secret))
                     }
                     Step::WriteStatus(patch, waits) => {
                         let answer = self.written(&patch);
@@ -205,7 +211,7 @@ impl Scene {
         if let Some(refusal) = self.refusal.take() {
             return Err(refusal);
         }
-        merge(&mut object["status"], &patch.body["status"]);
+        object["status"] = patch.body["status"].clone();
         Ok(())
     }
 }
@@ -303,23 +309,4 @@ fn assert_key(object: &Value, certificate: &[u8]) {
     let (_, pem) = parse_x509_pem(certificate).expect("PEM");
     let leaf = pem.parse_x509().expect("a certificate");
     assert_eq!(leaf.public_key().raw, csr.certification_request_info.subject_pki.raw);
-}
-
-/// Merges a patch into an object (RFC 7396).
-fn merge(object: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        *object = patch.clone();
-        return;
-    };
-    if !object.is_object() {
-        *object = Value::Object(serde_json::Map::new());
-    }
-    for (name, value) in fields {
-        match value {
-            Value::Null => {
-                object.as_object_mut().expect("an object").remove(name);
-            }
-            value => merge(&mut object[name], value),
-        }
-    }
 }

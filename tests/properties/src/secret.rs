@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use fake_vault::Authority;
 use issuer_api::{AppRole, Auth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector, VaultSpec};
 use issuer_core::access::{self, SecretData, Step};
-use issuer_core::reference::SecretRef;
+use issuer_core::reference::{ConfigMapRef, SecretRef};
 use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
 use issuer_core::{Operation, Request, Secret};
 
@@ -38,6 +38,7 @@ pub fn secret(data: &[u8]) {
             let read = |_: &SecretRef| SecretData {
                 resource_version: "1".to_owned(),
                 data: data.clone(),
+                servers: None,
             };
             match walk(&target, read) {
                 Ok(requests) => assert_used(name, &requests, &data),
@@ -151,8 +152,10 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
         hold("tls.crt", &CERTIFIED.0);
         hold("tls.key", &CERTIFIED.1);
     }
-    if let Trust::Secret(key) = &target.trust {
-        hold(&key.key, &CERTIFIED.0);
+    match &target.trust {
+        Trust::ConfigMap(key) => drop(hold(&key.key, &CERTIFIED.0)),
+        Trust::Secret(key) => drop(hold(&key.key, &CERTIFIED.0)),
+        Trust::Inline(_) | Trust::System => {}
     }
     if let Some((certificate, key)) = &target.identity {
         // One key can hold both.
@@ -162,6 +165,7 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
     let read = |_: &SecretRef| SecretData {
         resource_version: "1".to_owned(),
         data: data.clone(),
+        servers: None,
     };
     walk(target, read)
 }
@@ -173,6 +177,10 @@ fn walk(target: &Target, read: impl Fn(&SecretRef) -> SecretData) -> Result<Vec<
     loop {
         assert_hidden(&format!("{step:?}"));
         step = match step {
+            Step::ReadConfigMap(ConfigMapRef { namespace, name }, waits) => {
+                assert_eq!(namespace, "team");
+                waits.resume(NOW, Ok(read(&SecretRef { namespace, name })))
+            }
             Step::ReadSecret(name, waits) => {
                 assert_eq!(name.namespace, "team");
                 waits.resume(NOW, Ok(read(&name)))

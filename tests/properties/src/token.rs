@@ -143,7 +143,7 @@ fn outlive(auth: &Auth, access: &Access, reply: &Response<Body>) {
             Step::Done(_) => assert!(usable && lease.is_limited(), "a token that has ended is relied upon"),
             // To log in.
             Step::ReadSecret(..) => {}
-            Step::MintToken(..) => panic!("no service account is named"),
+            Step::MintToken(..) | Step::ReadConfigMap(..) => panic!("no such object is named"),
         }
         wait *= 7;
     }
@@ -168,6 +168,6 @@ fn renew(reply: &Response<Body>) {
         }
         // To log in.
         Step::ReadSecret(..) => assert!(!reply.status().is_success(), "a renewed token is replaced"),
-        Step::MintToken(..) => panic!("no service account is named"),
+        Step::MintToken(..) | Step::ReadConfigMap(..) => panic!("no such object is named"),
     }
 }

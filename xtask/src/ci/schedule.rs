@@ -17,7 +17,7 @@ use super::memory;
 use super::steps::Step;
 
 /// How often memory is measured and an end noticed.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The number of steps that run at once.
 const WORKERS: usize = 2;

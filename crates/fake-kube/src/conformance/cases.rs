@@ -8,7 +8,16 @@ use crate::object::merge;
 
 /// Returns the table, in the order in which the operations follow each other.
 pub fn cases() -> Vec<ApiCase> {
-    [nothing(), statuses(), refused(), others(), namesakes(), watches()].concat()
+    [
+        nothing(),
+        statuses(),
+        refused(),
+        others(),
+        namesakes(),
+        watches(),
+        replacements(),
+    ]
+    .concat()
 }
 
 fn case(name: &'static str, operation: ApiOperation, status: u16) -> ApiCase {
@@ -25,6 +34,10 @@ fn patch(name: &'static str, given: Preconditions, body: Value, status: u16) -> 
 
 fn patch_status(name: &'static str, given: Preconditions, body: Value, status: u16) -> ApiCase {
     case(name, ApiOperation::PatchStatus(given, body), status)
+}
+
+fn replace_status(name: &'static str, given: Preconditions, body: Value, status: u16) -> ApiCase {
+    case(name, ApiOperation::ReplaceStatus(given, body), status)
 }
 
 /// No preconditions.
@@ -226,5 +239,43 @@ fn watches() -> Vec<ApiCase> {
         case("watch the deletion", ApiOperation::Watch(Some(Last)), 200),
         case("watch from long ago", ApiOperation::Watch(None), 410),
         case("list nothing again", ApiOperation::List, 200),
+    ]
+}
+
+fn replacements() -> Vec<ApiCase> {
+    let whole = |value: &str, duration: &str| {
+        let mut object = json!({ "spec": { "duration": duration } });
+        merge(&mut object, &note(json!(value)));
+        object
+    };
+    let mut other = whole("y", "2h0m0s");
+    merge(&mut other, &conditions(&["Approved", "Ready"]));
+    let nobody = json!({ "metadata": { "uid": "none" } });
+    vec![
+        replace_status("replace nothing", both(Last, Last), conditions(&["Ready"]), 404),
+        case("create a last one", ApiOperation::Create(whole("x", "1h0m0s")), 200),
+        replace_status("a status alone", both(Last, Last), conditions(&["Approved"]), 200),
+        replace_status("the same alone", both(Last, Last), conditions(&["Approved"]), 200),
+        replace_status("a status without uid", version(Last), conditions(&["Ready"]), 200),
+        replace_status("a status with another spec", both(Last, Last), other, 200),
+        replace_status("a certificate alone", both(Last, Last), certificate(json!("eA==")), 200),
+        replace_status("alone, of no version", uid(Last), conditions(&["Ready"]), 422),
+        replace_status(
+            "alone, of an old version",
+            both(Last, First),
+            conditions(&["Ready"]),
+            409,
+        ),
+        replace_status(
+            "alone, of the first one",
+            both(First, Last),
+            conditions(&["Ready"]),
+            409,
+        ),
+        replace_status("alone, of nobody", version(Last), nobody, 409),
+        replace_status("a number alone", both(Last, Last), certificate(json!(1)), 422),
+        case("read what was replaced", ApiOperation::Get, 200),
+        replace_status("nothing alone", both(Last, Last), json!({}), 200),
+        case("delete the last one", ApiOperation::Delete(None), 200),
     ]
 }

@@ -43,6 +43,8 @@ pub enum ApiOperation {
     Patch(Preconditions, Value),
     /// Sends a merge patch to the `status` subresource.
     PatchStatus(Preconditions, Value),
+    /// Replaces the `status` subresource by this part of an object.
+    ReplaceStatus(Preconditions, Value),
     /// Watches from the version of an earlier list; `None` is a version that the server has compacted.
     Watch(Option<Earlier>),
 }
@@ -80,6 +82,8 @@ pub enum Call {
     Patch(Value),
     /// Apply this merge patch to the `status` subresource of [`NAME`].
     PatchStatus(Value),
+    /// Replace the `status` subresource of [`NAME`] with this object.
+    ReplaceStatus(Value),
     /// Return the watch events after this version of a list; `None` is a version that the server has compacted.
     Watch(Option<String>),
 }
@@ -166,6 +170,17 @@ impl Suite {
             ApiOperation::List => Call::List,
             ApiOperation::Patch(given, body) => Call::Patch(patch(given, body)),
             ApiOperation::PatchStatus(given, body) => Call::PatchStatus(patch(given, body)),
+            ApiOperation::ReplaceStatus(given, mut body) => {
+                merge(
+                    &mut body,
+                    &json!({
+                        "apiVersion": "cert-manager.io/v1",
+                        "kind": "CertificateRequest",
+                        "metadata": { "name": NAME, "namespace": self.namespace },
+                    }),
+                );
+                Call::ReplaceStatus(patch(given, body))
+            }
             ApiOperation::Watch(since) => Call::Watch(since.map(list)),
         })
     }
@@ -304,6 +319,7 @@ fn serve(cluster: &mut FakeKube, call: Call) -> Result<Value, Refusal> {
         }
         Call::Patch(body) => cluster.patch(&key, &body).map(|object| show(&object)),
         Call::PatchStatus(body) => cluster.patch_status(&key, &body).map(|object| show(&object)),
+        Call::ReplaceStatus(body) => cluster.replace_status(&key, &body).map(|object| show(&object)),
         Call::Watch(since) => {
             let since = match since {
                 Some(since) => since.parse().unwrap_or_default(),

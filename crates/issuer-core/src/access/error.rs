@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use super::SecretData;
 use crate::TransportError;
+use crate::reference::SourceRef;
 use crate::target::SpecError;
 use crate::vault::{HealthError, ProbeError, VaultError};
 
@@ -17,7 +19,7 @@ pub enum ReadError {
     Unavailable,
 }
 
-/// Why a Secret, or the value that the spec gives in place of one, cannot be used.
+/// Why a Secret or a ConfigMap, or the value that the spec gives in place of one, cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
@@ -25,79 +27,96 @@ pub enum SecretError {
     #[error("spec.caBundle holds no PEM certificate")]
     CaBundle,
     /// A value is empty.
-    #[error("key {key} of Secret {secret} is empty")]
+    #[error("key {key} of {object} is empty")]
     Empty {
-        /// `namespace/name`.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: SourceRef,
         /// The key.
         key: String,
     },
     /// The controller lacks the permission to read it.
-    #[error("the controller may not read Secret {secret}: {grant}")]
+    #[error("the controller may not read {object}: {grant}")]
     Forbidden {
-        /// `namespace/name`.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: SourceRef,
         /// How to grant the permission.
         grant: String,
     },
     /// The key does not exist.
-    #[error("Secret {secret} has no key {key}")]
+    #[error("{object} has no key {key}")]
     NoKey {
-        /// `namespace/name`.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: SourceRef,
         /// The key.
         key: String,
     },
-    /// The Secret does not exist.
-    #[error("Secret {secret} does not exist")]
+    /// It does not exist.
+    #[error("{object} does not exist")]
     NotFound {
-        /// `namespace/name`.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: SourceRef,
     },
     /// A value has the wrong format.
-    #[error("key {key} of Secret {secret} holds no {what}")]
+    #[error("key {key} of {object} holds no {what}")]
     Not {
-        /// `namespace/name`.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: SourceRef,
         /// The key.
         key: String,
         /// The expected content.
         what: &'static str,
     },
+    /// Its owner has limited it to other servers.
+    #[error(
+        "{object} may not be used with {server}: its annotation {} does not list this server",
+        SecretData::SERVERS
+    )]
+    OtherServer {
+        /// The Secret.
+        object: SourceRef,
+        /// The issuer's server.
+        server: String,
+    },
     /// The request failed or timed out.
-    #[error("Secret {secret} could not be read; it is tried again")]
+    #[error("{object} could not be read; it is tried again")]
     Unavailable {
-        /// `namespace/name`.
-        secret: String,
+        /// The Secret or ConfigMap.
+        object: SourceRef,
     },
 }
 
-/// Returns the advice on how to permit the controller to read Secrets of a namespace.
+/// Returns the advice on how to permit the controller to read Secrets and ConfigMaps of a namespace.
 fn grant(namespace: &str) -> String {
     format!("grant it access in namespace {namespace} (\"Grant access to credentials\" in deploy/docs/install.md)")
 }
 
 impl SecretError {
-    pub(super) fn of(error: ReadError, namespace: String, name: String) -> Self {
-        let secret = format!("{namespace}/{name}");
+    pub(super) fn of(error: ReadError, object: SourceRef) -> Self {
         match error {
             ReadError::Forbidden => Self::Forbidden {
-                secret,
-                grant: grant(&namespace),
+                grant: grant(object.namespace()),
+                object,
             },
-            ReadError::NotFound => Self::NotFound { secret },
-            ReadError::Invalid | ReadError::Unavailable => Self::Unavailable { secret },
+            ReadError::NotFound => Self::NotFound { object },
+            ReadError::Invalid | ReadError::Unavailable => Self::Unavailable { object },
         }
     }
 
     /// Returns the reason for conditions, events and metrics.
     pub fn reason(&self) -> &'static str {
+        let of = |object: &SourceRef, secret, config_map| match object {
+            SourceRef::ConfigMap(_) => config_map,
+            SourceRef::Secret(_) => secret,
+        };
         match self {
             Self::CaBundle => "InvalidSpec",
-            Self::Empty { .. } | Self::NoKey { .. } | Self::Not { .. } => "SecretInvalid",
-            Self::Forbidden { .. } => "SecretForbidden",
-            Self::NotFound { .. } => "SecretNotFound",
-            Self::Unavailable { .. } => "SecretUnavailable",
+            Self::Empty { object, .. } | Self::NoKey { object, .. } | Self::Not { object, .. } => {
+                of(object, "SecretInvalid", "ConfigMapInvalid")
+            }
+            Self::Forbidden { object, .. } => of(object, "SecretForbidden", "ConfigMapForbidden"),
+            Self::NotFound { object } => of(object, "SecretNotFound", "ConfigMapNotFound"),
+            Self::OtherServer { .. } => "SecretNotAllowed",
+            Self::Unavailable { object } => of(object, "SecretUnavailable", "ConfigMapUnavailable"),
         }
     }
 }
@@ -118,7 +137,7 @@ pub enum AccessError {
     /// The signing endpoint rejected the probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// A Secret is missing or unusable.
+    /// A Secret or a ConfigMap is missing or unusable.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The spec is invalid.

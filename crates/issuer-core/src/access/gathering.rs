@@ -1,22 +1,22 @@
-//! The Secrets of an issuer, read one after the other.
+//! The Secrets and the ConfigMap of an issuer, read one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Check;
 use super::{Access, CheckOutcome, Issuer, ReadError, SecretData, SecretError, Step, resolve};
 use crate::Now;
-use crate::reference::SecretRef;
+use crate::reference::{ConfigMapRef, SecretRef, SourceRef};
 
-/// A check that reads the Secrets of its issuer.
+/// A check that reads the Secrets and the ConfigMap of its issuer.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Gathering {
     purpose: Purpose,
-    /// The names of the Secrets that are yet to be read.
-    unread: BTreeSet<String>,
-    secrets: BTreeMap<String, SecretData>,
+    /// The objects that are yet to be read.
+    unread: BTreeSet<SourceRef>,
+    sources: BTreeMap<SourceRef, SecretData>,
 }
 
-/// What the Secrets are read for.
+/// What they are read for.
 #[derive(Clone, Debug, PartialEq, Hash)]
 enum Purpose {
     /// To begin the conversation with Vault.
@@ -36,25 +36,36 @@ impl Gathering {
 
     fn new(purpose: Purpose) -> Self {
         Self {
-            unread: purpose.issuer().target.secrets(),
+            unread: purpose.issuer().sources(),
             purpose,
-            secrets: BTreeMap::new(),
+            sources: BTreeMap::new(),
         }
     }
 
     pub(super) fn advance(mut self, now: Now) -> Step {
-        let issuer = self.purpose.issuer();
-        let namespace = issuer.namespace.clone();
-        if let Some(name) = self.unread.pop_first() {
-            let reference = SecretRef {
-                namespace,
-                name: name.clone(),
-            };
-            return Step::ReadSecret(reference, AwaitSecret { gathering: self, name });
+        match self.unread.pop_first() {
+            Some(SourceRef::ConfigMap(config_map)) => {
+                let question = config_map.clone();
+                let waits = AwaitConfigMap {
+                    gathering: self,
+                    config_map,
+                };
+                return Step::ReadConfigMap(question, waits);
+            }
+            Some(SourceRef::Secret(secret)) => {
+                let question = secret.clone();
+                let waits = AwaitSecret {
+                    gathering: self,
+                    secret,
+                };
+                return Step::ReadSecret(question, waits);
+            }
+            None => {}
         }
+        let issuer = self.purpose.issuer();
         let held = self.purpose.held().map(|access| &access.vault);
         match (
-            resolve::resolve(&issuer.target, &namespace, &self.secrets, held),
+            resolve::resolve(&issuer.target, &issuer.namespace, &self.sources, held),
             self.purpose,
         ) {
             (Ok(resolved), Purpose::Begin(issuer, held)) => {
@@ -62,6 +73,16 @@ impl Gathering {
             }
             (Ok(resolved), Purpose::LogIn(check)) => check.on_secrets(resolved, now),
             (Err(error), purpose) => purpose.fail(error, now),
+        }
+    }
+
+    fn on_read(mut self, source: SourceRef, now: Now, answer: Result<SecretData, ReadError>) -> Step {
+        match answer {
+            Ok(data) => {
+                self.sources.insert(source, data);
+                self.advance(now)
+            }
+            Err(error) => self.purpose.fail(SecretError::of(error, source), now),
         }
     }
 }
@@ -99,26 +120,31 @@ impl Purpose {
     }
 }
 
+/// Awaits a ConfigMap.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitConfigMap {
+    gathering: Gathering,
+    config_map: ConfigMapRef,
+}
+
+impl AwaitConfigMap {
+    /// Resumes the check with the ConfigMap.
+    pub fn resume(self, now: Now, answer: Result<SecretData, ReadError>) -> Step {
+        self.gathering
+            .on_read(SourceRef::ConfigMap(self.config_map), now, answer)
+    }
+}
+
 /// Awaits a Secret.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitSecret {
     gathering: Gathering,
-    name: String,
+    secret: SecretRef,
 }
 
 impl AwaitSecret {
     /// Resumes the check with the Secret.
     pub fn resume(self, now: Now, answer: Result<SecretData, ReadError>) -> Step {
-        let Self { mut gathering, name } = self;
-        match answer {
-            Ok(secret) => {
-                gathering.secrets.insert(name, secret);
-                gathering.advance(now)
-            }
-            Err(error) => {
-                let namespace = gathering.purpose.issuer().namespace.clone();
-                gathering.purpose.fail(SecretError::of(error, namespace, name), now)
-            }
-        }
+        self.gathering.on_read(SourceRef::Secret(self.secret), now, answer)
     }
 }

@@ -7,7 +7,7 @@
 //!                 Secrets read lately
 //! begin ---------------------------------------> Health --+--> token held, fresh ---------------------> Probe*
 //!   |                                              ^      |                                             ^  |
-//!   +--> ReadSecret (each Secret of the spec) -----+      +--> token due --> Renew ---------------------+  |
+//!   +--> ReadSecret, ReadConfigMap (of the spec) --+      +--> token due --> Renew ---------------------+  |
 //!                                                         |                    | refused                |  |
 //!                                                         |                    v                        |  |
 //!                                                         +--> no token --> [ReadSecret] [MintToken]    |  |
@@ -33,28 +33,47 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-pub use error::{AccessError, ReadError, SecretError};
-pub use gathering::AwaitSecret;
+use issuer_api::VerificationMode;
 
-use crate::reference::{SecretRef, TokenSpec};
+pub use error::{AccessError, ReadError, SecretError};
+pub use gathering::{AwaitConfigMap, AwaitSecret};
+
+use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSpec};
 use crate::target::{SignPath, Target};
 use crate::vault::{Lease, Vault};
-use crate::{Now, Reply, Request, Secret};
+use crate::{Now, Origin, Reply, Request, Secret};
 use check::{Check, Sent};
 use gathering::Gathering;
 use resolve::Mint;
 
-/// The data of a Secret.
+/// The data of a Secret, or that of a ConfigMap.
 #[derive(Clone, PartialEq)]
 pub struct SecretData {
     /// The `metadata.resourceVersion`, by which a change is noticed.
     pub resource_version: String,
     /// The values by key.
     pub data: BTreeMap<String, Secret>,
+    /// The value of the annotation [`SERVERS`](Self::SERVERS): URLs, separated by commas, of the only servers that it
+    /// may be used with.
+    pub servers: Option<String>,
+}
+
+impl SecretData {
+    /// The annotation by which the owner of a Secret limits it to some servers. Without it, the author of any issuer of
+    /// the namespace can send the Secret to a server of his own.
+    pub const SERVERS: &'static str = "vault-issuer.io/servers";
+
+    fn may_be_used_with(&self, server: &Origin) -> bool {
+        let listed = |servers: &String| {
+            let mut origins = servers.split(',').filter_map(Origin::parse);
+            origins.any(|origin| origin.has_same_server(server))
+        };
+        self.servers.as_ref().is_none_or(listed)
+    }
 }
 
 impl std::fmt::Debug for SecretData {
@@ -187,6 +206,11 @@ impl Access {
         }
     }
 
+    /// Returns what a certificate must have as requested.
+    pub fn verification(&self) -> VerificationMode {
+        self.inputs.target.verification
+    }
+
     /// Notes that the token has signed a certificate, and whether that has a lease.
     pub fn signed(&mut self, leased: bool) {
         self.in_demand = true;
@@ -292,11 +316,11 @@ impl Access {
     }
 }
 
-/// The spec and the versions of the Secrets that an access was made from.
+/// The spec and the versions of the Secrets and the ConfigMap that an access was made from.
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Inputs {
     target: Target,
-    versions: BTreeMap<String, String>,
+    versions: BTreeMap<SourceRef, String>,
 }
 
 /// A question, and the state that awaits its answer.
@@ -307,6 +331,8 @@ pub enum Step {
     Exchange(Request, AwaitReply),
     /// Request this token of a service account.
     MintToken(TokenSpec, AwaitToken),
+    /// Read this ConfigMap.
+    ReadConfigMap(ConfigMapRef, AwaitConfigMap),
     /// Read this Secret.
     ReadSecret(SecretRef, AwaitSecret),
     /// The check is over.
@@ -360,6 +386,26 @@ struct Issuer {
     target: Target,
     /// Where its Secrets and service accounts are.
     namespace: String,
+}
+
+impl Issuer {
+    /// Returns the objects that it takes data from.
+    fn sources(&self) -> BTreeSet<SourceRef> {
+        let namespace = &self.namespace;
+        let secrets = self.target.secrets().into_iter().map(|name| {
+            SourceRef::Secret(SecretRef {
+                namespace: namespace.clone(),
+                name,
+            })
+        });
+        let config_map = self.target.config_map().map(|name| {
+            SourceRef::ConfigMap(ConfigMapRef {
+                namespace: namespace.clone(),
+                name: name.to_owned(),
+            })
+        });
+        secrets.chain(config_map).collect()
+    }
 }
 
 /// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are; `held` is

@@ -6,7 +6,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Inputs, SecretData, SecretError};
-use crate::reference::{SecretKey, TokenSpec};
+use crate::reference::{ConfigMapKey, ConfigMapRef, SecretKey, SecretRef, SourceRef, TokenSpec};
 use crate::target::{Method, Mount, RoleId, Target, Trust};
 use crate::vault::{Credentials, Vault};
 use crate::{Connect, Identity, Limits, Roots, Secret};
@@ -35,38 +35,45 @@ pub(super) struct Mint {
     pub(super) spec: TokenSpec,
 }
 
-/// Resolves a target whose Secrets have been read from `namespace`. Connections equal to those of `held` are shared
-/// with it.
+/// Resolves a target whose Secrets and ConfigMap have been read from `namespace`. Connections equal to those of `held`
+/// are shared with it.
 pub(super) fn resolve(
     target: &Target,
     namespace: &str,
-    secrets: &BTreeMap<String, SecretData>,
+    sources: &BTreeMap<SourceRef, SecretData>,
     held: Option<&Vault>,
 ) -> Result<Resolved, SecretError> {
-    let versions = secrets
+    if let Some((source, _)) = sources.iter().find(|(_, data)| !data.may_be_used_with(&target.origin)) {
+        return Err(SecretError::OtherServer {
+            object: source.clone(),
+            server: target.origin.to_string(),
+        });
+    }
+    let versions = sources
         .iter()
-        .map(|(name, secret)| (name.clone(), secret.resource_version.clone()));
+        .map(|(source, data)| (source.clone(), data.resource_version.clone()));
     let inputs = Inputs {
         target: target.clone(),
         versions: versions.collect(),
     };
-    let secrets = Secrets { namespace, secrets };
+    let sources = Sources { namespace, sources };
     Ok(Resolved {
-        vault: vault(target, &secrets, held)?,
-        login: login(target, &secrets)?,
+        vault: vault(target, &sources, held)?,
+        login: login(target, &sources)?,
         inputs,
     })
 }
 
-fn vault(target: &Target, secrets: &Secrets<'_>, held: Option<&Vault>) -> Result<Vault, SecretError> {
+fn vault(target: &Target, sources: &Sources<'_>, held: Option<&Vault>) -> Result<Vault, SecretError> {
     let roots = match &target.trust {
         Trust::System => Roots::System,
         Trust::Inline(pem) if holds_certificate(pem) => Roots::Bundle(pem.clone()),
         Trust::Inline(_) => return Err(SecretError::CaBundle),
-        Trust::Secret(key) => Roots::Bundle(secrets.certificates(key)?),
+        Trust::ConfigMap(key) => Roots::Bundle(sources.certificates(&sources.in_config_map(key))?),
+        Trust::Secret(key) => Roots::Bundle(sources.certificates(&sources.in_secret(key))?),
     };
     let identity = match &target.identity {
-        Some((certificate, key)) => Some(secrets.identity(certificate, key)?),
+        Some((certificate, key)) => Some(sources.identity(certificate, key)?),
         None => None,
     };
     let connect = Connect {
@@ -83,7 +90,7 @@ fn vault(target: &Target, secrets: &Secrets<'_>, held: Option<&Vault>) -> Result
             name: name.clone(),
             key: key.to_owned(),
         };
-        login.identity = Some(secrets.identity(&key("tls.crt"), &key("tls.key"))?);
+        login.identity = Some(sources.identity(&key("tls.crt"), &key("tls.key"))?);
     }
     // Drivers pool connections by the identity of `Connect`: an equal one anew would cost a handshake after each read.
     let known = held.into_iter().flat_map(|held| [&held.connect, &held.login]);
@@ -101,7 +108,7 @@ fn vault(target: &Target, secrets: &Secrets<'_>, held: Option<&Vault>) -> Result
     })
 }
 
-fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
+fn login(target: &Target, sources: &Sources<'_>) -> Result<Login, SecretError> {
     Ok(Login::With(match &target.method {
         Method::AppRole {
             mount,
@@ -111,11 +118,11 @@ fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
             mount: mount.clone(),
             role_id: match role_id {
                 RoleId::Inline(id) => Secret::from(id.as_str()),
-                RoleId::Secret(key) => secrets.text(key, "role ID")?,
+                RoleId::Secret(key) => sources.text(&sources.in_secret(key), "role ID")?,
             },
             secret_id: secret_id
                 .as_ref()
-                .map(|key| secrets.text_or_empty(key, "secret ID"))
+                .map(|key| sources.text_or_empty(&sources.in_secret(key), "secret ID"))
                 .transpose()?,
         },
         Method::Certificate { mount, role, .. } => Credentials::Certificate {
@@ -125,7 +132,7 @@ fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
         Method::Jwt { mount, role, token } => Credentials::Jwt {
             mount: mount.clone(),
             role: role.clone(),
-            token: secrets.text(token, "service account token")?,
+            token: sources.text(&sources.in_secret(token), "service account token")?,
         },
         Method::ServiceAccount {
             mount,
@@ -135,7 +142,7 @@ fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
             expiration_seconds,
         } => {
             let spec = TokenSpec {
-                namespace: secrets.namespace.to_owned(),
+                namespace: sources.namespace.to_owned(),
                 service_account: name.clone(),
                 audiences: audiences.clone(),
                 expiration_seconds: *expiration_seconds,
@@ -146,7 +153,7 @@ fn login(target: &Target, secrets: &Secrets<'_>) -> Result<Login, SecretError> {
                 spec,
             }));
         }
-        Method::Token(key) => Credentials::Token(secrets.text(key, "Vault token")?),
+        Method::Token(key) => Credentials::Token(sources.text(&sources.in_secret(key), "Vault token")?),
     }))
 }
 
@@ -154,80 +161,103 @@ fn holds_certificate(pem: &[u8]) -> bool {
     CertificateDer::pem_slice_iter(pem).any(|block| block.is_ok())
 }
 
-/// The Secrets that were read, all of one namespace.
-struct Secrets<'a> {
+/// The objects that were read, all of one namespace.
+struct Sources<'a> {
     namespace: &'a str,
-    secrets: &'a BTreeMap<String, SecretData>,
+    sources: &'a BTreeMap<SourceRef, SecretData>,
 }
 
-impl Secrets<'_> {
-    fn value(&self, key: &SecretKey) -> Result<&Secret, SecretError> {
-        let value = self.entry(key)?;
+/// A key of one of them.
+struct Entry {
+    object: SourceRef,
+    key: String,
+}
+
+impl Entry {
+    fn not(&self, what: &'static str) -> SecretError {
+        SecretError::Not {
+            object: self.object.clone(),
+            key: self.key.clone(),
+            what,
+        }
+    }
+}
+
+impl Sources<'_> {
+    fn in_secret(&self, key: &SecretKey) -> Entry {
+        let object = SecretRef {
+            namespace: self.namespace.to_owned(),
+            name: key.name.clone(),
+        };
+        Entry {
+            object: SourceRef::Secret(object),
+            key: key.key.clone(),
+        }
+    }
+
+    fn in_config_map(&self, key: &ConfigMapKey) -> Entry {
+        let object = ConfigMapRef {
+            namespace: self.namespace.to_owned(),
+            name: key.name.clone(),
+        };
+        Entry {
+            object: SourceRef::ConfigMap(object),
+            key: key.key.clone(),
+        }
+    }
+
+    fn value(&self, entry: &Entry) -> Result<&Secret, SecretError> {
+        let value = self.find(entry)?;
         if value.expose().trim_ascii().is_empty() {
             return Err(SecretError::Empty {
-                secret: self.name(key),
-                key: key.key.clone(),
+                object: entry.object.clone(),
+                key: entry.key.clone(),
             });
         }
         Ok(value)
     }
 
-    fn entry(&self, key: &SecretKey) -> Result<&Secret, SecretError> {
-        let secret = || self.name(key);
-        let found = self.secrets.get(&key.name);
-        let found = found.ok_or_else(|| SecretError::NotFound { secret: secret() })?;
-        found.data.get(&key.key).ok_or_else(|| SecretError::NoKey {
-            secret: secret(),
-            key: key.key.clone(),
+    fn find(&self, entry: &Entry) -> Result<&Secret, SecretError> {
+        let object = || entry.object.clone();
+        let found = self.sources.get(&entry.object);
+        let found = found.ok_or_else(|| SecretError::NotFound { object: object() })?;
+        found.data.get(&entry.key).ok_or_else(|| SecretError::NoKey {
+            object: object(),
+            key: entry.key.clone(),
         })
     }
 
-    fn name(&self, key: &SecretKey) -> String {
-        format!("{}/{}", self.namespace, key.name)
-    }
-
-    fn not(&self, key: &SecretKey, what: &'static str) -> SecretError {
-        SecretError::Not {
-            secret: self.name(key),
-            key: key.key.clone(),
-            what,
-        }
-    }
-
     /// Returns a credential: one line of text that fits into a header.
-    fn text(&self, key: &SecretKey, what: &'static str) -> Result<Secret, SecretError> {
-        self.value(key)?;
-        self.text_or_empty(key, what)
+    fn text(&self, entry: &Entry, what: &'static str) -> Result<Secret, SecretError> {
+        self.value(entry)?;
+        self.text_or_empty(entry, what)
     }
 
     /// Returns a credential that may be empty, as the secret ID of a role with `bind_secret_id=false` is.
-    fn text_or_empty(&self, key: &SecretKey, what: &'static str) -> Result<Secret, SecretError> {
-        let value = self.entry(key)?;
+    fn text_or_empty(&self, entry: &Entry, what: &'static str) -> Result<Secret, SecretError> {
+        let value = self.find(entry)?;
         // A line break in a header or a control character is a mistake in the Secret, and is reported as one.
         let fits = value
             .expose_str()
             .is_some_and(|text| HeaderValue::from_str(text).is_ok());
-        if fits {
-            Ok(value.clone())
-        } else {
-            Err(self.not(key, what))
-        }
+        if fits { Ok(value.clone()) } else { Err(entry.not(what)) }
     }
 
-    fn certificates(&self, key: &SecretKey) -> Result<Vec<u8>, SecretError> {
-        let pem = self.value(key)?.expose();
+    fn certificates(&self, entry: &Entry) -> Result<Vec<u8>, SecretError> {
+        let pem = self.value(entry)?.expose();
         if holds_certificate(pem) {
             Ok(pem.to_vec())
         } else {
-            Err(self.not(key, "PEM certificate"))
+            Err(entry.not("PEM certificate"))
         }
     }
 
     fn identity(&self, certificate: &SecretKey, key: &SecretKey) -> Result<Identity, SecretError> {
-        let certificate = self.certificates(certificate)?;
-        let private = self.value(key)?;
+        let certificate = self.certificates(&self.in_secret(certificate))?;
+        let key = self.in_secret(key);
+        let private = self.value(&key)?;
         if PrivateKeyDer::from_pem_slice(private.expose()).is_err() {
-            return Err(self.not(key, "PEM private key"));
+            return Err(key.not("PEM private key"));
         }
         Ok(Identity {
             certificate,

@@ -8,7 +8,7 @@ use super::outcome::{Again, Ending, Event, Key, Outcome, Verdict, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{self, AccessError, ServerHealth, Warning};
-use crate::reference::{IssuerKey, SecretRef, TokenSpec};
+use crate::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSpec};
 use crate::target::Target;
 use crate::{Now, Request};
 
@@ -25,6 +25,7 @@ pub(super) struct Task {
 pub(super) enum Step {
     Exchange(Request, Task, access::AwaitReply),
     MintToken(TokenSpec, Task, access::AwaitToken),
+    ReadConfigMap(ConfigMapRef, Task, access::AwaitConfigMap),
     ReadSecret(SecretRef, Task, access::AwaitSecret),
     Write(StatusPatch, Writing),
     Publish(Event, Ending),
@@ -82,6 +83,7 @@ impl Task {
         match step {
             access::Step::Exchange(request, access) => Step::Exchange(request, self, access),
             access::Step::MintToken(spec, access) => Step::MintToken(spec, self, access),
+            access::Step::ReadConfigMap(config_map, access) => Step::ReadConfigMap(config_map, self, access),
             access::Step::ReadSecret(secret, access) => Step::ReadSecret(secret, self, access),
             access::Step::Done(outcome) => self.on_checked(state, now, outcome),
         }

@@ -8,7 +8,7 @@ use super::outcome::{Key, WriteError};
 use super::report::Report;
 use super::state::State;
 use super::step::{
-    AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Replied, Step, Written,
+    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
@@ -20,7 +20,15 @@ use crate::{Now, Reply, Secret};
 pub struct Controller {
     state: State,
     listed: Listed,
+    /// Until when the API server wants to be left alone.
+    paused: Duration,
 }
+
+/// The longest time for which the API server is left alone.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The same for a process that stops, which has only seconds left to save what is signed.
+const PAUSE_STOPPING: Duration = Duration::from_secs(1);
 
 /// The lists that have been seen completely. Before all have, nothing is begun: an issuer or a request that is missing
 /// may only not have been listed yet.
@@ -36,6 +44,7 @@ impl Controller {
         Self {
             state: State::new(config, seed),
             listed: Listed::default(),
+            paused: Duration::ZERO,
         }
     }
 
@@ -58,9 +67,15 @@ impl Controller {
         }
     }
 
+    /// Begins no task for a time, at most a minute: the API server, which nearly every task asks, has asked to wait.
+    pub fn pause(&mut self, now: Now, wait: Duration) {
+        let most = if self.state.stopping { PAUSE_STOPPING } else { PAUSE };
+        self.paused = self.paused.max(now.monotonic + wait.min(most));
+    }
+
     /// Begins the next task that is due, if a slot is free.
     pub fn poll(&mut self, now: Now) -> Option<(Key, Step)> {
-        if !self.is_listed() {
+        if !self.is_listed() || now.monotonic < self.paused {
             return None;
         }
         self.state.begin_serving(now);
@@ -75,11 +90,13 @@ impl Controller {
 
     /// Returns the [`Now::monotonic`] at which the next task is due if nothing changes; it may be in the past.
     pub fn next_due(&self) -> Option<Duration> {
-        self.state.next_due().filter(|_| self.is_listed())
+        let due = self.state.next_due().filter(|_| self.is_listed())?;
+        Some(due.max(self.paused))
     }
 
     /// Begins no more tasks but those that save what is signed, which are due at once, and those that revoke tokens.
     pub fn stop(&mut self, now: Now) {
+        self.paused = Duration::ZERO;
         self.state.stop(now);
     }
 
@@ -159,6 +176,15 @@ impl AwaitReply {
 impl AwaitToken {
     /// Resumes the task with the service account token.
     pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<Secret, ReadError>) -> Step {
+        let Self(task, access) = self;
+        task.advance(&mut controller.state, now, access.resume(now, answer))
+            .into()
+    }
+}
+
+impl AwaitConfigMap {
+    /// Resumes the task with the ConfigMap.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<SecretData, ReadError>) -> Step {
         let Self(task, access) = self;
         task.advance(&mut controller.state, now, access.resume(now, answer))
             .into()

@@ -17,8 +17,8 @@ pub(super) enum Class {
     Untold,
     /// Work whose owner has been told that it waits.
     Told,
-    /// Work that has failed before. It yields to the rest and holds at most half of the slots: one that it takes may be
-    /// lost for as long as Vault may take to answer.
+    /// Work that has failed before, or that nobody waits for. It yields to the rest and holds at most half of the slots: one
+    /// that it takes may be lost for as long as Vault may take to answer.
     Retried,
 }
 

@@ -71,6 +71,18 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         self.change(lane, |lane| lane.insert(class, key, at, now));
     }
 
+    /// Moves a key that is due to another class, at the same time.
+    pub(super) fn reclassify(&mut self, key: &K, class: Class, now: Duration) {
+        if let Some((lane, at)) = self.due.get(key).cloned() {
+            self.push(lane, class, key.clone(), at, now);
+        }
+    }
+
+    /// Returns `true` if there is work in a lane.
+    pub(super) fn has_work(&self, lane: &L) -> bool {
+        self.lanes.contains_key(lane)
+    }
+
     /// Makes a key that is due before `at` due at that time.
     pub(super) fn postpone(&mut self, key: &K, at: Duration) {
         if let Some((.., again)) = self.running.get_mut(key).and_then(|running| running.again.as_mut()) {
@@ -445,6 +457,20 @@ mod tests {
             queue.finish(&("t", 0));
             assert_eq!(taken(&mut queue).len(), 1);
         }
+    }
+
+    #[test]
+    fn reclassified_work_keeps_its_time() {
+        let mut queue = queue(1, 9);
+        queue.push("a", Class::Retried, ("t", 1), s(0), s(0));
+        queue.push("a", Class::Retried, ("t", 2), s(5), s(0));
+        push(&mut queue, "a", ("t", 3), 0);
+        for number in [1, 2, 9] {
+            queue.reclassify(&("t", number), Class::Owed, s(0));
+        }
+        assert!(queue.has_work(&"a") && !queue.has_work(&"b"));
+        assert_eq!(drain(&mut queue, 0), [("t", 1), ("t", 3)]);
+        assert_eq!(queue.next(), Some(s(5)));
     }
 
     #[test]

@@ -53,10 +53,13 @@ pub(super) fn begin(state: &mut State, now: Now, key: RequestKey) -> Step {
         return Step::Done(state.end(Ending::new(Key::Request(key), Outcome::Idle, Again::Never)));
     };
     tracked.end_wait(now);
+    let Some(object) = tracked.object.decode(&key) else {
+        return Step::Done(state.end(Ending::new(Key::Request(key), Outcome::Idle, Again::Never)));
+    };
     let task = Task {
-        object: tracked.object.clone(),
-        rereads: 0,
         key,
+        object,
+        rereads: 0,
     };
     if state.must_read(&task.key) {
         return Step::Read(task.key.clone(), task);
@@ -201,6 +204,7 @@ impl Task {
         debug_assert!(access.lease.is_usable(now), "S19: the token has expired");
         let options = VerifyOptions {
             known: state.known.clone(),
+            mode: access.verification(),
             ..state.config.verify.clone()
         };
         let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, options);

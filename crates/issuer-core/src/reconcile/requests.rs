@@ -1,32 +1,46 @@
 //! The requests that have not finished. Nothing is kept of a request that has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::{Base64, CertificateRequest};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claim::Seen;
-use super::snapshot::Snapshot;
+use super::snapshot::{Packed, Snapshot};
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
 
 /// A CSR that is longer than this, in base64, is not kept but read again when the request is signed.
 const CSR_KEPT: usize = 4096;
 
+/// The room for all requests that are kept whole, in bytes. While it is taken up, the CSRs of further ones are not kept
+/// either: what waits behind thousands of others takes little memory, and is read again when its turn comes.
+const ROOM: usize = 8 << 20;
+
 /// All requests that have not finished. Its methods schedule nothing.
-#[derive(Clone, Debug, Default, PartialEq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Requests {
-    by_key: BTreeMap<RequestKey, Tracked>,
+    by_key: BTreeMap<RequestKey, Box<Tracked>>,
     /// The number of requests that are open.
     open: usize,
+    /// The size of all.
+    size: usize,
+}
+
+impl Hash for Requests {
+    /// Hashes the requests, which determine the rest.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.by_key.hash(state);
+    }
 }
 
 /// A request that has not finished.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Tracked {
     /// The request, reduced to the fields that signing and the status need.
-    pub(super) object: Snapshot,
+    pub(super) object: Arc<Packed>,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,
     /// The issuer that it names; `None` if `spec.issuerRef.kind` is not a kind of this group.
@@ -73,7 +87,7 @@ impl Told {
 impl Tracked {
     fn new(issuer: Option<IssuerKey>) -> Self {
         Self {
-            object: Snapshot::default(),
+            object: Arc::default(),
             lacks_csr: false,
             issuer,
             claim: None,
@@ -87,12 +101,15 @@ impl Tracked {
         }
     }
 
-    fn show(&mut self, object: CertificateRequest) {
+    fn show(&mut self, mut object: CertificateRequest, has_room: bool) {
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
-        self.lacks_csr = object.spec.request.len() > CSR_KEPT;
-        self.object = stripped(object, self.lacks_csr).into();
+        self.lacks_csr = !has_room || object.spec.request.len() > CSR_KEPT;
+        if self.lacks_csr {
+            object.spec.request = Base64::default();
+        }
+        self.object = Arc::new(Packed::new(&object));
     }
 
     /// Forgets a wait that is over.
@@ -104,29 +121,14 @@ impl Tracked {
 
     /// Returns `true` if the request may be signed as soon as its issuer can.
     pub(super) fn is_open(&self) -> bool {
-        let is = |kind| self.object.is(kind);
-        is("Approved") && !is("Denied") && !is("InvalidRequest")
+        let Packed {
+            is_approved,
+            is_denied,
+            is_invalid,
+            ..
+        } = *self.object;
+        is_approved && !is_denied && !is_invalid
     }
-}
-
-/// Drops what neither signing nor the status needs: tenants choose how large it is.
-fn stripped(mut object: CertificateRequest, lacks_csr: bool) -> CertificateRequest {
-    let meta = std::mem::take(&mut object.metadata);
-    object.metadata = ObjectMeta {
-        name: meta.name,
-        namespace: meta.namespace,
-        uid: meta.uid,
-        resource_version: meta.resource_version,
-        creation_timestamp: meta.creation_timestamp,
-        ..ObjectMeta::default()
-    };
-    if lacks_csr {
-        object.spec.request = Base64::default();
-    }
-    if let Some(status) = &mut object.status {
-        (status.certificate, status.ca) = (None, None);
-    }
-    object
 }
 
 impl Requests {
@@ -140,20 +142,24 @@ impl Requests {
     }
 
     pub(super) fn get(&self, key: &RequestKey) -> Option<&Tracked> {
-        self.by_key.get(key)
+        self.by_key.get(key).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, key: &RequestKey) -> Option<&mut Tracked> {
-        self.by_key.get_mut(key)
+        self.by_key.get_mut(key).map(Box::as_mut)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&RequestKey, &Tracked)> {
-        self.by_key.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Tracked> {
+        self.by_key.values().map(Box::as_ref)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &RequestKey> {
+        self.by_key.keys()
     }
 
     /// Returns the request of this name if it still has this uid.
     pub(super) fn with_uid(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
-        self.by_key.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
+        self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
     }
 
     /// Returns the requests that a complete list does not contain.
@@ -172,17 +178,21 @@ impl Requests {
         object: CertificateRequest,
         issuer: Option<IssuerKey>,
     ) -> &mut Tracked {
-        let tracked = self.by_key.entry(key.clone()).or_insert_with(|| Tracked::new(issuer));
+        let tracked = self.by_key.entry(key.clone());
+        let tracked = tracked.or_insert_with(|| Box::new(Tracked::new(issuer)));
         // The new object may be open where the old one was not, or the other way round.
         self.open -= usize::from(tracked.is_open());
-        tracked.show(object);
+        self.size -= tracked.object.size();
+        tracked.show(object, self.size < ROOM);
+        self.size += tracked.object.size();
         self.open += usize::from(tracked.is_open());
         tracked
     }
 
-    pub(super) fn remove(&mut self, key: &RequestKey) -> Option<Tracked> {
+    pub(super) fn remove(&mut self, key: &RequestKey) -> Option<Box<Tracked>> {
         let tracked = self.by_key.remove(key)?;
         self.open -= usize::from(tracked.is_open());
+        self.size -= tracked.object.size();
         Some(tracked)
     }
 
@@ -193,11 +203,43 @@ impl Requests {
     pub(super) fn refresh(&mut self, key: &RequestKey, read: CertificateRequest) -> Option<Snapshot> {
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
-        if tracked.object.is("Denied") {
-            return Some(tracked.object.clone());
+        if tracked.object.is_denied {
+            return tracked.object.decode(key);
         }
         let whole = Snapshot::from(read.clone());
         self.observe(key, read, None);
         Some(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csrs_behind_a_backlog_are_not_kept() {
+        const COUNT: usize = 4000;
+        let mut requests = Requests::default();
+        let mut object = CertificateRequest::default();
+        object.spec.request = Base64::encode(vec![0; 3000]);
+        let keys = (0..COUNT).map(|number| RequestKey {
+            namespace: "team".to_owned(),
+            name: format!("web-{number}"),
+        });
+        let keys: Vec<_> = keys.collect();
+        for key in &keys {
+            requests.observe(key, object.clone(), None);
+        }
+        let lacks = |key| requests.get(key).unwrap().lacks_csr;
+        assert!(!lacks(&keys[0]) && lacks(&keys[COUNT - 1]));
+        assert!(requests.size <= ROOM + CSR_KEPT + COUNT * 200, "{}", requests.size);
+
+        // What is shown again once there is room is kept.
+        for key in &keys[..COUNT - 1] {
+            requests.remove(key).unwrap();
+        }
+        assert!(!requests.observe(&keys[COUNT - 1], object, None).lacks_csr);
+        requests.remove(&keys[COUNT - 1]).unwrap();
+        assert_eq!(requests, Requests::default());
     }
 }

@@ -1,7 +1,7 @@
 use super::outcome::{Ending, Event, Outcome};
 use super::status::StatusPatch;
 use super::{check, request, revoke};
-use crate::reference::{RequestKey, SecretRef, TokenSpec};
+use crate::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
 use crate::{Request, access};
 
 /// A question for the driver, with the continuation that takes its answer.
@@ -14,6 +14,8 @@ pub enum Step {
     MintToken(TokenSpec, AwaitToken),
     /// Publish this event.
     Publish(Event, AwaitPublish),
+    /// Read this ConfigMap.
+    ReadConfigMap(ConfigMapRef, AwaitConfigMap),
     /// Read this CertificateRequest from the API server, not from a cache.
     ReadRequest(RequestKey, AwaitRequest),
     /// Read this Secret.
@@ -39,6 +41,10 @@ pub(super) enum Replied {
 /// Awaits a service account token.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitToken(pub(super) check::Task, pub(super) Box<access::AwaitToken>);
+
+/// Awaits a ConfigMap.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitConfigMap(pub(super) check::Task, pub(super) access::AwaitConfigMap);
 
 /// Awaits a Secret.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -70,6 +76,9 @@ impl From<check::Step> for Step {
                 Self::Exchange(request, AwaitReply(Replied::Check(task, access.into())))
             }
             check::Step::MintToken(spec, task, access) => Self::MintToken(spec, AwaitToken(task, access.into())),
+            check::Step::ReadConfigMap(config_map, task, access) => {
+                Self::ReadConfigMap(config_map, AwaitConfigMap(task, access))
+            }
             check::Step::ReadSecret(secret, task, access) => Self::ReadSecret(secret, AwaitSecret(task, access)),
             check::Step::Write(patch, writing) => Self::WriteStatus(patch, AwaitWrite(Written::Check(writing))),
             check::Step::Publish(event, ending) => Self::Publish(event, AwaitPublish(ending)),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::HeaderValue;
-use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec};
+use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
 pub use method::{Method, RoleId};
 pub use path::{CaMismatch, Mount, SignPath};
@@ -16,7 +16,7 @@ pub use policy::{
     AllowedAudiences, AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount,
 };
 
-use crate::reference::{IssuerKey, IssuerKind, SecretKey, is_object_name};
+use crate::reference::{ConfigMapKey, IssuerKey, IssuerKind, SecretKey, is_object_name};
 use crate::{Origin, duration};
 
 /// An issuer's spec, parsed and checked.
@@ -42,6 +42,8 @@ pub struct Target {
     pub probe: ProbeMode,
     /// How long a signature may take, if the spec says so.
     pub sign_timeout: Option<Duration>,
+    /// What a certificate must have as requested.
+    pub verification: VerificationMode,
     /// How to log in.
     pub method: Method,
 }
@@ -52,6 +54,8 @@ const SIGN_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// The CA certificates that an issuer trusts.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Trust {
+    /// The CA certificates in a ConfigMap.
+    ConfigMap(ConfigMapKey),
     /// The CA certificates in the spec, PEM.
     Inline(Vec<u8>),
     /// The CA certificates in a Secret.
@@ -85,10 +89,10 @@ pub enum SpecError {
     /// The namespace does not fit into a header.
     #[error("{0} may hold printable ASCII characters only")]
     Namespace(&'static str),
-    /// A Secret cannot have such a key.
+    /// A Secret or a ConfigMap cannot have such a key.
     #[error("the key beside {0} must consist of letters, digits, '-', '_' and '.'")]
     Key(&'static str),
-    /// A Secret or service account cannot have such a name.
+    /// A Secret, a ConfigMap or a service account cannot have such a name.
     #[error("{0} is not a name that Kubernetes allows: lower-case letters, digits, '-' and '.'")]
     Name(&'static str),
     /// Only one half of the pair is set.
@@ -133,8 +137,8 @@ pub enum SpecError {
     /// The duration is malformed or out of bounds.
     #[error("spec.signTimeout must be a duration from 1s to 10m")]
     SignTimeout,
-    /// Both sources are set.
-    #[error("set at most one of spec.caBundle, spec.caBundleSecretRef")]
+    /// Several sources are set.
+    #[error("set at most one of spec.caBundle, spec.caBundleSecretRef, spec.caBundleConfigMapRef")]
     Trust,
 }
 
@@ -146,7 +150,7 @@ impl Target {
     /// Fails if a field is malformed, fields contradict each other, or the operator's policy does not permit it.
     pub fn parse(spec: &VaultSpec, key: &IssuerKey, namespace: &str, policy: &IssuerPolicy) -> Result<Self, SpecError> {
         let origin = Origin::parse(&spec.server).ok_or(SpecError::Server)?;
-        if !origin.is_tls() && !policy.allow_http {
+        if !origin.is_tls() && !policy.permits_http(origin.host()) {
             return Err(SpecError::PlainHttp);
         }
         if !policy.allowed_servers.permits_host(origin.host()) {
@@ -160,12 +164,7 @@ impl Target {
             None | Some("") => pki_namespace.clone(),
             name => vault_namespace(name, "spec.auth.namespace")?,
         };
-        let trust = match (&spec.ca_bundle, &spec.ca_bundle_secret_ref) {
-            (Some(_), Some(_)) => return Err(SpecError::Trust),
-            (Some(bundle), None) => Trust::Inline(bundle.decode().unwrap_or_default()),
-            (None, Some(secret)) => Trust::Secret(secret_key(secret, "ca.crt", "spec.caBundleSecretRef.name")?),
-            (None, None) => Trust::System,
-        };
+        let trust = trust(spec)?;
         let identity = match (&spec.client_cert_secret_ref, &spec.client_key_secret_ref) {
             (Some(certificate), Some(key)) => Some((
                 secret_key(certificate, "tls.crt", "spec.clientCertSecretRef.name")?,
@@ -201,8 +200,17 @@ impl Target {
             path: SignPath::parse(&spec.path).ok_or(SpecError::Path)?,
             probe: spec.probe.unwrap_or_default(),
             sign_timeout,
+            verification: spec.verification.unwrap_or_default(),
             method,
         })
+    }
+
+    /// Returns the name of the ConfigMap that the issuer refers to.
+    pub fn config_map(&self) -> Option<&str> {
+        match &self.trust {
+            Trust::ConfigMap(key) => Some(&key.name),
+            Trust::Inline(_) | Trust::Secret(_) | Trust::System => None,
+        }
     }
 
     /// Returns the names of the Secrets that the issuer refers to.
@@ -232,16 +240,45 @@ fn vault_namespace(name: Option<&str>, field: &'static str) -> Result<Option<Hea
     }
 }
 
+fn trust(spec: &VaultSpec) -> Result<Trust, SpecError> {
+    match (
+        &spec.ca_bundle,
+        &spec.ca_bundle_secret_ref,
+        &spec.ca_bundle_config_map_ref,
+    ) {
+        (None, None, None) => Ok(Trust::System),
+        (Some(bundle), None, None) => Ok(Trust::Inline(bundle.decode().unwrap_or_default())),
+        (None, Some(secret), None) => Ok(Trust::Secret(secret_key(
+            secret,
+            "ca.crt",
+            "spec.caBundleSecretRef.name",
+        )?)),
+        (None, None, Some(config_map)) => {
+            let field = "spec.caBundleConfigMapRef.name";
+            Ok(Trust::ConfigMap(ConfigMapKey {
+                key: data_key(config_map.key.as_deref(), "ca.crt", field)?,
+                name: object_name(&config_map.name, field)?,
+            }))
+        }
+        _ => Err(SpecError::Trust),
+    }
+}
+
 fn secret_key(selector: &SecretKeySelector, default: &str, field: &'static str) -> Result<SecretKey, SpecError> {
-    let key = selector.key.as_deref().filter(|key| !key.is_empty()).unwrap_or(default);
+    Ok(SecretKey {
+        key: data_key(selector.key.as_deref(), default, field)?,
+        name: object_name(&selector.name, field)?,
+    })
+}
+
+/// Reads a key of a Secret's or a ConfigMap's data.
+fn data_key(key: Option<&str>, default: &str, field: &'static str) -> Result<String, SpecError> {
+    let key = key.filter(|key| !key.is_empty()).unwrap_or(default);
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if key.len() > 253 || !key.bytes().all(letter) {
         return Err(SpecError::Key(field));
     }
-    Ok(SecretKey {
-        name: object_name(&selector.name, field)?,
-        key: key.to_owned(),
-    })
+    Ok(key.to_owned())
 }
 
 /// Reads the name of an object. It becomes a segment of a URL of the API server, so it must not be more than a name.

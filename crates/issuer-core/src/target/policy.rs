@@ -13,6 +13,8 @@ use std::str::FromStr;
 pub struct IssuerPolicy {
     /// Whether `http://` servers are allowed.
     pub allow_http: bool,
+    /// The servers that issuers may name with `http://` although others may not.
+    pub http_servers: Vec<ServerPattern>,
     /// The audiences that service account tokens may have.
     pub allowed_audiences: AllowedAudiences,
     /// The servers that issuers may name.
@@ -22,6 +24,11 @@ pub struct IssuerPolicy {
 }
 
 impl IssuerPolicy {
+    /// Returns `true` if an issuer may name this host with `http://`.
+    pub(super) fn permits_http(&self, host: &str) -> bool {
+        self.allow_http || self.http_servers.iter().any(|pattern| pattern.has(host))
+    }
+
     /// Returns `true` if a token for this audience is of use to an issuer's server only.
     pub(super) fn permits_audience(&self, audience: &str) -> bool {
         let listed = match &self.allowed_audiences {
@@ -124,6 +131,15 @@ pub enum ServerPattern {
 }
 
 impl ServerPattern {
+    /// Returns `true` if it names this host, a name or an address as in a URL.
+    fn has(&self, host: &str) -> bool {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match (self, bare.parse()) {
+            (Self::Network(network), Ok(address)) => network.contains(address),
+            _ => self.has_host(host),
+        }
+    }
+
     fn has_host(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         match self {

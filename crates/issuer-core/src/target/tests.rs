@@ -335,6 +335,33 @@ fn plain_http_must_be_allowed() {
 }
 
 #[test]
+fn plain_http_may_be_allowed_for_some_servers() {
+    let listed = IssuerPolicy {
+        http_servers: ["vault.lab", "*.test", "10.0.0.0/8"]
+            .map(|pattern| pattern.parse().unwrap())
+            .into(),
+        ..IssuerPolicy::default()
+    };
+    for (server, permitted) in [
+        ("http://vault.lab:8200", true),
+        ("http://a.test", true),
+        ("http://10.1.2.3:8200", true),
+        ("http://vault.lab.example", false),
+        ("http://11.1.2.3", false),
+        // The addresses of a name are not known here.
+        ("http://vault.example", false),
+        ("https://vault.example", true),
+    ] {
+        let spec = VaultSpec {
+            server: server.to_owned(),
+            ..spec()
+        };
+        let verdict = if permitted { Ok(()) } else { Err(SpecError::PlainHttp) };
+        assert_eq!(parse(&spec, &listed).map(drop), verdict, "{server}");
+    }
+}
+
+#[test]
 fn mounts_have_many_forms() {
     for form in [
         "approle",

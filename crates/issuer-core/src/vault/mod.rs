@@ -1,8 +1,8 @@
 //! The conversation with Vault or OpenBao.
 //!
 //! Requests carry `X-Vault-Request`, the token, and the namespace: that of the PKI mount or that of the auth method, and
-//! none for `sys/health`, which Vault serves in the root namespace only. Sensitive headers are marked as such. Replies are JSON: `{"errors": [..]}` from status 400 on,
-//! and an envelope with `data` or `auth` below.
+//! none for `sys/health`, which Vault serves in the root namespace only. Sensitive headers are marked as such. Replies are
+//! JSON: `{"errors": [..]}` from status 400 on, and an envelope with `data` or `auth` below.
 
 mod error;
 pub(crate) mod health;

@@ -1,6 +1,8 @@
 use std::hash::{Hash, Hasher};
 use std::ptr;
+use std::time::Duration;
 
+use issuer_api::VerificationMode;
 use jiff::Timestamp;
 
 use crate::chain::{Certificate, Path, PathError};
@@ -54,15 +56,18 @@ pub struct VerifyOptions {
     pub known: KnownSignatures,
     /// The sizes that cert-manager reads.
     pub limits: SizeLimits,
+    /// What must be as requested.
+    pub mode: VerificationMode,
 }
 
 impl From<Signatures> for VerifyOptions {
-    /// Returns the options with cert-manager's default limits.
+    /// Returns the options with cert-manager's default limits, to verify all that was requested.
     fn from(signatures: Signatures) -> Self {
         Self {
             signatures,
             known: KnownSignatures::default(),
             limits: SizeLimits::default(),
+            mode: VerificationMode::Strict,
         }
     }
 }
@@ -133,6 +138,8 @@ impl Hash for Chain {
 /// were requested and not granted are listed. Certificates that do not belong to the chain are dropped, and so is any
 /// above the issuing CA whose relation to the chain cannot be verified.
 ///
+/// [`VerificationMode::Vault`] leaves names and lifetime to Vault.
+///
 /// # Errors
 ///
 /// Returns an error if the certificate must not be used for this request.
@@ -147,8 +154,14 @@ pub fn verify(
     let leaf = Certificate::parse(&answer.leaf).ok_or(VerifyError::Malformed)?;
     // Comparisons first: signatures are verified only for a certificate that matches.
     check_key(wanted, &leaf)?;
-    check_names(wanted, &leaf)?;
-    let not_after = check_validity(wanted, &leaf, now)?;
+    let is_strict = options.mode == VerificationMode::Strict;
+    if is_strict {
+        check_names(wanted, &leaf)?;
+    }
+    let not_after = check_validity(&leaf, now)?;
+    if is_strict {
+        check_lifetime(wanted, &leaf, now)?;
+    }
     // The audit log of Vault is searched by the serial number, so a certificate without one is refused.
     let serial = leaf.serial().ok_or(VerifyError::Serial)?;
     let granted = leaf.usages().ok_or(VerifyError::Malformed)?;
@@ -255,24 +268,34 @@ fn check_names(wanted: &SigningRequest, leaf: &Certificate<'_>) -> Result<(), Ve
     }
 }
 
-/// Checks the validity as far as possible with clocks that differ: it is too long only if it is so both by the
-/// certificate's own dates and by the clock here. Returns its end.
-fn check_validity(wanted: &SigningRequest, leaf: &Certificate<'_>, now: Now) -> Result<Timestamp, VerifyError> {
-    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-    let now = seconds(now.unix.as_secs());
-    let longest = wanted.longest().map_or(i64::MAX, |longest| seconds(longest.as_secs()));
-    let longest = longest.saturating_add(TOLERANCE);
+/// Checks that a certificate is valid now, with the tolerance that clocks need. Returns its end.
+fn check_validity(leaf: &Certificate<'_>, now: Now) -> Result<Timestamp, VerifyError> {
+    let now = seconds(now.unix);
     let (not_before, not_after) = leaf.validity();
     let end = timestamp(not_after);
     if not_after <= now {
         Err(VerifyError::Expired(end))
     } else if not_before > now.saturating_add(TOLERANCE) {
         Err(VerifyError::NotYetValid(timestamp(not_before)))
-    } else if not_after.saturating_sub(not_before) > longest && not_after > now.saturating_add(longest) {
-        Err(VerifyError::TooLong(end))
     } else {
         Ok(end)
     }
+}
+
+/// Checks that a certificate lives no longer than requested, as far as possible with clocks that differ: it lives too long
+/// only if it does so both by its own dates and by the clock here.
+fn check_lifetime(wanted: &SigningRequest, leaf: &Certificate<'_>, now: Now) -> Result<(), VerifyError> {
+    let longest = wanted.longest().map_or(i64::MAX, seconds).saturating_add(TOLERANCE);
+    let (not_before, not_after) = leaf.validity();
+    if not_after.saturating_sub(not_before) > longest && not_after > seconds(now.unix).saturating_add(longest) {
+        Err(VerifyError::TooLong(timestamp(not_after)))
+    } else {
+        Ok(())
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Returns the timestamp; the latest that there is for 9999-12-31T23:59:59Z, which stands for "no end".

@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 44] = [
+const REASONS: [&str; 49] = [
     "AnswersLost",
     "AuthMountNotFound",
     "CaExpires",
@@ -16,6 +16,10 @@ const REASONS: [&str; 44] = [
     "CertificateIssued",
     "CertificateMismatch",
     "CertificatesLeased",
+    "ConfigMapForbidden",
+    "ConfigMapInvalid",
+    "ConfigMapNotFound",
+    "ConfigMapUnavailable",
     "Denied",
     "Failed",
     "InvalidConnection",
@@ -35,6 +39,7 @@ const REASONS: [&str; 44] = [
     "RoleNotFound",
     "SecretForbidden",
     "SecretInvalid",
+    "SecretNotAllowed",
     "SecretNotFound",
     "SecretUnavailable",
     "ServiceAccountNotFound",

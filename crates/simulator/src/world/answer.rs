@@ -116,6 +116,7 @@ impl World {
             (Step::Exchange(_, waits), Answer::Reply(arrival)) => waits.resume(controller, now, arrival.reply),
             (Step::MintToken(_, waits), Answer::Token(token)) => waits.resume(controller, now, token),
             (Step::Publish(_, waits), _) => waits.resume(controller),
+            (Step::ReadConfigMap(_, waits), Answer::Secret(data)) => waits.resume(controller, now, data),
             (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
             (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
             (Step::WriteStatus(_, waits), Answer::Written(written)) => waits.resume(controller, now, written),

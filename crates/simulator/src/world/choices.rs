@@ -185,7 +185,7 @@ impl World {
             .flat_map(|(id, process)| process.in_flight.values().map(move |in_flight| (id, in_flight)));
         let (id, in_flight) = all.next().filter(|_| self.setup.reduced)?;
         let first = match &*in_flight.step {
-            Step::ReadSecret(..) | Step::MintToken(..) => true,
+            Step::ReadConfigMap(..) | Step::ReadSecret(..) | Step::MintToken(..) => true,
             Step::Exchange(request, _) => {
                 matches!(
                     request.operation,
@@ -278,7 +278,7 @@ pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
             (Operation::Sign, _) => true,
         },
         Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Refused | Slow),
-        Step::ReadRequest(..) | Step::ReadSecret(..) | Step::MintToken(..) => {
+        Step::ReadConfigMap(..) | Step::ReadRequest(..) | Step::ReadSecret(..) | Step::MintToken(..) => {
             matches!(fault, Forbidden | Refused | Slow)
         }
         Step::Publish(..) => matches!(fault, Refused | Slow),

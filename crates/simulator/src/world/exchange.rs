@@ -44,6 +44,12 @@ impl World {
                 }
                 Answer::Published
             }
+            // The simulated issuers refer to no ConfigMap, so there is none.
+            Step::ReadConfigMap(..) => Answer::Secret(Err(match () {
+                () if refused => ReadError::Unavailable,
+                () if forbidden => ReadError::Forbidden,
+                () => ReadError::NotFound,
+            })),
             Step::ReadRequest(name, _) => Answer::Request(match self.cluster.request(name) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),
@@ -60,7 +66,7 @@ impl World {
             Step::WriteStatus(..) if forbidden => Answer::Written(Err(WriteError::Forbidden)),
             Step::WriteStatus(patch, _) => {
                 let before = self.cluster.get(&patch.of).ok().cloned();
-                let after = Arc::make_mut(&mut self.cluster).patch_status(&patch.of, &patch.body);
+                let after = Arc::make_mut(&mut self.cluster).write_status(patch);
                 let written = after.as_ref().map(drop).map_err(|refusal| write_error(*refusal));
                 self.note(&Observation::Wrote(Wrote {
                     process: id,

@@ -155,6 +155,15 @@ pub struct ControllerArgs {
         action = ArgAction::Set,
     )]
     pub allow_http: bool,
+    /// Servers that issuers may name with http:// although --allow-http is not set, with commas in between: hosts, domains
+    /// such as *.example.com, and networks of servers that are named by address
+    #[arg(
+        long,
+        env = "VAULT_ISSUER_ALLOW_HTTP_SERVERS",
+        value_name = "SERVERS",
+        value_delimiter = ','
+    )]
+    pub allow_http_servers: Vec<ServerPattern>,
     /// Audiences that service account tokens may have besides vault://.. and the server's URL, with commas in between.
     /// The API server's own would let the issuer's server act as the service account
     #[arg(
@@ -403,6 +412,7 @@ mod tests {
             "--leader-elect",
             "--allow-http=true",
             "--allow-audiences=a,b",
+            "--allow-http-servers=vault.lab",
             "--allowed-servers=vault.example.com,10.0.0.0/8",
             "--metrics-bind-address=0",
             "--health-probe-bind-address=:8082",
@@ -414,7 +424,7 @@ mod tests {
         .unwrap();
         assert!(args.leader_elect && args.allow_http);
         assert_eq!(args.allow_audiences, ["a", "b"]);
-        assert_eq!(args.allowed_servers.len(), 2);
+        assert_eq!((args.allowed_servers.len(), args.allow_http_servers.len()), (2, 1));
         assert_eq!(args.metrics_bind_address, Address(None));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8082".parse().ok()));
         assert_eq!(args.issuer_check_interval, Duration::from_secs(90));

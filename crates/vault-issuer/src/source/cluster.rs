@@ -3,7 +3,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
-use issuer_core::reference::{IssuerKey, SecretRef, TokenSpec};
+use issuer_core::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSpec};
 use issuer_kube::ApiServer;
 use kube::api::GetParams;
 use kube::core::Request;
@@ -30,6 +30,11 @@ impl Reader {
     /// Reads a Secret.
     pub(super) fn secret(&self, reference: &SecretRef) -> Result<SecretData, ReadError> {
         self.runtime.block_on(self.api.read_secret(reference))
+    }
+
+    /// Reads a ConfigMap.
+    pub(super) fn config_map(&self, reference: &ConfigMapRef) -> Result<SecretData, ReadError> {
+        self.runtime.block_on(self.api.read_config_map(reference))
     }
 
     /// Requests a service account's token.

@@ -6,7 +6,7 @@ mod cluster;
 use anyhow::ensure;
 use issuer_core::Secret;
 use issuer_core::access::{AccessError, ReadError, SecretData};
-use issuer_core::reference::{IssuerKey, SecretRef, TokenSpec};
+use issuer_core::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSpec};
 
 use crate::args::{IssuerArgs, IssuerName};
 use crate::manifest::{Issuer, Manifests};
@@ -42,6 +42,15 @@ impl Source {
         }
     }
 
+    /// Reads a ConfigMap.
+    pub(crate) fn config_map(&self, reference: &ConfigMapRef) -> Result<SecretData, ReadError> {
+        match self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(reader) => reader.config_map(reference),
+            Self::Files(manifests) => manifests.config_map(reference),
+        }
+    }
+
     /// Requests a service account's token; `None` where there is no cluster to ask.
     #[cfg_attr(
         not(feature = "cluster"),
@@ -74,10 +83,10 @@ impl Source {
     pub(crate) fn hint(&self, error: &AccessError) -> &'static str {
         match (self, error.reason()) {
             #[cfg(feature = "cluster")]
-            (Self::Cluster(_), "SecretForbidden" | "TokenForbidden") => {
+            (Self::Cluster(_), "ConfigMapForbidden" | "SecretForbidden" | "TokenForbidden") => {
                 "; it was asked for with your own rights, which need not be the controller's"
             }
-            (Self::Files(_), "SecretNotFound") => "; give a file that holds it with another -f",
+            (Self::Files(_), "ConfigMapNotFound" | "SecretNotFound") => "; give a file that holds it with another -f",
             _ => "",
         }
     }

@@ -26,7 +26,7 @@
   resources:
   - certificaterequests/status
   verbs:
-  - patch
+  - update
 - apiGroups:
   - vault-issuer.io
   resources:
@@ -49,9 +49,16 @@
   - events
   verbs:
   - create
+  - patch
 {{- end }}
 
 {{- define "vault-issuer.rules.credentials" -}}
+- apiGroups:
+  - ""
+  resources:
+  - configmaps
+  verbs:
+  - get
 - apiGroups:
   - ""
   resources:

@@ -88,7 +88,7 @@ pub(super) fn drop_in_on_demand(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Secrets may be read, not listed, where it is granted and in the cluster resource namespace.
+/// Secrets and ConfigMaps may be read, not listed, where it is granted and in the cluster resource namespace.
 pub(super) fn secrets_by_namespace(helm: &Helm) -> anyhow::Result<()> {
     let read = |namespaces: &[&str]| -> BTreeSet<String> {
         namespaces
@@ -109,8 +109,10 @@ pub(super) fn secrets_by_namespace(helm: &Helm) -> anyhow::Result<()> {
         ),
         (json!({ "credentials": { "allNamespaces": true } }), vec!["null"]),
     ] {
-        let granted = grants(&helm.template(&values)?, "secrets")?;
-        ensure!(granted == read(&namespaces), "{values}: {granted:?}");
+        for resource in ["configmaps", "secrets"] {
+            let granted = grants(&helm.template(&values)?, resource)?;
+            ensure!(granted == read(&namespaces), "{values}, {resource}: {granted:?}");
+        }
     }
     Ok(())
 }

@@ -116,6 +116,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "app": {
             "allowAudiences": ["https://vault.example.com", "vault"],
             "allowHttp": true,
+            "allowHttpServers": ["vault.lab", "*.test"],
             "allowedServers": ["vault.example.com", "10.0.0.0/8"],
             "claimRequests": true,
             "eventRate": 0,
@@ -133,6 +134,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--cluster-resource-namespace=platform",
         "--allow-audiences=https://vault.example.com,vault",
         "--allow-http",
+        "--allow-http-servers=vault.lab,*.test",
         "--allowed-servers=vault.example.com,10.0.0.0/8",
         "--claim-requests",
         "--drop-in-cluster-resource-namespace=certs",

@@ -11,6 +11,7 @@ mod loader;
 mod measure;
 mod output;
 mod plot;
+mod scale;
 mod table;
 
 use std::num::NonZeroUsize;
@@ -40,6 +41,14 @@ pub(crate) struct Args {
     /// The Vault to run; by default one is built
     #[arg(long, value_name = "PATH")]
     vault_binary: Option<PathBuf>,
+    /// The vault-issuer to measure; by default one is built
+    #[arg(long, value_name = "PATH")]
+    controller_binary: Option<PathBuf>,
+    /// Measures the costs of many issuers, waiting requests and finished ones instead
+    #[arg(long)]
+    scale: bool,
+    #[command(flatten)]
+    sizes: scale::Sizes,
 }
 
 /// The measurements of one contestant in one round.
@@ -68,12 +77,20 @@ impl Args {
     pub(crate) fn run(self) -> anyhow::Result<Completion> {
         match local_missing() {
             Some(missing) => skip(&missing),
+            None if self.scale => {
+                let requests = self.requests.get();
+                until_interrupted(self.sizes.run(requests, self.profile(), self.vault_binary.as_deref()))
+            }
             None => until_interrupted(self.compare()),
         }
     }
 
+    fn profile(&self) -> Profile {
+        self.controller_binary.clone().map_or(Profile::Release, Profile::Given)
+    }
+
     async fn compare(&self) -> anyhow::Result<()> {
-        let env = start_local(Profile::Release, self.vault_binary.as_deref()).await?;
+        let env = start_local(self.profile(), self.vault_binary.as_deref()).await?;
         stop_others(&env).await?;
         let test = TestNamespace::open(&env, "bench").await?;
         let (requests, singles) = (self.requests.get(), self.singles.get());

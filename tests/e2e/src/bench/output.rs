@@ -12,7 +12,7 @@ use super::table::{METRICS, Spread};
 use crate::servers::say;
 
 /// The folder of the results, below the repository's root.
-const FOLDER: &str = "target/bench";
+pub(super) const FOLDER: &str = "target/bench";
 
 /// Writes `bench.json` and `bench.svg`.
 pub(super) fn write(rounds: &[Vec<Figures>]) -> anyhow::Result<()> {

@@ -69,7 +69,7 @@ fn spec_rows() -> Vec<Row> {
     let server = "server must be a URL";
     let endpoint = "path must name a signing endpoint";
     let plain = "path must be plain segments";
-    let bundles = "set at most one of caBundle, caBundleSecretRef";
+    let bundles = "set at most one of caBundle, caBundleSecretRef, caBundleConfigMapRef";
     let pair = "set clientCertSecretRef and clientKeySecretRef together";
     vec![
         (json!({}), ""),
@@ -90,6 +90,8 @@ fn spec_rows() -> Vec<Row> {
         (json!({ "signTimeout": "1m30s" }), ""),
         (json!({ "signTimeout": "11m" }), "signTimeout must be a duration"),
         (json!({ "signTimeout": "a minute" }), "spec.signTimeout"),
+        (json!({ "verification": "vault" }), ""),
+        (json!({ "verification": "none" }), "spec.verification"),
         (json!({ "path": "pki/sign-verbatim" }), ""),
         (json!({ "path": "team/pki/issuer/default/sign/web" }), ""),
         (json!({ "path": "pki/root/sign-intermediate" }), ""),
@@ -101,6 +103,11 @@ fn spec_rows() -> Vec<Row> {
             bundles,
         ),
         (json!({ "caBundleSecretRef": { "name": "ca" } }), ""),
+        (json!({ "caBundleConfigMapRef": { "name": "ca" } }), ""),
+        (
+            json!({ "caBundleConfigMapRef": { "name": "ca" }, "caBundleSecretRef": { "name": "ca" } }),
+            bundles,
+        ),
         (json!({ "clientCertSecretRef": { "name": "tls" } }), pair),
         (json!({ "clientKeySecretRef": { "name": "tls" } }), pair),
         (

@@ -14,7 +14,7 @@ use crate::servers::cluster;
 use crate::servers::controller::NAMESPACE;
 use crate::servers::process::eventually;
 use crate::servers::vault::text;
-use crate::test_namespace::{Ask, SOON, TestNamespace};
+use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
 /// AppRole at its own mount, with the mount path in each form that people write.
 pub(super) async fn approle_mounts(test: &TestNamespace<'_>) -> anyhow::Result<()> {
@@ -278,6 +278,32 @@ pub(super) async fn mutual_tls(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     full["clientCertSecretRef"] = json!({ "name": "client" });
     full["clientKeySecretRef"] = json!({ "name": "client" });
     signs(test, full).await
+}
+
+/// A CA bundle from a ConfigMap, as trust-manager writes it, which is corrected later.
+pub(super) async fn ca_from_config_map(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
+        .await?;
+    let vault = &test.env.vault;
+    let spec = |name: &str| {
+        let bundle = json!({ "name": name, "key": "trust-bundle.pem" });
+        json!({ "server": vault.server, "caBundleConfigMapRef": bundle, "path": path, "auth": auth })
+    };
+    test.issuer("missing", spec("missing")).await?;
+    test.unready("missing", "ConfigMapNotFound", SOON).await?;
+    let bundle = |name: &str, text: &str| {
+        let metadata = json!({ "name": name });
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "trust-bundle.pem": text } })
+    };
+    test.apply(bundle("empty", "# no certificate yet\n")).await?;
+    test.issuer("empty", spec("empty")).await?;
+    test.unready("empty", "ConfigMapInvalid", SOON).await?;
+    test.apply(bundle("empty", &format!("# Vault\n{}", vault.ca))).await?;
+    test.ready("empty", LATER).await?;
+    test.apply(bundle("bundle", &vault.ca)).await?;
+    signs(test, spec("bundle")).await
 }
 
 /// Creates the issuer `vault` and has it sign a request.

@@ -73,6 +73,11 @@ async fn ask(requests: &Api<DynamicObject>, call: Call) -> kube::Result<Value> {
             let patched = requests.patch_status(NAME, &params, &Patch::Merge(body)).await;
             patched.map(|object| json!(object))
         }
+        Call::ReplaceStatus(body) => {
+            let object: DynamicObject = serde_json::from_value(body).map_err(Error::SerdeError)?;
+            let replaced = requests.replace_status(NAME, &PostParams::default(), &object).await;
+            replaced.map(|object| json!(object))
+        }
         // Revision 1 is older than the definition of the kind.
         Call::Watch(since) => watch(requests, &since.unwrap_or_else(|| "1".to_owned())).await,
     }

@@ -9,12 +9,14 @@ mod drop_in;
 mod healing;
 mod hostile;
 mod isolation;
+mod migrate;
 mod outages;
 mod quiet;
 mod requests;
 mod roles;
 mod secrets;
 mod tools;
+mod writes;
 
 use futures::future::LocalBoxFuture;
 
@@ -77,6 +79,7 @@ pub(super) const CASES: &[Case] = &[
     loopback!("auth-approle-no-secret-id", auth::approle_no_secret_id),
     loopback!("auth-jwt", auth::jwt),
     together!("login-client-certificate", auth::client_certificate),
+    together!("ca-from-config-map", auth::ca_from_config_map),
     together!("mutual-tls", auth::mutual_tls),
     together!("keys", contents::keys),
     together!("names", contents::names),
@@ -93,7 +96,9 @@ pub(super) const CASES: &[Case] = &[
     together!("refused-name", requests::refused_name),
     together!("refused-key", requests::refused_key),
     together!("mismatch", requests::mismatch),
+    together!("verification-vault", requests::vault_decides),
     loopback!("foreign-requests", requests::foreign),
+    loopback!("fields-of-others", writes::others_fields),
     loopback!("poison-requests", isolation::poison),
     loopback!("unknown-kind", isolation::unknown_kind),
     together!("required-parameters", roles::required_parameters),
@@ -124,6 +129,8 @@ pub(super) const CASES: &[Case] = &[
     alone!("answer-lost", outages::lost_answer),
     alone!("controller-killed", outages::killed),
     alone!("controller-stopped", outages::graceful),
+    // Before other cases leave issuers of cert-manager behind: it reads the whole cluster.
+    alone!("migrate", migrate::migrate),
     alone!("drop-in-certificates", drop_in::certificates),
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),

@@ -113,8 +113,8 @@ pub(super) async fn allowed_namespaces(test: &TestNamespace<'_>) -> anyhow::Resu
 
     spec["allowedNamespaces"] = json!({ "names": ["elsewhere", test.namespace] });
     test.cluster_issuer(spec).await?;
+    test.cluster_ready().await?;
     test.request("signed", &csr.pem, ask).await?;
-    // The correction may reach the controller after the request, which then fails as well.
     test.issued("signed", &csr, SOON).await.map(drop)
 }
 
@@ -164,6 +164,26 @@ pub(super) async fn mismatch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let message = test.failed("dropped", "Failed").await?;
     ensure!(message.contains("web@corp.example.com"), "the message is {message:?}");
     test.event("dropped", "CertificateMismatch").await?;
+    Ok(())
+}
+
+/// The same role and an issuer that leaves names and lifetimes to Vault: the certificate is taken as it is.
+pub(super) async fn vault_decides(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({ "use_csr_sans": false })).await?;
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
+        .await?;
+    let mut spec = test.spec(&path, auth);
+    spec["verification"] = json!("vault");
+    test.issuer("vault", spec).await?;
+    test.ready("vault", SOON).await?;
+    let csr = Csr::new(&Names {
+        upn: &["web@corp.example.com"],
+        ..Names::common("www.example.com")
+    })?;
+    test.request("taken", &csr.pem, Ask::default()).await?;
+    let issued = test.issued("taken", &csr, SOON).await?;
+    ensure!(issued.names()? == ["dns:www.example.com"], "{:?}", issued.names()?);
     Ok(())
 }
 

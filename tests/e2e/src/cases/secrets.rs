@@ -2,15 +2,16 @@
 
 use anyhow::{Context, ensure};
 use issuer_api::VaultIssuer;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::pki::{Csr, Names};
 use crate::servers::controller::NAMESPACE;
 use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
-/// Credentials that are missing, empty, not PEM, not a pair, or unknown to Vault.
+/// Credentials that are missing, empty, not PEM, not a pair, unknown to Vault, or for another server.
 pub(super) async fn bad(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let path = test.role(json!({})).await?;
     fill(test).await?;
@@ -20,6 +21,12 @@ pub(super) async fn bad(test: &TestNamespace<'_>) -> anyhow::Result<()> {
         ("approle-empty", approle("empty"), "LoginDenied", ""),
         ("token-empty", token("empty"), "SecretInvalid", "token"),
         ("token-unknown", token("token"), "LoginDenied", ""),
+        (
+            "elsewhere",
+            token("elsewhere"),
+            "SecretNotAllowed",
+            "vault-issuer.io/servers",
+        ),
         ("certificate-text", certificate("text"), "SecretInvalid", "text"),
         ("certificate-none", certificate("none"), "SecretNotFound", "none"),
         ("halves", certificate("halves"), "InvalidConnection", "pair"),
@@ -72,7 +79,14 @@ async fn fill(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     test.secret("empty", &empty).await?;
     test.secret("text", &text).await?;
     test.secret("halves", &halves).await?;
-    test.secret("token", &[("token", "no such token")]).await
+    test.secret("token", &[("token", "no such token")]).await?;
+    test.secret("elsewhere", &[("token", "for another server")]).await?;
+    let servers = json!({ "metadata": { "annotations": { "vault-issuer.io/servers": "https://vault.example.com" } } });
+    let secrets = test.api::<Secret>();
+    secrets
+        .patch("elsewhere", &PatchParams::default(), &Patch::Merge(servers))
+        .await?;
+    Ok(())
 }
 
 fn approle(secret: &str) -> Value {

@@ -45,7 +45,7 @@ pub(super) async fn binary(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 }
 
 /// Runs the binary as an administrator; returns whether it succeeded, and its output.
-async fn run(test: &TestNamespace<'_>, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
+pub(super) async fn run(test: &TestNamespace<'_>, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
     let (binary, kubeconfig) = {
         let local = test.env.local_servers().await?;
         (local.binary.path.clone(), local.cluster.kubeconfig(ADMIN))

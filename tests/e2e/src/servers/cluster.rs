@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::components::Components;
+use super::etcd::Etcd;
 use super::process::{Process, eventually, free_port};
 use crate::pki::Authority;
 
@@ -110,6 +111,11 @@ impl Cluster {
     /// Writes a kubeconfig for a bearer of `token` that dials `port`, and returns its path.
     pub(crate) fn write_kubeconfig(&self, name: &str, port: u16, token: &str) -> anyhow::Result<PathBuf> {
         write_kubeconfig(&self.dir, name, port, &self.ca, token)
+    }
+
+    /// Returns a client of etcd.
+    pub(crate) fn etcd(&self) -> Etcd {
+        Etcd::new(self.clients)
     }
 
     /// Returns the path of the API server's audit log.

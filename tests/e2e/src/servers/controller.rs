@@ -2,23 +2,26 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::memory_limit::MemoryLimit;
 use super::process::{Process, eventually, free_port};
 use crate::process;
 
 /// The namespace of the controller: its service account, its Lease, the Secrets of cluster issuers.
 pub(crate) const NAMESPACE: &str = "vault-issuer";
 
-/// The cargo profile of the controller.
-#[derive(Clone, Copy)]
+/// The controller's binary.
 pub(crate) enum Profile {
-    /// Fast to build.
+    /// Built with the profile that is fast to build.
     Dev,
-    /// As in the image.
+    /// Built as for the image.
     Release,
+    /// A given one.
+    Given(PathBuf),
 }
 
 /// Our binary and its log level.
@@ -37,19 +40,37 @@ pub(crate) struct Launch {
     pub(crate) binary: Binary,
     /// The kubeconfig.
     pub(crate) kubeconfig: PathBuf,
+    /// The limit of its memory, if there is one.
+    pub(crate) memory: Option<Arc<MemoryLimit>>,
 }
 
 /// A running `vault-issuer controller`.
 pub(crate) struct Controller {
     process: Process,
     metrics: u16,
+    probes: u16,
 }
 
 impl Launch {
     /// Starts a controller, which logs to `<name>.log`, and waits until it is ready.
     pub(crate) async fn start(&self, name: &str, flags: &[&str]) -> anyhow::Result<Controller> {
+        let mut controller = self.spawn(name, flags)?;
+        eventually(Duration::from_secs(60), async || {
+            controller.process.check()?;
+            page(controller.probes, "/readyz").await
+        })
+        .await
+        .context("the controller is not ready")?;
+        Ok(controller)
+    }
+
+    /// Starts a controller, which logs to `<name>.log`.
+    pub(crate) fn spawn(&self, name: &str, flags: &[&str]) -> anyhow::Result<Controller> {
         let (metrics, probes) = (free_port()?, free_port()?);
-        let mut command = Command::new(&self.binary.path);
+        let mut command = match &self.memory {
+            Some(limit) => limit.command(&self.binary.path),
+            None => Command::new(&self.binary.path),
+        };
         command
             .arg("controller")
             .args(["--cluster-resource-namespace", NAMESPACE])
@@ -62,14 +83,11 @@ impl Launch {
             .args(["--log-level", self.binary.log_level, "--log-format", "json"])
             .args(flags)
             .env("KUBECONFIG", &self.kubeconfig);
-        let mut process = Process::start(&self.dir, name, &mut command)?;
-        eventually(Duration::from_secs(60), async || {
-            process.check()?;
-            page(probes, "/readyz").await
+        Ok(Controller {
+            process: Process::start(&self.dir, name, &mut command)?,
+            metrics,
+            probes,
         })
-        .await
-        .context("the controller is not ready")?;
-        Ok(Controller { process, metrics })
     }
 }
 
@@ -88,14 +106,28 @@ impl Controller {
     pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
         page(self.metrics, "/metrics").await
     }
+
+    /// Asks the liveness probe; returns the time until the answer.
+    pub(crate) async fn liveness(&self) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        page(self.probes, "/healthz").await?;
+        Ok(begun.elapsed())
+    }
 }
 
-/// Builds the binary.
+/// Builds the binary, unless it is given.
 pub(crate) fn build(profile: Profile) -> anyhow::Result<Binary> {
     let mut cargo = process::cargo(["build", "--quiet", "--package", "vault-issuer"]);
     let (folder, log_level) = match profile {
         Profile::Dev => ("debug", "debug"),
         Profile::Release => ("release", "info"),
+        Profile::Given(path) => {
+            let path = path.canonicalize().with_context(|| format!("no {}", path.display()))?;
+            return Ok(Binary {
+                path,
+                log_level: "info",
+            });
+        }
     };
     if folder == "release" {
         cargo.arg("--release");

@@ -139,6 +139,7 @@ impl Local {
             dir: self.dir.clone(),
             binary: self.binary.clone(),
             kubeconfig: self.cluster.write_kubeconfig("vault-issuer", port, &self.token)?,
+            memory: None,
         })
     }
 

@@ -126,6 +126,7 @@ struct Scenario {
     held: Option<Access>,
     now: Now,
     secrets: BTreeMap<&'static str, Result<SecretData, ReadError>>,
+    config_maps: BTreeMap<&'static str, Result<SecretData, ReadError>>,
     token: Result<Secret, ReadError>,
     replies: BTreeMap<Operation, VecDeque<Reply>>,
     /// When the replies of an operation arrive.
@@ -157,6 +158,17 @@ impl Checked {
     }
 }
 
+fn of_version(version: &str, data: &[(&str, &str)]) -> SecretData {
+    let data = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), Secret::from(*value)));
+    SecretData {
+        resource_version: version.to_owned(),
+        data: data.collect(),
+        servers: None,
+    }
+}
+
 /// Begins a scenario: an issuer `https://a` that signs at `pki/sign/web`.
 fn issuer(auth: Auth) -> Scenario {
     Scenario {
@@ -169,6 +181,7 @@ fn issuer(auth: Auth) -> Scenario {
         held: None,
         now: at(0),
         secrets: BTreeMap::new(),
+        config_maps: BTreeMap::new(),
         token: Ok(Secret::from("jwt")),
         replies: BTreeMap::new(),
         arrivals: BTreeMap::new(),
@@ -194,14 +207,12 @@ impl Scenario {
     }
 
     fn secret(mut self, name: &'static str, version: &str, data: &[(&str, &str)]) -> Self {
-        let data = data
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), Secret::from(*value)));
-        let secret = SecretData {
-            resource_version: version.to_owned(),
-            data: data.collect(),
-        };
-        self.secrets.insert(name, Ok(secret));
+        self.secrets.insert(name, Ok(of_version(version, data)));
+        self
+    }
+
+    fn config_map(mut self, name: &'static str, version: &str, data: &[(&str, &str)]) -> Self {
+        self.config_maps.insert(name, Ok(of_version(version, data)));
         self
     }
 
@@ -255,6 +266,11 @@ impl Scenario {
         let mut step = begin(target, "team", self.held.take(), self.now);
         loop {
             step = match step {
+                Step::ReadConfigMap(config_map, waits) => {
+                    asked.push(format!("ConfigMap {}/{}", config_map.namespace, config_map.name));
+                    let answer = self.config_maps.get(&*config_map.name).cloned();
+                    waits.resume(self.now, answer.unwrap_or(Err(ReadError::NotFound)))
+                }
                 Step::ReadSecret(secret, waits) => {
                     asked.push(format!("Secret {}/{}", secret.namespace, secret.name));
                     let answer = self.secrets.get(&*secret.name).cloned();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use issuer_api::ConfigMapKeySelector;
+
 use super::*;
 use crate::Roots;
 
@@ -27,6 +29,27 @@ fn unusable_secrets_name_the_cause() {
         assert_eq!(checked.asked, ["Secret team/approle"]);
         let (found, message) = checked.not_ready();
         assert!(found == reason && message.contains(says), "{found}: {message}");
+    }
+}
+
+#[test]
+fn secrets_stay_with_their_servers() {
+    let check = |servers: &str| {
+        let mut check = issuer(app_role());
+        if let Some(Ok(secret)) = check.secrets.get_mut("approle") {
+            secret.servers = Some(servers.to_owned());
+        }
+        check.run()
+    };
+    for servers in ["https://a", "https://b, https://a:443/vault"] {
+        check(servers).ready();
+    }
+    for servers in ["", "a", "https://b", "https://a:8200", "http://a"] {
+        let checked = check(servers);
+        assert_eq!(checked.asked, ["Secret team/approle"]);
+        let message = "Secret team/approle may not be used with https://a: its annotation vault-issuer.io/servers does \
+                       not list this server";
+        assert_eq!(checked.not_ready(), ("SecretNotAllowed", message.to_owned()));
     }
 }
 
@@ -62,6 +85,54 @@ fn ca_bundle_must_hold_a_certificate() {
     let mut check = issuer(app_role()).secret("ca", "1", &[("ca.crt", "no PEM")]);
     check.spec.ca_bundle_secret_ref = Some(selector("ca"));
     assert_eq!(check.run().not_ready().0, "SecretInvalid");
+}
+
+#[test]
+fn ca_bundle_may_be_in_a_config_map() {
+    let trusts = |key: Option<&str>| {
+        // A Secret of the same name is another object.
+        let mut check = issuer(app_role()).secret("ca", "1", &[("ca.crt", "no PEM")]);
+        check.spec.ca_bundle_config_map_ref = Some(ConfigMapKeySelector {
+            name: "ca".to_owned(),
+            key: key.map(str::to_owned),
+        });
+        check
+    };
+    let checked = trusts(None).config_map("ca", "1", &[("ca.crt", CERTIFICATE)]).run();
+    let asked = ["ConfigMap team/ca", "Secret team/approle", "health", "login", "probe"];
+    assert_eq!(checked.asked, asked);
+    let mut access = checked.ready();
+    assert_eq!(access.vault.connect.roots, Roots::Bundle(CERTIFICATE.into()));
+
+    // A new version of the bundle is taken when the ConfigMap is read again.
+    access.reread();
+    let other = [CERTIFICATE, CERTIFICATE].concat();
+    let checked = trusts(None)
+        .config_map("ca", "2", &[("ca.crt", &other)])
+        .holds(&access)
+        .run();
+    assert_eq!(checked.ready().vault.connect.roots, Roots::Bundle(other.into()));
+
+    let missing = trusts(None).run();
+    let message = "ConfigMap team/ca does not exist".to_owned();
+    assert_eq!(missing.not_ready(), ("ConfigMapNotFound", message));
+    let holds = |key, data| trusts(key).config_map("ca", "1", data).run();
+    for (checked, says) in [
+        (
+            holds(Some("root"), &[("ca.crt", CERTIFICATE)]),
+            "ConfigMap team/ca has no key root",
+        ),
+        (
+            holds(None, &[("ca.crt", "\n")]),
+            "key ca.crt of ConfigMap team/ca is empty",
+        ),
+        (
+            holds(None, &[("ca.crt", "x")]),
+            "key ca.crt of ConfigMap team/ca holds no PEM certificate",
+        ),
+    ] {
+        assert_eq!(checked.not_ready(), ("ConfigMapInvalid", says.to_owned()));
+    }
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl State {
     /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let keys = self.requests.iter().map(|(key, _)| Key::Request(key.clone()));
+        let keys = self.requests.keys().cloned().map(Key::Request);
         // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
         for key in keys.filter(|key| self.is_owed(key)).collect::<Vec<_>>() {
             self.due(&key, now.monotonic, now.monotonic);
@@ -142,7 +142,10 @@ impl State {
     fn due(&mut self, key: &Key, at: Duration, now: Duration) {
         match key {
             Key::Issuer(issuer) if self.issuers.get(issuer).is_none() => {}
-            Key::Issuer(_) => self.queue.push(Lane::Checks, Class::Owed, key.clone(), at, now),
+            Key::Issuer(issuer) => {
+                let class = self.class_of_check(issuer);
+                self.queue.push(Lane::Checks, class, key.clone(), at, now);
+            }
             Key::Token(_) => self.queue.push(Lane::Tokens, Class::Owed, key.clone(), at, now),
             Key::Request(request) => {
                 let Some(tracked) = self.requests.get(request) else {
@@ -161,9 +164,23 @@ impl State {
                         self.queue
                             .push(Lane::Requests(issuer.clone()), class, key.clone(), at, now);
                         self.gate(&issuer);
+                        if self.issuers.phase(&issuer) == Phase::Checking {
+                            let class = self.class_of_check(&issuer);
+                            self.queue.reclassify(&Key::Issuer(issuer), class, now);
+                        }
                     }
                 }
             }
+        }
+    }
+
+    /// Returns the class of an issuer's check: those that requests wait for come first, so that where there are thousands of
+    /// issuers, a certificate does not wait for the checks of all.
+    fn class_of_check(&self, issuer: &IssuerKey) -> Class {
+        if self.queue.has_work(&Lane::Requests(issuer.clone())) {
+            Class::Told
+        } else {
+            Class::Retried
         }
     }
 

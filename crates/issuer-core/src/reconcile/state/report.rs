@@ -15,13 +15,12 @@ impl State {
     pub(in crate::reconcile) fn report(&self, now: Now) -> Report {
         let mut waiting: BTreeMap<&IssuerKey, Waiting> = BTreeMap::new();
         let mut unassigned = Waiting::default();
-        for (_, tracked) in self.requests.iter().filter(|(_, tracked)| tracked.is_open()) {
+        for tracked in self.requests.iter().filter(|tracked| tracked.is_open()) {
             let issuer = tracked.issuer.as_ref();
             let known = issuer.filter(|issuer| self.issuers.get(issuer).is_some());
-            let created = tracked.object.metadata.creation_timestamp.as_ref();
             known
                 .map_or(&mut unassigned, |issuer| waiting.entry(issuer).or_default())
-                .add(created.and_then(|time| second(time.0.as_second())));
+                .add(tracked.object.created);
         }
         let wall_clock = |at: Duration| {
             let left = at.saturating_sub(now.monotonic).as_secs();

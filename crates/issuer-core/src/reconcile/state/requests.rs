@@ -43,9 +43,9 @@ impl State {
         let tracked = self.requests.observe(&key, request, issuer);
         let request = &tracked.object;
         // A request that backs off has its own time; that its status was written changes nothing.
-        let at = if request.is("Denied") || (tracked.is_open() && tracked.attempts == 0) {
+        let at = if request.is_denied || (tracked.is_open() && tracked.attempts == 0) {
             Some(now.monotonic)
-        } else if tracked.is_open() || request.is("InvalidRequest") || tracked.announced {
+        } else if tracked.is_open() || request.is_invalid || tracked.announced {
             None
         } else {
             Some(now.monotonic + APPROVAL)

@@ -342,7 +342,8 @@ impl Scenario {
     pub(super) fn answer(&mut self, key: &Key, mut step: Step) {
         loop {
             step = match step {
-                Step::Done(outcome) => return self.note_outcome(outcome),
+                Step::Done(Outcome::Unsaved) => return self.log.push("unsaved".to_owned()),
+                Step::Done(_) => return,
                 Step::Exchange(request, waits) if request.operation == Operation::Sign => {
                     let name = name(key);
                     self.log.push(format!("sign {name}"));
@@ -369,20 +370,19 @@ impl Scenario {
                     let object = self.objects.get(&key).cloned().ok_or(ReadError::NotFound);
                     waits.resume(&mut self.controller, self.now, object)
                 }
+                Step::ReadConfigMap(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
                 Step::ReadSecret(_, waits) => {
                     let data = BTreeMap::from([("token".to_owned(), Secret::from("hvs.static"))]);
                     let resource_version = "1".to_owned();
-                    let secret = SecretData { resource_version, data };
+                    let secret = SecretData {
+                        resource_version,
+                        data,
+                        servers: None,
+                    };
                     waits.resume(&mut self.controller, self.now, Ok(secret))
                 }
                 Step::WriteStatus(patch, waits) => self.write(&patch, waits),
             };
-        }
-    }
-
-    fn note_outcome(&mut self, outcome: Outcome) {
-        if outcome == Outcome::Unsaved {
-            self.log.push("unsaved".to_owned());
         }
     }
 
@@ -434,11 +434,7 @@ impl Scenario {
         if precondition["resourceVersion"] != object.version() {
             return Err(WriteError::Conflict);
         }
-        let mut merged = serde_json::to_value(&*object).unwrap();
-        for (field, value) in patch.body["status"].as_object().unwrap() {
-            merged["status"][field] = value.clone();
-        }
-        *object = serde_json::from_value(merged).unwrap();
+        object.status = serde_json::from_value(patch.body["status"].clone()).unwrap();
         let version: u32 = object.version().parse().unwrap();
         object.metadata.resource_version = Some((version + 1).to_string());
         Ok(())

@@ -1,9 +1,15 @@
 //! How requests wait: without polling, in turns, and with bounded room.
 
+use std::time::Duration;
+
 use super::scenario::{Answer, Scenario, issuer, issuer_key, key, request};
 use crate::Operation;
 use crate::reconcile::{Change, Key, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 fn shared() -> IssuerKey {
     IssuerKey {
@@ -27,7 +33,7 @@ fn waiting_requests_are_not_polled() {
     assert_eq!(log.iter().filter(|line| line.starts_with("write web-")).count(), 50);
     let mut polled = 0;
     for _ in 0..3600 {
-        scenario.now.monotonic += std::time::Duration::from_secs(1);
+        scenario.now.monotonic += secs(1);
         while let Some((polled_key, step)) = scenario.controller.poll(scenario.now) {
             polled += usize::from(matches!(polled_key, Key::Request(_)));
             scenario.answer(&polled_key, step);
@@ -62,6 +68,36 @@ fn nothing_is_told_during_the_first_check() {
         assert_eq!(written.len(), 50);
         assert!(written.iter().all(|line| line.ends_with(expected)), "{written:?}");
     }
+}
+
+#[test]
+fn demanded_issuers_are_checked_first() {
+    let mut scenario = Scenario::empty(super::scenario::config());
+    for number in 0..100 {
+        let key = IssuerKey {
+            name: format!("a-{number}"),
+            ..issuer_key()
+        };
+        scenario.change(Change::Issuer(key, issuer(1)));
+    }
+    scenario.change(Change::Issuer(issuer_key(), issuer(1)));
+    scenario.create(request("web").approved());
+    let first = scenario.controller.poll(scenario.now).map(|(key, _)| key);
+    assert_eq!(first, Some(Key::Issuer(issuer_key())));
+}
+
+#[test]
+fn nothing_is_begun_during_a_pause() {
+    let mut scenario = Scenario::ready();
+    scenario.create(request("web").approved());
+    let begun = scenario.now.monotonic;
+    for (wait, paused) in [(7, 7), (3, 7), (3600, 60)].map(|(wait, paused)| (secs(wait), secs(paused))) {
+        scenario.controller.pause(scenario.now, wait);
+        assert!(scenario.controller.poll(scenario.now).is_none());
+        assert_eq!(scenario.controller.next_due(), Some(begun + paused));
+    }
+    scenario.now.monotonic += secs(60);
+    assert_eq!(scenario.run().first().map(String::as_str), Some("sign web"));
 }
 
 #[test]

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, PublicKeyData, SanType,
     SerialNumber, date_time_ymd,
@@ -66,6 +64,7 @@ struct Customer {
     wanted: SigningRequest,
     params: CertificateParams,
     key: KeyPair,
+    mode: VerificationMode,
 }
 
 impl Customer {
@@ -100,7 +99,12 @@ impl Customer {
         params.serial_number = Some(SerialNumber::from_slice(&[0x0a, 0xff, 0x01]));
         params.not_before = date_time_ymd(2026, 1, 1) - Duration::from_secs(30);
         params.not_after = date_time_ymd(2026, 1, 1) + 90 * DAY;
-        Self { wanted, params, key }
+        Self {
+            wanted,
+            params,
+            key,
+            mode: VerificationMode::Strict,
+        }
     }
 
     fn leaf(&self, issuer: &Authority) -> Vec<u8> {
@@ -119,7 +123,19 @@ impl Customer {
     }
 
     fn verify_answer(&self, issued: &Issued) -> Result<Verified, VerifyError> {
-        verify(&self.wanted, issued, at(0), &signatures().into())
+        let options = VerifyOptions {
+            mode: self.mode,
+            ..signatures().into()
+        };
+        verify(&self.wanted, issued, at(0), &options)
+    }
+
+    /// Leaves names and lifetime to Vault.
+    fn trusting(self) -> Self {
+        Self {
+            mode: VerificationMode::Vault,
+            ..self
+        }
     }
 
     /// Verifies a certificate that a CA signed after the parameters were changed.
@@ -152,6 +168,42 @@ fn chain(certificates: &[&[u8]], ca: Option<&[u8]>) -> Result<Verified, VerifyEr
         chain,
         known: KnownSignatures::default(),
     })
+}
+
+#[test]
+fn names_and_lifetime_may_be_vaults() {
+    let customer = Customer::new().trusting();
+    let names = customer.changed(|params| {
+        params.distinguished_name = subject("other.example.com");
+        params.subject_alt_names = vec![dns("other.example.com")];
+    });
+    let lifetime = customer.changed(|params| params.not_after = date_time_ymd(2036, 1, 1));
+    assert!(names.is_ok() && lifetime.is_ok(), "{names:?} {lifetime:?}");
+    let strict = Customer::new();
+    assert!(
+        strict
+            .changed(|params| params.not_after = date_time_ymd(2036, 1, 1))
+            .is_err()
+    );
+}
+
+#[test]
+fn key_chain_and_dates_are_never_vaults() {
+    let customer = Customer::new().trusting();
+    let over = date_time_ymd(2025, 12, 31);
+    let expired = customer.changed(|params| params.not_after = over);
+    assert!(matches!(expired, Err(VerifyError::Expired(_))), "{expired:?}");
+    let future = customer.changed(|params| params.not_before = date_time_ymd(2026, 2, 1));
+    assert!(matches!(future, Err(VerifyError::NotYetValid(_))), "{future:?}");
+    let ca = customer.changed(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    assert_eq!(ca, Err(VerifyError::Ca));
+    let (authority, other) = (Authority::new("CA"), Authority::new("CA"));
+    let leaf = authority.sign(&customer.params, &KeyPair::generate().unwrap());
+    let root = authority.root();
+    assert_eq!(customer.verify(&leaf, Some(&root), &[&root]), Err(VerifyError::Key));
+    let (leaf, stranger) = (customer.leaf(&authority), other.root());
+    let broken = customer.verify(&leaf, Some(&stranger), &[&stranger]);
+    assert_eq!(broken, Err(VerifyError::BrokenChain));
 }
 
 #[test]
