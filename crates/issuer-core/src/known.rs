@@ -85,7 +85,7 @@ mod tests {
         assert!(known.contains(b"certificate", b"key"));
         for (certificate, key) in [
             (&b"certificate"[..], &b"yek"[..]),
-            (b"certificat", b"ekey"),
+            (b"certificatek", b"ey"),
             (b"", b"key"),
         ] {
             assert!(!known.contains(certificate, key));

@@ -7,11 +7,11 @@ use issuer_api::{CertificateRequest, IssuerRef};
 /// Which kind of issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IssuerKind {
-    /// `VaultClusterIssuer`, for every namespace.
+    /// `VaultClusterIssuer`, for all namespaces.
     Cluster,
     /// `VaultIssuer`, for its own namespace.
     Namespaced,
-    /// cert-manager's `ClusterIssuer` with `spec.vault`, for every namespace.
+    /// cert-manager's `ClusterIssuer` with `spec.vault`, for all namespaces.
     DropInCluster,
     /// cert-manager's `Issuer` with `spec.vault`, for its own namespace.
     DropInNamespaced,
@@ -56,7 +56,7 @@ impl IssuerKind {
         format!("{group}/{version}")
     }
 
-    /// Returns `true` if its issuers are for every namespace.
+    /// Returns `true` if its issuers are for all namespaces.
     pub fn is_cluster(self) -> bool {
         matches!(self, Self::Cluster | Self::DropInCluster)
     }

@@ -22,7 +22,7 @@ use crate::shared::Shared;
 /// driver's.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// The driver's timeout for every answer.
+/// The driver's timeout for each answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An answer that takes longer excuses a process that stops with unsaved certificates.

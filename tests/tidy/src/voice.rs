@@ -69,6 +69,6 @@ mod tests {
                 1
             );
         }
-        assert_eq!(findings_in("a.rs", "come together, whatsoever, for every"), []);
+        assert_eq!(findings_in("a.rs", concat!("come ", "together, for ", "every")), []);
     }
 }

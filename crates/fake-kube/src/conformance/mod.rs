@@ -24,7 +24,7 @@ pub struct ApiCase {
     pub name: &'static str,
     /// The operation.
     pub operation: ApiOperation,
-    /// The status in the reply of kube-apiserver 1.36; 200 stands for every success.
+    /// The status in the reply of kube-apiserver 1.36; 200 stands for any success.
     pub status: u16,
 }
 
@@ -93,7 +93,7 @@ pub const NAME: &str = "conformance";
 /// The parts of a reply that must be the same on every server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The status; 200 stands for every success.
+    /// The status; 200 stands for any success.
     pub status: u16,
     /// Descriptions of the objects in it, in a watch preceded by the type of the event.
     pub objects: Vec<String>,

@@ -17,7 +17,7 @@ const HEADER: &str = "\
 # Review, then apply: kubectl apply --server-side --force-conflicts --field-manager=vault-issuer-migrate -f FILE
 # Lines that begin with `# $` are commands to run first.
 #
-# For every issuer: redirects of Vault are not followed, and a certificate that is not what was requested (names, key,
+# For all issuers: redirects of Vault are not followed, and a certificate that is not what was requested (names, key,
 # lifetime, SHA-1, a CA or not) fails its request. A changed issuerRef makes cert-manager request a new certificate.
 ";
 
