@@ -1,5 +1,6 @@
 //! What the checks observe: every step of a process and its effects.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,38 +14,38 @@ use crate::vault::Grant;
 
 /// A step of a process, or an effect of one.
 #[derive(Clone, Debug)]
-pub enum Observation {
+pub enum Observation<'a> {
     /// A process crashed. The number is that of the live tokens that are lost with it.
     Crashed(ProcessId, u32),
     /// A task finished.
-    Finished(ProcessId, Key, Outcome),
+    Finished(ProcessId, &'a Key, Outcome),
     /// An event was published.
-    Published(ProcessId, Event),
+    Published(ProcessId, &'a Event),
     /// A reply of Vault arrived.
-    Received(Received),
+    Received(Received<'a>),
     /// A process reads a Secret.
-    SecretRead(ProcessId, Key, SecretRef),
+    SecretRead(ProcessId, &'a Key, &'a SecretRef),
     /// A process sends a request to Vault.
-    Sent(Sent),
+    Sent(Sent<'a>),
     /// Vault handled a request.
-    Served(Served),
+    Served(Served<'a>),
     /// A process started.
     Started(ProcessId),
     /// A process stopped gracefully.
     Stopped(Stopped),
     /// A process requests a token of a service account.
-    TokenRequested(ProcessId, Key, TokenSpec),
+    TokenRequested(ProcessId, &'a Key, &'a TokenSpec),
     /// The API server accepted or refused a status.
-    Wrote(Wrote),
+    Wrote(Wrote<'a>),
 }
 
 /// A request to Vault when it is sent.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct Sent<'a> {
     /// The process.
     pub process: ProcessId,
     /// The key of the task.
-    pub key: Key,
+    pub key: &'a Key,
     /// The time at which the task began, by the clock of the world.
     pub begun: Duration,
     /// The operation.
@@ -52,9 +53,9 @@ pub struct Sent {
     /// The destination: scheme, host and port.
     pub origin: String,
     /// The token in the request.
-    pub token: Option<String>,
+    pub token: Option<&'a str>,
     /// The body.
-    pub body: String,
+    pub body: Cow<'a, str>,
     /// The number of the CSR, if the request is to sign one.
     pub csr: Option<u32>,
     /// The limit for the size of the reply.
@@ -80,56 +81,58 @@ pub struct Stopped {
 
 /// A request that Vault handled.
 #[derive(Clone, Debug)]
-pub struct Served {
+pub struct Served<'a> {
     /// The process that sent it.
     pub process: ProcessId,
     /// The key of the task.
-    pub key: Key,
+    pub key: &'a Key,
     /// The number of the CSR that was signed.
     pub signed: Option<u32>,
     /// The token that was created, and the number of the server.
     pub granted: Option<(Grant, usize)>,
     /// The token that was renewed.
-    pub renewed: Option<String>,
+    pub renewed: Option<&'a str>,
 }
 
 /// A reply of Vault when it arrives.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct Received<'a> {
     /// The process that receives it.
     pub process: ProcessId,
     /// The key of the task.
-    pub key: Key,
+    pub key: &'a Key,
     /// The operation of the request.
     pub operation: Operation,
     /// The URL of the request.
     pub url: String,
     /// The token in the request.
-    pub token: Option<String>,
+    pub token: Option<&'a str>,
     /// The number of the CSR, if the request was to sign one.
     pub csr: Option<u32>,
     /// Whether a certificate or token was created that the reply does not contain.
     pub lost: bool,
     /// Whether the reply contains a certificate that does not match the request.
     pub wrong: bool,
+    /// Whether the reply names a lease.
+    pub leased: bool,
     /// The reply.
-    pub reply: Reply,
+    pub reply: &'a Reply,
 }
 
 /// The write of a status.
 #[derive(Clone, Debug)]
-pub struct Wrote {
+pub struct Wrote<'a> {
     /// The process.
     pub process: ProcessId,
     /// The patch.
-    pub patch: StatusPatch,
+    pub patch: &'a StatusPatch,
     /// The object before the write.
     pub before: Option<Arc<Object>>,
     /// The object after the write, or the refusal.
     pub after: Result<Arc<Object>, Refusal>,
 }
 
-impl Wrote {
+impl Wrote<'_> {
     /// Returns `true` if the write withdraws the warning that a probe was inconclusive. The next signature or login does
     /// that, however long after the last fault.
     pub(crate) fn clears_warning(&self) -> bool {

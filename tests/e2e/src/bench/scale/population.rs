@@ -8,7 +8,8 @@ use super::Point;
 use crate::bench::stop_others;
 use crate::pki::{Csr, Names};
 use crate::servers::etcd::{Batch, Etcd, Stored};
-use crate::test_namespace::{Ask, SOON, TestNamespace};
+use crate::servers::process::eventually;
+use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
 /// Objects of a namespace, each a copy of one that the servers have made.
 pub(super) struct Population<'a> {
@@ -116,7 +117,14 @@ impl<'a> Population<'a> {
         self.adjust(&self.requests, waiting, "waiting", (now.waiting, point.waiting))
             .await?;
         self.adjust(&self.requests, finished, "finished", (now.finished, point.finished))
-            .await
+            .await?;
+        // The cache of the API server follows etcd.
+        let requests = self.test.api::<CertificateRequest>();
+        eventually(LATER, async || {
+            Ok(requests.list(&ListParams::default().limit(1)).await?)
+        })
+        .await
+        .map(drop)
     }
 
     async fn adjust(
