@@ -149,7 +149,7 @@ pub(crate) async fn start(dir: &Path, engine: Option<Engine>) -> anyhow::Result<
         "vault",
         "wait",
         "pod/vault",
-        "--for=jsonpath={.status.phase}=Running",
+        "--for=condition=Ready",
         "--timeout=300s",
     ];
     run(&mut cluster.kubectl(&ready))?;
@@ -322,6 +322,8 @@ fn vault_objects(servers: &Authority, clients: &Authority, offline: bool) -> any
         "command": [program, "server", "-config=/vault/files/vault.json"],
         "env": [{ "name": "SKIP_SETCAP", "value": "true" }],
         "volumeMounts": [{ "name": "files", "mountPath": "/vault/files", "readOnly": true }],
+        // A forwarded port ends with the first connection that is refused.
+        "readinessProbe": { "tcpSocket": { "port": 8200 }, "periodSeconds": 1 },
     });
     let ports = [8200, 8300].map(|port| json!({ "name": format!("port-{port}"), "port": port }));
     let files = json!([{ "name": "files", "secret": { "secretName": "vault" } }]);
