@@ -59,7 +59,7 @@ impl Refusal {
 /// The API server and its contents.
 #[derive(Clone, Debug, Default)]
 pub struct FakeKube {
-    stores: [Store; 3],
+    stores: [Arc<Store>; 3],
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
     /// Numbers every name that was ever used; the number is the index into `writes` and `uids`.
     names: Arc<BTreeMap<Key, usize>>,
@@ -83,9 +83,9 @@ impl FakeKube {
     fn store_mut(&mut self, kind: Kind) -> &mut Store {
         let [issuers, cluster_issuers, requests] = &mut self.stores;
         match kind {
-            Kind::Issuers => issuers,
-            Kind::ClusterIssuers => cluster_issuers,
-            Kind::Requests => requests,
+            Kind::Issuers => Arc::make_mut(issuers),
+            Kind::ClusterIssuers => Arc::make_mut(cluster_issuers),
+            Kind::Requests => Arc::make_mut(requests),
         }
     }
 
