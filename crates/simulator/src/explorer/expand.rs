@@ -1,8 +1,8 @@
 //! The expansion of states, on two threads.
 
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
+use std::{iter, thread};
 
 use super::states::States;
 use crate::promise::Violation;
@@ -13,7 +13,7 @@ use crate::world::World;
 const THREADS: usize = 2;
 
 /// The number of states that a thread takes at a time.
-const SHARE: usize = 64;
+const SHARE: usize = 16;
 
 /// A state that follows another one.
 pub(super) struct Successor {
@@ -24,36 +24,47 @@ pub(super) struct Successor {
     pub(super) outcome: Result<Option<World>, Violation>,
 }
 
+/// A state that has converged.
+pub(super) struct Converged {
+    /// The digest of the state without its record.
+    pub(super) digest: u128,
+    pub(super) world: World,
+}
+
 /// A state with all that follow it.
 pub(super) struct Expansion {
     pub(super) successors: Vec<Successor>,
     /// Whether the first of them is that of the undisturbed world.
     pub(super) undisturbed: bool,
-    /// If the state has converged, its digest without the record, or a violation.
-    pub(super) converged: Result<Option<u128>, Violation>,
-    pub(super) world: World,
+    /// The state itself, if it has converged, or a violation.
+    pub(super) converged: Result<Option<Converged>, Violation>,
 }
 
 pub(super) fn expand(world: World, states: &States) -> Expansion {
     let converged = match world.is_converged() {
-        true => world.check_converged().map(|()| Some(world.digest_without_record())),
+        true => world.check_converged().map(|()| {
+            let digest = world.digest_without_record();
+            let world = world.clone();
+            Some(Converged { digest, world })
+        }),
         false => Ok(None),
     };
+    let (undisturbed, choices) = (world.undisturbed().is_some(), world.choices());
     Expansion {
-        successors: successors(&world, states, world.choices()),
-        undisturbed: world.undisturbed().is_some(),
+        successors: successors(world, states, choices),
+        undisturbed,
         converged,
-        world,
     }
 }
 
 /// Performs each of the transitions.
-pub(super) fn successors(world: &World, states: &States, transitions: Vec<Transition>) -> Vec<Successor> {
-    let perform = |transition| {
-        let mut next = world.clone();
+pub(super) fn successors(world: World, states: &States, transitions: Vec<Transition>) -> Vec<Successor> {
+    let begun = world.now();
+    let worlds = iter::repeat_n(world, transitions.len());
+    let perform = |(transition, mut next): (Transition, World)| {
         let checked = next.step(transition);
         let digest = next.digest();
-        let takes = next.now().saturating_sub(world.now());
+        let takes = next.now().saturating_sub(begun);
         let outcome = checked.map(|()| states.find(digest).is_none().then_some(next));
         Successor {
             transition,
@@ -62,7 +73,7 @@ pub(super) fn successors(world: &World, states: &States, transitions: Vec<Transi
             outcome,
         }
     };
-    transitions.into_iter().map(perform).collect()
+    transitions.into_iter().zip(worlds).map(perform).collect()
 }
 
 /// Applies a function to each of many values on two threads; returns the results in the order of the values.
@@ -75,7 +86,7 @@ pub(super) fn in_parallel<T: Send, R: Send>(values: Vec<T>, work: impl Fn(T) -> 
         (!share.is_empty()).then_some((shares.0, share))
     };
     let one = || -> Vec<(usize, Vec<R>)> {
-        std::iter::from_fn(next)
+        iter::from_fn(next)
             .map(|(place, share)| (place, share.into_iter().map(&work).collect()))
             .collect()
     };

@@ -19,14 +19,14 @@ use std::time::Duration;
 use crate::promise::{self, Violation};
 use crate::transition::Transition;
 use crate::world::{Setup, World};
-use expand::{Expansion, Successor, expand, in_parallel, successors};
+use expand::{Converged, Expansion, Successor, expand, in_parallel, successors};
 use states::{NONE, Rebuild, States, index};
 
 use trace::shorten;
 pub use trace::{as_test, replay};
 
 /// The number of states that are expanded before the results are merged.
-const BATCH: usize = 4096;
+const BATCH: usize = 1024;
 
 /// The number of states that meet every fault before what follows is explored: a state has many faults.
 const FAULT_BATCH: usize = 128;
@@ -142,7 +142,8 @@ impl Explorer {
             let rebuilt = batch.into_iter();
             let rebuilt = rebuilt.map(|id| (id, self.rebuild.world(&self.states, id))).collect();
             let found = in_parallel(rebuilt, |(id, world): Numbered| {
-                (id, successors(&world, &self.states, world.possible_faults()))
+                let faults = world.possible_faults();
+                (id, successors(world, &self.states, faults))
             });
             let mut seeds = Vec::new();
             for (id, found) in found {
@@ -174,7 +175,7 @@ impl Explorer {
             }
         }
         match expansion.converged {
-            Ok(Some(digest)) if self.watched.insert(digest) => Some((id, expansion.world)),
+            Ok(Some(Converged { digest, world })) if self.watched.insert(digest) => Some((id, world)),
             Ok(_) => None,
             Err(violation) => {
                 self.violated(id, None, violation);
