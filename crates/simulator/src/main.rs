@@ -108,7 +108,7 @@ fn promised() -> bool {
             poison(Flaw::SlowSigner, 300, None).map(longest)
         }),
         report("100 at an endpoint that fails for 1 h beside good checks", || {
-            outage::failing_endpoint(100).map(in_time)
+            outage::failing_endpoint(100, None).map(in_time)
         }),
         report("100 of a corrected issuer", || {
             outage::corrected(100, None).map(in_time)

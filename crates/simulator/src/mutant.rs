@@ -57,6 +57,8 @@ pub enum Mutant {
     MissedDeletes,
     /// Does not see issuers.
     MissedIssuers,
+    /// Sees one request only, and so blames it for what happens to all.
+    MissedRequests,
     /// Omits the failureTime.
     MissingFailureTime,
     /// Writes its token into events.
@@ -137,7 +139,9 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
                 let mut reply = Response::new(Body::default());
                 *reply.status_mut() = StatusCode::NO_CONTENT;
                 let now = process.clock.now(near.now);
-                let next = waits.resume(&mut process.controller, now, Ok(reply));
+                let next = process
+                    .controller
+                    .change(|controller| waits.resume(controller, now, Ok(reply)));
                 send(mutant, process, key, next, near)
             }
             _ => Step::Exchange(request, waits),
@@ -231,6 +235,7 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
         }
         (Mutant::MissedIssuers, Change::Issuer(..)) | (Mutant::MissedDeletes, Change::RequestGone(_)) => None,
         (Mutant::MissedDeletes, Change::Request(request)) if request.is("Ready") => None,
+        (Mutant::MissedRequests, Change::Request(request)) if request.metadata.name.as_deref() != Some("web-0") => None,
         (Mutant::HiddenIssuerStatus, Change::Issuer(key, mut issuer)) => {
             issuer.status.conditions.clear();
             Some(Change::Issuer(key, issuer))
@@ -254,7 +259,7 @@ fn approve(request: &mut CertificateRequest) {
 
 /// Changes a reply of Vault before a process receives it.
 pub(crate) fn receive(mutant: Mutant, operation: Operation, arrival: &mut Arrival) {
-    let Ok(reply) = &mut arrival.reply else {
+    let Ok(reply) = arrival.reply.make_mut() else {
         return;
     };
     match mutant {

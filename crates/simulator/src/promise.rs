@@ -87,4 +87,5 @@ promises! {
     L8 LEADERSHIP_ENDS_SIGNING: "nothing is signed after leadership ends"
     L9 STOP_SAVES_CERTIFICATES: "a process that stops saves what it has signed"
     L10 POISON_IS_CONTAINED: "a good request is issued within one slot's time plus its own, beside any number that cannot be signed"
+    L11 ENDPOINT_FAILS_NO_REQUEST: "an endpoint that signs nothing, though its checks succeed, fails no request and is tried every 15 s"
 }

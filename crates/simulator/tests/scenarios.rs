@@ -78,8 +78,18 @@ fn corrected_issuer_is_tried_at_once() {
 
 #[test]
 fn failing_endpoint_fails_no_request() {
-    assert!(outage::failing_endpoint(3).is_ok());
-    assert!(outage::failing_endpoint(200).unwrap() < Duration::from_secs(16));
+    assert!(outage::failing_endpoint(3, None).is_ok());
+    assert!(outage::failing_endpoint(200, None).unwrap() < Duration::from_secs(16));
+}
+
+#[test]
+fn request_blamed_for_its_endpoint_is_found() {
+    // Three lost answers fail a request, which breaks no promise about that request alone.
+    let found = outage::failing_endpoint(3, Some(Mutant::MissedRequests));
+    assert_eq!(
+        found.map_err(|violation| violation.promise),
+        Err(promise::ENDPOINT_FAILS_NO_REQUEST)
+    );
 }
 
 #[test]

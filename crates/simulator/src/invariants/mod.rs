@@ -18,7 +18,7 @@ const fn invariant(promise: Promise, place: Place) -> Invariant {
 }
 
 /// The check of every promise.
-pub static ALL: [Invariant; 35] = [
+pub static ALL: [Invariant; 36] = [
     invariant(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     invariant(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     invariant(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -97,6 +97,7 @@ pub static ALL: [Invariant; 35] = [
         Place::Step(signature::stop_saves_certificates),
     ),
     invariant(promise::POISON_IS_CONTAINED, Place::LongRun),
+    invariant(promise::ENDPOINT_FAILS_NO_REQUEST, Place::LongRun),
 ];
 
 /// Returns the check of a promise alone, for [`Setup::invariants`](crate::world::Setup::invariants).

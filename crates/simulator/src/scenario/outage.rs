@@ -213,12 +213,12 @@ pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Viol
 /// # Errors
 ///
 /// The promise that is broken on the way.
-pub fn failing_endpoint(requests: u16) -> Result<Duration, Violation> {
+pub fn failing_endpoint(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     let mended = BEGIN + HOUR;
     let mut agenda = create(0..requests, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::FailToSign(0, true)));
     agenda.push((mended, Scheduled::FailToSign(0, false)));
-    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], requests), agenda, None);
+    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], requests), agenda, mutant);
     run.until(mended)?;
     let signs = sent(&run, BEGIN..mended).filter(|operation| *operation == Operation::Sign);
     let (signs, failed) = (signs.count(), failed(&run));
@@ -226,7 +226,7 @@ pub fn failing_endpoint(requests: u16) -> Result<Duration, Violation> {
     let most = usize::from(requests) + 4 * 60 + 5;
     if failed > 0 || signs > most {
         let what = format!("{failed} of {requests} have failed after {signs} requests to sign; the limit is {most}");
-        return Err(promise::FAILS_ONLY_IF_REFUSED.broken(what));
+        return Err(promise::ENDPOINT_FAILS_NO_REQUEST.broken(what));
     }
     run.until(mended + HOUR)?;
     let bound = HEALTH_INTERVAL + check() + 2 * issuance(&run, requests);
