@@ -60,19 +60,19 @@ fn log_and_events_of_a_run() {
         INFO issuer_kube::log: Waiting for VaultIssuer team/vault to become ready kind="CertificateRequest" namespace="team" name="one" reason="IssuerNotReady"
         INFO issuer_kube::log: Waiting for VaultIssuer team/vault to become ready kind="CertificateRequest" namespace="team" name="two" reason="IssuerNotReady"
         WARN issuer_kube::log: Secret team/vault-approle could not be read; it is tried again kind="VaultIssuer" namespace="team" name="vault" reason="SecretUnavailable"
-    "#]].assert_eq(&sorted(logged.lines().filter_map(log_line).filter(is_of_any_day)));
+    "#]].assert_eq(&sorted(logged.lines().filter_map(log_line).filter(|line| is_of_any_day(line))));
     expect![[r#"
         CertificateRequest one: Normal IssuerNotReady: Waiting for VaultIssuer team/vault to become ready
         CertificateRequest two: Normal IssuerNotReady: Waiting for VaultIssuer team/vault to become ready
         VaultIssuer vault: Normal VaultVerified: Vault verified
         VaultIssuer vault: Warning SecretUnavailable: Secret team/vault-approle could not be read; it is tried again
     "#]]
-    .assert_eq(&sorted(ended.events.into_iter().filter(is_of_any_day)));
+    .assert_eq(&sorted(ended.events.into_iter().filter(|line| is_of_any_day(line))));
 }
 
 /// Returns `true` for what does not depend on the date: the Vault of the tests has its own, so its certificates may be valid
 /// or not.
-fn is_of_any_day(line: &String) -> bool {
+fn is_of_any_day(line: &str) -> bool {
     !line.contains("CertificateMismatch") && !line.contains("CertificateIssued") && !line.contains("certificate issued")
 }
 

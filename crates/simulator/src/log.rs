@@ -77,7 +77,7 @@ impl Log {
     }
 
     /// Logs an observation.
-    pub(crate) fn note(&mut self, now: Duration, observation: &Observation<'_>, issuer: Option<IssuerId>) {
+    pub(crate) fn note(&mut self, now: Duration, observation: &Observation, issuer: Option<IssuerId>) {
         now.hash(&mut self.hasher);
         write(observation, &mut self.hasher);
         self.line(now, || brief(observation));
@@ -105,7 +105,7 @@ impl Log {
 }
 
 /// Hashes an observation with all its fields.
-fn write(observation: &Observation<'_>, state: &mut impl Hasher) {
+fn write(observation: &Observation, state: &mut impl Hasher) {
     match observation {
         Observation::Sent(sent) => {
             (0_u8, sent.process, &sent.key, sent.operation).hash(state);
@@ -145,10 +145,10 @@ fn write(observation: &Observation<'_>, state: &mut impl Hasher) {
     }
 }
 
-fn write_reply(received: &Received<'_>, state: &mut impl Hasher) {
+fn write_reply(received: &Received, state: &mut impl Hasher) {
     (5_u8, received.process, &received.key, received.operation).hash(state);
     (&received.url, received.csr, received.lost, received.wrong).hash(state);
-    match received.reply {
+    match &received.reply {
         Ok(reply) => {
             (reply.status().as_u16(), reply.body().as_bytes()).hash(state);
             for (name, value) in reply.headers() {
@@ -160,13 +160,13 @@ fn write_reply(received: &Received<'_>, state: &mut impl Hasher) {
 }
 
 /// Describes an observation in one line, without secrets.
-fn brief(observation: &Observation<'_>) -> String {
+fn brief(observation: &Observation) -> String {
     match observation {
         Observation::Sent(sent) => format!(
             "  {:?} sends {} for {}",
             sent.process,
             sent.operation.as_str(),
-            key_name(sent.key)
+            key_name(&sent.key)
         ),
         Observation::Crashed(process, tokens) => format!("  {process:?} crashed with {tokens} live tokens"),
         Observation::Finished(process, key, outcome) => {
@@ -185,14 +185,14 @@ fn brief(observation: &Observation<'_>) -> String {
             let (process, operation) = (received.process, received.operation.as_str());
             format!(
                 "  {process:?} receives {operation} for {}: {status:?}",
-                key_name(received.key)
+                key_name(&received.key)
             )
         }
         Observation::Served(served) => {
             let token = served.granted.as_ref().map(|(grant, host)| (grant.number, host));
             format!(
                 "  Vault served {}: signed CSR {:?}, created token {token:?}",
-                key_name(served.key),
+                key_name(&served.key),
                 served.signed
             )
         }

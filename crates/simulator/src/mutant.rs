@@ -139,9 +139,7 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
                 let mut reply = Response::new(Body::default());
                 *reply.status_mut() = StatusCode::NO_CONTENT;
                 let now = process.clock.now(near.now);
-                let next = process
-                    .controller
-                    .change(|controller| waits.resume(controller, now, Ok(reply)));
+                let next = waits.resume(&mut process.controller, now, Ok(reply));
                 send(mutant, process, key, next, near)
             }
             _ => Step::Exchange(request, waits),
@@ -259,7 +257,7 @@ fn approve(request: &mut CertificateRequest) {
 
 /// Changes a reply of Vault before a process receives it.
 pub(crate) fn receive(mutant: Mutant, operation: Operation, arrival: &mut Arrival) {
-    let Ok(reply) = arrival.reply.make_mut() else {
+    let Ok(reply) = &mut arrival.reply else {
         return;
     };
     match mutant {

@@ -1,6 +1,5 @@
 //! What the checks observe: every step of a process and its effects.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,38 +13,38 @@ use crate::vault::Grant;
 
 /// A step of a process, or an effect of one.
 #[derive(Clone, Debug)]
-pub enum Observation<'a> {
+pub enum Observation {
     /// A process crashed. The number is that of the live tokens that are lost with it.
     Crashed(ProcessId, u32),
     /// A task finished.
-    Finished(ProcessId, &'a Key, Outcome),
+    Finished(ProcessId, Key, Outcome),
     /// An event was published.
-    Published(ProcessId, &'a Event),
+    Published(ProcessId, Event),
     /// A reply of Vault arrived.
-    Received(Received<'a>),
+    Received(Received),
     /// A process reads a Secret.
-    SecretRead(ProcessId, &'a Key, &'a SecretRef),
+    SecretRead(ProcessId, Key, SecretRef),
     /// A process sends a request to Vault.
-    Sent(Sent<'a>),
+    Sent(Sent),
     /// Vault handled a request.
-    Served(Served<'a>),
+    Served(Served),
     /// A process started.
     Started(ProcessId),
     /// A process stopped gracefully.
     Stopped(Stopped),
     /// A process requests a token of a service account.
-    TokenRequested(ProcessId, &'a Key, &'a TokenSpec),
+    TokenRequested(ProcessId, Key, TokenSpec),
     /// The API server accepted or refused a status.
-    Wrote(Wrote<'a>),
+    Wrote(Wrote),
 }
 
 /// A request to Vault when it is sent.
 #[derive(Clone, Debug)]
-pub struct Sent<'a> {
+pub struct Sent {
     /// The process.
     pub process: ProcessId,
     /// The key of the task.
-    pub key: &'a Key,
+    pub key: Key,
     /// The time at which the task began, by the clock of the world.
     pub begun: Duration,
     /// The operation.
@@ -53,9 +52,9 @@ pub struct Sent<'a> {
     /// The destination: scheme, host and port.
     pub origin: String,
     /// The token in the request.
-    pub token: Option<&'a str>,
+    pub token: Option<String>,
     /// The body.
-    pub body: Cow<'a, str>,
+    pub body: String,
     /// The number of the CSR, if the request is to sign one.
     pub csr: Option<u32>,
     /// The limit for the size of the reply.
@@ -81,58 +80,56 @@ pub struct Stopped {
 
 /// A request that Vault handled.
 #[derive(Clone, Debug)]
-pub struct Served<'a> {
+pub struct Served {
     /// The process that sent it.
     pub process: ProcessId,
     /// The key of the task.
-    pub key: &'a Key,
+    pub key: Key,
     /// The number of the CSR that was signed.
     pub signed: Option<u32>,
     /// The token that was created, and the number of the server.
     pub granted: Option<(Grant, usize)>,
     /// The token that was renewed.
-    pub renewed: Option<&'a str>,
+    pub renewed: Option<String>,
 }
 
 /// A reply of Vault when it arrives.
 #[derive(Clone, Debug)]
-pub struct Received<'a> {
+pub struct Received {
     /// The process that receives it.
     pub process: ProcessId,
     /// The key of the task.
-    pub key: &'a Key,
+    pub key: Key,
     /// The operation of the request.
     pub operation: Operation,
     /// The URL of the request.
     pub url: String,
     /// The token in the request.
-    pub token: Option<&'a str>,
+    pub token: Option<String>,
     /// The number of the CSR, if the request was to sign one.
     pub csr: Option<u32>,
     /// Whether a certificate or token was created that the reply does not contain.
     pub lost: bool,
     /// Whether the reply contains a certificate that does not match the request.
     pub wrong: bool,
-    /// Whether the reply names a lease.
-    pub leased: bool,
     /// The reply.
-    pub reply: &'a Reply,
+    pub reply: Reply,
 }
 
 /// The write of a status.
 #[derive(Clone, Debug)]
-pub struct Wrote<'a> {
+pub struct Wrote {
     /// The process.
     pub process: ProcessId,
     /// The patch.
-    pub patch: &'a StatusPatch,
+    pub patch: StatusPatch,
     /// The object before the write.
     pub before: Option<Arc<Object>>,
     /// The object after the write, or the refusal.
     pub after: Result<Arc<Object>, Refusal>,
 }
 
-impl Wrote<'_> {
+impl Wrote {
     /// Returns `true` if the write withdraws the warning that a probe was inconclusive. The next signature or login does
     /// that, however long after the last fault.
     pub(crate) fn clears_warning(&self) -> bool {

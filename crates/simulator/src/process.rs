@@ -1,22 +1,21 @@
 //! A process: the production controller with its steps in flight, its watches and its clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fake_kube::{Kind, Object};
-use issuer_core::Reply;
+use issuer_api::CertificateRequest;
 use issuer_core::access::{ReadError, SecretData};
-use issuer_core::reconcile::{Key, Step, WriteError};
+use issuer_core::reconcile::{Controller, Key, Step, WriteError};
 use issuer_core::reference::RequestKey;
+use issuer_core::{Reply, Secret};
 
-use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::IssuerId;
-use crate::machine::{Given, Machine, Token};
-use crate::shared::Shared;
 
 /// How long a stopping process waits until its certificates are saved, and then until its tokens are revoked. Equal to the
 /// driver's.
@@ -28,31 +27,28 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer that takes longer excuses a process that stops with unsaved certificates.
 pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 
-/// The digests of states of controllers and of steps, by their identities, the time and the history of the cluster.
-static DIGESTS: Cache<(u64, Duration, u128), u128> = Cache::new(1 << 17);
-
 /// An answer in flight.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Answer {
     Published,
     Reply(Arrival),
-    Request(Result<Shared<Object>, ReadError>),
-    Secret(Result<Shared<SecretData>, ReadError>),
-    Token(Result<Token, ReadError>),
+    Request(Result<CertificateRequest, ReadError>),
+    Secret(Result<SecretData, ReadError>),
+    Token(Result<Secret, ReadError>),
     Written(Result<(), WriteError>),
 }
 
-impl Answer {
-    /// Returns what the controller gets of the answer.
-    pub(crate) fn into_given(self) -> Given {
-        match self {
-            Self::Published => Given::Published,
-            Self::Reply(arrival) => Given::Reply(arrival.reply),
-            Self::Request(answer) => Given::Request(answer),
-            Self::Secret(answer) => Given::Secret(answer),
-            Self::Token(answer) => Given::Token(answer),
-            Self::Written(answer) => Given::Written(answer),
-        }
+impl fmt::Debug for Answer {
+    /// Omits the contents, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Published => "Published",
+            Self::Reply(_) => "Reply",
+            Self::Request(_) => "Request",
+            Self::Secret(_) => "Secret",
+            Self::Token(_) => "Token",
+            Self::Written(_) => "Written",
+        })
     }
 }
 
@@ -67,7 +63,7 @@ impl Hash for Answer {
             }
             // Versions stand for contents.
             Self::Request(answer) => {
-                let answer = answer.as_ref().map(|object| (object.uid(), object.version()));
+                let answer = answer.as_ref().map(|request| (request.uid(), request.version()));
                 (2_u8, answer).hash(state);
             }
             Self::Secret(answer) => {
@@ -83,7 +79,7 @@ impl Hash for Answer {
 /// A reply of Vault in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival {
-    pub(crate) reply: Shared<Reply>,
+    pub(crate) reply: Reply,
     /// Distinguishes replies with the same status.
     pub(crate) tag: u64,
     /// Whether a certificate or token was created that the reply does not contain.
@@ -92,14 +88,12 @@ pub(crate) struct Arrival {
     pub(crate) wrong: bool,
     /// The number of the token that it grants.
     pub(crate) grants: Option<u32>,
-    /// Whether it names a lease.
-    pub(crate) leased: bool,
 }
 
 /// A step in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct InFlight {
-    pub(crate) step: Shared<Step>,
+    pub(crate) step: Arc<Step>,
     /// When it was sent and when its task began, by the clock of the world.
     pub(crate) sent: Duration,
     pub(crate) begun: Duration,
@@ -108,16 +102,19 @@ pub(crate) struct InFlight {
     pub(crate) slow: bool,
 }
 
-fn digest_step(step: &Step, state: &mut Digest<'_>) {
-    match step {
-        Step::Exchange(request, waits) => (0_u8, request.operation, waits).hash(state),
-        Step::MintToken(_, waits) => (1_u8, waits).hash(state),
-        Step::Publish(_, waits) => (2_u8, waits).hash(state),
-        Step::ReadRequest(_, waits) => (3_u8, waits).hash(state),
-        Step::ReadSecret(_, waits) => (4_u8, waits).hash(state),
-        Step::WriteStatus(_, waits) => (5_u8, waits).hash(state),
-        Step::Done(outcome) => (6_u8, outcome).hash(state),
-        Step::ReadConfigMap(_, waits) => (7_u8, waits).hash(state),
+impl InFlight {
+    fn digest(&self, state: &mut Digest<'_>) {
+        match &*self.step {
+            Step::Exchange(request, waits) => (0_u8, request.operation, waits).hash(state),
+            Step::MintToken(_, waits) => (1_u8, waits).hash(state),
+            Step::Publish(_, waits) => (2_u8, waits).hash(state),
+            Step::ReadRequest(_, waits) => (3_u8, waits).hash(state),
+            Step::ReadSecret(_, waits) => (4_u8, waits).hash(state),
+            Step::WriteStatus(_, waits) => (5_u8, waits).hash(state),
+            Step::Done(outcome) => (6_u8, outcome).hash(state),
+            Step::ReadConfigMap(_, waits) => (7_u8, waits).hash(state),
+        }
+        self.answer.hash(state);
     }
 }
 
@@ -137,8 +134,8 @@ pub(crate) enum Phase {
 /// A running process.
 #[derive(Clone, Debug)]
 pub struct Process {
-    pub(crate) controller: Machine,
-    pub(crate) in_flight: BTreeMap<Arc<Key>, InFlight>,
+    pub(crate) controller: Controller,
+    pub(crate) in_flight: BTreeMap<Key, InFlight>,
     pub(crate) clock: Clock,
     pub(crate) phase: Phase,
     /// The revision up to which each watch has delivered.
@@ -154,7 +151,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(controller: Machine, clock: Clock) -> Self {
+    pub(crate) fn new(controller: Controller, clock: Clock) -> Self {
         Self {
             controller,
             in_flight: BTreeMap::new(),
@@ -233,19 +230,9 @@ impl Process {
 
     /// Adds the state to a digest of the world at `now`.
     pub(crate) fn digest(&self, now: Duration, history: (&[u32], &[u64]), state: &mut Digest<'_>) {
-        // Times in the controller and in its steps are by the process's own clock.
-        let clock = self.clock.now(now).monotonic;
-        let past = Digest::of(&history);
-        let memoised = |id: Option<u64>, add: &dyn Fn(&mut Digest<'_>)| {
-            let compute = || {
-                let mut own = Digest::new(clock).within(history);
-                add(&mut own);
-                own.value()
-            };
-            id.map_or_else(compute, |id| DIGESTS.get_or((id, clock, past), compute))
-        };
-        let identity = self.controller.identity();
-        memoised(identity, &|own| self.controller.hash(own)).hash(state);
+        let mut own = Digest::new(self.clock.now(now).monotonic).within(history);
+        self.controller.hash(&mut own);
+        own.value().hash(state);
         match self.phase {
             Phase::Ended | Phase::Working => 0_u8.hash(state),
             Phase::Draining(end) => (1_u8, EPOCH + end).hash(state),
@@ -253,10 +240,9 @@ impl Process {
         }
         for (key, flight) in &self.in_flight {
             key.hash(state);
-            let step = identity.map(|_| flight.step.id());
-            memoised(step, &|own| digest_step(&flight.step, own)).hash(state);
-            let mut own = Digest::new(clock).within(history);
-            flight.answer.hash(&mut own);
+            // Times in the continuation are by the process's own clock.
+            let mut own = Digest::new(self.clock.now(now).monotonic).within(history);
+            flight.digest(&mut own);
             own.value().hash(state);
             flight.slow.hash(state);
             if flight.slow {

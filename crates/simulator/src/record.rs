@@ -10,6 +10,7 @@ use issuer_core::Operation;
 use crate::fixture::{IssuerId, RequestFixture};
 use crate::observation::{Observation, Received};
 use crate::transition::ProcessId;
+use crate::vault;
 
 /// How long a replaced token may live on.
 const RECENTLY: Duration = Duration::from_secs(60);
@@ -109,7 +110,7 @@ impl Record {
     }
 
     /// Records an observation.
-    pub(crate) fn note(&mut self, now: Duration, observation: &Observation<'_>, issuer: Option<IssuerId>) {
+    pub(crate) fn note(&mut self, now: Duration, observation: &Observation, issuer: Option<IssuerId>) {
         match observation {
             Observation::Crashed(_, tokens) => {
                 self.crashes += 1;
@@ -139,7 +140,7 @@ impl Record {
                     };
                     self.tokens.insert(Arc::clone(&grant.token), token);
                 }
-                let renewed = served.renewed.and_then(|token| self.tokens.get_mut(token));
+                let renewed = served.renewed.as_deref().and_then(|token| self.tokens.get_mut(token));
                 renewed.into_iter().for_each(|token| token.at = now);
             }
             Observation::Received(received) => self.received(now, received, issuer),
@@ -164,7 +165,7 @@ impl Record {
     }
 
     /// Records that an endpoint has answered a probe or signed, or that a check has failed since.
-    fn prove(&mut self, now: Duration, received: &Received<'_>, issuer: IssuerId) {
+    fn prove(&mut self, now: Duration, received: &Received, issuer: IssuerId) {
         let status = received.reply.as_ref().map_or(0, |reply| reply.status().as_u16());
         let key = (received.process, issuer);
         match (received.operation, status) {
@@ -179,7 +180,7 @@ impl Record {
         }
     }
 
-    fn received(&mut self, now: Duration, received: &Received<'_>, issuer: Option<IssuerId>) {
+    fn received(&mut self, now: Duration, received: &Received, issuer: Option<IssuerId>) {
         if received.lost {
             if received.operation == Operation::Login {
                 self.orphans += 1;
@@ -206,9 +207,9 @@ impl Record {
             return;
         };
         let status = reply.status().as_u16();
-        let token = received.token.and_then(|token| self.tokens.get_mut(token));
+        let token = received.token.as_deref().and_then(|token| self.tokens.get_mut(token));
         if let Some(token) = token {
-            token.leased |= received.leased;
+            token.leased |= vault::has_lease(reply.body().as_bytes());
         }
         if let Some(request) = received.csr.and_then(|csr| self.request_mut(csr)) {
             request.refused |= status == 400 || received.wrong;

@@ -13,15 +13,9 @@ use crate::cache::Cache;
 use crate::clock::UNIX;
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId, VaultSettings};
-use crate::shared::{Interner, Shared};
 
 /// Exchanges by server state and request: the state afterwards and the answer. Bounded, because a state is some kilobytes.
-static EXCHANGES: Cache<u128, (Arc<VaultServer>, Arc<Exchanged>)> = Cache::new(5_000);
-
-static REPLIES: Interner<Reply> = Interner::new(1 << 12);
-
-/// The numbers of the CSRs in requests, by the digests of their bodies.
-static SIGNED: Cache<u128, u32> = Cache::new(1 << 12);
+static EXCHANGES: Cache<(Arc<VaultServer>, Arc<Exchanged>)> = Cache::new(10_000);
 
 /// A token that a login created.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,9 +53,7 @@ pub struct VaultServer {
 #[derive(Clone, Debug)]
 pub struct Exchanged {
     /// The reply as the driver sees it.
-    pub(crate) reply: Shared<Reply>,
-    /// Whether the reply names a lease.
-    pub(crate) leased: bool,
+    pub reply: Reply,
     /// The delay, if the reply is late.
     pub late: Option<Duration>,
     /// The number of the CSR that was signed.
@@ -97,7 +89,7 @@ impl VaultServer {
         held: &BTreeSet<u32>,
     ) -> Exchanged {
         let key = self.key(now, request, fault, held);
-        if let Some((after, done)) = EXCHANGES.get(&key) {
+        if let Some((after, done)) = EXCHANGES.get(key) {
             *self = after;
             return Exchanged::clone(&done);
         }
@@ -168,7 +160,10 @@ impl VaultServer {
             .flatten();
         if after.renewals > before.renewals {
             let token = token(request);
-            let grant = self.grants.iter_mut().find(|grant| Some(&*grant.token) == token);
+            let grant = self
+                .grants
+                .iter_mut()
+                .find(|grant| Some(&*grant.token) == token.as_deref());
             grant.into_iter().for_each(|grant| grant.at = now);
         }
         self.prune(clock);
@@ -177,10 +172,8 @@ impl VaultServer {
         } else {
             None
         };
-        let reply = handled.reply(request.connect.limits);
         Exchanged {
-            leased: reply.as_ref().is_ok_and(|reply| has_lease(reply.body().as_bytes())),
-            reply: shared(reply),
+            reply: handled.reply(request.connect.limits),
             late,
             signed,
             granted,
@@ -277,26 +270,10 @@ fn clock(now: Duration) -> Now {
     }
 }
 
-/// Gives a reply the identity of those that are equal to it.
-pub(crate) fn shared(reply: Reply) -> Shared<Reply> {
-    REPLIES.intern(
-        &Arc::new(reply),
-        |reply| reply.as_ref().map(|reply| reply.body().as_bytes()).ok(),
-        equal,
-    )
-}
-
-fn equal(one: &Reply, other: &Reply) -> bool {
-    match (one, other) {
-        (Ok(a), Ok(b)) => (a.status(), a.headers(), a.body()) == (b.status(), b.headers(), b.body()),
-        (Err(a), Err(b)) => a == b,
-        _ => false,
-    }
-}
-
 /// Returns the token in a request.
-pub fn token(request: &Request) -> Option<&str> {
-    request.http.headers().get("x-vault-token")?.to_str().ok()
+pub fn token(request: &Request) -> Option<String> {
+    let value = request.http.headers().get("x-vault-token")?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 /// Returns `true` if the body of a reply names a lease.
@@ -311,12 +288,6 @@ pub fn signed_csr(request: &Request) -> Option<u32> {
     if request.operation != Operation::Sign {
         return None;
     }
-    let body = request.http.body().as_bytes();
-    let digest = Digest::of(&body);
-    SIGNED.get(&digest).or_else(|| {
-        let body: Value = serde_json::from_slice(body).ok()?;
-        let number = fixture::csr_number(body.get("csr")?.as_str()?)?;
-        SIGNED.insert(digest, number);
-        Some(number)
-    })
+    let body: Value = serde_json::from_slice(request.http.body().as_bytes()).ok()?;
+    fixture::csr_number(body.get("csr")?.as_str()?)
 }

@@ -37,25 +37,6 @@ fn two_runs_are_equal_and_complete() {
 }
 
 #[test]
-fn looked_up_steps_change_nothing() {
-    let explore = |memoised, claims| {
-        let setup = Setup {
-            memoised,
-            claims,
-            faults: vec![Broken, Lost, Sealed, Slow],
-            disruptions: vec![Recreate(0), EditIssuer(Team)],
-            ..setup(None)
-        };
-        explorer::explore(&Arc::new(setup), usize::MAX)
-    };
-    for claims in [false, true] {
-        let (looked_up, performed) = (explore(true, claims), explore(false, claims));
-        assert!(looked_up.complete && looked_up.violations.is_empty(), "{looked_up}");
-        assert_eq!(looked_up.to_string(), performed.to_string());
-    }
-}
-
-#[test]
 fn limit_makes_report_incomplete() {
     let report = explorer::explore(&Arc::new(setup(None)), 50);
     assert!(

@@ -6,7 +6,7 @@ use crate::observation::{Observation, Sent};
 use crate::world::{Finding, World, ensure};
 
 /// Returns a sign request, with the newest version of the CertificateRequest that the process has seen.
-fn sign<'a>(observation: &'a Observation<'_>) -> Option<(&'a Sent<'a>, Option<&'a CertificateRequest>)> {
+fn sign(observation: &Observation) -> Option<(&Sent, Option<&CertificateRequest>)> {
     match observation {
         Observation::Sent(sent) if sent.operation == Operation::Sign => {
             Some((sent, sent.view.as_ref().and_then(|view| view.request())))
@@ -16,7 +16,7 @@ fn sign<'a>(observation: &'a Observation<'_>) -> Option<(&'a Sent<'a>, Option<&'
 }
 
 /// S1.
-pub(super) fn signs_only_approved(_: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn signs_only_approved(_: &World, observation: &Observation) -> Finding {
     let Some((sent, view)) = sign(observation) else {
         return Ok(());
     };
@@ -27,7 +27,7 @@ pub(super) fn signs_only_approved(_: &World, observation: &Observation<'_>) -> F
 }
 
 /// S2.
-pub(super) fn leaves_others_alone(_: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn leaves_others_alone(_: &World, observation: &Observation) -> Finding {
     if let Some((sent, view)) = sign(observation) {
         let open = |view: &CertificateRequest| is_ours(view) && !is_terminal(view) && !view.is("InvalidRequest");
         ensure(view.is_some_and(open), || {

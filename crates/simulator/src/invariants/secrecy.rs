@@ -1,6 +1,5 @@
 use issuer_core::Operation;
 use issuer_core::reconcile::Key;
-use serde_json::Value;
 
 use crate::fixture::{self, CANARY, HOSTS, IssuerId};
 use crate::observation::Observation;
@@ -8,7 +7,7 @@ use crate::record::TokenRecord;
 use crate::world::{Finding, World, ensure};
 
 /// S8.
-pub(super) fn credentials_of_issuer(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn credentials_of_issuer(world: &World, observation: &Observation) -> Finding {
     let own = |key: &Key, namespace: &str| {
         let issuer = world.issuer_of(key);
         let of_issuer = matches!(key, Key::Issuer(_)) && issuer.is_some_and(|issuer| issuer.namespace() == namespace);
@@ -18,9 +17,9 @@ pub(super) fn credentials_of_issuer(world: &World, observation: &Observation<'_>
         Observation::SecretRead(_, key, secret) => own(key, &secret.namespace),
         Observation::TokenRequested(_, key, spec) => own(key, &spec.namespace),
         Observation::Sent(sent) => {
-            let issuer = world.issuer_of(sent.key);
+            let issuer = world.issuer_of(&sent.key);
             if let Some(token) = &sent.token {
-                let record = world.record.tokens.get(*token);
+                let record = world.record.tokens.get(token.as_str());
                 let own = record.is_some_and(|record| issuer.is_none_or(|issuer| record.issuer == issuer));
                 ensure(own, || format!("{:?} sends the token of another issuer", sent.key))?;
             }
@@ -39,31 +38,24 @@ pub(super) fn credentials_of_issuer(world: &World, observation: &Observation<'_>
 }
 
 /// S10.
-pub(super) fn secrets_stay_secret(world: &World, observation: &Observation<'_>) -> Finding {
-    let is_secret = |text: &str| {
-        let mut grants = world.vaults.iter().flat_map(|vault| vault.grants());
-        text.contains(CANARY) || grants.any(|grant| text.contains(&*grant.token))
-    };
-    let published = match observation {
-        Observation::Published(_, event) => is_secret(event.reason) || is_secret(&event.note),
-        Observation::Wrote(wrote) => any_text(&wrote.patch.body, &is_secret),
+pub(super) fn secrets_stay_secret(world: &World, observation: &Observation) -> Finding {
+    let text = match observation {
+        Observation::Published(_, event) => format!("{} {}", event.reason, event.note),
+        Observation::Wrote(wrote) => wrote.patch.body.to_string(),
         _ => return Ok(()),
     };
-    ensure(!published, || format!("a secret is published: {observation:?}"))
-}
-
-/// Returns `true` if a text in a value, a name of a field or a string, has a property.
-fn any_text(value: &Value, has: &impl Fn(&str) -> bool) -> bool {
-    match value {
-        Value::String(text) => has(text),
-        Value::Array(values) => values.iter().any(|value| any_text(value, has)),
-        Value::Object(fields) => fields.iter().any(|(name, value)| has(name) || any_text(value, has)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
+    let token = world
+        .vaults
+        .iter()
+        .flat_map(|vault| vault.grants())
+        .any(|grant| text.contains(&*grant.token));
+    ensure(!text.contains(CANARY) && !token, || {
+        format!("a secret is published: {text}")
+    })
 }
 
 /// S12.
-pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };
@@ -77,7 +69,7 @@ pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observatio
             sent.key, sent.origin
         )
     })?;
-    let record = sent.token.and_then(|token| world.record.tokens.get(token));
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
     let at = |record: &TokenRecord| HOSTS.get(record.host).is_some_and(|host| sent.origin.contains(host));
     ensure(record.is_none_or(at), || {
         format!(
@@ -88,7 +80,7 @@ pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observatio
 }
 
 /// S17.
-pub(super) fn replies_are_bounded(_: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn replies_are_bounded(_: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };

@@ -60,7 +60,7 @@ const REASONS: [&str; 49] = [
 ];
 
 /// Returns a request before and after a status write.
-fn requests<'a>(observation: &'a Observation<'_>) -> Option<(&'a CertificateRequest, &'a CertificateRequest)> {
+fn requests(observation: &Observation) -> Option<(&CertificateRequest, &CertificateRequest)> {
     let Observation::Wrote(wrote) = observation else {
         return None;
     };
@@ -73,7 +73,7 @@ fn reason(request: &CertificateRequest) -> Option<&str> {
 }
 
 /// S3.
-pub(super) fn certificate_is_final(_: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn certificate_is_final(_: &World, observation: &Observation) -> Finding {
     let Observation::Wrote(Wrote {
         before: Some(before),
         after: Ok(after),
@@ -89,7 +89,7 @@ pub(super) fn certificate_is_final(_: &World, observation: &Observation<'_>) -> 
 }
 
 /// S4.
-pub(super) fn writes_are_guarded(_: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn writes_are_guarded(_: &World, observation: &Observation) -> Finding {
     let Observation::Wrote(wrote) = observation else {
         return Ok(());
     };
@@ -121,7 +121,7 @@ pub(super) fn writes_are_guarded(_: &World, observation: &Observation<'_>) -> Fi
 }
 
 /// S11.
-pub(super) fn messages_are_clean(_: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn messages_are_clean(_: &World, observation: &Observation) -> Finding {
     let clean = |text: &str| text.len() <= 700 && !text.contains(|c: char| c.is_control() || c == '<' || c == '{');
     let check = |reason: &str, message: &str| {
         ensure(REASONS.contains(&reason), || format!("unknown reason {reason}"))?;
@@ -149,7 +149,7 @@ pub(super) fn messages_are_clean(_: &World, observation: &Observation<'_>) -> Fi
 }
 
 /// S13, at every status write.
-pub(super) fn failure_time_is_final(_: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn failure_time_is_final(_: &World, observation: &Observation) -> Finding {
     let Some((before, after)) = requests(observation) else {
         return Ok(());
     };
@@ -163,7 +163,7 @@ pub(super) fn failure_time_is_final(_: &World, observation: &Observation<'_>) ->
 }
 
 /// S14.
-pub(super) fn fails_only_if_refused(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) -> Finding {
     let Some((before, after)) = requests(observation) else {
         return Ok(());
     };
@@ -183,7 +183,7 @@ pub(super) fn fails_only_if_refused(world: &World, observation: &Observation<'_>
 }
 
 /// S15.
-pub(super) fn conditions_are_well_formed(_: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn conditions_are_well_formed(_: &World, observation: &Observation) -> Finding {
     if let Some((before, after)) = requests(observation) {
         let status = after.status.as_ref();
         for now in status.into_iter().flat_map(|status| &status.conditions) {
@@ -224,7 +224,7 @@ pub(super) fn conditions_are_well_formed(_: &World, observation: &Observation<'_
 }
 
 /// S16.
-pub(super) fn ready_means_probed(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn ready_means_probed(world: &World, observation: &Observation) -> Finding {
     let Observation::Wrote(Wrote {
         process,
         patch,

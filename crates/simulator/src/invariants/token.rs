@@ -10,7 +10,7 @@ use crate::world::{Finding, World, ensure};
 const LAG: Duration = Duration::from_secs(120);
 
 /// S19.
-pub(super) fn no_expired_token(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn no_expired_token(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };
@@ -18,7 +18,7 @@ pub(super) fn no_expired_token(world: &World, observation: &Observation<'_>) -> 
     if sent.operation == Operation::Revoke {
         return Ok(());
     }
-    let record = sent.token.and_then(|token| world.record.tokens.get(token));
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
     // By the clock of the process, which may be slow.
     let clock = world.setup.clocks.get(sent.process.index());
     let slow = clock.map_or(0, |clock| clock.rate.min(0).unsigned_abs());
@@ -28,14 +28,14 @@ pub(super) fn no_expired_token(world: &World, observation: &Observation<'_>) -> 
 }
 
 /// S20, at every login.
-pub(super) fn one_token(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn one_token(world: &World, observation: &Observation) -> Finding {
     let Observation::Served(served) = observation else {
         return Ok(());
     };
     let Some((grant, _)) = &served.granted else {
         return Ok(());
     };
-    let Some(issuer) = world.issuer_of(served.key) else {
+    let Some(issuer) = world.issuer_of(&served.key) else {
         return Ok(());
     };
     // For each process one token and those that it replaces. The process that logs in is not among the running ones.
@@ -59,11 +59,11 @@ pub(super) fn live_tokens(world: &World, issuer: Option<IssuerId>) -> usize {
 }
 
 /// S23.
-pub(super) fn good_token_is_kept(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn good_token_is_kept(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };
-    let record = sent.token.and_then(|token| world.record.tokens.get(token));
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
     let Some(record) = record.filter(|_| sent.operation == Operation::Revoke) else {
         return Ok(());
     };
@@ -79,11 +79,11 @@ pub(super) fn good_token_is_kept(world: &World, observation: &Observation<'_>) -
 }
 
 /// S24.
-pub(super) fn leased_token_is_kept(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn leased_token_is_kept(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };
-    let record = sent.token.and_then(|token| world.record.tokens.get(token));
+    let record = sent.token.as_deref().and_then(|token| world.record.tokens.get(token));
     let leased = record.is_some_and(|record| record.leased);
     ensure(sent.operation != Operation::Revoke || !leased, || {
         format!("{:?} revokes a token with leases", sent.key)
@@ -91,7 +91,7 @@ pub(super) fn leased_token_is_kept(world: &World, observation: &Observation<'_>)
 }
 
 /// S25.
-pub(super) fn uses_are_for_signing(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn uses_are_for_signing(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };
@@ -102,11 +102,11 @@ pub(super) fn uses_are_for_signing(world: &World, observation: &Observation<'_>)
 }
 
 /// L4.
-pub(super) fn retry_after_is_honoured(world: &World, observation: &Observation<'_>) -> Finding {
+pub(super) fn retry_after_is_honoured(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };
-    let issuer = world.issuer_of(sent.key).map(|issuer| (sent.process, issuer));
+    let issuer = world.issuer_of(&sent.key).map(|issuer| (sent.process, issuer));
     let Some((since, until)) = issuer.and_then(|issuer| world.record.held_off.get(&issuer)) else {
         return Ok(());
     };

@@ -1,8 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_core::reconcile::Step;
 
-use crate::shared::Shared;
 use crate::transition::{ProcessId, StepFault, UserAction};
 use crate::world::Setup;
 
@@ -51,7 +51,7 @@ pub(crate) enum Scheduled {
 /// The next thing that happens to a step in flight, and when.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
-    pub(super) step: Shared<Step>,
+    pub(super) step: Arc<Step>,
     pub(super) at: Duration,
     pub(super) next: Next,
 }

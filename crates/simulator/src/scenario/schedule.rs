@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use fake_kube::Kind;
@@ -7,7 +8,6 @@ use super::plan::{Delivery, FaultPeriod, Next};
 use super::run::Run;
 use crate::fixture::Flaw;
 use crate::process::ANSWER_TIMEOUT;
-use crate::shared::Shared;
 use crate::transition::{ProcessId, StepFault};
 use crate::world::{Relevance, relevance};
 
@@ -27,9 +27,9 @@ impl Run {
                 .process(id)
                 .into_iter()
                 .flat_map(|process| process.in_flight.values());
-            let steps: Vec<_> = in_flight.map(|in_flight| in_flight.step.clone()).collect();
+            let steps: Vec<_> = in_flight.map(|in_flight| Arc::clone(&in_flight.step)).collect();
             let deliveries = steps.into_iter().map(|step| {
-                let known = known.iter().find(|known| known.step == step);
+                let known = known.iter().find(|known| Arc::ptr_eq(&known.step, &step));
                 known.cloned().unwrap_or_else(|| self.schedule(step))
             });
             let deliveries = deliveries.collect();
@@ -50,7 +50,7 @@ impl Run {
     }
 
     /// Schedules a step that is sent now.
-    fn schedule(&mut self, step: Shared<Step>) -> Delivery {
+    fn schedule(&mut self, step: Arc<Step>) -> Delivery {
         let now = self.world.now();
         let exchange = matches!(*step, Step::Exchange(..));
         let split = exchange || matches!(*step, Step::WriteStatus(..));

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use fake_kube::Object;
 use issuer_core::access::ReadError;
 use issuer_core::reconcile::{Key, Step, WriteError};
 use issuer_core::{Request, TransportError};
@@ -8,7 +9,6 @@ use super::{Checked, World};
 use crate::mutant::{self, Mutant};
 use crate::observation::{Observation, Received};
 use crate::process::{ANSWER_TIMEOUT, Answer, Arrival, InFlight, PROMPT, Process};
-use crate::shared::Shared;
 use crate::transition::{ProcessId, StepFault};
 use crate::vault;
 
@@ -76,13 +76,7 @@ impl World {
     }
 
     /// Resumes a task with the answer to its step.
-    pub(super) fn resume(
-        &mut self,
-        id: ProcessId,
-        process: &mut Process,
-        key: Arc<Key>,
-        in_flight: InFlight,
-    ) -> Checked {
+    pub(super) fn resume(&mut self, id: ProcessId, process: &mut Process, key: Key, in_flight: InFlight) -> Checked {
         let InFlight {
             step,
             sent,
@@ -103,40 +97,50 @@ impl World {
                 mutant::receive(mutant, request.operation, arrival);
             }
         }
-        if let Answer::Request(Ok(object)) = &answer {
+        if let Answer::Request(Ok(request)) = &answer {
+            let object = Arc::new(Object::Request(request.clone()));
             // A process does not know a request that none of its watches has delivered yet.
             let known = match object.key() {
                 Key::Request(key) => process.views.get(&key),
                 _ => None,
             };
             if known.is_some_and(|known| known.uid() == object.uid()) {
-                process.view(object.arc());
+                process.view(&object);
             }
         }
         let failed = matches!(answer, Answer::Written(Err(_)));
         process.hindered |= failed || sent + PROMPT < self.now;
         let now = process.clock.now(self.now);
-        let next = process.controller.resume(now, step, answer.into_given());
+        let controller = &mut process.controller;
+        let next = match (Arc::unwrap_or_clone(step), answer) {
+            (Step::Exchange(_, waits), Answer::Reply(arrival)) => waits.resume(controller, now, arrival.reply),
+            (Step::MintToken(_, waits), Answer::Token(token)) => waits.resume(controller, now, token),
+            (Step::Publish(_, waits), _) => waits.resume(controller),
+            (Step::ReadConfigMap(_, waits), Answer::Secret(data)) => waits.resume(controller, now, data),
+            (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
+            (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
+            (Step::WriteStatus(_, waits), Answer::Written(written)) => waits.resume(controller, now, written),
+            // `effect` answers every step with an answer of its own kind.
+            (step, _) => step,
+        };
         if failed && self.setup.mutant == Some(Mutant::LostMemory) {
             return self.lose_memory(process);
         }
-        // `effect` answers every step with an answer of its own kind.
-        next.map_or(Ok(()), |next| self.send(id, process, key, begun, next))
+        self.send(id, process, key, begun, next)
     }
 }
 
-fn received<'a>(process: ProcessId, key: &'a Key, request: &'a Request, arrival: &'a Arrival) -> Received<'a> {
+fn received(process: ProcessId, key: &Key, request: &Request, arrival: &Arrival) -> Received {
     Received {
         process,
-        key,
+        key: key.clone(),
         operation: request.operation,
         url: request.http.uri().to_string(),
         token: vault::token(request),
         csr: vault::signed_csr(request),
         lost: arrival.lost,
         wrong: arrival.wrong,
-        leased: arrival.leased,
-        reply: &arrival.reply,
+        reply: arrival.reply.clone(),
     }
 }
 
@@ -146,7 +150,7 @@ impl Answer {
         match self {
             Self::Reply(arrival) => {
                 arrival.lost = arrival.tag != 0 || arrival.grants.is_some();
-                arrival.reply = Shared::new(Err(TransportError::Timeout));
+                arrival.reply = Err(TransportError::Timeout);
             }
             Self::Request(answer) => *answer = Err(ReadError::Unavailable),
             Self::Secret(answer) => *answer = Err(ReadError::Unavailable),

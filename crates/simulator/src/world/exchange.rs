@@ -4,19 +4,17 @@ use std::sync::Arc;
 use fake_kube::Refusal;
 use fake_vault::{Fault, RetryAfter};
 use http::StatusCode;
-use issuer_core::access::{ReadError, SecretData};
+use issuer_core::access::ReadError;
 use issuer_core::reconcile::{Key, Step, WriteError};
 use issuer_core::{ConnectError, Operation, Request, Secret, TransportError};
 
 use super::World;
 use crate::fixture::{self, Flaw};
-use crate::machine::Token;
 use crate::observation::{Observation, Served, Wrote};
 use crate::process::{Answer, Arrival, Process};
 use crate::promise::Violation;
-use crate::shared::{Interner, Shared};
 use crate::transition::{ProcessId, StepFault};
-use crate::vault::{self, shared};
+use crate::vault;
 
 /// The `Retry-After` of a throttled reply, in seconds.
 const RETRY_AFTER: u64 = 3;
@@ -38,11 +36,11 @@ impl World {
             Step::MintToken(..) => Answer::Token(match () {
                 () if refused => Err(ReadError::Unavailable),
                 () if forbidden => Err(ReadError::Forbidden),
-                () => Ok(Token(Secret::from(fixture::service_account_token().as_str()))),
+                () => Ok(Secret::from(fixture::service_account_token().as_str())),
             }),
             Step::Publish(event, _) => {
                 if !refused {
-                    self.note(&Observation::Published(id, event))?;
+                    self.note(&Observation::Published(id, event.clone()))?;
                 }
                 Answer::Published
             }
@@ -52,16 +50,16 @@ impl World {
                 () if forbidden => ReadError::Forbidden,
                 () => ReadError::NotFound,
             })),
-            Step::ReadRequest(name, _) => Answer::Request(match self.cluster.get(&Key::Request(name.clone())) {
+            Step::ReadRequest(name, _) => Answer::Request(match self.cluster.request(name) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),
-                Ok(object) => Ok(self.share(object)),
-                Err(_) => Err(ReadError::NotFound),
+                Some(request) => Ok(request.clone()),
+                None => Err(ReadError::NotFound),
             }),
             Step::ReadSecret(name, _) => Answer::Secret(match self.cluster.secret(name) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),
-                Some(secret) => Ok(self.share_secret(secret)),
+                Some(secret) => Ok(secret.clone()),
                 None => Err(ReadError::NotFound),
             }),
             Step::WriteStatus(..) if refused => Answer::Written(Err(WriteError::Unavailable)),
@@ -72,7 +70,7 @@ impl World {
                 let written = after.as_ref().map(drop).map_err(|refusal| write_error(*refusal));
                 self.note(&Observation::Wrote(Wrote {
                     process: id,
-                    patch,
+                    patch: patch.clone(),
                     before,
                     after,
                 }))?;
@@ -94,12 +92,11 @@ impl World {
         fault: Option<StepFault>,
     ) -> Result<Arrival, Violation> {
         let unsent = |error| Arrival {
-            reply: shared(Err(TransportError::Connect(error))),
+            reply: Err(TransportError::Connect(error)),
             tag: 0,
             lost: false,
             wrong: false,
             grants: None,
-            leased: false,
         };
         let host = request.http.uri().host().unwrap_or_default();
         let Some(host) = fixture::HOSTS.iter().position(|known| *known == host) else {
@@ -134,7 +131,7 @@ impl World {
         } else {
             Arc::make_mut(vault).exchange(now, request, vault_fault, &held)
         };
-        let status = (*done.reply).as_ref().map_or(StatusCode::OK, http::Response::status);
+        let status = done.reply.as_ref().map_or(StatusCode::OK, http::Response::status);
         let effect = done.signed.is_some() || done.granted.is_some();
         let unread = done.reply.is_err() || fault == Some(StepFault::Garbage);
         let renewed = request.operation == Operation::Renew && status == StatusCode::OK;
@@ -142,7 +139,7 @@ impl World {
         let grants = done.granted.as_ref().map(|grant| grant.number);
         self.note(&Observation::Served(Served {
             process: id,
-            key,
+            key: key.clone(),
             signed: done.signed,
             granted: done.granted.map(|grant| (grant, host)),
             renewed: vault::token(request).filter(|_| renewed),
@@ -153,24 +150,11 @@ impl World {
             lost: effect && unread,
             wrong: fault == Some(StepFault::WrongKey) && signed.is_some(),
             grants,
-            leased: done.leased,
         })
     }
 }
 
-static SECRETS: Interner<SecretData> = Interner::new(1 << 10);
-
 impl World {
-    /// Returns a Secret, with the identity that it has in all worlds if steps are looked up.
-    fn share_secret(&self, secret: &SecretData) -> Shared<SecretData> {
-        let secret = Arc::new(secret.clone());
-        if self.setup.is_memoised() {
-            SECRETS.intern(&secret, |secret| &secret.resource_version, SecretData::eq)
-        } else {
-            secret.into()
-        }
-    }
-
     /// Returns the flaw of the CertificateRequest that a request asks Vault to sign.
     pub(crate) fn flaw_to_sign(&self, request: &Request) -> Option<Flaw> {
         let csr = vault::signed_csr(request)?;

@@ -8,11 +8,9 @@ use issuer_core::reconcile::{Claim, Controller, Key, Step};
 
 use super::{Checked, Down, World};
 use crate::fixture;
-use crate::machine::{Given, Machine};
 use crate::mutant::{self, Mutant};
 use crate::observation::{Observation, Sent, Stopped};
 use crate::process::{GRACE, InFlight, PROMPT, Phase, Process};
-use crate::shared::Shared;
 use crate::transition::ProcessId;
 use crate::vault;
 
@@ -59,8 +57,7 @@ impl World {
                 identity: format!("process-{}", self.starts),
             });
         }
-        let controller = Machine::new(Controller::new(config, seed), self.setup.is_memoised());
-        let mut process = Process::new(controller, clock);
+        let mut process = Process::new(Controller::new(config, seed), clock);
         if self.running().next().is_some() {
             let claims = self.setup.claims;
             let record = Arc::make_mut(&mut self.record);
@@ -88,8 +85,7 @@ impl World {
     /// Asks a process to stop, like its driver.
     pub(super) fn stop(&mut self, id: ProcessId, process: &mut Process) -> Checked {
         if self.setup.mutant != Some(Mutant::IgnoredStop) {
-            let now = process.clock.now(self.now);
-            process.controller.change(|controller| controller.stop(now));
+            process.controller.stop(process.clock.now(self.now));
         }
         process.phase = match self.setup.mutant {
             Some(Mutant::UnsavedStop) => Phase::Ended,
@@ -107,7 +103,7 @@ impl World {
             }
             process.phase = match process.phase {
                 Phase::Draining(end) if process.controller.is_drained() || end <= self.now => {
-                    process.controller.change(Controller::retire_all);
+                    process.controller.retire_all();
                     Phase::Revoking(self.now + GRACE)
                 }
                 Phase::Revoking(end) if process.controller.is_retired() || end <= self.now => Phase::Ended,
@@ -121,44 +117,40 @@ impl World {
         &mut self,
         id: ProcessId,
         process: &mut Process,
-        key: Arc<Key>,
+        key: Key,
         begun: Duration,
-        step: Shared<Step>,
+        step: Step,
     ) -> Checked {
         let step = match self.setup.mutant {
-            Some(mutant) => {
-                let step = step.unwrap_or_clone();
-                Shared::new(mutant::send(mutant, process, &key, step, self.near()))
-            }
+            Some(mutant) => mutant::send(mutant, process, &key, step, self.near()),
             None => step,
         };
-        let observation = match &*step {
+        let observation = match &step {
             Step::Exchange(request, _) => Some(Observation::Sent(self.sent(id, process, &key, begun, request))),
-            Step::MintToken(spec, _) => Some(Observation::TokenRequested(id, &key, spec)),
-            Step::ReadSecret(secret, _) => Some(Observation::SecretRead(id, &key, secret)),
-            Step::Done(outcome) => Some(Observation::Finished(id, &key, *outcome)),
+            Step::MintToken(spec, _) => Some(Observation::TokenRequested(id, key.clone(), spec.clone())),
+            Step::ReadSecret(secret, _) => Some(Observation::SecretRead(id, key.clone(), secret.clone())),
+            Step::Done(outcome) => Some(Observation::Finished(id, key.clone(), *outcome)),
             Step::Publish(..) | Step::ReadConfigMap(..) | Step::ReadRequest(..) | Step::WriteStatus(..) => None,
         };
         if let Some(observation) = observation {
             self.note(&observation)?;
         }
-        if matches!(*step, Step::Done(_)) {
+        if matches!(step, Step::Done(_)) {
             return Ok(());
         }
-        if let (true, Step::Publish(event, _)) = (self.setup.reduced, &*step) {
-            self.note(&Observation::Published(id, event))?;
-            let now = process.clock.now(self.now);
-            let next = process.controller.resume(now, step, Given::Published);
-            return next.map_or(Ok(()), |next| self.send(id, process, key, begun, next));
+        if let (true, Step::Publish(event, waits)) = (self.setup.reduced, &step) {
+            self.note(&Observation::Published(id, event.clone()))?;
+            let next = waits.clone().resume(&mut process.controller);
+            return self.send(id, process, key, begun, next);
         }
         let mut in_flight = InFlight {
-            step,
+            step: Arc::new(step),
             sent: self.now,
             begun,
             answer: None,
             slow: false,
         };
-        if self.setup.requests_only && !matches!(*key, Key::Request(_)) {
+        if self.setup.requests_only && !matches!(key, Key::Request(_)) {
             in_flight.answer = Some(self.effect(id, process, &key, &in_flight.step, None)?);
             return self.resume(id, process, key, in_flight);
         }
@@ -166,14 +158,7 @@ impl World {
         Ok(())
     }
 
-    fn sent<'a>(
-        &self,
-        id: ProcessId,
-        process: &Process,
-        key: &'a Key,
-        begun: Duration,
-        request: &'a Request,
-    ) -> Sent<'a> {
+    fn sent(&self, id: ProcessId, process: &Process, key: &Key, begun: Duration, request: &Request) -> Sent {
         let uri = request.http.uri();
         let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
         let origin = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
@@ -187,12 +172,12 @@ impl World {
         };
         Sent {
             process: id,
-            key,
+            key: key.clone(),
             begun,
             operation: request.operation,
             origin,
             token: vault::token(request),
-            body: String::from_utf8_lossy(request.http.body().as_bytes()),
+            body: String::from_utf8_lossy(request.http.body().as_bytes()).into_owned(),
             csr: vault::signed_csr(request),
             limit: request.connect.limits.body,
             view,
@@ -202,14 +187,14 @@ impl World {
     }
 
     /// Returns the key of the step at a position among those in flight.
-    pub(crate) fn key_in_flight(&self, id: ProcessId, at: u8) -> Option<Arc<Key>> {
+    pub(crate) fn key_in_flight(&self, id: ProcessId, at: u8) -> Option<Key> {
         self.process(id)?.in_flight.keys().nth(usize::from(at)).cloned()
     }
 
     /// Replaces the controller of a process by a new one: a seeded bug.
     pub(super) fn lose_memory(&mut self, process: &mut Process) -> Checked {
         process.in_flight.clear();
-        process.controller = Machine::new(Controller::new(self.setup.config.clone(), 0), false);
+        process.controller = Controller::new(self.setup.config.clone(), 0);
         Kind::ALL.into_iter().for_each(|kind| self.list(process, kind));
         Ok(())
     }

@@ -45,8 +45,6 @@ pub struct Setup {
     /// Whether to apply partial-order reduction: events are published at once, and no independent transitions come between
     /// the first steps of an issuer's check.
     pub reduced: bool,
-    /// Whether steps of controllers that occur again are looked up, in a [reduced](Self::reduced) setup.
-    pub memoised: bool,
     /// Whether checks of issuers and watches of issuers take no time, so that only requests are explored.
     pub requests_only: bool,
     /// The lifetime of tokens.
@@ -93,7 +91,6 @@ impl Setup {
             max_lag: usize::MAX,
             max_idle: 2,
             reduced: false,
-            memoised: true,
             requests_only: false,
             token_ttl: Duration::from_secs(3600),
             token_uses: 0,
@@ -102,14 +99,6 @@ impl Setup {
             invariants,
             mutant: None,
         }
-    }
-}
-
-impl Setup {
-    /// Returns `true` if steps of controllers are looked up. In a long run hardly any occurs twice, and a mutant changes
-    /// controllers in ways of its own.
-    pub(crate) fn is_memoised(&self) -> bool {
-        self.memoised && self.reduced && self.mutant.is_none()
     }
 }
 
@@ -129,11 +118,11 @@ pub struct Invariant {
 #[derive(Clone, Copy)]
 pub enum Place {
     /// At every observation.
-    Step(fn(&World, &Observation<'_>) -> Finding),
+    Step(fn(&World, &Observation) -> Finding),
     /// In every converged world.
     Converged(fn(&World) -> Finding),
     /// At every observation and in every converged world.
-    Both(fn(&World, &Observation<'_>) -> Finding, fn(&World) -> Finding),
+    Both(fn(&World, &Observation) -> Finding, fn(&World) -> Finding),
     /// By the explorer, over all reachable states.
     Explorer,
     /// In long runs.
@@ -162,7 +151,7 @@ pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Finding {
 
 impl World {
     /// Checks the promises about single observations.
-    pub(super) fn check_step(&self, observation: &Observation<'_>) -> Result<(), Violation> {
+    pub(super) fn check_step(&self, observation: &Observation) -> Result<(), Violation> {
         self.check(|place| match place {
             Place::Step(check) | Place::Both(check, _) => check(self, observation),
             _ => Ok(()),

@@ -62,12 +62,12 @@ impl World {
     }
 
     /// Checks an observation, then records it.
-    pub(super) fn note(&mut self, observation: &Observation<'_>) -> Checked {
+    pub(super) fn note(&mut self, observation: &Observation) -> Checked {
         self.check_step(observation)?;
         let issuer = match observation {
-            Observation::Sent(sent) => self.issuer_of(sent.key),
-            Observation::Served(served) => self.issuer_of(served.key),
-            Observation::Received(received) => self.issuer_of(received.key),
+            Observation::Sent(sent) => self.issuer_of(&sent.key),
+            Observation::Served(served) => self.issuer_of(&served.key),
+            Observation::Received(received) => self.issuer_of(&received.key),
             _ => None,
         };
         let now = self.now;

@@ -2,18 +2,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fake_kube::{Kind, Object, Verb};
-use issuer_core::reconcile::{Change, Key};
+use issuer_core::reconcile::{Change, Key, ObservedIssuer};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
 
 use super::{Checked, World};
 use crate::fixture;
-use crate::machine;
 use crate::mutant;
 use crate::process::Process;
-use crate::shared::{Interner, Shared};
 use crate::transition::ProcessId;
-
-static OBJECTS: Interner<Object> = Interner::new(1 << 14);
 
 impl World {
     /// Delivers the next event of a watch.
@@ -27,22 +23,14 @@ impl World {
             return Ok(());
         };
         process.set_cursor(kind, event.revision);
-        if event.change != Verb::Deleted {
-            self.record_view(process, &event.object);
-        }
-        if self.setup.mutant.is_some() {
-            let change = match event.change {
-                Verb::Added | Verb::Modified => machine::changed(&event.object),
-                Verb::Deleted => machine::deleted(&event.object),
-            };
-            self.observe(process, change);
-            return self.run(id, process);
-        }
-        let (now, object) = (process.clock.now(self.now), self.share(&event.object));
-        match event.change {
-            Verb::Added | Verb::Modified => process.controller.changed(now, object),
-            Verb::Deleted => process.controller.deleted(now, object),
-        }
+        let change = match event.change {
+            Verb::Added | Verb::Modified => {
+                self.record_view(process, &event.object);
+                changed(&event.object)
+            }
+            Verb::Deleted => deleted(&event.object),
+        };
+        self.observe(process, change);
         self.run(id, process)
     }
 
@@ -66,7 +54,7 @@ impl World {
         let objects: Vec<_> = self.cluster.list(kind).cloned().collect();
         for object in &objects {
             self.record_view(process, object);
-            self.observe(process, machine::changed(object));
+            self.observe(process, changed(object));
         }
         self.observe(process, listed(kind, self.cluster.keys(kind)));
         process.set_cursor(kind, self.cluster.revision());
@@ -83,15 +71,6 @@ impl World {
         }
     }
 
-    /// Returns an object, with the identity that it has in all worlds if steps are looked up.
-    pub(super) fn share(&self, object: &Arc<Object>) -> Shared<Object> {
-        if self.setup.is_memoised() {
-            OBJECTS.intern(object, |object| (object.uid(), object.version()), Object::eq)
-        } else {
-            Arc::clone(object).into()
-        }
-    }
-
     fn observe(&self, process: &mut Process, change: Change) {
         let now = process.clock.now(self.now);
         let change = match self.setup.mutant {
@@ -99,8 +78,26 @@ impl World {
             None => Some(change),
         };
         if let Some(change) = change {
-            process.controller.change(|controller| controller.observe(now, change));
+            process.controller.observe(now, change);
         }
+    }
+}
+
+fn changed(object: &Arc<Object>) -> Change {
+    let key = object.key();
+    match (Object::clone(object), key) {
+        (Object::ClusterIssuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
+        (Object::Issuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
+        (Object::Request(request), _) => Change::Request(request),
+        (Object::ClusterIssuer(_) | Object::Issuer(_), _) => Change::Requests(BTreeSet::new()),
+    }
+}
+
+fn deleted(object: &Object) -> Change {
+    match object.key() {
+        Key::Issuer(key) => Change::IssuerGone(key),
+        Key::Request(key) => Change::RequestGone(key),
+        Key::Token(_) => Change::Requests(BTreeSet::new()),
     }
 }
 

@@ -1,0 +1,270 @@
+use super::*;
+
+impl LaneName for &'static str {
+    fn width(&self, width: usize) -> usize {
+        if *self == "wide" { 2 * width } else { width }
+    }
+}
+
+/// The work of a tenant, with a number.
+type Item = (&'static str, u32);
+
+impl Work for Item {
+    fn tenant(&self) -> &str {
+        self.0
+    }
+}
+
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn queue(width: usize, total: usize) -> Queue<&'static str, Item> {
+    Queue::new(width, total)
+}
+
+fn push(queue: &mut Queue<&'static str, Item>, lane: &'static str, item: Item, at: u64) {
+    queue.push(lane, Class::Told, item, s(at), s(0));
+}
+
+fn drain(queue: &mut Queue<&'static str, Item>, now: u64) -> Vec<Item> {
+    std::iter::from_fn(|| queue.pop(s(now)).inspect(|item| queue.finish(item))).collect()
+}
+
+#[test]
+fn earliest_time_counts() {
+    let mut queue = queue(9, 9);
+    for at in [10, 5, 20] {
+        push(&mut queue, "a", ("t", 1), at);
+    }
+    assert_eq!(queue.next(), Some(s(5)));
+    assert_eq!(queue.pop(s(4)), None);
+    assert_eq!(queue.pop(s(5)), Some(("t", 1)));
+    assert_eq!(queue.pop(s(99)), None);
+}
+
+#[test]
+fn postponing_never_hastens() {
+    let mut queue = queue(9, 9);
+    queue.postpone(&("t", 1), s(5));
+    assert_eq!(queue.next(), None);
+    push(&mut queue, "a", ("t", 1), 10);
+    queue.postpone(&("t", 1), s(5));
+    assert_eq!(queue.next(), Some(s(10)));
+    queue.postpone(&("t", 1), s(20));
+    assert_eq!(queue.next(), Some(s(20)));
+}
+
+#[test]
+fn key_runs_once_at_a_time() {
+    let mut queue = queue(9, 9);
+    push(&mut queue, "a", ("t", 1), 0);
+    assert_eq!(queue.pop(s(0)), Some(("t", 1)));
+    push(&mut queue, "a", ("t", 1), 0);
+    assert_eq!((queue.pop(s(0)), queue.next()), (None, None));
+    queue.finish(&("t", 1));
+    assert_eq!(queue.pop(s(0)), Some(("t", 1)));
+}
+
+#[test]
+fn cancelled_key_does_not_run_again() {
+    let mut queue = queue(9, 9);
+    push(&mut queue, "a", ("t", 1), 0);
+    queue.pop(s(0)).unwrap();
+    push(&mut queue, "a", ("t", 1), 0);
+    queue.cancel(&("t", 1));
+    queue.finish(&("t", 1));
+    assert_eq!(queue, self::queue(9, 9));
+}
+
+#[test]
+fn full_lane_delays_no_other() {
+    let mut queue = queue(1, 9);
+    push(&mut queue, "slow", ("t", 1), 0);
+    push(&mut queue, "slow", ("t", 2), 0);
+    push(&mut queue, "quick", ("t", 3), 1);
+    assert_eq!(queue.pop(s(1)), Some(("t", 1)));
+    assert_eq!(queue.pop(s(1)), Some(("t", 3)));
+    assert_eq!(queue.pop(s(1)), None);
+    queue.finish(&("t", 1));
+    assert_eq!(queue.pop(s(1)), Some(("t", 2)));
+}
+
+#[test]
+fn backlog_is_due_and_open() {
+    let mut queue = queue(1, 9);
+    for (number, at) in [(1, 0), (2, 0), (3, 5), (4, 6)] {
+        push(&mut queue, "a", ("t", number), at);
+    }
+    let backlog = |queue: &Queue<_, Item>| {
+        queue
+            .backlog(s(5))
+            .map(|(lane, keys)| (*lane, keys))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(backlog(&queue), vec![("a", 3)]);
+    queue.pop(s(0)).unwrap();
+    assert_eq!(backlog(&queue), vec![("a", 2)]);
+    queue.open(&"a", Class::Untold);
+    assert_eq!(backlog(&queue), vec![("a", 0)]);
+}
+
+#[test]
+fn tenants_take_turns() {
+    let mut queue = queue(1, 9);
+    for number in 0..4 {
+        push(&mut queue, "a", ("crowd", number), 0);
+    }
+    push(&mut queue, "a", ("one", 9), 0);
+    push(&mut queue, "a", ("two", 9), 0);
+    let order = drain(&mut queue, 0);
+    let expected = [
+        ("crowd", 0),
+        ("one", 9),
+        ("two", 9),
+        ("crowd", 1),
+        ("crowd", 2),
+        ("crowd", 3),
+    ];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn total_leaves_each_lane_one_task() {
+    let mut queue = queue(9, 2);
+    for number in 0..5 {
+        push(&mut queue, "a", ("t", number), 0);
+    }
+    push(&mut queue, "b", ("t", 9), 1);
+    let taken: Vec<_> = std::iter::from_fn(|| queue.pop(s(1))).collect();
+    assert_eq!(taken, [("t", 0), ("t", 1), ("t", 9)]);
+    queue.finish(&("t", 9));
+    assert_eq!(queue.pop(s(1)), None);
+    queue.finish(&("t", 0));
+    assert_eq!(queue.pop(s(1)), Some(("t", 2)));
+}
+
+#[test]
+fn longest_waiting_lane_is_served_first() {
+    let mut queue = queue(9, 1);
+    for number in 0..2 {
+        push(&mut queue, "a", ("t", number), 0);
+        push(&mut queue, "z", ("t", 5 + number), 0);
+    }
+    let order = [1, 2, 3, 4].map(|now| {
+        let item = queue.pop(s(now)).unwrap();
+        queue.finish(&item);
+        item.1
+    });
+    assert_eq!(order, [0, 5, 1, 6]);
+}
+
+#[test]
+fn closed_lane_keeps_its_work() {
+    let mut queue = queue(9, 9);
+    queue.push("a", Class::Owed, ("t", 1), s(0), s(0));
+    queue.push("a", Class::Untold, ("t", 2), s(0), s(0));
+    queue.push("a", Class::Told, ("t", 3), s(0), s(0));
+    queue.open(&"a", Class::Owed);
+    assert_eq!(drain(&mut queue, 0), [("t", 1)]);
+    assert_eq!(queue.next(), None);
+    queue.open(&"a", Class::Untold);
+    assert_eq!(drain(&mut queue, 0), [("t", 2)]);
+    queue.open(&"a", Class::Told);
+    assert_eq!(drain(&mut queue, 0), [("t", 3)]);
+}
+
+#[test]
+fn owed_work_comes_first() {
+    let mut queue = queue(1, 9);
+    push(&mut queue, "a", ("t", 1), 0);
+    queue.push("a", Class::Owed, ("u", 2), s(0), s(0));
+    assert_eq!(drain(&mut queue, 0), [("u", 2), ("t", 1)]);
+}
+
+#[test]
+fn retried_work_yields_but_never_starves() {
+    let mut queue = Queue::new(1, 100);
+    for number in 0..3 {
+        queue.push("a", Class::Retried, ("t", number), s(0), s(0));
+    }
+    let mut turns = Vec::new();
+    for number in 10..130 {
+        queue.push("a", Class::Told, ("t", number), s(1), s(1));
+        let key = queue.pop(s(1)).unwrap();
+        queue.finish(&key);
+        turns.push(key.1 < 10);
+    }
+    assert_eq!(turns.iter().filter(|retried| **retried).count(), 3);
+    assert!(turns[..32].iter().all(|retried| !retried));
+    assert!(turns[32]);
+}
+
+#[test]
+fn retried_work_holds_half_the_slots() {
+    for (width, slots) in [(1, 1), (4, 2), (5, 2)] {
+        let mut queue = queue(width, 100);
+        for number in 0..9 {
+            queue.push("a", Class::Retried, ("t", number), s(0), s(0));
+        }
+        let taken = |queue: &mut Queue<_, _>| std::iter::from_fn(|| queue.pop(s(0))).collect::<Vec<Item>>();
+        assert_eq!(taken(&mut queue).len(), slots);
+        assert_eq!(queue.next(), None);
+        for number in 10..19 {
+            push(&mut queue, "a", ("t", number), 0);
+        }
+        assert_eq!(taken(&mut queue).len(), width - slots);
+        queue.finish(&("t", 0));
+        assert_eq!(taken(&mut queue).len(), 1);
+    }
+}
+
+#[test]
+fn reclassified_work_keeps_its_time() {
+    let mut queue = queue(1, 9);
+    queue.push("a", Class::Retried, ("t", 1), s(0), s(0));
+    queue.push("a", Class::Retried, ("t", 2), s(5), s(0));
+    push(&mut queue, "a", ("t", 3), 0);
+    for number in [1, 2, 9] {
+        queue.reclassify(&("t", number), Class::Owed, s(0));
+    }
+    assert!(queue.has_work(&"a") && !queue.has_work(&"b"));
+    assert_eq!(drain(&mut queue, 0), [("t", 1), ("t", 3)]);
+    assert_eq!(queue.next(), Some(s(5)));
+}
+
+#[test]
+fn hastened_lane_is_due_now() {
+    let mut queue = queue(9, 9);
+    push(&mut queue, "a", ("t", 1), 50);
+    queue.push("a", Class::Owed, ("t", 2), s(60), s(0));
+    queue.hasten(&"a", s(3));
+    assert_eq!(drain(&mut queue, 3), [("t", 1)]);
+    assert_eq!(queue.next(), Some(s(60)));
+}
+
+#[test]
+fn retold_lane_runs_what_was_told() {
+    let mut queue = queue(9, 9);
+    push(&mut queue, "a", ("t", 1), 0);
+    push(&mut queue, "a", ("t", 2), 7);
+    queue.open(&"a", Class::Untold);
+    assert_eq!(queue.next(), None);
+    queue.retell(&"a", s(0));
+    assert_eq!(drain(&mut queue, 0), [("t", 1)]);
+    assert_eq!(queue.next(), Some(s(7)));
+}
+
+#[test]
+fn empty_lane_is_removed() {
+    let mut queue = queue(1, 9);
+    push(&mut queue, "a", ("t", 1), 0);
+    push(&mut queue, "a", ("t", 2), 0);
+    queue.open(&"a", Class::Untold);
+    queue.open(&"a", Class::Told);
+    queue.pop(s(0)).unwrap();
+    queue.cancel(&("t", 2));
+    assert!(!queue.is_idle());
+    queue.finish(&("t", 1));
+    assert_eq!(queue, self::queue(1, 9));
+}
