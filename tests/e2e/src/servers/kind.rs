@@ -300,7 +300,7 @@ fn vault_objects(servers: &Authority, clients: &Authority, offline: bool) -> any
         mutual: 8300,
         files: PathBuf::from("/vault/files"),
     };
-    let mut config = configuration(&listeners, json!({ "inmem": {} }));
+    let mut config = configuration(&listeners, json!({ "file": { "path": "/vault/data" } }));
     config["api_addr"] = json!("https://vault.vault.svc:8200");
     let (image, program) = if offline {
         (offline::VAULT, "vault")
@@ -321,13 +321,16 @@ fn vault_objects(servers: &Authority, clients: &Authority, offline: bool) -> any
         "image": image,
         "command": [program, "server", "-config=/vault/files/vault.json"],
         "env": [{ "name": "SKIP_SETCAP", "value": "true" }],
-        "volumeMounts": [{ "name": "files", "mountPath": "/vault/files", "readOnly": true }],
+        "volumeMounts": [
+            { "name": "files", "mountPath": "/vault/files", "readOnly": true },
+            { "name": "data", "mountPath": "/vault/data" },
+        ],
         // A forwarded port ends with the first connection that is refused.
         "readinessProbe": { "tcpSocket": { "port": 8200 }, "periodSeconds": 1 },
     });
     let ports = [8200, 8300].map(|port| json!({ "name": format!("port-{port}"), "port": port }));
-    let files = json!([{ "name": "files", "secret": { "secretName": "vault" } }]);
-    let pod = json!({ "serviceAccountName": "vault", "containers": [container], "volumes": files });
+    let volumes = json!([{ "name": "files", "secret": { "secretName": "vault" } }, { "name": "data", "emptyDir": {} }]);
+    let pod = json!({ "serviceAccountName": "vault", "containers": [container], "volumes": volumes });
     Ok(vec![
         json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "vault" } }),
         json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }),
