@@ -18,7 +18,7 @@ pub(crate) const VAULT: &str = "localhost/vault:e2e";
 /// The image of our controller.
 pub(crate) const CONTROLLER: &str = "localhost/vault-issuer:e2e";
 
-/// Returns the archives that [`write`] makes in `dir`.
+/// Returns the archives that [`write()`] makes in `dir`.
 pub(super) fn archives(dir: &Path) -> [PathBuf; 3] {
     ["cert-manager.tar", "vault.tar", "vault-issuer.tar"].map(|name| dir.join(name))
 }
