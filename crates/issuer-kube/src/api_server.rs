@@ -58,8 +58,7 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError> {
         let url = SecretObject::url_path(&(), Some(&secret.namespace));
-        let request = Request::new(url).get(&secret.name, &GetParams::default());
-        let object: SecretObject = decode(&self.read(request).await?)?;
+        let object: SecretObject = decode(&self.get(url, &secret.name).await?)?;
         let data = object.data.unwrap_or_default();
         let mut annotations = object.metadata.annotations.unwrap_or_default();
         Ok(SecretData {
@@ -79,8 +78,7 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
         let url = ConfigMap::url_path(&(), Some(&config_map.namespace));
-        let request = Request::new(url).get(&config_map.name, &GetParams::default());
-        let object: ConfigMap = decode(&self.read(request).await?)?;
+        let object: ConfigMap = decode(&self.get(url, &config_map.name).await?)?;
         let text = object.data.unwrap_or_default().into_iter();
         let bytes = object.binary_data.unwrap_or_default().into_iter();
         Ok(SecretData {
@@ -123,8 +121,7 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer; `Unavailable` if the object cannot be decoded.
     pub async fn read_request(&self, key: &RequestKey) -> Result<CertificateRequest, ReadError> {
         let url = CertificateRequest::url_path(&(), Some(&key.namespace));
-        let request = Request::new(url).get(&key.name, &GetParams::default());
-        decode_request(&self.read(request).await?).map_err(|_| undecodable())
+        decode_request(&self.get(url, &key.name).await?).map_err(|_| undecodable())
     }
 
     /// Writes the status of an issuer or a CertificateRequest.
@@ -154,6 +151,10 @@ impl ApiServer {
         if let Err(error) = self.events.record(event).await {
             tracing::warn!(reason, error = %Cause(&error), "failed to record an event");
         }
+    }
+
+    async fn get(&self, url: String, name: &str) -> Result<Bytes, ReadError> {
+        self.read(Request::new(url).get(name, &GetParams::default())).await
     }
 
     async fn read(&self, request: Result<http::Request<Vec<u8>>, RequestError>) -> Result<Bytes, ReadError> {

@@ -49,11 +49,11 @@ pub(super) enum Step {
 }
 
 pub(super) fn begin(state: &mut State, now: Now, key: RequestKey) -> Step {
-    let Some(tracked) = state.requests.get_mut(&key) else {
-        return Step::Done(state.end(Ending::new(Key::Request(key), Outcome::Idle, Again::Never)));
-    };
-    tracked.end_wait(now);
-    let Some(object) = tracked.object.decode(&key) else {
+    let object = state.requests.get_mut(&key).and_then(|tracked| {
+        tracked.end_wait(now);
+        tracked.object.decode(&key)
+    });
+    let Some(object) = object else {
         return Step::Done(state.end(Ending::new(Key::Request(key), Outcome::Idle, Again::Never)));
     };
     let task = Task {
