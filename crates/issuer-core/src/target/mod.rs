@@ -3,6 +3,7 @@
 mod method;
 mod path;
 mod policy;
+mod servers;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,9 +13,8 @@ use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
 pub use method::{Method, RoleId};
 pub use path::{CaMismatch, Mount, SignPath};
-pub use policy::{
-    AllowedAudiences, AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount,
-};
+pub use policy::{AllowedAudiences, IssuerPolicy, ServiceAccount};
+pub use servers::{AllowedServers, Network, ServerPattern, ServerPatternError};
 
 use crate::reference::{ConfigMapKey, IssuerKey, IssuerKind, SecretKey, is_object_name};
 use crate::{Origin, duration};
