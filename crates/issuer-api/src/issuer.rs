@@ -36,6 +36,11 @@ use crate::{Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySe
         "fieldPath": ".caBundle"
     },
     {
+        "rule": "!has(self.proxy) || (isURL(self.proxy) && url(self.proxy).getScheme() == 'http' && url(self.proxy).getHostname() != '' && !self.proxy.contains('@'))",
+        "message": "proxy must be a URL such as http://proxy.example.com:3128, without user and password",
+        "fieldPath": ".proxy"
+    },
+    {
         "rule": "has(self.clientCertSecretRef) == has(self.clientKeySecretRef)",
         "message": "set clientCertSecretRef and clientKeySecretRef together"
     },
@@ -60,6 +65,12 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub server_name: Option<String>,
+    /// The HTTP proxy through which the server is reached, such as `http://proxy.example.com:3128`, in place of the
+    /// controller's `HTTPS_PROXY`. It forwards TLS connections (CONNECT) and sees no token. The operator must allow it like
+    /// a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub proxy: Option<String>,
     /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef` and
     /// `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,6 +32,7 @@ pub(crate) fn vault(server: &str, roots: Roots) -> Vault {
     let connect = Arc::new(Connect {
         origin: Origin::parse(server).unwrap(),
         allowed_servers: AllowedServers::All,
+        proxy: None,
         server_name: None,
         roots,
         identity: None,

@@ -76,7 +76,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`Flow`], [`Step`], [`Request`], [`Reply`] | the interface with Vault |
-//! | [`Now`], [`Secret`], [`Body`], [`Connect`], [`SplitMix64`] | time, secrets, how to dial and randomness, as data |
+//! | [`Now`], [`Secret`], [`Body`], [`Connect`], [`Proxy`], [`SplitMix64`] | time, secrets, how to dial and randomness, as data |
 //! | [`mod@reference`] | keys of Kubernetes objects |
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
 //! | [`vault`] | the conversations: health, login, lease, probe, sign, revoke; errors and their classes |
@@ -127,6 +127,7 @@ mod name;
 mod now;
 mod origin;
 mod pem;
+mod proxy;
 mod random;
 pub mod reconcile;
 pub mod reference;
@@ -145,9 +146,10 @@ pub use flow::{Flow, Operation, Reply, Request, Step};
 pub use known::KnownSignatures;
 pub use now::Now;
 pub use origin::Origin;
+pub use proxy::{ConnectReply, Proxy};
 pub use random::SplitMix64;
 pub use secret::{Body, Secret};
 pub use signatures::Signatures;
 pub use signing_request::{RequestSpec, SigningRequest, SigningRequestError};
-pub use transport_error::{ConnectError, DialError, TlsError, TransportError};
+pub use transport_error::{ConnectError, DialError, ProxyError, TlsError, TransportError};
 pub use verify::{Chain, Issued, SizeLimits, Verified, VerifyError, VerifyOptions, verify};

@@ -1,6 +1,6 @@
 /// Why a request has no reply.
 ///
-/// `Connect`, `Dial` and `Tls` mean that Vault surely did not see the request; after any other a signature may
+/// `Connect`, `Dial`, `Proxy` and `Tls` mean that Vault surely did not see the request; after any other a signature may
 /// have been made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
@@ -11,6 +11,9 @@ pub enum TransportError {
     /// The [`Connect`](crate::Connect) itself cannot be used.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// The proxy before the server forwards no connection.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The connection broke before a whole reply had come.
     #[error("the connection broke before the reply was complete")]
     Reset,
@@ -44,7 +47,7 @@ impl TransportError {
     /// Returns `true` if Vault may have acted on the request.
     pub fn may_have_been_handled(self) -> bool {
         match self {
-            Self::Connect(_) | Self::Dial(_) | Self::Tls(_) => false,
+            Self::Connect(_) | Self::Dial(_) | Self::Proxy(_) | Self::Tls(_) => false,
             // Even a reply that cannot be read may answer a signature that was made.
             Self::Reset | Self::Timeout | Self::TooLarge | Self::NotHttp => true,
         }
@@ -70,6 +73,33 @@ pub enum ConnectError {
     /// The network has no way to the host.
     #[error("the host is unreachable")]
     Unreachable,
+}
+
+/// Why a proxy forwards no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// The proxy demands other credentials.
+    #[error("the proxy demands authentication (407): set its user and password in HTTPS_PROXY")]
+    Authentication,
+    /// The proxy closed the connection before it had answered.
+    #[error("the proxy closed the connection before it had answered CONNECT")]
+    Closed,
+    /// No connection to the proxy could be made.
+    #[error("cannot connect to the proxy: {0}")]
+    Connect(ConnectError),
+    /// The answer of the proxy is not HTTP.
+    #[error("the proxy's answer to CONNECT is not HTTP")]
+    NotHttp,
+    /// The proxy does not permit the connection, with this status.
+    #[error("the proxy refuses to connect to the server ({0})")]
+    Refused(u16),
+    /// The proxy did not answer in time.
+    #[error("the proxy did not connect to the server in time")]
+    Timeout,
+    /// The proxy has no connection to the server, with this status.
+    #[error("the proxy cannot connect to the server ({0})")]
+    Unreachable(u16),
 }
 
 /// Why a [`Connect`](crate::Connect) cannot be used.

@@ -79,6 +79,7 @@ fn vault(target: &Target, sources: &Sources<'_>, held: Option<&Vault>) -> Result
     let connect = Connect {
         origin: target.origin.clone(),
         allowed_servers: target.allowed_servers.clone(),
+        proxy: target.proxy.clone(),
         server_name: target.server_name.clone(),
         roots,
         identity,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AllowedServers, ServerPattern};
+use super::{AllowedServers, ProxySettings, ServerPattern};
 
 /// What the operator permits the issuers of a cluster to do.
 ///
@@ -18,6 +18,8 @@ pub struct IssuerPolicy {
     pub allowed_audiences: AllowedAudiences,
     /// The servers that issuers may name.
     pub allowed_servers: AllowedServers,
+    /// The proxy that the operator gives.
+    pub proxies: ProxySettings,
     /// The controller's own service account, for which it never requests a token.
     pub own_account: Option<ServiceAccount>,
 }

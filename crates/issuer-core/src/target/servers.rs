@@ -43,6 +43,22 @@ impl AllowedServers {
         })
     }
 
+    /// Returns `true` if a server may have this host although its addresses are never seen, since a proxy resolves it.
+    pub(super) fn permits_unresolved(&self, host: &str) -> bool {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match self {
+            _ if bare.parse::<IpAddr>().is_ok() => self.permits_host(host),
+            Self::All => true,
+            Self::Listed(patterns) if patterns.is_empty() => !is_localhost(host) && !ends_in_number(host),
+            Self::Listed(patterns) => patterns.iter().any(|pattern| pattern.has_host(host)),
+        }
+    }
+
+    /// Returns `true` if a host, a name or an address as in a URL, is the machine itself or on its link.
+    pub(super) fn is_local(host: &str) -> bool {
+        !Self::default().permits_host(host)
+    }
+
     /// Returns `true` if a server whose URL has the host `host` may have this address.
     pub fn permits_address(&self, host: &str, address: IpAddr) -> bool {
         let Self::Listed(patterns) = self else {
@@ -166,6 +182,18 @@ impl Network {
 fn is_localhost(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     host == "localhost" || host.ends_with(".localhost")
+}
+
+/// Returns `true` if a name that is not an IPv4 address in the usual form may be one in another, such as `127.1` or
+/// `0x7f000001`. <https://url.spec.whatwg.org/#ends-in-a-number-checker>
+fn ends_in_number(host: &str) -> bool {
+    let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let hexadecimal = last
+        .to_ascii_lowercase()
+        .strip_prefix("0x")
+        .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    digits(last) || hexadecimal
 }
 
 /// Returns `true` if an address leads to the controller's own machine or link.

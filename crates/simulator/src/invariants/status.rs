@@ -35,6 +35,7 @@ const REASONS: [&str; 49] = [
     "Pending",
     "PermissionDenied",
     "ProbeInconclusive",
+    "ProxyFailed",
     "SignaturesFail",
     "RoleNotFound",
     "SecretForbidden",

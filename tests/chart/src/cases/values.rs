@@ -164,6 +164,26 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The proxy becomes variables of the container, before those of one's own.
+pub(super) fn as_variables(helm: &Helm) -> anyhow::Result<()> {
+    let env = |values: &Value| -> anyhow::Result<Value> {
+        let objects = helm.template(values)?;
+        Ok(objects.deployment()?["template"]["spec"]["containers"][0]["env"].clone())
+    };
+    let own = json!({ "name": "SSL_CERT_FILE", "value": "/etc/ca/ca.crt" });
+    let proxy = "http://proxy.example.com:3128";
+    let both = env(&json!({ "https_proxy": proxy, "no_proxy": ".svc,10.0.0.0/8", "app": { "extraEnv": [own] } }))?;
+    let expected = json!([
+        { "name": "HTTPS_PROXY", "value": proxy },
+        { "name": "NO_PROXY", "value": ".svc,10.0.0.0/8" },
+        own,
+    ]);
+    ensure!(both == expected, "{both}");
+    let none = env(&json!({}))?;
+    ensure!(none.is_null(), "{none}");
+    Ok(())
+}
+
 /// Objects of one's own may be objects or text, and are templates.
 pub(super) fn extra_objects(helm: &Helm) -> anyhow::Result<()> {
     let map = |name: &str| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });

@@ -109,6 +109,7 @@ pub(super) const CASES: &[Case] = &[
     together!("wrong-secret", healing::wrong_secret),
     together!("wrong-bundle", healing::wrong_bundle),
     loopback!("unreachable", healing::unreachable),
+    loopback!("proxy", scope::proxy),
     together!("missing-secret", healing::missing_secret),
     together!("rotated-secret", healing::rotated_secret),
     together!("revoked-token", healing::revoked_token),
