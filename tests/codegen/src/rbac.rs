@@ -64,6 +64,19 @@ fn drop_in() -> Vec<PolicyRule> {
     ]
 }
 
+/// The same rights for a controller that is limited to namespaces, in each of them: it does not serve cluster issuers.
+fn namespaced(mut rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
+    for rule in &mut rules {
+        rule.resources.retain(|resource| !resource.contains("clusterissuers"));
+    }
+    rules
+}
+
+/// In all namespaces, where a cluster issuer selects namespaces by their labels.
+fn namespaces() -> Vec<PolicyRule> {
+    vec![rule("", &["namespaces"], &["get"])]
+}
+
 /// In a namespace with issuers: their Secrets, and the ConfigMaps of their CA bundles, by name only.
 fn credentials() -> Vec<PolicyRule> {
     vec![rule("", &["configmaps"], &["get"]), rule("", &["secrets"], &["get"])]
@@ -158,6 +171,13 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
                 yaml(&cluster_role_binding(&name, service_account(NAME, NAME)))?,
             ]
         }),
+        file("namespaces", &{
+            let name = format!("{NAME}-namespaces");
+            [
+                yaml(&cluster_role(&name, &[], &namespaces()))?,
+                yaml(&cluster_role_binding(&name, service_account(NAME, NAME)))?,
+            ]
+        }),
         file(
             "leader-election",
             &[
@@ -197,10 +217,13 @@ fn chart_rules() -> anyhow::Result<File> {
     let all = [
         ("approval", approval()),
         ("controller", controller()),
+        ("controller-namespaced", namespaced(controller())),
         ("credentials", credentials()),
         ("drop-in", drop_in()),
+        ("drop-in-namespaced", namespaced(drop_in())),
         ("edit", edit()),
         ("leader-election", leader_election()),
+        ("namespaces", namespaces()),
         ("tokens", tokens()),
         ("view", view()),
     ];

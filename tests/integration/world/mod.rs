@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use issuer_api::VaultSpec;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{AwaitReply, Change, Controller, Event, Key, Outcome, StatusPatch, Step, WriteError};
-use issuer_core::reference::{IssuerKind, RequestKey, SecretRef};
+use issuer_core::reference::{IssuerKind, ListScope, RequestKey, SecretRef};
 use issuer_core::{Now, Operation, Reply, Request, Secret};
 use issuer_kube::{Metrics, Transport};
 use serde_json::json;
@@ -74,9 +74,9 @@ impl<'v> World<'v> {
             transcript: None,
         };
         let lists = [
-            Change::Issuers(IssuerKind::Cluster, BTreeSet::new()),
-            Change::Issuers(IssuerKind::Namespaced, BTreeSet::new()),
-            Change::Requests(BTreeSet::new()),
+            Change::Issuers(IssuerKind::Cluster, ListScope::Cluster, BTreeSet::new()),
+            Change::Issuers(IssuerKind::Namespaced, ListScope::Cluster, BTreeSet::new()),
+            Change::Requests(ListScope::Cluster, BTreeSet::new()),
         ];
         lists.into_iter().for_each(|list| world.controller.observe(BEGIN, list));
         world

@@ -30,6 +30,10 @@ impl Cause<'_> {
             }
             Self::IssuerNotReady(issuer) => format!("Waiting for {issuer} to become ready"),
             Self::KindUnknown(kind) => unknown_kind(kind),
+            Self::NamespaceForbidden(issuer, namespace) => format!(
+                "{issuer} selects namespaces by labels, and the controller may not read those of namespace {namespace}: \
+                 grant it the verb get on namespaces (\"Select namespaces by labels\" in deploy/docs/install.md)"
+            ),
             Self::SignFailed(error) => format!("Not signed yet, it is tried again: {error}"),
         }
     }

@@ -12,14 +12,17 @@ use super::step::{
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey};
+use crate::target::NamespaceLabels;
 use crate::{Now, Reply, Secret};
 
 /// The controller: everything it knows, and all its decisions.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Controller {
     state: State,
-    listed: Listed,
+    /// The lists that have not been seen completely. Before all have, nothing is begun: an issuer or a request that is
+    /// missing may only not have been listed yet.
+    unlisted: BTreeSet<List>,
     /// Until when the API server wants to be left alone.
     paused: Duration,
 }
@@ -30,18 +33,30 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The same for a process that stops, which has only seconds left to save what is signed.
 const PAUSE_STOPPING: Duration = Duration::from_secs(1);
 
-/// The lists that have been seen completely. Before all have, nothing is begun: an issuer or a request that is missing
-/// may only not have been listed yet.
-#[derive(Clone, Debug, Default, PartialEq, Hash)]
-struct Listed {
-    requests: bool,
-    issuers: BTreeSet<IssuerKind>,
+/// A list of all objects of one kind in one scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum List {
+    Issuers(IssuerKind, ListScope),
+    Requests(ListScope),
+}
+
+/// Returns every list that the driver makes.
+fn lists(config: &Config) -> BTreeSet<List> {
+    let of_scope = |scope: ListScope| {
+        let issuers = config.kinds().map({
+            let scope = scope.clone();
+            move |kind| List::Issuers(kind, scope.clone())
+        });
+        issuers.chain([List::Requests(scope)])
+    };
+    config.namespaces.scopes().into_iter().flat_map(of_scope).collect()
 }
 
 impl Controller {
     /// Creates a controller that knows nothing. Equal seeds and equal inputs make equal decisions.
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
+            unlisted: lists(&config),
             state: State::new(config, seed),
             listed: Listed::default(),
             paused: Duration::ZERO,
@@ -54,15 +69,15 @@ impl Controller {
         match change {
             Change::Issuer(key, observed) => state.observe_issuer(key, observed, now),
             Change::IssuerGone(key) => state.forget_issuer(&key),
-            Change::Issuers(kind, all) => {
-                state.keep_issuers(kind, &all);
-                self.listed.issuers.insert(kind);
+            Change::Issuers(kind, scope, all) => {
+                state.keep_issuers(kind, &scope, &all);
+                self.unlisted.remove(&List::Issuers(kind, scope));
             }
             Change::Request(request) => state.observe_request(request, now),
             Change::RequestGone(key) => state.request_gone(&key),
-            Change::Requests(all) => {
-                state.keep_requests(&all);
-                self.listed.requests = true;
+            Change::Requests(scope, all) => {
+                state.keep_requests(&scope, &all);
+                self.unlisted.remove(&List::Requests(scope));
             }
         }
     }
@@ -152,12 +167,7 @@ impl Controller {
     }
 
     fn is_listed(&self) -> bool {
-        self.listed.requests
-            && self
-                .state
-                .config
-                .kinds()
-                .all(|kind| self.listed.issuers.contains(&kind))
+        self.unlisted.is_empty()
     }
 }
 

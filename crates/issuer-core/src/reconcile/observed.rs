@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::claim::Claim;
 use super::drop_in::{DropIn, ReadyWriters};
 use crate::VerifyOptions;
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
-use crate::target::IssuerPolicy;
+use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey};
+use crate::target::{self, Admission, IssuerPolicy, NamespaceLabels};
 
 /// The settings of a [`Controller`](super::Controller).
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -25,6 +25,8 @@ pub struct Config {
     /// The events a second, on average, that say no more than that a request was signed; ten times as many may be published
     /// at once. All other events are always published.
     pub event_rate: u32,
+    /// The namespaces that are served.
+    pub namespaces: Namespaces,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,
     /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before
@@ -42,9 +44,9 @@ impl Config {
     /// Returns the kinds of issuer that are served.
     pub fn kinds(&self) -> impl Iterator<Item = IssuerKind> {
         let drop_in = self.drop_in.is_some();
-        IssuerKind::ALL
-            .into_iter()
-            .filter(move |kind| drop_in || !kind.is_drop_in())
+        let cluster = self.namespaces == Namespaces::All;
+        let serves = move |kind: &IssuerKind| (drop_in || !kind.is_drop_in()) && (cluster || !kind.is_cluster());
+        IssuerKind::ALL.into_iter().filter(serves)
     }
 }
 
@@ -55,14 +57,14 @@ pub enum Change {
     Issuer(IssuerKey, ObservedIssuer),
     /// An issuer was deleted.
     IssuerGone(IssuerKey),
-    /// A list has ended: these are all the issuers of a kind.
-    Issuers(IssuerKind, BTreeSet<IssuerKey>),
+    /// A list has ended: these are all the issuers of a kind that it covers.
+    Issuers(IssuerKind, ListScope, BTreeSet<IssuerKey>),
     /// A request was added or modified.
     Request(CertificateRequest),
     /// A request was deleted.
     RequestGone(RequestKey),
-    /// A list has ended: these are all the requests.
-    Requests(BTreeSet<RequestKey>),
+    /// A list has ended: these are all the requests that it covers.
+    Requests(ListScope, BTreeSet<RequestKey>),
 }
 
 /// An issuer of either kind, as a watch shows it.

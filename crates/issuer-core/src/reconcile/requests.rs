@@ -10,7 +10,7 @@ use issuer_api::{Base64, CertificateRequest};
 use super::claim::Seen;
 use super::snapshot::{Packed, Snapshot};
 use crate::Now;
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, ListScope, RequestKey};
 
 /// A CSR that is longer than this, in base64, is not kept but read again when the request is signed.
 const CSR_KEPT: usize = 4096;
@@ -162,11 +162,11 @@ impl Requests {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
     }
 
-    /// Returns the requests that a complete list does not contain.
-    pub(super) fn unlisted(&self, listed: &BTreeSet<RequestKey>) -> Vec<RequestKey> {
+    /// Returns the requests that a complete list covers and does not contain.
+    pub(super) fn unlisted(&self, scope: &ListScope, listed: &BTreeSet<RequestKey>) -> Vec<RequestKey> {
         self.by_key
             .keys()
-            .filter(|key| !listed.contains(key))
+            .filter(|key| scope.covers(&key.namespace) && !listed.contains(key))
             .cloned()
             .collect()
     }
@@ -194,6 +194,17 @@ impl Requests {
         self.open -= usize::from(tracked.is_open());
         self.size -= tracked.object.size();
         Some(tracked)
+    }
+
+    /// Returns the request that a task holds, or the denial that a watch has shown meanwhile. Returns `None` if the
+    /// request has finished or is gone.
+    pub(super) fn latest(&mut self, key: &RequestKey, held: &Snapshot) -> Option<Snapshot> {
+        let tracked = self.with_uid(key, held.uid())?;
+        if tracked.object.is_denied {
+            tracked.object.decode(key)
+        } else {
+            Some(held.clone())
+        }
     }
 
     /// Replaces the request by the result of a read, and returns it whole. Returns `None` if a watch has shown meanwhile

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
-use crate::object::Watched;
+use crate::object::WatchedList;
 use crate::watch::{self, Observer, Unreadable};
 use crate::{ControllerHealth, Leadership, Metrics, Transport};
 
@@ -78,8 +78,8 @@ struct Driver {
     health: Arc<ControllerHealth>,
     metrics: Arc<Metrics>,
     transport: Transport,
-    /// The kinds that are watched.
-    watched: Vec<Watched>,
+    /// The lists that are kept up to date.
+    lists: Vec<WatchedList>,
     /// Notified whenever there may be something to do.
     changed: Notify,
     /// Exchanges with Vault at once; further ones wait.
@@ -102,7 +102,7 @@ pub async fn run<R>(
     let driver = Arc::new(Driver::new(setup));
     let watches = tokio::spawn({
         let driver = Arc::clone(&driver);
-        async move { watch::watch(&client, &driver.watched, &driver).await }
+        async move { watch::watch(&client, &driver.lists, &driver).await }
     });
     let mut tasks = JoinSet::new();
     let leads = leadership.clone();
@@ -134,8 +134,8 @@ pub async fn run<R>(
         tracing::warn!("stopping before all tokens were revoked; they expire");
     }
     watches.abort();
-    for watched in &driver.watched {
-        driver.health.ended(watched.kind());
+    for list in &driver.lists {
+        driver.health.ended(&list.name());
     }
     driver.health.ended(LOOP);
     released
@@ -169,30 +169,30 @@ impl Observer for Arc<Driver> {
         tokio::spawn(async move { driver.publish(event).await });
     }
 
-    fn alive(&self, watched: Watched, within: Duration) {
+    fn alive(&self, list: &WatchedList, within: Duration) {
         let next = Transport::now().monotonic + within + GRACE;
-        self.health.alive(watched.kind(), next);
+        self.health.alive(list.name(), next);
     }
 
-    fn synced(&self, watched: Watched) {
-        self.health.set(watched.kind(), Ok(()));
+    fn synced(&self, list: &WatchedList) {
+        self.health.set(list.name(), Ok(()));
     }
 
-    fn failed(&self, watched: Watched, error: &str, is_synced: bool) {
-        self.metrics.watch_failed(watched.kind());
+    fn failed(&self, list: &WatchedList, error: &str, is_synced: bool) {
+        self.metrics.watch_failed(list.watched.kind());
         if !is_synced {
-            self.health.set(watched.kind(), Err(format!("not in sync: {error}")));
+            self.health.set(list.name(), Err(format!("not in sync: {error}")));
         }
     }
 }
 
 impl Driver {
     fn new(setup: RunSetup) -> Self {
-        let watched = Watched::all_of(setup.config.kinds());
+        let lists = WatchedList::all_of(&setup.config);
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
-        for watched in &watched {
-            setup.health.set(watched.kind(), Err("not listed yet".to_owned()));
+        for list in &lists {
+            setup.health.set(list.name(), Err("not listed yet".to_owned()));
         }
         Self {
             api: ApiServer::new(setup.client, setup.instance),
@@ -200,7 +200,7 @@ impl Driver {
             health: setup.health,
             metrics: setup.metrics,
             transport: setup.transport,
-            watched,
+            lists,
             changed: Notify::new(),
             exchanges: Semaphore::new(EXCHANGES_MAX),
             api_requests: Semaphore::new(API_REQUESTS),

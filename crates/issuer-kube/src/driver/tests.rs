@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
-use issuer_core::reference::IssuerKind;
+use issuer_core::reference::{IssuerKind, ListScope, Namespaces};
 use issuer_core::target::IssuerPolicy;
 use kube::client::Body;
 use tower::BoxError;
@@ -44,6 +44,7 @@ fn driver() -> Arc<Driver> {
             cluster_resource_namespace: String::new(),
             drop_in: None,
             event_rate: 10,
+            namespaces: Namespaces::All,
             max_concurrent_reconciles: 1,
             max_lost_answers: 1,
             policy: IssuerPolicy::default(),
@@ -56,8 +57,12 @@ fn driver() -> Arc<Driver> {
         health: Arc::new(ControllerHealth::new()),
         instance: String::new(),
     });
-    let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(|kind| Change::Issuers(kind, BTreeSet::new()));
-    for change in lists.into_iter().chain([Change::Requests(BTreeSet::new())]) {
+    let issuers = |kind| Change::Issuers(kind, ListScope::Cluster, BTreeSet::new());
+    let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(issuers);
+    for change in lists
+        .into_iter()
+        .chain([Change::Requests(ListScope::Cluster, BTreeSet::new())])
+    {
         driver.controller().observe(Transport::now(), change);
     }
     Arc::new(driver)

@@ -12,8 +12,8 @@ use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
     IssuerStatus, VaultSpec,
 };
-use issuer_core::reconcile::{Change, Key, ObservedIssuer};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use issuer_core::reconcile::{Change, Config, Key, ObservedIssuer};
+use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::Deserialize;
@@ -29,6 +29,13 @@ const ERROR: usize = 200;
 pub(crate) enum Watched {
     Issuers(IssuerKind),
     Requests,
+}
+
+/// A list that is kept up to date: the objects of one kind in one scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WatchedList {
+    pub(crate) watched: Watched,
+    pub(crate) scope: ListScope,
 }
 
 /// The text of an object, or of the watch event that holds it.
@@ -105,12 +112,6 @@ impl Json<'_> {
 }
 
 impl Watched {
-    /// Returns every kind that is watched, where these kinds of issuer are served.
-    pub(crate) fn all_of(served: impl IntoIterator<Item = IssuerKind>) -> Vec<Self> {
-        let issuers = served.into_iter().map(Self::Issuers);
-        std::iter::once(Self::Requests).chain(issuers).collect()
-    }
-
     /// Returns `true` if its objects are cert-manager's own issuers.
     pub(crate) fn is_drop_in(self) -> bool {
         matches!(self, Self::Issuers(kind) if kind.is_drop_in())
@@ -121,14 +122,6 @@ impl Watched {
         match self {
             Self::Issuers(kind) => kind.as_str(),
             Self::Requests => "CertificateRequest",
-        }
-    }
-
-    /// Returns the path of all objects of this kind, in all namespaces.
-    pub(crate) fn path(self) -> String {
-        match self {
-            Self::Issuers(kind) => format!("/apis/{}/{}", kind.api_version(), kind.plural()),
-            Self::Requests => CertificateRequest::url_path(&(), None),
         }
     }
 
@@ -179,17 +172,53 @@ impl Watched {
         };
         decoded.map_err(|error| error.to_string().chars().take(ERROR).collect())
     }
+}
 
-    /// Returns the change that these are all the objects of this kind.
-    pub(crate) fn all(self, keys: BTreeSet<Key>) -> Change {
-        match self {
-            Self::Issuers(kind) => {
-                let issuer = |key| if let Key::Issuer(key) = key { Some(key) } else { None };
-                Change::Issuers(kind, keys.into_iter().filter_map(issuer).collect())
+impl WatchedList {
+    /// Returns every list of a controller with this configuration.
+    pub(crate) fn all_of(config: &Config) -> Vec<Self> {
+        let of_scope = |scope: ListScope| {
+            let kinds = std::iter::once(Watched::Requests).chain(config.kinds().map(Watched::Issuers));
+            kinds.map(move |watched| Self {
+                watched,
+                scope: scope.clone(),
+            })
+        };
+        config.namespaces.scopes().into_iter().flat_map(of_scope).collect()
+    }
+
+    /// Returns its name among the checks of the process, such as `VaultIssuer` or `VaultIssuer in team-a`.
+    pub(crate) fn name(&self) -> Cow<'static, str> {
+        let kind = self.watched.kind();
+        match self.scope.namespace() {
+            None => kind.into(),
+            Some(namespace) => format!("{kind} in {namespace}").into(),
+        }
+    }
+
+    /// Returns the path of its objects.
+    pub(crate) fn path(&self) -> String {
+        let namespace = self.scope.namespace();
+        match self.watched {
+            Watched::Requests => CertificateRequest::url_path(&(), namespace),
+            Watched::Issuers(kind) => {
+                let within = namespace.map_or_else(String::new, |namespace| format!("namespaces/{namespace}/"));
+                format!("/apis/{}/{within}{}", kind.api_version(), kind.plural())
             }
-            Self::Requests => {
+        }
+    }
+
+    /// Returns the change that these are all its objects.
+    pub(crate) fn all(&self, keys: BTreeSet<Key>) -> Change {
+        let scope = self.scope.clone();
+        match self.watched {
+            Watched::Issuers(kind) => {
+                let issuer = |key| if let Key::Issuer(key) = key { Some(key) } else { None };
+                Change::Issuers(kind, scope, keys.into_iter().filter_map(issuer).collect())
+            }
+            Watched::Requests => {
                 let request = |key| if let Key::Request(key) = key { Some(key) } else { None };
-                Change::Requests(keys.into_iter().filter_map(request).collect())
+                Change::Requests(scope, keys.into_iter().filter_map(request).collect())
             }
         }
     }

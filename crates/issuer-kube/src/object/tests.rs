@@ -138,7 +138,8 @@ fn metadata() -> Value {
 }
 
 fn any_object() -> impl Strategy<Value = (Watched, Value)> {
-    let watched = Watched::all_of([IssuerKind::Namespaced, IssuerKind::Cluster]);
+    let issuers = [IssuerKind::Namespaced, IssuerKind::Cluster].map(Watched::Issuers);
+    let watched: Vec<_> = issuers.into_iter().chain([Watched::Requests]).collect();
     proptest::sample::select(watched).prop_flat_map(|watched| {
         admitted(&schema(watched)).prop_map(move |mut object| {
             object["metadata"] = metadata();
@@ -263,18 +264,34 @@ fn issuers_without_vault_count_as_absent() {
 
 #[test]
 fn kinds_are_at_their_paths() {
-    let paths: Vec<_> = Watched::all_of(IssuerKind::ALL)
-        .into_iter()
-        .map(Watched::path)
-        .collect();
+    let paths = |scope: ListScope| {
+        let kinds = IssuerKind::ALL
+            .map(Watched::Issuers)
+            .into_iter()
+            .chain([Watched::Requests]);
+        let list = |watched| WatchedList {
+            watched,
+            scope: scope.clone(),
+        };
+        kinds.map(list).map(|list| list.path()).collect::<Vec<_>>()
+    };
     assert_eq!(
-        paths,
+        paths(ListScope::Cluster),
         [
-            "/apis/cert-manager.io/v1/certificaterequests",
             "/apis/vault-issuer.io/v1alpha1/vaultclusterissuers",
             "/apis/vault-issuer.io/v1alpha1/vaultissuers",
             "/apis/cert-manager.io/v1/clusterissuers",
             "/apis/cert-manager.io/v1/issuers",
+            "/apis/cert-manager.io/v1/certificaterequests",
+        ]
+    );
+    assert_eq!(
+        paths(ListScope::Namespace("team".to_owned()))[1..],
+        [
+            "/apis/vault-issuer.io/v1alpha1/namespaces/team/vaultissuers",
+            "/apis/cert-manager.io/v1/namespaces/team/clusterissuers",
+            "/apis/cert-manager.io/v1/namespaces/team/issuers",
+            "/apis/cert-manager.io/v1/namespaces/team/certificaterequests",
         ]
     );
 }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use issuer_core::reconcile::Config;
+use issuer_core::reference::Namespaces;
 
 use super::World;
 use crate::clock::Clock;
@@ -70,6 +71,7 @@ impl Setup {
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             drop_in: None,
             event_rate: 10,
+            namespaces: Namespaces::All,
             max_concurrent_reconciles: 10,
             max_lost_answers: 3,
             policy: issuer_core::target::IssuerPolicy::default(),

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use fake_kube::{Kind, Object, Verb};
 use issuer_core::reconcile::{Change, Key, ObservedIssuer};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey};
 
 use super::{Checked, World};
 use crate::fixture;
@@ -89,7 +89,7 @@ fn changed(object: &Arc<Object>) -> Change {
         (Object::ClusterIssuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
         (Object::Issuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
         (Object::Request(request), _) => Change::Request(request),
-        (Object::ClusterIssuer(_) | Object::Issuer(_), _) => Change::Requests(BTreeSet::new()),
+        (Object::ClusterIssuer(_) | Object::Issuer(_), _) => Change::Requests(ListScope::Cluster, BTreeSet::new()),
     }
 }
 
@@ -97,7 +97,7 @@ fn deleted(object: &Object) -> Change {
     match object.key() {
         Key::Issuer(key) => Change::IssuerGone(key),
         Key::Request(key) => Change::RequestGone(key),
-        Key::Token(_) => Change::Requests(BTreeSet::new()),
+        Key::Token(_) => Change::Requests(ListScope::Cluster, BTreeSet::new()),
     }
 }
 
@@ -108,13 +108,13 @@ fn listed(kind: Kind, keys: BTreeSet<Key>) -> Change {
             .collect()
     };
     match kind {
-        Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, issuers(keys)),
-        Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, issuers(keys)),
+        Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, ListScope::Cluster, issuers(keys)),
+        Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, ListScope::Cluster, issuers(keys)),
         Kind::Requests => {
             let requests = keys
                 .into_iter()
                 .filter_map(|key| if let Key::Request(key) = key { Some(key) } else { None });
-            Change::Requests(requests.collect::<BTreeSet<RequestKey>>())
+            Change::Requests(ListScope::Cluster, requests.collect::<BTreeSet<RequestKey>>())
         }
     }
 }

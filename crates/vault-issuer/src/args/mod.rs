@@ -2,6 +2,7 @@
 
 mod cluster;
 mod migrate;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use issuer_core::target::ServerPattern;
 
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
 pub use self::migrate::MigrateArgs;
+pub use self::watch::WatchArgs;
 pub use crate::issuer_name::IssuerName;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
@@ -46,6 +48,9 @@ pub enum Command {
 #[derive(Clone, Debug, Parser)]
 #[command(args_override_self = true)]
 pub struct ControllerArgs {
+    /// What the controller watches.
+    #[command(flatten)]
+    pub watch: WatchArgs,
     /// The namespace in which VaultClusterIssuers have their Secrets and service accounts [default: the pod's]
     #[arg(long, env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE")]
     pub cluster_resource_namespace: Option<String>,

@@ -52,6 +52,44 @@
   - patch
 {{- end }}
 
+{{- define "vault-issuer.rules.controller-namespaced" -}}
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - certificaterequests
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - certificaterequests/status
+  verbs:
+  - update
+- apiGroups:
+  - vault-issuer.io
+  resources:
+  - vaultissuers
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - vault-issuer.io
+  resources:
+  - vaultissuers/status
+  verbs:
+  - patch
+- apiGroups:
+  - events.k8s.io
+  resources:
+  - events
+  verbs:
+  - create
+  - patch
+{{- end }}
+
 {{- define "vault-issuer.rules.credentials" -}}
 - apiGroups:
   - ""
@@ -82,6 +120,23 @@
   resources:
   - issuers/status
   - clusterissuers/status
+  verbs:
+  - patch
+{{- end }}
+
+{{- define "vault-issuer.rules.drop-in-namespaced" -}}
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - issuers
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - issuers/status
   verbs:
   - patch
 {{- end }}

@@ -15,6 +15,7 @@ pub(super) fn accepted(helm: &Helm) -> anyhow::Result<()> {
         json!({ "app": { "maxConcurrentReconciles": 65535, "metrics": { "enabled": false } } }),
         json!({ "image": { "digest": format!("sha256:{}", "0".repeat(64)) } }),
         json!({ "podDisruptionBudget": { "minAvailable": "50%" } }),
+        json!({ "namespaces": ["team-a"], "dropIn": { "enabled": true } }),
         json!({ "rbac": { "create": false }, "serviceAccount": { "create": false, "name": "own" } }),
     ] {
         helm.template(&values)?;
@@ -96,6 +97,15 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
             json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
             "give one of",
         ),
+        (json!({ "namespaces": ["Team A"] }), "namespaces"),
+        (
+            json!({ "namespaces": ["team-a"], "credentials": { "allNamespaces": true } }),
+            "list credentials.namespaces",
+        ),
+        (
+            json!({ "namespaces": ["team-a"], "rbac": { "readNamespaces": true } }),
+            "VaultClusterIssuers are not served",
+        ),
         (
             json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
             "serviceAccounts",
@@ -112,6 +122,7 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
 pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let objects = helm.template(&json!({
         "clusterResourceNamespace": "platform",
+        "namespaces": ["team-a", "team-b"],
         "dropIn": { "enabled": true, "issuerStatus": "own", "clusterResourceNamespace": "certs" },
         "app": {
             "allowAudiences": ["https://vault.example.com", "vault"],
@@ -132,6 +143,8 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let arguments = objects.arguments()?;
     for flag in [
         "--cluster-resource-namespace=platform",
+        "--namespace=team-a",
+        "--namespace=team-b",
         "--allow-audiences=https://vault.example.com,vault",
         "--allow-http",
         "--allow-http-servers=vault.lab,*.test",

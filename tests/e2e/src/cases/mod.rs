@@ -14,6 +14,7 @@ mod outages;
 mod quiet;
 mod requests;
 mod roles;
+mod scope;
 mod secrets;
 mod tools;
 mod writes;
@@ -136,6 +137,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),
     alone!("drop-in-beside", drop_in::beside),
+    alone!("namespaces", scope::limited),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),
 ];

@@ -115,7 +115,8 @@ pub(super) async fn allowed_namespaces(test: &TestNamespace<'_>) -> anyhow::Resu
     test.cluster_issuer(spec).await?;
     test.cluster_ready().await?;
     test.request("signed", &csr.pem, ask).await?;
-    test.issued("signed", &csr, SOON).await.map(drop)
+    test.issued("signed", &csr, SOON).await?;
+    super::scope::selected_namespaces(test, spec).await
 }
 
 /// A name that the role refuses: the request fails for good, with Vault's reason.

@@ -10,7 +10,7 @@ use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Recovery, Settl
 use crate::reconcile::losses::Fault;
 use crate::reconcile::observed::ObservedIssuer;
 use crate::reconcile::outcome::{Key, Outcome};
-use crate::reference::{IssuerKey, IssuerKind};
+use crate::reference::{IssuerKey, IssuerKind, ListScope};
 use crate::vault::SignError;
 
 impl State {
@@ -44,9 +44,14 @@ impl State {
         self.gate(key);
     }
 
-    /// Forgets the issuers of a kind that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_issuers(&mut self, kind: IssuerKind, listed: &BTreeSet<IssuerKey>) {
-        for key in self.issuers.unlisted(kind, listed) {
+    /// Forgets the issuers of a kind that a complete list covers and does not contain.
+    pub(in crate::reconcile) fn keep_issuers(
+        &mut self,
+        kind: IssuerKind,
+        scope: &ListScope,
+        listed: &BTreeSet<IssuerKey>,
+    ) {
+        for key in self.issuers.unlisted(kind, scope, listed) {
             self.forget_issuer(&key);
         }
     }

@@ -15,7 +15,7 @@ use crate::reconcile::ledger::Conclusion;
 use crate::reconcile::outcome::Key;
 use crate::reconcile::requests::Told;
 use crate::reconcile::status::{self, StatusPatch};
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, ListScope, RequestKey};
 
 /// How long a request may wait for approval before an event says so: approval takes a moment even where it is automatic.
 const APPROVAL: Duration = Duration::from_secs(10);
@@ -56,9 +56,10 @@ impl State {
     }
 
     /// Returns `true` if a request is ours to answer: one of our group, or of an issuer of cert-manager's that signs with
-    /// Vault. Where that issuer has gone, what was signed before is saved all the same.
+    /// Vault, and of a kind that is served. Where that issuer has gone, what was signed before is saved all the same.
     fn serves(&self, request: &CertificateRequest, issuer: Option<&IssuerKey>) -> bool {
         match issuer {
+            Some(issuer) if !self.config.kinds().any(|kind| kind == issuer.kind) => false,
             Some(issuer) if issuer.kind.is_drop_in() => {
                 self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(request.uid()).is_some()
             }
@@ -72,12 +73,13 @@ impl State {
         self.ledger.caught_up(key);
     }
 
-    /// Forgets the requests that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_requests(&mut self, listed: &BTreeSet<RequestKey>) {
-        for key in self.requests.unlisted(listed) {
+    /// Forgets the requests that a complete list covers and does not contain.
+    pub(in crate::reconcile) fn keep_requests(&mut self, scope: &ListScope, listed: &BTreeSet<RequestKey>) {
+        for key in self.requests.unlisted(scope, listed) {
             self.forget_request(&key);
         }
-        self.ledger.caught_up_but(|key| listed.contains(key));
+        self.ledger
+            .caught_up_but(|key| !scope.covers(&key.namespace) || listed.contains(key));
     }
 
     pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {

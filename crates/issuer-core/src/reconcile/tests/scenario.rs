@@ -14,9 +14,9 @@ use crate::access::{ReadError, SecretData};
 use crate::fixture::signatures;
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer, Outcome};
 use crate::reconcile::{ReadyWriters, StatusPatch, Step, WriteError};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
-use crate::target::IssuerPolicy;
-use crate::{Body, Now, Operation, Reply, Secret};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey};
+use crate::target::{IssuerPolicy, NamespaceLabels};
+use crate::{Body, Now, Operation, Reply};
 
 /// The moment, in seconds since every scenario began.
 pub(super) fn at(seconds: u64) -> Now {
@@ -32,6 +32,7 @@ pub(super) fn config() -> Config {
         cluster_resource_namespace: "home".to_owned(),
         drop_in: None,
         event_rate: 10,
+        namespaces: Namespaces::All,
         max_concurrent_reconciles: 10,
         max_lost_answers: 3,
         policy: IssuerPolicy::default(),
@@ -232,9 +233,9 @@ impl Scenario {
             held: Vec::new(),
         };
         for kind in IssuerKind::ALL {
-            scenario.change(Change::Issuers(kind, BTreeSet::new()));
+            scenario.change(Change::Issuers(kind, ListScope::Cluster, BTreeSet::new()));
         }
-        scenario.change(Change::Requests(BTreeSet::new()));
+        scenario.change(Change::Requests(ListScope::Cluster, BTreeSet::new()));
         scenario
     }
 
