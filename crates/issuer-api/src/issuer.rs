@@ -111,15 +111,6 @@ pub struct VaultSpec {
     pub auth: Auth,
 }
 
-/// The namespaces whose CertificateRequests a VaultClusterIssuer signs. The requests of others fail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AllowedNamespaces {
-    /// The names of the namespaces.
-    #[schemars(length(min = 1, max = 1024), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
-    pub names: Vec<String>,
-}
-
 /// Whether the signing endpoint is probed before the first signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum ProbeMode {
@@ -277,7 +268,7 @@ mod tests {
         for crd in &crds {
             let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
             let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
-            assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 6);
+            assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 7);
             assert_eq!(
                 spec["properties"]["auth"]["x-kubernetes-validations"]
                     .as_array()

@@ -13,6 +13,7 @@ mod cert_manager;
 mod certificate_request;
 mod condition;
 mod issuer;
+mod namespaces;
 
 pub use self::base64::Base64;
 pub use auth::{

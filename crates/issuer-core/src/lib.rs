@@ -11,7 +11,7 @@
 //!                          |  observe
 //!                          v
 //!   +----------------- Controller ------------------+      Step::{ReadConfigMap, ReadSecret, MintToken,
-//!   | queue    what is due, one task at a time a key | ---> ReadRequest, WriteStatus, Publish}  --->  Kubernetes
+//!   | queue    what is due, one task at a time a key | ---> ReadNamespace, ReadRequest, WriteStatus, Publish} ---> Kubernetes
 //!   | issuers  Access: at most one token each        |
 //!   | ledger   results that are not saved yet        | ---> Step::Exchange          --->  Vault
 //!   +------------------------------------------------+
@@ -38,6 +38,7 @@
 //! # use issuer_core::access::{ReadError, SecretData};
 //! # use issuer_core::reconcile::{Event, StatusPatch, WriteError};
 //! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
+//! # use issuer_core::target::NamespaceLabels;
 //! # use issuer_core::{Now, Reply, Request, Secret};
 //! # trait Io {
 //! #     fn now(&self) -> Now;
@@ -45,6 +46,7 @@
 //! #     fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError>;
 //! #     fn publish(&self, event: &Event);
 //! #     fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError>;
+//! #     fn read_namespace(&self, name: &str) -> Result<NamespaceLabels, ReadError>;
 //! #     fn read_request(&self, key: &RequestKey) -> Result<issuer_api::CertificateRequest, ReadError>;
 //! #     fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError>;
 //! #     fn write_status(&self, patch: &StatusPatch) -> Result<(), WriteError>;
@@ -62,6 +64,7 @@
 //!             Step::ReadConfigMap(config_map, task) => {
 //!                 task.resume(controller, io.now(), io.read_config_map(&config_map))
 //!             }
+//!             Step::ReadNamespace(name, task) => task.resume(controller, io.now(), io.read_namespace(&name)),
 //!             Step::ReadRequest(key, task) => task.resume(controller, io.now(), io.read_request(&key)),
 //!             Step::ReadSecret(secret, task) => task.resume(controller, io.now(), io.read_secret(&secret)),
 //!             Step::WriteStatus(patch, task) => task.resume(controller, io.now(), io.write_status(&patch)),

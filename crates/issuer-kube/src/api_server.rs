@@ -9,8 +9,9 @@ use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Event, Key, PatchKind, StatusPatch, WriteError};
 use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, SecretRef, TokenSpec};
+use issuer_core::target::NamespaceLabels;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret as SecretObject, ServiceAccount};
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::core::Request;
@@ -89,6 +90,16 @@ impl ApiServer {
                 .collect(),
             servers: None,
         })
+    }
+
+    /// Reads the labels of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer.
+    pub async fn read_namespace(&self, name: &str) -> Result<NamespaceLabels, ReadError> {
+        let namespace: Namespace = decode(&self.get(Namespace::url_path(&(), None), name).await?)?;
+        Ok(namespace.metadata.labels.unwrap_or_default())
     }
 
     /// Requests a token of a service account.

@@ -8,6 +8,7 @@
 
 mod api_server;
 mod client;
+mod dial;
 mod driver;
 mod events;
 mod failure;

@@ -11,6 +11,7 @@ use issuer_api::CertificateRequest;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Controller, Key, Step, WriteError};
 use issuer_core::reference::RequestKey;
+use issuer_core::target::NamespaceLabels;
 use issuer_core::{Reply, Secret};
 
 use crate::clock::Clock;
@@ -30,6 +31,7 @@ pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 /// An answer in flight.
 #[derive(Clone)]
 pub(crate) enum Answer {
+    Namespace(Result<NamespaceLabels, ReadError>),
     Published,
     Reply(Arrival),
     Request(Result<CertificateRequest, ReadError>),
@@ -42,6 +44,7 @@ impl fmt::Debug for Answer {
     /// Omits the contents, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Namespace(_) => "Namespace",
             Self::Published => "Published",
             Self::Reply(_) => "Reply",
             Self::Request(_) => "Request",
@@ -72,6 +75,7 @@ impl Hash for Answer {
             }
             Self::Token(answer) => (4_u8, answer).hash(state),
             Self::Written(answer) => (5_u8, answer).hash(state),
+            Self::Namespace(answer) => (6_u8, answer).hash(state),
         }
     }
 }
@@ -113,6 +117,7 @@ impl InFlight {
             Step::WriteStatus(_, waits) => (5_u8, waits).hash(state),
             Step::Done(outcome) => (6_u8, outcome).hash(state),
             Step::ReadConfigMap(_, waits) => (7_u8, waits).hash(state),
+            Step::ReadNamespace(_, waits) => (8_u8, waits).hash(state),
         }
         self.answer.hash(state);
     }

@@ -252,6 +252,7 @@ impl<'v> World<'v> {
                     let live = self.cluster.request(&request).cloned();
                     waits.resume(controller, now, live.ok_or(ReadError::NotFound))
                 }
+                Step::ReadNamespace(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                 Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                 Step::ReadSecret(secret, waits) => {
                     let found = self.secrets.get(&secret).cloned();

@@ -181,6 +181,7 @@ impl Scene {
                         let request = serde_json::from_value(object).map_err(|_| ReadError::Unavailable);
                         waits.resume(controller, now, request)
                     }
+                    Step::ReadNamespace(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                     Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                     Step::ReadSecret(_, waits) => {
                         let data = BTreeMap::from([("secretId".to_owned(), Secret::from("secret"))]);

@@ -8,6 +8,8 @@ pub(super) enum Cause<'a> {
     IssuerNotReady(&'a IssuerKey),
     /// `spec.issuerRef.kind` is not a kind of this group.
     KindUnknown(Option<&'a str>),
+    /// The controller may not read the namespace, whose labels decide whether the issuer signs.
+    NamespaceForbidden(&'a IssuerKey, &'a str),
     SignFailed(&'a SignError),
 }
 
@@ -16,6 +18,7 @@ impl Cause<'_> {
         match self {
             Self::IssuerMissing(_) | Self::KindUnknown(_) => "IssuerNotFound",
             Self::IssuerNotReady(_) => "IssuerNotReady",
+            Self::NamespaceForbidden(..) => "NamespaceForbidden",
             Self::SignFailed(error) => error.reason(),
         }
     }
@@ -39,7 +42,10 @@ impl Cause<'_> {
     }
 
     pub(super) fn is_warning(self) -> bool {
-        matches!(self, Self::KindUnknown(_) | Self::SignFailed(_))
+        matches!(
+            self,
+            Self::KindUnknown(_) | Self::NamespaceForbidden(..) | Self::SignFailed(_)
+        )
     }
 }
 

@@ -8,7 +8,8 @@ use super::outcome::{Key, WriteError};
 use super::report::Report;
 use super::state::State;
 use super::step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Replied, Step, Written,
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite,
+    Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
@@ -58,7 +59,6 @@ impl Controller {
         Self {
             unlisted: lists(&config),
             state: State::new(config, seed),
-            listed: Listed::default(),
             paused: Duration::ZERO,
         }
     }
@@ -214,6 +214,13 @@ impl AwaitRequest {
     /// Resumes the task with the CertificateRequest.
     pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<CertificateRequest, ReadError>) -> Step {
         self.0.on_read(&mut controller.state, now, answer).into()
+    }
+}
+
+impl AwaitNamespace {
+    /// Resumes the task with the labels of the namespace.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<NamespaceLabels, ReadError>) -> Step {
+        self.0.on_namespace(&mut controller.state, now, answer).into()
     }
 }
 

@@ -92,4 +92,6 @@ pub use observed::{Change, Config, ObservedIssuer};
 pub use outcome::{Event, Key, Outcome, WriteError};
 pub use report::{Backlog, IssuerReport, Report, Waiting};
 pub use status::{PatchKind, StatusPatch};
-pub use step::{AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Step};
+pub use step::{
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Step,
+};

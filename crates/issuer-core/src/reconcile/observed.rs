@@ -92,10 +92,12 @@ impl Hash for ObservedIssuer {
 }
 
 impl ObservedIssuer {
-    /// Returns `true` if the issuer signs requests of this namespace.
-    pub(super) fn serves(&self, namespace: &str) -> bool {
+    /// Returns whether the issuer signs requests of this namespace, whose labels may be known.
+    pub(super) fn admission(&self, namespace: &str, labels: Option<&NamespaceLabels>) -> Admission {
         let allowed = self.spec.allowed_namespaces.as_ref();
-        allowed.is_none_or(|allowed| allowed.names.iter().any(|name| name == namespace))
+        allowed.map_or(Admission::Granted, |allowed| {
+            target::admission(allowed, namespace, labels)
+        })
     }
 
     fn new(meta: ObjectMeta, spec: VaultSpec, status: Option<IssuerStatus>) -> Self {

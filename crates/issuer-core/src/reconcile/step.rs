@@ -16,6 +16,8 @@ pub enum Step {
     Publish(Event, AwaitPublish),
     /// Read this ConfigMap.
     ReadConfigMap(ConfigMapRef, AwaitConfigMap),
+    /// Read the labels of this namespace from the API server, not from a cache.
+    ReadNamespace(String, AwaitNamespace),
     /// Read this CertificateRequest from the API server, not from a cache.
     ReadRequest(RequestKey, AwaitRequest),
     /// Read this Secret.
@@ -54,6 +56,10 @@ pub struct AwaitSecret(pub(super) check::Task, pub(super) access::AwaitSecret);
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitRequest(pub(super) request::Task);
 
+/// Awaits the labels of a namespace.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitNamespace(pub(super) request::Task);
+
 /// Awaits the result of a status write.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitWrite(pub(super) Written);
@@ -91,6 +97,7 @@ impl From<request::Step> for Step {
     fn from(step: request::Step) -> Self {
         match step {
             request::Step::Send(request, signing) => Self::Exchange(request, AwaitReply(Replied::Sign(signing))),
+            request::Step::ReadNamespace(name, task) => Self::ReadNamespace(name, AwaitNamespace(task)),
             request::Step::Read(key, task) => Self::ReadRequest(key, AwaitRequest(task)),
             request::Step::Write(patch, writing) => Self::WriteStatus(patch, AwaitWrite(Written::Request(writing))),
             request::Step::Publish(event, ending) => Self::Publish(event, AwaitPublish(ending)),

@@ -1,6 +1,7 @@
 //! An issuer's spec, parsed once at the edge.
 
 mod method;
+mod namespaces;
 mod path;
 mod policy;
 mod proxy;
@@ -13,6 +14,8 @@ use http::HeaderValue;
 use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
 pub use method::{Method, RoleId};
+pub use namespaces::NamespaceLabels;
+pub(crate) use namespaces::{Admission, admission};
 pub use path::{CaMismatch, Mount, SignPath};
 pub use policy::{AllowedAudiences, IssuerPolicy, ServiceAccount};
 pub use proxy::{ProxySettings, ProxySettingsError};
@@ -105,6 +108,9 @@ pub enum SpecError {
     /// An issuer of one namespace limits the namespaces.
     #[error("spec.allowedNamespaces is for VaultClusterIssuers: a VaultIssuer signs for its own namespace only")]
     AllowedNamespaces,
+    /// A requirement of the selector lacks values, or has values that its operator does not take.
+    #[error("spec.allowedNamespaces.selector: In and NotIn need values, Exists and DoesNotExist take none")]
+    NamespaceSelector,
     /// There is no certificate to log in with.
     #[error("spec.auth.clientCertificate needs secretName, or spec.clientCertSecretRef and spec.clientKeySecretRef")]
     NoCertificate,

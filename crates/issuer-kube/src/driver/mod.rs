@@ -289,6 +289,10 @@ impl Driver {
                     let answer = self.ask(Box::pin(self.api.read_config_map(&config_map))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
+                Step::ReadNamespace(name, state) => {
+                    let answer = self.ask(Box::pin(self.api.read_namespace(&name))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
                 Step::ReadRequest(request, state) => {
                     let answer = self.ask(Box::pin(self.api.read_request(&request))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)

@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 49] = [
+const REASONS: [&str; 51] = [
     "AnswersLost",
     "AuthMountNotFound",
     "CaExpires",
@@ -30,6 +30,7 @@ const REASONS: [&str; 49] = [
     "IssuerNotReady",
     "LoginDenied",
     "NameNotSupported",
+    "NamespaceForbidden",
     "NamespaceNotAllowed",
     "PathNotFound",
     "Pending",

@@ -117,6 +117,7 @@ impl World {
             (Step::MintToken(_, waits), Answer::Token(token)) => waits.resume(controller, now, token),
             (Step::Publish(_, waits), _) => waits.resume(controller),
             (Step::ReadConfigMap(_, waits), Answer::Secret(data)) => waits.resume(controller, now, data),
+            (Step::ReadNamespace(_, waits), Answer::Namespace(labels)) => waits.resume(controller, now, labels),
             (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
             (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
             (Step::WriteStatus(_, waits), Answer::Written(written)) => waits.resume(controller, now, written),

@@ -175,6 +175,15 @@
   - update
 {{- end }}
 
+{{- define "vault-issuer.rules.namespaces" -}}
+- apiGroups:
+  - ""
+  resources:
+  - namespaces
+  verbs:
+  - get
+{{- end }}
+
 {{- define "vault-issuer.rules.tokens" -}}
 - apiGroups:
   - ""

@@ -1,3 +1,4 @@
+mod namespace;
 mod signing;
 mod writing;
 
@@ -20,6 +21,7 @@ use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, RequestKey};
+use crate::target::{Admission, NamespaceLabels};
 use crate::vault::{Disposition, Sign, SignError};
 use crate::{Now, Request, RequestSpec, SigningRequest, VerifyOptions};
 
@@ -41,12 +43,15 @@ pub(super) struct Task {
     key: RequestKey,
     object: Snapshot,
     rereads: u8,
+    /// The labels of its namespace, once they have been read.
+    labels: Option<NamespaceLabels>,
 }
 
 /// A question of this task.
 pub(super) enum Step {
     Send(Request, Box<Signing>),
     Read(RequestKey, Task),
+    ReadNamespace(String, Task),
     Write(StatusPatch, Box<Writing>),
     Publish(Event, Ending),
     Done(Outcome),
@@ -64,6 +69,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: RequestKey) -> Step {
         key,
         object,
         rereads: 0,
+        labels: None,
     };
     if state.must_read(&task.key) {
         return Step::Read(task.key.clone(), task);
@@ -136,12 +142,9 @@ impl Task {
             let cause = Cause::KindUnknown(spec.issuer_ref.kind.as_deref());
             return self.pend(state, now, cause, Again::Never);
         };
-        let known = state.issuers.get(&issuer);
-        if known.is_some_and(|known| !known.observed.serves(&self.key.namespace)) {
-            let namespace = &self.key.namespace;
-            let message =
-                format!("{issuer} does not sign for namespace {namespace}: its allowedNamespaces do not name it");
-            return self.conclude(state, now, Conclusion::Failed("NamespaceNotAllowed", message));
+        let admission = self.admission(state, &issuer);
+        if admission == Admission::Refused {
+            return self.refuse_namespace(state, now, &issuer);
         }
         let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
             Ok(ready) => ready,
@@ -159,6 +162,9 @@ impl Task {
             Err(Unready::Missing) => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
             Err(Unready::NotReady) => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         };
+        if admission == Admission::DependsOnLabels {
+            return Step::ReadNamespace(self.key.namespace.clone(), self);
+        }
         // Broken base64 leaves an empty text, which is reported as one without PEM.
         let csr = spec.request.decode().unwrap_or_default();
         let spec = RequestSpec {

@@ -2,15 +2,18 @@
 
 use issuer_api::{AllowedNamespaces, LabelOperator, LabelRequirement, LabelSelector};
 
-use super::scenario::{Scenario, config, issuer, request};
-use crate::reconcile::Change;
+use super::scenario::{Answer, Scenario, config, issuer, request};
+use crate::access::ReadError;
+use crate::reconcile::{Change, Step};
 use crate::reference::{IssuerKey, IssuerKind};
+use crate::target::NamespaceLabels;
 
 /// A cluster issuer that signs for these namespaces, and a request of the namespace `team`.
 fn signs_for(names: &[&str], generation: i64) -> Change {
     let mut observed = issuer(generation);
     observed.spec.allowed_namespaces = Some(AllowedNamespaces {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
+        selector: None,
     });
     let key = IssuerKey {
         kind: IssuerKind::Cluster,

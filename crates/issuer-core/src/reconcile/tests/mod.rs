@@ -9,6 +9,7 @@ mod events;
 mod issued;
 mod issuers;
 mod lost_reply;
+mod namespaces;
 mod outage;
 mod pending;
 mod report;

@@ -10,8 +10,8 @@ use issuer_api::{
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
 
-use crate::access::{ReadError, SecretData};
-use crate::fixture::signatures;
+use crate::access::ReadError;
+use crate::fixture::{secret_data, signatures};
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer, Outcome};
 use crate::reconcile::{ReadyWriters, StatusPatch, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey};
@@ -206,6 +206,8 @@ pub(super) struct Scenario {
     pub(super) objects: BTreeMap<RequestKey, CertificateRequest>,
     pub(super) issuer: ObservedIssuer,
     pub(super) issuer_key: IssuerKey,
+    /// The labels of every namespace.
+    pub(super) labels: Result<NamespaceLabels, ReadError>,
     /// The notes of all events about requests.
     pub(super) notes: Vec<String>,
     /// What was asked since the log was last taken: `sign NAME`, `check`, `write NAME REASON: MESSAGE`, ...
@@ -228,6 +230,7 @@ impl Scenario {
             objects: BTreeMap::new(),
             issuer: issuer(1),
             issuer_key: issuer_key(),
+            labels: Ok(NamespaceLabels::new()),
             notes: Vec::new(),
             log: Vec::new(),
             held: Vec::new(),
@@ -371,15 +374,13 @@ impl Scenario {
                     let object = self.objects.get(&key).cloned().ok_or(ReadError::NotFound);
                     waits.resume(&mut self.controller, self.now, object)
                 }
+                Step::ReadNamespace(name, waits) => {
+                    self.log.push(format!("read namespace {name}"));
+                    waits.resume(&mut self.controller, self.now, self.labels.clone())
+                }
                 Step::ReadConfigMap(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
                 Step::ReadSecret(_, waits) => {
-                    let data = BTreeMap::from([("token".to_owned(), Secret::from("hvs.static"))]);
-                    let resource_version = "1".to_owned();
-                    let secret = SecretData {
-                        resource_version,
-                        data,
-                        servers: None,
-                    };
+                    let secret = secret_data("token", "hvs.static");
                     waits.resume(&mut self.controller, self.now, Ok(secret))
                 }
                 Step::WriteStatus(patch, waits) => self.write(&patch, waits),
