@@ -406,6 +406,7 @@ mod tests {
         let connect = Arc::new(Connect {
             origin: Origin::parse(&format!("http://127.0.0.1:{port}")).unwrap(),
             allowed_servers: AllowedServers::All,
+            proxy: None,
             server_name: None,
             roots: Roots::System,
             identity: None,
