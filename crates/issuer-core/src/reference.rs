@@ -55,6 +55,11 @@ impl IssuerKind {
         }
     }
 
+    /// Returns plural and group, such as `vaultissuers.vault-issuer.io`.
+    fn resource(self) -> String {
+        format!("{}.{}", self.plural(), self.group())
+    }
+
     /// Returns its API group and version, such as `vault-issuer.io/v1alpha1`.
     pub fn api_version(self) -> String {
         let version = if self.is_drop_in() {
@@ -118,6 +123,36 @@ impl IssuerKey {
             namespace: namespace.to_owned(),
             name: reference.name.clone(),
         })
+    }
+
+    /// Returns the issuer that a Kubernetes `CertificateSigningRequest` refers to by its signer name, such as
+    /// `vaultissuers.vault-issuer.io/team.vault`; `None` if it is not the name of one of our kinds.
+    ///
+    /// A namespace has no dots, so the first dot ends it; the name may have dots.
+    pub fn of_signer(signer_name: &str) -> Option<Self> {
+        let (resource, path) = signer_name.split_once('/')?;
+        let kind = IssuerKind::ALL.into_iter().find(|kind| kind.resource() == resource)?;
+        let (namespace, name) = if kind.is_cluster() {
+            ("", path)
+        } else {
+            path.split_once('.')?
+        };
+        let is_valid = is_object_name(name) && (kind.is_cluster() || is_object_name(namespace));
+        is_valid.then(|| Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Returns the signer name that refers to this issuer in a Kubernetes `CertificateSigningRequest`.
+    pub fn signer_name(&self) -> String {
+        let (resource, name) = (self.kind.resource(), &self.name);
+        if self.kind.is_cluster() {
+            format!("{resource}/{name}")
+        } else {
+            format!("{resource}/{}.{name}", self.namespace)
+        }
     }
 
     /// Returns the audience that every token requested for this issuer has, as cert-manager forms it.
@@ -274,6 +309,52 @@ mod tests {
             (Some("example.com"), Some("Issuer"), None),
         ] {
             assert_eq!(of(group, kind).as_deref(), expected, "{group:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn signer_name_names_an_issuer() {
+        for (name, expected) in [
+            ("vaultissuers.vault-issuer.io/team.vault", "VaultIssuer team/vault"),
+            (
+                "vaultissuers.vault-issuer.io/team.vault.eu",
+                "VaultIssuer team/vault.eu",
+            ),
+            ("vaultclusterissuers.vault-issuer.io/vault", "VaultClusterIssuer vault"),
+            (
+                "vaultclusterissuers.vault-issuer.io/vault.eu",
+                "VaultClusterIssuer vault.eu",
+            ),
+            ("issuers.cert-manager.io/team.vault", "Issuer team/vault"),
+            ("clusterissuers.cert-manager.io/vault.eu", "ClusterIssuer vault.eu"),
+        ] {
+            let key = IssuerKey::of_signer(name).unwrap();
+            assert_eq!(key.to_string(), expected, "{name}");
+            assert_eq!(key.signer_name(), name);
+        }
+    }
+
+    #[test]
+    fn odd_signer_names_name_nothing() {
+        for name in [
+            "",
+            "/",
+            "vaultissuers.vault-issuer.io",
+            "vaultissuers.vault-issuer.io/",
+            "vaultissuers.vault-issuer.io/vault",
+            "vaultissuers.vault-issuer.io/.vault",
+            "vaultissuers.vault-issuer.io/team.",
+            "vaultissuers.vault-issuer.io/team.vault/other",
+            "vaultissuers.vault-issuer.io/team/vault",
+            "vaultissuers.vault-issuer.io/Team.vault",
+            "vaultclusterissuers.vault-issuer.io/",
+            "vaultclusterissuers.vault-issuer.io/..",
+            "VaultIssuers.vault-issuer.io/team.vault",
+            "vaultissuers.cert-manager.io/team.vault",
+            "issuers.vault-issuer.io/team.vault",
+            "kubernetes.io/kube-apiserver-client-kubelet",
+        ] {
+            assert_eq!(IssuerKey::of_signer(name), None, "{name}");
         }
     }
 }
