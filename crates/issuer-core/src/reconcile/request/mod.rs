@@ -1,23 +1,27 @@
+mod signing;
+mod writing;
+
 use std::time::Duration;
 
 use issuer_api::CertificateRequest;
 
+use self::signing::Context;
+pub(super) use self::signing::Signing;
+use self::writing::Purpose;
+pub(super) use self::writing::Writing;
 use super::cause::Cause;
 use super::claim::Holder;
 use super::issuers::{Epoch, LostAnswer, Unready};
 use super::ledger::{Conclusion, Entry};
-use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
+use super::outcome::{Again, Ending, Event, Key, Outcome};
 use super::requests::Told;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, RequestKey};
-use crate::vault::{Disposition, Lease, Sign, SignError};
-use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified, VerifyOptions};
-
-/// The number of conflicts after which a task waits instead of reading the request again.
-const REREADS: u8 = 3;
+use crate::vault::{Disposition, Sign, SignError};
+use crate::{Now, Request, RequestSpec, SigningRequest, VerifyOptions};
 
 /// The longest wait before a request is signed again.
 const SIGN_FAILED: Duration = Duration::from_secs(300);
@@ -363,135 +367,6 @@ impl Task {
             warning,
             reason,
             note,
-        }
-    }
-}
-
-/// A request whose certificate is being signed, and the conversation with Vault.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Signing {
-    context: Context,
-    flow: Sign,
-}
-
-/// The request that is signed, and the issuer that signs it.
-#[derive(Clone, Debug, PartialEq, Hash)]
-struct Context {
-    task: Task,
-    issuer: IssuerKey,
-    epoch: Epoch,
-    /// The token that signs.
-    lease: Lease,
-    /// How long the signature may take.
-    timeout: Duration,
-}
-
-impl Signing {
-    pub(super) fn resume(self, state: &mut State, now: Now, reply: Reply) -> Step {
-        let step = self.flow.resume(now, reply);
-        self.context.advance(state, now, step)
-    }
-}
-
-impl Context {
-    fn advance(self, state: &mut State, now: Now, step: crate::Step<Sign>) -> Step {
-        match step {
-            crate::Step::Send(request, flow) => {
-                let timeout = self.timeout;
-                Step::Send(
-                    Request { timeout, ..request },
-                    Box::new(Signing { context: self, flow }),
-                )
-            }
-            crate::Step::Done(result) => self.on_signed(state, now, result),
-        }
-    }
-
-    fn on_signed(self, state: &mut State, now: Now, result: Result<Verified, SignError>) -> Step {
-        let Self {
-            task,
-            issuer,
-            epoch,
-            lease,
-            timeout: _,
-        } = self;
-        if let Ok(verified) = &result {
-            state.signed(&task.key, &issuer, (&lease, verified.chain()), now);
-            state.known.extend(verified.known());
-        }
-        if state.ledger.find(task.uid()).is_none() {
-            // The request was deleted meanwhile; nobody wants its certificate.
-            return task.end(state, Outcome::Idle, Again::Never);
-        }
-        match result {
-            Ok(verified) => task.conclude(state, now, Conclusion::Issued(verified)),
-            Err(error) => {
-                state.forget_result(task.uid());
-                task.on_refused(state, now, (&issuer, epoch), &error)
-            }
-        }
-    }
-}
-
-/// The write of a request's status.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Writing {
-    task: Task,
-    purpose: Purpose,
-    event: Option<Event>,
-    /// Whether the event says no more than the status.
-    is_routine: bool,
-    outcome: Outcome,
-    again: Again,
-}
-
-/// What a status is written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Purpose {
-    Claim,
-    Conclude,
-    /// To say that the request waits, for this reason.
-    Wait(&'static str),
-}
-
-impl Writing {
-    pub(super) fn resume(self, state: &mut State, now: Now, answer: Result<(), WriteError>) -> Step {
-        match (answer, self.purpose) {
-            (Ok(()), _) => self.on_written(state, now),
-            // The cause is written again later; this must not bring forward the next attempt.
-            (Err(_), Purpose::Wait(_)) => match self.again {
-                Again::At(again) => self.task.end(state, Outcome::Unsaved, Again::At(again)),
-                Again::Never | Again::WhenReady => self.task.retry_later(state, now),
-            },
-            (Err(WriteError::Conflict), _) if self.task.rereads < REREADS => {
-                let mut task = self.task;
-                task.rereads += 1;
-                Step::Read(task.key.clone(), task)
-            }
-            // If the request is gone, the watch will show that. Until then a 404 may be an API server that lags.
-            (Err(_), _) => self.task.retry_later(state, now),
-        }
-    }
-
-    fn on_written(self, state: &mut State, now: Now) -> Step {
-        let Self {
-            task,
-            purpose,
-            event,
-            is_routine,
-            outcome,
-            again,
-        } = self;
-        match purpose {
-            Purpose::Claim => return Step::Read(task.key.clone(), task),
-            Purpose::Conclude => state.finish_request(&task.key, task.uid()),
-            Purpose::Wait(reason) => state.record_told(&task.key, task.uid(), reason),
-        }
-        let ending = Ending::new(Key::Request(task.key), outcome, again);
-        let rate = state.config.event_rate;
-        match event.filter(|_| !is_routine || state.events.take(rate, now.monotonic)) {
-            Some(event) => Step::Publish(event, ending),
-            None => Step::Done(state.end(ending)),
         }
     }
 }
