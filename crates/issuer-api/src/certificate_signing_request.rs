@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -5,17 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Base64, CertificateRequestStatus};
 
-/// cert-manager's annotation for the duration of the certificate, which wins over `spec.expirationSeconds`.
-const DURATION: &str = "experimental.cert-manager.io/request-duration";
-
-/// cert-manager's annotation for a CA certificate, if it is `true`.
-const IS_CA: &str = "experimental.cert-manager.io/request-is-ca";
-
 /// Kubernetes' `CertificateSigningRequest`, as far as a signer reads it.
 ///
-/// Its status has the fields of a [`CertificateRequestStatus`], of which Kubernetes uses the conditions and the
-/// certificate
-/// (<https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/certificate-signing-request-v1/>).
+/// Its status is that of a [`CertificateRequest`](crate::CertificateRequest), of which it has the conditions and the
+/// certificate (<https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/certificate-signing-request-v1/>).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct CertificateSigningRequest {
     /// Standard metadata.
@@ -58,15 +52,23 @@ pub struct CertificateSigningRequestSpec {
 }
 
 impl CertificateSigningRequest {
+    /// cert-manager's annotation for the duration of the certificate, which wins over `spec.expirationSeconds`
+    /// (<https://cert-manager.io/docs/usage/kube-csr/#certificate-signing-request-annotations>).
+    pub const DURATION: &str = "experimental.cert-manager.io/request-duration";
+
+    /// cert-manager's annotation for a CA certificate, which is asked for if it is `true`.
+    pub const IS_CA: &str = "experimental.cert-manager.io/request-is-ca";
+
     /// Returns the duration that is asked for, as Go writes one, or `None` if the signer may choose.
-    pub fn duration(&self) -> Option<String> {
-        let seconds = self.spec.expiration_seconds.map(|seconds| format!("{seconds}s"));
-        self.annotation(DURATION).map(str::to_owned).or(seconds)
+    pub fn duration(&self) -> Option<Cow<'_, str>> {
+        let seconds = self.spec.expiration_seconds;
+        let asked = self.annotation(Self::DURATION).map(Cow::Borrowed);
+        asked.or_else(|| seconds.map(|seconds| Cow::Owned(format!("{seconds}s"))))
     }
 
     /// Returns `true` if a CA certificate is asked for.
     pub fn is_ca(&self) -> bool {
-        self.annotation(IS_CA) == Some("true")
+        self.annotation(Self::IS_CA) == Some("true")
     }
 
     /// Returns `true` if the request has finished: it was issued, denied or has failed.
@@ -88,6 +90,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    const DURATION: &str = CertificateSigningRequest::DURATION;
+    const IS_CA: &str = CertificateSigningRequest::IS_CA;
 
     fn request(annotations: Value, expiration: Value, status: Value) -> CertificateSigningRequest {
         let spec = json!({ "request": "QQ==", "signerName": "example.com/a", "expirationSeconds": expiration });

@@ -1,3 +1,4 @@
+use crate::access::ReadError;
 use crate::reference::{IssuerKey, is_object_name};
 use crate::vault::SignError;
 
@@ -8,6 +9,8 @@ pub(super) enum Cause<'a> {
     IssuerNotReady(&'a IssuerKey),
     /// `spec.issuerRef.kind` is not a kind of this group.
     KindUnknown(Option<&'a str>),
+    /// The API server has not said whether the requester may use the issuer.
+    ReferenceUnknown(ReadError),
     SignFailed(&'a SignError),
 }
 
@@ -16,6 +19,7 @@ impl Cause<'_> {
         match self {
             Self::IssuerMissing(_) | Self::KindUnknown(_) => "IssuerNotFound",
             Self::IssuerNotReady(_) => "IssuerNotReady",
+            Self::ReferenceUnknown(_) => "ReferenceUnknown",
             Self::SignFailed(error) => error.reason(),
         }
     }
@@ -30,12 +34,23 @@ impl Cause<'_> {
             }
             Self::IssuerNotReady(issuer) => format!("Waiting for {issuer} to become ready"),
             Self::KindUnknown(kind) => unknown_kind(kind),
+            Self::ReferenceUnknown(ReadError::Forbidden) => {
+                "Waiting for the right of the controller to ask whether the requester may use the issuer: to create \
+                 subjectaccessreviews of authorization.k8s.io"
+                    .to_owned()
+            }
+            Self::ReferenceUnknown(_) => {
+                "Waiting for the API server, which did not answer whether the requester may use the issuer".to_owned()
+            }
             Self::SignFailed(error) => format!("Not signed yet, it is tried again: {error}"),
         }
     }
 
     pub(super) fn is_warning(self) -> bool {
-        matches!(self, Self::KindUnknown(_) | Self::SignFailed(_))
+        matches!(
+            self,
+            Self::KindUnknown(_) | Self::ReferenceUnknown(_) | Self::SignFailed(_)
+        )
     }
 }
 

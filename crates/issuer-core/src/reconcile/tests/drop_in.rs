@@ -4,7 +4,9 @@ use issuer_api::{Condition, ConditionStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 
 use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
-use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, PatchKind, ReadyWriters, Step};
+use crate::reconcile::{
+    BUILT_IN_MANAGERS, Change, Config, DropIn, IssuerStatusMode, Key, PatchKind, ReadyWriters, Step,
+};
 use crate::reference::{IssuerKey, IssuerKind};
 
 /// A controller that serves cert-manager's issuers, of which it knows none.
@@ -244,7 +246,7 @@ fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
 
 #[test]
 fn nothing_is_signed_beside_the_built_in() {
-    for manager in ["cert-manager-certificaterequests-issuer-vault", "vault.cert-manager.io"] {
+    for manager in BUILT_IN_MANAGERS {
         let mut scenario = ready();
         scenario.change(Change::Issuer(issuer_key(), issuer(1)));
         scenario.run();
