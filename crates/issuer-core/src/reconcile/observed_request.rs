@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use issuer_api::{Base64, CertificateRequest, CertificateRequestStatus, CertificateSigningRequest, RequestCondition};
+use issuer_api::{
+    Base64, CertificateRequest, CertificateRequestStatus, CertificateSigningRequest, IssuerRef, RequestCondition,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::reference::{IssuerKey, RequestKey};
@@ -69,10 +71,10 @@ impl ObservedRequest {
         }
     }
 
-    /// Returns `spec.issuerRef.kind`, which only a CertificateRequest has.
-    pub(super) fn issuer_kind(&self) -> Option<&str> {
+    /// Returns `spec.issuerRef`, which only a CertificateRequest has.
+    pub(super) fn issuer_ref(&self) -> Option<&IssuerRef> {
         match self {
-            Self::CertManager(request) => request.spec.issuer_ref.kind.as_deref(),
+            Self::CertManager(request) => Some(&request.spec.issuer_ref),
             Self::Kubernetes(_) => None,
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::claim::Seen;
 use super::observed_request::ObservedRequest;
 use super::snapshot::{Packed, Snapshot};
+use super::texts;
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -42,7 +43,7 @@ pub(super) struct Tracked {
     pub(super) object: Arc<Packed>,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,
-    /// The issuer that it names; `None` if that is of no kind that exists.
+    /// The issuer that it names; `None` if it cannot name one.
     pub(super) issuer: Option<IssuerKey>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
@@ -101,6 +102,7 @@ impl Tracked {
     }
 
     fn show(&mut self, mut object: ObservedRequest, has_room: bool) {
+        texts::cut(&mut object);
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
@@ -190,7 +192,8 @@ impl Requests {
     /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
-    pub(super) fn refresh(&mut self, key: &RequestKey, read: ObservedRequest) -> Option<Snapshot> {
+    pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
+        texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {

@@ -21,7 +21,7 @@ use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
-use crate::reference::{IssuerKey, RequestKey, RequestKind};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use crate::vault::{Disposition, Sign, SignError};
 use crate::{Now, Request, RequestSpec, SigningRequest, VerifyOptions};
 
@@ -138,7 +138,13 @@ impl Task {
     fn sign_when_ready(self, state: &mut State, now: Now) -> Step {
         let object = self.object.clone();
         let Some(issuer) = object.issuer() else {
-            let cause = Cause::KindUnknown(object.issuer_kind());
+            let cause = match object
+                .issuer_ref()
+                .filter(|reference| IssuerKind::of(reference).is_none())
+            {
+                Some(reference) => Cause::KindUnknown(reference.kind.as_deref()),
+                None => Cause::NameInvalid,
+            };
             return self.pend(state, now, cause, Again::Never);
         };
         let known = state.issuers.get(&issuer);
