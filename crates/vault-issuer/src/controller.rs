@@ -111,6 +111,7 @@ fn config(args: &ControllerArgs, proxies: ProxySettings, home: &str, instance: &
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         drop_in: drop_in(&args.drop_in),
         event_rate: args.event_rate,
+        kubernetes_csrs: args.csrs.sign_kubernetes_csrs,
         namespaces: Namespaces::listed(args.watch.namespaces.iter().cloned()),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
         max_lost_answers: args.max_lost_answers,

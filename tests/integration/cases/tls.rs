@@ -26,7 +26,7 @@ fn bundles_are_read_as_go_reads_them() {
             allowed_servers: AllowedServers::All,
             proxy: None,
             server_name: None,
-            roots: Roots::Bundle(files[name].clone()),
+            roots: Roots::bundle(files[name].clone()),
             identity: None,
             limits: Limits::default(),
         };

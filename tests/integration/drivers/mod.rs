@@ -78,7 +78,7 @@ fn connect(port: u16) -> Connect {
         allowed_servers: AllowedServers::All,
         proxy: None,
         server_name: None,
-        roots: Roots::Bundle(PKI.ca()),
+        roots: Roots::bundle(PKI.ca()),
         identity: None,
         limits: Limits::default(),
     }
@@ -181,7 +181,7 @@ fn nothing_to_talk_to() {
             call(&|c| c.origin = origin("http", &nowhere, 80)),
             ConnectError::Dns.into()
         );
-        assert_eq!(call(&|c| c.roots = Roots::Bundle(Vec::new())), DialError::Roots.into());
+        assert_eq!(call(&|c| c.roots = Roots::bundle(Vec::new())), DialError::Roots.into());
         assert_eq!(
             call(&|c| c.server_name = Some("no name".into())),
             DialError::ServerName.into()

@@ -195,7 +195,7 @@ fn holders_of_secrets_print_none() {
         allowed_servers: AllowedServers::All,
         proxy: None,
         server_name: None,
-        roots: Roots::Bundle(vault.server.ca_pem().into_bytes()),
+        roots: Roots::bundle(vault.server.ca_pem().into_bytes()),
         identity: Some(identity),
         limits: Limits::default(),
     };

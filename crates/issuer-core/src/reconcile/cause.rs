@@ -1,4 +1,5 @@
-use crate::reference::{IssuerKey, is_object_name};
+use crate::access::ReadError;
+use crate::reference::IssuerKey;
 use crate::vault::SignError;
 
 /// What a request waits for.
@@ -8,31 +9,44 @@ pub(super) enum Cause<'a> {
     IssuerNotReady(&'a IssuerKey),
     /// `spec.issuerRef.kind` is not a kind of this group.
     KindUnknown(Option<&'a str>),
+    /// No object can have the name in `spec.issuerRef.name`.
+    NameInvalid,
     /// The controller may not read the namespace, whose labels decide whether the issuer signs.
     NamespaceForbidden(&'a IssuerKey, &'a str),
+    /// The API server has not said whether the requester may use the issuer.
+    ReferenceUnknown(ReadError),
     SignFailed(&'a SignError),
 }
 
 impl Cause<'_> {
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::IssuerMissing(_) | Self::KindUnknown(_) => "IssuerNotFound",
+            Self::IssuerMissing(_) | Self::KindUnknown(_) | Self::NameInvalid => "IssuerNotFound",
             Self::IssuerNotReady(_) => "IssuerNotReady",
             Self::NamespaceForbidden(..) => "NamespaceForbidden",
+            Self::ReferenceUnknown(_) => "ReferenceUnknown",
             Self::SignFailed(error) => error.reason(),
         }
     }
 
     pub(super) fn message(self) -> String {
         match self {
-            Self::IssuerMissing(issuer) if is_object_name(&issuer.name) => {
-                format!("Waiting for the creation of {issuer}")
-            }
-            Self::IssuerMissing(_) => {
-                "Waiting for the creation of an issuer, whose name cannot be that in spec.issuerRef.name".to_owned()
-            }
+            Self::IssuerMissing(issuer) => format!("Waiting for the creation of {issuer}"),
             Self::IssuerNotReady(issuer) => format!("Waiting for {issuer} to become ready"),
             Self::KindUnknown(kind) => unknown_kind(kind),
+            Self::NameInvalid => {
+                "No issuer can have the name in spec.issuerRef.name: lower-case letters, digits, '-' and '.'; use the \
+                 name of one in a new request"
+                    .to_owned()
+            }
+            Self::ReferenceUnknown(ReadError::Forbidden) => {
+                "Waiting for the right of the controller to ask whether the requester may use the issuer: to create \
+                 subjectaccessreviews of authorization.k8s.io"
+                    .to_owned()
+            }
+            Self::ReferenceUnknown(_) => {
+                "Waiting for the API server, which did not answer whether the requester may use the issuer".to_owned()
+            }
             Self::NamespaceForbidden(issuer, namespace) => format!(
                 "{issuer} selects namespaces by labels, and the controller may not read those of namespace {namespace}: \
                  grant it the verb get on namespaces (\"Select namespaces by labels\" in deploy/docs/install.md)"
@@ -44,7 +58,11 @@ impl Cause<'_> {
     pub(super) fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::KindUnknown(_) | Self::NamespaceForbidden(..) | Self::SignFailed(_)
+            Self::KindUnknown(_)
+                | Self::NameInvalid
+                | Self::NamespaceForbidden(..)
+                | Self::ReferenceUnknown(_)
+                | Self::SignFailed(_)
         )
     }
 }

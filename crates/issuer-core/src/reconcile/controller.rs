@@ -1,19 +1,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use issuer_api::CertificateRequest;
-
 use super::observed::{Change, Config};
+use super::observed_request::ObservedRequest;
 use super::outcome::{Key, WriteError};
 use super::report::Report;
 use super::state::State;
 use super::step::{
-    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite,
-    Replied, Step, Written,
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitToken,
+    AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
 use crate::target::NamespaceLabels;
 use crate::{Now, Reply, Secret};
 
@@ -38,19 +37,17 @@ const PAUSE_STOPPING: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum List {
     Issuers(IssuerKind, ListScope),
-    Requests(ListScope),
+    Requests(RequestKind, ListScope),
 }
 
 /// Returns every list that the driver makes.
 fn lists(config: &Config) -> BTreeSet<List> {
-    let of_scope = |scope: ListScope| {
-        let issuers = config.kinds().map({
-            let scope = scope.clone();
-            move |kind| List::Issuers(kind, scope.clone())
-        });
-        issuers.chain([List::Requests(scope)])
-    };
-    config.namespaces.scopes().into_iter().flat_map(of_scope).collect()
+    let mut lists = BTreeSet::new();
+    for scope in config.namespaces.scopes() {
+        lists.extend(config.kinds().map(|kind| List::Issuers(kind, scope.clone())));
+        lists.extend(config.request_kinds().map(|kind| List::Requests(kind, scope.clone())));
+    }
+    lists
 }
 
 impl Controller {
@@ -75,9 +72,9 @@ impl Controller {
             }
             Change::Request(request) => state.observe_request(request, now),
             Change::RequestGone(key) => state.request_gone(&key),
-            Change::Requests(scope, all) => {
-                state.keep_requests(&scope, &all);
-                self.unlisted.remove(&List::Requests(scope));
+            Change::Requests(kind, scope, all) => {
+                state.keep_requests(kind, &scope, &all);
+                self.unlisted.remove(&List::Requests(kind, scope));
             }
         }
     }
@@ -211,9 +208,16 @@ impl AwaitSecret {
 }
 
 impl AwaitRequest {
-    /// Resumes the task with the CertificateRequest.
-    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<CertificateRequest, ReadError>) -> Step {
+    /// Resumes the task with the request.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<ObservedRequest, ReadError>) -> Step {
         self.0.on_read(&mut controller.state, now, answer).into()
+    }
+}
+
+impl AwaitReview {
+    /// Resumes the task with the answer: `true` if the user may.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<bool, ReadError>) -> Step {
+        self.0.resume(&mut controller.state, now, answer).into()
     }
 }
 

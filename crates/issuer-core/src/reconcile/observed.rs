@@ -2,13 +2,14 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use issuer_api::{CertificateRequest, IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
+use issuer_api::{IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claim::Claim;
 use super::drop_in::{DropIn, ReadyWriters};
+use super::observed_request::ObservedRequest;
 use crate::VerifyOptions;
-use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
 use crate::target::{self, Admission, IssuerPolicy, NamespaceLabels};
 
 /// The settings of a [`Controller`](super::Controller).
@@ -25,6 +26,8 @@ pub struct Config {
     /// The events a second, on average, that say no more than that a request was signed; ten times as many may be published
     /// at once. All other events are always published.
     pub event_rate: u32,
+    /// Whether Kubernetes' CertificateSigningRequests are signed, besides CertificateRequests.
+    pub kubernetes_csrs: bool,
     /// The namespaces that are served.
     pub namespaces: Namespaces,
     /// The number of requests of one issuer that are worked on at once.
@@ -48,6 +51,14 @@ impl Config {
         let serves = move |kind: &IssuerKind| (drop_in || !kind.is_drop_in()) && (cluster || !kind.is_cluster());
         IssuerKind::ALL.into_iter().filter(serves)
     }
+
+    /// Returns the kinds of request that are served. A CertificateSigningRequest is in no namespace, so to watch those takes
+    /// a right in the whole cluster.
+    pub fn request_kinds(&self) -> impl Iterator<Item = RequestKind> {
+        let csrs = self.kubernetes_csrs && self.namespaces == Namespaces::All;
+        let serves = move |kind: &RequestKind| csrs || *kind != RequestKind::CertificateSigningRequest;
+        RequestKind::ALL.into_iter().filter(serves)
+    }
 }
 
 /// A watch event.
@@ -60,11 +71,11 @@ pub enum Change {
     /// A list has ended: these are all the issuers of a kind that it covers.
     Issuers(IssuerKind, ListScope, BTreeSet<IssuerKey>),
     /// A request was added or modified.
-    Request(CertificateRequest),
+    Request(ObservedRequest),
     /// A request was deleted.
     RequestGone(RequestKey),
-    /// A list has ended: these are all the requests that it covers.
-    Requests(ListScope, BTreeSet<RequestKey>),
+    /// A list has ended: these are all the requests of a kind that it covers.
+    Requests(RequestKind, ListScope, BTreeSet<RequestKey>),
 }
 
 /// An issuer of either kind, as a watch shows it.

@@ -301,6 +301,10 @@ impl Driver {
                     let answer = self.ask(Box::pin(self.api.read_secret(&secret))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
+                Step::ReviewReference(review, state) => {
+                    let answer = self.ask(Box::pin(self.api.review_reference(&review))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
                 Step::WriteStatus(patch, state) => {
                     let answer = self.ask(Box::pin(self.api.write_status(&patch))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
@@ -377,8 +381,8 @@ impl Driver {
         let (kind, namespace, name) = object(key);
         let reason = outcome.reason();
         match (key, outcome) {
-            (Key::Request(_), Outcome::Issued) => tracing::info!(namespace, name, "certificate issued"),
-            (Key::Request(_), Outcome::Denied) => tracing::info!(namespace, name, "request denied"),
+            (Key::Request(_), Outcome::Issued) => tracing::info!(kind, namespace, name, "certificate issued"),
+            (Key::Request(_), Outcome::Denied) => tracing::info!(kind, namespace, name, "request denied"),
             _ => tracing::debug!(
                 kind,
                 namespace,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
-use issuer_core::reference::{IssuerKind, ListScope, Namespaces};
+use issuer_core::reference::{IssuerKind, ListScope, Namespaces, RequestKind};
 use issuer_core::target::IssuerPolicy;
 use kube::client::Body;
 use tower::BoxError;
@@ -44,6 +44,7 @@ fn driver() -> Arc<Driver> {
             cluster_resource_namespace: String::new(),
             drop_in: None,
             event_rate: 10,
+            kubernetes_csrs: false,
             namespaces: Namespaces::All,
             max_concurrent_reconciles: 1,
             max_lost_answers: 1,
@@ -59,10 +60,11 @@ fn driver() -> Arc<Driver> {
     });
     let issuers = |kind| Change::Issuers(kind, ListScope::Cluster, BTreeSet::new());
     let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(issuers);
-    for change in lists
-        .into_iter()
-        .chain([Change::Requests(ListScope::Cluster, BTreeSet::new())])
-    {
+    for change in lists.into_iter().chain([Change::Requests(
+        RequestKind::CertificateRequest,
+        ListScope::Cluster,
+        BTreeSet::new(),
+    )]) {
         driver.controller().observe(Transport::now(), change);
     }
     Arc::new(driver)
@@ -97,14 +99,18 @@ async fn no_task_waits_for_an_event() {
     let mut tasks = JoinSet::new();
     for number in 0..EVENTS {
         let request = waiting(format!("web-{number}"));
-        driver.controller().observe(Transport::now(), Change::Request(request));
+        driver
+            .controller()
+            .observe(Transport::now(), Change::Request(request.into()));
         driver.start(&mut tasks, || true);
         let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
         ended.unwrap().unwrap().unwrap();
     }
     assert_eq!(driver.events.available_permits(), 0);
     let request = waiting("one-more".to_owned());
-    driver.controller().observe(Transport::now(), Change::Request(request));
+    driver
+        .controller()
+        .observe(Transport::now(), Change::Request(request.into()));
     driver.start(&mut tasks, || true);
     let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
     assert!(ended.is_err(), "more events wait than there is room for");

@@ -282,6 +282,7 @@ pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
         | Step::ReadNamespace(..)
         | Step::ReadRequest(..)
         | Step::ReadSecret(..)
+        | Step::ReviewReference(..)
         | Step::MintToken(..) => {
             matches!(fault, Forbidden | Refused | Slow)
         }

@@ -134,6 +134,7 @@ impl World {
             | Step::ReadConfigMap(..)
             | Step::ReadNamespace(..)
             | Step::ReadRequest(..)
+            | Step::ReviewReference(..)
             | Step::WriteStatus(..) => None,
         };
         if let Some(observation) = observation {

@@ -13,6 +13,9 @@
 {{- if .Values.credentials.allNamespaces }}
 {{- fail "namespaces and credentials.allNamespaces do not go together: list credentials.namespaces" }}
 {{- end }}
+{{- if .Values.kubernetesCsrs.enabled }}
+{{- fail "namespaces and kubernetesCsrs.enabled do not go together: CertificateSigningRequests are in no namespace" }}
+{{- end }}
 {{- if .Values.rbac.readNamespaces }}
 {{- fail "namespaces and rbac.readNamespaces do not go together: VaultClusterIssuers are not served" }}
 {{- end }}

@@ -103,6 +103,10 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
             "list credentials.namespaces",
         ),
         (
+            json!({ "namespaces": ["team-a"], "kubernetesCsrs": { "enabled": true } }),
+            "CertificateSigningRequests are in no namespace",
+        ),
+        (
             json!({ "namespaces": ["team-a"], "rbac": { "readNamespaces": true } }),
             "VaultClusterIssuers are not served",
         ),
@@ -124,6 +128,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "clusterResourceNamespace": "platform",
         "namespaces": ["team-a", "team-b"],
         "dropIn": { "enabled": true, "issuerStatus": "own", "clusterResourceNamespace": "certs" },
+        "kubernetesCsrs": { "enabled": true },
         "app": {
             "allowAudiences": ["https://vault.example.com", "vault"],
             "allowHttp": true,
@@ -154,6 +159,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--event-rate=0",
         "--issuer-status=own",
         "--serve-cert-manager-issuers",
+        "--sign-kubernetes-csrs",
         "--leader-election-namespace=shared",
         "--max-certificate-chain-length=2000000",
         "--max-certificate-size=1000000",
@@ -171,6 +177,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--claim-requests",
         "--leader-elect=false",
         "--serve-cert-manager-issuers",
+        "--sign-kubernetes-csrs",
     ] {
         ensure!(!arguments.contains(&flag), "{flag} is in {arguments:?}");
     }

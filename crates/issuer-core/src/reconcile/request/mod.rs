@@ -1,11 +1,12 @@
 mod namespace;
+mod review;
 mod signing;
 mod writing;
 
 use std::time::Duration;
 
-use issuer_api::CertificateRequest;
-
+pub(super) use self::review::Reviewing;
+pub use self::review::{ReferenceReview, Requester};
 use self::signing::Context;
 pub(super) use self::signing::Signing;
 use self::writing::Purpose;
@@ -14,13 +15,14 @@ use super::cause::Cause;
 use super::claim::Holder;
 use super::issuers::{Epoch, LostAnswer, Unready};
 use super::ledger::{Conclusion, Entry};
+use super::observed_request::ObservedRequest;
 use super::outcome::{Again, Ending, Event, Key, Outcome};
 use super::requests::Told;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use crate::target::{Admission, NamespaceLabels};
 use crate::vault::{Disposition, Sign, SignError};
 use crate::{Now, Request, RequestSpec, SigningRequest, VerifyOptions};
@@ -45,6 +47,8 @@ pub(super) struct Task {
     rereads: u8,
     /// The labels of its namespace, once they have been read.
     labels: Option<NamespaceLabels>,
+    /// Whether the API server has said that the requester may use the issuer.
+    may_reference: bool,
 }
 
 /// A question of this task.
@@ -52,6 +56,7 @@ pub(super) enum Step {
     Send(Request, Box<Signing>),
     Read(RequestKey, Task),
     ReadNamespace(String, Task),
+    Review(ReferenceReview, Box<Reviewing>),
     Write(StatusPatch, Box<Writing>),
     Publish(Event, Ending),
     Done(Outcome),
@@ -70,6 +75,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: RequestKey) -> Step {
         object,
         rereads: 0,
         labels: None,
+        may_reference: false,
     };
     if state.must_read(&task.key) {
         return Step::Read(task.key.clone(), task);
@@ -122,7 +128,7 @@ impl Task {
         if !state.announce(&self.key, self.uid()) {
             return self.end(state, Outcome::Idle, Again::Never);
         }
-        let note = "Not signing CertificateRequest until it is Approved".to_owned();
+        let note = format!("Not signing {} until it is Approved", self.key.kind.as_str());
         let event = self.event(false, "WaitingForApproval", note);
         let ending = Ending::new(
             Key::Request(self.key),
@@ -137,9 +143,14 @@ impl Task {
     /// The CSR is parsed last: with many requests waiting, that is the work that counts.
     fn sign_when_ready(self, state: &mut State, now: Now) -> Step {
         let object = self.object.clone();
-        let spec = &object.spec;
-        let Some(issuer) = IssuerKey::of(&spec.issuer_ref, &self.key.namespace) else {
-            let cause = Cause::KindUnknown(spec.issuer_ref.kind.as_deref());
+        let Some(issuer) = object.issuer() else {
+            let cause = match object
+                .issuer_ref()
+                .filter(|reference| IssuerKind::of(reference).is_none())
+            {
+                Some(reference) => Cause::KindUnknown(reference.kind.as_deref()),
+                None => Cause::NameInvalid,
+            };
             return self.pend(state, now, cause, Again::Never);
         };
         let admission = self.admission(state, &issuer);
@@ -165,13 +176,22 @@ impl Task {
         if admission == Admission::DependsOnLabels {
             return Step::ReadNamespace(self.key.namespace.clone(), self);
         }
+        match self.question(&issuer) {
+            Some(question) => self.review(question),
+            None => self.parse_and_sign(state, now, (issuer, epoch), &access),
+        }
+    }
+
+    fn parse_and_sign(self, state: &mut State, now: Now, (issuer, epoch): (IssuerKey, Epoch), access: &Access) -> Step {
+        let object = self.object.clone();
         // Broken base64 leaves an empty text, which is reported as one without PEM.
-        let csr = spec.request.decode().unwrap_or_default();
+        let csr = object.csr().decode().unwrap_or_default();
+        let duration = object.duration();
         let spec = RequestSpec {
             csr: &csr,
-            duration: spec.duration.as_deref(),
-            is_ca: spec.is_ca,
-            usages: &spec.usages,
+            duration: duration.as_deref(),
+            is_ca: object.is_ca(),
+            usages: object.usages(),
         };
         let wanted = match SigningRequest::parse(spec, &state.config.verify.signatures) {
             Ok(wanted) => wanted,
@@ -191,8 +211,8 @@ impl Task {
         if !state.ledger.has_room(&issuer) {
             return self.end(state, Outcome::Idle, Again::WhenReady);
         }
-        match state.holder(&self.key, &self.object, &access, now) {
-            Holder::Us => self.sign(state, now, (issuer, epoch), &access, wanted),
+        match state.holder(&self.key, &self.object, access, now) {
+            Holder::Us => self.sign(state, now, (issuer, epoch), access, wanted),
             Holder::Nobody => self.claim(state, now),
             Holder::Other(until) => self.end(state, Outcome::Pending("Claimed"), Again::At(until)),
         }
@@ -272,7 +292,7 @@ impl Task {
     }
 
     /// Continues with the request as the API server has it now.
-    pub(super) fn on_read(self, state: &mut State, now: Now, answer: Result<CertificateRequest, ReadError>) -> Step {
+    pub(super) fn on_read(self, state: &mut State, now: Now, answer: Result<ObservedRequest, ReadError>) -> Step {
         match answer {
             Ok(read) if read.uid() == self.uid() => match state.requests.refresh(&self.key, read) {
                 Some(object) => Self { object, ..self }.decide(state, now),
@@ -329,17 +349,24 @@ impl Task {
             .requests
             .get(&self.key)
             .map_or(Told::Nothing, |tracked| tracked.told);
-        let patch = if self.is_told(told, cause) {
-            None
-        } else {
-            status::pend(&self.object, &message, now)
-        };
-        let Some(patch) = patch else {
+        if self.is_told(told, cause) {
             state.record_told(&self.key, self.uid(), reason);
             return self.end(state, outcome, again);
+        }
+        let patch = status::pend(&self.object, &message, now);
+        let event = self.event(cause.is_warning(), reason, message);
+        let Some(patch) = patch else {
+            state.record_told(&self.key, self.uid(), reason);
+            return match self.key.kind {
+                RequestKind::CertificateRequest => self.end(state, outcome, again),
+                // The status has no place for it.
+                RequestKind::CertificateSigningRequest => {
+                    Step::Publish(event, Ending::new(Key::Request(self.key), outcome, again))
+                }
+            };
         };
         let writing = Writing {
-            event: Some(self.event(cause.is_warning(), reason, message)),
+            event: Some(event),
             task: self,
             purpose: Purpose::Wait(reason),
             is_routine: false,

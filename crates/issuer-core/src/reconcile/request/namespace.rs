@@ -7,7 +7,7 @@ use crate::reconcile::cause::Cause;
 use crate::reconcile::ledger::Conclusion;
 use crate::reconcile::outcome::{Again, Outcome};
 use crate::reconcile::state::State;
-use crate::reference::IssuerKey;
+use crate::reference::{IssuerKey, RequestKind};
 use crate::target::{Admission, NamespaceLabels};
 
 impl Task {
@@ -16,8 +16,13 @@ impl Task {
     /// The labels are read for each attempt, so a label that is removed counts at once.
     pub(super) fn admission(&self, state: &State, issuer: &IssuerKey) -> Admission {
         let known = state.issuers.get(issuer);
-        known.map_or(Admission::Granted, |known| {
-            known.observed.admission(&self.key.namespace, self.labels.as_ref())
+        known.map_or(Admission::Granted, |known| match self.key.kind {
+            RequestKind::CertificateRequest => known.observed.admission(&self.key.namespace, self.labels.as_ref()),
+            // It has no namespace.
+            RequestKind::CertificateSigningRequest if known.observed.spec.allowed_namespaces.is_some() => {
+                Admission::Refused
+            }
+            RequestKind::CertificateSigningRequest => Admission::Granted,
         })
     }
 
@@ -28,7 +33,14 @@ impl Task {
         } else {
             "do not name it"
         };
-        let message = format!("{issuer} does not sign for namespace {namespace}: its allowedNamespaces {lacks}");
+        let message = match self.key.kind {
+            RequestKind::CertificateRequest => {
+                format!("{issuer} does not sign for namespace {namespace}: its allowedNamespaces {lacks}")
+            }
+            RequestKind::CertificateSigningRequest => {
+                format!("{issuer} signs for its allowedNamespaces only, and this request has no namespace")
+            }
+        };
         self.conclude(state, now, Conclusion::Failed("NamespaceNotAllowed", message))
     }
 
@@ -48,8 +60,7 @@ impl Task {
                 Self { object, labels, ..self }.decide(state, now)
             }
             Err(ReadError::Forbidden) => {
-                let issuer = IssuerKey::of(&self.object.spec.issuer_ref, &self.key.namespace);
-                let Some(issuer) = issuer else {
+                let Some(issuer) = self.object.issuer() else {
                     return self.retry_later(state, now);
                 };
                 let again = state.back_off(&self.key, self.uid(), SIGN_FAILED, now);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::scenario::{Scenario, at, config, issuer, issuer_key, key, request};
 use crate::reconcile::{Change, Config, Controller};
-use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
 
 /// Serves the namespaces `team` and `web`.
 fn limited() -> Config {
@@ -23,7 +23,11 @@ fn issuers(namespace: &str, all: &[IssuerKey]) -> Change {
 }
 
 fn requests(namespace: &str, all: &[RequestKey]) -> Change {
-    Change::Requests(scope(namespace), all.iter().cloned().collect())
+    Change::Requests(
+        RequestKind::CertificateRequest,
+        scope(namespace),
+        all.iter().cloned().collect(),
+    )
 }
 
 /// A scenario in which both namespaces are listed, and empty.
@@ -45,7 +49,7 @@ fn every_namespace_is_listed_first() {
         requests("team", &[]),
         issuers("team", &[issuer_key()]),
         // Those of the whole cluster are not asked for.
-        Change::Requests(ListScope::Cluster, BTreeSet::new()),
+        Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new()),
         requests("web", &[]),
         issuers("web", &[]),
     ];
