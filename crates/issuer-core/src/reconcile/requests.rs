@@ -8,6 +8,7 @@ use std::time::Duration;
 use issuer_api::{Base64, CertificateRequest};
 
 use super::claim::Seen;
+use super::issuers::Recovery;
 use super::snapshot::{Packed, Snapshot};
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
@@ -153,8 +154,10 @@ impl Requests {
         self.by_key.values().map(Box::as_ref)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &RequestKey> {
-        self.by_key.keys()
+    /// Returns the names of the requests whose uid is one of `wanted`.
+    pub(super) fn keys_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<RequestKey> {
+        let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked.object.uid()));
+        wanted.map(|(key, _)| key.clone()).collect()
     }
 
     /// Returns the request of this name if it still has this uid.
@@ -164,11 +167,23 @@ impl Requests {
 
     /// Returns the requests that a complete list does not contain.
     pub(super) fn unlisted(&self, listed: &BTreeSet<RequestKey>) -> Vec<RequestKey> {
-        self.by_key
-            .keys()
-            .filter(|key| !listed.contains(key))
-            .cloned()
-            .collect()
+        // One pass over both, which are sorted: there may be tens of thousands.
+        let mut listed = listed.iter().peekable();
+        let mut is_listed = |key: &RequestKey| {
+            while listed.next_if(|listed| *listed < key).is_some() {}
+            listed.peek() == Some(&key)
+        };
+        self.by_key.keys().filter(|key| !is_listed(key)).cloned().collect()
+    }
+
+    /// Ends the backoff of a request, which was for a state of its issuer that is over.
+    pub(super) fn recover(&mut self, key: &RequestKey, recovery: Recovery) {
+        if let Some(tracked) = self.get_mut(key) {
+            (tracked.attempts, tracked.not_before) = (0, Duration::ZERO);
+            if recovery != Recovery::Recovered {
+                (tracked.lost_answers, tracked.lost_at) = (0, None);
+            }
+        }
     }
 
     /// Tracks a request; what is known about it is kept, so one with another uid must be removed before.

@@ -19,7 +19,7 @@ use self::tokens::Tokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
-use super::lane::Class;
+use super::lane::{Class, PORTION};
 use super::ledger::Ledger;
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
@@ -98,7 +98,14 @@ impl State {
 
     /// Takes the next key that is due. A state that is stopping returns only what is owed.
     pub(super) fn next_task(&mut self, now: Now) -> Option<Key> {
-        while let Some(key) = self.queue.pop(now.monotonic) {
+        // Not more at once: thousands that are dropped would delay what is owed.
+        for _ in 0..PORTION {
+            let Self { queue, requests, .. } = self;
+            let key = queue.pop(now.monotonic, |key, recovery| {
+                if let Key::Request(key) = key {
+                    requests.recover(key, recovery);
+                }
+            })?;
             if !self.stopping || self.is_owed(&key) {
                 return Some(key);
             }
@@ -131,10 +138,10 @@ impl State {
     /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let keys = self.requests.keys().cloned().map(Key::Request);
+        let owed = self.requests.keys_of(|uid| self.ledger.find(uid).is_some());
         // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
-        for key in keys.filter(|key| self.is_owed(key)).collect::<Vec<_>>() {
-            self.due(&key, now.monotonic, now.monotonic);
+        for key in owed {
+            self.due(&Key::Request(key), now.monotonic, now.monotonic);
         }
     }
 

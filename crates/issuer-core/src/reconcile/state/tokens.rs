@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::State;
 use crate::access::Access;
 use crate::reconcile::issuers::Recovery;
+use crate::reconcile::lane::Class;
 use crate::reconcile::outcome::Key;
 use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::Lease;
@@ -55,7 +56,7 @@ impl State {
             .get(request)
             .is_some_and(|tracked| tracked.lost_at.is_some());
         if self.issuers.signed(key, had_lost) {
-            self.hasten_requests(key, Recovery::Recovered, now);
+            self.release(key, Class::Told, Recovery::Recovered, now);
         }
         if let Some(issuer) = self.issuers.get_mut(key) {
             issuer.ca_not_after = chain.ca_not_after;

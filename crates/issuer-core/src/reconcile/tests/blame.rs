@@ -182,3 +182,22 @@ fn corrected_issuer_ends_all_backoff() {
     scenario.change(Change::Issuer(issuer_key(), issuer(2)));
     assert_eq!(count(&scenario.run(), "sign web"), 1);
 }
+
+#[test]
+fn replaced_issuer_ends_all_backoff() {
+    // More than one turn makes ready.
+    const CROWD: usize = 100;
+    let mut scenario = Scenario::ready();
+    for number in 0..CROWD {
+        let name = format!("web-{number}");
+        scenario.signs.insert(name.clone(), Answer::Refuses(400, CA_EXPIRES));
+        scenario.create(request(&name).approved());
+    }
+    scenario.pass(2000);
+    scenario.signs.clear();
+    assert!(scenario.run().is_empty());
+    scenario.issuer.uid = "uid-next".to_owned();
+    scenario.change(Change::Issuer(issuer_key(), scenario.issuer.clone()));
+    let log = scenario.run();
+    assert_eq!(log.iter().filter(|line| line.starts_with("sign ")).count(), CROWD);
+}
