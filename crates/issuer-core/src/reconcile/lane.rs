@@ -42,6 +42,8 @@ pub(super) const PORTION: usize = 64;
 pub(super) struct Lane<K> {
     /// The last class that may run.
     pub(super) open: Class,
+    /// Whether one of its tasks may run even if all lanes together run as many as they may.
+    pub(super) is_reserved: bool,
     /// The number of tasks that may run at once.
     width: usize,
     /// The number of tasks that run.
@@ -86,6 +88,7 @@ impl<K: Work> Lane<K> {
     pub(super) fn new(width: usize) -> Self {
         Self {
             open: Class::Retried,
+            is_reserved: true,
             width,
             running: 0,
             retrying: 0,

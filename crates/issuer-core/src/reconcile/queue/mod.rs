@@ -14,7 +14,7 @@ use super::lane::{Class, Lane, Work};
 /// * Work that has failed before runs at no more than half of that.
 /// * A lane serves its tenants in turn, so the backlog of one namespace delays another by one task.
 /// * A lane may be closed for some classes of work: they stay where they are, at no cost, until it opens.
-/// * All lanes together run at most `total` tasks, and one more for each lane that runs none.
+/// * All lanes together run at most `total` tasks, and one more for each lane that runs none and has a slot reserved.
 ///
 /// Every operation takes logarithmic time, however many keys become due at once, but for those whose documentation says
 /// otherwise.
@@ -30,9 +30,9 @@ pub(super) struct Queue<L, K> {
     /// The lane and time of each key that is due and not running.
     due: BTreeMap<K, (L, Duration)>,
     running: BTreeMap<K, Running<L>>,
-    /// The lanes that have work and run none.
+    /// The lanes that have work, run none, and have a slot reserved.
     idle: BTreeSet<(Duration, L)>,
-    /// The lanes that have work, run some, and have a slot left.
+    /// The other lanes that have work, and a slot left.
     busy: BTreeSet<(Duration, L)>,
 }
 
@@ -164,6 +164,13 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
+    /// Reserves a slot for a lane, or no longer. A lane without work forgets it: one is reserved.
+    pub(super) fn reserve(&mut self, lane: &L, is_reserved: bool) {
+        if self.lanes.get(lane).is_some_and(|lane| lane.is_reserved != is_reserved) {
+            self.change(lane.clone(), |lane| lane.is_reserved = is_reserved);
+        }
+    }
+
     /// Makes everything in a lane due that is not owed, as if it had never failed, and moves it to the class `last` if it is
     /// of a later one. Each key is made ready when a slot is left for it, so that a crowd takes no turn of its own.
     pub(super) fn release(&mut self, lane: &L, last: Class, recovery: Recovery, now: Duration) {
@@ -187,7 +194,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
     }
 
     fn first(&self) -> Option<&(Duration, L)> {
-        // The limit is for lanes that run something: one that runs nothing always gets its first slot.
+        // The limit is for lanes that run something, or whose issuer does not exist: any other always gets its first slot.
         let busy = self.busy.first().filter(|_| self.running.len() < self.total);
         self.idle.first().into_iter().chain(busy).min()
     }
@@ -223,7 +230,8 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
         lane.head = lane.first();
         if let Some(head) = lane.head {
-            let ranks = if lane.is_idle() { &mut self.idle } else { &mut self.busy };
+            let is_first = lane.is_idle() && lane.is_reserved;
+            let ranks = if is_first { &mut self.idle } else { &mut self.busy };
             ranks.insert((head, name.clone()));
         }
     }

@@ -153,6 +153,19 @@ fn total_leaves_each_lane_one_task() {
 }
 
 #[test]
+fn lanes_without_a_reserved_slot_share_the_total() {
+    let mut queue = queue(9, 2);
+    for (number, lane) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        push(&mut queue, lane, ("t", number as u32), 0);
+        queue.reserve(&lane, lane == "d");
+    }
+    let taken: Vec<_> = std::iter::from_fn(|| pop(&mut queue, 1)).collect();
+    assert_eq!(taken, [("t", 0), ("t", 1), ("t", 3)]);
+    queue.reserve(&"c", true);
+    assert_eq!(pop(&mut queue, 1), Some(("t", 2)));
+}
+
+#[test]
 fn longest_waiting_lane_is_served_first() {
     let mut queue = queue(9, 1);
     for number in 0..2 {

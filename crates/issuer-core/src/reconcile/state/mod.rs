@@ -32,7 +32,7 @@ use crate::{KnownSignatures, Now};
 /// The number of tasks that run at once, but for the first of each lane.
 const TOTAL: usize = 512;
 
-/// The number of checks, and of revocations, that run at once.
+/// The number of checks, and of revocations at one server, that run at once.
 const CHECKS: usize = 32;
 
 /// The state that all tasks share.
@@ -61,15 +61,16 @@ enum Lane {
     Checks,
     /// The requests of an issuer.
     Requests(IssuerKey),
-    /// The requests whose issuer is of no kind that exists.
+    /// The requests that no issuer signs: those that are not approved, or whose issuer is of no kind that exists.
     Unassigned,
-    Tokens,
+    /// The tokens of the server of this URL: one that does not answer delays no revocation at another.
+    Tokens(String),
 }
 
 impl LaneName for Lane {
     fn width(&self, width: usize) -> usize {
         match self {
-            Self::Checks | Self::Tokens => CHECKS,
+            Self::Checks | Self::Tokens(_) => CHECKS,
             Self::Requests(_) | Self::Unassigned => width,
         }
     }
@@ -153,7 +154,15 @@ impl State {
                 let class = self.class_of_check(issuer);
                 self.queue.push(Lane::Checks, class, key.clone(), at, now);
             }
-            Key::Token(_) => self.queue.push(Lane::Tokens, Class::Owed, key.clone(), at, now),
+            Key::Token(token) => {
+                let Some(access) = self.retired(*token) else {
+                    return;
+                };
+                let lane = Lane::Tokens(access.vault.login.origin.to_string());
+                self.queue.push(lane.clone(), Class::Owed, key.clone(), at, now);
+                // Tokens of deleted issuers may be for any number of servers.
+                self.queue.reserve(&lane, false);
+            }
             Key::Request(request) => {
                 let Some(tracked) = self.requests.get(request) else {
                     return;
@@ -165,7 +174,9 @@ impl State {
                 } else {
                     at.max(tracked.not_before)
                 };
-                match tracked.issuer.clone() {
+                // What is not to be signed must not take the slots of what is: a tenant may have thousands denied.
+                let signed = tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some();
+                match tracked.issuer.clone().filter(|_| signed) {
                     None => self.queue.push(Lane::Unassigned, class, key.clone(), at, now),
                     Some(issuer) => {
                         self.queue
@@ -207,12 +218,16 @@ impl State {
     /// Opens the lane of an issuer for what can be done now: to sign, only to say why nothing is signed, or neither
     /// while a check decides that.
     fn gate(&mut self, issuer: &IssuerKey) {
-        let open = match self.issuers.phase(issuer) {
+        let phase = self.issuers.phase(issuer);
+        let open = match phase {
             Phase::Ready if self.ledger.has_room(issuer) => Class::Retried,
             Phase::Ready | Phase::Checking => Class::Owed,
             Phase::Missing | Phase::NotReady => Class::Untold,
         };
-        self.queue.open(&Lane::Requests(issuer.clone()), open);
+        let lane = Lane::Requests(issuer.clone());
+        self.queue.open(&lane, open);
+        // Anybody may name thousands of issuers that do not exist.
+        self.queue.reserve(&lane, phase != Phase::Missing);
     }
 
     fn is_owed(&self, key: &Key) -> bool {
