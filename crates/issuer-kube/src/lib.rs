@@ -18,11 +18,12 @@ mod log;
 mod measured;
 mod metrics;
 mod object;
+mod source_watch;
 mod transport;
 mod watch;
 
 pub use api_server::ApiServer;
-pub use client::{ClientError, client};
+pub use client::{ClientError, client, watch_client};
 pub use driver::{RunSetup, run};
 pub use health::ControllerHealth;
 pub use lease::{Candidate, Leadership};

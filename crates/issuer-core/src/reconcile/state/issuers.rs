@@ -40,6 +40,7 @@ impl State {
 
     pub(in crate::reconcile) fn forget_issuer(&mut self, key: &IssuerKey) {
         self.queue.cancel(&Key::Issuer(key.clone()));
+        self.sources.forget(key);
         let access = self.issuers.remove(key);
         self.retire(access, Duration::ZERO);
         self.gate(key);
@@ -138,7 +139,7 @@ impl State {
         self.check_now(key, now);
     }
 
-    fn check_now(&mut self, key: &IssuerKey, now: Now) {
+    pub(super) fn check_now(&mut self, key: &IssuerKey, now: Now) {
         self.due(&Key::Issuer(key.clone()), now.monotonic, now.monotonic);
     }
 

@@ -10,6 +10,7 @@ mod drop_in;
 mod issuers;
 mod report;
 mod requests;
+mod sources;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{LaneName, Queue};
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
+use super::sources::Sources;
 use crate::reference::{IssuerKey, IssuerKind};
 use crate::{KnownSignatures, Now};
 
@@ -44,6 +46,7 @@ pub(super) struct State {
     pub(super) known: KnownSignatures,
     pub(super) ledger: Ledger,
     pub(super) servers: Servers,
+    pub(super) sources: Sources,
     pub(super) requests: Requests,
     pub(super) stopping: bool,
     pub(super) jitter: Jitter,
@@ -89,6 +92,7 @@ impl State {
             jitter: Jitter::new(seed),
             ledger: Ledger::default(),
             servers: Servers::default(),
+            sources: Sources::new(seed),
             requests: Requests::default(),
             retired: Tokens::default(),
             stopping: false,
