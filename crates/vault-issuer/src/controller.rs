@@ -266,3 +266,20 @@ fn instance() -> String {
         Transport::now().unix.as_nanos()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_limit_is_raised_to_the_maximum() {
+        let limit = getrlimit(Resource::Nofile);
+        let lowered = Rlimit {
+            current: Some(1000),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, lowered).unwrap();
+        raise_file_limit();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+    }
+}
