@@ -10,6 +10,7 @@ use issuer_api::{Base64, CertificateRequest};
 use super::claim::Seen;
 use super::issuers::Recovery;
 use super::snapshot::{Packed, Snapshot};
+use super::texts;
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -19,27 +20,6 @@ const CSR_KEPT: usize = 4096;
 /// The room for all requests that are kept whole, in bytes. While it is taken up, the CSRs of further ones are not kept
 /// either: what waits behind thousands of others takes little memory, and is read again when its turn comes.
 const ROOM: usize = 8 << 20;
-
-/// The most that is kept of a name or a duration, in characters: more than any can have that means something.
-const NAME: usize = 254;
-
-/// Shortens what nothing limits of a request: a user who may create requests must not be able to fill the memory with them. What is cut
-/// off was not valid, and is not afterwards.
-pub(super) fn shorten(request: &mut CertificateRequest) {
-    let spec = &mut request.spec;
-    let issuer = &mut spec.issuer_ref;
-    for name in [Some(&mut issuer.name), issuer.kind.as_mut(), issuer.group.as_mut()] {
-        if let Some(name) = name.filter(|name| name.len() > NAME) {
-            *name = name.chars().take(NAME).collect();
-        }
-    }
-    if let Some(duration) = spec.duration.as_mut().filter(|duration| duration.len() > NAME) {
-        *duration = String::new();
-    }
-    let mut distinct = BTreeSet::new();
-    spec.usages.retain(|usage| distinct.insert(usage.clone()));
-    spec.usages.shrink_to_fit();
-}
 
 /// All requests that have not finished. Its methods schedule nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,7 +45,7 @@ pub(super) struct Tracked {
     pub(super) object: Arc<Packed>,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,
-    /// The issuer that it names; `None` if `spec.issuerRef.kind` is not a kind of this group.
+    /// The issuer that it names; `None` if `spec.issuerRef` cannot name one.
     pub(super) issuer: Option<IssuerKey>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
@@ -124,6 +104,7 @@ impl Tracked {
     }
 
     fn show(&mut self, mut object: CertificateRequest, has_room: bool) {
+        texts::cut(&mut object);
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
@@ -237,13 +218,13 @@ impl Requests {
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, mut read: CertificateRequest) -> Option<Snapshot> {
+        texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {
             return tracked.object.decode(key);
         }
         let whole = Snapshot::from(read.clone());
-        shorten(&mut read);
         self.observe(key, read, None);
         Some(whole)
     }
@@ -251,37 +232,7 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
-    use issuer_api::IssuerRef;
-
     use super::*;
-    use crate::reference::is_object_name;
-
-    #[test]
-    fn long_fields_take_no_room() {
-        let long = |text: &str| text.repeat(1_000_000 / text.len());
-        let mut request = CertificateRequest::default();
-        request.spec.issuer_ref = IssuerRef {
-            name: long("n"),
-            kind: Some(long("\u{e9}")),
-            group: Some(long("g")),
-        };
-        request.spec.duration = Some(long("1h"));
-        request.spec.usages = vec!["server auth".to_owned(); 100_000];
-        shorten(&mut request);
-        assert!(Packed::new(&request).size() < 2000);
-        let spec = &request.spec;
-        assert!(!is_object_name(&spec.issuer_ref.name));
-        assert_eq!(spec.duration.as_deref().and_then(crate::duration::parse), None);
-        assert_eq!(spec.usages, ["server auth"]);
-
-        // What means something is kept.
-        request.spec.issuer_ref.name = "a".repeat(253);
-        request.spec.duration = Some("2160h0m0s".to_owned());
-        request.spec.usages = vec!["server auth".to_owned(), "client auth".to_owned()];
-        let before = request.clone();
-        shorten(&mut request);
-        assert_eq!(request, before);
-    }
 
     #[test]
     fn csrs_behind_a_backlog_are_not_kept() {
