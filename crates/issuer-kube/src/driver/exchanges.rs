@@ -95,7 +95,7 @@ impl Exchanges {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use issuer_core::reference::{IssuerKind, RequestKey};
+    use issuer_core::reference::{IssuerKind, RequestKey, RequestKind};
 
     use super::*;
 
@@ -138,6 +138,7 @@ mod tests {
             name: "vault".to_owned(),
         };
         let request = Key::Request(RequestKey {
+            kind: RequestKind::CertificateRequest,
             namespace: "web".to_owned(),
             name: "web".to_owned(),
         });
