@@ -90,7 +90,7 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), `target/method.rs` (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `fake-vault/src/auth/`, `tests/integration/world/vault.rs` and `tests/properties/src/secret.rs` (an issuer with it), a case in `tests/e2e/src/cases/auth.rs`, `deploy/examples/`, the table of fields in `README.md` |
+//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), `target/method.rs` (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `access/check.rs` (if it takes more than one), `fake-vault/src/auth/`, `tests/integration/world/vault.rs` and `tests/properties/src/secret.rs` (an issuer with it), a case in `tests/e2e/src/cases/auth.rs`, `deploy/examples/`, the table of fields in `README.md` |
 //! | a field of the spec | `issuer-api/src/issuer.rs`, [`target`], `cargo xtask codegen` |
 //! | the reason of a condition | `reason()` of the error that it comes from, `deploy/docs/troubleshooting.md` |
 //! | how a refusal of Vault is classified | `vault/error.rs`, `vault/sign.rs`; a row in `fake-vault/src/conformance/` |
@@ -105,7 +105,7 @@
 //!
 //! * No socket, runtime, clock, randomness, thread, file or environment: all are arguments.
 //! * No retry below [`reconcile`]: a flow sends each request once, and so does a driver.
-//! * No cryptography: [`Signatures`] is provided by the driver.
+//! * No cryptography but the HMAC of requests to AWS: [`Signatures`] is provided by the driver.
 //! * No secret in anything that can be printed or serialized.
 //! * No text from Vault in a status except a sanitized [`vault::Redacted`] and, for a mismatch, a sanitized name.
 //!

@@ -21,7 +21,7 @@ use serde_json::json;
 
 pub(crate) use self::dice::Dice;
 pub(crate) use self::objects::{NAMESPACE, config, create_issuer, create_request, csr, issuer, ready};
-pub(crate) use self::vault::{BEGIN, JWT, Login, SECRET_ID, Vault};
+pub(crate) use self::vault::{AWS_SECRET, AWS_SESSION, BEGIN, JWT, Login, SECRET_ID, Vault};
 
 /// A time by which every run has converged.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -37,6 +37,12 @@ pub(crate) fn healthy() -> Reply {
     Ok(with(200, r#"{"initialized":true,"sealed":false}"#))
 }
 
+/// The keys of an assumed role, as AWS returns them.
+pub(crate) fn aws_keys() -> Reply {
+    let keys = "<AccessKeyId>canary</AccessKeyId><SecretAccessKey>canary</SecretAccessKey>";
+    Ok(with(200, format!("{keys}<SessionToken>canary</SessionToken>")))
+}
+
 /// A successful login.
 pub(crate) fn granted() -> Reply {
     Ok(with(

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use issuer_api::ProbeMode;
 
-use super::resolve::{Login, Mint, Resolved};
+use super::resolve::{Login, Mint, Recipient, Resolved};
 use super::{
     Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, Inputs, Issuer, Proof, ReadError, STALE, ServerHealth,
     Step, read_secrets,
 };
+use crate::target::{Mount, Sts};
 use crate::vault::login::{self, Looked};
-use crate::vault::{Credentials, Lease, ProbeError, Vault, VaultError, health, probe};
+use crate::vault::{Credentials, Lease, ProbeError, Vault, VaultError, aws, health, probe};
 use crate::{Now, Reply, Secret};
 
 /// A check in conversation with Vault.
@@ -33,6 +34,12 @@ pub(super) struct Check {
 /// The request that awaits its reply.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) enum Sent {
+    /// To AWS, for the keys to log in with.
+    AssumeRole {
+        mount: Mount,
+        role: String,
+        sts: Sts,
+    },
     Health,
     Login,
     /// With the token that is looked up.
@@ -117,6 +124,10 @@ impl Check {
     /// Resumes the check with Vault's reply.
     pub(super) fn resume(self, sent: Sent, now: Now, reply: Reply) -> Step {
         match sent {
+            Sent::AssumeRole { mount, role, sts } => match aws::read_keys(reply) {
+                Ok(keys) => self.log_in_with(&Credentials::Aws { mount, role, sts, keys }, now),
+                Err(error) => self.keep_held_if(error.is_transient(), AccessError::Aws(error), now),
+            },
             Sent::Health => self.on_health(now, reply),
             Sent::Login => match login::read(now, self.sent, reply) {
                 Ok(lease) => self.prove(lease, TokenSource::New, now),
@@ -175,7 +186,7 @@ impl Check {
     }
 
     fn log_in_with(self, credentials: &Credentials, now: Now) -> Step {
-        let request = login::request(&self.vault, credentials);
+        let request = login::request(&self.vault, credentials, now);
         let sent = match credentials.given_token() {
             Some(token) => Sent::Lookup(Lease::of_unknown_ttl(token.clone())),
             None => Sent::Login,
@@ -197,10 +208,19 @@ impl Check {
 
     /// Resumes the login with the token of the service account.
     pub(super) fn on_token(self, mint: Mint, now: Now, answer: Result<Secret, ReadError>) -> Step {
-        let Mint { mount, role, spec } = mint;
-        match answer {
-            Ok(token) => self.log_in_with(&Credentials::Jwt { mount, role, token }, now),
-            Err(error) => {
+        let Mint {
+            mount,
+            role,
+            recipient,
+            spec,
+        } = mint;
+        match (answer, recipient) {
+            (Ok(token), Recipient::Vault) => self.log_in_with(&Credentials::Jwt { mount, role, token }, now),
+            (Ok(token), Recipient::Aws { sts, arn }) => {
+                let request = aws::assume_role(&sts, &arn, &token);
+                self.send(request, Sent::AssumeRole { mount, role, sts }, now)
+            }
+            (Err(error), _) => {
                 let cause = AccessError::Token {
                     account: spec.service_account,
                     namespace: spec.namespace,

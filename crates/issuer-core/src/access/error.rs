@@ -4,7 +4,7 @@ use super::SecretData;
 use crate::TransportError;
 use crate::reference::SourceRef;
 use crate::target::SpecError;
-use crate::vault::{HealthError, ProbeError, VaultError};
+use crate::vault::{HealthError, ProbeError, StsError, VaultError};
 
 /// Why a Kubernetes object was not read, or a service account token not issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +128,9 @@ impl SecretError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
+    /// AWS gave no keys to log in with.
+    #[error(transparent)]
+    Aws(#[from] StsError),
     /// The server cannot be used at the moment.
     #[error(transparent)]
     Health(#[from] HealthError),
@@ -163,7 +166,7 @@ fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
         ),
         ReadError::Invalid => format!(
             "the API server refuses a token for ServiceAccount {namespace}/{account} as invalid: correct \
-             spec.auth.kubernetes.serviceAccountRef.audiences"
+             spec.auth: the audiences of the serviceAccountRef"
         ),
         ReadError::NotFound => format!("ServiceAccount {namespace}/{account} does not exist"),
         ReadError::Unavailable => {
@@ -176,6 +179,7 @@ impl AccessError {
     /// Returns the reason for conditions, events and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Aws(error) => error.reason(),
             Self::Health(HealthError::DrSecondary | HealthError::Unhealthy(_)) => "VaultUnhealthy",
             Self::Health(HealthError::Sealed) => "VaultSealed",
             Self::Health(HealthError::Uninitialized) => "VaultUninitialized",
@@ -208,7 +212,7 @@ impl AccessError {
             Self::Login(error) | Self::Probe(ProbeError::Vault(error)) => {
                 matches!(error, VaultError::Sealed | VaultError::Transport(_))
             }
-            Self::Probe(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => false,
+            Self::Aws(_) | Self::Probe(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => false,
         }
     }
 
@@ -220,7 +224,7 @@ impl AccessError {
                 matches!(error, TransportError::Dial(_) | TransportError::Tls(_))
             }
             Self::Health(_) | Self::Probe(_) => false,
-            Self::Login(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => true,
+            Self::Aws(_) | Self::Login(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => true,
         }
     }
 
@@ -230,7 +234,9 @@ impl AccessError {
             Self::Health(HealthError::Vault(error)) | Self::Login(error) | Self::Probe(ProbeError::Vault(error)) => {
                 error.retry_after()
             }
-            Self::Health(_) | Self::Probe(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => None,
+            Self::Aws(_) | Self::Health(_) | Self::Probe(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => {
+                None
+            }
         }
     }
 }

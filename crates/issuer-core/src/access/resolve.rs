@@ -7,9 +7,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Inputs, SecretData, SecretError};
 use crate::reference::{ConfigMapKey, ConfigMapRef, SecretKey, SecretRef, SourceRef, TokenSpec};
-use crate::target::{Method, Mount, RoleId, Target, Trust};
-use crate::vault::{Credentials, Vault};
+use crate::target::{AwsIdentity, Method, Mount, RoleId, Sts, Target, Trust};
+use crate::vault::{AwsKeys, Credentials, Vault};
 use crate::{Connect, Identity, Limits, Roots, Secret};
+
+/// The lifetime in seconds of a service account token that AWS gets: the least that Kubernetes grants.
+const AWS_TOKEN_SECONDS: i64 = 600;
 
 /// The connection to Vault and the credentials, made from a target and its Secrets.
 pub(super) struct Resolved {
@@ -32,7 +35,17 @@ pub(super) enum Login {
 pub(super) struct Mint {
     pub(super) mount: Mount,
     pub(super) role: String,
+    pub(super) recipient: Recipient,
     pub(super) spec: TokenSpec,
+}
+
+/// Who gets the token of a service account.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub(super) enum Recipient {
+    /// AWS, for the keys of the IAM role `arn`, with which Vault is logged in to.
+    Aws { sts: Sts, arn: String },
+    /// Vault.
+    Vault,
 }
 
 /// Resolves a target whose Secrets and ConfigMap have been read from `namespace`. Connections equal to those of `held`
@@ -125,6 +138,12 @@ fn login(target: &Target, sources: &Sources<'_>) -> Result<Login, SecretError> {
                 .map(|key| sources.text_or_empty(&sources.in_secret(key), "secret ID"))
                 .transpose()?,
         },
+        Method::Aws {
+            mount,
+            role,
+            sts,
+            identity,
+        } => return aws_login(mount, role, sts, identity, sources),
         Method::Certificate { mount, role, .. } => Credentials::Certificate {
             mount: mount.clone(),
             role: role.clone(),
@@ -150,11 +169,39 @@ fn login(target: &Target, sources: &Sources<'_>) -> Result<Login, SecretError> {
             return Ok(Login::Mint(Mint {
                 mount: mount.clone(),
                 role: role.clone(),
+                recipient: Recipient::Vault,
                 spec,
             }));
         }
         Method::Token(key) => Credentials::Token(sources.text(&sources.in_secret(key), "Vault token")?),
     }))
+}
+
+fn aws_login(
+    mount: &Mount,
+    role: &str,
+    sts: &Sts,
+    identity: &AwsIdentity,
+    sources: &Sources<'_>,
+) -> Result<Login, SecretError> {
+    let (mount, role, sts) = (mount.clone(), role.to_owned(), sts.clone());
+    match identity {
+        AwsIdentity::Keys(secret) => {
+            let keys = sources.aws_keys(secret)?;
+            Ok(Login::With(Credentials::Aws { mount, role, sts, keys }))
+        }
+        AwsIdentity::WebIdentity { arn, name, audiences } => Ok(Login::Mint(Mint {
+            mount,
+            role,
+            recipient: Recipient::Aws { sts, arn: arn.clone() },
+            spec: TokenSpec {
+                namespace: sources.namespace.to_owned(),
+                service_account: name.clone(),
+                audiences: audiences.clone(),
+                expiration_seconds: AWS_TOKEN_SECONDS,
+            },
+        })),
+    }
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
@@ -241,6 +288,26 @@ impl Sources<'_> {
             .expose_str()
             .is_some_and(|text| HeaderValue::from_str(text).is_ok());
         if fits { Ok(value.clone()) } else { Err(entry.not(what)) }
+    }
+
+    /// Returns the access keys in a Secret.
+    fn aws_keys(&self, secret: &str) -> Result<AwsKeys, SecretError> {
+        let entry = |key: &str| {
+            self.in_secret(&SecretKey {
+                name: secret.to_owned(),
+                key: key.to_owned(),
+            })
+        };
+        let session_token = entry("sessionToken");
+        Ok(AwsKeys {
+            id: self.text(&entry("accessKeyID"), "access key ID")?,
+            secret: self.text(&entry("secretAccessKey"), "secret access key")?,
+            // Only temporary keys have one.
+            session_token: match self.find(&session_token) {
+                Err(SecretError::NoKey { .. }) => None,
+                _ => Some(self.text(&session_token, "session token")?),
+            },
+        })
     }
 
     fn certificates(&self, entry: &Entry) -> Result<Vec<u8>, SecretError> {

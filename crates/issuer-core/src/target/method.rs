@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use issuer_api::{AppRole, Auth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector};
+use http::HeaderValue;
+use issuer_api::{AppRole, Auth, AwsAuth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector};
 
 use super::{IssuerPolicy, Mount, SpecError, filled, object_name, secret_key};
+use crate::Origin;
 use crate::reference::{IssuerKey, SecretKey};
 
 /// The lifetime of a service account token in seconds, unless the spec sets another: the least that Kubernetes grants.
@@ -12,6 +14,9 @@ const TOKEN_SECONDS: i64 = 600;
 
 /// The longest lifetime of a service account token in seconds.
 const TOKEN_SECONDS_LIMIT: i64 = 86_400;
+
+/// The audience of service account tokens that AWS takes.
+const STS_AUDIENCE: &str = "sts.amazonaws.com";
 
 /// How an issuer logs in.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -24,6 +29,17 @@ pub enum Method {
         role_id: RoleId,
         /// The key that holds the secret ID, if the role needs one.
         secret_id: Option<SecretKey>,
+    },
+    /// With an AWS identity.
+    Aws {
+        /// The mount of the method.
+        mount: Mount,
+        /// The role to log in as.
+        role: String,
+        /// Where AWS is asked to confirm the identity.
+        sts: Sts,
+        /// The identity.
+        identity: AwsIdentity,
     },
     /// With a TLS client certificate.
     Certificate {
@@ -69,6 +85,51 @@ pub enum RoleId {
     Secret(SecretKey),
 }
 
+/// An AWS identity.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub enum AwsIdentity {
+    /// The owner of the access keys in the Secret of this name.
+    Keys(String),
+    /// An IAM role that a service account assumes.
+    WebIdentity {
+        /// The ARN of the IAM role.
+        arn: String,
+        /// The service account.
+        name: String,
+        /// The audiences of its token.
+        audiences: Vec<String>,
+    },
+}
+
+/// The Security Token Service of AWS, which confirms identities, and the Vault server that asks it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sts {
+    /// Where it is.
+    pub origin: Origin,
+    /// The region.
+    pub region: String,
+    /// The value of the header `X-Vault-AWS-IAM-Server-ID`, if Vault requires it: the signed request is of no use to
+    /// another Vault server then.
+    pub server_id: Option<String>,
+}
+
+impl Sts {
+    /// Returns the service of a region; `None` if a region cannot have such a name.
+    pub(crate) fn new(region: &str, server_id: Option<&str>) -> Option<Self> {
+        // The region becomes a part of the host that gets the token of a service account.
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if region.is_empty() || region.len() > 63 || !region.bytes().all(letter) {
+            return None;
+        }
+        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+        Some(Self {
+            origin: Origin::parse(&format!("https://sts.{region}.amazonaws.com{suffix}"))?,
+            region: region.to_owned(),
+            server_id: server_id.map(str::to_owned),
+        })
+    }
+}
+
 impl Method {
     /// Returns the keys of Secrets whose values the login sends.
     pub fn keys(&self) -> Vec<&SecretKey> {
@@ -81,13 +142,17 @@ impl Method {
                 role_id.into_iter().chain(secret_id).collect()
             }
             Self::Jwt { token: key, .. } | Self::Token(key) => vec![key],
-            Self::Certificate { .. } | Self::ServiceAccount { .. } => Vec::new(),
+            Self::Aws { .. } | Self::Certificate { .. } | Self::ServiceAccount { .. } => Vec::new(),
         }
     }
 
     /// Returns the names of the Secrets that the login needs.
     pub(super) fn secrets(&self) -> Vec<&str> {
         match self {
+            Self::Aws {
+                identity: AwsIdentity::Keys(secret),
+                ..
+            } => vec![secret.as_str()],
             Self::Certificate { secret, .. } => secret.iter().map(String::as_str).collect(),
             other => other.keys().into_iter().map(|key| key.name.as_str()).collect(),
         }
@@ -98,6 +163,17 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AppRole { mount, .. } => write!(f, "an AppRole at {mount}"),
+            Self::Aws {
+                mount, role, identity, ..
+            } => match identity {
+                AwsIdentity::Keys(_) => write!(f, "AWS access keys from a Secret, as {role} at {mount}"),
+                AwsIdentity::WebIdentity { arn, name, .. } => {
+                    write!(
+                        f,
+                        "the AWS identity {arn} of service account {name}, as {role} at {mount}"
+                    )
+                }
+            },
             Self::Certificate { mount, .. } => write!(f, "a client certificate at {mount}"),
             Self::Jwt { mount, role, .. } => write!(f, "a service account token from a Secret, as {role} at {mount}"),
             Self::ServiceAccount { mount, role, name, .. } => {
@@ -137,6 +213,7 @@ impl Issuer<'_> {
             auth.app_role.as_ref().map(app_role),
             auth.kubernetes.as_ref().map(|kubernetes| self.kubernetes(kubernetes)),
             auth.jwt.as_ref().map(|jwt| self.jwt(jwt)),
+            auth.aws.as_ref().map(|aws| self.aws(aws)),
             auth.client_certificate.as_ref().map(client_certificate),
         ];
         let mut set = methods.into_iter().flatten();
@@ -194,6 +271,33 @@ impl Issuer<'_> {
             _ => return Err(SpecError::JwtSource("spec.auth.jwt")),
         };
         Ok(with_jwt(mount, role, source))
+    }
+
+    fn aws(self, auth: &AwsAuth) -> Result<Method, SpecError> {
+        let region = auth.region.as_deref().filter(|region| !region.is_empty());
+        let server_id = auth.vault_header_value.as_deref().filter(|value| !value.is_empty());
+        if server_id.is_some_and(|value| HeaderValue::from_str(value).is_err()) {
+            return Err(SpecError::ServerId);
+        }
+        let identity = match (&auth.secret_name, &auth.service_account_ref, &auth.iam_role_arn) {
+            (Some(secret), None, None) => AwsIdentity::Keys(object_name(secret, "spec.auth.aws.secretName")?),
+            (None, Some(account), Some(arn)) => {
+                let name = object_name(&account.name, "spec.auth.aws.serviceAccountRef.name")?;
+                self.permit_account(&name, &account.audiences, "spec.auth.aws.serviceAccountRef")?;
+                AwsIdentity::WebIdentity {
+                    arn: filled(arn, "spec.auth.aws.iamRoleArn")?,
+                    name,
+                    audiences: [vec![STS_AUDIENCE.to_owned()], account.audiences.clone()].concat(),
+                }
+            }
+            _ => return Err(SpecError::AwsIdentity),
+        };
+        Ok(Method::Aws {
+            mount: mount(auth.mount_path.as_deref(), "aws", "spec.auth.aws.mountPath")?,
+            role: filled(&auth.role, "spec.auth.aws.role")?,
+            sts: Sts::new(region.unwrap_or("us-east-1"), server_id).ok_or(SpecError::Region)?,
+            identity,
+        })
     }
 
     /// Returns the audiences that name the issuer and its server.
@@ -274,4 +378,97 @@ fn client_certificate(certificate: &ClientCertificate) -> Result<Method, SpecErr
 fn mount(path: Option<&str>, default: &str, field: &'static str) -> Result<Mount, SpecError> {
     let path = path.map(str::trim).filter(|path| !path.is_empty()).unwrap_or(default);
     Mount::parse(path).ok_or(SpecError::Mount(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use issuer_api::AwsServiceAccountRef;
+
+    use super::*;
+    use crate::reference::IssuerKind;
+
+    fn parse(aws: AwsAuth) -> Result<Method, SpecError> {
+        let issuer = Issuer {
+            key: &IssuerKey {
+                kind: IssuerKind::Namespaced,
+                namespace: "team".to_owned(),
+                name: "vault".to_owned(),
+            },
+            namespace: "team",
+            policy: &IssuerPolicy::default(),
+            server: "https://vault.example",
+        };
+        issuer.method(&Auth {
+            aws: Some(aws),
+            ..Auth::default()
+        })
+    }
+
+    fn with_keys() -> AwsAuth {
+        AwsAuth {
+            role: "web".to_owned(),
+            secret_name: Some("keys".to_owned()),
+            ..AwsAuth::default()
+        }
+    }
+
+    fn with_account(audiences: &[&str]) -> AwsAuth {
+        AwsAuth {
+            secret_name: None,
+            service_account_ref: Some(AwsServiceAccountRef {
+                name: "signer".to_owned(),
+                audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+            }),
+            iam_role_arn: Some("arn:aws:iam::123456789012:role/web".to_owned()),
+            ..with_keys()
+        }
+    }
+
+    #[test]
+    fn aws_identity_has_one_source() {
+        assert_eq!(parse(with_keys()).unwrap().secrets(), ["keys"]);
+        assert_eq!(parse(with_account(&[])).unwrap().secrets(), [""; 0]);
+        let none = AwsAuth {
+            secret_name: None,
+            ..with_keys()
+        };
+        let both = AwsAuth {
+            secret_name: Some("keys".to_owned()),
+            ..with_account(&[])
+        };
+        let half = AwsAuth {
+            iam_role_arn: None,
+            ..with_account(&[])
+        };
+        for aws in [none, both, half] {
+            assert_eq!(parse(aws), Err(SpecError::AwsIdentity));
+        }
+        let audience = SpecError::Audience("spec.auth.aws.serviceAccountRef", 0);
+        assert_eq!(parse(with_account(&["https://kubernetes"])), Err(audience));
+    }
+
+    #[test]
+    fn aws_region_names_no_other_host() {
+        for (region, host) in [
+            ("", "sts.us-east-1.amazonaws.com"),
+            ("eu-central-1", "sts.eu-central-1.amazonaws.com"),
+            ("cn-north-1", "sts.cn-north-1.amazonaws.com.cn"),
+        ] {
+            let region = Some(region.to_owned());
+            let Ok(Method::Aws { sts, .. }) = parse(AwsAuth { region, ..with_keys() }) else {
+                panic!("{host} is refused");
+            };
+            assert_eq!(sts.origin.host(), host);
+        }
+        for region in ["a.b", "evil.example/", "a:1", "EU", "a b", "\u{e9}u"] {
+            let region = Some(region.to_owned());
+            assert_eq!(parse(AwsAuth { region, ..with_keys() }), Err(SpecError::Region));
+        }
+        let vault_header_value = Some("a\nb".to_owned());
+        let split = parse(AwsAuth {
+            vault_header_value,
+            ..with_keys()
+        });
+        assert_eq!(split, Err(SpecError::ServerId));
+    }
 }

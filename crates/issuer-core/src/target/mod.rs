@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
-pub use method::{Method, RoleId};
+pub use method::{AwsIdentity, Method, RoleId, Sts};
 pub use path::{CaMismatch, Mount, SignPath};
 pub use policy::{
     AllowedAudiences, AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount,
@@ -72,7 +72,7 @@ pub enum SpecError {
     #[error("{0} is not a mount path such as approle, auth/approle or /v1/auth/approle")]
     Mount(&'static str),
     /// None or several methods are set.
-    #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate")]
+    #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, jwt, aws, clientCertificate")]
     Method,
     /// Neither or both of the two sources are set.
     #[error("{0}: set exactly one of secretRef, serviceAccountRef")]
@@ -80,6 +80,17 @@ pub enum SpecError {
     /// Neither or both of the two sources are set.
     #[error("spec.auth.appRole: set exactly one of roleId, roleIdSecretRef")]
     RoleIdSource,
+    /// None or several of the sources of an AWS identity are set.
+    #[error(
+        "spec.auth.aws: set secretName, or serviceAccountRef and iamRoleArn; the controller's own AWS identity is not used"
+    )]
+    AwsIdentity,
+    /// The region is malformed.
+    #[error("spec.auth.aws.region must be the name of a region such as eu-central-1")]
+    Region,
+    /// The value does not fit into a header.
+    #[error("spec.auth.aws.vaultHeaderValue may hold printable ASCII characters only")]
+    ServerId,
     /// The lifetime of a service account token is out of range.
     #[error("{0}.expirationSeconds must be from 600 to 86400")]
     TokenLifetime(&'static str),
@@ -128,7 +139,7 @@ pub enum SpecError {
     /// The URL is plain http.
     #[error(
         "spec.server is a http:// URL, which would send the credentials in clear; use https://, \
-         or start the controller with --allow-http"
+         or start the controller with --allow-http or --allow-http-servers"
     )]
     PlainHttp,
     /// The URL is malformed.

@@ -4,6 +4,7 @@
 //! none for `sys/health`, which Vault serves in the root namespace only. Sensitive headers are marked as such. Replies are
 //! JSON: `{"errors": [..]}` from status 400 on, and an envelope with `data` or `auth` below.
 
+pub(crate) mod aws;
 mod error;
 pub(crate) mod health;
 mod lease;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
+pub use aws::{AwsKeys, StsError};
 pub use error::{Misbehaviour, VaultError};
 pub use health::HealthError;
 pub use lease::Lease;

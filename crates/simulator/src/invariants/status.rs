@@ -7,9 +7,11 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 49] = [
+const REASONS: [&str; 51] = [
     "AnswersLost",
     "AuthMountNotFound",
+    "AwsDenied",
+    "AwsUnavailable",
     "CaExpires",
     "CaMissing",
     "CaMismatch",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fake_vault::{AwsIdentity, AwsMethod};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use crate::servers::audit::Answered;
 use crate::servers::cluster;
 use crate::servers::controller::NAMESPACE;
 use crate::servers::process::eventually;
+use crate::servers::sts::Sts;
 use crate::servers::vault::text;
 use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
@@ -304,6 +306,64 @@ pub(super) async fn ca_from_config_map(test: &TestNamespace<'_>) -> anyhow::Resu
     test.ready("empty", LATER).await?;
     test.apply(bundle("bundle", &vault.ca)).await?;
     signs(test, spec("bundle")).await
+}
+
+/// The owner of AWS access keys. Vault asks a model of STS who has signed the request that the login carries.
+pub(super) async fn aws(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    const ARN: &str = "arn:aws:iam::123456789012:user/web";
+    let path = test.role(json!({})).await?;
+    let policy = test.policy(&[&path]).await?;
+    let identity = AwsIdentity {
+        arn: ARN.to_owned(),
+        secret: "the+secret/access/key".to_owned(),
+        session_token: Some("session+token/".to_owned()),
+    };
+    let sts = Sts::start(AwsMethod {
+        identities: [("ASIAEXAMPLE".to_owned(), identity)].into(),
+        ..AwsMethod::default()
+    })
+    .await?;
+    let admin = &test.env.vault.admin;
+    admin.write("sys/auth/e2e-aws", json!({ "type": "aws" })).await?;
+    let config = json!({
+        "access_key": "AKIAVAULT",
+        "secret_key": "of no use here",
+        "sts_endpoint": sts.url(),
+        "sts_region": "eu-central-1",
+        "iam_server_id_header_value": "vault.example.com",
+    });
+    admin.write("auth/e2e-aws/config/client", config).await?;
+    let role = json!({
+        "auth_type": "iam",
+        "bound_iam_principal_arn": ARN,
+        "resolve_aws_unique_ids": false,
+        "token_policies": policy,
+        "token_ttl": "1h",
+    });
+    admin.write("auth/e2e-aws/role/web", role).await?;
+    for (secret, key) in [
+        ("keys", "the+secret/access/key\n"),
+        ("wrong", "wrong+secret/access/key"),
+    ] {
+        let keys = [
+            ("accessKeyID", "ASIAEXAMPLE"),
+            ("secretAccessKey", key),
+            ("sessionToken", "session+token/"),
+        ];
+        test.secret(secret, &keys).await?;
+    }
+    let spec = |secret: &str, server_id: &str| {
+        let mut aws = json!({ "mountPath": "/v1/auth/e2e-aws", "role": "web", "region": "eu-central-1" });
+        aws["secretName"] = json!(secret);
+        aws["vaultHeaderValue"] = json!(server_id);
+        test.spec(&path, json!({ "aws": aws }))
+    };
+    test.issuer("wrong-key", spec("wrong", "vault.example.com")).await?;
+    test.issuer("wrong-server", spec("keys", "other.example.com")).await?;
+    for name in ["wrong-key", "wrong-server"] {
+        test.unready(name, "LoginDenied", SOON).await?;
+    }
+    signs(test, spec("keys", "vault.example.com")).await
 }
 
 /// Creates the issuer `vault` and has it sign a request.

@@ -78,6 +78,7 @@ pub(super) const CASES: &[Case] = &[
     together!("auth-approle-role-id", auth::approle_role_id),
     loopback!("auth-approle-no-secret-id", auth::approle_no_secret_id),
     loopback!("auth-jwt", auth::jwt),
+    loopback!("auth-aws", auth::aws),
     together!("login-client-certificate", auth::client_certificate),
     together!("ca-from-config-map", auth::ca_from_config_map),
     together!("mutual-tls", auth::mutual_tls),

@@ -16,6 +16,7 @@ pub(crate) mod provider;
 pub(crate) mod proxy;
 mod recipe;
 pub(crate) mod replicas;
+pub(crate) mod sts;
 pub(crate) mod vault;
 
 /// Prints a line about the run itself.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use http::Response;
 use issuer_api::{
-    AppRole, Auth, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
-    ServiceAccountRef, VaultSpec,
+    AppRole, Auth, AwsAuth, AwsServiceAccountRef, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth,
+    SecretKeySelector, ServiceAccountRef, VaultSpec,
 };
 
 use super::*;
@@ -90,6 +90,26 @@ fn jwt(secret: Option<&str>) -> Auth {
             role: "web".to_owned(),
             secret_ref: secret.map(selector),
             service_account_ref: secret.is_none().then_some(account),
+        }),
+        ..Auth::default()
+    }
+}
+
+/// An AWS identity: the keys in this Secret, or those of a role that a service account assumes.
+fn aws(secret: Option<&str>) -> Auth {
+    let account = AwsServiceAccountRef {
+        name: "signer".to_owned(),
+        audiences: Vec::new(),
+    };
+    Auth {
+        aws: Some(AwsAuth {
+            role: "web".to_owned(),
+            secret_name: secret.map(str::to_owned),
+            service_account_ref: secret.is_none().then_some(account),
+            iam_role_arn: secret
+                .is_none()
+                .then(|| "arn:aws:iam::123456789012:role/web".to_owned()),
+            ..AwsAuth::default()
         }),
         ..Auth::default()
     }
