@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
+use http::StatusCode;
 use issuer_core::Now;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -12,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::admitted::Admitted;
 use crate::answer::Refusal;
-use crate::call::Call;
+use crate::call::{Action, Call};
 use crate::token::TokenParams;
 
 /// The AWS method: the identities that AWS knows, and Vault's roles.
@@ -50,7 +51,7 @@ impl AwsMethod {
     /// Returns the identity whose keys have signed a request to STS, as AWS finds it. The names of headers are in lower
     /// case.
     pub fn caller(&self, now: Now, headers: BTreeMap<String, String>, body: Vec<u8>) -> Option<&AwsIdentity> {
-        SignedRequest { headers, body }.verify(&self.identities, now)
+        SignedRequest { headers, body }.verify(self, now)
     }
 }
 
@@ -60,36 +61,34 @@ const SKEW: u64 = 15 * 60;
 const SERVER_ID: &str = "x-vault-aws-iam-server-id";
 
 pub(super) fn login(method: &AwsMethod, now: Now, call: &Call) -> Result<Admitted, Refusal> {
+    if call.action != Action::Update {
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "unsupported operation"));
+    }
     let request = SignedRequest::parse(call)?;
     if let Some(expected) = &method.server_id {
-        let given = request.headers.get(SERVER_ID).map(String::as_str).unwrap_or_default();
-        let signed = request
-            .signed_headers()
-            .is_some_and(|mut names| names.any(|name| name == SERVER_ID));
-        if given != expected || !signed {
-            let cause = format!("expected {expected:?} but got {given:?}");
-            return Err(Refusal::bad_request(format!(
-                "error validating X-Vault-AWS-IAM-Server-ID header: {cause}"
-            )));
-        }
+        request.has_server_id(expected)?;
     }
-    let identity = request.verify(&method.identities, now).ok_or_else(|| {
+    let identity = request.verify(method, now).ok_or_else(|| {
         Refusal::bad_request("error making upstream request: received error code 403 from STS: SignatureDoesNotMatch")
     })?;
-    let name = call.fields.text("role");
-    let unknown = || Refusal::bad_request(format!("entry for role {name:?} not found"));
+    let friendly_name = identity.arn.rsplit('/').next().unwrap_or_default().to_owned();
+    // Without a name it is that of the identity.
+    let name = Some(call.fields.text("role")).filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| friendly_name.clone());
+    let unknown = || Refusal::bad_request(format!("entry for role {name} not found"));
     let role = method.roles.get(&name).ok_or_else(unknown)?;
     if !role.principals.contains(&identity.arn) {
         let cause = format!("IAM Principal {:?} does not belong to the role {name:?}", identity.arn);
         return Err(Refusal::bad_request(cause));
     }
-    let display_name = identity.arn.rsplit('/').next().unwrap_or_default().to_owned();
+    let account = identity.arn.split(':').nth(4).unwrap_or_default();
     Ok(Admitted {
         params: role.token.clone(),
-        display_name,
+        display_name: friendly_name,
         meta: BTreeMap::from([
+            ("account_id".to_owned(), account.to_owned()),
             ("auth_type".to_owned(), "iam".to_owned()),
-            ("canonical_arn".to_owned(), identity.arn.clone()),
+            ("role_id".to_owned(), format!("id-of-{name}")),
         ]),
         role: name,
     })
@@ -104,27 +103,29 @@ struct SignedRequest {
 impl SignedRequest {
     fn parse(call: &Call) -> Result<Self, Refusal> {
         let method = call.fields.text("iam_http_request_method");
-        if method.is_empty() {
-            return Err(Refusal::bad_request("missing iam_http_request_method"));
+        let parts = ["iam_request_url", "iam_request_body", "iam_request_headers"].map(|field| call.fields.text(field));
+        if method.is_empty() || parts.iter().any(String::is_empty) {
+            return Err(Refusal::bad_request("didn't supply required authentication values"));
         }
         if method != "POST" {
-            return Err(Refusal::bad_request("invalid iam_http_request_method"));
+            return Err(Refusal::bad_request(
+                "invalid iam_http_request_method; currently only 'GET' and 'POST' are supported",
+            ));
         }
-        let decoded = |field: &str| {
-            let bytes = STANDARD.decode(call.fields.text(field)).ok();
-            let bytes = bytes.filter(|bytes| !bytes.is_empty());
-            bytes.ok_or_else(|| Refusal::bad_request(format!("missing {field}")))
-        };
-        let url = decoded("iam_request_url")?;
-        if !url.starts_with(b"https://") {
-            return Err(Refusal::bad_request("error parsing iam_request_url"));
+        let [url, body, headers] = parts.map(|part| STANDARD.decode(part).unwrap_or_default());
+        if url.is_empty() || url.contains(&b'?') {
+            return Err(Refusal::bad_request("invalid request"));
         }
-        let body = decoded("iam_request_body")?;
         if !body.starts_with(b"Action=GetCallerIdentity&Version=") {
-            return Err(Refusal::bad_request("iam_request_body is not for GetCallerIdentity"));
+            return Err(Refusal::bad_request("iam request body is invalid"));
         }
-        let headers: Option<Map<String, Value>> = serde_json::from_slice(&decoded("iam_request_headers")?).ok();
-        let headers = headers.ok_or_else(|| Refusal::bad_request("malformed iam_request_headers"))?;
+        let headers: Option<Map<String, Value>> = serde_json::from_slice(&headers).ok();
+        let headers = headers.ok_or_else(|| {
+            Refusal::bad_request("Field validation failed: error converting input for field \"iam_request_headers\"")
+        })?;
+        if headers.is_empty() {
+            return Err(Refusal::bad_request("missing iam_request_headers"));
+        }
         let headers = headers.into_iter().map(|(name, value)| {
             let value = match &value {
                 Value::Array(values) => values.first().and_then(Value::as_str),
@@ -136,6 +137,24 @@ impl SignedRequest {
             headers: headers.collect(),
             body,
         })
+    }
+
+    /// Returns an error unless the request is for the Vault server of this name.
+    fn has_server_id(&self, expected: &str) -> Result<(), Refusal> {
+        let given = self.headers.get(SERVER_ID).map(String::as_str).unwrap_or_default();
+        let signed = self
+            .signed_headers()
+            .is_some_and(|mut names| names.any(|name| name == SERVER_ID));
+        let cause = if given != expected {
+            format!("expected {expected:?} but got {given:?}")
+        } else if !signed {
+            "vault header wasn't signed".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::bad_request(format!(
+            "error validating X-Vault-AWS-IAM-Server-ID header: {cause}"
+        )))
     }
 
     /// Returns a part of the header `Authorization`, such as `Signature`.
@@ -150,12 +169,12 @@ impl SignedRequest {
     }
 
     /// Returns the identity whose keys have signed the request lately.
-    fn verify<'i>(&self, identities: &'i BTreeMap<String, AwsIdentity>, now: Now) -> Option<&'i AwsIdentity> {
+    fn verify<'m>(&self, method: &'m AwsMethod, now: Now) -> Option<&'m AwsIdentity> {
         let date = self.headers.get("x-amz-date")?;
         let signed = Timestamp::strptime("%Y%m%dT%H%M%S%z", date.replace('Z', "+0000")).ok()?;
         let age = i64::try_from(now.unix.as_secs()).ok()?.abs_diff(signed.as_second());
         let (id, scope) = self.authorization("Credential")?.split_once('/')?;
-        let identity = identities.get(id)?;
+        let identity = method.identities.get(id)?;
         let token = self.headers.get("x-amz-security-token");
         if age > SKEW || token != identity.session_token.as_ref() {
             return None;
