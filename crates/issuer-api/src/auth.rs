@@ -73,6 +73,10 @@ pub struct Auth {
         "message": "set exactly one of roleId, roleIdSecretRef"
     },
     {
+        "rule": "!has(self.secretIdWrappingPath) || has(self.secretRef)",
+        "message": "secretIdWrappingPath needs a secretRef, which holds the wrapping token"
+    },
+    {
         "rule": "!has(self.path) || !self.path.split('/').exists(s, s == '..')",
         "message": "path must not contain '..'",
         "fieldPath": ".path"
@@ -94,6 +98,12 @@ pub struct AppRole {
     /// `bind_secret_id=false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeySelector>,
+    /// The path at which the secret ID was wrapped, such as `auth/approle/role/my-role/secret-id`. With it, the Secret
+    /// holds a response-wrapping token in place of the secret ID. The controller unwraps it once and keeps the secret ID
+    /// in memory: after its next start it needs a new wrapping token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub secret_id_wrapping_path: Option<String>,
 }
 
 /// Login with a Kubernetes service account token. Exactly one of `secretRef` and `serviceAccountRef` is set.
@@ -202,14 +212,15 @@ pub struct JwtServiceAccountRef {
     pub expiration_seconds: Option<i64>,
 }
 
-/// Login with an AWS identity, which AWS confirms to Vault (the `iam` login of the method `aws`). Exactly one of
-/// `secretName` and `serviceAccountRef` is set.
+/// Login with an AWS identity, which AWS confirms to Vault (the `iam` login of the method `aws`): that of `secretName`, or
+/// that of `serviceAccountRef` and `iamRoleArn`. With neither, it is the identity of the controller's own pod, where the
+/// operator allows that (`--issuer-ambient-credentials`, `--cluster-issuer-ambient-credentials`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "has(self.secretName) != has(self.serviceAccountRef)",
-        "message": "set exactly one of secretName, serviceAccountRef"
+        "rule": "!(has(self.secretName) && has(self.serviceAccountRef))",
+        "message": "set at most one of secretName, serviceAccountRef"
     },
     {
         "rule": "has(self.serviceAccountRef) == has(self.iamRoleArn)",
@@ -229,7 +240,8 @@ pub struct AwsAuth {
     /// The Vault role to log in as.
     #[schemars(length(min = 1, max = 512))]
     pub role: String,
-    /// The AWS region whose STS is asked, for which Vault must be configured too. Defaults to `us-east-1`.
+    /// The AWS region whose STS is asked, for which Vault must be configured too. Defaults to `us-east-1`, and for the
+    /// controller's own identity to its region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63), regex(pattern = r"^[a-z0-9-]*$"))]
     pub region: Option<String>,

@@ -18,6 +18,7 @@ mod log;
 mod measured;
 mod metrics;
 mod object;
+mod token;
 mod transport;
 mod watch;
 

@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use issuer_api::VaultSpec;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{AwaitReply, Change, Controller, Event, Key, Outcome, StatusPatch, Step, WriteError};
-use issuer_core::reference::{IssuerKind, RequestKey, SecretRef};
+use issuer_core::reference::{IssuerKind, RequestKey, SecretRef, TokenSource};
 use issuer_core::{Now, Operation, Reply, Request, Secret};
 use issuer_kube::{Metrics, Transport};
 use serde_json::json;
@@ -237,7 +237,8 @@ impl<'v> World<'v> {
                         task: Task { key, operation, waits },
                     });
                 }
-                Step::MintToken(spec, waits) => {
+                Step::MintToken(TokenSource::File(path), _) => panic!("{path} is read"),
+                Step::MintToken(TokenSource::Requested(spec), waits) => {
                     assert_eq!(
                         (spec.namespace.as_str(), spec.service_account.as_str()),
                         (NAMESPACE, "signer")

@@ -3,8 +3,8 @@ use std::sync::LazyLock;
 
 use fake_vault::Authority;
 use issuer_api::{AppRole, Auth, AwsAuth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector, VaultSpec};
-use issuer_core::access::{self, SecretData, Step};
-use issuer_core::reference::{ConfigMapRef, SecretRef};
+use issuer_core::access::{self, Held, SecretData, Step};
+use issuer_core::reference::{ConfigMapRef, SecretRef, TokenSource};
 use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
 use issuer_core::{Operation, Request, Secret};
 
@@ -201,7 +201,7 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
 /// Runs a check against a healthy Vault; returns its requests or the error.
 fn walk(target: &Target, read: impl Fn(&SecretRef) -> SecretData) -> Result<Vec<Request>, String> {
     let mut requests = Vec::new();
-    let mut step = access::begin(target.clone(), "team", None, NOW);
+    let mut step = access::begin(target.clone(), "team", Held::default(), NOW);
     loop {
         assert_hidden(&format!("{step:?}"));
         step = match step {
@@ -213,12 +213,21 @@ fn walk(target: &Target, read: impl Fn(&SecretRef) -> SecretData) -> Result<Vec<
                 assert_eq!(name.namespace, "team");
                 waits.resume(NOW, Ok(read(&name)))
             }
-            Step::MintToken(spec, waits) => {
+            Step::MintToken(source, waits) => {
+                let TokenSource::Requested(spec) = source else {
+                    panic!("{source:?}");
+                };
                 assert_eq!(spec.namespace, "team");
                 waits.resume(NOW, Ok(Secret::from("canary")))
             }
             Step::Exchange(request, waits) => {
                 let reply = match request.operation {
+                    Operation::Login if request.http.uri().path().ends_with("/sys/wrapping/lookup") => {
+                        reply::wrapped(target)
+                    }
+                    Operation::Login if request.http.uri().path().ends_with("/sys/wrapping/unwrap") => {
+                        Ok(reply::with(200, r#"{"data":{"secret_id":"canary"}}"#))
+                    }
                     Operation::Health => reply::healthy(),
                     Operation::Lookup => Ok(reply::with(200, r#"{"data":{"ttl":100,"renewable":true}}"#)),
                     Operation::Probe => reply::wants_csr(),

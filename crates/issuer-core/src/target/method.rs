@@ -2,21 +2,18 @@
 
 use std::fmt;
 
-use http::HeaderValue;
 use issuer_api::{AppRole, Auth, AwsAuth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector};
 
-use super::{IssuerPolicy, Mount, SpecError, filled, object_name, secret_key};
-use crate::Origin;
-use crate::reference::{IssuerKey, SecretKey};
+use super::aws::{AwsIdentity, Sts};
+use super::issuer::Issuer;
+use super::{Mount, SpecError, WrappingPath, filled, object_name, secret_key};
+use crate::reference::SecretKey;
 
 /// The lifetime of a service account token in seconds, unless the spec sets another: the least that Kubernetes grants.
 const TOKEN_SECONDS: i64 = 600;
 
 /// The longest lifetime of a service account token in seconds.
 const TOKEN_SECONDS_LIMIT: i64 = 86_400;
-
-/// The audience of service account tokens that AWS takes.
-const STS_AUDIENCE: &str = "sts.amazonaws.com";
 
 /// How an issuer logs in.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -27,8 +24,8 @@ pub enum Method {
         mount: Mount,
         /// The role ID.
         role_id: RoleId,
-        /// The key that holds the secret ID, if the role needs one.
-        secret_id: Option<SecretKey>,
+        /// The secret ID, if the role needs one.
+        secret_id: Option<SecretId>,
     },
     /// With an AWS identity.
     Aws {
@@ -85,49 +82,13 @@ pub enum RoleId {
     Secret(SecretKey),
 }
 
-/// An AWS identity.
+/// The secret ID of an AppRole.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub enum AwsIdentity {
-    /// The owner of the access keys in the Secret of this name.
-    Keys(String),
-    /// An IAM role that a service account assumes.
-    WebIdentity {
-        /// The ARN of the IAM role.
-        arn: String,
-        /// The service account.
-        name: String,
-        /// The audiences of its token.
-        audiences: Vec<String>,
-    },
-}
-
-/// The Security Token Service of AWS, which confirms identities, and the Vault server that asks it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Sts {
-    /// Where it is.
-    pub origin: Origin,
-    /// The region.
-    pub region: String,
-    /// The value of the header `X-Vault-AWS-IAM-Server-ID`, if Vault requires it: the signed request is of no use to
-    /// another Vault server then.
-    pub server_id: Option<String>,
-}
-
-impl Sts {
-    /// Returns the service of a region; `None` if a region cannot have such a name.
-    pub(crate) fn new(region: &str, server_id: Option<&str>) -> Option<Self> {
-        // The region becomes a part of the host that gets the token of a service account.
-        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if region.is_empty() || region.len() > 63 || !region.bytes().all(letter) {
-            return None;
-        }
-        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-        Some(Self {
-            origin: Origin::parse(&format!("https://sts.{region}.amazonaws.com{suffix}"))?,
-            region: region.to_owned(),
-            server_id: server_id.map(str::to_owned),
-        })
-    }
+pub struct SecretId {
+    /// The key that holds it, or a token that Vault exchanges for it.
+    pub key: SecretKey,
+    /// The endpoint at which it was wrapped, if the key holds a token.
+    pub wrapped_at: Option<WrappingPath>,
 }
 
 impl Method {
@@ -139,10 +100,19 @@ impl Method {
                     RoleId::Inline(_) => None,
                     RoleId::Secret(key) => Some(key),
                 };
+                let secret_id = secret_id.as_ref().map(|id| &id.key);
                 role_id.into_iter().chain(secret_id).collect()
             }
             Self::Jwt { token: key, .. } | Self::Token(key) => vec![key],
             Self::Aws { .. } | Self::Certificate { .. } | Self::ServiceAccount { .. } => Vec::new(),
+        }
+    }
+
+    /// Returns `true` if the login needs a secret ID that Vault hands out once.
+    pub fn is_wrapped(&self) -> bool {
+        match self {
+            Self::AppRole { secret_id, .. } => secret_id.as_ref().is_some_and(|id| id.wrapped_at.is_some()),
+            _ => false,
         }
     }
 
@@ -166,6 +136,9 @@ impl fmt::Display for Method {
             Self::Aws {
                 mount, role, identity, ..
             } => match identity {
+                AwsIdentity::Ambient(_) => {
+                    write!(f, "the AWS identity of the controller's pod, as {role} at {mount}")
+                }
                 AwsIdentity::Keys(_) => write!(f, "AWS access keys from a Secret, as {role} at {mount}"),
                 AwsIdentity::WebIdentity { arn, name, .. } => {
                     write!(
@@ -182,17 +155,6 @@ impl fmt::Display for Method {
             Self::Token(_) => f.write_str("a given token"),
         }
     }
-}
-
-/// The issuer whose method is parsed.
-#[derive(Clone, Copy)]
-pub(super) struct Issuer<'a> {
-    pub(super) key: &'a IssuerKey,
-    /// Where its service accounts are.
-    pub(super) namespace: &'a str,
-    pub(super) policy: &'a IssuerPolicy,
-    /// Its server's URL, as the spec has it.
-    pub(super) server: &'a str,
 }
 
 /// Where a JSON Web Token comes from.
@@ -274,48 +236,13 @@ impl Issuer<'_> {
     }
 
     fn aws(self, auth: &AwsAuth) -> Result<Method, SpecError> {
-        let region = auth.region.as_deref().filter(|region| !region.is_empty());
-        let server_id = auth.vault_header_value.as_deref().filter(|value| !value.is_empty());
-        if server_id.is_some_and(|value| HeaderValue::from_str(value).is_err()) {
-            return Err(SpecError::ServerId);
-        }
-        let identity = match (&auth.secret_name, &auth.service_account_ref, &auth.iam_role_arn) {
-            (Some(secret), None, None) => AwsIdentity::Keys(object_name(secret, "spec.auth.aws.secretName")?),
-            (None, Some(account), Some(arn)) => {
-                let name = object_name(&account.name, "spec.auth.aws.serviceAccountRef.name")?;
-                self.permit_account(&name, &account.audiences, "spec.auth.aws.serviceAccountRef")?;
-                AwsIdentity::WebIdentity {
-                    arn: filled(arn, "spec.auth.aws.iamRoleArn")?,
-                    name,
-                    audiences: [vec![STS_AUDIENCE.to_owned()], account.audiences.clone()].concat(),
-                }
-            }
-            _ => return Err(SpecError::AwsIdentity),
-        };
+        let (sts, identity) = self.aws_identity(auth)?;
         Ok(Method::Aws {
             mount: mount(auth.mount_path.as_deref(), "aws", "spec.auth.aws.mountPath")?,
             role: filled(&auth.role, "spec.auth.aws.role")?,
-            sts: Sts::new(region.unwrap_or("us-east-1"), server_id).ok_or(SpecError::Region)?,
+            sts,
             identity,
         })
-    }
-
-    /// Returns the audiences that name the issuer and its server.
-    fn audiences(self) -> Vec<String> {
-        vec![self.key.audience(), self.server.to_owned()]
-    }
-
-    /// Returns an error if the policy forbids to request a token of the service account `name` for these audiences, which
-    /// `field` lists.
-    fn permit_account(self, name: &str, audiences: &[String], field: &'static str) -> Result<(), SpecError> {
-        let own = self.policy.own_account.as_ref();
-        if own.is_some_and(|own| own.namespace == self.namespace && own.name == name) {
-            return Err(SpecError::OwnAccount(field));
-        }
-        let forbidden = audiences
-            .iter()
-            .position(|audience| audience != self.server && !self.policy.permits_audience(audience));
-        forbidden.map_or(Ok(()), |place| Err(SpecError::Audience(field, place)))
     }
 }
 
@@ -350,14 +277,28 @@ fn app_role(role: &AppRole) -> Result<Method, SpecError> {
         (None, Some(key)) => RoleId::Secret(secret_key(key, "roleId", "spec.auth.appRole.roleIdSecretRef.name")?),
         _ => return Err(SpecError::RoleIdSource),
     };
-    let secret_id = role.secret_ref.as_ref();
     Ok(Method::AppRole {
         mount: mount(role.path.as_deref(), "approle", "spec.auth.appRole.path")?,
         role_id,
-        secret_id: secret_id
-            .map(|key| secret_key(key, "secretId", "spec.auth.appRole.secretRef.name"))
-            .transpose()?,
+        secret_id: secret_id(role)?,
     })
+}
+
+fn secret_id(role: &AppRole) -> Result<Option<SecretId>, SpecError> {
+    let path = role.secret_id_wrapping_path.as_deref();
+    let wrapped_at = match path.map(WrappingPath::parse) {
+        Some(None) => return Err(SpecError::WrappingPath),
+        Some(path) => path,
+        None => None,
+    };
+    match &role.secret_ref {
+        Some(key) => Ok(Some(SecretId {
+            key: secret_key(key, "secretId", "spec.auth.appRole.secretRef.name")?,
+            wrapped_at,
+        })),
+        None if wrapped_at.is_some() => Err(SpecError::WrappingPath),
+        None => Ok(None),
+    }
 }
 
 fn client_certificate(certificate: &ClientCertificate) -> Result<Method, SpecError> {
@@ -378,97 +319,4 @@ fn client_certificate(certificate: &ClientCertificate) -> Result<Method, SpecErr
 fn mount(path: Option<&str>, default: &str, field: &'static str) -> Result<Mount, SpecError> {
     let path = path.map(str::trim).filter(|path| !path.is_empty()).unwrap_or(default);
     Mount::parse(path).ok_or(SpecError::Mount(field))
-}
-
-#[cfg(test)]
-mod tests {
-    use issuer_api::AwsServiceAccountRef;
-
-    use super::*;
-    use crate::reference::IssuerKind;
-
-    fn parse(aws: AwsAuth) -> Result<Method, SpecError> {
-        let issuer = Issuer {
-            key: &IssuerKey {
-                kind: IssuerKind::Namespaced,
-                namespace: "team".to_owned(),
-                name: "vault".to_owned(),
-            },
-            namespace: "team",
-            policy: &IssuerPolicy::default(),
-            server: "https://vault.example",
-        };
-        issuer.method(&Auth {
-            aws: Some(aws),
-            ..Auth::default()
-        })
-    }
-
-    fn with_keys() -> AwsAuth {
-        AwsAuth {
-            role: "web".to_owned(),
-            secret_name: Some("keys".to_owned()),
-            ..AwsAuth::default()
-        }
-    }
-
-    fn with_account(audiences: &[&str]) -> AwsAuth {
-        AwsAuth {
-            secret_name: None,
-            service_account_ref: Some(AwsServiceAccountRef {
-                name: "signer".to_owned(),
-                audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
-            }),
-            iam_role_arn: Some("arn:aws:iam::123456789012:role/web".to_owned()),
-            ..with_keys()
-        }
-    }
-
-    #[test]
-    fn aws_identity_has_one_source() {
-        assert_eq!(parse(with_keys()).unwrap().secrets(), ["keys"]);
-        assert_eq!(parse(with_account(&[])).unwrap().secrets(), [""; 0]);
-        let none = AwsAuth {
-            secret_name: None,
-            ..with_keys()
-        };
-        let both = AwsAuth {
-            secret_name: Some("keys".to_owned()),
-            ..with_account(&[])
-        };
-        let half = AwsAuth {
-            iam_role_arn: None,
-            ..with_account(&[])
-        };
-        for aws in [none, both, half] {
-            assert_eq!(parse(aws), Err(SpecError::AwsIdentity));
-        }
-        let audience = SpecError::Audience("spec.auth.aws.serviceAccountRef", 0);
-        assert_eq!(parse(with_account(&["https://kubernetes"])), Err(audience));
-    }
-
-    #[test]
-    fn aws_region_names_no_other_host() {
-        for (region, host) in [
-            ("", "sts.us-east-1.amazonaws.com"),
-            ("eu-central-1", "sts.eu-central-1.amazonaws.com"),
-            ("cn-north-1", "sts.cn-north-1.amazonaws.com.cn"),
-        ] {
-            let region = Some(region.to_owned());
-            let Ok(Method::Aws { sts, .. }) = parse(AwsAuth { region, ..with_keys() }) else {
-                panic!("{host} is refused");
-            };
-            assert_eq!(sts.origin.host(), host);
-        }
-        for region in ["a.b", "evil.example/", "a:1", "EU", "a b", "\u{e9}u"] {
-            let region = Some(region.to_owned());
-            assert_eq!(parse(AwsAuth { region, ..with_keys() }), Err(SpecError::Region));
-        }
-        let vault_header_value = Some("a\nb".to_owned());
-        let split = parse(AwsAuth {
-            vault_header_value,
-            ..with_keys()
-        });
-        assert_eq!(split, Err(SpecError::ServerId));
-    }
 }

@@ -13,13 +13,14 @@ pub(crate) mod probe;
 mod redacted;
 mod revoke;
 mod sign;
+pub(crate) mod wrapping;
 
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
-pub use aws::{AwsKeys, StsError};
+pub use aws::{AwsError, AwsKeys};
 pub use error::{Misbehaviour, VaultError};
 pub use health::HealthError;
 pub use lease::Lease;
@@ -28,6 +29,7 @@ pub use probe::ProbeError;
 pub use redacted::Redacted;
 pub use revoke::{Revoke, Upkeep};
 pub use sign::{Disposition, SIGN_TIMEOUT, Sign, SignError};
+pub use wrapping::WrappingError;
 
 use crate::{Body, Connect, Operation, Request, Secret};
 

@@ -1,5 +1,6 @@
 //! The command line. Flags that cert-manager has too bear the same names.
 
+mod ambient;
 mod cluster;
 mod migrate;
 
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 use issuer_core::SizeLimits;
 use issuer_core::target::ServerPattern;
 
+pub use self::ambient::AmbientArgs;
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
 pub use self::migrate::MigrateArgs;
 pub use crate::issuer_name::IssuerName;
@@ -200,6 +202,9 @@ pub struct ControllerArgs {
     /// Which of cert-manager's own issuers are served, and how.
     #[command(flatten)]
     pub drop_in: DropInArgs,
+    /// Which issuers may log in as the controller's pod.
+    #[command(flatten)]
+    pub ambient: AmbientArgs,
     /// How the controller logs.
     #[command(flatten)]
     pub log: LogArgs,
@@ -393,6 +398,7 @@ mod tests {
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http);
+        assert!(!args.ambient.issuer_ambient_credentials && !args.ambient.cluster_issuer_ambient_credentials);
         assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
         assert_eq!(args.leader_election_namespace, None);
         assert_eq!(args.leader_election_id, "vault-issuer");

@@ -1,8 +1,5 @@
 //! Credentials of each method, and the tokens that they are exchanged for.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::*;
 
 /// Returns the path and the body of the request that logs in.
@@ -78,72 +75,6 @@ fn requested_token_is_as_the_spec_says() {
         requested(kubernetes(None)),
         token(&["vault://team/vault", "https://a"], 600)
     );
-}
-
-/// Returns the body of a login with an AWS identity, and the headers of the signed request in it.
-fn signed_request(request: &Request) -> (serde_json::Value, serde_json::Value) {
-    let body: serde_json::Value = serde_json::from_slice(request.http.body().as_bytes()).unwrap();
-    let headers = STANDARD.decode(body["iam_request_headers"].as_str().unwrap()).unwrap();
-    (body, serde_json::from_slice(&headers).unwrap())
-}
-
-#[test]
-fn aws_login_sends_a_signed_request() {
-    let keys = [
-        ("accessKeyID", "AKIA\n"),
-        ("secretAccessKey", "x"),
-        ("sessionToken", "y"),
-    ];
-    for keys in [&keys[..2], &keys] {
-        let checked = issuer(aws(Some("keys"))).secret("keys", "1", keys).run();
-        assert_eq!(checked.asked, ["Secret team/keys", "health", "login", "probe"]);
-        let (body, headers) = signed_request(&checked.requests[1]);
-        assert_eq!(checked.requests[1].http.uri().path(), "/v1/auth/aws/login");
-        assert_eq!(body["role"], "web");
-        let authorization = headers["authorization"][0].as_str().unwrap();
-        let credential = "Credential=AKIA/20260101/us-east-1/sts/aws4_request,";
-        assert!(authorization.contains(credential), "{authorization}");
-        assert_eq!(headers.get("x-amz-security-token").is_some(), keys.len() == 3);
-        checked.ready();
-    }
-    let missing = issuer(aws(Some("keys"))).secret("keys", "1", &keys[..1]).run();
-    assert_eq!(missing.not_ready().0, "SecretInvalid");
-}
-
-#[test]
-fn service_account_assumes_an_aws_role() {
-    let credentials = |token: &str| {
-        let xml = format!(
-            "<Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>x</SecretAccessKey>\
-             <SessionToken>{token}</SessionToken></Credentials>"
-        );
-        reply(200, &xml)
-    };
-    let check = || issuer(aws(None)).replies(Operation::Login, credentials("session"));
-    let checked = check().run();
-    assert_eq!(
-        checked.asked,
-        ["health", "token team/signer", "login", "login", "probe"]
-    );
-    assert_eq!(checked.tokens[0].audiences, ["sts.amazonaws.com"]);
-    let [_, to_aws, to_vault, ..] = &checked.requests[..] else {
-        panic!("{:?}", checked.asked);
-    };
-    // The token of the service account goes to AWS only.
-    assert_eq!(to_aws.http.uri(), "https://sts.us-east-1.amazonaws.com/");
-    assert_eq!(to_aws.connect.origin.host(), "sts.us-east-1.amazonaws.com");
-    assert!(to_aws.http.body().as_bytes().ends_with(b"&WebIdentityToken=jwt"));
-    let (_, headers) = signed_request(to_vault);
-    assert_eq!(headers["x-amz-security-token"][0], "session");
-    let held = checked.ready();
-    assert_eq!(held.lease.token().expose_str(), Some("hvs.of-a"));
-
-    for (status, verdict) in [(503, "AwsUnavailable"), (403, "AwsDenied")] {
-        let failed = issuer(aws(None)).replies(Operation::Login, reply(status, "<Code>AccessDenied</Code>"));
-        let checked = failed.run();
-        assert_eq!(checked.asked, ["health", "token team/signer", "login"]);
-        assert_eq!(checked.not_ready().0, verdict);
-    }
 }
 
 #[test]
