@@ -16,7 +16,16 @@ type Row = (Value, &'static str);
 /// Each rule rejects one spec and accepts one that differs in what the rule is about.
 pub(super) async fn rules(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let mut rejected = BTreeSet::new();
-    for (change, message) in [spec_rows(), auth_rows(), method_rows(), jwt_rows(), aws_rows()].concat() {
+    for (change, message) in [
+        spec_rows(),
+        auth_rows(),
+        method_rows(),
+        jwt_rows(),
+        wrapping_rows(),
+        aws_rows(),
+    ]
+    .concat()
+    {
         let answer = create(test, &change).await?;
         match (message, answer) {
             ("", None) => {}
@@ -135,8 +144,18 @@ fn auth_rows() -> Vec<Row> {
     ]
 }
 
+fn wrapping_rows() -> Vec<Row> {
+    let path = "auth/approle/role/web/secret-id";
+    let needs_token = "secretIdWrappingPath needs a secretRef";
+    let wrapped = json!({ "roleId": "id", "secretIdWrappingPath": path });
+    let mut complete = wrapped.clone();
+    complete["secretRef"] = json!({ "name": "wrapped" });
+    let auth = |role: Value| json!({ "auth": { "appRole": role } });
+    vec![(auth(wrapped), needs_token), (auth(complete), "")]
+}
+
 fn aws_rows() -> Vec<Row> {
-    let source = "set exactly one of secretName, serviceAccountRef";
+    let source = "set at most one of secretName, serviceAccountRef";
     let pair = "set serviceAccountRef and iamRoleArn together";
     let (account, arn) = (json!({ "name": "vault-login" }), "arn:aws:iam::123456789012:role/web");
     let aws = |mut fields: Value| {
@@ -144,7 +163,8 @@ fn aws_rows() -> Vec<Row> {
         json!({ "auth": { "aws": fields } })
     };
     vec![
-        (aws(json!({})), source),
+        (aws(json!({})), ""),
+        (aws(json!({ "iamRoleArn": arn })), pair),
         (aws(json!({ "secretName": "keys", "region": "eu-central-1" })), ""),
         (aws(json!({ "serviceAccountRef": account, "iamRoleArn": arn })), ""),
         (

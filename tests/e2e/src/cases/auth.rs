@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fake_vault::{AwsIdentity, AwsMethod};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
@@ -14,7 +13,6 @@ use crate::servers::audit::Answered;
 use crate::servers::cluster;
 use crate::servers::controller::NAMESPACE;
 use crate::servers::process::eventually;
-use crate::servers::sts::Sts;
 use crate::servers::vault::text;
 use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
@@ -308,66 +306,51 @@ pub(super) async fn ca_from_config_map(test: &TestNamespace<'_>) -> anyhow::Resu
     signs(test, spec("bundle")).await
 }
 
-/// The owner of AWS access keys. Vault asks a model of STS who has signed the request that the login carries.
-pub(super) async fn aws(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    const ARN: &str = "arn:aws:iam::123456789012:user/web";
+/// An AppRole whose Secret holds a wrapping token: Vault unwraps it once, and a spent one is reported.
+pub(super) async fn approle_wrapped(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let path = test.role(json!({})).await?;
-    let policy = test.policy(&[&path]).await?;
-    let identity = AwsIdentity {
-        arn: ARN.to_owned(),
-        secret: "the+secret/access/key".to_owned(),
-        session_token: Some("session+token/".to_owned()),
-    };
-    let sts = Sts::start(AwsMethod {
-        identities: [("ASIAEXAMPLE".to_owned(), identity)].into(),
-        ..AwsMethod::default()
+    let mount = test.approle_mount().await?;
+    // A login that lives for a short time is repeated with the secret ID that was unwrapped.
+    let short = json!({ "token_ttl": "20s", "token_max_ttl": "20s" });
+    let mut auth = test.approle(&mount, &test.policy(&[&path]).await?, short).await?;
+    let wrapped_at = format!("auth/{mount}/role/{}/secret-id", test.case);
+    let admin = &test.env.vault.admin;
+    let token = admin.wrapped(&wrapped_at).await?;
+    test.secret("wrapped", &[("secretId", &token)]).await?;
+    auth["appRole"]["secretRef"]["name"] = json!("wrapped");
+    auth["appRole"]["secretIdWrappingPath"] = json!(format!("/v1/{wrapped_at}"));
+    let spec = test.spec(&path, auth);
+
+    // The token was made at another path.
+    let mut other = spec.clone();
+    other["auth"]["appRole"]["secretIdWrappingPath"] = json!("auth/approle/role/other/secret-id");
+    test.issuer("other", other).await?;
+    test.unready("other", "WrappingTokenMismatch", SOON).await?;
+
+    signs(test, spec.clone()).await?;
+    let login = format!("auth/{mount}/login");
+    eventually(LATER, async || {
+        let logins = test.env.vault.audit.signatures(&login)?;
+        ensure!(logins >= 2, "{logins} logins");
+        Ok(())
     })
     .await?;
-    let admin = &test.env.vault.admin;
-    admin.write("sys/auth/e2e-aws", json!({ "type": "aws" })).await?;
-    let config = json!({
-        "access_key": "AKIAVAULT",
-        "secret_key": "of no use here",
-        "sts_endpoint": sts.url(),
-        "sts_region": "eu-central-1",
-        "iam_server_id_header_value": "vault.example.com",
-    });
-    admin.write("auth/e2e-aws/config/client", config).await?;
-    let role = json!({
-        "auth_type": "iam",
-        "bound_iam_principal_arn": ARN,
-        "resolve_aws_unique_ids": false,
-        "token_policies": policy,
-        "token_ttl": "1h",
-    });
-    admin.write("auth/e2e-aws/role/web", role).await?;
-    for (secret, key) in [
-        ("keys", "the+secret/access/key\n"),
-        ("wrong", "wrong+secret/access/key"),
-    ] {
-        let keys = [
-            ("accessKeyID", "ASIAEXAMPLE"),
-            ("secretAccessKey", key),
-            ("sessionToken", "session+token/"),
-        ];
-        test.secret(secret, &keys).await?;
-    }
-    let spec = |secret: &str, server_id: &str| {
-        let mut aws = json!({ "mountPath": "/v1/auth/e2e-aws", "role": "web", "region": "eu-central-1" });
-        aws["secretName"] = json!(secret);
-        aws["vaultHeaderValue"] = json!(server_id);
-        test.spec(&path, json!({ "aws": aws }))
-    };
-    test.issuer("wrong-key", spec("wrong", "vault.example.com")).await?;
-    test.issuer("wrong-server", spec("keys", "other.example.com")).await?;
-    for name in ["wrong-key", "wrong-server"] {
-        test.unready(name, "LoginDenied", SOON).await?;
-    }
-    signs(test, spec("keys", "vault.example.com")).await
+    let unwrapped = test.env.vault.audit.signatures("sys/wrapping/unwrap")?;
+    ensure!(unwrapped == 1, "{unwrapped} secret IDs were unwrapped");
+
+    // The token is spent; another brings the issuer back.
+    let mut late = spec;
+    late["auth"]["appRole"]["secretRef"]["name"] = json!("late");
+    test.secret("late", &[("secretId", &token)]).await?;
+    test.issuer("late", late).await?;
+    test.unready("late", "WrappingTokenSpent", SOON).await?;
+    let token = admin.wrapped(&wrapped_at).await?;
+    test.secret("late", &[("secretId", &token)]).await?;
+    test.ready("late", LATER).await
 }
 
 /// Creates the issuer `vault` and has it sign a request.
-async fn signs(test: &TestNamespace<'_>, spec: Value) -> anyhow::Result<()> {
+pub(super) async fn signs(test: &TestNamespace<'_>, spec: Value) -> anyhow::Result<()> {
     test.issuer("vault", spec).await?;
     test.ready("vault", SOON).await?;
     let csr = Csr::new(&Names::common("login.example.com"))?;
@@ -388,7 +371,7 @@ async fn signs_with_token(test: &TestNamespace<'_>, mut params: Value) -> anyhow
     Ok(token)
 }
 
-async fn account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+pub(super) async fn account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let metadata = json!({ "name": "vault-login" });
     test.apply(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }))
         .await

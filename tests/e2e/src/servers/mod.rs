@@ -1,6 +1,7 @@
 //! The servers that cases run on, and who runs them.
 
 pub(crate) mod audit;
+pub(crate) mod aws;
 mod cached;
 pub(crate) mod certmanager;
 pub(crate) mod cluster;
@@ -17,7 +18,6 @@ pub(crate) mod provider;
 pub(crate) mod proxy;
 mod recipe;
 pub(crate) mod replicas;
-pub(crate) mod sts;
 pub(crate) mod vault;
 
 /// Prints a line about the run itself.
