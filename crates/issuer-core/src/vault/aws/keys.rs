@@ -89,7 +89,8 @@ impl KeySource {
             };
             return keys.ok_or(AwsError::Misbehaved);
         }
-        let letters = |code: &&str| code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let letters =
+            |code: &&str| (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let code = match self {
             // The agent's errors are text for people.
             Self::PodIdentity(_) => None,
