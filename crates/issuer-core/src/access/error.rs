@@ -175,7 +175,7 @@ fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
         ),
         ReadError::Invalid => format!(
             "the API server refuses a token for ServiceAccount {namespace}/{account} as invalid: correct \
-             spec.auth: the audiences of the serviceAccountRef"
+             the audiences and expirationSeconds of serviceAccountRef"
         ),
         ReadError::NotFound => format!("ServiceAccount {namespace}/{account} does not exist"),
         ReadError::Unavailable => {
