@@ -31,6 +31,7 @@ fn issuer(name: &str) -> IssuerKey {
 
 fn request() -> Key {
     Key::Request(RequestKey {
+        kind: RequestKind::CertificateRequest,
         namespace: "ns".into(),
         name: "cr".into(),
     })

@@ -137,6 +137,7 @@ impl World {
             | Step::Publish(..)
             | Step::ReadConfigMap(..)
             | Step::ReadRequest(..)
+            | Step::ReviewReference(..)
             | Step::WriteStatus(..) => None,
         };
         if let Some(observation) = observation {

@@ -2,6 +2,7 @@
 
 mod ambient;
 mod cluster;
+mod csrs;
 mod migrate;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use issuer_core::target::ServerPattern;
 
 pub use self::ambient::AmbientArgs;
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
+pub use self::csrs::CsrArgs;
 pub use self::migrate::MigrateArgs;
 pub use crate::issuer_name::IssuerName;
 
@@ -202,6 +204,9 @@ pub struct ControllerArgs {
     /// Which of cert-manager's own issuers are served, and how.
     #[command(flatten)]
     pub drop_in: DropInArgs,
+    /// Which requests are served besides cert-manager's.
+    #[command(flatten)]
+    pub csrs: CsrArgs,
     /// Which issuers may log in as the controller's pod.
     #[command(flatten)]
     pub ambient: AmbientArgs,
@@ -397,7 +402,7 @@ mod tests {
         assert_eq!(args.sign_timeout, seconds(60));
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
-        assert!(args.leader_elect && !args.allow_http);
+        assert!(args.leader_elect && !args.allow_http && !args.csrs.sign_kubernetes_csrs);
         assert!(!args.ambient.issuer_ambient_credentials && !args.ambient.cluster_issuer_ambient_credentials);
         assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
         assert_eq!(args.leader_election_namespace, None);
