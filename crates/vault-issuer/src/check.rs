@@ -216,7 +216,7 @@ impl<'a> Check<'a> {
     }
 
     /// Writes the line of a Secret or ConfigMap that was read.
-    fn read(&mut self, name: &str, answer: &Result<access::SecretData, access::ReadError>) -> io::Result<()> {
+    fn read(&mut self, name: &str, answer: &Result<access::SecretData, ReadError>) -> io::Result<()> {
         match answer {
             Ok(data) => self.passed(name, &format!("keys {}", keys(data))),
             Err(_) => self.failed(name),
