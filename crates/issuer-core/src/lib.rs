@@ -37,12 +37,12 @@
 //! use issuer_core::reconcile::{Controller, Outcome, Step};
 //! # use issuer_core::access::{ReadError, SecretData};
 //! # use issuer_core::reconcile::{Event, ObservedRequest, ReferenceReview, StatusPatch, WriteError};
-//! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
+//! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSource};
 //! # use issuer_core::{Now, Reply, Request, Secret};
 //! # trait Io {
 //! #     fn now(&self) -> Now;
 //! #     fn exchange(&self, request: Request) -> Reply;
-//! #     fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError>;
+//! #     fn obtain_token(&self, source: &TokenSource) -> Result<Secret, ReadError>;
 //! #     fn publish(&self, event: &Event);
 //! #     fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError>;
 //! #     fn read_request(&self, key: &RequestKey) -> Result<ObservedRequest, ReadError>;
@@ -55,7 +55,7 @@
 //!     loop {
 //!         step = match step {
 //!             Step::Exchange(request, task) => task.resume(controller, io.now(), io.exchange(request)),
-//!             Step::MintToken(spec, task) => task.resume(controller, io.now(), io.mint_token(&spec)),
+//!             Step::MintToken(source, task) => task.resume(controller, io.now(), io.obtain_token(&source)),
 //!             Step::Publish(event, task) => {
 //!                 io.publish(&event);
 //!                 task.resume(controller)
