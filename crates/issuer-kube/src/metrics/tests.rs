@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use issuer_core::reconcile::{IssuerReport, Report, Waiting};
-use issuer_core::reference::{IssuerKind, RequestKey};
+use issuer_core::reference::{IssuerKind, RequestKey, RequestKind};
 use issuer_core::{Body, TransportError};
 
 use super::*;

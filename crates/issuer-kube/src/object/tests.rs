@@ -175,7 +175,7 @@ fn unused_bits_of_base64_are_ignored() {
         "metadata": metadata(),
         "spec": { "request": "QR==", "issuerRef": { "name": "vault" } },
     });
-    let request = decode_request(request.to_string().as_bytes()).unwrap();
+    let request = super::request(Json::Object(request.to_string().as_bytes()).decode().unwrap());
     assert_eq!(request.spec.request.decode().as_deref(), Some(&b"A"[..]));
     let spec = json!({ "server": "https://vault", "path": "pki/sign/web", "auth": {}, "caBundle": "QR==" });
     let issuer = json!({ "metadata": metadata(), "spec": spec }).to_string();
@@ -200,7 +200,7 @@ fn only_the_metadata_in_use_is_kept() {
         "metadata": metadata,
         "spec": { "request": "", "issuerRef": { "name": "vault" } },
     });
-    let request = decode_request(request.to_string().as_bytes()).unwrap();
+    let request = super::request(Json::Object(request.to_string().as_bytes()).decode().unwrap());
     let kept = ObjectMeta {
         name: Some("a".to_owned()),
         namespace: Some("ns".to_owned()),
