@@ -332,6 +332,15 @@ pub struct SecretKey {
     pub key: String,
 }
 
+/// Where a service account token is obtained.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TokenSource {
+    /// A file in the controller's own pod, by its path: a token for a cloud, which the kubelet renews.
+    File(String),
+    /// The API server, which makes a new one.
+    Requested(TokenSpec),
+}
+
 /// A token to be requested for a service account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenSpec {

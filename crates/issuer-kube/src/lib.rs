@@ -20,6 +20,7 @@ mod measured;
 mod metrics;
 mod object;
 mod source_watch;
+mod token;
 mod transport;
 mod watch;
 

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config, DropIn, IssuerStatusMode};
-use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy};
+use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy};
 use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{Candidate, ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
 use kube::Client;
@@ -112,6 +112,11 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
             allow_http: args.allow_http,
+            ambient_aws: AmbientAws {
+                issuers: args.ambient.issuer_ambient_credentials,
+                cluster_issuers: args.ambient.cluster_issuer_ambient_credentials,
+                environment: AwsEnvironment::read(|name| std::env::var(name).ok()),
+            },
             http_servers: args.allow_http_servers.clone(),
             allowed_audiences: AllowedAudiences::Listed(args.allow_audiences.iter().cloned().collect()),
             allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),

@@ -21,7 +21,7 @@ use crate::log::{log_event, object};
 use crate::object::Watched;
 use crate::source_watch::SourceWatch;
 use crate::watch::{self, Observer, Unreadable};
-use crate::{ControllerHealth, Leadership, Metrics, Transport};
+use crate::{ControllerHealth, Leadership, Metrics, Transport, token};
 
 /// Time for a stopping controller to wait for signatures under way and to save them.
 ///
@@ -302,8 +302,8 @@ impl Driver {
                     let reply = Box::pin(self.exchange(&task, request)).await;
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
-                Step::MintToken(spec, state) => {
-                    let answer = self.ask(Box::pin(self.api.mint_token(&spec))).await;
+                Step::MintToken(source, state) => {
+                    let answer = self.ask(Box::pin(token::obtain(&self.api, source))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Publish(event, state) => {

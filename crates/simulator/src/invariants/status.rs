@@ -7,9 +7,11 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 51] = [
+const REASONS: [&str; 55] = [
     "AnswersLost",
     "AuthMountNotFound",
+    "AwsDenied",
+    "AwsUnavailable",
     "CaExpires",
     "CaMissing",
     "CaMismatch",
@@ -59,6 +61,8 @@ const REASONS: [&str; 51] = [
     "VaultUnreachable",
     "VaultVerified",
     "WaitingForApproval",
+    "WrappingTokenMismatch",
+    "WrappingTokenSpent",
 ];
 
 /// Returns a request before and after a status write.

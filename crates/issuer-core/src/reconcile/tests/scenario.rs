@@ -451,7 +451,8 @@ pub(super) fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -
     refusal(answer).unwrap_or_else(|| match operation {
         Operation::Probe => reply(400, &json!({ "errors": ["\"csr\" is empty"] })),
         Operation::Health => reply(200, &json!({ "initialized": true, "sealed": false })),
-        Operation::Login | Operation::Renew => reply(200, &json!({ "auth": auth })),
+        // What is asked before a login reads `data`.
+        Operation::Login | Operation::Renew => reply(200, &json!({ "auth": auth, "data": auth })),
         _ => reply(200, &json!({ "data": { "ttl": 0, "renewable": false } })),
     })
 }

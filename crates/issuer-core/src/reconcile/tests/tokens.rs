@@ -77,6 +77,25 @@ fn leased_certificate_during_a_check_keeps_its_token() {
     assert_eq!(count(&scenario.pass(3600), "revoke"), 0);
 }
 
+/// The first login fails, and the wrapping token is spent by then.
+#[test]
+fn issuer_keeps_its_unwrapped_secret_id() {
+    let path = "auth/approle/role/web/secret-id";
+    let unwrapped = json!({ "client_token": "", "creation_path": path, "secret_id": "s" });
+    let mut scenario = Scenario::with_login(unwrapped);
+    scenario.modify_issuer(|spec| {
+        let role = spec.auth.app_role.as_mut().unwrap();
+        role.secret_id_wrapping_path = Some(path.to_owned());
+    });
+    // A lookup, the unwrapping, and the login.
+    assert_eq!(count(&scenario.run(), "login"), 3);
+    scenario.auth = renewable();
+    let log = scenario.pass(10);
+    assert_eq!(count(&log, "login"), 1, "{log:?}");
+    scenario.create(request("web").approved());
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+}
+
 #[test]
 fn unused_token_is_renewed_until_its_maximum() {
     let mut scenario = Scenario::with_login(renewable());
