@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
-use crate::object::Watched;
+use crate::object::{RequestHeader, Watched};
 use crate::watch::{self, Observer, Unreadable};
 use crate::{ControllerHealth, Leadership, Metrics, Transport};
 
@@ -148,6 +148,10 @@ impl Observer for Arc<Driver> {
         }
         self.controller().observe(Transport::now(), change);
         self.changed.notify_one();
+    }
+
+    fn needs(&self, request: &RequestHeader) -> bool {
+        self.controller().needs(&request.key(), request.uid(), request.issuer())
     }
 
     fn unreadable(&self, object: Unreadable) {

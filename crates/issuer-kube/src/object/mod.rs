@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    IssuerStatus, VaultSpec,
+    IssuerRef, IssuerStatus, VaultSpec,
 };
 use issuer_core::reconcile::{Change, Key, ObservedIssuer};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
@@ -49,6 +49,28 @@ pub(crate) struct Meta {
     creation_timestamp: Option<String>,
     generation: i64,
     managed_fields: Vec<managed::Writer>,
+}
+
+/// The part of a CertificateRequest that decides whether anything depends on the rest.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct RequestHeader {
+    metadata: Names,
+    spec: Reference,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Names {
+    name: String,
+    namespace: String,
+    uid: String,
+    resource_version: String,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reference {
+    issuer_ref: IssuerRef,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +123,31 @@ impl Json<'_> {
             metadata: Meta,
         }
         self.decode().map(|Named { metadata }| metadata)
+    }
+}
+
+impl RequestHeader {
+    /// Returns the namespace and name of the request.
+    pub(crate) fn key(&self) -> RequestKey {
+        RequestKey {
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.clone(),
+        }
+    }
+
+    /// Returns `metadata.uid`.
+    pub(crate) fn uid(&self) -> &str {
+        &self.metadata.uid
+    }
+
+    /// Returns the issuer that the request names.
+    pub(crate) fn issuer(&self) -> &IssuerRef {
+        &self.spec.issuer_ref
+    }
+
+    /// Returns `metadata.resourceVersion`.
+    pub(crate) fn into_version(self) -> String {
+        self.metadata.resource_version
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use issuer_api::CertificateRequest;
+use issuer_api::{CertificateRequest, IssuerRef};
 
 use super::State;
 use crate::Now;
@@ -24,10 +24,8 @@ impl State {
     pub(in crate::reconcile) fn observe_request(&mut self, request: CertificateRequest, now: Now) {
         let key = RequestKey::of(&request);
         let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
-        if let Some(issuer) = issuer.as_ref().filter(|issuer| issuer.kind.is_drop_in()) {
-            self.yield_to_built_in(&request, issuer, now);
-        }
-        if !self.serves(&request, issuer.as_ref()) || request.is_terminal() {
+        self.yield_to_built_in(&request, issuer.as_ref(), now);
+        if !self.serves(&request.spec.issuer_ref, issuer.as_ref(), request.uid()) || request.is_terminal() {
             self.forget_request(&key);
             self.forget_result(request.uid());
             self.ledger.caught_up(&key);
@@ -55,15 +53,22 @@ impl State {
         }
     }
 
-    /// Returns `true` if a request is ours to answer: one of our group, or of an issuer of cert-manager's that signs with
-    /// Vault. Where that issuer has gone, what was signed before is saved all the same.
-    fn serves(&self, request: &CertificateRequest, issuer: Option<&IssuerKey>) -> bool {
+    /// Returns `true` if a request with this reference is ours to answer: one of our group, or of an issuer of cert-manager's
+    /// that signs with Vault. Where that issuer has gone, what was signed before is saved all the same.
+    fn serves(&self, reference: &IssuerRef, issuer: Option<&IssuerKey>, uid: &str) -> bool {
         match issuer {
             Some(issuer) if issuer.kind.is_drop_in() => {
-                self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(request.uid()).is_some()
+                self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(uid).is_some()
             }
-            _ => request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP),
+            _ => reference.group.as_deref() == Some(issuer_api::GROUP),
         }
+    }
+
+    /// Returns `true` if a request with this name, uid and issuer changes anything here.
+    pub(in crate::reconcile) fn needs_request(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
+        let named = IssuerKey::of(issuer, &key.namespace);
+        let is_known = self.requests.get(key).is_some() || self.ledger.awaits_watch(key);
+        is_known || self.serves(issuer, named.as_ref(), uid)
     }
 
     /// A watch has shown that a request does not exist.
