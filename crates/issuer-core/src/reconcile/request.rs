@@ -263,6 +263,11 @@ impl Task {
 
     /// Continues with the request as the API server has it now.
     pub(super) fn on_read(self, state: &mut State, now: Now, answer: Result<CertificateRequest, ReadError>) -> Step {
+        if let Ok(read) = &answer {
+            // A read may show the built-in controller before the watch does.
+            let issuer = IssuerKey::of(&read.spec.issuer_ref, &self.key.namespace);
+            state.yield_to_built_in(read, issuer.as_ref(), now);
+        }
         match answer {
             Ok(read) if read.uid() == self.uid() => match state.requests.refresh(&self.key, read) {
                 Some(object) => Self { object, ..self }.decide(state, now),

@@ -223,7 +223,10 @@ fn own_status_is_applied_by_force() {
         assert_eq!(patch.kind, PatchKind::Apply { force: forced });
         assert_eq!(patch.body["apiVersion"], "cert-manager.io/v1");
         assert_eq!(patch.body["kind"], "Issuer");
-        assert_eq!(patch.body["metadata"]["resourceVersion"], serde_json::Value::Null);
+        assert_eq!(
+            patch.body["metadata"]["resourceVersion"],
+            *scenario.issuer.resource_version
+        );
         assert_eq!(patch.body["status"]["conditions"].as_array().unwrap().len(), 1);
     }
 }
