@@ -17,13 +17,15 @@ pub enum Kind {
     Issuers,
     /// `VaultClusterIssuer`.
     ClusterIssuers,
+    /// cert-manager's `Issuer`.
+    DropInIssuers,
     /// `CertificateRequest`.
     Requests,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Issuers, Self::ClusterIssuers, Self::Requests];
+    pub const ALL: [Self; 4] = [Self::Issuers, Self::ClusterIssuers, Self::DropInIssuers, Self::Requests];
 
     /// Returns the kind of the object of this key. Tokens are not objects; they count as requests.
     pub fn of(key: &Key) -> Self {
@@ -32,6 +34,10 @@ impl Kind {
                 kind: IssuerKind::Namespaced,
                 ..
             }) => Self::Issuers,
+            Key::Issuer(IssuerKey {
+                kind: IssuerKind::DropInNamespaced,
+                ..
+            }) => Self::DropInIssuers,
             Key::Issuer(_) => Self::ClusterIssuers,
             Key::Request(_) | Key::Token(_) => Self::Requests,
         }
@@ -43,6 +49,8 @@ impl Kind {
 pub enum Object {
     /// A `VaultClusterIssuer`.
     ClusterIssuer(VaultClusterIssuer),
+    /// An `Issuer` of cert-manager's, whose `spec.vault` is the spec here.
+    DropInIssuer(VaultIssuer),
     /// A `VaultIssuer`.
     Issuer(VaultIssuer),
     /// A `CertificateRequest`.
@@ -61,6 +69,11 @@ impl Object {
                 namespace,
                 name,
             }),
+            Self::DropInIssuer(_) => Key::Issuer(IssuerKey {
+                kind: IssuerKind::DropInNamespaced,
+                namespace,
+                name,
+            }),
             Self::Issuer(_) => Key::Issuer(IssuerKey {
                 kind: IssuerKind::Namespaced,
                 namespace,
@@ -74,7 +87,7 @@ impl Object {
     pub fn meta(&self) -> &ObjectMeta {
         match self {
             Self::ClusterIssuer(issuer) => &issuer.metadata,
-            Self::Issuer(issuer) => &issuer.metadata,
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => &issuer.metadata,
             Self::Request(request) => &request.metadata,
         }
     }
@@ -82,7 +95,7 @@ impl Object {
     pub(crate) fn meta_mut(&mut self) -> &mut ObjectMeta {
         match self {
             Self::ClusterIssuer(issuer) => &mut issuer.metadata,
-            Self::Issuer(issuer) => &mut issuer.metadata,
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => &mut issuer.metadata,
             Self::Request(request) => &mut request.metadata,
         }
     }
@@ -116,7 +129,7 @@ impl Object {
     pub fn spec(&self) -> Option<&VaultSpec> {
         match self {
             Self::ClusterIssuer(issuer) => Some(&issuer.spec),
-            Self::Issuer(issuer) => Some(&issuer.spec),
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => Some(&issuer.spec),
             Self::Request(_) => None,
         }
     }
@@ -131,10 +144,15 @@ impl Object {
         self.issuer_status()?.condition("Warning")
     }
 
+    /// Returns the conditions of the issuer; none if the object is a request.
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        self.issuer_status().map_or(&[], |status| &status.conditions)
+    }
+
     fn issuer_status(&self) -> Option<&IssuerStatus> {
         match self {
             Self::ClusterIssuer(issuer) => issuer.status.as_ref(),
-            Self::Issuer(issuer) => issuer.status.as_ref(),
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => issuer.status.as_ref(),
             Self::Request(_) => None,
         }
     }
@@ -142,7 +160,7 @@ impl Object {
     pub(crate) fn clear_status(&mut self) {
         match self {
             Self::ClusterIssuer(issuer) => issuer.status = None,
-            Self::Issuer(issuer) => issuer.status = None,
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => issuer.status = None,
             Self::Request(request) => request.status = None,
         }
     }
@@ -166,7 +184,7 @@ impl Object {
             Self::ClusterIssuer(issuer) => {
                 issuer.status = serde_json::from_value(status(serde_json::to_value(&issuer.status))?).ok()?;
             }
-            Self::Issuer(issuer) => {
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => {
                 issuer.status = serde_json::from_value(status(serde_json::to_value(&issuer.status))?).ok()?;
             }
             Self::Request(request) => {
@@ -190,6 +208,9 @@ impl Object {
             Self::ClusterIssuer(issuer) => {
                 Self::ClusterIssuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?)
             }
+            Self::DropInIssuer(issuer) => {
+                Self::DropInIssuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?)
+            }
             Self::Issuer(issuer) => Self::Issuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?),
             Self::Request(request) => {
                 Self::Request(serde_json::from_value(value(serde_json::to_value(request))?).ok()?)
@@ -200,9 +221,10 @@ impl Object {
     /// Sets a resourceVersion that no other state of an object of this name has.
     ///
     /// Clients must not interpret it. A simulator may: it consists of the number of the name, the number of writes, and a
-    /// digest of the contents without times and annotations, so that states which differ only in their past compare equal.
-    pub(crate) fn set_version(&mut self, name: usize, writes: u64) {
-        let content = self.content();
+    /// digest of the contents and managers without times and annotations, so that states which differ only in their past
+    /// compare equal.
+    pub(crate) fn set_version(&mut self, name: usize, writes: u64, managers: u64) {
+        let content = digest(&(self.content(), managers));
         self.meta_mut().resource_version = Some(format!("rv{name}.{writes}.{content:016x}"));
     }
 
@@ -219,7 +241,7 @@ impl Object {
                 let failed = status.is_some_and(|status| status.failure_time.is_some());
                 digest(&(conditions, certificate, failed))
             }
-            Self::ClusterIssuer(_) | Self::Issuer(_) => {
+            Self::ClusterIssuer(_) | Self::DropInIssuer(_) | Self::Issuer(_) => {
                 let conditions = self.issuer_status().map(|status| {
                     let parts = |c: &Condition| {
                         let is = c.status as u8;
@@ -235,7 +257,7 @@ impl Object {
 }
 
 /// Returns a digest that is equal in every run of one build.
-fn digest(value: &impl Hash) -> u64 {
+pub(crate) fn digest(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
