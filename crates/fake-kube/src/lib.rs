@@ -225,14 +225,17 @@ impl FakeKube {
     }
 
     /// Applies a status by server-side apply, as the field manager [`CONTROLLER`]: of an issuer's conditions, it sets `Ready`
-    /// and keeps all others. Everything else is ignored, except the uid, which must be the current one where it is given.
+    /// and keeps all others. Everything else is ignored, except the uid and the resourceVersion, which must be the current ones
+    /// where they are given.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotFound`], [`Refusal::Uid`], [`Refusal::Invalid`], and [`Refusal::Owned`] unless `force`.
+    /// [`Refusal::NotFound`], [`Refusal::Uid`], [`Refusal::Stale`], [`Refusal::Invalid`], and [`Refusal::Owned`] unless
+    /// `force`.
     pub fn apply_status(&mut self, key: &Key, body: &Value, force: bool) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
         patch::check_precondition(&current, body)?;
+        patch::check_version(&current, body)?;
         let next = managed::apply(&current, body, force)?;
         Ok(self.replace(&current, next))
     }

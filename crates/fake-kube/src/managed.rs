@@ -62,7 +62,11 @@ pub(crate) fn apply(current: &Object, applied: &Value, force: bool) -> Result<Ob
 }
 
 /// Records that a manager has updated an object to `next`: it takes the fields of `Ready` that it has changed from all others.
+/// An update that changes nothing leaves no mark.
 pub(crate) fn update(current: &Object, mut next: Object, manager: &str, at: Time) -> Object {
+    if *current == next {
+        return next;
+    }
     let ready = next.ready().and_then(|ready| serde_json::to_value(ready).ok());
     let changed = changed(current.ready(), &ready.unwrap_or_default());
     let mut entries = current.meta().managed_fields.clone().unwrap_or_default();
@@ -128,7 +132,6 @@ fn set(
     fields: &BTreeSet<String>,
     time: Option<Time>,
 ) {
-    entries.retain(|entry| entry.manager.as_deref() != Some(manager));
     let mut entry = ManagedFieldsEntry {
         manager: Some(manager.to_owned()),
         operation: Some(operation.to_owned()),
@@ -137,7 +140,11 @@ fn set(
         ..ManagedFieldsEntry::default()
     };
     own(&mut entry, fields);
-    entries.push(entry);
+    let known = entries.iter_mut().find(|known| known.manager == entry.manager);
+    match known {
+        Some(known) => *known = entry,
+        None => entries.push(entry),
+    }
 }
 
 #[cfg(test)]
@@ -234,10 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn uid_of_another_object_is_refused() {
+    fn preconditions_hold_even_if_forced() {
         let (mut cluster, key) = cluster();
-        let mut applied = ready("True", "A");
-        applied["metadata"] = json!({ "uid": "uid-7777" });
-        assert_eq!(cluster.apply_status(&key, &applied, true), Err(Refusal::Uid));
+        for (metadata, refusal) in [
+            (json!({ "uid": "uid-7777" }), Refusal::Uid),
+            (json!({ "resourceVersion": "rv7.7.7" }), Refusal::Stale),
+        ] {
+            let mut applied = ready("True", "A");
+            applied["metadata"] = metadata;
+            assert_eq!(cluster.apply_status(&key, &applied, true), Err(refusal));
+        }
     }
 }

@@ -26,7 +26,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 24] = [
+const BUGS: [SeededBug; 26] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -59,7 +59,18 @@ const BUGS: [SeededBug; 24] = [
     bug(Mutant::MissingFailureTime, &[promise::DENIED_IS_FINAL], denied),
     bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
+    bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], || {
+        in_scope("drop-in")
+    }),
+    bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], || {
+        in_scope("drop-in-auto")
+    }),
 ];
+
+/// A scope of the explorer.
+fn in_scope(name: &str) -> Setup {
+    simulator::scope::setup(name).unwrap()
+}
 
 /// One controller and one request, without faults.
 fn calm() -> Setup {

@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
 
 use fake_kube::{Kind, Object};
+use issuer_api::CertificateRequest;
 use issuer_core::reconcile::Key;
+use issuer_core::reference::IssuerKey;
 
 use super::approval::is_terminal;
 use super::token::live_tokens;
@@ -20,8 +22,7 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
                 .is_some_and(|status| status.failure_time.is_some());
             let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
             let finished = reason == Some("Issued") || failed;
-            let foreign = request.spec.issuer_ref.group.as_deref() != Some(issuer_api::GROUP);
-            ensure(!request.is("Denied") || foreign || finished, || {
+            ensure(!request.is("Denied") || !is_served(world, request) || finished, || {
                 format!("{:?} is denied, but its reason is {reason:?}", request.metadata.name)
             })
         })
@@ -31,7 +32,7 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
 pub(super) fn finished_is_forgotten(world: &World) -> Finding {
     let all = world.cluster.list(Kind::Requests);
     let open: BTreeSet<&str> = all
-        .filter(|request| is_open(request))
+        .filter(|object| is_open(world, object))
         .map(|request| request.uid())
         .collect();
     for (id, process) in world.running() {
@@ -50,16 +51,25 @@ pub(super) fn finished_is_forgotten(world: &World) -> Finding {
 }
 
 /// Returns `true` if a request is ours and not finished.
-fn is_open(object: &Object) -> bool {
-    object.request().is_some_and(|request| {
-        let ours = request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP);
-        ours && !is_terminal(request)
-    })
+fn is_open(world: &World, object: &Object) -> bool {
+    object
+        .request()
+        .is_some_and(|request| is_served(world, request) && !is_terminal(request))
+}
+
+/// Returns `true` if a request is of our group, or of one of cert-manager's issuers that exists.
+fn is_served(world: &World, request: &CertificateRequest) -> bool {
+    let namespace = request.metadata.namespace.as_deref().unwrap_or_default();
+    let issuer = IssuerKey::of(&request.spec.issuer_ref, namespace);
+    match issuer.filter(|issuer| issuer.kind.is_drop_in()) {
+        Some(issuer) => world.cluster.get(&Key::Issuer(issuer)).is_ok(),
+        None => request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP),
+    }
 }
 
 /// S20, after convergence.
 pub(super) fn one_token(world: &World) -> Finding {
-    let issuers = [Kind::Issuers, Kind::ClusterIssuers]
+    let issuers = [Kind::Issuers, Kind::ClusterIssuers, Kind::DropInIssuers]
         .into_iter()
         .flat_map(|kind| world.cluster.list(kind));
     let issuers = issuers.filter(|issuer| matches!(issuer.key(), Key::Issuer(_))).count();

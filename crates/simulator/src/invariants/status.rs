@@ -7,9 +7,10 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 49] = [
+const REASONS: [&str; 51] = [
     "AnswersLost",
     "AuthMountNotFound",
+    "BuiltInActive",
     "CaExpires",
     "CaMissing",
     "CaMismatch",
@@ -44,6 +45,7 @@ const REASONS: [&str; 49] = [
     "SecretUnavailable",
     "ServiceAccountNotFound",
     "SignRefused",
+    "StatusYielded",
     "TlsFailed",
     "TokenForbidden",
     "TokenRefused",
