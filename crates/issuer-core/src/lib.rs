@@ -95,7 +95,7 @@
 //! | the reason of a condition | `reason()` of the error that it comes from, `deploy/docs/troubleshooting.md` |
 //! | how a refusal of Vault is classified | `vault/error.rs`, `vault/sign.rs`; a row in `fake-vault/src/conformance/` |
 //! | what a certificate must be like | `verify/`; an example in `tests/integration/cases/` |
-//! | when something is tried again | `reconcile/state.rs` (when a key is due), `reconcile/issuers.rs` and `reconcile/request.rs` (why) |
+//! | when something is tried again | `reconcile/state/` (when a key is due), `reconcile/issuers.rs` and `reconcile/request.rs` (why) |
 //! | what differs for cert-manager's own issuers | `issuer-api/src/cert_manager.rs` (their spec), `reconcile/drop_in.rs` (their status, and who else signs), `issuer-kube/src/watch/drop_in.rs` |
 //! | a metric | `issuer-kube/src/metrics/`, `reconcile/report.rs` (what it shows of the controller), `deploy/docs/metrics.md` (`UPDATE_EXPECT=1 cargo test -p integration reference`) |
 //! | a flag | `vault-issuer/src/args/`, [`reconcile::Config`], the chart's `values.yaml`, `deploy/docs/cli.md` (as for a metric) |
@@ -109,8 +109,8 @@
 //! * No secret in anything that can be printed or serialized.
 //! * No text from Vault in a status except a sanitized [`vault::Redacted`] and, for a mismatch, a sanitized name.
 //!
-//! Assertions and tests name the safety invariants S1 to S22 and the liveness invariants L1 to L9; they are listed, with
-//! the check of each, in `simulator/src/invariants/`.
+//! Assertions and tests name the safety invariants (S1, S2, …) and the liveness invariants (L1, L2, …); they are listed,
+//! with the check of each, in `simulator/src/invariants/`.
 
 pub mod access;
 mod chain;
@@ -139,7 +139,7 @@ mod usage;
 pub mod vault;
 mod verify;
 
-pub use connect::{Connect, Identity, Limits, Roots};
+pub use connect::{CaBundle, Connect, Identity, Limits, Roots};
 pub use flow::{ConnectError, DialError, Flow, Operation, Reply, Request, Step, TlsError, TransportError};
 pub use known::KnownSignatures;
 pub use now::Now;

@@ -70,6 +70,20 @@ impl IssuerKind {
         matches!(self, Self::Cluster | Self::DropInCluster)
     }
 
+    /// Returns the kind that a request refers to; `None` if it is none of these.
+    ///
+    /// An empty group means `cert-manager.io` and an empty kind `Issuer`, as cert-manager reads them.
+    pub(crate) fn of(reference: &IssuerRef) -> Option<Self> {
+        let [group, kind] = [&reference.group, &reference.kind].map(|word| word.as_deref().unwrap_or_default());
+        match (group, kind) {
+            (issuer_api::GROUP, "VaultIssuer") => Some(Self::Namespaced),
+            (issuer_api::GROUP, "VaultClusterIssuer") => Some(Self::Cluster),
+            ("" | issuer_api::CERT_MANAGER_GROUP, "" | "Issuer") => Some(Self::DropInNamespaced),
+            ("" | issuer_api::CERT_MANAGER_GROUP, "ClusterIssuer") => Some(Self::DropInCluster),
+            _ => None,
+        }
+    }
+
     /// Returns `true` if it is cert-manager's own.
     pub fn is_drop_in(self) -> bool {
         matches!(self, Self::DropInCluster | Self::DropInNamespaced)
@@ -100,18 +114,10 @@ pub struct IssuerKey {
 }
 
 impl IssuerKey {
-    /// Returns the issuer that a request in `namespace` refers to; `None` if its kind is unknown.
-    ///
-    /// An empty group means `cert-manager.io` and an empty kind `Issuer`, as cert-manager reads them.
+    /// Returns the issuer that a request in `namespace` refers to; `None` if its kind is unknown or no object can have
+    /// its name.
     pub fn of(reference: &IssuerRef, namespace: &str) -> Option<Self> {
-        let [group, kind] = [&reference.group, &reference.kind].map(|word| word.as_deref().unwrap_or_default());
-        let kind = match (group, kind) {
-            (issuer_api::GROUP, "VaultIssuer") => IssuerKind::Namespaced,
-            (issuer_api::GROUP, "VaultClusterIssuer") => IssuerKind::Cluster,
-            ("" | issuer_api::CERT_MANAGER_GROUP, "" | "Issuer") => IssuerKind::DropInNamespaced,
-            ("" | issuer_api::CERT_MANAGER_GROUP, "ClusterIssuer") => IssuerKind::DropInCluster,
-            _ => return None,
-        };
+        let kind = IssuerKind::of(reference).filter(|_| is_object_name(&reference.name))?;
         let namespace = if kind.is_cluster() { "" } else { namespace };
         Some(Self {
             kind,

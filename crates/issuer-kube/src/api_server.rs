@@ -19,6 +19,7 @@ use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::data::{config_map_data, secret_data};
 use crate::events::Events;
 use crate::failure::{Failure, chain};
 use crate::object::{FIELD_MANAGER, decode_request};
@@ -58,17 +59,7 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError> {
         let url = SecretObject::url_path(&(), Some(&secret.namespace));
-        let object: SecretObject = decode(&self.get(url, &secret.name).await?)?;
-        let data = object.data.unwrap_or_default();
-        let mut annotations = object.metadata.annotations.unwrap_or_default();
-        Ok(SecretData {
-            resource_version: object.metadata.resource_version.unwrap_or_default(),
-            servers: annotations.remove(SecretData::SERVERS),
-            data: data
-                .into_iter()
-                .map(|(key, value)| (key, Secret::from(value.0)))
-                .collect(),
-        })
+        Ok(secret_data(decode(&self.get(url, &secret.name).await?)?))
     }
 
     /// Reads a ConfigMap.
@@ -78,17 +69,7 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
         let url = ConfigMap::url_path(&(), Some(&config_map.namespace));
-        let object: ConfigMap = decode(&self.get(url, &config_map.name).await?)?;
-        let text = object.data.unwrap_or_default().into_iter();
-        let bytes = object.binary_data.unwrap_or_default().into_iter();
-        Ok(SecretData {
-            resource_version: object.metadata.resource_version.unwrap_or_default(),
-            data: text
-                .map(|(key, value)| (key, Secret::from(value.into_bytes())))
-                .chain(bytes.map(|(key, value)| (key, Secret::from(value.0))))
-                .collect(),
-            servers: None,
-        })
+        Ok(config_map_data(decode(&self.get(url, &config_map.name).await?)?))
     }
 
     /// Requests a token of a service account.

@@ -38,7 +38,7 @@ pub struct ReadyWriters {
 }
 
 /// The field managers of the controllers that sign for the same issuers: the one in cert-manager, and its successor.
-pub const BUILT_IN_MANAGERS: [&str; 2] = ["cert-manager-certificaterequests-issuer-vault", "vault.cert-manager.io"];
+const BUILT_IN_MANAGERS: [&str; 2] = ["cert-manager-certificaterequests-issuer-vault", "vault.cert-manager.io"];
 
 /// How the messages of these controllers begin, in a condition Ready.
 const BUILT_IN_MESSAGES: [&str; 3] = [
@@ -78,16 +78,22 @@ impl IssuerStatusMode {
     }
 }
 
+/// Returns the built-in controller that has made a write; `None` if another program has.
+///
+/// Only writes to the status count: everybody who may create a request chooses the name under which they do.
+pub fn built_in_writer(entry: &ManagedFieldsEntry) -> Option<&str> {
+    let manager = entry.manager.as_deref()?;
+    let is_status = entry.subresource.as_deref() == Some("status");
+    (is_status && BUILT_IN_MANAGERS.contains(&manager)).then_some(manager)
+}
+
 /// Returns `true` if a built-in controller has written to a request since `start`, a time since the Unix epoch.
 pub(super) fn built_in_wrote(request: &CertificateRequest, start: Duration) -> bool {
     let is_late = |seconds: i64| u64::try_from(seconds).is_ok_and(|at| at > (start + CLOCK_SKEW).as_secs());
     let managed = request.metadata.managed_fields.iter().flatten();
     let manages = |entry: &ManagedFieldsEntry| {
-        let is_built_in = entry
-            .manager
-            .as_deref()
-            .is_some_and(|manager| BUILT_IN_MANAGERS.contains(&manager));
-        is_built_in && entry.time.as_ref().is_some_and(|time| is_late(time.0.as_second()))
+        let at = entry.time.as_ref().filter(|_| built_in_writer(entry).is_some());
+        at.is_some_and(|time| is_late(time.0.as_second()))
     };
     let ready = request.condition("Ready");
     let message = ready.and_then(|ready| ready.message.as_deref()).unwrap_or_default();

@@ -84,10 +84,11 @@ mod status;
 mod step;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 pub use claim::Claim;
 pub use controller::Controller;
-pub use drop_in::{BUILT_IN_MANAGERS, DropIn, IssuerStatusMode, ReadyWriters};
+pub use drop_in::{DropIn, IssuerStatusMode, ReadyWriters, built_in_writer};
 pub use observed::{Change, Config, ObservedIssuer};
 pub use outcome::{Event, Key, Outcome, WriteError};
 pub use report::{Backlog, IssuerReport, Report, Waiting};

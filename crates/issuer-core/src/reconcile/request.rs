@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 use crate::vault::{Disposition, Lease, Sign, SignError};
 use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified, VerifyOptions};
 
@@ -129,7 +129,10 @@ impl Task {
         let object = self.object.clone();
         let spec = &object.spec;
         let Some(issuer) = IssuerKey::of(&spec.issuer_ref, &self.key.namespace) else {
-            let cause = Cause::KindUnknown(spec.issuer_ref.kind.as_deref());
+            let cause = match IssuerKind::of(&spec.issuer_ref) {
+                None => Cause::KindUnknown(spec.issuer_ref.kind.as_deref()),
+                Some(_) => Cause::NameInvalid,
+            };
             return self.pend(state, now, cause, Again::Never);
         };
         let known = state.issuers.get(&issuer);

@@ -9,6 +9,7 @@ use issuer_api::{Base64, CertificateRequest};
 
 use super::claim::Seen;
 use super::snapshot::{Packed, Snapshot};
+use super::texts;
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -43,7 +44,7 @@ pub(super) struct Tracked {
     pub(super) object: Arc<Packed>,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,
-    /// The issuer that it names; `None` if `spec.issuerRef.kind` is not a kind of this group.
+    /// The issuer that it names; `None` if `spec.issuerRef` cannot name one.
     pub(super) issuer: Option<IssuerKey>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
@@ -102,6 +103,7 @@ impl Tracked {
     }
 
     fn show(&mut self, mut object: CertificateRequest, has_room: bool) {
+        texts::cut(&mut object);
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
@@ -200,7 +202,8 @@ impl Requests {
     /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
-    pub(super) fn refresh(&mut self, key: &RequestKey, read: CertificateRequest) -> Option<Snapshot> {
+    pub(super) fn refresh(&mut self, key: &RequestKey, mut read: CertificateRequest) -> Option<Snapshot> {
+        texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {

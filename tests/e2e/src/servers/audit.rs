@@ -9,7 +9,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::process;
+use xtask::process;
 
 /// The location of Vault's audit log.
 pub(crate) enum Audit {

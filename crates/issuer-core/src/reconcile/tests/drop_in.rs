@@ -238,6 +238,7 @@ fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
         request.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
             manager: Some(manager.to_owned()),
             time: Some(Time(at)),
+            subresource: Some("status".to_owned()),
             ..ManagedFieldsEntry::default()
         }]);
         let certificate = issuer_api::Base64::encode("certificate");
@@ -286,6 +287,10 @@ fn earlier_writes_mean_nothing() {
     let mut scenario = ready();
     scenario.create(written_by("cert-manager-certificaterequests-issuer-vault", 0));
     scenario.create(written_by("cert-manager-certificaterequests-issuer-ca", 60));
+    // Anyone who may create a request can do so under this name.
+    scenario.create(written_by("vault.cert-manager.io", 60).with(|request| {
+        request.metadata.managed_fields.as_mut().unwrap()[0].subresource = None;
+    }));
     scenario.create(of_issuer("web"));
     assert_eq!(lines(&mut scenario)[0], "sign web");
     assert_eq!(scenario.controller.withdrawn().count(), 0);
