@@ -59,18 +59,9 @@ const BUGS: [SeededBug; 26] = [
     bug(Mutant::MissingFailureTime, &[promise::DENIED_IS_FINAL], denied),
     bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
-    bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], || {
-        in_scope("drop-in")
-    }),
-    bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], || {
-        in_scope("drop-in-auto")
-    }),
+    bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], beside),
+    bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], overtaken),
 ];
-
-/// A scope of the explorer.
-fn in_scope(name: &str) -> Setup {
-    simulator::scope::setup(name).unwrap()
-}
 
 /// One controller and one request, without faults.
 fn calm() -> Setup {
@@ -160,6 +151,32 @@ fn pair() -> Setup {
         prologue: vec![Start(A), User(CreateApproved(0))],
         script: Vec::new(),
         ..calm()
+    }
+}
+
+/// Two requests to an issuer of cert-manager's, of which the built-in controller signs one.
+fn beside() -> Setup {
+    Setup {
+        disruptions: vec![BuiltInSigns(0)],
+        ..undisturbed("drop-in")
+    }
+}
+
+/// An issuer of cert-manager's, whose condition Ready cert-manager writes too.
+fn overtaken() -> Setup {
+    Setup {
+        disruptions: vec![WriteReady(DropIn)],
+        ..undisturbed("drop-in-auto")
+    }
+}
+
+/// A scope of the explorer without its faults.
+fn undisturbed(scope: &str) -> Setup {
+    Setup {
+        faults: Vec::new(),
+        crashes: false,
+        max_faults: 1,
+        ..simulator::scope::setup(scope).unwrap()
     }
 }
 
