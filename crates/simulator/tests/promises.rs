@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use issuer_core::reference::RequestKind;
 use simulator::clock::Clock;
 use simulator::explorer;
 use simulator::fixture::{Flaw, RequestFixture};
@@ -26,7 +27,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 26] = [
+const BUGS: [SeededBug; 27] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -61,6 +62,7 @@ const BUGS: [SeededBug; 26] = [
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
     bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], beside),
     bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], overtaken),
+    bug(Mutant::UnaskedReference, &[promise::REQUESTER_MAY_REFERENCE], stranger),
 ];
 
 /// One controller and one request, without faults.
@@ -80,6 +82,18 @@ fn foreign() -> Setup {
     Setup {
         script: vec![CreateApproved(0)],
         ..Setup::new(vec![request], &invariants::ALL)
+    }
+}
+
+fn stranger() -> Setup {
+    let request = RequestFixture {
+        kind: RequestKind::CertificateSigningRequest,
+        flaw: Flaw::Stranger,
+        ..RequestFixture::good(Team)
+    };
+    Setup {
+        requests: vec![request],
+        ..calm()
     }
 }
 

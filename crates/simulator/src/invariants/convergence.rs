@@ -2,10 +2,9 @@ use std::collections::BTreeSet;
 
 use fake_kube::{Kind, Object};
 use issuer_api::CertificateRequest;
-use issuer_core::reconcile::Key;
-use issuer_core::reference::IssuerKey;
+use issuer_core::reconcile::{Key, ObservedRequest};
 
-use super::approval::is_terminal;
+use super::approval::{is_ours, is_terminal};
 use super::token::live_tokens;
 use crate::world::{Finding, World, ensure};
 
@@ -30,8 +29,8 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
 
 /// S18.
 pub(super) fn finished_is_forgotten(world: &World) -> Finding {
-    let all = world.cluster.list(Kind::Requests);
-    let open: BTreeSet<&str> = all
+    let open: BTreeSet<&str> = world
+        .requests()
         .filter(|object| is_open(world, object))
         .map(|request| request.uid())
         .collect();
@@ -53,17 +52,16 @@ pub(super) fn finished_is_forgotten(world: &World) -> Finding {
 /// Returns `true` if a request is ours and not finished.
 fn is_open(world: &World, object: &Object) -> bool {
     object
-        .request()
-        .is_some_and(|request| is_served(world, request) && !is_terminal(request))
+        .observed()
+        .is_some_and(|request| is_served(world, &request) && !is_terminal(&request))
 }
 
 /// Returns `true` if a request is of our group, or of one of cert-manager's issuers that exists.
-fn is_served(world: &World, request: &CertificateRequest) -> bool {
-    let namespace = request.metadata.namespace.as_deref().unwrap_or_default();
-    let issuer = IssuerKey::of(&request.spec.issuer_ref, namespace);
+fn is_served(world: &World, request: &ObservedRequest) -> bool {
+    let issuer = request.issuer();
     match issuer.filter(|issuer| issuer.kind.is_drop_in()) {
         Some(issuer) => world.cluster.get(&Key::Issuer(issuer)).is_ok(),
-        None => request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP),
+        None => is_ours(request),
     }
 }
 

@@ -19,7 +19,7 @@ const fn invariant(promise: Promise, place: Place) -> Invariant {
 }
 
 /// The check of every promise.
-pub static ALL: [Invariant; 38] = [
+pub static ALL: [Invariant; 39] = [
     invariant(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     invariant(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     invariant(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -89,6 +89,10 @@ pub static ALL: [Invariant; 38] = [
     invariant(
         promise::READY_OF_OTHERS_IS_LEFT,
         Place::Step(drop_in::ready_of_others_is_left),
+    ),
+    invariant(
+        promise::REQUESTER_MAY_REFERENCE,
+        Place::Step(approval::requester_may_reference),
     ),
     invariant(promise::CONVERGES, Place::Explorer),
     invariant(promise::STAYS_QUIET, Place::Explorer),

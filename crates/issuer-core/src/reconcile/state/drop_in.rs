@@ -1,10 +1,9 @@
 //! What changes about cert-manager's own issuers.
 
-use issuer_api::CertificateRequest;
-
 use super::State;
 use crate::Now;
 use crate::reconcile::drop_in::{IssuerStatusMode, built_in_wrote};
+use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
 use crate::reference::{IssuerKey, IssuerKind};
 
@@ -20,7 +19,7 @@ impl State {
     /// since the kind is served: a certificate must not be signed twice.
     pub(in crate::reconcile) fn yield_to_built_in(
         &mut self,
-        request: &CertificateRequest,
+        request: &ObservedRequest,
         issuer: Option<&IssuerKey>,
         now: Now,
     ) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use issuer_api::{CertificateRequest, IssuerRef};
+use issuer_api::IssuerRef;
 
 use super::State;
 use crate::Now;
@@ -12,20 +12,22 @@ use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
 use crate::reconcile::issuers::Phase;
 use crate::reconcile::ledger::Conclusion;
+use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
 use crate::reconcile::requests::Told;
 use crate::reconcile::status::{self, StatusPatch};
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, RequestKey, RequestKind};
 
 /// How long a request may wait for approval before an event says so: approval takes a moment even where it is automatic.
 const APPROVAL: Duration = Duration::from_secs(10);
 
 impl State {
-    pub(in crate::reconcile) fn observe_request(&mut self, request: CertificateRequest, now: Now) {
-        let key = RequestKey::of(&request);
-        let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
+    pub(in crate::reconcile) fn observe_request(&mut self, request: ObservedRequest, now: Now) {
+        let key = request.key();
+        let issuer = request.issuer();
         self.yield_to_built_in(&request, issuer.as_ref(), now);
-        if !self.serves(&request.spec.issuer_ref, issuer.as_ref(), request.uid()) || request.is_terminal() {
+        let is_served = self.serves(issuer.as_ref(), request.is_of_our_group(), request.uid());
+        if !is_served || request.is_terminal() {
             self.forget_request(&key);
             self.forget_result(request.uid());
             self.ledger.caught_up(&key);
@@ -53,14 +55,14 @@ impl State {
         }
     }
 
-    /// Returns `true` if a request with this reference is ours to answer: one of our group, or of an issuer of cert-manager's
-    /// that signs with Vault. Where that issuer has gone, what was signed before is saved all the same.
-    fn serves(&self, reference: &IssuerRef, issuer: Option<&IssuerKey>, uid: &str) -> bool {
+    /// Returns `true` if a request of this issuer is ours to answer: one of our group, or of an issuer of cert-manager's that
+    /// signs with Vault. Where that issuer has gone, what was signed before is saved all the same.
+    fn serves(&self, issuer: Option<&IssuerKey>, is_of_our_group: bool, uid: &str) -> bool {
         match issuer {
             Some(issuer) if issuer.kind.is_drop_in() => {
                 self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(uid).is_some()
             }
-            _ => reference.group.as_deref() == Some(issuer_api::GROUP),
+            _ => is_of_our_group,
         }
     }
 
@@ -68,7 +70,7 @@ impl State {
     pub(in crate::reconcile) fn needs_request(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
         let named = IssuerKey::of(issuer, &key.namespace);
         let is_known = self.requests.get(key).is_some() || self.ledger.awaits_watch(key);
-        is_known || self.serves(issuer, named.as_ref(), uid)
+        is_known || self.serves(named.as_ref(), issuer.group.as_deref() == Some(issuer_api::GROUP), uid)
     }
 
     /// A watch has shown that a request does not exist.
@@ -77,12 +79,19 @@ impl State {
         self.ledger.caught_up(key);
     }
 
-    /// Forgets the requests that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_requests(&mut self, listed: &BTreeSet<RequestKey>) {
-        for key in self.requests.unlisted(listed) {
+    /// Forgets the requests of a kind that a complete list does not contain.
+    pub(in crate::reconcile) fn keep_requests(&mut self, kind: RequestKind, listed: &BTreeSet<RequestKey>) {
+        let may_exist = |key: &RequestKey| key.kind != kind || listed.contains(key);
+        for key in self
+            .requests
+            .keys()
+            .filter(|key| !may_exist(key))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             self.forget_request(&key);
         }
-        self.ledger.caught_up_but(|key| listed.contains(key));
+        self.ledger.caught_up_but(may_exist);
     }
 
     pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {
@@ -154,7 +163,7 @@ impl State {
     pub(in crate::reconcile) fn holder(
         &mut self,
         key: &RequestKey,
-        object: &CertificateRequest,
+        object: &ObservedRequest,
         access: &Access,
         now: Now,
     ) -> Holder {
@@ -172,7 +181,7 @@ impl State {
     pub(in crate::reconcile) fn claim(
         &mut self,
         key: &RequestKey,
-        object: &CertificateRequest,
+        object: &ObservedRequest,
         now: Now,
     ) -> Option<StatusPatch> {
         let (condition, seen) = self.config.claim.as_ref()?.make(object, now);

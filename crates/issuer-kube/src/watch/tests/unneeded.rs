@@ -24,6 +24,7 @@ impl Serving {
             cluster_resource_namespace: String::new(),
             drop_in: Some(drop_in),
             event_rate: 10,
+            kubernetes_csrs: false,
             max_concurrent_reconciles: 1,
             max_lost_answers: 1,
             policy: IssuerPolicy::default(),
@@ -42,7 +43,10 @@ impl Serving {
             Server::new([list(requests, "1", "")]),
             Server::new([list(&[issuer("vault", "vault")], "2", "")]),
         ];
-        let kinds = [Watched::Requests, Watched::Issuers(IssuerKind::DropInNamespaced)];
+        let kinds = [
+            Watched::Requests(RequestKind::CertificateRequest),
+            Watched::Issuers(IssuerKind::DropInNamespaced),
+        ];
         let (drop_in, clients) = (DropInIssuers::new(&kinds), servers.each_ref().map(Server::client));
         let follow = |index: usize| Reflector::new(&clients[index], kinds[index], &self, &drop_in).run();
         let both = futures::future::join(follow(0), follow(1));
@@ -57,8 +61,7 @@ impl Serving {
 impl Observer for Serving {
     fn observe(&self, change: Change) {
         if let Change::Request(request) = &change {
-            let name = request.metadata.name.clone().unwrap();
-            self.decoded.lock().unwrap().push(name);
+            self.decoded.lock().unwrap().push(request.key().name);
         }
         self.controller.lock().unwrap().observe(Now::default(), change);
     }
