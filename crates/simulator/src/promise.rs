@@ -74,7 +74,7 @@ promises! {
     S20 ONE_TOKEN: "one token per issuer and process, and none is left behind"
     S21 NO_PRIVATE_KEYS: "private keys of requests are never handled"
     S22 NO_PANIC: "no panic, no unsafe code"
-    S23 GOOD_TOKEN_IS_KEPT: "a live token is revoked only if it is replaced, its issuer changes, or its process stops"
+    S23 GOOD_TOKEN_IS_KEPT: "a live token is revoked only if it is replaced, its issuer changes or is given up, or its process stops"
     S24 LEASED_TOKEN_IS_KEPT: "a token whose replies carried a lease is never revoked, which would revoke the certificates"
     S25 USES_ARE_FOR_SIGNING: "limited uses of a token are not spent on checks"
     S26 NEVER_BESIDE_BUILT_IN: "nothing is signed for cert-manager's issuers once another controller is seen to sign for them"

@@ -352,6 +352,9 @@ impl Task {
 
     /// Lets the request wait until `again`, and its status say why.
     fn pend(self, state: &mut State, now: Now, cause: Cause<'_>, again: Again) -> Step {
+        if state.leave_to_others(&self.key) {
+            return self.end(state, Outcome::Idle, Again::Never);
+        }
         let (reason, message) = (cause.reason(), cause.message());
         let outcome = Outcome::Pending(reason);
         let told = state

@@ -45,6 +45,7 @@ impl State {
             self.gate(&key);
             self.due(&Key::Issuer(key), now.monotonic, now.monotonic);
         }
+        self.leave_requests_to_others();
     }
 
     /// Returns how the condition Ready of cert-manager's issuers is written; `None` for our own kinds.

@@ -148,6 +148,9 @@ impl State {
             }
             Key::Token(_) => self.queue.push(Lane::Tokens, Class::Owed, key.clone(), at, now),
             Key::Request(request) => {
+                if self.leave_to_others(request) {
+                    return;
+                }
                 let Some(tracked) = self.requests.get(request) else {
                     return;
                 };

@@ -14,7 +14,7 @@ use crate::reconcile::issuers::Phase;
 use crate::reconcile::ledger::Conclusion;
 use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
-use crate::reconcile::requests::Told;
+use crate::reconcile::requests::{Told, Tracked};
 use crate::reconcile::status::{self, StatusPatch};
 use crate::reference::{IssuerKey, RequestKey, RequestKind};
 
@@ -63,6 +63,30 @@ impl State {
                 self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(uid).is_some()
             }
             _ => is_of_our_group,
+        }
+    }
+
+    /// Returns `true` if another controller answers a request now: its issuer is one of cert-manager's and has gone, is of
+    /// another type, or was given up to the built-in controller. What is signed is saved all the same.
+    fn is_of_others(&self, tracked: &Tracked) -> bool {
+        let issuer = tracked.issuer.as_ref().filter(|issuer| issuer.kind.is_drop_in());
+        issuer.is_some_and(|issuer| !self.serves(Some(issuer), false, tracked.object.uid()))
+    }
+
+    /// Forgets a request if another controller answers it now; returns `true` if so.
+    pub(in crate::reconcile) fn leave_to_others(&mut self, key: &RequestKey) -> bool {
+        let tracked = self.requests.get(key);
+        let is_of_others = tracked.is_some_and(|tracked| self.is_of_others(tracked));
+        if is_of_others {
+            self.forget_request(key);
+        }
+        is_of_others
+    }
+
+    /// Forgets the requests that other controllers answer now.
+    pub(super) fn leave_requests_to_others(&mut self) {
+        for key in self.requests.keys().cloned().collect::<Vec<_>>() {
+            self.leave_to_others(&key);
         }
     }
 

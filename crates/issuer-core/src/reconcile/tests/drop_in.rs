@@ -359,3 +359,22 @@ fn unneeded_requests_are_recognised() {
     scenario.show("web");
     assert!(!needs(&scenario, "web", "vault", None));
 }
+
+#[test]
+fn requests_go_with_their_issuer() {
+    let leave: [fn(&mut Scenario); 2] = [gone, |scenario| {
+        scenario.create(written_by("vault.cert-manager.io", 600));
+    }];
+    for leave in leave {
+        let mut scenario = ready();
+        scenario.checks = Answer::Refuses(503, "Vault is sealed");
+        scenario.pass(120);
+        scenario.create(of_issuer("web"));
+        assert_eq!(lines(&mut scenario)[0], "write web Pending");
+        assert_eq!(scenario.controller.tracked(), 1);
+        leave(&mut scenario);
+        assert_eq!(scenario.controller.tracked(), 0);
+        let log = scenario.pass(600);
+        assert!(log.iter().all(|line| !line.contains("web")), "{log:?}");
+    }
+}
