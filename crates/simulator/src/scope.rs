@@ -70,8 +70,8 @@ pub const ALL: [Scope; 12] = [
     },
     Scope {
         name: "drop-in",
-        about: "two requests to an issuer of cert-manager's, one controller; at most 2 faults, or acts of the built-in \
-                controller, which from the first one on signs what waits",
+        about: "two requests to an issuer of cert-manager's, one controller; at most 2 faults: a lost, late or refused answer, \
+                a crash, or an act of the built-in controller, which from the first one on signs what waits",
         setup: drop_in,
     },
     Scope {
@@ -153,6 +153,12 @@ fn drop_in() -> Setup {
             BuiltInSigns(0),
             BuiltInSigns(1),
             DeleteIssuer(IssuerId::DropIn),
+        ],
+        faults: vec![
+            StepFault::CrashAfter,
+            StepFault::Lost,
+            StepFault::Refused,
+            StepFault::Slow,
         ],
         ..serving(IssuerStatusMode::Auto, running)
     }
