@@ -174,16 +174,19 @@ impl<'a> Check<'a> {
                 }
                 access::Step::MintToken(TokenSource::Requested(spec), state) => {
                     let name = format!("ServiceAccount {}/{}", spec.namespace, spec.service_account);
-                    let Some(answer) = self.source.token(&spec) else {
+                    let Some((answer, note)) = self.source.token(&spec) else {
                         self.failed(&name)?;
                         bail!(
-                            "a file can give no token of a service account; check the issuer where it is in a \
-                             cluster: vault-issuer check vaultissuer/NAME --namespace {}",
-                            spec.namespace
+                            "no token of the service account: give one with --service-account-token FILE (kubectl create \
+                             token {} --namespace {} --audience {}), or name a cluster that issues it with --context or \
+                             --kubeconfig",
+                            spec.service_account,
+                            spec.namespace,
+                            spec.audiences.join(",")
                         );
                     };
                     match &answer {
-                        Ok(_) => self.passed(&name, &format!("token for {}", spec.audiences.join(", ")))?,
+                        Ok(_) => self.passed(&name, &note)?,
                         Err(_) => self.failed(&name)?,
                     }
                     state.resume(Driver::now(), answer)

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use issuer_api::IssuerRef;
+
 use super::observed::{Change, Config};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Key, WriteError};
@@ -66,6 +68,12 @@ impl Controller {
                 self.listed.requests.insert(kind);
             }
         }
+    }
+
+    /// Returns `false` if nothing depends on a request with this name, uid and issuer: it need not be observed, nor decoded.
+    /// Where cert-manager's issuers are served, most requests are of issuers of other types.
+    pub fn needs(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
+        self.state.needs_request(key, uid, issuer)
     }
 
     /// Begins no task for a time, at most a minute: the API server, which nearly every task asks, has asked to wait.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use self::exchanges::{Exchanges, Tenant};
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
-use crate::object::Watched;
+use crate::object::{RequestHeader, Watched};
 use crate::source_watch::SourceWatch;
 use crate::watch::{self, Observer, Unreadable};
 use crate::{ControllerHealth, Leadership, Metrics, Transport, token};
@@ -161,6 +161,10 @@ impl Observer for Arc<Driver> {
         }
         self.controller().observe(Transport::now(), change);
         self.changed.notify_one();
+    }
+
+    fn needs(&self, request: &RequestHeader) -> bool {
+        self.controller().needs(&request.key(), request.uid(), request.issuer())
     }
 
     fn unreadable(&self, object: Unreadable) {

@@ -58,7 +58,9 @@ impl World {
                 identity: format!("process-{}", self.starts),
             });
         }
+        let serves = config.drop_in.is_some();
         let mut process = Process::new(Controller::new(config, seed), clock);
+        process.serving_since = serves.then_some(self.now);
         if self.running().next().is_some() {
             let claims = self.setup.claims;
             let record = Arc::make_mut(&mut self.record);
@@ -191,6 +193,7 @@ impl World {
             view,
             known,
             stopping: process.phase != Phase::Working,
+            beside_built_in: process.saw_built_in,
         }
     }
 

@@ -290,6 +290,10 @@ pub struct IssuerArgs {
     /// Where cluster issuers have their Secrets.
     #[command(flatten)]
     pub namespaces: ResourceNamespaceArgs,
+    /// A file with a token of the service account that the issuer names, as kubectl create token writes it [default: the
+    /// cluster issues one; with files, the cluster of --context or --kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub service_account_token: Option<PathBuf>,
     /// Whether the issuer may name an http:// server, to which credentials are sent in cleartext
     #[arg(long)]
     pub allow_http: bool,

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
+use super::tools;
 use crate::pki::{Csr, Names};
 use crate::servers::audit::Answered;
 use crate::servers::cluster;
@@ -166,6 +167,48 @@ pub(super) async fn kubernetes_account(test: &TestNamespace<'_>) -> anyhow::Resu
     test.unready("forbidden", "TokenForbidden", SOON).await?;
     grant_tokens(test, "vault-login").await?;
     signs(test, spec).await
+}
+
+/// `check` of cert-manager's own issuer in a file, with a token that is given, and with one that the cluster issues.
+pub(super) async fn check_from_file(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let audience = format!("vault://{}/vault", test.namespace);
+    kubernetes_role(test, &path, json!({ "audience": audience })).await?;
+    account(test).await?;
+    let auth = json!({ "role": test.case, "serviceAccountRef": { "name": "vault-login" } });
+    let issuer = json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Issuer",
+        "metadata": { "name": "vault", "namespace": test.namespace },
+        "spec": { "vault": test.spec(&path, json!({ "kubernetes": auth })) },
+    });
+    let token = cluster::token_for(&test.env.client, &test.namespace, "vault-login", &[&audience]).await?;
+
+    let (dir, kubeconfig) = {
+        let local = test.env.local_servers().await?;
+        (local.dir.clone(), local.cluster.kubeconfig(cluster::ADMIN))
+    };
+    let write = |name: &str, text: &str| -> anyhow::Result<String> {
+        let file = dir.join(name);
+        std::fs::write(&file, text)?;
+        Ok(file.display().to_string())
+    };
+    let file = write("check-from-file.json", &issuer.to_string())?;
+    let token = write("check-from-file.token", &token)?;
+    let kubeconfig = kubeconfig.display().to_string();
+    for (flag, value, note) in [
+        ("--service-account-token", &token, "the given token"),
+        ("--kubeconfig", &kubeconfig, "token for vault://"),
+    ] {
+        let (good, output) = tools::run(test, &["check", "-f", &file, flag, value]).await?;
+        ensure!(good && output.contains(note), "check {flag} says {output}");
+    }
+    let (good, output) = tools::run(test, &["check", "-f", &file]).await?;
+    ensure!(
+        !good && output.contains("--service-account-token"),
+        "check says {output}"
+    );
+    Ok(())
 }
 
 /// JWT auth with a token of a service account, whose only audience is the spec's, and with a token from a Secret. Vault

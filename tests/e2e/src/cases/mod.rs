@@ -70,6 +70,7 @@ pub(super) const CASES: &[Case] = &[
     loopback!("manifests", tools::manifests),
     loopback!("metrics", tools::metrics),
     loopback!("check-and-sign", tools::binary),
+    loopback!("check-from-file", auth::check_from_file),
     together!("certificate", certificates::namespaced),
     together!("certificate-cluster-issuer", certificates::cluster),
     loopback!("certificate-denied", certificates::denied),
@@ -147,6 +148,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),
     alone!("drop-in-beside", drop_in::beside),
+    alone!("drop-in-others", drop_in::others),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),
 ];

@@ -41,9 +41,13 @@ impl State {
     pub(in crate::reconcile) fn forget_issuer(&mut self, key: &IssuerKey) {
         self.queue.cancel(&Key::Issuer(key.clone()));
         self.sources.forget(key);
+        let was_served = self.issuers.get(key).is_some();
         let access = self.issuers.remove(key);
         self.retire(access, Duration::ZERO);
         self.gate(key);
+        if was_served && key.kind.is_drop_in() {
+            self.leave_requests_to_others();
+        }
     }
 
     /// Forgets the issuers of a kind that a complete list does not contain.

@@ -168,6 +168,9 @@ impl State {
                 self.queue.reserve(&lane, false);
             }
             Key::Request(request) => {
+                if self.leave_to_others(request) {
+                    return;
+                }
                 let Some(tracked) = self.requests.get(request) else {
                     return;
                 };
