@@ -19,8 +19,8 @@ mod namespaces;
 
 pub use self::base64::Base64;
 pub use auth::{
-    AppRole, Auth, ClientCertificate, ConfigMapKeySelector, JwtAuth, JwtServiceAccountRef, KubernetesAuth,
-    SecretKeySelector, ServiceAccountRef,
+    AppRole, Auth, AwsAuth, AwsServiceAccountRef, ClientCertificate, ConfigMapKeySelector, JwtAuth,
+    JwtServiceAccountRef, KubernetesAuth, SecretKeySelector, ServiceAccountRef,
 };
 pub use cert_manager::{CERT_MANAGER_GROUP, CERT_MANAGER_VERSION, CertManagerSpec, CertManagerStatus};
 pub use certificate_request::{

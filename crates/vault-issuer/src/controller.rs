@@ -7,7 +7,7 @@ use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config, DropIn, IssuerStatusMode};
 use issuer_core::reference::Namespaces;
-use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy, ProxySettings};
+use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy, ProxySettings};
 use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{Candidate, ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
 use kube::Client;
@@ -62,6 +62,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     raise_file_limit();
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
     let client = issuer_kube::client(args.kubeconfig.clone(), None, Arc::clone(&metrics)).await?;
+    let watch_client = issuer_kube::watch_client(args.kubeconfig.clone(), Arc::clone(&metrics)).await?;
     listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
@@ -83,6 +84,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
             let setup = RunSetup {
                 config: config(&args, proxies, &home, &instance),
                 client,
+                watch_client,
                 transport: Transport::new(),
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),
@@ -117,6 +119,11 @@ fn config(args: &ControllerArgs, proxies: ProxySettings, home: &str, instance: &
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
             allow_http: args.allow_http,
+            ambient_aws: AmbientAws {
+                issuers: args.ambient.issuer_ambient_credentials,
+                cluster_issuers: args.ambient.cluster_issuer_ambient_credentials,
+                environment: AwsEnvironment::read(|name| std::env::var(name).ok()),
+            },
             http_servers: args.allow_http_servers.clone(),
             allowed_audiences: AllowedAudiences::Listed(args.allow_audiences.iter().cloned().collect()),
             allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),
@@ -272,4 +279,21 @@ fn instance() -> String {
         std::process::id(),
         Transport::now().unix.as_nanos()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_limit_is_raised_to_the_maximum() {
+        let limit = getrlimit(Resource::Nofile);
+        let lowered = Rlimit {
+            current: Some(1000),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, lowered).unwrap();
+        raise_file_limit();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+    }
 }

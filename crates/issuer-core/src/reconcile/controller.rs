@@ -1,18 +1,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use issuer_api::IssuerRef;
+
 use super::observed::{Change, Config};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Key, WriteError};
 use super::report::Report;
+use super::sources::SourceEvent;
 use super::state::State;
 use super::step::{
-    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitToken,
-    AwaitWrite, Replied, Step, Written,
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent,
+    AwaitToken, AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind, SourceRef};
 use crate::target::NamespaceLabels;
 use crate::{Now, Reply, Secret};
 
@@ -79,6 +82,12 @@ impl Controller {
         }
     }
 
+    /// Returns `false` if nothing depends on a request with this name, uid and issuer: it need not be observed, nor decoded.
+    /// Where cert-manager's issuers are served, most requests are of issuers of other types.
+    pub fn needs(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
+        self.state.needs_request(key, uid, issuer)
+    }
+
     /// Begins no task for a time, at most a minute: the API server, which nearly every task asks, has asked to wait.
     pub fn pause(&mut self, now: Now, wait: Duration) {
         let most = if self.state.stopping { PAUSE_STOPPING } else { PAUSE };
@@ -103,6 +112,22 @@ impl Controller {
     /// Returns the [`Now::monotonic`] at which the next task is due if nothing changes; it may be in the past.
     pub fn next_due(&self) -> Option<Duration> {
         let due = self.state.next_due().filter(|_| self.is_listed())?;
+        Some(due.max(self.paused))
+    }
+
+    /// Begins to watch a Secret or a ConfigMap, by its name, if one is to be watched. A watch lasts for as long as an
+    /// issuer uses the object, so it is no task: nothing waits for it.
+    pub fn poll_watch(&mut self, now: Now) -> Option<(SourceRef, AwaitSourceEvent)> {
+        if now.monotonic < self.paused {
+            return None;
+        }
+        let source = self.state.next_watch(now)?;
+        Some((source.clone(), AwaitSourceEvent(source)))
+    }
+
+    /// Returns the [`Now::monotonic`] at which the next watch is due; it may be in the past.
+    pub fn next_watch_due(&self) -> Option<Duration> {
+        let due = self.state.sources.next().filter(|_| !self.state.stopping)?;
         Some(due.max(self.paused))
     }
 
@@ -204,6 +229,15 @@ impl AwaitSecret {
         let Self(task, access) = self;
         task.advance(&mut controller.state, now, access.resume(now, answer))
             .into()
+    }
+}
+
+impl AwaitSourceEvent {
+    /// Resumes with what the watch shows, or the error by which it has failed. Returns `None` if the watch must be closed;
+    /// one that has [ended](SourceEvent::Ended) is opened again otherwise.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<SourceEvent, ReadError>) -> Option<Self> {
+        let goes_on = controller.state.observe_source(&self.0, now, answer);
+        goes_on.then_some(self)
     }
 }
 

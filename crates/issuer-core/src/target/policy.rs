@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{AllowedServers, ProxySettings, ServerPattern};
+use super::{AllowedServers, AmbientAws, ProxySettings, ServerPattern};
 
 /// What the operator permits the issuers of a cluster to do.
 ///
@@ -12,6 +12,8 @@ use super::{AllowedServers, ProxySettings, ServerPattern};
 pub struct IssuerPolicy {
     /// Whether `http://` servers are allowed.
     pub allow_http: bool,
+    /// The AWS identity of the controller's own pod, and which issuers may log in with it.
+    pub ambient_aws: AmbientAws,
     /// The servers that issuers may name with `http://` although others may not.
     pub http_servers: Vec<ServerPattern>,
     /// The audiences that service account tokens may have.

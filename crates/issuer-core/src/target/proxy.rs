@@ -51,7 +51,7 @@ impl ProxySettings {
     }
 
     /// Returns the proxy for a server; `None` for one without TLS, and for the machine itself.
-    fn of(&self, server: &Origin) -> Option<&Proxy> {
+    pub(super) fn of(&self, server: &Origin) -> Option<&Proxy> {
         let is_direct = AllowedServers::is_local(server.host()) || self.bypass.iter().any(|bypass| bypass.has(server));
         self.proxy.as_ref().filter(|_| server.is_tls() && !is_direct)
     }

@@ -1,21 +1,27 @@
+mod exchanges;
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use issuer_core::reconcile::{Change, Config, Controller, Event, Key, Outcome, Step};
-use issuer_core::reference::IssuerKey;
+use issuer_core::reconcile::{AwaitSourceEvent, Change, Config, Controller, Event, Key, Outcome, SourceEvent, Step};
+use issuer_core::reference::{IssuerKey, SourceRef};
 use issuer_core::{Reply, Request};
 use issuer_tls::EXCHANGES_MAX;
 use kube::Client;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
+use self::exchanges::{Exchanges, Tenant};
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
-use crate::object::WatchedList;
+use crate::object::{RequestHeader, WatchedList};
+use crate::source_watch::SourceWatch;
 use crate::watch::{self, Observer, Unreadable};
-use crate::{ControllerHealth, Leadership, Metrics, Transport};
+use crate::{ControllerHealth, Leadership, Metrics, Transport, token};
 
 /// Time for a stopping controller to wait for signatures under way and to save them.
 ///
@@ -44,8 +50,11 @@ const API_REQUESTS: usize = 32;
 /// Events that are recorded at once; further ones wait, and no task with them.
 const EVENT_REQUESTS: usize = 4;
 
-/// Events that wait at most; after that, tasks wait too.
+/// Events that wait at most; after that, tasks wait too, but not for long.
 const EVENTS: usize = 256;
+
+/// How long a task waits for room for its event: a crowd of events must not delay the certificates of others.
+const EVENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The controller of this process, before it runs.
 pub struct RunSetup {
@@ -53,6 +62,8 @@ pub struct RunSetup {
     pub config: Config,
     /// The client of the API server.
     pub client: Client,
+    /// The client for watches of single objects.
+    pub watch_client: Client,
     /// The transport to Vault.
     pub transport: Transport,
     /// The metrics of this process.
@@ -74,6 +85,8 @@ struct Task {
 /// The state that the tasks share: the controller, and the clients that answer its questions.
 struct Driver {
     api: ApiServer,
+    /// The API server, for watches of single objects.
+    watch_api: ApiServer,
     controller: Arc<Mutex<Controller>>,
     health: Arc<ControllerHealth>,
     metrics: Arc<Metrics>,
@@ -83,7 +96,7 @@ struct Driver {
     /// Notified whenever there may be something to do.
     changed: Notify,
     /// Exchanges with Vault at once; further ones wait.
-    exchanges: Semaphore,
+    exchanges: Exchanges,
     api_requests: Semaphore,
     event_requests: Semaphore,
     /// Room for events that wait.
@@ -150,6 +163,10 @@ impl Observer for Arc<Driver> {
         self.changed.notify_one();
     }
 
+    fn needs(&self, request: &RequestHeader) -> bool {
+        self.controller().needs(&request.key(), request.uid(), request.issuer())
+    }
+
     fn unreadable(&self, object: Unreadable) {
         let Unreadable {
             watched,
@@ -189,12 +206,14 @@ impl Observer for Arc<Driver> {
 impl Driver {
     fn new(setup: RunSetup) -> Self {
         let lists = WatchedList::all_of(&setup.config);
+        let width = setup.config.max_concurrent_reconciles;
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
         for list in &lists {
             setup.health.set(list.name(), Err("not listed yet".to_owned()));
         }
         Self {
+            watch_api: ApiServer::new(setup.watch_client, setup.instance.clone()),
             api: ApiServer::new(setup.client, setup.instance),
             controller,
             health: setup.health,
@@ -202,7 +221,7 @@ impl Driver {
             transport: setup.transport,
             lists,
             changed: Notify::new(),
-            exchanges: Semaphore::new(EXCHANGES_MAX),
+            exchanges: Exchanges::new(EXCHANGES_MAX, width),
             api_requests: Semaphore::new(API_REQUESTS),
             event_requests: Semaphore::new(EVENT_REQUESTS),
             events: Arc::new(Semaphore::new(EVENTS)),
@@ -265,7 +284,17 @@ impl Driver {
                 step => drop(tasks.spawn(Arc::clone(self).answer(task, step))),
             }
         }
-        let due = controller.next_due().unwrap_or(Duration::MAX);
+        for _ in 0..TURN {
+            if !may() {
+                break;
+            }
+            let Some((source, state)) = controller.poll_watch(Transport::now()) else {
+                break;
+            };
+            drop(tasks.spawn(Arc::clone(self).follow(source, state)));
+        }
+        let due = [controller.next_due(), controller.next_watch_due()];
+        let due = due.into_iter().flatten().min().unwrap_or(Duration::MAX);
         due.saturating_sub(Transport::now().monotonic).min(IDLE)
     }
 
@@ -274,11 +303,11 @@ impl Driver {
         loop {
             step = match step {
                 Step::Exchange(request, state) => {
-                    let reply = Box::pin(self.exchange(request)).await;
+                    let reply = Box::pin(self.exchange(&task, request)).await;
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
-                Step::MintToken(spec, state) => {
-                    let answer = self.ask(Box::pin(self.api.mint_token(&spec))).await;
+                Step::MintToken(source, state) => {
+                    let answer = self.ask(Box::pin(token::obtain(&self.api, source))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Publish(event, state) => {
@@ -318,25 +347,56 @@ impl Driver {
         }
     }
 
+    /// Reports what the watch of a Secret or a ConfigMap shows, until it is to be closed.
+    async fn follow(self: Arc<Self>, source: SourceRef, mut state: AwaitSourceEvent) {
+        let mut watch = None;
+        loop {
+            let event = match &mut watch {
+                Some(open) => SourceWatch::next(open).await,
+                None => {
+                    let opened = self.ask(Box::pin(self.watch_api.open_watch(&source))).await;
+                    opened.map(|open| {
+                        watch = Some(open);
+                        SourceEvent::Opened
+                    })
+                }
+            };
+            if event == Ok(SourceEvent::Ended) {
+                watch = None;
+            }
+            let next = state.resume(&mut self.controller(), Transport::now(), event);
+            self.changed.notify_one();
+            match next {
+                Some(next) => state = next,
+                None => return,
+            }
+        }
+    }
+
     /// Asks the API server, once there is a slot.
     ///
     /// The question is boxed, so that a task takes no room for all the questions that it might ask.
     async fn ask<T>(&self, question: Pin<Box<impl Future<Output = T>>>) -> T {
         let _slot = self.api_requests.acquire().await;
         let answer = question.await;
-        if let Some(wait) = self.api.take_wait() {
+        if let Some(wait) = self.api.take_wait().max(self.watch_api.take_wait()) {
             tracing::warn!(?wait, "the API server is overloaded; waiting");
             self.controller().pause(Transport::now(), wait);
         }
         answer
     }
 
-    /// Logs an event and has it recorded, and waits only if there is no room for it: nothing depends on it.
+    /// Logs an event and has it recorded. Waits for a moment if there is no room for it, and leaves it to the log if there is
+    /// none then: nothing depends on it.
     ///
     /// An event says what has changed, so what lasts is logged once.
     async fn publish(self: &Arc<Self>, event: Event) {
         log_event(&event);
-        let room = Arc::clone(&self.events).acquire_owned().await;
+        let room = Arc::clone(&self.events).acquire_owned();
+        let Ok(room) = tokio::time::timeout(EVENT_PATIENCE, room).await else {
+            tracing::debug!(reason = event.reason, "too many events; one is not recorded");
+            return;
+        };
         let driver = Arc::clone(self);
         tokio::spawn(async move {
             let _room = room;
@@ -354,8 +414,8 @@ impl Driver {
     }
 
     /// Asks Vault, once there is a slot.
-    async fn exchange(&self, request: Request) -> Reply {
-        let _slot = self.exchanges.acquire().await;
+    async fn exchange(&self, task: &Task, request: Request) -> Reply {
+        let _slot = self.exchanges.slot(&Tenant::of(&task.key, task.issuer.as_ref())).await;
         let operation = request.operation;
         let began = Transport::now().monotonic;
         let reply = self.transport.call(request).await;

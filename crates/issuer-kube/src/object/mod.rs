@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    CertificateSigningRequest, CertificateSigningRequestSpec, IssuerStatus, VaultSpec,
+    CertificateSigningRequest, CertificateSigningRequestSpec, IssuerRef, IssuerStatus, VaultSpec,
 };
 use issuer_core::reconcile::{Change, Config, Key, ObservedIssuer, ObservedRequest};
 use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
@@ -67,6 +67,28 @@ struct Annotations {
     is_ca: Option<String>,
 }
 
+/// The part of a CertificateRequest that decides whether anything depends on the rest.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct RequestHeader {
+    metadata: Names,
+    spec: Reference,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Names {
+    name: String,
+    namespace: String,
+    uid: String,
+    resource_version: String,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reference {
+    issuer_ref: IssuerRef,
+}
+
 #[derive(Deserialize)]
 struct Object<Spec, Status> {
     metadata: Meta,
@@ -117,6 +139,32 @@ impl Json<'_> {
             metadata: Meta,
         }
         self.decode().map(|Named { metadata }| metadata)
+    }
+}
+
+impl RequestHeader {
+    /// Returns the namespace and name of the request.
+    pub(crate) fn key(&self) -> RequestKey {
+        RequestKey {
+            kind: RequestKind::CertificateRequest,
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.clone(),
+        }
+    }
+
+    /// Returns `metadata.uid`.
+    pub(crate) fn uid(&self) -> &str {
+        &self.metadata.uid
+    }
+
+    /// Returns the issuer that the request names.
+    pub(crate) fn issuer(&self) -> &IssuerRef {
+        &self.spec.issuer_ref
+    }
+
+    /// Returns `metadata.resourceVersion`.
+    pub(crate) fn into_version(self) -> String {
+        self.metadata.resource_version
     }
 }
 

@@ -12,8 +12,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// cert-manager's own issuers that sign with Vault.
 ///
-/// Nothing is kept of a request whose issuer is not among them: most are of other types, whose requests cost nothing. So when
-/// one appears, the requests are listed again.
+/// A request whose issuer is not among them is not decoded, and nothing is kept of it: most are of other types. So when an
+/// issuer appears, the requests are listed again.
 pub(super) struct DropInIssuers {
     /// Whether they are served at all.
     served: bool,
@@ -49,7 +49,7 @@ impl DropInIssuers {
         self.served
     }
 
-    /// Takes note that these are all the objects of a list.
+    /// Records that these are all the objects of a list.
     pub(super) fn listed(&self, list: &WatchedList, all: &BTreeSet<Key>) {
         self.state.send_if_modified(|state| {
             let is_covered = |key: &Key| {
@@ -63,7 +63,7 @@ impl DropInIssuers {
         });
     }
 
-    /// Takes note of an issuer that exists or does not.
+    /// Records an issuer that exists, or does not.
     pub(super) fn note(&self, key: Key, exists: bool) {
         self.state.send_if_modified(|state| {
             if !exists {

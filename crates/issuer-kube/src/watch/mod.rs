@@ -24,7 +24,7 @@ use crate::client::EXCHANGE;
 use crate::failure::Failure;
 use crate::items::{Items, Page};
 use crate::log::LogThrottle;
-use crate::object::{Decoded, Json, Watched, WatchedList, event_type, gone};
+use crate::object::{Decoded, Json, RequestHeader, Watched, WatchedList, event_type, gone};
 
 /// The CertificateRequests of our group: where only our own kinds of issuer are served, the API server sends no other.
 const SELECTOR: &str = "spec.issuerRef.group=vault-issuer.io";
@@ -49,6 +49,8 @@ const STALE: u32 = 5;
 pub(crate) trait Observer {
     /// Takes a change.
     fn observe(&self, change: Change);
+    /// Returns `false` if nothing depends on a request, which then need not be decoded.
+    fn needs(&self, request: &RequestHeader) -> bool;
     /// Takes note of an object that cannot be decoded, once for each of its versions.
     fn unreadable(&self, object: Unreadable);
     /// Takes note that a list is watched, and will be again within this time.
@@ -311,6 +313,9 @@ impl<'a, O: Observer> Reflector<'a, O> {
     ///
     /// Returns an error if the object has no metadata.
     fn take(&mut self, json: Json<'_>, seen: &mut Seen) -> serde_json::Result<String> {
+        if let Some(version) = self.unneeded(json) {
+            return Ok(version);
+        }
         let error = match self.watched.decode(json) {
             Ok(Decoded { key, version, change }) => {
                 self.unreadable.remove(&key);
@@ -346,6 +351,17 @@ impl<'a, O: Observer> Reflector<'a, O> {
             error,
         });
         Ok(version)
+    }
+
+    /// Returns the version of a request that nothing depends on. Only where cert-manager's issuers are served does the API
+    /// server send such.
+    fn unneeded(&self, json: Json<'_>) -> Option<String> {
+        let may_be = self.watched == Watched::Requests(RequestKind::CertificateRequest) && self.drop_in.is_served();
+        if !may_be {
+            return None;
+        }
+        let header: RequestHeader = json.decode().ok()?;
+        (!self.observer.needs(&header)).then(|| header.into_version())
     }
 
     fn gone(&mut self, key: Key) {

@@ -228,6 +228,16 @@
   - get
 {{- end }}
 
+{{- define "vault-issuer.rules.secrets" -}}
+- apiGroups:
+  - ""
+  resources:
+  - secrets
+  verbs:
+  - get
+  - watch
+{{- end }}
+
 {{- define "vault-issuer.rules.tokens" -}}
 - apiGroups:
   - ""

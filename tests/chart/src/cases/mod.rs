@@ -14,7 +14,7 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 32] = [
+pub(crate) const CASES: [Case; 33] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
     ("values-refused", values::refused),
@@ -35,6 +35,7 @@ pub(crate) const CASES: [Case; 32] = [
     ("rbac-namespaces", rbac::namespaces),
     ("rbac-namespace-labels", rbac::namespace_labels),
     ("rbac-kubernetes-csrs-on-demand", rbac::kubernetes_csrs_on_demand),
+    ("rbac-secrets-by-name", rbac::secrets_by_name),
     ("rbac-secrets-by-namespace", rbac::secrets_by_namespace),
     ("rbac-lease-namespace", rbac::lease_namespace),
     ("rbac-approval", rbac::approval),

@@ -2,6 +2,7 @@
 
 mod api;
 mod auth;
+mod aws;
 mod certificates;
 mod cluster;
 mod contents;
@@ -70,6 +71,7 @@ pub(super) const CASES: &[Case] = &[
     loopback!("manifests", tools::manifests),
     loopback!("metrics", tools::metrics),
     loopback!("check-and-sign", tools::binary),
+    loopback!("check-from-file", auth::check_from_file),
     together!("certificate", certificates::namespaced),
     together!("certificate-cluster-issuer", certificates::cluster),
     loopback!("certificate-denied", certificates::denied),
@@ -80,6 +82,10 @@ pub(super) const CASES: &[Case] = &[
     together!("auth-approle-role-id", auth::approle_role_id),
     loopback!("auth-approle-no-secret-id", auth::approle_no_secret_id),
     loopback!("auth-jwt", auth::jwt),
+    loopback!("auth-approle-wrapped", auth::approle_wrapped),
+    loopback!("auth-aws", aws::keys),
+    loopback!("auth-aws-pod-identity", aws::pod_identity),
+    loopback!("auth-aws-service-account", aws::service_account),
     together!("login-client-certificate", auth::client_certificate),
     together!("ca-from-config-map", auth::ca_from_config_map),
     together!("mutual-tls", auth::mutual_tls),
@@ -118,6 +124,7 @@ pub(super) const CASES: &[Case] = &[
     together!("remade-issuer", healing::remade_issuer),
     together!("bad-specs", secrets::bad_specs),
     together!("bad-secrets", secrets::bad),
+    together!("watched-secret", secrets::watched),
     together!("bad-bundles", secrets::bad_bundles),
     loopback!("bad-answers", hostile::answers),
     loopback!("vault-namespace", hostile::namespace),
@@ -143,6 +150,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),
     alone!("drop-in-beside", drop_in::beside),
+    alone!("drop-in-others", drop_in::others),
     alone!("namespaces", scope::limited),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),

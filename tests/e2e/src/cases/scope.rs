@@ -101,11 +101,11 @@ async fn of_environment(test: &TestNamespace<'_>, mut spec: Value, proxy: &Conne
     test.issuer("named", spec).await?;
     let url = format!("http://user:hunter-2@{}", proxy.authority());
     let check = ["check", "vaultissuer/named"];
-    let (good, output) = tools::run_with(test, &check, &[("HTTPS_PROXY", &url)]).await?;
+    let (good, output) = tools::run_with(test, &check, &[("HTTPS_PROXY", url.clone())]).await?;
     let line = format!("vault.e2e.invalid:8200 through proxy {}", proxy.authority());
     ensure!(good && output.contains(&line), "check says {output}");
     ensure!(!output.contains("hunter-2"), "check shows a password");
-    let variables = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", "e2e.invalid")];
+    let variables = [("HTTPS_PROXY", url), ("NO_PROXY", "e2e.invalid".to_owned())];
     let (good, output) = tools::run_with(test, &check, &variables).await?;
     ensure!(!good && output.contains("VaultUnreachable"), "check says {output}");
     Ok(())

@@ -49,11 +49,11 @@ pub(super) async fn run(test: &TestNamespace<'_>, arguments: &[&str]) -> anyhow:
     run_with(test, arguments, &[]).await
 }
 
-/// Runs the binary with these variables as well.
+/// Runs the binary as an administrator in an environment with these variables.
 pub(super) async fn run_with(
     test: &TestNamespace<'_>,
     arguments: &[&str],
-    variables: &[(&str, &str)],
+    variables: &[(&str, String)],
 ) -> anyhow::Result<(bool, String)> {
     let (binary, kubeconfig) = {
         let local = test.env.local_servers().await?;
@@ -64,7 +64,7 @@ pub(super) async fn run_with(
         .args(arguments)
         .args(["--namespace", &test.namespace])
         .env("KUBECONFIG", kubeconfig)
-        .envs(variables.iter().copied());
+        .envs(variables.iter().map(|(name, value)| (*name, value)));
     let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output()).await??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((status.success(), text(stdout) + &text(stderr)))

@@ -293,6 +293,10 @@ impl Task {
 
     /// Continues with the request as the API server has it now.
     pub(super) fn on_read(self, state: &mut State, now: Now, answer: Result<ObservedRequest, ReadError>) -> Step {
+        if let Ok(read) = &answer {
+            // A read may show the built-in controller before the watch does.
+            state.yield_to_built_in(read, read.issuer().as_ref(), now);
+        }
         match answer {
             Ok(read) if read.uid() == self.uid() => match state.requests.refresh(&self.key, read) {
                 Some(object) => Self { object, ..self }.decide(state, now),
@@ -343,6 +347,9 @@ impl Task {
 
     /// Lets the request wait until `again`, and its status say why.
     fn pend(self, state: &mut State, now: Now, cause: Cause<'_>, again: Again) -> Step {
+        if state.leave_to_others(&self.key) {
+            return self.end(state, Outcome::Idle, Again::Never);
+        }
         let (reason, message) = (cause.reason(), cause.message());
         let outcome = Outcome::Pending(reason);
         let told = state

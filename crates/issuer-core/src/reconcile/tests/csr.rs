@@ -248,6 +248,7 @@ fn allowed_namespaces_exclude_csrs() {
     let mut scenario = Scenario::empty(config());
     scenario.change(cluster_issuer(Some(AllowedNamespaces {
         names: vec!["team".to_owned()],
+        selector: None,
     })));
     scenario.run();
     let mut of_cluster = csr("web");

@@ -1,3 +1,5 @@
+mod unneeded;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -110,6 +112,10 @@ impl Observer for Record {
             other => format!("{other:?}"),
         };
         self.0.lock().unwrap().push(line);
+    }
+
+    fn needs(&self, _: &RequestHeader) -> bool {
+        true
     }
 
     fn unreadable(&self, object: Unreadable) {
