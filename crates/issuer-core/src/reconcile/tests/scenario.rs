@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::builder::{KEY, params};
 pub(super) use super::builder::{RequestBuilder, csr, request};
-use crate::access::ReadError;
+use crate::access::{ReadError, SecretData};
 use crate::fixture::{secret_data, signatures};
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer};
 use crate::reconcile::{ObservedRequest, Outcome, ReadyWriters, ReferenceReview, StatusPatch, Step, WriteError};
