@@ -144,7 +144,7 @@ pub enum Step {
     Released,
 }
 
-/// Awaits the lease, or word that there is none.
+/// Awaits the lease, or the answer that it does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AwaitLease(());
 
