@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/cli"
 	kubernetes "github.com/hashicorp/vault-plugin-auth-kubernetes"
 	"github.com/hashicorp/vault/audit"
+	vaultaws "github.com/hashicorp/vault/builtin/credential/aws"
 	"github.com/hashicorp/vault/builtin/plugin"
 	"github.com/hashicorp/vault/command"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -28,6 +29,7 @@ func main() {
 			"file": audit.NewFileBackend,
 		},
 		CredentialBackends: map[string]logical.Factory{
+			"aws":        vaultaws.Factory,
 			"kubernetes": kubernetes.Factory,
 			"plugin":     plugin.Factory,
 		},

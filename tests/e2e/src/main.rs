@@ -27,8 +27,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use runner::Completion;
-// Where the recipes of the servers, whose text is part of the cache's key, look for it.
-use xtask::process;
 
 #[derive(Parser)]
 #[command(bin_name = "e2e", about, disable_help_subcommand = true)]

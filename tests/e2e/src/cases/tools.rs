@@ -73,7 +73,7 @@ pub(super) async fn manifests(test: &TestNamespace<'_>) -> anyhow::Result<()> {
             .arg(&kubeconfig)
             .args(["apply", "--validate=strict"])
             .args(arguments);
-        crate::process::read(&mut command)
+        xtask::process::read(&mut command)
     };
     apply(&[
         "--dry-run=server",

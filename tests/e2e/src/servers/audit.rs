@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::process;
+use xtask::process;
 
 /// The location of Vault's audit log.
 pub(crate) enum Audit {

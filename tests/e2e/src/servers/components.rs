@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use xtask::cache;
 
 use super::recipe::{CERT_MANAGER, ETCD, KUBERNETES, Recipe, VAULT};
 
@@ -20,8 +19,7 @@ impl Components {
     /// Builds the components that are not in the cache; needs Go. A given `vault_binary` takes the place of Vault's.
     pub(crate) fn build(root: &Path, vault_binary: Option<&Path>) -> anyhow::Result<Self> {
         let wrappers = root.join("tests/components");
-        let cache = cache::dir()?.join("components");
-        let folder = |recipe: &Recipe| recipe.build(&wrappers, &cache);
+        let folder = |recipe: &Recipe| recipe.build(&wrappers);
         Ok(Self {
             etcd: folder(&ETCD)?,
             kubernetes: folder(&KUBERNETES)?,

@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::memory_limit::MemoryLimit;
 use super::process::{Process, eventually, free_port};
-use crate::process;
+use xtask::process;
 
 /// The namespace of the controller: its service account, its Lease, the Secrets of cluster issuers.
 pub(crate) const NAMESPACE: &str = "vault-issuer";

@@ -23,7 +23,7 @@ use super::process::{Process, eventually, free_port};
 use super::vault::{Admin, Listeners, SERVER_NAME, Vault, configuration};
 use super::{cluster, say};
 use crate::pki::Authority;
-use crate::process::{read, run};
+use xtask::process::{read, run};
 
 const NAME: &str = "vault-issuer-e2e";
 const IMAGE: &str = offline::CONTROLLER;

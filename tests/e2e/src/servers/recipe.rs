@@ -5,13 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::slice;
 
 use anyhow::{Context, ensure};
-use aws_lc_rs::digest;
 
-use super::say;
-use crate::process;
+use super::cached::{self, go};
+use xtask::process;
 
 /// The binaries and files that one wrapper module provides.
 pub(super) struct Recipe {
@@ -74,36 +73,15 @@ pub(super) const VAULT: Recipe = Recipe {
 };
 
 impl Recipe {
-    /// Returns the folder below `cache` with the component, built first unless the cache holds it.
-    pub(super) fn build(&self, wrappers: &Path, cache: &Path) -> anyhow::Result<PathBuf> {
+    /// Returns the cached folder with the component, built first unless it is there.
+    pub(super) fn build(&self, wrappers: &Path) -> anyhow::Result<PathBuf> {
         let wrapper = wrappers.join(self.name);
-        fs::create_dir_all(cache)?;
-        let done = cache.join(format!(
-            "{}-{}",
-            self.name,
-            key(&wrapper, include_str!("recipe.rs"), &toolchain()?)?
-        ));
-        if done.is_dir() {
-            return Ok(done);
-        }
-        say(&format!("building {} (once; takes minutes)", self.name));
-        let begun = std::time::Instant::now();
-        // Built beside its final place and renamed, so a folder that exists is complete.
-        let partial = cache.join(format!(".{}-{}", self.name, std::process::id()));
-        let built = self.build_into(&wrapper, &partial);
-        if built.is_ok() && !done.is_dir() {
-            fs::rename(&partial, &done)?;
-        } else {
-            let _ = fs::remove_dir_all(&partial);
-        }
-        built.with_context(|| format!("cannot build {}", self.name))?;
-        say(&format!("built {} in {} s", self.name, begun.elapsed().as_secs()));
-        Ok(done)
+        let key = cached::key(include_str!("recipe.rs"), slice::from_ref(&wrapper))?;
+        cached::folder(self.name, &key, |folder| self.build_into(&wrapper, folder))
     }
 
     fn build_into(&self, wrapper: &Path, target: &Path) -> anyhow::Result<()> {
-        fs::create_dir_all(target)?;
-        let version = version(&fs::read_to_string(wrapper.join("go.mod"))?, self.module)?;
+        let version = cached::version(wrapper, self.module)?;
         let mut parts = version.split('.');
         let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let ldflags = self
@@ -123,64 +101,6 @@ impl Recipe {
         }
         Ok(())
     }
-}
-
-/// Returns the version and target of the Go toolchain, or an error if there is none.
-fn toolchain() -> anyhow::Result<String> {
-    process::read(Command::new("go").env("GOTOOLCHAIN", "local").arg("version"))
-}
-
-/// Returns the `go` command, run in `wrapper` and by the installed toolchain alone.
-fn go(wrapper: &Path) -> Command {
-    let mut command = Command::new("go");
-    command
-        .current_dir(wrapper)
-        .env("GOTOOLCHAIN", "local")
-        .env("GOFLAGS", "-mod=readonly")
-        .env("CGO_ENABLED", "0");
-    command
-}
-
-/// Returns a digest, as 16 hex digits, of all that decides the content of a component's folder: the wrapper module's
-/// files, the recipe and the toolchain.
-fn key(wrapper: &Path, recipe: &str, toolchain: &str) -> anyhow::Result<String> {
-    let mut files: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(wrapper).with_context(|| format!("cannot read {}", wrapper.display()))? {
-        let path = entry?.path();
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    let mut hash = digest::Context::new(&digest::SHA256);
-    // Each part is preceded by its length, so that no two lists of parts hash alike.
-    let mut part = |bytes: &[u8]| {
-        hash.update(&(bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    part(recipe.as_bytes());
-    part(toolchain.as_bytes());
-    for file in files {
-        part(file.file_name().unwrap_or_default().as_encoded_bytes());
-        part(&fs::read(&file)?);
-    }
-    let digest = hash.finish();
-    Ok(digest
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
-}
-
-/// Returns the version of `module` that a `go.mod` requires, without its `v`.
-fn version(go_mod: &str, module: &str) -> anyhow::Result<String> {
-    go_mod
-        .lines()
-        .filter_map(|line| line.trim().trim_start_matches("require ").strip_prefix(module))
-        .find_map(|rest| rest.strip_prefix(" v")?.split_whitespace().next())
-        .map(str::to_owned)
-        .with_context(|| format!("go.mod does not require {module}"))
 }
 
 /// Copies the YAML files of the folder `from`, and nothing else that lies beside them; fails if there are none.
@@ -210,35 +130,6 @@ mod tests {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         folder
-    }
-
-    #[test]
-    fn version_matches_whole_module_name() {
-        let go_mod = "module x\n\nrequire (\n\texample.com/a/sdk v0.3.0\n\texample.com/a v1.2.3 // indirect\n)\n";
-        assert_eq!(version(go_mod, "example.com/a").unwrap(), "1.2.3");
-        assert_eq!(
-            version("require example.com/a v1.36.3", "example.com/a").unwrap(),
-            "1.36.3"
-        );
-        version(go_mod, "example.com/b").unwrap_err();
-    }
-
-    #[test]
-    fn key_covers_wrapper_recipe_and_toolchain() {
-        let wrapper = folder("key");
-        fs::write(wrapper.join("go.mod"), "module x").unwrap();
-        let key = |recipe, toolchain| key(&wrapper, recipe, toolchain).unwrap();
-        let first = key("recipe", "go1");
-        assert_eq!(key("recipe", "go1"), first);
-        assert_ne!(key("recipe, changed", "go1"), first);
-        assert_ne!(key("recipe", "go2"), first);
-        assert_ne!(key("recip", "ego1"), first, "parts must not run into each other");
-        fs::write(wrapper.join("main.go"), "package main").unwrap();
-        let second = key("recipe", "go1");
-        assert_ne!(second, first);
-        fs::write(wrapper.join("main.go"), "package main // changed").unwrap();
-        assert_ne!(key("recipe", "go1"), second);
-        fs::remove_dir_all(&wrapper).unwrap();
     }
 
     #[test]

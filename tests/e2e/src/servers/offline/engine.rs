@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::images;
-use crate::process::{read, run};
 use crate::servers::process::{Process, eventually};
 use crate::servers::say;
+use xtask::process::{read, run};
 
 /// The name of the node image.
 const NODE: &str = "localhost/node:e2e";

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use image::{Image, Layer};
 
-use crate::process::read;
 use crate::servers::components::Components;
+use xtask::process::read;
 
 /// The image of cert-manager's controllers.
 pub(crate) const CERT_MANAGER: &str = "localhost/cert-manager:e2e";

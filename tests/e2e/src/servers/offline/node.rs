@@ -7,13 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, ensure};
-use aws_lc_rs::digest;
 use xtask::cache;
 
-use crate::process::{read, run};
+use crate::servers::cached::{self, go};
 use crate::servers::components::Components;
 use crate::servers::say;
+use xtask::process::{read, run};
 
 /// The programs: wrapper module, package, name.
 const PROGRAMS: [(&str, &str, &str); 6] = [
@@ -39,30 +38,16 @@ impl Node {
     /// Builds what is not in the cache.
     pub(super) fn build(root: &Path, components: &Components) -> anyhow::Result<Self> {
         let wrappers = root.join("tests/components");
-        let cache = cache::dir()?;
-        let done = cache
-            .join("components")
-            .join(format!("node-{}", key(&wrappers, components)?));
-        if !done.is_dir() {
-            say("building the node image (once; takes minutes)");
-            // Built beside its final place and renamed, so a folder that exists is complete.
-            let partial = done.with_file_name(format!(".node-{}", std::process::id()));
-            let built = build_into(&wrappers, components, &partial);
-            if built.is_ok() && !done.is_dir() {
-                fs::rename(&partial, &done)?;
-            } else {
-                let _ = fs::remove_dir_all(&partial);
-            }
-            built.context("cannot build the node image")?;
-        }
-        let helm = cache.join("tools/bin/helm");
+        let key = key(&wrappers, components)?;
+        let folder = cached::folder("node", &key, |folder| build_into(&wrappers, components, folder))?;
+        let helm = cache::dir()?.join("tools/bin/helm");
         if !helm.is_file() {
             say("building Helm (once; takes minutes)");
             let mut go = Command::new("go");
             go.args(["install", "-trimpath", "-ldflags=-s -w", HELM]);
-            run(go.env("CGO_ENABLED", "0").env("GOBIN", cache.join("tools/bin")))?;
+            run(go.env("CGO_ENABLED", "0").env("GOBIN", cache::dir()?.join("tools/bin")))?;
         }
-        Ok(Self { folder: done, helm })
+        Ok(Self { folder, helm })
     }
 
     /// Returns the archive of the node's root.
@@ -86,7 +71,7 @@ fn build_into(wrappers: &Path, components: &Components, target: &Path) -> anyhow
     let bin = work.join("bin");
     fs::create_dir_all(&bin)?;
     let node = wrappers.join("node");
-    let version = version(&fs::read_to_string(node.join("go.mod"))?)?;
+    let version = cached::version(&node, "k8s.io/kubernetes")?;
     let ldflags = format!(
         "-s -w -X k8s.io/component-base/version.gitVersion=v{version} \
          -X k8s.io/component-base/version.gitMajor={} -X k8s.io/component-base/version.gitMinor={}",
@@ -120,62 +105,11 @@ fn build_into(wrappers: &Path, components: &Components, target: &Path) -> anyhow
     Ok(fs::remove_dir_all(work)?)
 }
 
-/// Returns the `go` command, run in `wrapper` and by the installed toolchain alone.
-fn go(wrapper: &Path) -> Command {
-    let mut command = Command::new("go");
-    command
-        .current_dir(wrapper)
-        .env("GOTOOLCHAIN", "local")
-        .env("GOFLAGS", "-mod=readonly")
-        .env("CGO_ENABLED", "0");
-    command
-}
-
-/// Returns the version of Kubernetes that a `go.mod` requires, without its `v`.
-fn version(go_mod: &str) -> anyhow::Result<String> {
-    let line = go_mod
-        .lines()
-        .find_map(|line| line.strip_prefix("require k8s.io/kubernetes v"));
-    Ok(line
-        .context("go.mod does not require k8s.io/kubernetes")?
-        .trim()
-        .to_owned())
-}
-
-/// Returns a digest, as 16 hex digits, of all that decides the content of the folder.
+/// Returns the key of the folder: it depends on the folders of other components too, which their own keys name.
 fn key(wrappers: &Path, components: &Components) -> anyhow::Result<String> {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    // Each part is preceded by its length, so that no two lists of parts hash alike.
-    let mut part = |bytes: &[u8]| {
-        hash.update(&(bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    part(include_bytes!("node.rs"));
-    part(read(Command::new("go").env("GOTOOLCHAIN", "local").arg("version"))?.as_bytes());
-    // The folders of components are named by their own keys.
-    for program in [components.etcd(), components.kubectl()] {
-        part(program.as_os_str().as_encoded_bytes());
-    }
-    for folder in ["node", "node/image", "coredns", "kind"] {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(wrappers.join(folder))? {
-            files.push(entry?.path());
-        }
-        files.retain(|path| path.is_file());
-        ensure!(!files.is_empty(), "no files in {folder}");
-        files.sort();
-        for file in files {
-            part(file.file_name().unwrap_or_default().as_encoded_bytes());
-            part(&fs::read(&file)?);
-        }
-    }
-    let digest = hash.finish();
-    Ok(digest
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    let others = [components.etcd(), components.kubectl()].map(|path| path.display().to_string());
+    let sources = ["node", "coredns", "kind"].map(|name| wrappers.join(name));
+    cached::key(&format!("{}{others:?}", include_str!("node.rs")), &sources)
 }
 
 #[cfg(test)]
@@ -185,9 +119,8 @@ mod tests {
     #[test]
     fn kubernetes_of_node_is_that_of_servers() {
         let wrappers = xtask::root().join("tests/components");
-        let of = |name: &str| version(&fs::read_to_string(wrappers.join(name).join("go.mod")).unwrap()).unwrap();
+        let of = |name: &str| cached::version(&wrappers.join(name), "k8s.io/kubernetes").unwrap();
         assert_eq!(of("node"), of("kubernetes"));
-        version("module x").unwrap_err();
     }
 
     #[test]
