@@ -63,7 +63,7 @@ pub struct VaultSpec {
     /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef` and
     /// `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", extend("format" = "byte"))]
+    #[schemars(with = "Option<String>", length(max = 524_288), extend("format" = "byte"))]
     pub ca_bundle: Option<Base64>,
     /// A Secret that holds the CA certificates; the key defaults to `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

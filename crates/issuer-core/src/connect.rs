@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,10 +35,44 @@ impl Connect {
 /// Whom a server's certificate must chain to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Roots {
-    /// Any of these certificates, PEM; at least one block.
-    Bundle(Vec<u8>),
+    /// Any of these certificates.
+    Bundle(CaBundle),
     /// The system's CA certificates.
     System,
+}
+
+impl Roots {
+    /// Trusts the certificates of a bundle: PEM, at least one block.
+    pub fn bundle(pem: impl Into<Vec<u8>>) -> Self {
+        let pem = pem.into();
+        let mut hasher = DefaultHasher::new();
+        pem.hash(&mut hasher);
+        Self::Bundle(CaBundle {
+            digest: hasher.finish(),
+            pem,
+        })
+    }
+}
+
+/// CA certificates, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaBundle {
+    /// The hash of the rest, made once: a connection is looked up for each request, and bundles are large.
+    digest: u64,
+    pem: Vec<u8>,
+}
+
+impl CaBundle {
+    /// Returns the certificates.
+    pub fn pem(&self) -> &[u8] {
+        &self.pem
+    }
+}
+
+impl Hash for CaBundle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
 }
 
 /// A client certificate and its private key.

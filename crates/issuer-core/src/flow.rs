@@ -40,16 +40,6 @@ pub enum Step<F: Flow> {
     Done(F::Output),
 }
 
-impl<F: Flow> Step<F> {
-    /// Lifts a conversation into a larger one: `send` wraps its state, `done` goes on with its output.
-    pub fn lift<G: Flow>(self, send: impl FnOnce(F) -> G, done: impl FnOnce(F::Output) -> Step<G>) -> Step<G> {
-        match self {
-            Self::Send(request, flow) => Step::Send(request, send(flow)),
-            Self::Done(output) => done(output),
-        }
-    }
-}
-
 /// A request to Vault: what to send, and how to dial.
 ///
 /// The URI is absolute and lies within the origin of `connect`. A driver sends it once, follows no redirect and

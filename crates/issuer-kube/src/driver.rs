@@ -188,7 +188,7 @@ impl Observer for Arc<Driver> {
 
 impl Driver {
     fn new(setup: RunSetup) -> Self {
-        let watched = Watched::all_of(setup.config.kinds());
+        let watched = Watched::all_of(setup.config.request_kinds(), setup.config.kinds());
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
         for watched in &watched {
@@ -297,6 +297,10 @@ impl Driver {
                     let answer = self.ask(Box::pin(self.api.read_secret(&secret))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
+                Step::ReviewReference(review, state) => {
+                    let answer = self.ask(Box::pin(self.api.review_reference(&review))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
                 Step::WriteStatus(patch, state) => {
                     let answer = self.ask(Box::pin(self.api.write_status(&patch))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
@@ -373,8 +377,8 @@ impl Driver {
         let (kind, namespace, name) = object(key);
         let reason = outcome.reason();
         match (key, outcome) {
-            (Key::Request(_), Outcome::Issued) => tracing::info!(namespace, name, "certificate issued"),
-            (Key::Request(_), Outcome::Denied) => tracing::info!(namespace, name, "request denied"),
+            (Key::Request(_), Outcome::Issued) => tracing::info!(kind, namespace, name, "certificate issued"),
+            (Key::Request(_), Outcome::Denied) => tracing::info!(kind, namespace, name, "request denied"),
             _ => tracing::debug!(
                 kind,
                 namespace,
@@ -396,7 +400,7 @@ mod tests {
     use http::{Method, Response};
     use http_body_util::Full;
     use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
-    use issuer_core::reference::IssuerKind;
+    use issuer_core::reference::{IssuerKind, RequestKind};
     use issuer_core::target::IssuerPolicy;
     use kube::client::Body;
     use tower::BoxError;
@@ -436,6 +440,7 @@ mod tests {
                 cluster_resource_namespace: String::new(),
                 drop_in: None,
                 event_rate: 10,
+                kubernetes_csrs: false,
                 max_concurrent_reconciles: 1,
                 max_lost_answers: 1,
                 policy: IssuerPolicy::default(),
@@ -448,8 +453,9 @@ mod tests {
             health: Arc::new(ControllerHealth::new()),
             instance: String::new(),
         });
+        let requests = Change::Requests(RequestKind::CertificateRequest, BTreeSet::new());
         let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(|kind| Change::Issuers(kind, BTreeSet::new()));
-        for change in lists.into_iter().chain([Change::Requests(BTreeSet::new())]) {
+        for change in lists.into_iter().chain([requests]) {
             driver.controller().observe(Transport::now(), change);
         }
         Arc::new(driver)
@@ -484,14 +490,18 @@ mod tests {
         let mut tasks = JoinSet::new();
         for number in 0..EVENTS {
             let request = waiting(format!("web-{number}"));
-            driver.controller().observe(Transport::now(), Change::Request(request));
+            driver
+                .controller()
+                .observe(Transport::now(), Change::Request(request.into()));
             driver.start(&mut tasks, || true);
             let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
             ended.unwrap().unwrap().unwrap();
         }
         assert_eq!(driver.events.available_permits(), 0);
         let request = waiting("one-more".to_owned());
-        driver.controller().observe(Transport::now(), Change::Request(request));
+        driver
+            .controller()
+            .observe(Transport::now(), Change::Request(request.into()));
         driver.start(&mut tasks, || true);
         let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
         assert!(ended.is_err(), "more events wait than there is room for");

@@ -8,6 +8,7 @@
 
 mod api_server;
 mod client;
+mod data;
 mod driver;
 mod events;
 mod failure;
@@ -23,6 +24,7 @@ mod watch;
 
 pub use api_server::ApiServer;
 pub use client::{ClientError, client};
+pub use data::{config_map_data, secret_data};
 pub use driver::{RunSetup, run};
 pub use health::ControllerHealth;
 pub use lease::{Candidate, Leadership};

@@ -37,8 +37,8 @@ pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> 
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("aws-lc-rs speaks TLS 1.2 and 1.3");
     let builder = match &connect.roots {
-        Roots::Bundle(pem) => {
-            let verifier = bundle_verifier(pem).ok_or(DialError::Roots)?;
+        Roots::Bundle(bundle) => {
+            let verifier = bundle_verifier(bundle.pem()).ok_or(DialError::Roots)?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
         Roots::System if SYSTEM.is_empty() => return Err(DialError::SystemRoots),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn ca() -> Roots {
-        Roots::Bundle(certificate(&KeyPair::generate().unwrap()).into())
+        Roots::bundle(certificate(&KeyPair::generate().unwrap()))
     }
 
     fn dial(roots: Roots) -> Result<(), DialError> {
@@ -146,10 +146,10 @@ mod tests {
             good.clone() + &bad,
             torn.to_owned() + &good,
         ] {
-            assert_eq!(dial(Roots::Bundle(bundle.into())), Ok(()));
+            assert_eq!(dial(Roots::bundle(bundle)), Ok(()));
         }
         for bundle in ["", "garbage", &bad, torn] {
-            assert_eq!(dial(Roots::Bundle(bundle.into())), Err(DialError::Roots));
+            assert_eq!(dial(Roots::bundle(bundle)), Err(DialError::Roots));
         }
     }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use issuer_api::{CertManagerSpec, VaultSpec};
-use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reference::{ConfigMapRef, IssuerKey, IssuerKind, SecretRef};
+use issuer_kube::{config_map_data, secret_data};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -76,40 +76,20 @@ impl Manifests {
     fn take_secret(&mut self, document: Value) -> anyhow::Result<()> {
         // The error of serde would quote the value that is wrong.
         let wrong = "not a Secret: data must hold base64 text, stringData text";
-        let object: SecretObject = serde_json::from_value(document).map_err(|_| anyhow::anyhow!(wrong))?;
-        let name = object.metadata.name.context("the Secret has no metadata.name")?;
-        let mut annotations = object.metadata.annotations.unwrap_or_default();
-        let data = object
-            .data
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(key, value)| (key, Secret::from(value.0)));
-        let text = object.string_data.unwrap_or_default().into_iter();
-        let text = text.map(|(key, value)| (key, Secret::from(value.into_bytes())));
-        let data = SecretData {
-            resource_version: String::new(),
-            data: data.chain(text).collect(),
-            servers: annotations.remove(SecretData::SERVERS),
-        };
-        self.secrets.insert((name, object.metadata.namespace), data);
+        let mut object: SecretObject = serde_json::from_value(document).map_err(|_| anyhow::anyhow!(wrong))?;
+        let name = object.metadata.name.take().context("the Secret has no metadata.name")?;
+        let namespace = object.metadata.namespace.take();
+        self.secrets.insert((name, namespace), secret_data(object));
         Ok(())
     }
 
     fn take_config_map(&mut self, document: Value) -> anyhow::Result<()> {
-        let object: ConfigMap = serde_json::from_value(document).context("not a ConfigMap")?;
-        // No issuer can name it.
-        let Some(name) = object.metadata.name else {
-            return Ok(());
-        };
-        let text = object.data.unwrap_or_default().into_iter();
-        let data = SecretData {
-            resource_version: String::new(),
-            data: text
-                .map(|(key, value)| (key, Secret::from(value.into_bytes())))
-                .collect(),
-            servers: None,
-        };
-        self.config_maps.insert((name, object.metadata.namespace), data);
+        let mut object: ConfigMap = serde_json::from_value(document).context("not a ConfigMap")?;
+        // Without a name no issuer can refer to it.
+        if let Some(name) = object.metadata.name.take() {
+            let namespace = object.metadata.namespace.take();
+            self.config_maps.insert((name, namespace), config_map_data(object));
+        }
         Ok(())
     }
 
@@ -237,6 +217,8 @@ fn text(file: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use issuer_core::Secret;
+
     use super::*;
 
     fn manifests(text: &str) -> anyhow::Result<Manifests> {
@@ -305,7 +287,8 @@ items:
 
     #[test]
     fn config_maps_are_no_secrets() {
-        let text = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {ca.crt: bundle}}";
+        let text =
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {ca.crt: bundle}, binaryData: {der: Yg==}}";
         let manifests = manifests(text).unwrap();
         let reference = ConfigMapRef {
             namespace: "here".into(),
@@ -313,6 +296,7 @@ items:
         };
         let data = manifests.config_map(&reference).unwrap().data;
         assert_eq!(data.get("ca.crt").and_then(Secret::expose_str), Some("bundle"));
+        assert_eq!(data.get("der").and_then(Secret::expose_str), Some("b"));
         assert_eq!(secret(&manifests, "here", "a", "ca.crt"), None);
     }
 

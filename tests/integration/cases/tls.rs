@@ -25,7 +25,7 @@ fn bundles_are_read_as_go_reads_them() {
             origin: Origin::parse("https://vault.example.com:8200").unwrap(),
             allowed_servers: AllowedServers::All,
             server_name: None,
-            roots: Roots::Bundle(files[name].clone()),
+            roots: Roots::bundle(files[name].clone()),
             identity: None,
             limits: Limits::default(),
         };

@@ -225,32 +225,32 @@ pub(super) const CERTIFICATES: &[Case] = &[
     },
     Case {
         name: "unknown CA",
-        client: |connect| connect.roots = Roots::Bundle(PKI.stranger()),
+        client: |connect| connect.roots = Roots::bundle(PKI.stranger()),
         events: &[Call(tls(TlsError::UnknownIssuer))],
         seen: 0,
         ..CASE
     },
     Case {
         name: "unknown CA of the same name",
-        client: |connect| connect.roots = Roots::Bundle(PKI.namesake()),
+        client: |connect| connect.roots = Roots::bundle(PKI.namesake()),
         events: &[Call(tls(TlsError::Signature))],
         seen: 0,
         ..CASE
     },
     Case {
         name: "one known CA among others",
-        client: |connect| connect.roots = Roots::Bundle([PKI.stranger(), PKI.ca()].concat()),
+        client: |connect| connect.roots = Roots::bundle([PKI.stranger(), PKI.ca()].concat()),
         ..CASE
     },
     Case {
         name: "the server's own certificate",
-        client: |connect| connect.roots = Roots::Bundle(PKI.servers()),
+        client: |connect| connect.roots = Roots::bundle(PKI.servers()),
         ..CASE
     },
     Case {
         name: "the server's own certificate, of another name",
         client: |connect| {
-            connect.roots = Roots::Bundle(PKI.servers());
+            connect.roots = Roots::bundle(PKI.servers());
             connect.server_name = Some("other.test".into());
         },
         events: &[Call(tls(TlsError::Name))],
@@ -260,7 +260,7 @@ pub(super) const CERTIFICATES: &[Case] = &[
     Case {
         name: "the server's own certificate, expired",
         server: EXPIRED,
-        client: |connect| connect.roots = Roots::Bundle(PKI.servers()),
+        client: |connect| connect.roots = Roots::bundle(PKI.servers()),
         events: &[Call(tls(TlsError::Expired))],
         seen: 0,
         ..CASE

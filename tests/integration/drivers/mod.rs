@@ -76,7 +76,7 @@ fn connect(port: u16) -> Connect {
         origin: origin("https", "127.0.0.1", port),
         allowed_servers: AllowedServers::All,
         server_name: None,
-        roots: Roots::Bundle(PKI.ca()),
+        roots: Roots::bundle(PKI.ca()),
         identity: None,
         limits: Limits::default(),
     }
@@ -179,7 +179,7 @@ fn nothing_to_talk_to() {
             call(&|c| c.origin = origin("http", &nowhere, 80)),
             ConnectError::Dns.into()
         );
-        assert_eq!(call(&|c| c.roots = Roots::Bundle(Vec::new())), DialError::Roots.into());
+        assert_eq!(call(&|c| c.roots = Roots::bundle(Vec::new())), DialError::Roots.into());
         assert_eq!(
             call(&|c| c.server_name = Some("no name".into())),
             DialError::ServerName.into()

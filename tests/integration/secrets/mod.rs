@@ -194,7 +194,7 @@ fn holders_of_secrets_print_none() {
         origin: issuer_core::Origin::parse(&vault.server.url()).unwrap(),
         allowed_servers: AllowedServers::All,
         server_name: None,
-        roots: Roots::Bundle(vault.server.ca_pem().into_bytes()),
+        roots: Roots::bundle(vault.server.ca_pem().into_bytes()),
         identity: Some(identity),
         limits: Limits::default(),
     };

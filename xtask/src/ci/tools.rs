@@ -29,9 +29,11 @@ pub(super) fn install_cargo_deny() -> anyhow::Result<()> {
     if status.success() {
         return Ok(());
     }
+    // Without optimisation: to compile it takes longer than it ever runs.
     let mut install = cargo([
         "install",
         "--quiet",
+        "--debug",
         "--locked",
         "--version",
         CARGO_DENY,

@@ -163,7 +163,7 @@ fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
         ),
         ReadError::Invalid => format!(
             "the API server refuses a token for ServiceAccount {namespace}/{account} as invalid: correct \
-             spec.auth.kubernetes.serviceAccountRef.audiences"
+             the audiences and expirationSeconds of serviceAccountRef"
         ),
         ReadError::NotFound => format!("ServiceAccount {namespace}/{account} does not exist"),
         ReadError::Unavailable => {

@@ -242,11 +242,6 @@ impl Access {
         self.proof = Proof::Denied;
     }
 
-    /// Returns `true` if the endpoint has passed a probe or signed since the last failure.
-    pub fn is_proven(&self) -> bool {
-        matches!(self.proof, Proof::Probed | Proof::Signed)
-    }
-
     /// Notes that a Secret may have changed: the next check reads the Secrets.
     pub fn reread(&mut self) {
         self.read = STALE;

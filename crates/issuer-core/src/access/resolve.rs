@@ -2,14 +2,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Inputs, SecretData, SecretError};
 use crate::reference::{ConfigMapKey, ConfigMapRef, SecretKey, SecretRef, SourceRef, TokenSpec};
 use crate::target::{Method, Mount, RoleId, Target, Trust};
 use crate::vault::{Credentials, Vault};
-use crate::{Connect, Identity, Limits, Roots, Secret};
+use crate::{Connect, Identity, Limits, Roots, Secret, pem};
 
 /// The connection to Vault and the credentials, made from a target and its Secrets.
 pub(super) struct Resolved {
@@ -67,10 +67,10 @@ pub(super) fn resolve(
 fn vault(target: &Target, sources: &Sources<'_>, held: Option<&Vault>) -> Result<Vault, SecretError> {
     let roots = match &target.trust {
         Trust::System => Roots::System,
-        Trust::Inline(pem) if holds_certificate(pem) => Roots::Bundle(pem.clone()),
+        Trust::Inline(pem) if holds_certificate(pem) => Roots::bundle(pem.clone()),
         Trust::Inline(_) => return Err(SecretError::CaBundle),
-        Trust::ConfigMap(key) => Roots::Bundle(sources.certificates(&sources.in_config_map(key))?),
-        Trust::Secret(key) => Roots::Bundle(sources.certificates(&sources.in_secret(key))?),
+        Trust::ConfigMap(key) => Roots::bundle(sources.certificates(&sources.in_config_map(key))?),
+        Trust::Secret(key) => Roots::bundle(sources.certificates(&sources.in_secret(key))?),
     };
     let identity = match &target.identity {
         Some((certificate, key)) => Some(sources.identity(certificate, key)?),
@@ -158,7 +158,8 @@ fn login(target: &Target, sources: &Sources<'_>) -> Result<Login, SecretError> {
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
-    CertificateDer::pem_slice_iter(pem).any(|block| block.is_ok())
+    let text = String::from_utf8_lossy(pem);
+    pem::blocks(&text).any(|block| block.label == "CERTIFICATE" && block.der.is_some())
 }
 
 /// The objects that were read, all of one namespace.

@@ -1,4 +1,5 @@
-use crate::reference::{IssuerKey, is_object_name};
+use crate::access::ReadError;
+use crate::reference::IssuerKey;
 use crate::vault::SignError;
 
 /// What a request waits for.
@@ -8,34 +9,50 @@ pub(super) enum Cause<'a> {
     IssuerNotReady(&'a IssuerKey),
     /// `spec.issuerRef.kind` is not a kind of this group.
     KindUnknown(Option<&'a str>),
+    /// No object can have the name in `spec.issuerRef.name`.
+    NameInvalid,
+    /// The API server has not said whether the requester may use the issuer.
+    ReferenceUnknown(ReadError),
     SignFailed(&'a SignError),
 }
 
 impl Cause<'_> {
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::IssuerMissing(_) | Self::KindUnknown(_) => "IssuerNotFound",
+            Self::IssuerMissing(_) | Self::KindUnknown(_) | Self::NameInvalid => "IssuerNotFound",
             Self::IssuerNotReady(_) => "IssuerNotReady",
+            Self::ReferenceUnknown(_) => "ReferenceUnknown",
             Self::SignFailed(error) => error.reason(),
         }
     }
 
     pub(super) fn message(self) -> String {
         match self {
-            Self::IssuerMissing(issuer) if is_object_name(&issuer.name) => {
-                format!("Waiting for the creation of {issuer}")
-            }
-            Self::IssuerMissing(_) => {
-                "Waiting for the creation of an issuer, whose name cannot be that in spec.issuerRef.name".to_owned()
-            }
+            Self::IssuerMissing(issuer) => format!("Waiting for the creation of {issuer}"),
             Self::IssuerNotReady(issuer) => format!("Waiting for {issuer} to become ready"),
             Self::KindUnknown(kind) => unknown_kind(kind),
+            Self::NameInvalid => {
+                "No issuer can have the name in spec.issuerRef.name: lower-case letters, digits, '-' and '.'; use the \
+                 name of one in a new request"
+                    .to_owned()
+            }
+            Self::ReferenceUnknown(ReadError::Forbidden) => {
+                "Waiting for the right of the controller to ask whether the requester may use the issuer: to create \
+                 subjectaccessreviews of authorization.k8s.io"
+                    .to_owned()
+            }
+            Self::ReferenceUnknown(_) => {
+                "Waiting for the API server, which did not answer whether the requester may use the issuer".to_owned()
+            }
             Self::SignFailed(error) => format!("Not signed yet, it is tried again: {error}"),
         }
     }
 
     pub(super) fn is_warning(self) -> bool {
-        matches!(self, Self::KindUnknown(_) | Self::SignFailed(_))
+        matches!(
+            self,
+            Self::KindUnknown(_) | Self::NameInvalid | Self::ReferenceUnknown(_) | Self::SignFailed(_)
+        )
     }
 }
 

@@ -99,7 +99,7 @@ impl Task {
         } = checked;
         if let Some(ServerHealth { vault, good }) = health {
             let until = now.monotonic + state.config.check_interval;
-            state.servers.note(&vault, good.then_some(until));
+            state.servers.note(&vault, good.then_some(until), now);
         }
         let known = state.issuers.get_mut(&self.key);
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {

@@ -1,14 +1,14 @@
 //! The requests that have not finished. Nothing is kept of a request that has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use issuer_api::{Base64, CertificateRequest};
-
 use super::claim::Seen;
+use super::observed_request::ObservedRequest;
 use super::snapshot::{Packed, Snapshot};
+use super::texts;
 use crate::Now;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -43,7 +43,7 @@ pub(super) struct Tracked {
     pub(super) object: Arc<Packed>,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,
-    /// The issuer that it names; `None` if `spec.issuerRef.kind` is not a kind of this group.
+    /// The issuer that it names; `None` if it cannot name one.
     pub(super) issuer: Option<IssuerKey>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
@@ -74,7 +74,7 @@ pub(super) enum Told {
 }
 
 impl Told {
-    fn of(request: &CertificateRequest) -> Self {
+    fn of(request: &ObservedRequest) -> Self {
         let ready = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
         if ready == Some("Pending") {
             Self::Something
@@ -101,13 +101,14 @@ impl Tracked {
         }
     }
 
-    fn show(&mut self, mut object: CertificateRequest, has_room: bool) {
+    fn show(&mut self, mut object: ObservedRequest, has_room: bool) {
+        texts::cut(&mut object);
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
-        self.lacks_csr = !has_room || object.spec.request.len() > CSR_KEPT;
+        self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {
-            object.spec.request = Base64::default();
+            object.drop_csr();
         }
         self.object = Arc::new(Packed::new(&object));
     }
@@ -162,20 +163,11 @@ impl Requests {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
     }
 
-    /// Returns the requests that a complete list does not contain.
-    pub(super) fn unlisted(&self, listed: &BTreeSet<RequestKey>) -> Vec<RequestKey> {
-        self.by_key
-            .keys()
-            .filter(|key| !listed.contains(key))
-            .cloned()
-            .collect()
-    }
-
     /// Tracks a request; what is known about it is kept, so one with another uid must be removed before.
     pub(super) fn observe(
         &mut self,
         key: &RequestKey,
-        object: CertificateRequest,
+        object: ObservedRequest,
         issuer: Option<IssuerKey>,
     ) -> &mut Tracked {
         let tracked = self.by_key.entry(key.clone());
@@ -200,7 +192,8 @@ impl Requests {
     /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
-    pub(super) fn refresh(&mut self, key: &RequestKey, read: CertificateRequest) -> Option<Snapshot> {
+    pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
+        texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {
@@ -214,7 +207,10 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
+    use issuer_api::{Base64, CertificateRequest};
+
     use super::*;
+    use crate::reference::RequestKind;
 
     #[test]
     fn csrs_behind_a_backlog_are_not_kept() {
@@ -222,7 +218,9 @@ mod tests {
         let mut requests = Requests::default();
         let mut object = CertificateRequest::default();
         object.spec.request = Base64::encode(vec![0; 3000]);
+        let object = ObservedRequest::from(object);
         let keys = (0..COUNT).map(|number| RequestKey {
+            kind: RequestKind::CertificateRequest,
             namespace: "team".to_owned(),
             name: format!("web-{number}"),
         });

@@ -1,32 +1,39 @@
 //! The servers whose health is known, so that many issuers of one server ask for it once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use crate::Now;
 use crate::vault::Vault;
-use crate::{Connect, Now};
 
-/// How each healthy server was reached, and how long to rely on it.
+/// Until when each server that was healthy counts as such, by the digest of the way in which it was reached: the
+/// connection itself would keep a bundle and a private key in memory that no issuer has any more.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
-pub(super) struct Servers(BTreeMap<String, (Arc<Connect>, Duration)>);
+pub(super) struct Servers(BTreeMap<u64, Duration>);
 
 impl Servers {
     /// Returns `true` if the server was healthy lately, reached in the same way.
     pub(super) fn is_healthy(&self, vault: &Vault, now: Now) -> bool {
-        let known = self.0.get(&vault.connect.origin.to_string());
-        // With another CA bundle or client certificate the same server may be out of reach.
-        known.is_some_and(|(connect, until)| *connect == vault.connect && now.monotonic < *until)
+        self.0.get(&digest(vault)).is_some_and(|until| now.monotonic < *until)
     }
 
     /// Notes that a server is healthy `until` then, or that it is not.
-    pub(super) fn note(&mut self, vault: &Vault, until: Option<Duration>) {
-        let server = vault.connect.origin.to_string();
+    pub(super) fn note(&mut self, vault: &Vault, until: Option<Duration>, now: Now) {
+        // An issuer may name another server each second.
+        self.0.retain(|_, until| now.monotonic < *until);
         match until {
-            Some(until) => self.0.insert(server, (Arc::clone(&vault.connect), until)),
-            None => self.0.remove(&server),
+            Some(until) => self.0.insert(digest(vault), until),
+            None => self.0.remove(&digest(vault)),
         };
     }
+}
+
+/// With another CA bundle or client certificate the same server may be out of reach.
+fn digest(vault: &Vault) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    vault.connect.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -46,12 +53,25 @@ mod tests {
     fn health_is_shared_for_a_while() {
         let mut servers = Servers::default();
         let (a, b) = (vault("https://a", Roots::System), vault("https://b", Roots::System));
-        servers.note(&a, Some(Duration::from_secs(60)));
+        servers.note(&a, Some(Duration::from_secs(60)), at(0));
         let equal = vault("https://a", Roots::System);
         assert!(servers.is_healthy(&a, at(59)) && servers.is_healthy(&equal, at(59)));
         assert!(!servers.is_healthy(&a, at(60)) && !servers.is_healthy(&b, at(0)));
-        assert!(!servers.is_healthy(&vault("https://a", Roots::Bundle(vec![1])), at(0)));
-        servers.note(&a, None);
+        let bundle = vault("https://a", Roots::bundle([1]));
+        assert!(!servers.is_healthy(&bundle, at(0)));
+        servers.note(&bundle, None, at(0));
+        assert!(servers.is_healthy(&a, at(0)));
+        servers.note(&a, None, at(0));
         assert!(!servers.is_healthy(&a, at(0)));
+    }
+
+    #[test]
+    fn servers_of_the_past_are_forgotten() {
+        let mut servers = Servers::default();
+        for second in 0..1000 {
+            let server = vault(&format!("https://server-{second}"), Roots::System);
+            servers.note(&server, Some(Duration::from_secs(second + 60)), at(second));
+            assert!(servers.0.len() <= 60);
+        }
     }
 }

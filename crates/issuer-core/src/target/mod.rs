@@ -125,6 +125,9 @@ pub enum SpecError {
          an issue endpoint makes its own key and cannot sign a request"
     )]
     Path,
+    /// The bundle is too large to be kept for each issuer.
+    #[error("spec.caBundle is longer than 512 KiB; set spec.caBundleConfigMapRef or spec.caBundleSecretRef instead")]
+    CaBundleSize,
     /// The URL is plain http.
     #[error(
         "spec.server is a http:// URL, which would send the credentials in clear; use https://, \
@@ -227,6 +230,10 @@ impl Target {
     }
 }
 
+/// The length of the longest `spec.caBundle`, in base64: every issuer keeps its own. The bundle of all public CAs has
+/// 300 kB.
+const CA_BUNDLE_MAX: usize = 512 << 10;
+
 /// Reads the name of a Vault namespace. Vault reserves the name `root`, so it can only mean the root namespace, which no
 /// header names.
 fn vault_namespace(name: Option<&str>, field: &'static str) -> Result<Option<HeaderValue>, SpecError> {
@@ -247,6 +254,7 @@ fn trust(spec: &VaultSpec) -> Result<Trust, SpecError> {
         &spec.ca_bundle_config_map_ref,
     ) {
         (None, None, None) => Ok(Trust::System),
+        (Some(bundle), None, None) if bundle.len() > CA_BUNDLE_MAX => Err(SpecError::CaBundleSize),
         (Some(bundle), None, None) => Ok(Trust::Inline(bundle.decode().unwrap_or_default())),
         (None, Some(secret), None) => Ok(Trust::Secret(secret_key(
             secret,

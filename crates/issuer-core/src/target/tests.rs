@@ -1,5 +1,5 @@
 use issuer_api::{
-    AllowedNamespaces, AppRole, Auth, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    AllowedNamespaces, AppRole, Auth, Base64, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
     ServiceAccountRef,
 };
 
@@ -107,6 +107,19 @@ fn namespace_is_printable_ascii() {
     for name in ["t\u{e9}am", "a\nb", "a\u{0}"] {
         assert_eq!(parse(name), Err(SpecError::Namespace("spec.namespace")));
     }
+}
+
+#[test]
+fn large_bundles_are_refused() {
+    let parse = |bytes: usize| {
+        let spec = VaultSpec {
+            ca_bundle: Some(Base64::encode(vec![b'-'; bytes])),
+            ..spec()
+        };
+        parse(&spec, &IssuerPolicy::default()).map(drop)
+    };
+    assert_eq!(parse(384 << 10), Ok(()));
+    assert_eq!(parse((384 << 10) + 1), Err(SpecError::CaBundleSize));
 }
 
 #[test]

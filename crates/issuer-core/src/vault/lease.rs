@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::{Now, Secret};
 
+/// The shortest time between two renewals of a token.
+const PAUSE: Duration = Duration::from_secs(5);
+
 /// A Vault token and its lifetime.
 #[derive(Clone, PartialEq, Hash)]
 pub struct Lease {
@@ -139,8 +142,9 @@ impl Lease {
     /// it can be neither renewed nor replaced, or never expires.
     pub fn refresh_at(&self) -> Option<Duration> {
         let ttl = self.ttl.filter(|_| self.is_renewable() || self.made)?;
-        // Late enough to be rare, and early enough for several attempts if Vault is out.
-        Some(self.since + ttl * 2 / 3)
+        // Late enough to be rare, and early enough for several attempts if Vault is out. The server chooses the lifetime:
+        // one of a second must not make a login each second.
+        Some(self.since + (ttl * 2 / 3).max(PAUSE))
     }
 
     /// Returns when to renew or replace the token next: at two thirds of its lifetime; after that, at every third of
@@ -149,7 +153,7 @@ impl Lease {
         let at = self.refresh_at()?;
         let end = self.since + self.ttl?;
         // The thirds become ever shorter; without the minimum they would follow each other at once.
-        let again = || now.monotonic + (end.saturating_sub(now.monotonic) / 3).max(Duration::from_secs(5));
+        let again = || now.monotonic + (end.saturating_sub(now.monotonic) / 3).max(PAUSE);
         Some(if at > now.monotonic { at } else { again() })
     }
 
@@ -215,6 +219,7 @@ mod tests {
             [100, 159, 160, 172, 184, 188, 200].map(next),
             [160, 160, 170, 178, 189, 193, 205]
         );
+        assert_eq!(lease(1, true).next_refresh(at(100)), Some(Duration::from_secs(105)));
     }
 
     #[test]

@@ -6,12 +6,13 @@ mod tests;
 mod text;
 
 use std::fmt;
+use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use issuer_core::reconcile::{Backlog, Controller, Key, Outcome};
-use issuer_core::reference::IssuerKey;
+use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::{Now, Operation, Reply};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -106,9 +107,6 @@ impl EncodeLabelValue for ClosedLabel {
 /// From a reply on the same host to the limit of an exchange.
 const BUCKETS: [f64; 12] = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-/// The kinds that are watched.
-const KINDS: [&str; 3] = ["CertificateRequest", "VaultClusterIssuer", "VaultIssuer"];
-
 /// What tasks are about, as names of work queues.
 const QUEUES: [&str; 3] = ["certificaterequests", "issuers", "tokens"];
 
@@ -145,7 +143,7 @@ impl Metrics {
                 metrics.vault_request(operation, outcome);
             }
         }
-        for kind in KINDS {
+        for kind in iter::once("CertificateRequest").chain(IssuerKind::ALL.map(IssuerKind::as_str)) {
             metrics.watch_failures.get_or_create_owned(&kind_label(kind));
             metrics.unreadable.get_or_create_owned(&kind_label(kind));
         }

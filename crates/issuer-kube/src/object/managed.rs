@@ -1,4 +1,4 @@
-use issuer_core::reconcile::{BUILT_IN_MANAGERS, ReadyWriters};
+use issuer_core::reconcile::{ReadyWriters, built_in_writer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -12,6 +12,7 @@ pub(crate) const FIELD_MANAGER: &str = "vault-issuer";
 pub(super) struct Writer {
     manager: String,
     time: Option<String>,
+    subresource: Option<String>,
     fields_v1: Fields,
 }
 
@@ -51,16 +52,13 @@ pub(super) fn ready_writers(writers: &[Writer]) -> ReadyWriters {
 
 /// Returns the writes of cert-manager's own Vault controllers.
 pub(super) fn built_in(writers: Vec<Writer>) -> Option<Vec<ManagedFieldsEntry>> {
-    let built_in = writers
-        .into_iter()
-        .filter(|writer| BUILT_IN_MANAGERS.contains(&&*writer.manager));
-    let entries: Vec<_> = built_in
-        .map(|writer| ManagedFieldsEntry {
-            manager: Some(writer.manager),
-            time: writer.time.and_then(|time| time.parse().ok()).map(Time),
-            ..ManagedFieldsEntry::default()
-        })
-        .collect();
+    let entries = writers.into_iter().map(|writer| ManagedFieldsEntry {
+        manager: Some(writer.manager),
+        time: writer.time.and_then(|time| time.parse().ok()).map(Time),
+        subresource: writer.subresource,
+        ..ManagedFieldsEntry::default()
+    });
+    let entries: Vec<_> = entries.filter(|entry| built_in_writer(entry).is_some()).collect();
     (!entries.is_empty()).then_some(entries)
 }
 
@@ -97,10 +95,12 @@ mod tests {
     fn only_writes_of_the_built_in_are_kept() {
         let entries = json!([
             { "manager": "cert-manager-certificates-request-manager", "time": "2026-01-01T00:00:00Z" },
-            { "manager": "vault.cert-manager.io", "time": "2026-01-01T00:00:01Z" },
+            { "manager": "vault.cert-manager.io", "time": "2026-01-01T00:00:00Z" },
+            { "manager": "vault.cert-manager.io", "time": "2026-01-01T00:00:01Z", "subresource": "status" },
         ]);
         let kept = built_in(writers(entries)).unwrap();
         assert_eq!(kept.len(), 1);
+        assert_eq!(kept[0].subresource.as_deref(), Some("status"));
         assert_eq!(kept[0].time.as_ref().unwrap().0.as_second(), 1_767_225_601);
         assert_eq!(built_in(writers(json!([{ "manager": "kubectl" }]))), None);
     }

@@ -1,6 +1,6 @@
 use anyhow::Context;
 use issuer_api::CertificateRequest;
-use issuer_core::reconcile::BUILT_IN_MANAGERS;
+use issuer_core::reconcile::built_in_writer;
 use issuer_core::reference::{IssuerKey, RequestKey};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
@@ -55,10 +55,7 @@ fn write(request: &CertificateRequest, issuer: &IssuerKey) -> Option<Write> {
     }
     let entries = request.metadata.managed_fields.iter().flatten();
     let writes = entries.filter_map(|entry| {
-        let manager = entry
-            .manager
-            .as_deref()
-            .filter(|manager| BUILT_IN_MANAGERS.contains(manager))?;
+        let manager = built_in_writer(entry)?;
         Some((entry.time.as_ref()?.0, manager))
     });
     let (at, manager) = writes.max()?;
@@ -83,12 +80,13 @@ mod tests {
             namespace: "team".to_owned(),
             name: "vault".to_owned(),
         };
-        let found = |manager: &str, name: &str| {
+        let found = |manager: &str, subresource: &str, name: &str| {
+            let entry = json!({ "manager": manager, "subresource": subresource, "time": "2026-01-01T00:00:00Z" });
             let request = serde_json::from_value(json!({
                 "metadata": {
                     "name": "web",
                     "namespace": "team",
-                    "managedFields": [{ "manager": manager, "time": "2026-01-01T00:00:00Z" }],
+                    "managedFields": [entry],
                 },
                 "spec": { "request": "", "issuerRef": { "name": name } },
             }))
@@ -96,10 +94,11 @@ mod tests {
             write(&request, &issuer).map(|write| write.request.to_string())
         };
         assert_eq!(
-            found("vault.cert-manager.io", "vault").as_deref(),
+            found("vault.cert-manager.io", "status", "vault").as_deref(),
             Some("CertificateRequest team/web")
         );
-        assert_eq!(found("vault.cert-manager.io", "other"), None);
-        assert_eq!(found("vault-issuer", "vault"), None);
+        assert_eq!(found("vault.cert-manager.io", "", "vault"), None);
+        assert_eq!(found("vault.cert-manager.io", "status", "other"), None);
+        assert_eq!(found("vault-issuer", "status", "vault"), None);
     }
 }

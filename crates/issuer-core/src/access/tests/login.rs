@@ -85,7 +85,7 @@ fn missing_service_account_token_names_the_cause() {
             "TokenForbidden",
             "may not request tokens for ServiceAccount team/signer",
         ),
-        (ReadError::Invalid, "TokenRefused", "as invalid: correct spec.auth"),
+        (ReadError::Invalid, "TokenRefused", "as invalid: correct the audiences"),
         (
             ReadError::NotFound,
             "ServiceAccountNotFound",

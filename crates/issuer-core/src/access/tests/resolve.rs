@@ -102,7 +102,7 @@ fn ca_bundle_may_be_in_a_config_map() {
     let asked = ["ConfigMap team/ca", "Secret team/approle", "health", "login", "probe"];
     assert_eq!(checked.asked, asked);
     let mut access = checked.ready();
-    assert_eq!(access.vault.connect.roots, Roots::Bundle(CERTIFICATE.into()));
+    assert_eq!(access.vault.connect.roots, Roots::bundle(CERTIFICATE));
 
     // A new version of the bundle is taken when the ConfigMap is read again.
     access.reread();
@@ -111,7 +111,7 @@ fn ca_bundle_may_be_in_a_config_map() {
         .config_map("ca", "2", &[("ca.crt", &other)])
         .holds(&access)
         .run();
-    assert_eq!(checked.ready().vault.connect.roots, Roots::Bundle(other.into()));
+    assert_eq!(checked.ready().vault.connect.roots, Roots::bundle(other));
 
     let missing = trusts(None).run();
     let message = "ConfigMap team/ca does not exist".to_owned();
@@ -187,7 +187,7 @@ fn connection_trusts_the_given_ca() {
     for check in [inline, referenced] {
         let checked = check.run();
         let roots = &checked.requests.first().unwrap().connect.roots;
-        assert_eq!(*roots, Roots::Bundle(CERTIFICATE.into()));
+        assert_eq!(*roots, Roots::bundle(CERTIFICATE));
         checked.ready();
     }
 }

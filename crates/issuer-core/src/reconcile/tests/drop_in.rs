@@ -235,6 +235,7 @@ fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
         request.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
             manager: Some(manager.to_owned()),
             time: Some(Time(at)),
+            subresource: Some("status".to_owned()),
             ..ManagedFieldsEntry::default()
         }]);
         let certificate = issuer_api::Base64::encode("certificate");
@@ -244,7 +245,11 @@ fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
 
 #[test]
 fn nothing_is_signed_beside_the_built_in() {
-    for manager in ["cert-manager-certificaterequests-issuer-vault", "vault.cert-manager.io"] {
+    for manager in [
+        "cert-manager-certificaterequests-issuer-vault",
+        "cert-manager-certificatesigningrequests-issuer-vault",
+        "vault.cert-manager.io",
+    ] {
         let mut scenario = ready();
         scenario.change(Change::Issuer(issuer_key(), issuer(1)));
         scenario.run();
@@ -283,6 +288,10 @@ fn what_the_built_in_wrote_before_means_nothing() {
     let mut scenario = ready();
     scenario.create(written_by("cert-manager-certificaterequests-issuer-vault", 0));
     scenario.create(written_by("cert-manager-certificaterequests-issuer-ca", 60));
+    // Anyone who may create a request can do so under this name.
+    scenario.create(written_by("vault.cert-manager.io", 60).with(|request| {
+        request.metadata.managed_fields.as_mut().unwrap()[0].subresource = None;
+    }));
     scenario.create(of_issuer("web"));
     assert_eq!(lines(&mut scenario)[0], "sign web");
     assert_eq!(scenario.controller.withdrawn().count(), 0);
