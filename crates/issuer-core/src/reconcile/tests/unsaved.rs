@@ -35,10 +35,10 @@ fn conflict_with_a_successor_drops_the_certificate() {
     scenario.create(request("web").approved());
     scenario.write_errors.push_back(WriteError::Conflict);
     let successor = request("web").uid("uid-2").build();
-    scenario.objects.insert(key("web"), successor.clone());
+    scenario.objects.insert(key("web"), successor.clone().into());
     assert_eq!(scenario.run(), ["sign web", "write web Issued: Conflict", "read web"]);
     assert_eq!(scenario.controller.unsaved(), 0);
-    scenario.change(Change::Request(successor));
+    scenario.change(Change::Request(successor.into()));
     assert!(scenario.run().is_empty());
     assert_eq!(scenario.controller.tracked(), 1);
     assert_eq!(scenario.reason("web"), "none");
@@ -67,7 +67,7 @@ fn request_that_finished_elsewhere_is_left_alone() {
     scenario.create(request("web").approved());
     scenario.write_errors.push_back(WriteError::Conflict);
     let issued = request("web").approved().condition("Ready", "Issued", "by another");
-    scenario.objects.insert(key("web"), issued.build());
+    scenario.objects.insert(key("web"), issued.build().into());
     assert_eq!(scenario.run(), ["sign web", "write web Issued: Conflict", "read web"]);
     assert_eq!((scenario.controller.unsaved(), scenario.controller.tracked()), (0, 0));
 }
