@@ -181,7 +181,7 @@ impl ApiServer {
     }
 
     async fn read(&self, request: Result<http::Request<Vec<u8>>, RequestError>) -> Result<Bytes, ReadError> {
-        // A name that is none is that of nothing.
+        // An invalid name cannot be that of an object.
         let request = request.map_err(|_| ReadError::NotFound)?;
         self.send(request).await.map_err(|failure| {
             tracing::debug!(code = failure.code, "failed to read an object");

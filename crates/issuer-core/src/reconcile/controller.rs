@@ -111,6 +111,7 @@ impl Controller {
 
     /// Returns the [`Now::monotonic`] at which the next task is due if nothing changes; it may be in the past.
     pub fn next_due(&self) -> Option<Duration> {
+        // Nothing is begun before the lists are complete, so nothing is due.
         let due = self.state.next_due().filter(|_| self.is_listed())?;
         Some(due.max(self.paused))
     }
@@ -133,6 +134,7 @@ impl Controller {
 
     /// Begins no more tasks but those that save what is signed, which are due at once, and those that revoke tokens.
     pub fn stop(&mut self, now: Now) {
+        // What is signed is lost unless it is saved now, even if the API server has asked to wait.
         self.paused = Duration::ZERO;
         self.state.stop(now);
     }

@@ -34,6 +34,14 @@ fn superseded_token_is_revoked() {
 }
 
 #[test]
+fn superseded_token_outlives_its_signatures() {
+    let mut scenario = Scenario::with_login(renewable());
+    supersede(&mut scenario, "hvs.next");
+    assert_eq!(count(&scenario.pass(29), "revoke"), 0);
+    assert_eq!(count(&scenario.pass(2), "revoke"), 1);
+}
+
+#[test]
 fn leased_certificates_keep_their_token() {
     let mut scenario = Scenario::with_login(renewable());
     scenario.leases = true;
