@@ -110,8 +110,11 @@ impl Stage {
             return script.iter().try_for_each(|step| self.perform(*step, &mut tcp));
         };
         if self.is_tunnel {
-            self.perform(Act::Read, &mut tcp)?;
-            self.perform(Act::Send("HTTP/1.1 200 Connection established\r\n\r\n"), &mut tcp)?;
+            self.perform(ServerStep::Read, &mut tcp)?;
+            self.perform(
+                ServerStep::Send("HTTP/1.1 200 Connection established\r\n\r\n"),
+                &mut tcp,
+            )?;
         }
         let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
         connection.complete_io(&mut tcp)?;

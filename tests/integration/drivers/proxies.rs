@@ -9,8 +9,8 @@ use issuer_ureq::Driver;
 
 use super::cases::{CASE, Case, Event, Expected, FINE, OK, SOON, origin, plain, tls};
 use super::{Either, connect, run_all, sign};
-use crate::server::Act::{Hang, Read, Send};
-use crate::server::{Act, Server, Speaks};
+use crate::server::ServerStep::{Hang, Read, Send};
+use crate::server::{Server, ServerStep, Speaks};
 use Event::{Call, Ended};
 
 /// Puts a proxy at the port of the server before a Vault whose name nobody resolves.
@@ -113,7 +113,7 @@ fn proxies_and_their_refusals() {
 #[test]
 fn proxy_sees_the_name_alone() {
     for driver in Either::both() {
-        let script: &'static [&'static [Act]] = &[&[Read, OK]];
+        let script: &'static [&'static [ServerStep]] = &[&[Read, OK]];
         let server = Server::start(Speaks::Tunnel, script);
         let mut connect = connect(server.port);
         proxied(&mut connect);

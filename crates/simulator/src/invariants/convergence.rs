@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 
 use fake_kube::{Kind, Object};
-use issuer_api::CertificateRequest;
 use issuer_core::reconcile::{Key, ObservedRequest};
 
 use super::approval::{is_ours, is_terminal};
