@@ -455,6 +455,3 @@ impl Driver {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -104,7 +104,7 @@ impl Observer for Record {
                 format!("{} at {}", request.key().name, request.version())
             }
             Change::RequestGone(key) => format!("{} is gone", key.name),
-            Change::Requests(_, all) => {
+            Change::Requests(_, _, all) => {
                 let names: Vec<_> = all.into_iter().map(|key| key.name).collect();
                 format!("all: {}", names.join(" "))
             }
