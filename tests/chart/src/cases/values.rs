@@ -127,7 +127,6 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
 pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let objects = helm.template(&json!({
         "clusterResourceNamespace": "platform",
-        "namespaces": ["team-a", "team-b"],
         "dropIn": { "enabled": true, "issuerStatus": "own", "clusterResourceNamespace": "certs" },
         "kubernetesCsrs": { "enabled": true },
         "app": {
@@ -150,8 +149,6 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let arguments = objects.arguments()?;
     for flag in [
         "--cluster-resource-namespace=platform",
-        "--namespace=team-a",
-        "--namespace=team-b",
         "--allow-audiences=https://vault.example.com,vault",
         "--allow-http",
         "--allow-http-servers=vault.lab,*.test",
@@ -174,6 +171,11 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         ensure!(arguments.contains(&flag), "{flag} is not in {arguments:?}");
     }
     ensure!(arguments.last() == Some(&"--log-level=debug"), "{arguments:?}");
+    let limited = helm.template(&json!({ "namespaces": ["team-a", "team-b"] }))?;
+    let arguments = limited.arguments()?;
+    for flag in ["--namespace=team-a", "--namespace=team-b"] {
+        ensure!(arguments.contains(&flag), "{flag} is not in {arguments:?}");
+    }
     let arguments = helm.template(&json!({}))?;
     let arguments = arguments.arguments()?;
     for flag in [
