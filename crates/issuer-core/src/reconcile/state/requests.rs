@@ -85,7 +85,7 @@ impl State {
 
     /// Forgets the requests that other controllers answer now.
     pub(super) fn leave_requests_to_others(&mut self) {
-        for key in self.requests.keys().cloned().collect::<Vec<_>>() {
+        for key in self.requests.keys_of(|_| true) {
             self.leave_to_others(&key);
         }
     }
