@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 55] = [
+const REASONS: [&str; 57] = [
     "AnswersLost",
     "AuthMountNotFound",
     "AwsDenied",
