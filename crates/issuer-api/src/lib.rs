@@ -15,6 +15,7 @@ mod certificate_request;
 mod certificate_signing_request;
 mod condition;
 mod issuer;
+mod namespaces;
 
 pub use self::base64::Base64;
 pub use auth::{
@@ -27,7 +28,8 @@ pub use certificate_request::{
 };
 pub use certificate_signing_request::{CertificateSigningRequest, CertificateSigningRequestSpec};
 pub use condition::{Condition, ConditionStatus, IssuerStatus};
-pub use issuer::{AllowedNamespaces, ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
+pub use issuer::{ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
+pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement, LabelSelector};
 
 /// The API group of both issuer kinds, and the `issuerRef.group` this controller answers to.
 pub const GROUP: &str = "vault-issuer.io";

@@ -11,7 +11,8 @@
 //!                          |  observe
 //!                          v
 //!   +----------------- Controller ------------------+      Step::{ReadConfigMap, ReadSecret, MintToken,
-//!   | queue    what is due, one task at a time a key | ---> ReadRequest, ReviewReference, WriteStatus, Publish}  --->  Kubernetes
+//!   | queue    what is due, one task at a time a key | ---> ReadNamespace, ReadRequest, ReviewReference,
+//!   |                                                |      WriteStatus, Publish}     --->  Kubernetes
 //!   | issuers  Access: at most one token each        |
 //!   | ledger   results that are not saved yet        | ---> Step::Exchange          --->  Vault
 //!   +------------------------------------------------+
@@ -38,6 +39,7 @@
 //! # use issuer_core::access::{ReadError, SecretData};
 //! # use issuer_core::reconcile::{Event, ObservedRequest, ReferenceReview, StatusPatch, WriteError};
 //! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSource};
+//! # use issuer_core::target::NamespaceLabels;
 //! # use issuer_core::{Now, Reply, Request, Secret};
 //! # trait Io {
 //! #     fn now(&self) -> Now;
@@ -45,6 +47,7 @@
 //! #     fn obtain_token(&self, source: &TokenSource) -> Result<Secret, ReadError>;
 //! #     fn publish(&self, event: &Event);
 //! #     fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError>;
+//! #     fn read_namespace(&self, name: &str) -> Result<NamespaceLabels, ReadError>;
 //! #     fn read_request(&self, key: &RequestKey) -> Result<ObservedRequest, ReadError>;
 //! #     fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError>;
 //! #     fn review_reference(&self, review: &ReferenceReview) -> Result<bool, ReadError>;
@@ -63,6 +66,7 @@
 //!             Step::ReadConfigMap(config_map, task) => {
 //!                 task.resume(controller, io.now(), io.read_config_map(&config_map))
 //!             }
+//!             Step::ReadNamespace(name, task) => task.resume(controller, io.now(), io.read_namespace(&name)),
 //!             Step::ReadRequest(key, task) => task.resume(controller, io.now(), io.read_request(&key)),
 //!             Step::ReadSecret(secret, task) => task.resume(controller, io.now(), io.read_secret(&secret)),
 //!             Step::ReviewReference(review, task) => {
@@ -80,7 +84,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`Flow`], [`Step`], [`Request`], [`Reply`] | the interface with Vault |
-//! | [`Now`], [`Secret`], [`Body`], [`Connect`], [`SplitMix64`] | time, secrets, how to dial and randomness, as data |
+//! | [`Now`], [`Secret`], [`Body`], [`Connect`], [`Proxy`], [`SplitMix64`] | time, secrets, how to dial and randomness, as data |
 //! | [`mod@reference`] | keys of Kubernetes objects |
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
 //! | [`vault`] | the conversations: health, login, lease, probe, sign, revoke; errors and their classes |
@@ -132,6 +136,7 @@ mod name;
 mod now;
 mod origin;
 mod pem;
+mod proxy;
 mod random;
 pub mod reconcile;
 pub mod reference;
@@ -139,18 +144,21 @@ mod secret;
 mod signatures;
 mod signing_request;
 pub mod target;
+mod transport_error;
 mod uri;
 mod usage;
 pub mod vault;
 mod verify;
 
 pub use connect::{CaBundle, Connect, Identity, Limits, Roots};
-pub use flow::{ConnectError, DialError, Flow, Operation, Reply, Request, Step, TlsError, TransportError};
+pub use flow::{Flow, Operation, Reply, Request, Step};
 pub use known::KnownSignatures;
 pub use now::Now;
 pub use origin::Origin;
+pub use proxy::{ConnectReply, Proxy};
 pub use random::SplitMix64;
 pub use secret::{Body, Secret};
 pub use signatures::Signatures;
 pub use signing_request::{RequestSpec, SigningRequest, SigningRequestError};
+pub use transport_error::{ConnectError, DialError, ProxyError, TlsError, TransportError};
 pub use verify::{Chain, Issued, SizeLimits, Verified, VerifyError, VerifyOptions, verify};

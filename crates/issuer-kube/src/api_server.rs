@@ -11,9 +11,10 @@ use issuer_core::reconcile::{
     Event, Key, ObservedRequest, PatchKind, ReferenceReview, Requester, StatusPatch, WriteError,
 };
 use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, RequestKind, SecretRef, SourceRef, TokenSpec};
+use issuer_core::target::NamespaceLabels;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret as SecretObject, ServiceAccount};
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::core::Request;
@@ -74,6 +75,16 @@ impl ApiServer {
     pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
         let url = ConfigMap::url_path(&(), Some(&config_map.namespace));
         Ok(config_map_data(decode(&self.get(url, &config_map.name).await?)?))
+    }
+
+    /// Reads the labels of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer.
+    pub async fn read_namespace(&self, name: &str) -> Result<NamespaceLabels, ReadError> {
+        let namespace: Namespace = decode(&self.get(Namespace::url_path(&(), None), name).await?)?;
+        Ok(namespace.metadata.labels.unwrap_or_default())
     }
 
     /// Opens the watch of a Secret or a ConfigMap.

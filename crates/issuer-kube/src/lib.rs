@@ -9,6 +9,7 @@
 mod api_server;
 mod client;
 mod data;
+mod dial;
 mod driver;
 mod events;
 mod failure;

@@ -10,6 +10,7 @@ use fake_kube::{Kind, Object};
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Controller, Key, ObservedRequest, Step, WriteError};
 use issuer_core::reference::RequestKey;
+use issuer_core::target::NamespaceLabels;
 use issuer_core::{Reply, Secret};
 
 use crate::clock::Clock;
@@ -33,6 +34,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(6);
 /// An answer in flight.
 #[derive(Clone)]
 pub(crate) enum Answer {
+    Namespace(Result<NamespaceLabels, ReadError>),
     Published,
     Reply(Arrival),
     Request(Result<ObservedRequest, ReadError>),
@@ -46,6 +48,7 @@ impl fmt::Debug for Answer {
     /// Omits the contents, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Namespace(_) => "Namespace",
             Self::Published => "Published",
             Self::Reply(_) => "Reply",
             Self::Request(_) => "Request",
@@ -77,7 +80,8 @@ impl Hash for Answer {
             }
             Self::Token(answer) => (4_u8, answer).hash(state),
             Self::Written(answer) => (5_u8, answer).hash(state),
-            Self::Reviewed(answer) => (6_u8, answer).hash(state),
+            Self::Namespace(answer) => (6_u8, answer).hash(state),
+            Self::Reviewed(answer) => (7_u8, answer).hash(state),
         }
     }
 }
@@ -119,7 +123,8 @@ impl InFlight {
             Step::WriteStatus(_, waits) => (5_u8, waits).hash(state),
             Step::Done(outcome) => (6_u8, outcome).hash(state),
             Step::ReadConfigMap(_, waits) => (7_u8, waits).hash(state),
-            Step::ReviewReference(_, waits) => (8_u8, waits).hash(state),
+            Step::ReadNamespace(_, waits) => (8_u8, waits).hash(state),
+            Step::ReviewReference(_, waits) => (9_u8, waits).hash(state),
         }
         self.answer.hash(state);
     }

@@ -10,6 +10,7 @@ use issuer_ureq::Driver;
 
 use crate::args::{CheckArgs, IssuerArgs};
 use crate::manifest::Issuer;
+use crate::proxies::proxies;
 use crate::remedy::Needs;
 use crate::source::Source;
 
@@ -78,7 +79,8 @@ impl<'a> Check<'a> {
             IssuerKind::DropInCluster => &self.args.namespaces.drop_in_cluster_resource_namespace,
             IssuerKind::DropInNamespaced | IssuerKind::Namespaced => &issuer.key.namespace,
         };
-        let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &self.policy()) {
+        let policy = self.policy()?;
+        let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &policy) {
             Ok(target) => target,
             Err(error) => {
                 self.failed("spec")?;
@@ -116,8 +118,8 @@ impl<'a> Check<'a> {
     }
 
     /// Returns a policy that permits what the operator could permit: the flags of the controller are not known here.
-    fn policy(&self) -> IssuerPolicy {
-        IssuerPolicy {
+    fn policy(&self) -> anyhow::Result<IssuerPolicy> {
+        Ok(IssuerPolicy {
             allow_http: self.args.allow_http,
             ambient_aws: AmbientAws {
                 issuers: true,
@@ -127,8 +129,9 @@ impl<'a> Check<'a> {
             http_servers: Vec::new(),
             allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
+            proxies: proxies()?,
             own_account: None,
-        }
+        })
     }
 
     /// Revokes the token, if it was obtained here and no certificate would be revoked with it.
@@ -234,8 +237,8 @@ impl<'a> Check<'a> {
             for certificate in self.driver.presented_certificates(&connect) {
                 writeln!(self.out, "  server  {certificate}")?;
             }
-            use TransportError::{Connect, Dial, Tls};
-            if let Err(Connect(_) | Dial(_) | Tls(_)) = reply {
+            use TransportError::{Connect, Dial, Proxy, Tls};
+            if let Err(Connect(_) | Dial(_) | Proxy(_) | Tls(_)) = reply {
                 self.failed("connect")?;
             } else {
                 let origin = &connect.origin;
@@ -245,7 +248,12 @@ impl<'a> Check<'a> {
                 } else {
                     "no TLS".to_owned()
                 };
-                self.passed("connect", &format!("{}:{}, {tls}", origin.host(), origin.port()))?;
+                let through = connect.proxy().map(|proxy| format!(" through proxy {proxy}"));
+                let through = through.unwrap_or_default();
+                self.passed(
+                    "connect",
+                    &format!("{}:{}{through}, {tls}", origin.host(), origin.port()),
+                )?;
                 self.reached = true;
             }
         }

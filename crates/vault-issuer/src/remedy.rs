@@ -201,7 +201,7 @@ impl Needs {
 #[cfg(test)]
 mod tests {
     use issuer_core::reference::IssuerKind;
-    use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, IssuerPolicy};
+    use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, IssuerPolicy, ProxySettings};
     use issuer_core::vault::ProbeError;
 
     use super::*;
@@ -224,6 +224,7 @@ mod tests {
             http_servers: Vec::new(),
             allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
+            proxies: ProxySettings::default(),
             own_account: None,
         };
         let spec = serde_json::from_value(spec).unwrap();

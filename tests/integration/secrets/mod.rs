@@ -195,6 +195,7 @@ fn holders_of_secrets_print_none() {
     let connect = Connect {
         origin: issuer_core::Origin::parse(&vault.server.url()).unwrap(),
         allowed_servers: AllowedServers::All,
+        proxy: None,
         server_name: None,
         roots: Roots::bundle(vault.server.ca_pem().into_bytes()),
         identity: Some(identity),

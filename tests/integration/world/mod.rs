@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use issuer_api::VaultSpec;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{AwaitReply, Change, Controller, Event, Key, Outcome, StatusPatch, Step, WriteError};
-use issuer_core::reference::{IssuerKind, RequestKey, RequestKind, SecretRef, TokenSource};
+use issuer_core::reference::{IssuerKind, ListScope, RequestKey, RequestKind, SecretRef, TokenSource};
 use issuer_core::{Now, Operation, Reply, Request, Secret};
 use issuer_kube::{Metrics, Transport};
 use serde_json::json;
@@ -74,9 +74,9 @@ impl<'v> World<'v> {
             transcript: None,
         };
         let lists = [
-            Change::Issuers(IssuerKind::Cluster, BTreeSet::new()),
-            Change::Issuers(IssuerKind::Namespaced, BTreeSet::new()),
-            Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()),
+            Change::Issuers(IssuerKind::Cluster, ListScope::Cluster, BTreeSet::new()),
+            Change::Issuers(IssuerKind::Namespaced, ListScope::Cluster, BTreeSet::new()),
+            Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new()),
         ];
         lists.into_iter().for_each(|list| world.controller.observe(BEGIN, list));
         world
@@ -254,6 +254,7 @@ impl<'v> World<'v> {
                     let live = live.map(Into::into).ok_or(ReadError::NotFound);
                     waits.resume(controller, now, live)
                 }
+                Step::ReadNamespace(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                 Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                 Step::ReadSecret(secret, waits) => {
                     let found = self.secrets.get(&secret).cloned();

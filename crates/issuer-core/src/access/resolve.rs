@@ -73,6 +73,7 @@ fn vault(target: &Target, sources: &Sources<'_>, held: Option<&Vault>) -> Result
     let connect = Connect {
         origin: target.origin.clone(),
         allowed_servers: target.allowed_servers.clone(),
+        proxy: target.proxy.clone(),
         server_name: target.server_name.clone(),
         roots,
         identity,
@@ -185,6 +186,7 @@ fn aws_login(
     let (mount, role, sts) = (mount.clone(), role.to_owned(), sts.clone());
     let assumed = |arn: &str| KeySource::Role {
         sts: sts.endpoint.clone(),
+        proxy: sts.proxy.clone(),
         arn: arn.to_owned(),
     };
     let (source, keys) = match identity {

@@ -12,7 +12,7 @@ use super::observed::ObservedIssuer;
 use super::outcome::Outcome;
 use crate::Now;
 use crate::access::{Access, AccessError, UnwrappedSecretId, Warning};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey};
 use crate::vault::{SignError, VaultError};
 
 /// All issuers. Its methods return what follows from a change and schedule nothing themselves.
@@ -301,9 +301,10 @@ impl Issuers {
         }
     }
 
-    /// Returns the issuers of a kind that a complete list does not contain.
-    pub(super) fn unlisted(&self, kind: IssuerKind, listed: &BTreeSet<IssuerKey>) -> Vec<IssuerKey> {
-        let gone = self.keys().filter(|key| key.kind == kind && !listed.contains(key));
+    /// Returns the issuers of a kind that a complete list covers and does not contain.
+    pub(super) fn unlisted(&self, kind: IssuerKind, scope: &ListScope, listed: &BTreeSet<IssuerKey>) -> Vec<IssuerKey> {
+        let is_covered = |key: &&IssuerKey| key.kind == kind && scope.covers(&key.namespace);
+        let gone = self.keys().filter(is_covered).filter(|key| !listed.contains(key));
         gone.cloned().collect()
     }
 

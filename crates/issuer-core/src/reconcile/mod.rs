@@ -106,6 +106,6 @@ pub use request::{ReferenceReview, Requester};
 pub use sources::SourceEvent;
 pub use status::{PatchKind, StatusPatch};
 pub use step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent, AwaitToken,
-    AwaitWrite, Step,
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent,
+    AwaitToken, AwaitWrite, Step,
 };

@@ -17,6 +17,8 @@ pub enum Step {
     Publish(Event, AwaitPublish),
     /// Read this ConfigMap.
     ReadConfigMap(ConfigMapRef, AwaitConfigMap),
+    /// Read the labels of this namespace from the API server, not from a cache.
+    ReadNamespace(String, AwaitNamespace),
     /// Read this request from the API server, not from a cache.
     ReadRequest(RequestKey, AwaitRequest),
     /// Read this Secret.
@@ -62,6 +64,10 @@ pub struct AwaitSourceEvent(pub(super) SourceRef);
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitRequest(pub(super) request::Task);
 
+/// Awaits the labels of a namespace.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitNamespace(pub(super) request::Task);
+
 /// Awaits whether a user may reference an issuer.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitReview(pub(super) Box<request::Reviewing>);
@@ -103,6 +109,7 @@ impl From<request::Step> for Step {
     fn from(step: request::Step) -> Self {
         match step {
             request::Step::Send(request, signing) => Self::Exchange(request, AwaitReply(Replied::Sign(signing))),
+            request::Step::ReadNamespace(name, task) => Self::ReadNamespace(name, AwaitNamespace(task)),
             request::Step::Read(key, task) => Self::ReadRequest(key, AwaitRequest(task)),
             request::Step::Review(review, reviewing) => Self::ReviewReference(review, AwaitReview(reviewing)),
             request::Step::Write(patch, writing) => Self::WriteStatus(patch, AwaitWrite(Written::Request(writing))),

@@ -6,7 +6,7 @@ use issuer_api::AwsAuth;
 use super::ambient::AmbientIdentity;
 use super::issuer::Issuer;
 use super::{SpecError, filled, object_name};
-use crate::Origin;
+use crate::{Origin, Proxy};
 
 /// The audience of service account tokens that AWS takes.
 const STS_AUDIENCE: &str = "sts.amazonaws.com";
@@ -39,6 +39,8 @@ pub struct Sts {
     pub origin: Origin,
     /// Where IAM roles are assumed.
     pub endpoint: Origin,
+    /// The proxy that `endpoint` is reached through.
+    pub proxy: Option<Proxy>,
     /// The region.
     pub region: String,
     /// The value of the header `X-Vault-AWS-IAM-Server-ID`, if Vault requires it: the signed request is of no use to
@@ -59,6 +61,7 @@ impl Sts {
         Some(Self {
             endpoint: origin.clone(),
             origin,
+            proxy: None,
             region: region.to_owned(),
             server_id: server_id.map(str::to_owned),
         })
@@ -84,6 +87,7 @@ impl Issuer<'_> {
         if let Some(endpoint) = &environment.sts_endpoint {
             sts.endpoint = endpoint.clone();
         }
+        sts.proxy = self.policy.proxies.of(&sts.endpoint).cloned();
         Ok((sts, identity))
     }
 

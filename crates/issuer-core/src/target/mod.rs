@@ -4,8 +4,11 @@ mod ambient;
 mod aws;
 mod issuer;
 mod method;
+mod namespaces;
 mod path;
 mod policy;
+mod proxy;
+mod servers;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,13 +19,15 @@ use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 pub use ambient::{AmbientAws, AmbientIdentity, AwsEnvironment};
 pub use aws::{AwsIdentity, Sts};
 pub use method::{Method, RoleId, SecretId};
+pub use namespaces::NamespaceLabels;
+pub(crate) use namespaces::{Admission, admission};
 pub use path::{CaMismatch, Mount, SignPath, WrappingPath};
-pub use policy::{
-    AllowedAudiences, AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount,
-};
+pub use policy::{AllowedAudiences, IssuerPolicy, ServiceAccount};
+pub use proxy::{ProxySettings, ProxySettingsError};
+pub use servers::{AllowedServers, Network, ServerPattern, ServerPatternError};
 
 use crate::reference::{ConfigMapKey, IssuerKey, IssuerKind, SecretKey, is_object_name};
-use crate::{Origin, duration};
+use crate::{Origin, Proxy, duration};
 
 /// An issuer's spec, parsed and checked.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -31,6 +36,8 @@ pub struct Target {
     pub origin: Origin,
     /// The servers that the operator permits.
     pub allowed_servers: AllowedServers,
+    /// The proxy that the server is reached through.
+    pub proxy: Option<Proxy>,
     /// The Vault namespace of the PKI mount, fit for a header; `None` for the root namespace.
     pub namespace: Option<HeaderValue>,
     /// The Vault namespace of the auth method and its tokens.
@@ -134,6 +141,9 @@ pub enum SpecError {
     /// An issuer of one namespace limits the namespaces.
     #[error("spec.allowedNamespaces is for VaultClusterIssuers: a VaultIssuer signs for its own namespace only")]
     AllowedNamespaces,
+    /// A requirement of the selector lacks values, or has values that its operator does not take.
+    #[error("spec.allowedNamespaces.selector: In and NotIn need values, Exists and DoesNotExist take none")]
+    NamespaceSelector,
     /// There is no certificate to log in with.
     #[error("spec.auth.clientCertificate needs secretName, or spec.clientCertSecretRef and spec.clientKeySecretRef")]
     NoCertificate,
@@ -167,6 +177,21 @@ pub enum SpecError {
          or start the controller with --allow-http or --allow-http-servers"
     )]
     PlainHttp,
+    /// The URL of the proxy is malformed.
+    #[error("spec.proxy must be a URL such as http://proxy.example.com:3128, without user and password")]
+    Proxy,
+    /// The operator does not permit the proxy.
+    #[error("spec.proxy is not allowed: the operator has to list it (--allowed-servers)")]
+    ProxyNotAllowed,
+    /// There is no TLS, so the proxy would read the token.
+    #[error("spec.proxy needs a https:// server: a proxy would read the credentials that a http:// server is sent")]
+    ProxyPlainHttp,
+    /// The operator permits networks only, and a proxy hides the address of the server.
+    #[error(
+        "spec.server is reached through a proxy, which resolves its name: the operator has to list that name \
+         (--allowed-servers)"
+    )]
+    ServerNotNamed,
     /// The URL is malformed.
     #[error("spec.server must be a URL such as https://vault.example.com:8200")]
     Server,
@@ -192,8 +217,11 @@ impl Target {
         if !policy.allowed_servers.permits_host(origin.host()) {
             return Err(SpecError::ServerNotAllowed);
         }
-        if spec.allowed_namespaces.is_some() && key.kind == IssuerKind::Namespaced {
-            return Err(SpecError::AllowedNamespaces);
+        let proxy = proxy::proxy(spec, &origin, &policy.allowed_servers, &policy.proxies)?;
+        match &spec.allowed_namespaces {
+            Some(_) if key.kind == IssuerKind::Namespaced => return Err(SpecError::AllowedNamespaces),
+            Some(allowed) => namespaces::check(allowed)?,
+            None => {}
         }
         let pki_namespace = vault_namespace(spec.namespace.as_deref(), "spec.namespace")?;
         let login_namespace = match spec.auth.namespace.as_deref() {
@@ -228,6 +256,7 @@ impl Target {
         Ok(Self {
             origin,
             allowed_servers: policy.allowed_servers.clone(),
+            proxy,
             namespace: pki_namespace,
             login_namespace,
             server_name: spec.server_name.clone().filter(|name| !name.is_empty()),

@@ -222,6 +222,7 @@ fn only_cluster_issuers_limit_namespaces() {
     let spec = VaultSpec {
         allowed_namespaces: Some(AllowedNamespaces {
             names: vec!["web".to_owned()],
+            selector: None,
         }),
         ..spec()
     };

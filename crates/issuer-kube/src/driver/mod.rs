@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use self::exchanges::{Exchanges, Tenant};
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
-use crate::object::{RequestHeader, Watched};
+use crate::object::{RequestHeader, WatchedList};
 use crate::source_watch::SourceWatch;
 use crate::watch::{self, Observer, Unreadable};
 use crate::{ControllerHealth, Leadership, Metrics, Transport, token};
@@ -91,8 +91,8 @@ struct Driver {
     health: Arc<ControllerHealth>,
     metrics: Arc<Metrics>,
     transport: Transport,
-    /// The kinds that are watched.
-    watched: Vec<Watched>,
+    /// The lists that are kept up to date.
+    lists: Vec<WatchedList>,
     /// Notified whenever there may be something to do.
     changed: Notify,
     /// Exchanges with Vault at once; further ones wait.
@@ -115,7 +115,7 @@ pub async fn run<R>(
     let driver = Arc::new(Driver::new(setup));
     let watches = tokio::spawn({
         let driver = Arc::clone(&driver);
-        async move { watch::watch(&client, &driver.watched, &driver).await }
+        async move { watch::watch(&client, &driver.lists, &driver).await }
     });
     let mut tasks = JoinSet::new();
     let leads = leadership.clone();
@@ -147,8 +147,8 @@ pub async fn run<R>(
         tracing::warn!("stopping before all tokens were revoked; they expire");
     }
     watches.abort();
-    for watched in &driver.watched {
-        driver.health.ended(watched.kind());
+    for list in &driver.lists {
+        driver.health.ended(&list.name());
     }
     driver.health.ended(LOOP);
     released
@@ -186,31 +186,31 @@ impl Observer for Arc<Driver> {
         tokio::spawn(async move { driver.publish(event).await });
     }
 
-    fn alive(&self, watched: Watched, within: Duration) {
+    fn alive(&self, list: &WatchedList, within: Duration) {
         let next = Transport::now().monotonic + within + GRACE;
-        self.health.alive(watched.kind(), next);
+        self.health.alive(list.name(), next);
     }
 
-    fn synced(&self, watched: Watched) {
-        self.health.set(watched.kind(), Ok(()));
+    fn synced(&self, list: &WatchedList) {
+        self.health.set(list.name(), Ok(()));
     }
 
-    fn failed(&self, watched: Watched, error: &str, is_synced: bool) {
-        self.metrics.watch_failed(watched.kind());
+    fn failed(&self, list: &WatchedList, error: &str, is_synced: bool) {
+        self.metrics.watch_failed(list.watched.kind());
         if !is_synced {
-            self.health.set(watched.kind(), Err(format!("not in sync: {error}")));
+            self.health.set(list.name(), Err(format!("not in sync: {error}")));
         }
     }
 }
 
 impl Driver {
     fn new(setup: RunSetup) -> Self {
-        let watched = Watched::all_of(setup.config.request_kinds(), setup.config.kinds());
+        let lists = WatchedList::all_of(&setup.config);
         let width = setup.config.max_concurrent_reconciles;
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
-        for watched in &watched {
-            setup.health.set(watched.kind(), Err("not listed yet".to_owned()));
+        for list in &lists {
+            setup.health.set(list.name(), Err("not listed yet".to_owned()));
         }
         Self {
             watch_api: ApiServer::new(setup.watch_client, setup.instance.clone()),
@@ -219,7 +219,7 @@ impl Driver {
             health: setup.health,
             metrics: setup.metrics,
             transport: setup.transport,
-            watched,
+            lists,
             changed: Notify::new(),
             exchanges: Exchanges::new(EXCHANGES_MAX, width),
             api_requests: Semaphore::new(API_REQUESTS),
@@ -316,6 +316,10 @@ impl Driver {
                 }
                 Step::ReadConfigMap(config_map, state) => {
                     let answer = self.ask(Box::pin(self.api.read_config_map(&config_map))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
+                Step::ReadNamespace(name, state) => {
+                    let answer = self.ask(Box::pin(self.api.read_namespace(&name))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadRequest(request, state) => {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
-use issuer_core::reference::{IssuerKind, RequestKind};
+use issuer_core::reference::{IssuerKind, ListScope, Namespaces, RequestKind};
 use issuer_core::target::IssuerPolicy;
 use kube::client::Body;
 use tower::BoxError;
@@ -51,6 +51,7 @@ fn driver() -> Arc<Driver> {
             drop_in: None,
             event_rate: 10,
             kubernetes_csrs: false,
+            namespaces: Namespaces::All,
             max_concurrent_reconciles: 1,
             max_lost_answers: 1,
             policy: IssuerPolicy::default(),
@@ -64,8 +65,9 @@ fn driver() -> Arc<Driver> {
         health: Arc::new(ControllerHealth::new()),
         instance: String::new(),
     });
-    let requests = Change::Requests(RequestKind::CertificateRequest, BTreeSet::new());
-    let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(|kind| Change::Issuers(kind, BTreeSet::new()));
+    let requests = Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new());
+    let issuers = |kind| Change::Issuers(kind, ListScope::Cluster, BTreeSet::new());
+    let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(issuers);
     for change in lists.into_iter().chain([requests]) {
         driver.controller().observe(Transport::now(), change);
     }

@@ -12,8 +12,8 @@ use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
     CertificateSigningRequest, CertificateSigningRequestSpec, IssuerRef, IssuerStatus, VaultSpec,
 };
-use issuer_core::reconcile::{Change, Key, ObservedIssuer, ObservedRequest};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use issuer_core::reconcile::{Change, Config, Key, ObservedIssuer, ObservedRequest};
+use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -28,6 +28,13 @@ const ERROR: usize = 200;
 pub(crate) enum Watched {
     Issuers(IssuerKind),
     Requests(RequestKind),
+}
+
+/// A list that is kept up to date: the objects of one kind in one scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WatchedList {
+    pub(crate) watched: Watched,
+    pub(crate) scope: ListScope,
 }
 
 /// The text of an object, or of the watch event that holds it.
@@ -162,15 +169,6 @@ impl RequestHeader {
 }
 
 impl Watched {
-    /// Returns every kind that is watched, where these kinds are served.
-    pub(crate) fn all_of(
-        requests: impl IntoIterator<Item = RequestKind>,
-        issuers: impl IntoIterator<Item = IssuerKind>,
-    ) -> Vec<Self> {
-        let issuers = issuers.into_iter().map(Self::Issuers);
-        requests.into_iter().map(Self::Requests).chain(issuers).collect()
-    }
-
     /// Returns `true` if its objects are cert-manager's own issuers.
     pub(crate) fn is_drop_in(self) -> bool {
         matches!(self, Self::Issuers(kind) if kind.is_drop_in())
@@ -181,14 +179,6 @@ impl Watched {
         match self {
             Self::Issuers(kind) => kind.as_str(),
             Self::Requests(kind) => kind.as_str(),
-        }
-    }
-
-    /// Returns the path of all objects of this kind, in all namespaces.
-    pub(crate) fn path(self) -> String {
-        match self {
-            Self::Issuers(kind) => format!("/apis/{}/{}", kind.api_version(), kind.plural()),
-            Self::Requests(kind) => format!("/apis/{}/{}", kind.api_version(), kind.plural()),
         }
     }
 
@@ -242,17 +232,53 @@ impl Watched {
         };
         decoded.map_err(|error| error.to_string().chars().take(ERROR).collect())
     }
+}
 
-    /// Returns the change that these are all the objects of this kind.
-    pub(crate) fn all(self, keys: BTreeSet<Key>) -> Change {
-        match self {
-            Self::Issuers(kind) => {
+impl WatchedList {
+    /// Returns every list of a controller with this configuration.
+    pub(crate) fn all_of(config: &Config) -> Vec<Self> {
+        let mut lists = Vec::new();
+        for scope in config.namespaces.scopes() {
+            let requests = config.request_kinds().map(Watched::Requests);
+            let kinds = requests.chain(config.kinds().map(Watched::Issuers));
+            lists.extend(kinds.map(|watched| Self {
+                watched,
+                scope: scope.clone(),
+            }));
+        }
+        lists
+    }
+
+    /// Returns its name among the checks of the process, such as `VaultIssuer` or `VaultIssuer in team-a`.
+    pub(crate) fn name(&self) -> Cow<'static, str> {
+        let kind = self.watched.kind();
+        match self.scope.namespace() {
+            None => kind.into(),
+            Some(namespace) => format!("{kind} in {namespace}").into(),
+        }
+    }
+
+    /// Returns the path of its objects.
+    pub(crate) fn path(&self) -> String {
+        let namespace = self.scope.namespace();
+        let within = namespace.map_or_else(String::new, |namespace| format!("namespaces/{namespace}/"));
+        match self.watched {
+            Watched::Requests(kind) => format!("/apis/{}/{within}{}", kind.api_version(), kind.plural()),
+            Watched::Issuers(kind) => format!("/apis/{}/{within}{}", kind.api_version(), kind.plural()),
+        }
+    }
+
+    /// Returns the change that these are all its objects.
+    pub(crate) fn all(&self, keys: BTreeSet<Key>) -> Change {
+        let scope = self.scope.clone();
+        match self.watched {
+            Watched::Issuers(kind) => {
                 let issuer = |key| if let Key::Issuer(key) = key { Some(key) } else { None };
-                Change::Issuers(kind, keys.into_iter().filter_map(issuer).collect())
+                Change::Issuers(kind, scope, keys.into_iter().filter_map(issuer).collect())
             }
-            Self::Requests(kind) => {
+            Watched::Requests(kind) => {
                 let request = |key| if let Key::Request(key) = key { Some(key) } else { None };
-                Change::Requests(kind, keys.into_iter().filter_map(request).collect())
+                Change::Requests(kind, scope, keys.into_iter().filter_map(request).collect())
             }
         }
     }

@@ -5,7 +5,7 @@ use issuer_core::reconcile::Key;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::object::Watched;
+use crate::object::{Watched, WatchedList};
 
 /// Time in which further issuers may appear before the requests are listed again.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -23,16 +23,16 @@ pub(super) struct DropInIssuers {
 #[derive(Debug, Default)]
 struct State {
     known: BTreeSet<Key>,
-    /// The kinds that have not been listed yet.
-    unlisted: Vec<Watched>,
+    /// The lists that have not been seen yet.
+    unlisted: Vec<WatchedList>,
 }
 
 /// Waits for issuers to appear.
 pub(super) struct Appeared(watch::Receiver<State>);
 
 impl DropInIssuers {
-    pub(super) fn new(kinds: &[Watched]) -> Self {
-        let unlisted: Vec<_> = kinds.iter().copied().filter(|kind| kind.is_drop_in()).collect();
+    pub(super) fn new(lists: &[WatchedList]) -> Self {
+        let unlisted: Vec<_> = lists.iter().filter(|list| list.watched.is_drop_in()).cloned().collect();
         let served = !unlisted.is_empty();
         let state = State {
             unlisted,
@@ -44,18 +44,21 @@ impl DropInIssuers {
         }
     }
 
-    /// Returns `true` if there is a kind of them that is watched.
+    /// Returns `true` if there is a list of them.
     pub(super) fn is_served(&self) -> bool {
         self.served
     }
 
-    /// Records that these are all the objects of a kind.
-    pub(super) fn listed(&self, watched: Watched, all: &BTreeSet<Key>) {
+    /// Records that these are all the objects of a list.
+    pub(super) fn listed(&self, list: &WatchedList, all: &BTreeSet<Key>) {
         self.state.send_if_modified(|state| {
-            let is_watched = |key: &Key| matches!(key, Key::Issuer(issuer) if Watched::Issuers(issuer.kind) == watched);
-            state.known.retain(|key| !is_watched(key) || all.contains(key));
+            let is_covered = |key: &Key| {
+                let Key::Issuer(issuer) = key else { return false };
+                Watched::Issuers(issuer.kind) == list.watched && list.scope.covers(&issuer.namespace)
+            };
+            state.known.retain(|key| !is_covered(key) || all.contains(key));
             let before = state.unlisted.len();
-            state.unlisted.retain(|kind| *kind != watched);
+            state.unlisted.retain(|unlisted| unlisted != list);
             state.unlisted.len() != before
         });
     }
@@ -77,7 +80,7 @@ impl DropInIssuers {
 }
 
 impl Appeared {
-    /// Resolves when every kind has been listed once.
+    /// Resolves when every list has been seen once.
     pub(super) async fn listed(&self) {
         let listed = self.0.clone().wait_for(|state| state.unlisted.is_empty()).await.is_ok();
         if !listed {

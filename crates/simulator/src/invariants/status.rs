@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 57] = [
+const REASONS: [&str; 59] = [
     "AnswersLost",
     "AuthMountNotFound",
     "AwsDenied",
@@ -34,11 +34,13 @@ const REASONS: [&str; 57] = [
     "IssuerNotReady",
     "LoginDenied",
     "NameNotSupported",
+    "NamespaceForbidden",
     "NamespaceNotAllowed",
     "PathNotFound",
     "Pending",
     "PermissionDenied",
     "ProbeInconclusive",
+    "ProxyFailed",
     "ReferenceUnknown",
     "SignaturesFail",
     "RoleNotFound",

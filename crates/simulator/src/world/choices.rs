@@ -288,6 +288,7 @@ pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
         },
         Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Refused | Slow),
         Step::ReadConfigMap(..)
+        | Step::ReadNamespace(..)
         | Step::ReadRequest(..)
         | Step::ReadSecret(..)
         | Step::ReviewReference(..)

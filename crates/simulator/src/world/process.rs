@@ -138,6 +138,7 @@ impl World {
             Step::MintToken(TokenSource::File(_), _)
             | Step::Publish(..)
             | Step::ReadConfigMap(..)
+            | Step::ReadNamespace(..)
             | Step::ReadRequest(..)
             | Step::ReviewReference(..)
             | Step::WriteStatus(..) => None,

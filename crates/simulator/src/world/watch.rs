@@ -4,7 +4,7 @@ use std::sync::Arc;
 use fake_kube::{CONTROLLER, Kind, Object, Verb, ready_managers};
 use issuer_api::VaultIssuer;
 use issuer_core::reconcile::{Change, Key, ObservedIssuer, ReadyWriters};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
 
 use super::{Checked, World};
 use crate::fixture;
@@ -64,7 +64,10 @@ impl World {
         self.observe(process, listed(kind, self.cluster.keys(kind)));
         if kind == Kind::DropInIssuers {
             // The simulated cluster has no ClusterIssuer of cert-manager's.
-            self.observe(process, Change::Issuers(IssuerKind::DropInCluster, BTreeSet::new()));
+            self.observe(
+                process,
+                Change::Issuers(IssuerKind::DropInCluster, ListScope::Cluster, BTreeSet::new()),
+            );
         }
         process.set_cursor(kind, self.cluster.revision());
     }
@@ -126,7 +129,7 @@ fn deleted(object: &Object) -> Change {
 
 /// A change that no object makes.
 fn nothing() -> Change {
-    Change::Requests(RequestKind::CertificateRequest, BTreeSet::new())
+    Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new())
 }
 
 fn listed(kind: Kind, keys: BTreeSet<Key>) -> Change {
@@ -141,10 +144,14 @@ fn listed(kind: Kind, keys: BTreeSet<Key>) -> Change {
             .collect()
     };
     match kind {
-        Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, issuers(keys)),
-        Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, issuers(keys)),
-        Kind::DropInIssuers => Change::Issuers(IssuerKind::DropInNamespaced, issuers(keys)),
-        Kind::Requests => Change::Requests(RequestKind::CertificateRequest, requests(keys)),
-        Kind::Csrs => Change::Requests(RequestKind::CertificateSigningRequest, requests(keys)),
+        Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, ListScope::Cluster, issuers(keys)),
+        Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, ListScope::Cluster, issuers(keys)),
+        Kind::DropInIssuers => Change::Issuers(IssuerKind::DropInNamespaced, ListScope::Cluster, issuers(keys)),
+        Kind::Requests => Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, requests(keys)),
+        Kind::Csrs => Change::Requests(
+            RequestKind::CertificateSigningRequest,
+            ListScope::Cluster,
+            requests(keys),
+        ),
     }
 }

@@ -3,7 +3,9 @@
 mod ambient;
 mod cluster;
 mod csrs;
+mod drop_in;
 mod migrate;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,7 +19,9 @@ use issuer_core::target::ServerPattern;
 pub use self::ambient::AmbientArgs;
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
 pub use self::csrs::CsrArgs;
+pub use self::drop_in::{DropInArgs, IssuerStatusChoice};
 pub use self::migrate::MigrateArgs;
+pub use self::watch::WatchArgs;
 pub use crate::issuer_name::IssuerName;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
@@ -50,6 +54,9 @@ pub enum Command {
 #[derive(Clone, Debug, Parser)]
 #[command(args_override_self = true)]
 pub struct ControllerArgs {
+    /// What the controller watches.
+    #[command(flatten)]
+    pub watch: WatchArgs,
     /// The namespace in which VaultClusterIssuers have their Secrets and service accounts [default: the pod's]
     #[arg(long, env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE")]
     pub cluster_resource_namespace: Option<String>,
@@ -213,45 +220,6 @@ pub struct ControllerArgs {
     /// How the controller logs.
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-/// Whether and how cert-manager's own issuers are served.
-#[derive(Clone, Debug, Parser)]
-pub struct DropInArgs {
-    /// Whether cert-manager's own Issuers and ClusterIssuers with spec.vault are served: only where cert-manager runs with
-    /// --controllers=*,-certificaterequests-issuer-vault
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_SERVE_CERT_MANAGER_ISSUERS",
-        default_value_t = false,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = ArgAction::Set,
-    )]
-    pub serve_cert_manager_issuers: bool,
-    /// Who writes the condition Ready of cert-manager's issuers
-    #[arg(long, env = "VAULT_ISSUER_ISSUER_STATUS", default_value = "auto")]
-    pub issuer_status: IssuerStatusChoice,
-    /// The namespace in which ClusterIssuers have their Secrets and service accounts: cert-manager's cluster resource
-    /// namespace
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_DROP_IN_CLUSTER_RESOURCE_NAMESPACE",
-        default_value = "cert-manager"
-    )]
-    pub drop_in_cluster_resource_namespace: String,
-}
-
-/// Who writes the condition Ready of cert-manager's issuers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IssuerStatusChoice {
-    /// This controller, unless another has written it.
-    Auto,
-    /// Others.
-    Leave,
-    /// This controller.
-    Own,
 }
 
 /// The level and format of the log, which goes to stderr.

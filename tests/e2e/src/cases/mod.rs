@@ -16,6 +16,7 @@ mod outages;
 mod quiet;
 mod requests;
 mod roles;
+mod scope;
 mod secrets;
 mod tools;
 mod writes;
@@ -116,6 +117,7 @@ pub(super) const CASES: &[Case] = &[
     together!("wrong-secret", healing::wrong_secret),
     together!("wrong-bundle", healing::wrong_bundle),
     loopback!("unreachable", healing::unreachable),
+    loopback!("proxy", scope::proxy),
     together!("missing-secret", healing::missing_secret),
     together!("rotated-secret", healing::rotated_secret),
     together!("revoked-token", healing::revoked_token),
@@ -149,6 +151,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("drop-in-switch", drop_in::switch),
     alone!("drop-in-beside", drop_in::beside),
     alone!("drop-in-others", drop_in::others),
+    alone!("namespaces", scope::limited),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),
 ];

@@ -6,6 +6,7 @@ mod cached;
 pub(crate) mod certmanager;
 pub(crate) mod cluster;
 pub(crate) mod components;
+pub(crate) mod connect_proxy;
 pub(crate) mod controller;
 pub(crate) mod env;
 pub(crate) mod etcd;

@@ -11,7 +11,7 @@ use crate::reconcile::lane::Class;
 use crate::reconcile::losses::Fault;
 use crate::reconcile::observed::ObservedIssuer;
 use crate::reconcile::outcome::{Key, Outcome};
-use crate::reference::{IssuerKey, IssuerKind};
+use crate::reference::{IssuerKey, IssuerKind, ListScope};
 use crate::vault::SignError;
 
 impl State {
@@ -50,9 +50,14 @@ impl State {
         }
     }
 
-    /// Forgets the issuers of a kind that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_issuers(&mut self, kind: IssuerKind, listed: &BTreeSet<IssuerKey>) {
-        for key in self.issuers.unlisted(kind, listed) {
+    /// Forgets the issuers of a kind that a complete list covers and does not contain.
+    pub(in crate::reconcile) fn keep_issuers(
+        &mut self,
+        kind: IssuerKind,
+        scope: &ListScope,
+        listed: &BTreeSet<IssuerKey>,
+    ) {
+        for key in self.issuers.unlisted(kind, scope, listed) {
             self.forget_issuer(&key);
         }
     }

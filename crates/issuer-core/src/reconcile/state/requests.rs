@@ -16,7 +16,7 @@ use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
 use crate::reconcile::requests::{Told, Tracked};
 use crate::reconcile::status::{self, StatusPatch};
-use crate::reference::{IssuerKey, RequestKey, RequestKind};
+use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
 
 /// How long a request may wait for approval before an event says so: approval takes a moment even where it is automatic.
 const APPROVAL: Duration = Duration::from_secs(10);
@@ -56,9 +56,11 @@ impl State {
     }
 
     /// Returns `true` if a request of this issuer is ours to answer: one of our group, or of an issuer of cert-manager's that
-    /// signs with Vault. Where that issuer has gone, what was signed before is saved all the same.
+    /// signs with Vault, and of a kind that is served. Where that issuer has gone, what was signed before is saved all the
+    /// same.
     fn serves(&self, issuer: Option<&IssuerKey>, is_of_our_group: bool, uid: &str) -> bool {
         match issuer {
+            Some(issuer) if !self.config.kinds().any(|kind| kind == issuer.kind) => false,
             Some(issuer) if issuer.kind.is_drop_in() => {
                 self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(uid).is_some()
             }
@@ -103,13 +105,18 @@ impl State {
         self.ledger.caught_up(key);
     }
 
-    /// Forgets the requests of a kind that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_requests(&mut self, kind: RequestKind, listed: &BTreeSet<RequestKey>) {
-        for key in self.requests.unlisted(kind, listed) {
+    /// Forgets the requests of a kind that a complete list covers and does not contain.
+    pub(in crate::reconcile) fn keep_requests(
+        &mut self,
+        kind: RequestKind,
+        scope: &ListScope,
+        listed: &BTreeSet<RequestKey>,
+    ) {
+        for key in self.requests.unlisted(kind, scope, listed) {
             self.forget_request(&key);
         }
         self.ledger
-            .caught_up_but(|key| key.kind != kind || listed.contains(key));
+            .caught_up_but(|key| key.kind != kind || !scope.covers(&key.namespace) || listed.contains(key));
     }
 
     pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {

@@ -10,7 +10,7 @@ use crate::access::ReadError;
 use crate::reconcile::{
     Change, Claim, Config, Controller, DropIn, IssuerStatusMode, Outcome, PatchKind, Step, WriteError,
 };
-use crate::reference::{IssuerKey, IssuerKind, RequestKind};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKind};
 
 const GRANT: &str = "alice vaultissuers.vault-issuer.io team/vault";
 
@@ -248,6 +248,7 @@ fn allowed_namespaces_exclude_csrs() {
     let mut scenario = Scenario::empty(config());
     scenario.change(cluster_issuer(Some(AllowedNamespaces {
         names: vec!["team".to_owned()],
+        selector: None,
     })));
     scenario.run();
     let mut of_cluster = csr("web");
@@ -325,10 +326,15 @@ fn a_list_is_of_one_kind() {
     let mut unapproved = csr("web");
     unapproved.status = None;
     scenario.add(unapproved.into());
-    scenario.change(Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()));
+    scenario.change(Change::Requests(
+        RequestKind::CertificateRequest,
+        ListScope::Cluster,
+        BTreeSet::new(),
+    ));
     assert_eq!(scenario.controller.tracked(), 1);
     scenario.change(Change::Requests(
         RequestKind::CertificateSigningRequest,
+        ListScope::Cluster,
         BTreeSet::new(),
     ));
     assert_eq!(scenario.controller.tracked(), 0);
@@ -345,12 +351,19 @@ fn nothing_begins_before_csrs_are_listed() {
     );
     let now = super::scenario::at(0);
     for kind in IssuerKind::ALL {
-        controller.observe(now, Change::Issuers(kind, BTreeSet::new()));
+        controller.observe(now, Change::Issuers(kind, ListScope::Cluster, BTreeSet::new()));
     }
     controller.observe(now, Change::Issuer(issuer_key(), issuer(1)));
-    controller.observe(now, Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()));
+    controller.observe(
+        now,
+        Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new()),
+    );
     assert!(controller.poll(now).is_none());
-    let csrs = Change::Requests(RequestKind::CertificateSigningRequest, BTreeSet::new());
+    let csrs = Change::Requests(
+        RequestKind::CertificateSigningRequest,
+        ListScope::Cluster,
+        BTreeSet::new(),
+    );
     controller.observe(now, csrs);
     assert!(controller.poll(now).is_some());
 }

@@ -13,6 +13,7 @@ mod issued;
 mod issuer_status;
 mod issuers;
 mod lost_reply;
+mod namespaces;
 mod outage;
 mod pending;
 mod report;

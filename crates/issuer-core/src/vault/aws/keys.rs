@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{AwsError, AwsKeys, FORM, text};
 use crate::target::AllowedServers;
-use crate::{Body, Connect, Limits, Operation, Origin, Reply, Request, Roots, Secret};
+use crate::{Body, Connect, Limits, Operation, Origin, Proxy, Reply, Request, Roots, Secret};
 
 /// The name of the session of an assumed role, which AWS shows in its logs.
 const SESSION_NAME: &str = "vault-issuer";
@@ -22,22 +22,26 @@ pub(crate) enum KeySource {
     PodIdentity(Origin),
     /// STS at this origin, which lets the service account assume an IAM role (`AssumeRoleWithWebIdentity`):
     /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>.
-    Role { sts: Origin, arn: String },
+    Role {
+        sts: Origin,
+        proxy: Option<Proxy>,
+        arn: String,
+    },
 }
 
 /// Returns the request for keys that a token is exchanged for.
 pub(crate) fn begin(source: &KeySource, token: &Secret) -> Request {
     match source {
         KeySource::PodIdentity(endpoint) => {
-            let mut request = request(endpoint, endpoint.to_string());
+            let mut request = request(endpoint, None, endpoint.to_string());
             if let Ok(mut token) = HeaderValue::from_str(text(token)) {
                 token.set_sensitive(true);
                 request.http.headers_mut().insert(AUTHORIZATION, token);
             }
             request
         }
-        KeySource::Role { sts, arn } => {
-            let mut request = request(sts, format!("{sts}/"));
+        KeySource::Role { sts, proxy, arn } => {
+            let mut request = request(sts, proxy.clone(), format!("{sts}/"));
             *request.http.method_mut() = Method::POST;
             *request.http.body_mut() = form(&[
                 ("Action", "AssumeRoleWithWebIdentity"),
@@ -53,11 +57,12 @@ pub(crate) fn begin(source: &KeySource, token: &Secret) -> Request {
     }
 }
 
-fn request(origin: &Origin, url: String) -> Request {
+fn request(origin: &Origin, proxy: Option<Proxy>, url: String) -> Request {
     let connect = Connect {
         origin: origin.clone(),
         // The host is AWS's or the operator's choice, so the list of servers that issuers may name does not apply.
         allowed_servers: AllowedServers::All,
+        proxy,
         server_name: None,
         roots: Roots::System,
         identity: None,
@@ -193,6 +198,7 @@ mod tests {
     fn role(region: &str) -> KeySource {
         KeySource::Role {
             sts: Sts::new(region, None).unwrap().origin,
+            proxy: None,
             arn: "arn:aws-cn:iam::123456789012:role/a/b".to_owned(),
         }
     }

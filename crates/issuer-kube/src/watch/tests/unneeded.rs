@@ -2,6 +2,7 @@
 
 use issuer_core::Now;
 use issuer_core::reconcile::{Config, Controller, DropIn, IssuerStatusMode};
+use issuer_core::reference::Namespaces;
 use issuer_core::target::IssuerPolicy;
 
 use super::*;
@@ -25,6 +26,7 @@ impl Serving {
             drop_in: Some(drop_in),
             event_rate: 10,
             kubernetes_csrs: false,
+            namespaces: Namespaces::All,
             max_concurrent_reconciles: 1,
             max_lost_answers: 1,
             policy: IssuerPolicy::default(),
@@ -43,12 +45,9 @@ impl Serving {
             Server::new([list(requests, "1", "")]),
             Server::new([list(&[issuer("vault", "vault")], "2", "")]),
         ];
-        let kinds = [
-            Watched::Requests(RequestKind::CertificateRequest),
-            Watched::Issuers(IssuerKind::DropInNamespaced),
-        ];
-        let (drop_in, clients) = (DropInIssuers::new(&kinds), servers.each_ref().map(Server::client));
-        let follow = |index: usize| Reflector::new(&clients[index], kinds[index], &self, &drop_in).run();
+        let lists = [REQUESTS, Watched::Issuers(IssuerKind::DropInNamespaced)].map(everywhere);
+        let (drop_in, clients) = (DropInIssuers::new(&lists), servers.each_ref().map(Server::client));
+        let follow = |index: usize| Reflector::new(&clients[index], &lists[index], &self, &drop_in).run();
         let both = futures::future::join(follow(0), follow(1));
         assert!(timeout(Duration::from_secs(20), both).await.is_err());
         (
@@ -75,11 +74,11 @@ impl Observer for Serving {
         panic!("{object:?}");
     }
 
-    fn alive(&self, _: Watched, _: Duration) {}
+    fn alive(&self, _: &WatchedList, _: Duration) {}
 
-    fn synced(&self, _: Watched) {}
+    fn synced(&self, _: &WatchedList) {}
 
-    fn failed(&self, _: Watched, error: &str, _: bool) {
+    fn failed(&self, _: &WatchedList, error: &str, _: bool) {
         panic!("{error}");
     }
 }
