@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 
 use fake_kube::{Kind, Object};
-use issuer_api::CertificateRequest;
 use issuer_core::reconcile::{Key, ObservedRequest};
 
 use super::approval::{is_ours, is_terminal};
@@ -21,7 +20,8 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
                 .is_some_and(|status| status.failure_time.is_some());
             let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
             let finished = reason == Some("Issued") || failed;
-            ensure(!request.is("Denied") || !is_served(world, request) || finished, || {
+            let served = is_served(world, &request.clone().into());
+            ensure(!request.is("Denied") || !served || finished, || {
                 format!("{:?} is denied, but its reason is {reason:?}", request.metadata.name)
             })
         })

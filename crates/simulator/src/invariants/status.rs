@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 51] = [
+const REASONS: [&str; 53] = [
     "AnswersLost",
     "AuthMountNotFound",
     "BuiltInActive",

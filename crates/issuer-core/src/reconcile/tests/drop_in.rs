@@ -4,7 +4,7 @@ use issuer_api::{Condition, ConditionStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 
 use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
-use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, PatchKind, ReadyWriters, Step};
+use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, ObservedRequest, PatchKind, ReadyWriters, Step};
 use crate::reference::{IssuerKey, IssuerKind};
 
 /// A controller that serves cert-manager's issuers, of which it knows none.
@@ -324,7 +324,9 @@ fn read_shows_built_in() {
     }));
     let marks = written_by("vault.cert-manager.io", 60).build().metadata.managed_fields;
     for object in scenario.objects.values_mut() {
-        object.metadata.managed_fields.clone_from(&marks);
+        if let ObservedRequest::CertManager(request) = object {
+            request.metadata.managed_fields.clone_from(&marks);
+        }
     }
     assert_eq!(lines(&mut scenario), ["event issuer BuiltInActive"]);
 }
