@@ -17,7 +17,7 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, Support
 
 /// One step of a server on a connection; after the last one it closes without close_notify.
 #[derive(Clone, Copy)]
-pub(crate) enum Act {
+pub(crate) enum ServerStep {
     /// Waits until the client closes.
     Hang,
     /// Sends close_notify.
@@ -50,7 +50,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(speaks: Speaks, scripts: &'static [&'static [Act]]) -> Self {
+    pub(crate) fn start(speaks: Speaks, scripts: &'static [&'static [ServerStep]]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::<Mutex<_>>::default();
@@ -101,37 +101,37 @@ struct Stage {
 }
 
 impl Stage {
-    fn play(&self, script: &[Act], mut tcp: TcpStream) -> io::Result<()> {
+    fn play(&self, script: &[ServerStep], mut tcp: TcpStream) -> io::Result<()> {
         let Some(config) = &self.tls else {
-            return script.iter().try_for_each(|act| self.perform(*act, &mut tcp));
+            return script.iter().try_for_each(|step| self.perform(*step, &mut tcp));
         };
         let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
         connection.complete_io(&mut tcp)?;
         let mut stream = StreamOwned::new(connection, tcp);
-        for act in script {
-            if let Act::Notify = act {
+        for step in script {
+            if let ServerStep::Notify = step {
                 stream.conn.send_close_notify();
                 stream.flush()?;
             } else {
-                self.perform(*act, &mut stream)?;
+                self.perform(*step, &mut stream)?;
             }
         }
         Ok(())
     }
 
-    fn perform(&self, act: Act, stream: &mut (impl Read + Write)) -> io::Result<()> {
-        match act {
-            Act::Hang => drop(io::copy(stream, &mut io::sink())?),
-            Act::Notify => (),
-            Act::Read => {
+    fn perform(&self, step: ServerStep, stream: &mut (impl Read + Write)) -> io::Result<()> {
+        match step {
+            ServerStep::Hang => drop(io::copy(stream, &mut io::sink())?),
+            ServerStep::Notify => (),
+            ServerStep::Read => {
                 let request = read(stream)?;
                 self.seen.lock().unwrap().push(request);
             }
-            Act::Send(text) => {
+            ServerStep::Send(text) => {
                 stream.write_all(text.as_bytes())?;
                 stream.flush()?;
             }
-            Act::Wait => self.told.recv().unwrap(),
+            ServerStep::Wait => self.told.recv().unwrap(),
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ mod issuer;
 
 pub use self::base64::Base64;
 pub use auth::{
-    AppRole, Auth, ClientCertificate, ConfigMapKeySelector, JwtAuth, JwtServiceAccountRef, KubernetesAuth,
-    SecretKeySelector, ServiceAccountRef,
+    AppRole, Auth, AwsAuth, AwsServiceAccountRef, ClientCertificate, ConfigMapKeySelector, JwtAuth,
+    JwtServiceAccountRef, KubernetesAuth, SecretKeySelector, ServiceAccountRef,
 };
 pub use cert_manager::{CERT_MANAGER_GROUP, CERT_MANAGER_VERSION, CertManagerSpec, CertManagerStatus};
 pub use certificate_request::{

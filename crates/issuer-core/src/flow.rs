@@ -66,7 +66,7 @@ pub type Reply = Result<http::Response<Body>, TransportError>;
 pub enum Operation {
     /// Asks whether the server is initialised, unsealed and active.
     Health,
-    /// Exchanges credentials for a token.
+    /// Exchanges credentials for a token, or for those that Vault takes.
     Login,
     /// Asks what a given token is worth.
     Lookup,

@@ -37,12 +37,12 @@
 //! use issuer_core::reconcile::{Controller, Outcome, Step};
 //! # use issuer_core::access::{ReadError, SecretData};
 //! # use issuer_core::reconcile::{Event, ObservedRequest, ReferenceReview, StatusPatch, WriteError};
-//! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
+//! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSource};
 //! # use issuer_core::{Now, Reply, Request, Secret};
 //! # trait Io {
 //! #     fn now(&self) -> Now;
 //! #     fn exchange(&self, request: Request) -> Reply;
-//! #     fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError>;
+//! #     fn obtain_token(&self, source: &TokenSource) -> Result<Secret, ReadError>;
 //! #     fn publish(&self, event: &Event);
 //! #     fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError>;
 //! #     fn read_request(&self, key: &RequestKey) -> Result<ObservedRequest, ReadError>;
@@ -55,7 +55,7 @@
 //!     loop {
 //!         step = match step {
 //!             Step::Exchange(request, task) => task.resume(controller, io.now(), io.exchange(request)),
-//!             Step::MintToken(spec, task) => task.resume(controller, io.now(), io.mint_token(&spec)),
+//!             Step::MintToken(source, task) => task.resume(controller, io.now(), io.obtain_token(&source)),
 //!             Step::Publish(event, task) => {
 //!                 io.publish(&event);
 //!                 task.resume(controller)
@@ -94,7 +94,7 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), `target/method.rs` (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `fake-vault/src/auth/`, `tests/integration/world/vault.rs` and `tests/properties/src/secret.rs` (an issuer with it), a case in `tests/e2e/src/cases/auth.rs`, `deploy/examples/`, the table of fields in `README.md` |
+//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), `target/method.rs` (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `access/login.rs` (if it takes more than one), `fake-vault/src/auth/`, `tests/integration/world/vault.rs` and `tests/properties/src/secret.rs` (an issuer with it), a case in `tests/e2e/src/cases/auth.rs`, `deploy/examples/`, the table of fields in `README.md` |
 //! | a field of the spec | `issuer-api/src/issuer.rs`, [`target`], `cargo xtask codegen` |
 //! | the reason of a condition | `reason()` of the error that it comes from, `deploy/docs/troubleshooting.md` |
 //! | how a refusal of Vault is classified | `vault/error.rs`, `vault/sign.rs`; a row in `fake-vault/src/conformance/` |
@@ -110,7 +110,7 @@
 //!
 //! * No socket, runtime, clock, randomness, thread, file or environment: all are arguments.
 //! * No retry below [`reconcile`]: a flow sends each request once, and so does a driver.
-//! * No cryptography: [`Signatures`] is provided by the driver.
+//! * No cryptography but the HMAC of requests to AWS: [`Signatures`] is provided by the driver.
 //! * No secret in anything that can be printed or serialized.
 //! * No text from Vault in a status except a sanitized [`vault::Redacted`] and, for a mismatch, a sanitized name.
 //!

@@ -296,6 +296,13 @@ impl SourceRef {
             Self::ConfigMap(ConfigMapRef { namespace, .. }) | Self::Secret(SecretRef { namespace, .. }) => namespace,
         }
     }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::ConfigMap(ConfigMapRef { name, .. }) | Self::Secret(SecretRef { name, .. }) => name,
+        }
+    }
 }
 
 impl fmt::Display for SourceRef {
@@ -323,6 +330,15 @@ pub struct SecretKey {
     pub name: String,
     /// The key within.
     pub key: String,
+}
+
+/// Where a service account token is obtained.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TokenSource {
+    /// A file in the controller's own pod, by its path: a token for a cloud, which the kubelet renews.
+    File(String),
+    /// The API server, which makes a new one.
+    Requested(TokenSpec),
 }
 
 /// A token to be requested for a service account.

@@ -1,11 +1,11 @@
 use std::io::{self, Write};
 
 use anyhow::bail;
-use issuer_core::access::{self, Access, AccessError, CheckOutcome};
-use issuer_core::reference::IssuerKind;
-use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy, Target};
+use issuer_core::access::{self, Access, AccessError, CheckOutcome, Held, ReadError};
+use issuer_core::reference::{IssuerKind, TokenSource};
+use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy, Target};
 use issuer_core::vault::Revoke;
-use issuer_core::{Operation, Reply, Request, Step, TransportError};
+use issuer_core::{Operation, Reply, Request, Secret, Step, TransportError};
 use issuer_ureq::Driver;
 
 use crate::args::{CheckArgs, IssuerArgs};
@@ -86,9 +86,16 @@ impl<'a> Check<'a> {
             }
         };
         self.passed("spec", &describe(&target))?;
+        if target.method.is_wrapped() {
+            bail!(
+                "the secret ID is wrapped, and its wrapping token can be used once: by the controller, which reports the \
+                 result in the condition Ready of the issuer"
+            );
+        }
         let needs = Needs::of(&target, &issuer.key, namespace);
         writeln!(self.out, "  needs   policy: {}", needs.policy())?;
-        let CheckOutcome { access, verdict, .. } = self.drive(access::begin(target, namespace, None, Driver::now()))?;
+        let CheckOutcome { access, verdict, .. } =
+            self.drive(access::begin(target, namespace, Held::default(), Driver::now()))?;
         match (access, verdict) {
             (Some(access), Ok(())) => Ok(access),
             (access, verdict) => {
@@ -112,6 +119,11 @@ impl<'a> Check<'a> {
     fn policy(&self) -> IssuerPolicy {
         IssuerPolicy {
             allow_http: self.args.allow_http,
+            ambient_aws: AmbientAws {
+                issuers: true,
+                cluster_issuers: true,
+                environment: AwsEnvironment::read(|name| std::env::var(name).ok()),
+            },
             http_servers: Vec::new(),
             allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
@@ -152,7 +164,15 @@ impl<'a> Check<'a> {
                     self.read(&name, &answer)?;
                     state.resume(Driver::now(), answer)
                 }
-                access::Step::MintToken(spec, state) => {
+                access::Step::MintToken(TokenSource::File(path), state) => {
+                    let answer = std::fs::read(&path).map(Secret::from);
+                    match &answer {
+                        Ok(_) => self.passed(&path, "a token of this pod")?,
+                        Err(_) => self.failed(&path)?,
+                    }
+                    state.resume(Driver::now(), answer.map_err(|_| ReadError::Unavailable))
+                }
+                access::Step::MintToken(TokenSource::Requested(spec), state) => {
                     let name = format!("ServiceAccount {}/{}", spec.namespace, spec.service_account);
                     let Some((answer, note)) = self.source.token(&spec) else {
                         self.failed(&name)?;
@@ -176,6 +196,11 @@ impl<'a> Check<'a> {
                     let reply = self.exchange(request)?;
                     let next = state.resume(Driver::now(), reply);
                     match &next {
+                        access::Step::Exchange(login, _)
+                            if operation == Operation::Login && login.operation == operation =>
+                        {
+                            self.passed("credentials", "AWS gave keys to log in with")?
+                        }
                         access::Step::Done(CheckOutcome { verdict: Err(_), .. }) => {
                             self.failed(step_name(operation))?
                         }
@@ -194,7 +219,7 @@ impl<'a> Check<'a> {
     }
 
     /// Writes the line of a Secret or ConfigMap that was read.
-    fn read(&mut self, name: &str, answer: &Result<access::SecretData, access::ReadError>) -> io::Result<()> {
+    fn read(&mut self, name: &str, answer: &Result<access::SecretData, ReadError>) -> io::Result<()> {
         match answer {
             Ok(data) => self.passed(name, &format!("keys {}", keys(data))),
             Err(_) => self.failed(name),

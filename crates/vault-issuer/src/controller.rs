@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config, DropIn, IssuerStatusMode};
-use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy};
+use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy};
 use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{Candidate, ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
 use kube::Client;
@@ -56,6 +56,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     raise_file_limit();
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
     let client = issuer_kube::client(args.kubeconfig.clone(), None, Arc::clone(&metrics)).await?;
+    let watch_client = issuer_kube::watch_client(args.kubeconfig.clone(), Arc::clone(&metrics)).await?;
     listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
@@ -77,6 +78,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
             let setup = RunSetup {
                 config: config(&args, &home, &instance),
                 client,
+                watch_client,
                 transport: Transport::new(),
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),
@@ -110,6 +112,11 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
             allow_http: args.allow_http,
+            ambient_aws: AmbientAws {
+                issuers: args.ambient.issuer_ambient_credentials,
+                cluster_issuers: args.ambient.cluster_issuer_ambient_credentials,
+                environment: AwsEnvironment::read(|name| std::env::var(name).ok()),
+            },
             http_servers: args.allow_http_servers.clone(),
             allowed_audiences: AllowedAudiences::Listed(args.allow_audiences.iter().cloned().collect()),
             allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),
@@ -264,4 +271,21 @@ fn instance() -> String {
         std::process::id(),
         Transport::now().unix.as_nanos()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_limit_is_raised_to_the_maximum() {
+        let limit = getrlimit(Resource::Nofile);
+        let lowered = Rlimit {
+            current: Some(1000),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, lowered).unwrap();
+        raise_file_limit();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+    }
 }

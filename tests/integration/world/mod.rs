@@ -14,14 +14,14 @@ use futures::stream::FuturesUnordered;
 use issuer_api::VaultSpec;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{AwaitReply, Change, Controller, Event, Key, Outcome, StatusPatch, Step, WriteError};
-use issuer_core::reference::{IssuerKind, RequestKey, RequestKind, SecretRef};
+use issuer_core::reference::{IssuerKind, RequestKey, RequestKind, SecretRef, TokenSource};
 use issuer_core::{Now, Operation, Reply, Request, Secret};
 use issuer_kube::{Metrics, Transport};
 use serde_json::json;
 
 pub(crate) use self::dice::Dice;
 pub(crate) use self::objects::{NAMESPACE, config, create_issuer, create_request, csr, issuer, ready};
-pub(crate) use self::vault::{BEGIN, JWT, Login, SECRET_ID, Vault};
+pub(crate) use self::vault::{AWS_SECRET, AWS_SESSION, BEGIN, JWT, Login, SECRET_ID, Vault};
 
 /// A time by which every run has converged.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -237,7 +237,8 @@ impl<'v> World<'v> {
                         task: Task { key, operation, waits },
                     });
                 }
-                Step::MintToken(spec, waits) => {
+                Step::MintToken(TokenSource::File(path), _) => panic!("{path} is read"),
+                Step::MintToken(TokenSource::Requested(spec), waits) => {
                     assert_eq!(
                         (spec.namespace.as_str(), spec.service_account.as_str()),
                         (NAMESPACE, "signer")

@@ -7,14 +7,15 @@ use super::observed::{Change, Config};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Key, WriteError};
 use super::report::Report;
+use super::sources::SourceEvent;
 use super::state::State;
 use super::step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitToken, AwaitWrite, Replied,
-    Step, Written,
+    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent, AwaitToken,
+    AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind, SourceRef};
 use crate::{Now, Reply, Secret};
 
 /// The controller: everything it knows, and all its decisions.
@@ -98,12 +99,30 @@ impl Controller {
 
     /// Returns the [`Now::monotonic`] at which the next task is due if nothing changes; it may be in the past.
     pub fn next_due(&self) -> Option<Duration> {
+        // Nothing is begun before the lists are complete, so nothing is due.
         let due = self.state.next_due().filter(|_| self.is_listed())?;
+        Some(due.max(self.paused))
+    }
+
+    /// Begins to watch a Secret or a ConfigMap, by its name, if one is to be watched. A watch lasts for as long as an
+    /// issuer uses the object, so it is no task: nothing waits for it.
+    pub fn poll_watch(&mut self, now: Now) -> Option<(SourceRef, AwaitSourceEvent)> {
+        if now.monotonic < self.paused {
+            return None;
+        }
+        let source = self.state.next_watch(now)?;
+        Some((source.clone(), AwaitSourceEvent(source)))
+    }
+
+    /// Returns the [`Now::monotonic`] at which the next watch is due; it may be in the past.
+    pub fn next_watch_due(&self) -> Option<Duration> {
+        let due = self.state.sources.next().filter(|_| !self.state.stopping)?;
         Some(due.max(self.paused))
     }
 
     /// Begins no more tasks but those that save what is signed, which are due at once, and those that revoke tokens.
     pub fn stop(&mut self, now: Now) {
+        // What is signed is lost unless it is saved now, even if the API server has asked to wait.
         self.paused = Duration::ZERO;
         self.state.stop(now);
     }
@@ -203,6 +222,15 @@ impl AwaitSecret {
         let Self(task, access) = self;
         task.advance(&mut controller.state, now, access.resume(now, answer))
             .into()
+    }
+}
+
+impl AwaitSourceEvent {
+    /// Resumes with what the watch shows, or the error by which it has failed. Returns `None` if the watch must be closed;
+    /// one that has [ended](SourceEvent::Ended) is opened again otherwise.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<SourceEvent, ReadError>) -> Option<Self> {
+        let goes_on = controller.state.observe_source(&self.0, now, answer);
+        goes_on.then_some(self)
     }
 }
 

@@ -11,7 +11,7 @@ use super::losses::Losses;
 use super::observed::ObservedIssuer;
 use super::outcome::Outcome;
 use crate::Now;
-use crate::access::{Access, AccessError, Warning};
+use crate::access::{Access, AccessError, UnwrappedSecretId, Warning};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 use crate::vault::{SignError, VaultError};
 
@@ -24,6 +24,8 @@ pub(super) struct Issuers(BTreeMap<IssuerKey, Issuer>);
 pub(super) struct Issuer {
     pub(super) observed: ObservedIssuer,
     pub(super) access: Option<Access>,
+    /// The secret ID that a check has unwrapped, which Vault hands out once.
+    pub(super) secret_id: Option<UnwrappedSecretId>,
     epoch: Epoch,
     readiness: Readiness,
     /// The epoch in which it was last not ready.
@@ -126,6 +128,8 @@ pub(super) enum Recovery {
     Recovered,
     /// Its spec has changed.
     Corrected,
+    /// Another issuer has taken its place.
+    Replaced,
 }
 
 /// When an issuer must be checked again.
@@ -162,6 +166,7 @@ impl Issuer {
         Self {
             observed,
             access: None,
+            secret_id: None,
             epoch: Epoch::default(),
             readiness: Readiness::Unknown,
             outage: Epoch::default(),

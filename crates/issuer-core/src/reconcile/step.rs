@@ -2,7 +2,7 @@ use super::outcome::{Ending, Event, Outcome};
 use super::request::ReferenceReview;
 use super::status::StatusPatch;
 use super::{check, request, revoke};
-use crate::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
+use crate::reference::{ConfigMapRef, RequestKey, SecretRef, SourceRef, TokenSource};
 use crate::{Request, access};
 
 /// A question for the driver, with the continuation that takes its answer.
@@ -11,8 +11,8 @@ use crate::{Request, access};
 pub enum Step {
     /// Send this request to Vault.
     Exchange(Request, AwaitReply),
-    /// Request this token of a service account.
-    MintToken(TokenSpec, AwaitToken),
+    /// Obtain this token of a service account.
+    MintToken(TokenSource, AwaitToken),
     /// Publish this event.
     Publish(Event, AwaitPublish),
     /// Read this ConfigMap.
@@ -53,6 +53,11 @@ pub struct AwaitConfigMap(pub(super) check::Task, pub(super) access::AwaitConfig
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitSecret(pub(super) check::Task, pub(super) access::AwaitSecret);
 
+/// Awaits what the watch of a Secret or a ConfigMap shows next.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitSourceEvent(pub(super) SourceRef);
+
 /// Awaits a request, read anew.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitRequest(pub(super) request::Task);
@@ -82,7 +87,7 @@ impl From<check::Step> for Step {
             check::Step::Exchange(request, task, access) => {
                 Self::Exchange(request, AwaitReply(Replied::Check(task, access.into())))
             }
-            check::Step::MintToken(spec, task, access) => Self::MintToken(spec, AwaitToken(task, access.into())),
+            check::Step::MintToken(source, task, access) => Self::MintToken(source, AwaitToken(task, access.into())),
             check::Step::ReadConfigMap(config_map, task, access) => {
                 Self::ReadConfigMap(config_map, AwaitConfigMap(task, access))
             }

@@ -1,5 +1,8 @@
 //! An issuer's spec, parsed once at the edge.
 
+mod ambient;
+mod aws;
+mod issuer;
 mod method;
 mod path;
 mod policy;
@@ -10,8 +13,10 @@ use std::time::Duration;
 use http::HeaderValue;
 use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
-pub use method::{Method, RoleId};
-pub use path::{CaMismatch, Mount, SignPath};
+pub use ambient::{AmbientAws, AmbientIdentity, AwsEnvironment};
+pub use aws::{AwsIdentity, Sts};
+pub use method::{Method, RoleId, SecretId};
+pub use path::{CaMismatch, Mount, SignPath, WrappingPath};
 pub use policy::{
     AllowedAudiences, AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount,
 };
@@ -72,7 +77,7 @@ pub enum SpecError {
     #[error("{0} is not a mount path such as approle, auth/approle or /v1/auth/approle")]
     Mount(&'static str),
     /// None or several methods are set.
-    #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate")]
+    #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, jwt, aws, clientCertificate")]
     Method,
     /// Neither or both of the two sources are set.
     #[error("{0}: set exactly one of secretRef, serviceAccountRef")]
@@ -80,6 +85,34 @@ pub enum SpecError {
     /// Neither or both of the two sources are set.
     #[error("spec.auth.appRole: set exactly one of roleId, roleIdSecretRef")]
     RoleIdSource,
+    /// Several of the sources of an AWS identity are set, or half of one.
+    #[error("spec.auth.aws: set secretName, or serviceAccountRef and iamRoleArn, or none of them")]
+    AwsIdentity,
+    /// The operator does not permit the issuer to log in as the controller's pod.
+    #[error(
+        "spec.auth.aws: set secretName, or serviceAccountRef and iamRoleArn: the operator does not let this issuer use the \
+         AWS identity of the controller's pod ({0})"
+    )]
+    AmbientAws(&'static str),
+    /// The controller's pod has no AWS identity.
+    #[error(
+        "spec.auth.aws: the controller's pod has no AWS identity: its service account needs a Pod Identity association or an \
+         IAM role, by which EKS sets AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, or \
+         AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE"
+    )]
+    NoAmbientAws,
+    /// The region is malformed.
+    #[error("spec.auth.aws.region must be the name of a region such as eu-central-1")]
+    Region,
+    /// The value does not fit into a header.
+    #[error("spec.auth.aws.vaultHeaderValue may hold printable ASCII characters only")]
+    ServerId,
+    /// There is no wrapping token, or the path is malformed.
+    #[error(
+        "spec.auth.appRole.secretIdWrappingPath must be a path such as auth/approle/role/my-role/secret-id, beside a \
+         secretRef that holds the wrapping token"
+    )]
+    WrappingPath,
     /// The lifetime of a service account token is out of range.
     #[error("{0}.expirationSeconds must be from 600 to 86400")]
     TokenLifetime(&'static str),
@@ -131,7 +164,7 @@ pub enum SpecError {
     /// The URL is plain http.
     #[error(
         "spec.server is a http:// URL, which would send the credentials in clear; use https://, \
-         or start the controller with --allow-http"
+         or start the controller with --allow-http or --allow-http-servers"
     )]
     PlainHttp,
     /// The URL is malformed.
@@ -181,7 +214,7 @@ impl Target {
             Some(Some(timeout)) if (SIGN_TIMEOUT.0..=SIGN_TIMEOUT.1).contains(&timeout) => Some(timeout),
             Some(_) => return Err(SpecError::SignTimeout),
         };
-        let issuer = method::Issuer {
+        let issuer = issuer::Issuer {
             key,
             namespace,
             policy,

@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::AmbientAws;
+
 /// What the operator permits the issuers of a cluster to do.
 ///
 /// A user who may create issuers is trusted with their own namespace, but not with the controller's place in the network
@@ -13,6 +15,8 @@ use std::str::FromStr;
 pub struct IssuerPolicy {
     /// Whether `http://` servers are allowed.
     pub allow_http: bool,
+    /// The AWS identity of the controller's own pod, and which issuers may log in with it.
+    pub ambient_aws: AmbientAws,
     /// The servers that issuers may name with `http://` although others may not.
     pub http_servers: Vec<ServerPattern>,
     /// The audiences that service account tokens may have.

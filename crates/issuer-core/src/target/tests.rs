@@ -262,6 +262,36 @@ fn role_id_has_one_source() {
 }
 
 #[test]
+fn wrapping_path_needs_a_token() {
+    let parse = |path: &str, secret: Option<&str>| {
+        let role = AppRole {
+            role_id: Some("id".to_owned()),
+            secret_id_wrapping_path: Some(path.to_owned()),
+            secret_ref: secret.map(selector),
+            ..AppRole::default()
+        };
+        let auth = Auth {
+            app_role: Some(role),
+            ..Auth::default()
+        };
+        parse(&VaultSpec { auth, ..spec() }, &IssuerPolicy::default())
+    };
+    for path in ["auth/approle/role/web/secret-id", "/v1/auth/a/b/role/web/secret-id/"] {
+        let target = parse(path, Some("wrapped")).unwrap();
+        assert!(target.method.is_wrapped(), "{path}");
+    }
+    for (path, secret) in [
+        ("auth/approle/role/web/secret-id", None),
+        ("approle/role/web/secret-id", Some("wrapped")),
+        ("auth/approle", Some("wrapped")),
+        ("auth/../sys/x", Some("wrapped")),
+        ("", Some("wrapped")),
+    ] {
+        assert_eq!(parse(path, secret), Err(SpecError::WrappingPath), "{path}");
+    }
+}
+
+#[test]
 fn exactly_one_method_is_set() {
     let mut spec = with_account(&[]);
     spec.auth.jwt = with_jwt_account(&[], None).auth.jwt;

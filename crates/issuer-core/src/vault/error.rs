@@ -137,6 +137,7 @@ pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static 
     let body = reply.body().as_bytes();
     if status == StatusCode::OK {
         return serde_json::from_slice(body).map_err(|error| {
+            // JSON of another shape is the answer of a plugin or another version; no JSON at all is that of a proxy.
             let what = if error.is_data() {
                 Misbehaviour::Field(field)
             } else {
@@ -205,6 +206,7 @@ fn retry_after(now: Now, reply: &http::Response<Body>) -> Option<Duration> {
             until(now, date)
         }
     };
+    // At most ten minutes: a wrong clock on either side must not stop an issuer for hours.
     Some(wait.clamp(Duration::from_secs(1), Duration::from_secs(600)))
 }
 

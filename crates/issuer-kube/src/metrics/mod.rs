@@ -336,8 +336,8 @@ fn queue(key: &Key) -> &'static str {
     }
 }
 
-/// Classifies a reply. A healthy standby and a probe without a CSR are answered with errors that are good news; a redirect
-/// is none, since it is not followed.
+/// Classifies a reply. The error statuses of a healthy standby and of a probe without a CSR count as `ok`; a redirect, which
+/// is not followed, does not.
 fn outcome(operation: Operation, reply: &Reply) -> &'static str {
     match (operation, reply.as_ref().map(|reply| reply.status().as_u16())) {
         (_, Err(_)) => "transport",

@@ -7,9 +7,11 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 53] = [
+const REASONS: [&str; 57] = [
     "AnswersLost",
     "AuthMountNotFound",
+    "AwsDenied",
+    "AwsUnavailable",
     "BuiltInActive",
     "CaExpires",
     "CaMissing",
@@ -61,6 +63,8 @@ const REASONS: [&str; 53] = [
     "VaultUnreachable",
     "VaultVerified",
     "WaitingForApproval",
+    "WrappingTokenMismatch",
+    "WrappingTokenSpent",
 ];
 
 /// Returns a request before and after a status write.

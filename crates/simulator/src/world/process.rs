@@ -5,6 +5,7 @@ use std::time::Duration;
 use fake_kube::Kind;
 use issuer_core::Request;
 use issuer_core::reconcile::{Claim, Controller, Key, Step};
+use issuer_core::reference::TokenSource;
 
 use super::{Checked, Down, World};
 use crate::fixture;
@@ -129,10 +130,13 @@ impl World {
         };
         let observation = match &step {
             Step::Exchange(request, _) => Some(Observation::Sent(self.sent(id, process, &key, begun, request))),
-            Step::MintToken(spec, _) => Some(Observation::TokenRequested(id, key.clone(), spec.clone())),
+            Step::MintToken(TokenSource::Requested(spec), _) => {
+                Some(Observation::TokenRequested(id, key.clone(), spec.clone()))
+            }
             Step::ReadSecret(secret, _) => Some(Observation::SecretRead(id, key.clone(), secret.clone())),
             Step::Done(outcome) => Some(Observation::Finished(id, key.clone(), *outcome)),
-            Step::Publish(..)
+            Step::MintToken(TokenSource::File(_), _)
+            | Step::Publish(..)
             | Step::ReadConfigMap(..)
             | Step::ReadRequest(..)
             | Step::ReviewReference(..)

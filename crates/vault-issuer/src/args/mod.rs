@@ -1,5 +1,6 @@
 //! The command line. Flags that cert-manager has too bear the same names.
 
+mod ambient;
 mod cluster;
 mod csrs;
 mod migrate;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use issuer_core::SizeLimits;
 use issuer_core::target::ServerPattern;
 
+pub use self::ambient::AmbientArgs;
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
 pub use self::csrs::CsrArgs;
 pub use self::migrate::MigrateArgs;
@@ -75,7 +77,7 @@ pub struct ControllerArgs {
     )]
     pub max_lost_answers: u32,
     /// How many events a second, on average, may say that a certificate was issued; ten times as many at once. All other
-    /// events are always recorded
+    /// events are recorded as long as the API server keeps up
     #[arg(long, env = "VAULT_ISSUER_EVENT_RATE", default_value_t = 10)]
     pub event_rate: u32,
     /// How long a signature may take before its answer counts as lost
@@ -205,6 +207,9 @@ pub struct ControllerArgs {
     /// Which requests are served besides cert-manager's.
     #[command(flatten)]
     pub csrs: CsrArgs,
+    /// Which issuers may log in as the controller's pod.
+    #[command(flatten)]
+    pub ambient: AmbientArgs,
     /// How the controller logs.
     #[command(flatten)]
     pub log: LogArgs,
@@ -402,6 +407,7 @@ mod tests {
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http && !args.csrs.sign_kubernetes_csrs);
+        assert!(!args.ambient.issuer_ambient_credentials && !args.ambient.cluster_issuer_ambient_credentials);
         assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
         assert_eq!(args.leader_election_namespace, None);
         assert_eq!(args.leader_election_id, "vault-issuer");

@@ -192,6 +192,13 @@ fn differences_are_named_before_they_happen() {
         ),
         (audiences, "(--allow-audiences)\n"),
         (
+            ISSUER.replace(
+                "{appRole: {path: approle, roleId: r, secretRef: {name: vault-approle, key: secretId}}}",
+                "{aws: {role: web}}",
+            ),
+            "AWS identity of the controller's pod (--issuer-ambient-credentials)\n",
+        ),
+        (
             format!(
                 "{ISSUER}---\n{}",
                 "{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: ca, namespace: team-a}, \

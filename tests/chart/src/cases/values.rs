@@ -100,6 +100,7 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
             json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
             "serviceAccounts",
         ),
+        (json!({ "credentials": { "secrets": ["approle"] } }), "secrets"),
     ];
     for (values, message) in table {
         let refusal = helm.refusal(&values)?;
@@ -119,6 +120,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
             "allowHttp": true,
             "allowHttpServers": ["vault.lab", "*.test"],
             "allowedServers": ["vault.example.com", "10.0.0.0/8"],
+            "ambientCredentials": { "issuers": true, "clusterIssuers": true },
             "claimRequests": true,
             "eventRate": 0,
             "extraArgs": ["--log-level=debug"],
@@ -138,6 +140,8 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--allow-http-servers=vault.lab,*.test",
         "--allowed-servers=vault.example.com,10.0.0.0/8",
         "--claim-requests",
+        "--cluster-issuer-ambient-credentials",
+        "--issuer-ambient-credentials",
         "--drop-in-cluster-resource-namespace=certs",
         "--event-rate=0",
         "--issuer-status=own",

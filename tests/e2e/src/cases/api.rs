@@ -16,7 +16,16 @@ type Row = (Value, &'static str);
 /// Each rule rejects one spec and accepts one that differs in what the rule is about.
 pub(super) async fn rules(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let mut rejected = BTreeSet::new();
-    for (change, message) in [spec_rows(), auth_rows(), method_rows(), jwt_rows()].concat() {
+    for (change, message) in [
+        spec_rows(),
+        auth_rows(),
+        method_rows(),
+        jwt_rows(),
+        wrapping_rows(),
+        aws_rows(),
+    ]
+    .concat()
+    {
         let answer = create(test, &change).await?;
         match (message, answer) {
             ("", None) => {}
@@ -118,7 +127,7 @@ fn spec_rows() -> Vec<Row> {
 }
 
 fn auth_rows() -> Vec<Row> {
-    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate";
+    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, aws, clientCertificate";
     let token = json!({ "name": "token" });
     vec![
         (json!({ "auth": {} }), method),
@@ -131,6 +140,50 @@ fn auth_rows() -> Vec<Row> {
         (
             json!({ "auth": { "tokenSecretRef": { "name": "" } } }),
             "spec.auth.tokenSecretRef.name",
+        ),
+    ]
+}
+
+fn wrapping_rows() -> Vec<Row> {
+    let path = "auth/approle/role/web/secret-id";
+    let needs_token = "secretIdWrappingPath needs a secretRef";
+    let wrapped = json!({ "roleId": "id", "secretIdWrappingPath": path });
+    let mut complete = wrapped.clone();
+    complete["secretRef"] = json!({ "name": "wrapped" });
+    let auth = |role: Value| json!({ "auth": { "appRole": role } });
+    vec![(auth(wrapped), needs_token), (auth(complete), "")]
+}
+
+fn aws_rows() -> Vec<Row> {
+    let source = "set at most one of secretName, serviceAccountRef";
+    let pair = "set serviceAccountRef and iamRoleArn together";
+    let (account, arn) = (json!({ "name": "vault-login" }), "arn:aws:iam::123456789012:role/web");
+    let aws = |mut fields: Value| {
+        fields["role"] = json!("web");
+        json!({ "auth": { "aws": fields } })
+    };
+    vec![
+        (aws(json!({})), ""),
+        (aws(json!({ "iamRoleArn": arn })), pair),
+        (aws(json!({ "secretName": "keys", "region": "eu-central-1" })), ""),
+        (aws(json!({ "serviceAccountRef": account, "iamRoleArn": arn })), ""),
+        (
+            aws(json!({ "secretName": "keys", "serviceAccountRef": account, "iamRoleArn": arn })),
+            source,
+        ),
+        (aws(json!({ "serviceAccountRef": account })), pair),
+        (aws(json!({ "secretName": "keys", "iamRoleArn": arn })), pair),
+        (
+            aws(json!({ "serviceAccountRef": account, "iamRoleArn": "web" })),
+            "spec.auth.aws.iamRoleArn",
+        ),
+        (
+            aws(json!({ "secretName": "keys", "region": "example.com/" })),
+            "spec.auth.aws.region",
+        ),
+        (
+            aws(json!({ "secretName": "keys", "mountPath": "../sys" })),
+            "mountPath must not contain",
         ),
     ]
 }

@@ -349,8 +349,51 @@ pub(super) async fn ca_from_config_map(test: &TestNamespace<'_>) -> anyhow::Resu
     signs(test, spec("bundle")).await
 }
 
+/// An AppRole whose Secret holds a wrapping token: Vault unwraps it once, and a spent one is reported.
+pub(super) async fn approle_wrapped(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let mount = test.approle_mount().await?;
+    // A login that lives for a short time is repeated with the secret ID that was unwrapped.
+    let short = json!({ "token_ttl": "20s", "token_max_ttl": "20s" });
+    let mut auth = test.approle(&mount, &test.policy(&[&path]).await?, short).await?;
+    let wrapped_at = format!("auth/{mount}/role/{}/secret-id", test.case);
+    let admin = &test.env.vault.admin;
+    let token = admin.wrapped(&wrapped_at).await?;
+    test.secret("wrapped", &[("secretId", &token)]).await?;
+    auth["appRole"]["secretRef"]["name"] = json!("wrapped");
+    auth["appRole"]["secretIdWrappingPath"] = json!(format!("/v1/{wrapped_at}"));
+    let spec = test.spec(&path, auth);
+
+    // The token was made at another path.
+    let mut other = spec.clone();
+    other["auth"]["appRole"]["secretIdWrappingPath"] = json!("auth/approle/role/other/secret-id");
+    test.issuer("other", other).await?;
+    test.unready("other", "WrappingTokenMismatch", SOON).await?;
+
+    signs(test, spec.clone()).await?;
+    let login = format!("auth/{mount}/login");
+    eventually(LATER, async || {
+        let logins = test.env.vault.audit.signatures(&login)?;
+        ensure!(logins >= 2, "{logins} logins");
+        Ok(())
+    })
+    .await?;
+    let unwrapped = test.env.vault.audit.signatures("sys/wrapping/unwrap")?;
+    ensure!(unwrapped == 1, "{unwrapped} secret IDs were unwrapped");
+
+    // The token is spent; another brings the issuer back.
+    let mut late = spec;
+    late["auth"]["appRole"]["secretRef"]["name"] = json!("late");
+    test.secret("late", &[("secretId", &token)]).await?;
+    test.issuer("late", late).await?;
+    test.unready("late", "WrappingTokenSpent", SOON).await?;
+    let token = admin.wrapped(&wrapped_at).await?;
+    test.secret("late", &[("secretId", &token)]).await?;
+    test.ready("late", LATER).await
+}
+
 /// Creates the issuer `vault` and has it sign a request.
-async fn signs(test: &TestNamespace<'_>, spec: Value) -> anyhow::Result<()> {
+pub(super) async fn signs(test: &TestNamespace<'_>, spec: Value) -> anyhow::Result<()> {
     test.issuer("vault", spec).await?;
     test.ready("vault", SOON).await?;
     let csr = Csr::new(&Names::common("login.example.com"))?;
@@ -371,7 +414,7 @@ async fn signs_with_token(test: &TestNamespace<'_>, mut params: Value) -> anyhow
     Ok(token)
 }
 
-async fn account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+pub(super) async fn account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let metadata = json!({ "name": "vault-login" });
     test.apply(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }))
         .await

@@ -2,6 +2,7 @@
 
 mod api;
 mod auth;
+mod aws;
 mod certificates;
 mod cluster;
 mod contents;
@@ -80,6 +81,10 @@ pub(super) const CASES: &[Case] = &[
     together!("auth-approle-role-id", auth::approle_role_id),
     loopback!("auth-approle-no-secret-id", auth::approle_no_secret_id),
     loopback!("auth-jwt", auth::jwt),
+    loopback!("auth-approle-wrapped", auth::approle_wrapped),
+    loopback!("auth-aws", aws::keys),
+    loopback!("auth-aws-pod-identity", aws::pod_identity),
+    loopback!("auth-aws-service-account", aws::service_account),
     together!("login-client-certificate", auth::client_certificate),
     together!("ca-from-config-map", auth::ca_from_config_map),
     together!("mutual-tls", auth::mutual_tls),
@@ -117,6 +122,7 @@ pub(super) const CASES: &[Case] = &[
     together!("remade-issuer", healing::remade_issuer),
     together!("bad-specs", secrets::bad_specs),
     together!("bad-secrets", secrets::bad),
+    together!("watched-secret", secrets::watched),
     together!("bad-bundles", secrets::bad_bundles),
     loopback!("bad-answers", hostile::answers),
     loopback!("vault-namespace", hostile::namespace),

@@ -1,6 +1,7 @@
 //! The servers that cases run on, and who runs them.
 
 pub(crate) mod audit;
+pub(crate) mod aws;
 mod cached;
 pub(crate) mod certmanager;
 pub(crate) mod cluster;

@@ -85,7 +85,7 @@ impl State {
 
     /// Forgets the requests that other controllers answer now.
     pub(super) fn leave_requests_to_others(&mut self) {
-        for key in self.requests.keys().cloned().collect::<Vec<_>>() {
+        for key in self.requests.keys_of(|_| true) {
             self.leave_to_others(&key);
         }
     }
@@ -105,17 +105,11 @@ impl State {
 
     /// Forgets the requests of a kind that a complete list does not contain.
     pub(in crate::reconcile) fn keep_requests(&mut self, kind: RequestKind, listed: &BTreeSet<RequestKey>) {
-        let may_exist = |key: &RequestKey| key.kind != kind || listed.contains(key);
-        for key in self
-            .requests
-            .keys()
-            .filter(|key| !may_exist(key))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
+        for key in self.requests.unlisted(kind, listed) {
             self.forget_request(&key);
         }
-        self.ledger.caught_up_but(may_exist);
+        self.ledger
+            .caught_up_but(|key| key.kind != kind || listed.contains(key));
     }
 
     pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {

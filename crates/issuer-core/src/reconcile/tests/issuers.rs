@@ -65,6 +65,18 @@ fn outage_is_polled_every_15_seconds() {
 }
 
 #[test]
+fn refused_login_is_repeated_each_minute() {
+    let mut state = State::new(config(), 1);
+    state.observe_issuer(issuer_key(), issuer(1), at(0));
+    for least in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
+        let denied = Err(AccessError::Login(VaultError::Denied));
+        let (_, again) = state.apply_verdict(&issuer_key(), &denied, at(0));
+        let wait = (again.unwrap() - at(0).monotonic).as_secs_f64();
+        assert!((least..=least * 1.1).contains(&wait), "{least}: {wait}");
+    }
+}
+
+#[test]
 fn relist_removes_only_missing_issuers_of_its_kind() {
     use IssuerKind::{Cluster, Namespaced};
     for (kind, listed, left) in [
