@@ -20,10 +20,10 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
                 .is_some_and(|status| status.failure_time.is_some());
             let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
             let finished = reason == Some("Issued") || failed;
-            let served = is_served(world, &request.clone().into());
-            ensure(!request.is("Denied") || !served || finished, || {
-                format!("{:?} is denied, but its reason is {reason:?}", request.metadata.name)
-            })
+            ensure(
+                !request.is("Denied") || !is_served(world, &request.clone().into()) || finished,
+                || format!("{:?} is denied, but its reason is {reason:?}", request.metadata.name),
+            )
         })
 }
 
