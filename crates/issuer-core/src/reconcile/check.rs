@@ -117,7 +117,7 @@ impl Task {
             return end(state, self.key, Outcome::Idle, Again::Never);
         };
         let superseded = issuer.keep(access, superseded);
-        issuer.secret_id = secret_id.or(issuer.secret_id.take());
+        issuer.secret_id = secret_id.or_else(|| issuer.secret_id.take());
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
         let warning = issuer.warning(now);
         // Requests may be being signed with the superseded token.

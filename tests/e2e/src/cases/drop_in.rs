@@ -23,6 +23,9 @@ use crate::test_namespace::{LATER, SOON, TestNamespace};
 /// cert-manager's controllers that sign with Vault.
 const BUILT_IN: &str = "certificaterequests-issuer-vault";
 
+/// That of Kubernetes CSRs.
+const BUILT_IN_CSRS: &str = "certificatesigningrequests-issuer-vault";
+
 /// cert-manager's controllers that write the status of issuers.
 const STATUS: [&str; 2] = ["issuers", "clusterissuers"];
 
@@ -193,7 +196,7 @@ pub(super) async fn beside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 pub(super) async fn begin(test: &TestNamespace<'_>, flags: &[&str]) -> anyhow::Result<String> {
     let path = issuers(test).await?;
     let mut local = test.env.local_servers().await?;
-    local.cert_manager.restart_without(&[BUILT_IN])?;
+    local.cert_manager.restart_without(&[BUILT_IN, BUILT_IN_CSRS])?;
     local.restart_controller_with(&[&FLAGS[..], flags].concat()).await?;
     Ok(path)
 }
