@@ -105,7 +105,7 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
             }
             if let (Mutant::ForcedStatus, PatchKind::Apply { force }) = (mutant, &mut patch.kind) {
                 *force = true;
-                patch.body["metadata"] = Value::Null;
+                patch.body.as_object_mut().map(|body| body.remove("metadata"));
             }
             write(mutant, key, &mut patch.body, near);
             Step::WriteStatus(patch, waits)

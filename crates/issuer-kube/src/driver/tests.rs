@@ -58,7 +58,7 @@ fn driver() -> Arc<Driver> {
             sign_timeout: Duration::from_secs(60),
             verify: issuer_tls::signatures().into(),
         },
-        watch_client: Client::new(service.clone(), "default"),
+        watch_client: Client::new(service, "default"),
         client: Client::new(service, "default"),
         transport: Transport::new(),
         metrics: Arc::new(Metrics::new()),

@@ -44,7 +44,7 @@ mod tests {
         let several = parse(&["--namespace=team-a", "--namespace", "team-b,team-c"]);
         assert_eq!(several.unwrap(), ["team-a", "team-b", "team-c"]);
         for wrong in ["", "Team", "a/b", "-a", "a.b", "a,"] {
-            let error = parse(&["--namespace", wrong]).unwrap_err();
+            let error = parse(&[&format!("--namespace={wrong}")]).unwrap_err();
             assert!(error.contains("give the name of a namespace"), "{wrong:?}: {error}");
         }
     }

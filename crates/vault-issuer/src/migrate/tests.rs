@@ -176,7 +176,7 @@ fn differences_are_named_before_they_happen() {
         (
             ISSUER.replace("https://", "http://"),
             "# WARNING: spec.server is a http:// URL, which would send the credentials in clear; use https://, or start the \
-             controller with --allow-http\n",
+             controller with --allow-http or --allow-http-servers\n",
         ),
         (
             ISSUER.replace("auth: {", "auth: {tokenSecretRef: {name: t}, "),

@@ -20,7 +20,7 @@ use crate::servers::process::eventually;
 use crate::servers::say;
 use crate::test_namespace::{LATER, SOON, TestNamespace};
 
-/// cert-manager's controllers that sign with Vault.
+/// cert-manager's controller of CertificateRequests that signs with Vault.
 const BUILT_IN: &str = "certificaterequests-issuer-vault";
 
 /// That of Kubernetes CSRs.
