@@ -168,10 +168,13 @@ fn pair() -> Setup {
     }
 }
 
-/// Two requests to an issuer of cert-manager's, of which the built-in controller signs one.
+/// Two requests to an issuer of cert-manager's, of which the built-in controller fails to sign one and
+/// signs it later, perhaps while ours restarts.
 fn beside() -> Setup {
     Setup {
-        disruptions: vec![BuiltInSigns(0)],
+        disruptions: vec![BuiltInFails(0), BuiltInSigns(0)],
+        crashes: true,
+        max_faults: 2,
         ..undisturbed("drop-in")
     }
 }
