@@ -43,7 +43,7 @@ mod sys;
 mod token;
 
 pub use auth::{
-    Accepts, AppRoleRole, AuthMethod, AwsIdentity, AwsMethod, AwsRole, CertRole, JwtRole, SecretId, Trusted,
+    Accepts, AppRoleRole, AuthMethod, AwsMethod, AwsRole, CertRole, IamPrincipal, JwtRole, SecretId, Trusted,
 };
 pub use ca::{Authority, Certificate, Certified, KeyType, key};
 pub use call::PeerCertificate;

@@ -26,11 +26,8 @@ use serde_json::Value;
 use crate::data::{config_map_data, secret_data};
 use crate::events::Events;
 use crate::failure::{Failure, chain};
-use crate::object::{FIELD_MANAGER, decode_request};
+use crate::object::{FIELD_MANAGER, METADATA_ONLY, decode_request};
 use crate::source_watch::SourceWatch;
-
-/// Has the API server answer with the metadata alone.
-pub(crate) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The API server, for the questions of the core. Each is one request; nothing is tried twice.
 #[derive(Clone)]

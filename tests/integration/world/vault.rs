@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fake_vault::serve::{Options, Server};
 use fake_vault::{
-    Accepts, AppRoleRole, AuthMethod, Authority, AwsIdentity, AwsMethod, AwsRole, CertRole, Certified, FakeVault,
+    Accepts, AppRoleRole, AuthMethod, Authority, AwsMethod, AwsRole, CertRole, Certified, FakeVault, IamPrincipal,
     JwtRole, Pki, Policy, Role, TokenParams, Trusted,
 };
 use issuer_api::{
@@ -128,7 +128,7 @@ impl Login {
 /// Returns an AWS method for the owner of the keys.
 fn aws(token: &TokenParams) -> AwsMethod {
     let arn = "arn:aws:iam::123456789012:user/web";
-    let identity = AwsIdentity {
+    let identity = IamPrincipal {
         arn: arn.to_owned(),
         secret: AWS_SECRET.to_owned(),
         session_token: Some(AWS_SESSION.to_owned()),

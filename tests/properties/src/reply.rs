@@ -1,7 +1,7 @@
 //! Replies in inputs: a line with the status, lines with headers, an empty line, the body.
 
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use issuer_core::target::{Method, SecretId, Target};
+use issuer_core::target::{Method, SecretIdKey, Target};
 use issuer_core::{Body, Reply};
 
 /// Parses a reply. Text without an empty line is the body of a reply with status 200; malformed lines of the head are
@@ -48,7 +48,7 @@ pub(crate) fn aws_keys() -> Reply {
 pub(crate) fn wrapped(target: &Target) -> Reply {
     let path = match &target.method {
         Method::AppRole {
-            secret_id: Some(SecretId {
+            secret_id: Some(SecretIdKey {
                 wrapped_at: Some(path), ..
             }),
             ..

@@ -20,7 +20,7 @@ use crate::token::TokenParams;
 #[derive(Clone, Default)]
 pub struct AwsMethod {
     /// The identities by access key ID.
-    pub identities: BTreeMap<String, AwsIdentity>,
+    pub identities: BTreeMap<String, IamPrincipal>,
     /// The header value that a login must be signed with (`iam_server_id_header_value`), if any.
     pub server_id: Option<String>,
     /// The roles by name.
@@ -29,7 +29,7 @@ pub struct AwsMethod {
 
 /// An AWS identity.
 #[derive(Clone)]
-pub struct AwsIdentity {
+pub struct IamPrincipal {
     /// The ARN.
     pub arn: String,
     /// The secret access key.
@@ -50,7 +50,7 @@ pub struct AwsRole {
 impl AwsMethod {
     /// Returns the identity whose keys have signed a request to STS, as AWS finds it. The names of headers are in lower
     /// case.
-    pub fn caller(&self, now: Now, headers: BTreeMap<String, String>, body: Vec<u8>) -> Option<&AwsIdentity> {
+    pub fn caller(&self, now: Now, headers: BTreeMap<String, String>, body: Vec<u8>) -> Option<&IamPrincipal> {
         SignedRequest { headers, body }.verify(self, now)
     }
 }
@@ -169,7 +169,7 @@ impl SignedRequest {
     }
 
     /// Returns the identity whose keys have signed the request lately.
-    fn verify<'m>(&self, method: &'m AwsMethod, now: Now) -> Option<&'m AwsIdentity> {
+    fn verify<'m>(&self, method: &'m AwsMethod, now: Now) -> Option<&'m IamPrincipal> {
         let date = self.headers.get("x-amz-date")?;
         let signed = Timestamp::strptime("%Y%m%dT%H%M%S%z", date.replace('Z', "+0000")).ok()?;
         let age = i64::try_from(now.unix.as_secs()).ok()?.abs_diff(signed.as_second());

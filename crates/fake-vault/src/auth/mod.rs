@@ -18,7 +18,7 @@ use crate::dice::Dice;
 use crate::token::{Origin, TokenParams};
 
 pub use approle::{AppRoleRole, SecretId};
-pub use aws::{AwsIdentity, AwsMethod, AwsRole};
+pub use aws::{AwsMethod, AwsRole, IamPrincipal};
 pub use cert::{CertRole, Trusted};
 pub use jwt::{Accepts, JwtRole};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fake_vault::{
-    Accepts, AppRoleRole, AuthMethod, Authority, AwsIdentity, AwsMethod, CertRole, JwtRole, PeerCertificate, SecretId,
+    Accepts, AppRoleRole, AuthMethod, Authority, AwsMethod, CertRole, IamPrincipal, JwtRole, PeerCertificate, SecretId,
     TokenParams, TokenType, Trusted,
 };
 use http::Method;
@@ -317,12 +317,12 @@ fn extension(peer: PeerCertificate) -> http::Extensions {
 /// A case of AWS's test suite for Signature Version 4, `post-x-www-form-urlencoded`.
 #[test]
 fn aws_finds_the_owner_of_the_keys() {
-    let identity = AwsIdentity {
+    let identity = IamPrincipal {
         arn: "arn:aws:iam::123456789012:user/web".to_owned(),
         secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
         session_token: None,
     };
-    let method = |identity: AwsIdentity| AwsMethod {
+    let method = |identity: IamPrincipal| AwsMethod {
         identities: [("AKIDEXAMPLE".to_owned(), identity)].into(),
         ..AwsMethod::default()
     };
@@ -354,12 +354,12 @@ fn aws_finds_the_owner_of_the_keys() {
     assert_eq!(finds(&known, signed, "Param1=value1"), Some(identity.arn.clone()));
     assert_eq!(finds(&known, signed + 901, "Param1=value1"), None);
     assert_eq!(finds(&known, signed, "Param1=value2"), None);
-    let other = AwsIdentity {
+    let other = IamPrincipal {
         secret: "another".to_owned(),
         ..identity.clone()
     };
     assert_eq!(finds(&method(other), signed, "Param1=value1"), None);
-    let temporary = AwsIdentity {
+    let temporary = IamPrincipal {
         session_token: Some("session".to_owned()),
         ..identity
     };

@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 use super::login::{Login, Recipient, TokenLogin, WrappedLogin};
 use super::{Inputs, SecretData, SecretError};
 use crate::reference::{ConfigMapKey, ConfigMapRef, SecretKey, SecretRef, SourceRef, TokenSource, TokenSpec};
-use crate::target::{AmbientIdentity, AwsIdentity, Method, Mount, RoleId, SecretId, Sts, Target, Trust};
+use crate::target::{AmbientIdentity, AwsIdentity, Method, Mount, RoleId, SecretIdKey, Sts, Target, Trust};
 use crate::vault::aws::KeySource;
 use crate::vault::{AwsKeys, Credentials, Vault};
 use crate::{Connect, Identity, Limits, Roots, Secret, pem};
@@ -146,7 +146,7 @@ fn login(target: &Target, sources: &Sources<'_>) -> Result<Login, SecretError> {
 fn app_role_login(
     mount: &Mount,
     role_id: &RoleId,
-    secret_id: Option<&SecretId>,
+    secret_id: Option<&SecretIdKey>,
     sources: &Sources<'_>,
 ) -> Result<Login, SecretError> {
     let mount = mount.clone();
@@ -155,7 +155,7 @@ fn app_role_login(
         RoleId::Secret(key) => sources.text(&sources.in_secret(key), "role ID")?,
     };
     let secret_id = match secret_id {
-        Some(SecretId {
+        Some(SecretIdKey {
             key,
             wrapped_at: Some(path),
         }) => {
@@ -166,7 +166,9 @@ fn app_role_login(
                 wrapped_at: path.clone(),
             }));
         }
-        Some(SecretId { key, wrapped_at: None }) => Some(sources.text_or_empty(&sources.in_secret(key), "secret ID")?),
+        Some(SecretIdKey { key, wrapped_at: None }) => {
+            Some(sources.text_or_empty(&sources.in_secret(key), "secret ID")?)
+        }
         None => None,
     };
     Ok(Login::With(Credentials::AppRole {

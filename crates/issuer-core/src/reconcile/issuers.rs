@@ -10,6 +10,7 @@ use super::backoff::backoff;
 use super::losses::Losses;
 use super::observed::ObservedIssuer;
 use super::outcome::Outcome;
+use super::recovery::Recovery;
 use crate::Now;
 use crate::access::{Access, AccessError, UnwrappedSecretId, Warning};
 use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey};
@@ -119,17 +120,6 @@ pub(super) struct Settled {
     pub(super) blamed: Vec<LostAnswer>,
     /// What has ended the backoff of the requests.
     pub(super) recovery: Option<Recovery>,
-}
-
-/// Why an issuer that could not sign can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Recovery {
-    /// A check has succeeded after one that failed.
-    Recovered,
-    /// Its spec has changed.
-    Corrected,
-    /// Another issuer has taken its place.
-    Replaced,
 }
 
 /// When an issuer must be checked again.

@@ -81,6 +81,7 @@ mod observed;
 mod observed_request;
 mod outcome;
 mod queue;
+mod recovery;
 mod report;
 mod request;
 mod requests;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::Seen;
-use super::issuers::Recovery;
 use super::observed_request::ObservedRequest;
+use super::recovery::Recovery;
 use super::snapshot::{Packed, Snapshot};
 use super::texts;
 use crate::Now;

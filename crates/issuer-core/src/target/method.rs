@@ -25,7 +25,7 @@ pub enum Method {
         /// The role ID.
         role_id: RoleId,
         /// The secret ID, if the role needs one.
-        secret_id: Option<SecretId>,
+        secret_id: Option<SecretIdKey>,
     },
     /// With an AWS identity.
     Aws {
@@ -84,7 +84,7 @@ pub enum RoleId {
 
 /// The secret ID of an AppRole.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub struct SecretId {
+pub struct SecretIdKey {
     /// The key that holds it, or a token that Vault exchanges for it.
     pub key: SecretKey,
     /// The endpoint at which it was wrapped, if the key holds a token.
@@ -284,7 +284,7 @@ fn app_role(role: &AppRole) -> Result<Method, SpecError> {
     })
 }
 
-fn secret_id(role: &AppRole) -> Result<Option<SecretId>, SpecError> {
+fn secret_id(role: &AppRole) -> Result<Option<SecretIdKey>, SpecError> {
     let path = role.secret_id_wrapping_path.as_deref();
     let wrapped_at = match path.map(WrappingPath::parse) {
         Some(None) => return Err(SpecError::WrappingPath),
@@ -292,7 +292,7 @@ fn secret_id(role: &AppRole) -> Result<Option<SecretId>, SpecError> {
         None => None,
     };
     match &role.secret_ref {
-        Some(key) => Ok(Some(SecretId {
+        Some(key) => Ok(Some(SecretIdKey {
             key: secret_key(key, "secretId", "spec.auth.appRole.secretRef.name")?,
             wrapped_at,
         })),

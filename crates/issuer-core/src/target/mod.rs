@@ -18,7 +18,7 @@ use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
 pub use ambient::{AmbientAws, AmbientIdentity, AwsEnvironment};
 pub use aws::{AwsIdentity, Sts};
-pub use method::{Method, RoleId, SecretId};
+pub use method::{Method, RoleId, SecretIdKey};
 pub use namespaces::NamespaceLabels;
 pub(crate) use namespaces::{Admission, admission};
 pub use path::{CaMismatch, Mount, SignPath, WrappingPath};

@@ -20,6 +20,9 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub(crate) use managed::FIELD_MANAGER;
 
+/// Has the API server answer with the metadata alone.
+pub(crate) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
 /// The length of an error, in characters: its text may quote a whole field.
 const ERROR: usize = 200;
 

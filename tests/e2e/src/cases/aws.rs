@@ -1,7 +1,7 @@
 //! Logins with AWS identities. Vault is real, AWS is a model that checks signatures as AWS does.
 
 use anyhow::ensure;
-use fake_vault::{AwsIdentity, AwsMethod};
+use fake_vault::{AwsMethod, IamPrincipal};
 use serde_json::{Value, json};
 
 use super::auth::{account, signs};
@@ -109,7 +109,7 @@ fn aws(test: &TestNamespace<'_>) -> Value {
 
 /// Starts the model of AWS, and has Vault ask it at a mount of the case's name.
 async fn set_up(test: &TestNamespace<'_>, path: &str) -> anyhow::Result<Aws> {
-    let identity = AwsIdentity {
+    let identity = IamPrincipal {
         arn: ARN.to_owned(),
         secret: KEY.to_owned(),
         session_token: Some(SESSION.to_owned()),

@@ -4,8 +4,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::issuers::Recovery;
 use super::lane::{Class, Lane, Work};
+use super::recovery::Recovery;
 
 /// Work that is due at a time, in lanes that cannot delay each other.
 ///

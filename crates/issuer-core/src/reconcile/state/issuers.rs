@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::{Lane, State};
 use crate::Now;
 use crate::access::AccessError;
-use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Recovery, Settled};
+use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Settled};
 use crate::reconcile::lane::Class;
 use crate::reconcile::losses::Fault;
 use crate::reconcile::observed::ObservedIssuer;
 use crate::reconcile::outcome::{Key, Outcome};
+use crate::reconcile::recovery::Recovery;
 use crate::reference::{IssuerKey, IssuerKind, ListScope};
 use crate::vault::SignError;
 
