@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::State;
 use crate::access::Access;
 use crate::reconcile::backoff::backoff;
+use crate::reconcile::issuers::Phase;
 use crate::reconcile::lane::Class;
 use crate::reconcile::outcome::Key;
 use crate::reconcile::recovery::Recovery;
@@ -73,11 +74,13 @@ impl State {
         if let Some(issuer) = self.issuers.get_mut(key) {
             issuer.ca_not_after = chain.ca_not_after;
         }
+        let is_ready = self.issuers.phase(key) == Phase::Ready;
         let has_token = |access: &&mut Access| access.lease.token() == lease.token();
         let held = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut());
         if let Some(access) = held.filter(has_token) {
             access.signed(chain.is_leased);
-            if let Some(refresh) = access.next_refresh(now) {
+            // A suspended issuer is checked when its suspension ends, which `Retry-After` may decide.
+            if let Some(refresh) = access.next_refresh(now).filter(|_| is_ready) {
                 self.due(&Key::Issuer(key.clone()), refresh, now.monotonic);
             }
         } else {
