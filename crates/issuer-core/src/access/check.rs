@@ -66,9 +66,7 @@ pub(super) enum TokenSource {
 impl Check {
     /// Requests the server's health, unless it is known, with the connection of the held access: its Secrets are not
     /// read again.
-    pub(super) fn with_held(issuer: Issuer, mut held: Access, now: Now) -> Step {
-        // After a failure the health is asked for again, since it may be the cause.
-        let skips_health = std::mem::take(&mut held.is_healthy) && held.proof.is_known();
+    pub(super) fn with_held(issuer: Issuer, held: Access, now: Now) -> Step {
         let check = Self {
             issuer,
             vault: held.vault.clone(),
@@ -79,11 +77,7 @@ impl Check {
             health: None,
             sent: now.monotonic,
         };
-        if skips_health {
-            check.authorize(now)
-        } else {
-            check.begin(now)
-        }
+        check.begin_unless_healthy(now)
     }
 
     /// Requests the server's health, after the Secrets were read, unless it is known and they have not changed.
@@ -94,26 +88,27 @@ impl Check {
             inputs,
             versions,
         } = resolved;
-        let may_skip = |held: &Access| held.is_healthy && held.proof.is_known() && held.inputs == inputs;
-        let skips_health = held.as_ref().is_some_and(may_skip);
         let check = Self {
             issuer,
             vault,
             inputs,
             versions,
             login: Some(login),
-            held: held.map(|held| Access {
-                is_healthy: false,
-                ..held
-            }),
+            held,
             health: None,
             sent: now.monotonic,
         };
-        if skips_health {
-            check.authorize(now)
-        } else {
-            check.begin(now)
-        }
+        check.begin_unless_healthy(now)
+    }
+
+    /// Requests the server's health, unless it is known and the held access is of the same inputs. After a failure it is
+    /// requested again, since it may be the cause.
+    fn begin_unless_healthy(mut self, now: Now) -> Step {
+        let inputs = &self.inputs;
+        let is_known = self.held.as_mut().is_some_and(|held| {
+            std::mem::take(&mut held.is_healthy) && held.proof.is_known() && held.inputs == *inputs
+        });
+        if is_known { self.authorize(now) } else { self.begin(now) }
     }
 
     pub(super) fn issuer(&self) -> &Issuer {

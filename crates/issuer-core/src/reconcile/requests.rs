@@ -155,9 +155,9 @@ impl Requests {
         self.by_key.values().map(Box::as_ref)
     }
 
-    /// Returns the names of the requests whose uid is one of `wanted`.
-    pub(super) fn keys_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<RequestKey> {
-        let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked.object.uid()));
+    /// Returns the names of the requests that are `wanted`.
+    pub(super) fn keys_of(&self, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
+        let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked));
         wanted.map(|(key, _)| key.clone()).collect()
     }
 
@@ -235,12 +235,12 @@ impl Requests {
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
-        texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {
             return tracked.object.decode(key);
         }
+        texts::cut(&mut read);
         let whole = Snapshot::from(read.clone());
         self.observe(key, read, None);
         Some(whole)

@@ -87,8 +87,8 @@ impl State {
 
     /// Forgets the requests that other controllers answer now.
     pub(super) fn leave_requests_to_others(&mut self) {
-        for key in self.requests.keys_of(|_| true) {
-            self.leave_to_others(&key);
+        for key in self.requests.keys_of(|tracked| self.is_of_others(tracked)) {
+            self.forget_request(&key);
         }
     }
 
