@@ -13,6 +13,8 @@ mod dial;
 mod driver;
 mod events;
 mod failure;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod items;
 mod lease;

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
-use issuer_core::reference::{IssuerKind, ListScope, Namespaces, RequestKind};
-use issuer_core::target::IssuerPolicy;
+use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
 use kube::client::Body;
 use tower::BoxError;
 
 use super::*;
+use crate::fixture::config;
 
 fn room<A, B, F>(_: impl Fn(Arc<Driver>, A, B) -> F) -> usize {
     size_of::<F>()
@@ -44,20 +44,7 @@ fn driver() -> Arc<Driver> {
         Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"{}"))))
     });
     let driver = Driver::new(RunSetup {
-        config: Config {
-            claim: None,
-            check_interval: Duration::from_secs(60),
-            cluster_resource_namespace: String::new(),
-            drop_in: None,
-            event_rate: 10,
-            kubernetes_csrs: false,
-            namespaces: Namespaces::All,
-            max_concurrent_reconciles: 1,
-            max_lost_answers: 1,
-            policy: IssuerPolicy::default(),
-            sign_timeout: Duration::from_secs(60),
-            verify: issuer_tls::signatures().into(),
-        },
+        config: config(),
         watch_client: Client::new(service, "default"),
         client: Client::new(service, "default"),
         transport: Transport::new(),

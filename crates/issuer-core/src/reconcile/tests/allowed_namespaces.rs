@@ -8,19 +8,25 @@ use crate::reconcile::{Change, Step};
 use crate::reference::{IssuerKey, IssuerKind};
 use crate::target::NamespaceLabels;
 
-/// A cluster issuer that signs for these namespaces, and a request of the namespace `team`.
-fn signs_for(names: &[&str], generation: i64) -> Change {
+/// The VaultClusterIssuer `vault`, of this generation, for these namespaces.
+pub(super) fn cluster_issuer(generation: i64, allowed: Option<AllowedNamespaces>) -> Change {
     let mut observed = issuer(generation);
-    observed.spec.allowed_namespaces = Some(AllowedNamespaces {
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
-        selector: None,
-    });
+    observed.spec.allowed_namespaces = allowed;
     let key = IssuerKey {
         kind: IssuerKind::Cluster,
         namespace: String::new(),
         name: "vault".to_owned(),
     };
     Change::Issuer(key, observed)
+}
+
+/// A cluster issuer that signs for these namespaces, and a request of the namespace `team`.
+fn signs_for(names: &[&str], generation: i64) -> Change {
+    let allowed = AllowedNamespaces {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        selector: None,
+    };
+    cluster_issuer(generation, Some(allowed))
 }
 
 #[test]

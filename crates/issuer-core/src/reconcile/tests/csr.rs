@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use issuer_api::AllowedNamespaces;
 use serde_json::json;
 
+use super::allowed_namespaces::cluster_issuer;
 use super::scenario::{Answer, Scenario, config, csr, csr_key, issuer, issuer_key, request};
 use crate::access::ReadError;
 use crate::reconcile::{
@@ -214,17 +215,6 @@ fn malformed_csr_of_kubernetes_fails() {
     assert!(log.contains(&"write web InvalidRequest".to_owned()), "{log:?}");
 }
 
-fn cluster_issuer(allowed: Option<AllowedNamespaces>) -> Change {
-    let mut observed = issuer(1);
-    observed.spec.allowed_namespaces = allowed;
-    let key = IssuerKey {
-        kind: IssuerKind::Cluster,
-        namespace: String::new(),
-        name: "vault".to_owned(),
-    };
-    Change::Issuer(key, observed)
-}
-
 #[test]
 fn cluster_issuer_needs_permission_too() {
     for (grant, reason) in [
@@ -233,7 +223,7 @@ fn cluster_issuer_needs_permission_too() {
     ] {
         let mut scenario = Scenario::empty(config());
         scenario.grants.insert(grant);
-        scenario.change(cluster_issuer(None));
+        scenario.change(cluster_issuer(1, None));
         scenario.run();
         let mut of_cluster = csr("web");
         of_cluster.spec.signer_name = "vaultclusterissuers.vault-issuer.io/vault".to_owned();
@@ -246,10 +236,13 @@ fn cluster_issuer_needs_permission_too() {
 #[test]
 fn allowed_namespaces_exclude_csrs() {
     let mut scenario = Scenario::empty(config());
-    scenario.change(cluster_issuer(Some(AllowedNamespaces {
-        names: vec!["team".to_owned()],
-        selector: None,
-    })));
+    scenario.change(cluster_issuer(
+        1,
+        Some(AllowedNamespaces {
+            names: vec!["team".to_owned()],
+            selector: None,
+        }),
+    ));
     scenario.run();
     let mut of_cluster = csr("web");
     of_cluster.spec.signer_name = "vaultclusterissuers.vault-issuer.io/vault".to_owned();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
 use issuer_api::{AppRole, Auth, CertificateRequest, CertificateSigningRequest, SecretKeySelector, VaultSpec};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -91,6 +92,8 @@ pub(super) enum Answer {
     Well,
     /// With this status and these `errors`.
     Refuses(u16, &'static str),
+    /// With 429 and this `Retry-After`, in seconds.
+    Throttles(u64),
     /// Not at all: the reply is lost.
     Lost,
     /// When [`Scenario::release`] is called.
@@ -447,6 +450,11 @@ fn refusal(answer: &Answer) -> Option<Reply> {
     match answer {
         Answer::Well => None,
         Answer::Refuses(status, text) => Some(reply(*status, &json!({ "errors": [text] }))),
+        Answer::Throttles(seconds) => {
+            let mut throttled = reply(429, &json!({ "errors": [] })).unwrap();
+            throttled.headers_mut().insert(RETRY_AFTER, (*seconds).into());
+            Some(Ok(throttled))
+        }
         Answer::Lost => Some(Err(crate::TransportError::Timeout)),
         Answer::Held => panic!("only signatures are held back"),
     }

@@ -42,6 +42,22 @@ fn superseded_token_outlives_its_signatures() {
 }
 
 #[test]
+fn signature_brings_no_suspended_check_forward() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.signs.insert("slow".to_owned(), Answer::Held);
+    scenario.create(request("slow").approved());
+    scenario.pass(390);
+    scenario.signs.insert("web".to_owned(), Answer::Throttles(60));
+    scenario.create(request("web").approved());
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+    scenario.release("slow", &Answer::Well);
+    // The token's renewal is due after 400 seconds.
+    let asked = |log: &[String]| count(log, "health") + count(log, "renew");
+    assert_eq!(asked(&scenario.pass(55)), 0);
+    assert!(asked(&scenario.pass(20)) > 0);
+}
+
+#[test]
 fn leased_certificates_keep_their_token() {
     let mut scenario = Scenario::with_login(renewable());
     scenario.leases = true;

@@ -2,10 +2,9 @@
 
 use issuer_core::Now;
 use issuer_core::reconcile::{Config, Controller, DropIn, IssuerStatusMode};
-use issuer_core::reference::Namespaces;
-use issuer_core::target::IssuerPolicy;
 
 use super::*;
+use crate::fixture::config;
 
 /// A controller that serves cert-manager's issuers, and the names of the requests that were decoded for it.
 struct Serving {
@@ -20,18 +19,8 @@ impl Serving {
             issuer_status: IssuerStatusMode::Leave,
         };
         let config = Config {
-            claim: None,
-            check_interval: Duration::from_secs(60),
-            cluster_resource_namespace: String::new(),
             drop_in: Some(drop_in),
-            event_rate: 10,
-            kubernetes_csrs: false,
-            namespaces: Namespaces::All,
-            max_concurrent_reconciles: 1,
-            max_lost_answers: 1,
-            policy: IssuerPolicy::default(),
-            sign_timeout: Duration::from_secs(60),
-            verify: issuer_tls::signatures().into(),
+            ..config()
         };
         Self {
             controller: Mutex::new(Controller::new(config, 0)),
