@@ -23,7 +23,6 @@ use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::data::{config_map_data, secret_data};
 use crate::events::Events;
 use crate::failure::{Failure, chain};
 use crate::object::{FIELD_MANAGER, METADATA_ONLY, decode_request};
@@ -61,7 +60,8 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError> {
         let url = SecretObject::url_path(&(), Some(&secret.namespace));
-        Ok(secret_data(decode(&self.get(url, &secret.name).await?)?))
+        let object: SecretObject = decode(&self.get(url, &secret.name).await?)?;
+        Ok(object.into())
     }
 
     /// Reads a ConfigMap.
@@ -71,7 +71,8 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
         let url = ConfigMap::url_path(&(), Some(&config_map.namespace));
-        Ok(config_map_data(decode(&self.get(url, &config_map.name).await?)?))
+        let object: ConfigMap = decode(&self.get(url, &config_map.name).await?)?;
+        Ok(object.into())
     }
 
     /// Reads the labels of a namespace.

@@ -8,7 +8,6 @@
 
 mod api_server;
 mod client;
-mod data;
 mod dial;
 mod driver;
 mod events;
@@ -29,7 +28,6 @@ mod watch;
 
 pub use api_server::ApiServer;
 pub use client::{ClientError, client, watch_client};
-pub use data::{config_map_data, secret_data};
 pub use driver::{RunSetup, run};
 pub use health::ControllerHealth;
 pub use lease::{Candidate, Leadership};
