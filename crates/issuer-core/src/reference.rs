@@ -207,6 +207,13 @@ impl SourceRef {
             Self::ConfigMap(ConfigMapRef { namespace, .. }) | Self::Secret(SecretRef { namespace, .. }) => namespace,
         }
     }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::ConfigMap(ConfigMapRef { name, .. }) | Self::Secret(SecretRef { name, .. }) => name,
+        }
+    }
 }
 
 impl fmt::Display for SourceRef {

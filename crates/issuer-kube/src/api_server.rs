@@ -2,13 +2,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use http::header::{ACCEPT, HeaderValue};
 use http_body_util::BodyExt;
 use issuer_api::CertificateRequest;
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Event, Key, PatchKind, StatusPatch, WriteError};
-use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, SecretRef, TokenSpec};
+use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, SecretRef, SourceRef, TokenSpec};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject, ServiceAccount};
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
@@ -23,9 +24,10 @@ use crate::data::{config_map_data, secret_data};
 use crate::events::Events;
 use crate::failure::{Failure, chain};
 use crate::object::{FIELD_MANAGER, decode_request};
+use crate::source_watch::SourceWatch;
 
-/// Has the API server answer a write with the metadata alone: the watch shows the object anyway.
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// Has the API server answer with the metadata alone.
+pub(crate) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The API server, for the questions of the core. Each is one request; nothing is tried twice.
 #[derive(Clone)]
@@ -70,6 +72,16 @@ impl ApiServer {
     pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
         let url = ConfigMap::url_path(&(), Some(&config_map.namespace));
         Ok(config_map_data(decode(&self.get(url, &config_map.name).await?)?))
+    }
+
+    /// Opens the watch of a Secret or a ConfigMap.
+    pub(crate) async fn open_watch(&self, source: &SourceRef) -> Result<SourceWatch, ReadError> {
+        let request = SourceWatch::request(source).map_err(|_| ReadError::NotFound)?;
+        let reply = self.open(request).await.map_err(|failure| {
+            tracing::debug!(%source, %failure, "failed to watch an object");
+            read_error(failure.code)
+        })?;
+        Ok(SourceWatch::new(reply.into_body()))
     }
 
     /// Requests a token of a service account.
@@ -117,6 +129,7 @@ impl ApiServer {
             Key::Token(_) => return Ok(()),
         };
         let mut request = status_request(url, name, write).map_err(|_| WriteError::Unavailable)?;
+        // The watch shows the object anyway.
         request
             .headers_mut()
             .insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
@@ -149,9 +162,14 @@ impl ApiServer {
 
     /// Sends a request; returns the body of the reply.
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<Bytes, Failure> {
+        Ok(self.open(request).await?.into_body().collect().await?.to_bytes())
+    }
+
+    /// Sends a request; returns the reply before its body has arrived.
+    async fn open(&self, request: http::Request<Vec<u8>>) -> Result<Response<Body>, Failure> {
         let response = self.client.send(request.map(Body::from)).await?;
         if response.status().is_success() {
-            return Ok(response.into_body().collect().await?.to_bytes());
+            return Ok(response);
         }
         let failure = Failure::refused(response).await;
         let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
@@ -240,7 +258,7 @@ fn write_error(code: Option<u16>) -> WriteError {
 mod tests {
     use std::convert::Infallible;
 
-    use http::{Response, StatusCode};
+    use http::StatusCode;
     use http_body_util::Full;
 
     use super::*;

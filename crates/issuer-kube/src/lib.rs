@@ -19,11 +19,12 @@ mod log;
 mod measured;
 mod metrics;
 mod object;
+mod source_watch;
 mod transport;
 mod watch;
 
 pub use api_server::ApiServer;
-pub use client::{ClientError, client};
+pub use client::{ClientError, client, watch_client};
 pub use data::{config_map_data, secret_data};
 pub use driver::{RunSetup, run};
 pub use health::ControllerHealth;

@@ -432,32 +432,51 @@ mod tests {
         (port, accepted)
     }
 
-    #[tokio::test]
-    async fn each_exchange_of_a_burst_keeps_its_connection() {
-        const TOGETHER: usize = 40;
-        let (port, accepted) = server(TOGETHER).await;
-        let connect = Arc::new(Connect {
+    fn connect(port: u16) -> Arc<Connect> {
+        Arc::new(Connect {
             origin: Origin::parse(&format!("http://127.0.0.1:{port}")).unwrap(),
             allowed_servers: AllowedServers::All,
             server_name: None,
             roots: Roots::System,
             identity: None,
             limits: Limits::default(),
-        });
-        let transport = Transport::new();
+        })
+    }
+
+    fn health(connect: &Arc<Connect>) -> Request {
+        let http = http::Request::get(format!("{}/v1/sys/health", connect.origin)).body(Body::default());
+        Request {
+            connect: Arc::clone(connect),
+            operation: Operation::Health,
+            timeout: Duration::from_secs(60),
+            http: http.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_exchange_of_a_burst_keeps_its_connection() {
+        const TOGETHER: usize = 40;
+        let (port, accepted) = server(TOGETHER).await;
+        let (transport, connect) = (Transport::new(), connect(port));
         for _ in 0..3 {
-            let calls = (0..TOGETHER).map(|_| {
-                let http = http::Request::get(format!("{}/v1/sys/health", connect.origin)).body(Body::default());
-                transport.call(Request {
-                    connect: Arc::clone(&connect),
-                    operation: Operation::Health,
-                    timeout: Duration::from_secs(60),
-                    http: http.unwrap(),
-                })
-            });
+            let calls = (0..TOGETHER).map(|_| transport.call(health(&connect)));
             let replies = futures::future::join_all(calls).await;
             assert!(replies.into_iter().all(|reply| reply.is_ok()));
         }
         assert_eq!(accepted.load(Ordering::SeqCst), TOGETHER);
+    }
+
+    #[tokio::test]
+    async fn connections_outlive_checks_but_grow_old() {
+        let (port, accepted) = server(1).await;
+        let (transport, connect) = (Transport::new(), connect(port));
+        // The longest check interval by default; idle for almost too long; in use until it is too old; idle for too long.
+        for (passed, connections) in [(0, 1), (66, 1), (119, 1), (110, 1), (10, 2), (66, 2), (121, 3)] {
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(passed)).await;
+            tokio::time::resume();
+            transport.call(health(&connect)).await.unwrap();
+            assert_eq!(accepted.load(Ordering::SeqCst), connections, "{passed} s later");
+        }
     }
 }

@@ -56,6 +56,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     raise_file_limit();
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
     let client = issuer_kube::client(args.kubeconfig.clone(), None, Arc::clone(&metrics)).await?;
+    let watch_client = issuer_kube::watch_client(args.kubeconfig.clone(), Arc::clone(&metrics)).await?;
     listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
@@ -77,6 +78,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
             let setup = RunSetup {
                 config: config(&args, &home, &instance),
                 client,
+                watch_client,
                 transport: Transport::new(),
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),
@@ -263,4 +265,21 @@ fn instance() -> String {
         std::process::id(),
         Transport::now().unix.as_nanos()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_limit_is_raised_to_the_maximum() {
+        let limit = getrlimit(Resource::Nofile);
+        let lowered = Rlimit {
+            current: Some(1000),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, lowered).unwrap();
+        raise_file_limit();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+    }
 }

@@ -1,8 +1,8 @@
 //! What the controller may do: the one source of its rights, for the plain manifests and for the chart.
 //!
 //! Architecture invariant: no right on Secrets or service account tokens holds in all namespaces. Those of
-//! [`credentials`] hold in the namespaces in which somebody has bound them. Those of [`tokens`] are bound nowhere: the
-//! chart and the examples grant tokens of named service accounts.
+//! [`credentials`] hold in the namespaces in which somebody has bound them. Those of [`secrets`] and [`tokens`] are bound
+//! nowhere: the chart and the examples grant those of named Secrets and service accounts.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -67,6 +67,11 @@ fn drop_in() -> Vec<PolicyRule> {
 /// In a namespace with issuers: their Secrets, and the ConfigMaps of their CA bundles, by name only.
 fn credentials() -> Vec<PolicyRule> {
     vec![rule("", &["configmaps"], &["get"]), rule("", &["secrets"], &["get"])]
+}
+
+/// In a namespace with issuers: Secrets that are named, which may be watched too. Without a name this would allow to list all.
+fn secrets() -> Vec<PolicyRule> {
+    vec![rule("", &["secrets"], &["get", "watch"])]
 }
 
 /// In a namespace with issuers that log in with service accounts.
@@ -201,6 +206,7 @@ fn chart_rules() -> anyhow::Result<File> {
         ("drop-in", drop_in()),
         ("edit", edit()),
         ("leader-election", leader_election()),
+        ("secrets", secrets()),
         ("tokens", tokens()),
         ("view", view()),
     ];

@@ -1,5 +1,6 @@
 //! The conversation of a check with Vault: health, a token, the permission to sign.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use issuer_api::ProbeMode;
@@ -9,6 +10,7 @@ use super::{
     Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, Inputs, Issuer, Proof, ReadError, STALE, ServerHealth,
     Step, read_secrets,
 };
+use crate::reference::SourceRef;
 use crate::vault::login::{self, Looked};
 use crate::vault::{Credentials, Lease, ProbeError, Vault, VaultError, health, probe};
 use crate::{Now, Reply, Secret};
@@ -20,6 +22,8 @@ pub(super) struct Check {
     vault: Vault,
     /// What a new token will be made from.
     inputs: Inputs,
+    /// The versions in which the Secrets were read.
+    versions: BTreeMap<SourceRef, String>,
     /// How to log in, once this check has read the Secrets.
     login: Option<Login>,
     /// The access that an earlier check left. It is the result, too, unless a new token takes its place.
@@ -66,6 +70,7 @@ impl Check {
             issuer,
             vault: held.vault.clone(),
             inputs: held.inputs.clone(),
+            versions: held.versions.clone(),
             login: None,
             held: Some(held),
             health: None,
@@ -80,11 +85,17 @@ impl Check {
 
     /// Requests the server's health, after the Secrets were read.
     pub(super) fn with_secrets(issuer: Issuer, resolved: Resolved, held: Option<Access>, now: Now) -> Step {
-        let Resolved { vault, login, inputs } = resolved;
+        let Resolved {
+            vault,
+            login,
+            inputs,
+            versions,
+        } = resolved;
         let check = Self {
             issuer,
             vault,
             inputs,
+            versions,
             login: Some(login),
             held: held.map(|held| Access {
                 is_healthy: false,
@@ -185,10 +196,16 @@ impl Check {
 
     /// Resumes the login with the Secrets.
     pub(super) fn on_secrets(self, resolved: Resolved, now: Now) -> Step {
-        let Resolved { vault, login, inputs } = resolved;
+        let Resolved {
+            vault,
+            login,
+            inputs,
+            versions,
+        } = resolved;
         let check = Self {
             vault,
             inputs,
+            versions,
             login: Some(login),
             ..self
         };
@@ -316,6 +333,7 @@ impl Check {
     fn keep(self, verdict: Result<Proof, AccessError>) -> Step {
         let Self {
             inputs,
+            versions,
             login,
             held,
             health,
@@ -324,7 +342,10 @@ impl Check {
         let access = held.map(|mut held| {
             held.read = match login {
                 None => held.read.saturating_add(1),
-                Some(_) if held.inputs == inputs => 0,
+                Some(_) if held.inputs == inputs => {
+                    held.versions = versions;
+                    0
+                }
                 // A changed Secret has not led to a new token yet.
                 Some(_) => STALE,
             };
@@ -353,6 +374,7 @@ impl Check {
             in_demand: false,
             is_healthy: false,
             inputs: self.inputs,
+            versions: self.versions,
             lease,
             path: self.issuer.target.path,
             proof: Proof::None,

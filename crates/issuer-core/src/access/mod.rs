@@ -30,64 +30,27 @@ mod check;
 mod error;
 mod gathering;
 mod resolve;
+mod secret_data;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use issuer_api::VerificationMode;
 
 pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::{AwaitConfigMap, AwaitSecret};
+pub use secret_data::SecretData;
 
 use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSpec};
 use crate::target::{SignPath, Target};
 use crate::vault::{Lease, Vault};
-use crate::{Now, Origin, Reply, Request, Secret};
+use crate::{Now, Reply, Request, Secret};
 use check::{Check, Sent};
 use gathering::Gathering;
 use resolve::Mint;
-
-/// The data of a Secret, or that of a ConfigMap.
-#[derive(Clone, PartialEq)]
-pub struct SecretData {
-    /// The `metadata.resourceVersion`, by which a change is noticed.
-    pub resource_version: String,
-    /// The values by key.
-    pub data: BTreeMap<String, Secret>,
-    /// The value of the annotation [`SERVERS`](Self::SERVERS): URLs, separated by commas, of the only servers that it
-    /// may be used with.
-    pub servers: Option<String>,
-}
-
-impl SecretData {
-    /// The annotation by which the owner of a Secret limits it to some servers. Without it, the author of any issuer of
-    /// the namespace can send the Secret to a server of his own.
-    pub const SERVERS: &'static str = "vault-issuer.io/servers";
-
-    fn may_be_used_with(&self, server: &Origin) -> bool {
-        let listed = |servers: &String| {
-            let mut origins = servers.split(',').filter_map(Origin::parse);
-            origins.any(|origin| origin.has_same_server(server))
-        };
-        self.servers.as_ref().is_none_or(listed)
-    }
-}
-
-impl std::fmt::Debug for SecretData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretData({})", self.resource_version)
-    }
-}
-
-impl Hash for SecretData {
-    /// Hashes the version only, which identifies the content.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.resource_version.hash(state);
-    }
-}
+use secret_data::Fingerprint;
 
 /// An issuer's connection to Vault, its signing endpoint, and the token to sign with.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -100,6 +63,8 @@ pub struct Access {
     pub lease: Lease,
     /// What the token was made from. If it changes, a new token is made.
     inputs: Inputs,
+    /// The versions in which the Secrets and the ConfigMap were read.
+    versions: BTreeMap<SourceRef, String>,
     /// Checks since the Secrets were read, [`STALE`] if they must be read again.
     read: u8,
     /// How it is known that the token may sign.
@@ -247,6 +212,23 @@ impl Access {
         self.read = STALE;
     }
 
+    /// Returns the version in which a Secret or ConfigMap was read.
+    pub(crate) fn version(&self, source: &SourceRef) -> Option<&str> {
+        self.versions.get(source).map(String::as_str)
+    }
+
+    /// Compares the Secrets with the versions that watches show, `None` of one that is not watched. If they differ, the next
+    /// check reads the Secrets; if not, and all are watched, it need not.
+    pub(crate) fn compare<'a>(&mut self, shown: impl Fn(&SourceRef) -> Option<&'a str>) {
+        let versions = &self.versions;
+        let differs = |(source, version): (&SourceRef, &String)| shown(source).is_some_and(|shown| shown != version);
+        if versions.iter().any(differs) {
+            self.reread();
+        } else if self.read < STALE && versions.keys().all(|source| shown(source).is_some()) {
+            self.read = 0;
+        }
+    }
+
     /// Takes over what was noted of the same token while a check was under way with a copy of it.
     pub(crate) fn adopt(&mut self, noted: &Self) {
         // Requests went on with the original during the check; the copy does not know what they noted.
@@ -311,11 +293,11 @@ impl Access {
     }
 }
 
-/// The spec and the versions of the Secrets and the ConfigMap that an access was made from.
+/// The spec, and the contents of the Secrets and the ConfigMap, that an access was made from.
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Inputs {
     target: Target,
-    versions: BTreeMap<SourceRef, String>,
+    contents: BTreeMap<SourceRef, Fingerprint>,
 }
 
 /// A question, and the state that awaits its answer.
@@ -386,21 +368,25 @@ struct Issuer {
 impl Issuer {
     /// Returns the objects that it takes data from.
     fn sources(&self) -> BTreeSet<SourceRef> {
-        let namespace = &self.namespace;
-        let secrets = self.target.secrets().into_iter().map(|name| {
-            SourceRef::Secret(SecretRef {
-                namespace: namespace.clone(),
-                name,
-            })
-        });
-        let config_map = self.target.config_map().map(|name| {
-            SourceRef::ConfigMap(ConfigMapRef {
-                namespace: namespace.clone(),
-                name: name.to_owned(),
-            })
-        });
-        secrets.chain(config_map).collect()
+        sources(&self.target, &self.namespace)
     }
+}
+
+/// Returns the Secrets and the ConfigMap of `namespace` that an issuer with this target takes data from.
+pub(crate) fn sources(target: &Target, namespace: &str) -> BTreeSet<SourceRef> {
+    let secrets = target.secrets().into_iter().map(|name| {
+        SourceRef::Secret(SecretRef {
+            namespace: namespace.to_owned(),
+            name,
+        })
+    });
+    let config_map = target.config_map().map(|name| {
+        SourceRef::ConfigMap(ConfigMapRef {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    });
+    secrets.chain(config_map).collect()
 }
 
 /// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are; `held` is

@@ -16,6 +16,7 @@ pub(super) struct Resolved {
     pub(super) vault: Vault,
     pub(super) login: Login,
     pub(super) inputs: Inputs,
+    pub(super) versions: BTreeMap<SourceRef, String>,
 }
 
 /// How to log in.
@@ -49,18 +50,23 @@ pub(super) fn resolve(
             server: target.origin.to_string(),
         });
     }
+    let contents = sources
+        .iter()
+        .map(|(source, data)| (source.clone(), data.fingerprint()));
     let versions = sources
         .iter()
         .map(|(source, data)| (source.clone(), data.resource_version.clone()));
+    let versions = versions.collect();
     let inputs = Inputs {
         target: target.clone(),
-        versions: versions.collect(),
+        contents: contents.collect(),
     };
     let sources = Sources { namespace, sources };
     Ok(Resolved {
         vault: vault(target, &sources, held)?,
         login: login(target, &sources)?,
         inputs,
+        versions,
     })
 }
 

@@ -42,11 +42,11 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
         return end(state, key, Outcome::Idle, Again::Never);
     };
     let mut held = issuer.access.clone();
-    if let Some(access) = held
-        .as_mut()
-        .filter(|access| state.servers.is_healthy(&access.vault, now))
-    {
-        access.skip_health();
+    if let Some(access) = &mut held {
+        if state.servers.is_healthy(&access.vault, now) {
+            access.skip_health();
+        }
+        state.compare(access);
     }
     let target = Target::parse(&issuer.observed.spec, &key, &namespace, &state.config.policy);
     let task = Task {
@@ -55,7 +55,12 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
         key,
     };
     let step = match target {
-        Ok(target) => access::begin(target, &namespace, held, now),
+        Ok(target) => {
+            state
+                .sources
+                .assign(&task.key, access::sources(&target, &namespace), now);
+            access::begin(target, &namespace, held, now)
+        }
         Err(error) => access::Step::Done(access::CheckOutcome::failed(held, error)),
     };
     task.advance(state, now, step)

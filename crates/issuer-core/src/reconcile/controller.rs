@@ -6,13 +6,15 @@ use issuer_api::CertificateRequest;
 use super::observed::{Change, Config};
 use super::outcome::{Key, WriteError};
 use super::report::Report;
+use super::sources::SourceEvent;
 use super::state::State;
 use super::step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Replied, Step, Written,
+    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitSourceEvent, AwaitToken, AwaitWrite,
+    Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey, SourceRef};
 use crate::{Now, Reply, Secret};
 
 /// The controller: everything it knows, and all its decisions.
@@ -91,6 +93,22 @@ impl Controller {
     /// Returns the [`Now::monotonic`] at which the next task is due if nothing changes; it may be in the past.
     pub fn next_due(&self) -> Option<Duration> {
         let due = self.state.next_due().filter(|_| self.is_listed())?;
+        Some(due.max(self.paused))
+    }
+
+    /// Begins to watch a Secret or a ConfigMap, by its name, if one is to be watched. A watch lasts for as long as an
+    /// issuer uses the object, so it is no task: nothing waits for it.
+    pub fn poll_watch(&mut self, now: Now) -> Option<(SourceRef, AwaitSourceEvent)> {
+        if now.monotonic < self.paused {
+            return None;
+        }
+        let source = self.state.next_watch(now)?;
+        Some((source.clone(), AwaitSourceEvent(source)))
+    }
+
+    /// Returns the [`Now::monotonic`] at which the next watch is due; it may be in the past.
+    pub fn next_watch_due(&self) -> Option<Duration> {
+        let due = self.state.sources.next().filter(|_| !self.state.stopping)?;
         Some(due.max(self.paused))
     }
 
@@ -197,6 +215,15 @@ impl AwaitSecret {
         let Self(task, access) = self;
         task.advance(&mut controller.state, now, access.resume(now, answer))
             .into()
+    }
+}
+
+impl AwaitSourceEvent {
+    /// Resumes with what the watch shows, or the error by which it has failed. Returns `None` if the watch must be closed;
+    /// one that has [ended](SourceEvent::Ended) is opened again otherwise.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<SourceEvent, ReadError>) -> Option<Self> {
+        let goes_on = controller.state.observe_source(&self.0, now, answer);
+        goes_on.then_some(self)
     }
 }
 

@@ -126,6 +126,8 @@ pub(super) enum Recovery {
     Recovered,
     /// Its spec has changed.
     Corrected,
+    /// Another issuer has taken its place.
+    Replaced,
 }
 
 /// When an issuer must be checked again.

@@ -48,6 +48,9 @@
 //!                         +--+ checked again with backoff, or only when the spec changes if the spec is wrong
 //! ```
 //!
+//! A Secret or ConfigMap that an issuer uses is watched, if the API server permits it, besides these tasks:
+//! [`Controller::poll_watch`]. A change leads to a check.
+//!
 //! Only the check logs in. It is also the circuit breaker: while an issuer is not ready, nothing is sent for its requests.
 //! And it decides whose fault a failed signature is. If it fails, the issuer is not ready, and its requests wait for it. If
 //! it succeeds, the request alone backs off; where that has cost an answer, it fails after
@@ -79,6 +82,7 @@ mod requests;
 mod revoke;
 mod servers;
 mod snapshot;
+mod sources;
 mod state;
 mod status;
 mod step;
@@ -92,5 +96,8 @@ pub use drop_in::{DropIn, IssuerStatusMode, ReadyWriters, built_in_writer};
 pub use observed::{Change, Config, ObservedIssuer};
 pub use outcome::{Event, Key, Outcome, WriteError};
 pub use report::{Backlog, IssuerReport, Report, Waiting};
+pub use sources::SourceEvent;
 pub use status::{PatchKind, StatusPatch};
-pub use step::{AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitToken, AwaitWrite, Step};
+pub use step::{
+    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitSourceEvent, AwaitToken, AwaitWrite, Step,
+};

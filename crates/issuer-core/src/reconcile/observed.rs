@@ -23,7 +23,7 @@ pub struct Config {
     /// How cert-manager's own issuers are served; `None` if they are not.
     pub drop_in: Option<DropIn>,
     /// The events a second, on average, that say no more than that a request was signed; ten times as many may be published
-    /// at once. All other events are always published.
+    /// at once. All other events are published.
     pub event_rate: u32,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use issuer_api::{Base64, CertificateRequest};
 
 use super::claim::Seen;
+use super::issuers::Recovery;
 use super::snapshot::{Packed, Snapshot};
 use super::texts;
 use crate::Now;
@@ -19,6 +20,27 @@ const CSR_KEPT: usize = 4096;
 /// The room for all requests that are kept whole, in bytes. While it is taken up, the CSRs of further ones are not kept
 /// either: what waits behind thousands of others takes little memory, and is read again when its turn comes.
 const ROOM: usize = 8 << 20;
+
+/// The most that is kept of a name or a duration, in characters: more than any can have that means something.
+const NAME: usize = 254;
+
+/// Shortens what nothing limits of a request: a user who may create requests must not be able to fill the memory with them. What is cut
+/// off was not valid, and is not afterwards.
+pub(super) fn shorten(request: &mut CertificateRequest) {
+    let spec = &mut request.spec;
+    let issuer = &mut spec.issuer_ref;
+    for name in [Some(&mut issuer.name), issuer.kind.as_mut(), issuer.group.as_mut()] {
+        if let Some(name) = name.filter(|name| name.len() > NAME) {
+            *name = name.chars().take(NAME).collect();
+        }
+    }
+    if let Some(duration) = spec.duration.as_mut().filter(|duration| duration.len() > NAME) {
+        *duration = String::new();
+    }
+    let mut distinct = BTreeSet::new();
+    spec.usages.retain(|usage| distinct.insert(usage.clone()));
+    spec.usages.shrink_to_fit();
+}
 
 /// All requests that have not finished. Its methods schedule nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -155,8 +177,10 @@ impl Requests {
         self.by_key.values().map(Box::as_ref)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &RequestKey> {
-        self.by_key.keys()
+    /// Returns the names of the requests whose uid is one of `wanted`.
+    pub(super) fn keys_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<RequestKey> {
+        let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked.object.uid()));
+        wanted.map(|(key, _)| key.clone()).collect()
     }
 
     /// Returns the request of this name if it still has this uid.
@@ -166,11 +190,23 @@ impl Requests {
 
     /// Returns the requests that a complete list does not contain.
     pub(super) fn unlisted(&self, listed: &BTreeSet<RequestKey>) -> Vec<RequestKey> {
-        self.by_key
-            .keys()
-            .filter(|key| !listed.contains(key))
-            .cloned()
-            .collect()
+        // One pass over both, which are sorted: there may be tens of thousands.
+        let mut listed = listed.iter().peekable();
+        let mut is_listed = |key: &RequestKey| {
+            while listed.next_if(|listed| *listed < key).is_some() {}
+            listed.peek() == Some(&key)
+        };
+        self.by_key.keys().filter(|key| !is_listed(key)).cloned().collect()
+    }
+
+    /// Ends the backoff of a request, which was for a state of its issuer that is over.
+    pub(super) fn recover(&mut self, key: &RequestKey, recovery: Recovery) {
+        if let Some(tracked) = self.get_mut(key) {
+            (tracked.attempts, tracked.not_before) = (0, Duration::ZERO);
+            if recovery != Recovery::Recovered {
+                (tracked.lost_answers, tracked.lost_at) = (0, None);
+            }
+        }
     }
 
     /// Tracks a request; what is known about it is kept, so one with another uid must be removed before.
@@ -210,6 +246,7 @@ impl Requests {
             return tracked.object.decode(key);
         }
         let whole = Snapshot::from(read.clone());
+        shorten(&mut read);
         self.observe(key, read, None);
         Some(whole)
     }
@@ -217,7 +254,37 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
+    use issuer_api::IssuerRef;
+
     use super::*;
+    use crate::reference::is_object_name;
+
+    #[test]
+    fn long_fields_take_no_room() {
+        let long = |text: &str| text.repeat(1_000_000 / text.len());
+        let mut request = CertificateRequest::default();
+        request.spec.issuer_ref = IssuerRef {
+            name: long("n"),
+            kind: Some(long("\u{e9}")),
+            group: Some(long("g")),
+        };
+        request.spec.duration = Some(long("1h"));
+        request.spec.usages = vec!["server auth".to_owned(); 100_000];
+        shorten(&mut request);
+        assert!(Packed::new(&request).size() < 2000);
+        let spec = &request.spec;
+        assert!(!is_object_name(&spec.issuer_ref.name));
+        assert_eq!(spec.duration.as_deref().and_then(crate::duration::parse), None);
+        assert_eq!(spec.usages, ["server auth"]);
+
+        // What means something is kept.
+        request.spec.issuer_ref.name = "a".repeat(253);
+        request.spec.duration = Some("2160h0m0s".to_owned());
+        request.spec.usages = vec!["server auth".to_owned(), "client auth".to_owned()];
+        let before = request.clone();
+        shorten(&mut request);
+        assert_eq!(request, before);
+    }
 
     #[test]
     fn csrs_behind_a_backlog_are_not_kept() {

@@ -1,7 +1,7 @@
 use super::outcome::{Ending, Event, Outcome};
 use super::status::StatusPatch;
 use super::{check, request, revoke};
-use crate::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
+use crate::reference::{ConfigMapRef, RequestKey, SecretRef, SourceRef, TokenSpec};
 use crate::{Request, access};
 
 /// A question for the driver, with the continuation that takes its answer.
@@ -49,6 +49,11 @@ pub struct AwaitConfigMap(pub(super) check::Task, pub(super) access::AwaitConfig
 /// Awaits a Secret.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitSecret(pub(super) check::Task, pub(super) access::AwaitSecret);
+
+/// Awaits what the watch of a Secret or a ConfigMap shows next.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitSourceEvent(pub(super) SourceRef);
 
 /// Awaits a CertificateRequest.
 #[derive(Clone, Debug, PartialEq, Hash)]

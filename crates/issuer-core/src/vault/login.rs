@@ -92,6 +92,9 @@ fn text(credential: &Secret) -> &str {
     credential.expose_str().unwrap_or_default()
 }
 
+/// The longest token, in bytes: batch tokens, the longest of Vault's, are far shorter. It is kept for each issuer.
+const TOKEN: usize = 16 << 10;
+
 #[derive(Deserialize)]
 struct LoginReply {
     auth: Option<AuthData>,
@@ -127,7 +130,9 @@ pub(crate) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, Vaul
     let auth = auth.ok_or(Misbehaviour::Field("auth"))?;
     let grant = auth.grant();
     match auth.client_token {
-        Some(token) if !token.is_empty() => Ok(Lease::made(Secret::from(token.into_bytes()), grant, sent)),
+        Some(token) if (1..=TOKEN).contains(&token.len()) => {
+            Ok(Lease::made(Secret::from(token.into_bytes()), grant, sent))
+        }
         _ if auth.mfa_requirement.is_some() => Err(Misbehaviour::SecondFactor.into()),
         _ => Err(Misbehaviour::Field("auth.client_token").into()),
     }

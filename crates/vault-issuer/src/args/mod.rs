@@ -73,7 +73,7 @@ pub struct ControllerArgs {
     )]
     pub max_lost_answers: u32,
     /// How many events a second, on average, may say that a certificate was issued; ten times as many at once. All other
-    /// events are always recorded
+    /// events are recorded as long as the API server keeps up
     #[arg(long, env = "VAULT_ISSUER_EVENT_RATE", default_value_t = 10)]
     pub event_rate: u32,
     /// How long a signature may take before its answer counts as lost

@@ -120,6 +120,16 @@
   - update
 {{- end }}
 
+{{- define "vault-issuer.rules.secrets" -}}
+- apiGroups:
+  - ""
+  resources:
+  - secrets
+  verbs:
+  - get
+  - watch
+{{- end }}
+
 {{- define "vault-issuer.rules.tokens" -}}
 - apiGroups:
   - ""

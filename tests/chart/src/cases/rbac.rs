@@ -66,6 +66,21 @@ pub(super) fn tokens_by_name(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Secrets are watched only by their names.
+pub(super) fn secrets_by_name(helm: &Helm) -> anyhow::Result<()> {
+    let secrets = [("team-a", "a"), ("vault-issuer", "b"), ("team-a", "c"), ("team-a", "a")];
+    let secrets = secrets.map(|(namespace, name)| json!({ "namespace": namespace, "name": name }));
+    let values = json!({ "credentials": { "secrets": secrets } });
+    let granted = grants(&helm.template(&values)?, "secrets")?;
+    let expected = [
+        r#""team-a" ["a","c"] ["get","watch"]"#,
+        r#""vault-issuer" ["b"] ["get","watch"]"#,
+        r#""vault-issuer" null ["get"]"#,
+    ];
+    ensure!(granted.iter().eq(expected), "{granted:?}");
+    Ok(())
+}
+
 /// cert-manager's own issuers are read and written only where they are served.
 pub(super) fn drop_in_on_demand(helm: &Helm) -> anyhow::Result<()> {
     let resources = ["issuers", "clusterissuers", "issuers/status", "clusterissuers/status"];

@@ -100,6 +100,7 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
             json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
             "serviceAccounts",
         ),
+        (json!({ "credentials": { "secrets": ["approle"] } }), "secrets"),
     ];
     for (values, message) in table {
         let refusal = helm.refusal(&values)?;

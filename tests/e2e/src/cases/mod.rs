@@ -115,6 +115,7 @@ pub(super) const CASES: &[Case] = &[
     together!("remade-issuer", healing::remade_issuer),
     together!("bad-specs", secrets::bad_specs),
     together!("bad-secrets", secrets::bad),
+    together!("watched-secret", secrets::watched),
     together!("bad-bundles", secrets::bad_bundles),
     loopback!("bad-answers", hostile::answers),
     loopback!("vault-namespace", hostile::namespace),

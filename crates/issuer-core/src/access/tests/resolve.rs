@@ -208,3 +208,21 @@ fn kept_token_stays_with_its_connection() {
     assert_eq!(connections[2], &held.vault.connect, "the probe uses the old one");
     assert_eq!(checked.ready().vault, held.vault);
 }
+
+#[test]
+fn touched_secret_keeps_the_token() {
+    let mut held = held(app_role());
+    held.reread();
+    let check = issuer(app_role()).secret("approle", "2", &[("secretId", "x")]);
+    let checked = check.holds(&held).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+    let mut kept = checked.ready();
+    assert_eq!(kept.lease, held.lease);
+    // The version that was read is noted, so the watch tells nothing new.
+    kept.compare(|_| Some("2"));
+    let checked = issuer(app_role()).holds(&kept).run();
+    assert_eq!(checked.asked, ["health"]);
+    kept.compare(|_| Some("3"));
+    let checked = issuer(app_role()).holds(&kept).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+}

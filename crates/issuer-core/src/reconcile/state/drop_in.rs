@@ -40,6 +40,7 @@ impl State {
             let access = self.issuers.withdraw(&key);
             // Requests may be being signed with this token.
             self.retire(access, now.monotonic + self.config.sign_timeout);
+            self.sources.forget(&key);
             self.gate(&key);
             self.due(&Key::Issuer(key), now.monotonic, now.monotonic);
         }

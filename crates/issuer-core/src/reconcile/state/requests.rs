@@ -13,7 +13,7 @@ use crate::reconcile::claim::Holder;
 use crate::reconcile::issuers::Phase;
 use crate::reconcile::ledger::Conclusion;
 use crate::reconcile::outcome::Key;
-use crate::reconcile::requests::Told;
+use crate::reconcile::requests::{Told, shorten};
 use crate::reconcile::status::{self, StatusPatch};
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -21,7 +21,8 @@ use crate::reference::{IssuerKey, RequestKey};
 const APPROVAL: Duration = Duration::from_secs(10);
 
 impl State {
-    pub(in crate::reconcile) fn observe_request(&mut self, request: CertificateRequest, now: Now) {
+    pub(in crate::reconcile) fn observe_request(&mut self, mut request: CertificateRequest, now: Now) {
+        shorten(&mut request);
         let key = RequestKey::of(&request);
         let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
         if let Some(issuer) = issuer.as_ref().filter(|issuer| issuer.kind.is_drop_in()) {

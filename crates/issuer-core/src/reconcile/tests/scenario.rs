@@ -194,6 +194,8 @@ pub(super) struct Scenario {
     pub(super) checks: Answer,
     /// The answer to a login and to a renewal.
     pub(super) auth: Value,
+    /// The version of every Secret, and its content.
+    pub(super) secret_version: &'static str,
     /// Whether certificates have leases.
     pub(super) leases: bool,
     /// How Vault answers the signing of requests; `Well` if a name is missing.
@@ -220,6 +222,7 @@ impl Scenario {
             now: at(0),
             checks: Answer::Well,
             auth: json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true }),
+            secret_version: "1",
             leases: false,
             signs: BTreeMap::new(),
             write_errors: VecDeque::new(),
@@ -372,8 +375,8 @@ impl Scenario {
                 }
                 Step::ReadConfigMap(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
                 Step::ReadSecret(_, waits) => {
-                    let data = BTreeMap::from([("token".to_owned(), Secret::from("hvs.static"))]);
-                    let resource_version = "1".to_owned();
+                    let data = BTreeMap::from([("token".to_owned(), Secret::from(self.secret_version))]);
+                    let resource_version = self.secret_version.to_owned();
                     let secret = SecretData {
                         resource_version,
                         data,
@@ -470,7 +473,7 @@ fn refusal(answer: &Answer) -> Option<Reply> {
     }
 }
 
-fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -> Reply {
+pub(super) fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -> Reply {
     refusal(answer).unwrap_or_else(|| match operation {
         Operation::Probe => reply(400, &json!({ "errors": ["\"csr\" is empty"] })),
         Operation::Health => reply(200, &json!({ "initialized": true, "sealed": false })),

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::scenario::{Answer, Scenario, request};
+use super::scenario::{Answer, Scenario, issuer_key, request};
+use crate::reconcile::{Change, Step};
+use crate::reference::IssuerKey;
 
 fn renewable() -> Value {
     json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true })
@@ -156,4 +158,66 @@ fn limited_uses_are_left_to_signatures() {
         scenario.issuer.status.condition("Warning").unwrap().reason,
         "TokenUsesLimited"
     );
+}
+
+#[test]
+fn failed_revocation_is_repeated() {
+    let mut scenario = Scenario::with_login(renewable());
+    supersede(&mut scenario, "hvs.next");
+    scenario.run();
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    let attempts = count(&scenario.pass(180), "revoke");
+    assert!((3..=6).contains(&attempts), "{attempts}");
+    scenario.checks = Answer::Well;
+    assert_eq!(count(&scenario.pass(330), "revoke"), 1);
+    assert_eq!(count(&scenario.pass(3600), "revoke"), 0);
+}
+
+#[test]
+fn revocation_is_given_up_at_last() {
+    for (answer, least, most) in [
+        // The token lives for ten minutes.
+        (Answer::Refuses(503, "Vault is sealed"), 5, 8),
+        (Answer::Lost, 5, 8),
+        (Answer::Refuses(403, "permission denied"), 1, 1),
+    ] {
+        let mut scenario = Scenario::with_login(renewable());
+        supersede(&mut scenario, "hvs.next");
+        scenario.run();
+        scenario.checks = answer.clone();
+        let attempts = count(&scenario.pass(24 * 60 * 60), "revoke");
+        assert!((least..=most).contains(&attempts), "{answer:?}: {attempts}");
+    }
+}
+
+#[test]
+fn silent_server_delays_no_other_revocation() {
+    let mut scenario = Scenario::with_login(renewable());
+    let keys: Vec<_> = (0..41)
+        .map(|number| IssuerKey {
+            name: format!("vault-{number}"),
+            ..issuer_key()
+        })
+        .collect();
+    for (number, key) in keys.iter().enumerate() {
+        let mut observed = scenario.issuer.clone();
+        observed.uid = format!("uid-{number}");
+        if number == 40 {
+            observed.spec.server = "https://other".to_owned();
+        }
+        scenario.auth["client_token"] = format!("hvs.{number}").into();
+        scenario.change(Change::Issuer(key.clone(), observed));
+        scenario.run();
+    }
+    for key in keys {
+        scenario.change(Change::IssuerGone(key));
+    }
+    // Nothing is answered.
+    let hosts: Vec<_> = std::iter::from_fn(|| match scenario.controller.poll(scenario.now)?.1 {
+        Step::Exchange(request, _) => request.http.uri().host().map(str::to_owned),
+        step => panic!("{step:?}"),
+    })
+    .collect();
+    assert_eq!(hosts.iter().filter(|host| *host == "vault").count(), 32);
+    assert_eq!(hosts.iter().filter(|host| *host == "other").count(), 1);
 }
