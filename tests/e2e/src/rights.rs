@@ -24,7 +24,13 @@ pub(crate) async fn all_used(env: &Env) -> anyhow::Result<()> {
         rules.extend(cluster_roles.get(name).await?.rules.unwrap_or_default());
     }
     let roles: Api<Role> = Api::namespaced(env.client.clone(), NAMESPACE);
-    rules.extend(roles.get("vault-issuer-leader-election").await?.rules.unwrap_or_default());
+    rules.extend(
+        roles
+            .get("vault-issuer-leader-election")
+            .await?
+            .rules
+            .unwrap_or_default(),
+    );
 
     let used = used(&env.local_servers().await?.cluster.audit()?);
     let mut unused = granted(&rules);

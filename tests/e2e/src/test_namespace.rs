@@ -95,8 +95,7 @@ impl<'e> TestNamespace<'e> {
     /// Has the controller permitted to watch a Secret, as the chart's `credentials.secrets` does.
     pub(crate) async fn permit_watch(&self, secret: &str) -> anyhow::Result<()> {
         let name = format!("watch-{secret}");
-        let rule =
-            json!({ "apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get", "watch"] });
+        let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get", "watch"] });
         let version = "rbac.authorization.k8s.io/v1";
         let metadata = json!({ "name": name });
         self.apply(json!({ "apiVersion": version, "kind": "Role", "metadata": metadata, "rules": [rule] }))

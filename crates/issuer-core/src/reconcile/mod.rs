@@ -86,6 +86,7 @@ mod sources;
 mod state;
 mod status;
 mod step;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod texts;

@@ -7,9 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claim::Claim;
 use super::drop_in::{DropIn, ReadyWriters};
-use crate::VerifyOptions;
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 use crate::target::IssuerPolicy;
+use crate::{Origin, VerifyOptions};
 
 /// The settings of a [`Controller`](super::Controller).
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -90,6 +90,11 @@ impl Hash for ObservedIssuer {
 }
 
 impl ObservedIssuer {
+    /// Returns the URL of its server; empty if it is none.
+    pub(super) fn server(&self) -> String {
+        Origin::parse(&self.spec.server).map_or_else(String::new, |origin| origin.to_string())
+    }
+
     /// Returns `true` if the issuer signs requests of this namespace.
     pub(super) fn serves(&self, namespace: &str) -> bool {
         let allowed = self.spec.allowed_namespaces.as_ref();

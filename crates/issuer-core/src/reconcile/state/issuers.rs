@@ -29,7 +29,7 @@ impl State {
             Observed::CheckNow => {}
             Observed::Replaced(access) => {
                 self.queue.cancel(&Key::Issuer(key.clone()));
-                self.retire(access, Duration::ZERO);
+                self.retire(&key, access, Duration::ZERO);
                 // Its requests say that it does not exist, or what the issuer said that it replaces.
                 self.release(&key, Class::Untold, Recovery::Replaced, now);
             }
@@ -42,7 +42,7 @@ impl State {
         self.queue.cancel(&Key::Issuer(key.clone()));
         self.sources.forget(key);
         let access = self.issuers.remove(key);
-        self.retire(access, Duration::ZERO);
+        self.retire(key, access, Duration::ZERO);
         self.gate(key);
     }
 

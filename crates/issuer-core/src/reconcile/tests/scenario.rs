@@ -192,6 +192,8 @@ pub(super) struct Scenario {
     pub(super) now: Now,
     /// How Vault answers health, lookup and probe.
     pub(super) checks: Answer,
+    /// How Vault answers revocations.
+    pub(super) revocations: Answer,
     /// The answer to a login and to a renewal.
     pub(super) auth: Value,
     /// The version of every Secret, and its content.
@@ -221,6 +223,7 @@ impl Scenario {
             controller: Controller::new(config, 1),
             now: at(0),
             checks: Answer::Well,
+            revocations: Answer::Well,
             auth: json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true }),
             secret_version: "1",
             leases: false,
@@ -360,7 +363,11 @@ impl Scenario {
                 }
                 Step::Exchange(request, waits) => {
                     self.log.push(request.operation.as_str().to_owned());
-                    let reply = check_reply(request.operation, &self.checks, &self.auth);
+                    let answer = match request.operation {
+                        Operation::Revoke => &self.revocations,
+                        _ => &self.checks,
+                    };
+                    let reply = check_reply(request.operation, answer, &self.auth);
                     waits.resume(&mut self.controller, self.now, reply)
                 }
                 Step::MintToken(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
