@@ -59,7 +59,7 @@ impl Refusal {
 /// The API server and its contents.
 #[derive(Clone, Debug, Default)]
 pub struct FakeKube {
-    stores: [Arc<Store>; 3],
+    stores: [Arc<Store>; 4],
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
     /// Numbers every name that was ever used; the number is the index into `writes` and `uids`.
     names: Arc<BTreeMap<Key, usize>>,
@@ -72,20 +72,22 @@ pub struct FakeKube {
 
 impl FakeKube {
     fn store(&self, kind: Kind) -> &Store {
-        let [issuers, cluster_issuers, requests] = &self.stores;
+        let [issuers, cluster_issuers, requests, csrs] = &self.stores;
         match kind {
             Kind::Issuers => issuers,
             Kind::ClusterIssuers => cluster_issuers,
             Kind::Requests => requests,
+            Kind::Csrs => csrs,
         }
     }
 
     fn store_mut(&mut self, kind: Kind) -> &mut Store {
-        let [issuers, cluster_issuers, requests] = &mut self.stores;
+        let [issuers, cluster_issuers, requests, csrs] = &mut self.stores;
         match kind {
             Kind::Issuers => Arc::make_mut(issuers),
             Kind::ClusterIssuers => Arc::make_mut(cluster_issuers),
             Kind::Requests => Arc::make_mut(requests),
+            Kind::Csrs => Arc::make_mut(csrs),
         }
     }
 

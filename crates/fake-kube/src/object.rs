@@ -3,10 +3,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use issuer_api::{
-    CertificateRequest, Condition, IssuerStatus, RequestCondition, VaultClusterIssuer, VaultIssuer, VaultSpec,
+    CertificateRequest, CertificateRequestStatus, CertificateSigningRequest, Condition, IssuerStatus, RequestCondition,
+    VaultClusterIssuer, VaultIssuer, VaultSpec,
 };
-use issuer_core::reconcile::Key;
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use issuer_core::reconcile::{Key, ObservedRequest};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
@@ -19,11 +20,13 @@ pub enum Kind {
     ClusterIssuers,
     /// `CertificateRequest`.
     Requests,
+    /// `CertificateSigningRequest`.
+    Csrs,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Issuers, Self::ClusterIssuers, Self::Requests];
+    pub const ALL: [Self; 4] = [Self::Issuers, Self::ClusterIssuers, Self::Requests, Self::Csrs];
 
     /// Returns the kind of the object of this key. Tokens are not objects; they count as requests.
     pub fn of(key: &Key) -> Self {
@@ -33,6 +36,7 @@ impl Kind {
                 ..
             }) => Self::Issuers,
             Key::Issuer(_) => Self::ClusterIssuers,
+            Key::Request(request) if request.kind == RequestKind::CertificateSigningRequest => Self::Csrs,
             Key::Request(_) | Key::Token(_) => Self::Requests,
         }
     }
@@ -47,6 +51,17 @@ pub enum Object {
     Issuer(VaultIssuer),
     /// A `CertificateRequest`.
     Request(CertificateRequest),
+    /// A `CertificateSigningRequest`.
+    Csr(CertificateSigningRequest),
+}
+
+impl From<ObservedRequest> for Object {
+    fn from(request: ObservedRequest) -> Self {
+        match request {
+            ObservedRequest::CertManager(request) => Self::Request(request),
+            ObservedRequest::Kubernetes(csr) => Self::Csr(csr),
+        }
+    }
 }
 
 impl Object {
@@ -66,7 +81,8 @@ impl Object {
                 namespace,
                 name,
             }),
-            Self::Request(_) => Key::Request(RequestKey { namespace, name }),
+            Self::Request(request) => Key::Request(RequestKey::of(request)),
+            Self::Csr(csr) => Key::Request(RequestKey::of_csr(csr)),
         }
     }
 
@@ -76,6 +92,7 @@ impl Object {
             Self::ClusterIssuer(issuer) => &issuer.metadata,
             Self::Issuer(issuer) => &issuer.metadata,
             Self::Request(request) => &request.metadata,
+            Self::Csr(csr) => &csr.metadata,
         }
     }
 
@@ -84,6 +101,7 @@ impl Object {
             Self::ClusterIssuer(issuer) => &mut issuer.metadata,
             Self::Issuer(issuer) => &mut issuer.metadata,
             Self::Request(request) => &mut request.metadata,
+            Self::Csr(csr) => &mut csr.metadata,
         }
     }
 
@@ -97,7 +115,16 @@ impl Object {
         self.meta().resource_version.as_deref().unwrap_or_default()
     }
 
-    /// Returns the CertificateRequest; `None` if the object is an issuer.
+    /// Returns the request, of either kind, as a watch shows it; `None` if the object is an issuer.
+    pub fn observed(&self) -> Option<ObservedRequest> {
+        match self {
+            Self::Request(request) => Some(request.clone().into()),
+            Self::Csr(csr) => Some(csr.clone().into()),
+            Self::ClusterIssuer(_) | Self::Issuer(_) => None,
+        }
+    }
+
+    /// Returns the CertificateRequest; `None` if the object is of another kind.
     pub fn request(&self) -> Option<&CertificateRequest> {
         if let Self::Request(request) = self {
             Some(request)
@@ -108,7 +135,7 @@ impl Object {
 
     /// Returns the signed certificate of the request; `None` if there is none, or the object is an issuer.
     pub fn certificate(&self) -> Option<Vec<u8>> {
-        let pem = self.request()?.status.as_ref()?.certificate.as_ref()?.decode()?;
+        let pem = self.request_status()?.certificate.as_ref()?.decode()?;
         (!pem.is_empty()).then_some(pem)
     }
 
@@ -117,7 +144,7 @@ impl Object {
         match self {
             Self::ClusterIssuer(issuer) => Some(&issuer.spec),
             Self::Issuer(issuer) => Some(&issuer.spec),
-            Self::Request(_) => None,
+            Self::Request(_) | Self::Csr(_) => None,
         }
     }
 
@@ -135,7 +162,15 @@ impl Object {
         match self {
             Self::ClusterIssuer(issuer) => issuer.status.as_ref(),
             Self::Issuer(issuer) => issuer.status.as_ref(),
-            Self::Request(_) => None,
+            Self::Request(_) | Self::Csr(_) => None,
+        }
+    }
+
+    fn request_status(&self) -> Option<&CertificateRequestStatus> {
+        match self {
+            Self::Request(request) => request.status.as_ref(),
+            Self::Csr(csr) => csr.status.as_ref(),
+            Self::ClusterIssuer(_) | Self::Issuer(_) => None,
         }
     }
 
@@ -144,12 +179,14 @@ impl Object {
             Self::ClusterIssuer(issuer) => issuer.status = None,
             Self::Issuer(issuer) => issuer.status = None,
             Self::Request(request) => request.status = None,
+            Self::Csr(csr) => csr.status = None,
         }
     }
 
     pub(crate) fn same_spec(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Request(a), Self::Request(b)) => a.spec == b.spec,
+            (Self::Csr(a), Self::Csr(b)) => a.spec == b.spec,
             (a, b) => a.spec() == b.spec(),
         }
     }
@@ -171,6 +208,9 @@ impl Object {
             }
             Self::Request(request) => {
                 request.status = serde_json::from_value(status(serde_json::to_value(&request.status))?).ok()?;
+            }
+            Self::Csr(csr) => {
+                csr.status = serde_json::from_value(status(serde_json::to_value(&csr.status))?).ok()?;
             }
         }
         Some(next)
@@ -194,6 +234,7 @@ impl Object {
             Self::Request(request) => {
                 Self::Request(serde_json::from_value(value(serde_json::to_value(request))?).ok()?)
             }
+            Self::Csr(csr) => Self::Csr(serde_json::from_value(value(serde_json::to_value(csr))?).ok()?),
         })
     }
 
@@ -208,8 +249,8 @@ impl Object {
 
     fn content(&self) -> u64 {
         match self {
-            Self::Request(request) => {
-                let status = request.status.as_ref();
+            Self::Request(_) | Self::Csr(_) => {
+                let status = self.request_status();
                 let conditions = status.map(|status| {
                     let parts = |c: &RequestCondition| digest(&(&c.kind, &c.status, &c.reason, &c.message));
                     status.conditions.iter().map(parts).collect::<Vec<_>>()

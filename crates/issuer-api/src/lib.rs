@@ -3,7 +3,8 @@
 //! Two kinds of issuer, [`VaultIssuer`] and [`VaultClusterIssuer`], share one [`VaultSpec`] whose fields
 //! bear the names of cert-manager's `spec.vault`, so that migrating is moving that block up one level.
 //! [`CertManagerSpec`] is the one place where the block of cert-manager's own issuers becomes a [`VaultSpec`].
-//! [`CertificateRequest`] holds the part of cert-manager's resource that an issuer reads.
+//! [`CertificateRequest`] holds the part of cert-manager's resource that an issuer reads, and
+//! [`CertificateSigningRequest`] that of Kubernetes' own.
 //!
 //! Architecture invariant: this crate knows no client, no runtime and no Vault.
 
@@ -11,6 +12,7 @@ mod auth;
 mod base64;
 mod cert_manager;
 mod certificate_request;
+mod certificate_signing_request;
 mod condition;
 mod issuer;
 
@@ -23,6 +25,7 @@ pub use cert_manager::{CERT_MANAGER_GROUP, CERT_MANAGER_VERSION, CertManagerSpec
 pub use certificate_request::{
     CertificateRequest, CertificateRequestSpec, CertificateRequestStatus, IssuerRef, RequestCondition,
 };
+pub use certificate_signing_request::{CertificateSigningRequest, CertificateSigningRequestSpec};
 pub use condition::{Condition, ConditionStatus, IssuerStatus};
 pub use issuer::{AllowedNamespaces, ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
 

@@ -2,7 +2,7 @@
 //!
 //! # Overview
 //!
-//! A `CertificateRequest` names an issuer; the issuer's spec says where Vault is, how to log in and which endpoint
+//! A `CertificateRequest`, or a Kubernetes `CertificateSigningRequest`, names an issuer; the issuer's spec says where Vault is, how to log in and which endpoint
 //! signs. The [`Controller`](reconcile::Controller) connects the two. The driver reports watch events with `observe`,
 //! takes a task with `poll`, answers its question, and passes the answer to `resume`. The controller does no IO.
 //!
@@ -11,7 +11,7 @@
 //!                          |  observe
 //!                          v
 //!   +----------------- Controller ------------------+      Step::{ReadConfigMap, ReadSecret, MintToken,
-//!   | queue    what is due, one task at a time a key | ---> ReadRequest, WriteStatus, Publish}  --->  Kubernetes
+//!   | queue    what is due, one task at a time a key | ---> ReadRequest, ReviewReference, WriteStatus, Publish}  --->  Kubernetes
 //!   | issuers  Access: at most one token each        |
 //!   | ledger   results that are not saved yet        | ---> Step::Exchange          --->  Vault
 //!   +------------------------------------------------+
@@ -36,7 +36,7 @@
 //! ```
 //! use issuer_core::reconcile::{Controller, Outcome, Step};
 //! # use issuer_core::access::{ReadError, SecretData};
-//! # use issuer_core::reconcile::{Event, StatusPatch, WriteError};
+//! # use issuer_core::reconcile::{Event, ObservedRequest, ReferenceReview, StatusPatch, WriteError};
 //! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
 //! # use issuer_core::{Now, Reply, Request, Secret};
 //! # trait Io {
@@ -45,8 +45,9 @@
 //! #     fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError>;
 //! #     fn publish(&self, event: &Event);
 //! #     fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError>;
-//! #     fn read_request(&self, key: &RequestKey) -> Result<issuer_api::CertificateRequest, ReadError>;
+//! #     fn read_request(&self, key: &RequestKey) -> Result<ObservedRequest, ReadError>;
 //! #     fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError>;
+//! #     fn review_reference(&self, review: &ReferenceReview) -> Result<bool, ReadError>;
 //! #     fn write_status(&self, patch: &StatusPatch) -> Result<(), WriteError>;
 //! # }
 //!
@@ -64,6 +65,9 @@
 //!             }
 //!             Step::ReadRequest(key, task) => task.resume(controller, io.now(), io.read_request(&key)),
 //!             Step::ReadSecret(secret, task) => task.resume(controller, io.now(), io.read_secret(&secret)),
+//!             Step::ReviewReference(review, task) => {
+//!                 task.resume(controller, io.now(), io.review_reference(&review))
+//!             }
 //!             Step::WriteStatus(patch, task) => task.resume(controller, io.now(), io.write_status(&patch)),
 //!             Step::Done(outcome) => return outcome,
 //!         }
@@ -95,7 +99,8 @@
 //! | the reason of a condition | `reason()` of the error that it comes from, `deploy/docs/troubleshooting.md` |
 //! | how a refusal of Vault is classified | `vault/error.rs`, `vault/sign.rs`; a row in `fake-vault/src/conformance/` |
 //! | what a certificate must be like | `verify/`; an example in `tests/integration/cases/` |
-//! | when something is tried again | `reconcile/state/` (when a key is due), `reconcile/issuers.rs` and `reconcile/request.rs` (why) |
+//! | when something is tried again | `reconcile/state/` (when a key is due), `reconcile/issuers.rs` and `reconcile/request/` (why) |
+//! | what differs for Kubernetes' CertificateSigningRequests | `issuer-api/src/certificate_signing_request.rs`, `reconcile/observed_request.rs`, `reconcile/request/review.rs` (who may ask) |
 //! | what differs for cert-manager's own issuers | `issuer-api/src/cert_manager.rs` (their spec), `reconcile/drop_in.rs` (their status, and who else signs), `issuer-kube/src/watch/drop_in.rs` |
 //! | a metric | `issuer-kube/src/metrics/`, `reconcile/report.rs` (what it shows of the controller), `deploy/docs/metrics.md` (`UPDATE_EXPECT=1 cargo test -p integration reference`) |
 //! | a flag | `vault-issuer/src/args/`, [`reconcile::Config`], the chart's `values.yaml`, `deploy/docs/cli.md` (as for a metric) |

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use issuer_api::{CertificateRequest, IssuerRef};
+use issuer_api::{CertificateRequest, CertificateSigningRequest, IssuerRef};
 
 /// Which kind of issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,11 @@ impl IssuerKind {
         } else {
             issuer_api::GROUP
         }
+    }
+
+    /// Returns plural and group, such as `vaultissuers.vault-issuer.io`.
+    fn resource(self) -> String {
+        format!("{}.{}", self.plural(), self.group())
     }
 
     /// Returns its API group and version, such as `vault-issuer.io/v1alpha1`.
@@ -126,6 +131,36 @@ impl IssuerKey {
         })
     }
 
+    /// Returns the issuer that a Kubernetes `CertificateSigningRequest` refers to by its signer name, such as
+    /// `vaultissuers.vault-issuer.io/team.vault`; `None` if it is not the name of one of our kinds.
+    ///
+    /// A namespace has no dots, so the first dot ends it; the name may have dots.
+    pub fn of_signer(signer_name: &str) -> Option<Self> {
+        let (resource, path) = signer_name.split_once('/')?;
+        let kind = IssuerKind::ALL.into_iter().find(|kind| kind.resource() == resource)?;
+        let (namespace, name) = if kind.is_cluster() {
+            ("", path)
+        } else {
+            path.split_once('.')?
+        };
+        let is_valid = is_object_name(name) && (kind.is_cluster() || is_object_name(namespace));
+        is_valid.then(|| Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Returns the signer name that refers to this issuer in a Kubernetes `CertificateSigningRequest`.
+    pub fn signer_name(&self) -> String {
+        let (resource, name) = (self.kind.resource(), &self.name);
+        if self.kind.is_cluster() {
+            format!("{resource}/{name}")
+        } else {
+            format!("{resource}/{}.{name}", self.namespace)
+        }
+    }
+
     /// Returns the audience that every token requested for this issuer has, as cert-manager forms it.
     pub fn audience(&self) -> String {
         if self.kind.is_cluster() {
@@ -147,29 +182,83 @@ impl fmt::Display for IssuerKey {
     }
 }
 
-/// Names a CertificateRequest.
+/// Which kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestKind {
+    /// cert-manager's `CertificateRequest`.
+    CertificateRequest,
+    /// Kubernetes' `CertificateSigningRequest`, which has no namespace.
+    CertificateSigningRequest,
+}
+
+impl RequestKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::CertificateRequest, Self::CertificateSigningRequest];
+
+    /// Returns the kind as Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CertificateRequest => "CertificateRequest",
+            Self::CertificateSigningRequest => "CertificateSigningRequest",
+        }
+    }
+
+    /// Returns its API group and version, such as `cert-manager.io/v1`.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::CertificateRequest => "cert-manager.io/v1",
+            Self::CertificateSigningRequest => "certificates.k8s.io/v1",
+        }
+    }
+
+    /// Returns the kind in the plural, as it is in a URL.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::CertificateRequest => "certificaterequests",
+            Self::CertificateSigningRequest => "certificatesigningrequests",
+        }
+    }
+}
+
+/// Names a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestKey {
-    /// Its namespace.
+    /// Its kind.
+    pub kind: RequestKind,
+    /// Its namespace; empty for a CertificateSigningRequest.
     pub namespace: String,
     /// Its name.
     pub name: String,
 }
 
 impl RequestKey {
-    /// Returns the namespace and name of a request.
+    /// Returns the namespace and name of a CertificateRequest.
     pub fn of(request: &CertificateRequest) -> Self {
         let meta = &request.metadata;
         Self {
+            kind: RequestKind::CertificateRequest,
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Returns the name of a CertificateSigningRequest.
+    pub fn of_csr(request: &CertificateSigningRequest) -> Self {
+        Self {
+            kind: RequestKind::CertificateSigningRequest,
+            namespace: String::new(),
+            name: request.metadata.name.clone().unwrap_or_default(),
         }
     }
 }
 
 impl fmt::Display for RequestKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CertificateRequest {}/{}", self.namespace, self.name)
+        let kind = self.kind.as_str();
+        match self.kind {
+            RequestKind::CertificateRequest => write!(f, "{kind} {}/{}", self.namespace, self.name),
+            RequestKind::CertificateSigningRequest => write!(f, "{kind} {}", self.name),
+        }
     }
 }
 
@@ -287,6 +376,52 @@ mod tests {
             (Some("example.com"), Some("Issuer"), None),
         ] {
             assert_eq!(of(group, kind).as_deref(), expected, "{group:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn signer_name_names_an_issuer() {
+        for (name, expected) in [
+            ("vaultissuers.vault-issuer.io/team.vault", "VaultIssuer team/vault"),
+            (
+                "vaultissuers.vault-issuer.io/team.vault.eu",
+                "VaultIssuer team/vault.eu",
+            ),
+            ("vaultclusterissuers.vault-issuer.io/vault", "VaultClusterIssuer vault"),
+            (
+                "vaultclusterissuers.vault-issuer.io/vault.eu",
+                "VaultClusterIssuer vault.eu",
+            ),
+            ("issuers.cert-manager.io/team.vault", "Issuer team/vault"),
+            ("clusterissuers.cert-manager.io/vault.eu", "ClusterIssuer vault.eu"),
+        ] {
+            let key = IssuerKey::of_signer(name).unwrap();
+            assert_eq!(key.to_string(), expected, "{name}");
+            assert_eq!(key.signer_name(), name);
+        }
+    }
+
+    #[test]
+    fn odd_signer_names_name_nothing() {
+        for name in [
+            "",
+            "/",
+            "vaultissuers.vault-issuer.io",
+            "vaultissuers.vault-issuer.io/",
+            "vaultissuers.vault-issuer.io/vault",
+            "vaultissuers.vault-issuer.io/.vault",
+            "vaultissuers.vault-issuer.io/team.",
+            "vaultissuers.vault-issuer.io/team.vault/other",
+            "vaultissuers.vault-issuer.io/team/vault",
+            "vaultissuers.vault-issuer.io/Team.vault",
+            "vaultclusterissuers.vault-issuer.io/",
+            "vaultclusterissuers.vault-issuer.io/..",
+            "VaultIssuers.vault-issuer.io/team.vault",
+            "vaultissuers.cert-manager.io/team.vault",
+            "issuers.vault-issuer.io/team.vault",
+            "kubernetes.io/kube-apiserver-client-kubelet",
+        ] {
+            assert_eq!(IssuerKey::of_signer(name), None, "{name}");
         }
     }
 }

@@ -5,12 +5,14 @@ use bytes::Bytes;
 use http::Response;
 use http::header::{ACCEPT, HeaderValue};
 use http_body_util::BodyExt;
-use issuer_api::CertificateRequest;
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
-use issuer_core::reconcile::{Event, Key, PatchKind, StatusPatch, WriteError};
-use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, SecretRef, SourceRef, TokenSpec};
+use issuer_core::reconcile::{
+    Event, Key, ObservedRequest, PatchKind, ReferenceReview, Requester, StatusPatch, WriteError,
+};
+use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, RequestKind, SecretRef, SourceRef, TokenSpec};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject, ServiceAccount};
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
@@ -107,17 +109,33 @@ impl ApiServer {
         Ok(Secret::from(status.token.into_bytes()))
     }
 
-    /// Reads a CertificateRequest.
+    /// Asks whether a user may reference an issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer; `Unavailable` if it could not decide, as where a webhook that
+    /// authorizes did not answer.
+    pub async fn review_reference(&self, review: &ReferenceReview) -> Result<bool, ReadError> {
+        let body = serde_json::to_vec(&access_review(review)).map_err(|_| ReadError::Invalid)?;
+        let url = SubjectAccessReview::url_path(&(), None);
+        let request = Request::new(url).create(&PostParams::default(), body);
+        let answer: SubjectAccessReview = decode(&self.read(request).await?)?;
+        let status = answer.status.ok_or(ReadError::Unavailable)?;
+        let is_decided = status.allowed || status.denied == Some(true) || status.evaluation_error.is_none();
+        is_decided.then_some(status.allowed).ok_or(ReadError::Unavailable)
+    }
+
+    /// Reads a request.
     ///
     /// # Errors
     ///
     /// [`ReadError`], classified by the API server's answer; `Unavailable` if the object cannot be decoded.
-    pub async fn read_request(&self, key: &RequestKey) -> Result<CertificateRequest, ReadError> {
-        let url = CertificateRequest::url_path(&(), Some(&key.namespace));
-        decode_request(&self.get(url, &key.name).await?).map_err(|_| undecodable())
+    pub async fn read_request(&self, key: &RequestKey) -> Result<ObservedRequest, ReadError> {
+        let text = self.get(requests_url(key), &key.name).await?;
+        decode_request(key.kind, &text).map_err(|_| undecodable())
     }
 
-    /// Writes the status of an issuer or a CertificateRequest.
+    /// Writes the status of an issuer or a request.
     ///
     /// # Errors
     ///
@@ -125,7 +143,7 @@ impl ApiServer {
     pub async fn write_status(&self, write: &StatusPatch) -> Result<(), WriteError> {
         let (url, name) = match &write.of {
             Key::Issuer(key) => (issuers_url(key), &key.name),
-            Key::Request(key) => (CertificateRequest::url_path(&(), Some(&key.namespace)), &key.name),
+            Key::Request(key) => (requests_url(key), &key.name),
             Key::Token(_) => return Ok(()),
         };
         let mut request = status_request(url, name, write).map_err(|_| WriteError::Unavailable)?;
@@ -213,6 +231,44 @@ fn issuers_url(key: &IssuerKey) -> String {
     }
 }
 
+/// Returns the path of the requests of the same kind and namespace.
+fn requests_url(key: &RequestKey) -> String {
+    let (version, plural) = (key.kind.api_version(), key.kind.plural());
+    match key.kind {
+        RequestKind::CertificateRequest => format!("/apis/{version}/namespaces/{}/{plural}", key.namespace),
+        RequestKind::CertificateSigningRequest => format!("/apis/{version}/{plural}"),
+    }
+}
+
+/// Returns the object that asks whether a user may reference an issuer.
+fn access_review(review: &ReferenceReview) -> SubjectAccessReview {
+    let Requester {
+        username,
+        uid,
+        groups,
+        extra,
+    } = review.requester.clone();
+    SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(username),
+            uid: Some(uid),
+            groups: Some(groups),
+            extra: Some(extra),
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(review.group.to_owned()),
+                name: Some(review.name.clone()),
+                namespace: Some(review.namespace.clone()),
+                resource: Some(review.resource.to_owned()),
+                verb: Some("reference".to_owned()),
+                version: Some("*".to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    }
+}
+
 /// Prints why the API server did not answer, without what it was sent.
 pub(crate) struct Cause<'a>(pub(crate) &'a Error);
 
@@ -260,6 +316,7 @@ mod tests {
 
     use http::StatusCode;
     use http_body_util::Full;
+    use serde_json::json;
 
     use super::*;
 
@@ -276,6 +333,74 @@ mod tests {
             assert_eq!(read_error(Some(code)), expected, "{code}");
         }
         assert_eq!(read_error(None), ReadError::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn review_is_decided_or_unavailable() {
+        for (status, expected) in [
+            (json!({ "allowed": true }), Ok(true)),
+            (
+                json!({ "allowed": true, "evaluationError": "a role is missing" }),
+                Ok(true),
+            ),
+            (json!({ "allowed": false }), Ok(false)),
+            (
+                json!({ "allowed": false, "denied": true, "evaluationError": "x" }),
+                Ok(false),
+            ),
+            (
+                json!({ "allowed": false, "evaluationError": "no answer" }),
+                Err(ReadError::Unavailable),
+            ),
+            (json!(null), Err(ReadError::Unavailable)),
+        ] {
+            let answer = json!({ "metadata": {}, "spec": {}, "status": status }).to_string();
+            let service = tower::service_fn(move |request: http::Request<Body>| {
+                assert_eq!(
+                    request.uri().path(),
+                    "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+                );
+                let reply = Response::new(Full::new(Bytes::from(answer.clone())));
+                async move { Ok::<_, Infallible>(reply) }
+            });
+            let api = ApiServer::new(Client::new(service, "default"), String::new());
+            assert_eq!(api.review_reference(&review()).await, expected, "{status}");
+        }
+    }
+
+    fn review() -> ReferenceReview {
+        ReferenceReview {
+            requester: Requester {
+                username: "alice".to_owned(),
+                uid: "u-1".to_owned(),
+                groups: vec!["team".to_owned()],
+                extra: [("scope".to_owned(), vec!["a".to_owned()])].into(),
+            },
+            group: "vault-issuer.io",
+            resource: "vaultissuers",
+            namespace: "team".to_owned(),
+            name: "vault".to_owned(),
+        }
+    }
+
+    #[test]
+    fn review_names_requester_and_issuer() {
+        let object = serde_json::to_value(access_review(&review())).unwrap();
+        let expected = json!({
+            "user": "alice",
+            "uid": "u-1",
+            "groups": ["team"],
+            "extra": { "scope": ["a"] },
+            "resourceAttributes": {
+                "group": "vault-issuer.io",
+                "resource": "vaultissuers",
+                "namespace": "team",
+                "name": "vault",
+                "verb": "reference",
+                "version": "*",
+            },
+        });
+        assert_eq!(object["spec"], expected);
     }
 
     #[tokio::test]

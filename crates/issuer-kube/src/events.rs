@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use issuer_api::CertificateRequest;
 use issuer_core::reconcile::{Event, Key};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event as EventObject;
@@ -181,10 +180,12 @@ fn reference(event: &Event) -> Option<ObjectReference> {
             &key.namespace,
             &key.name,
         )),
-        Key::Request(key) => {
-            let version = CertificateRequest::api_version(&()).into_owned();
-            Some(object("CertificateRequest", version, &key.namespace, &key.name))
-        }
+        Key::Request(key) => Some(object(
+            key.kind.as_str(),
+            key.kind.api_version().to_owned(),
+            &key.namespace,
+            &key.name,
+        )),
         Key::Token(_) => None,
     }
 }
@@ -205,7 +206,7 @@ mod tests {
     use bytes::Bytes;
     use http::{Method, Response};
     use http_body_util::{BodyExt, Full};
-    use issuer_core::reference::RequestKey;
+    use issuer_core::reference::{RequestKey, RequestKind};
     use kube::client::Body;
     use serde_json::Value;
     use tower::BoxError;
@@ -245,6 +246,7 @@ mod tests {
     fn event(warning: bool, reason: &'static str) -> Event {
         Event {
             regarding: Key::Request(RequestKey {
+                kind: RequestKind::CertificateRequest,
                 namespace: "team".to_owned(),
                 name: "web".to_owned(),
             }),

@@ -61,7 +61,7 @@ pub(crate) fn log_event(event: &Event) {
 pub(crate) fn object(key: &Key) -> (&'static str, &str, &str) {
     match key {
         Key::Issuer(issuer) => (issuer.kind.as_str(), &issuer.namespace, &issuer.name),
-        Key::Request(request) => ("CertificateRequest", &request.namespace, &request.name),
+        Key::Request(request) => (request.kind.as_str(), &request.namespace, &request.name),
         Key::Token(_) => ("Token", "", ""),
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct SourceWatch {
     body: Body,
     /// What has been read of the next events.
     read: Vec<u8>,
+    /// How much of that has no end of a line.
+    searched: usize,
 }
 
 impl SourceWatch {
@@ -50,7 +52,11 @@ impl SourceWatch {
 
     /// Reads the events of a reply.
     pub(crate) fn new(body: Body) -> Self {
-        Self { body, read: Vec::new() }
+        Self {
+            body,
+            read: Vec::new(),
+            searched: 0,
+        }
     }
 
     /// Waits for the next event.
@@ -60,14 +66,17 @@ impl SourceWatch {
     /// [`ReadError::Unavailable`] if the connection breaks or falls silent, or if the API server reports an error.
     pub(crate) async fn next(&mut self) -> Result<SourceEvent, ReadError> {
         loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.read.drain(..=end).collect();
+            let rest = self.read.iter().skip(self.searched);
+            if let Some(end) = rest.copied().position(|byte| byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=self.searched + end).collect();
+                self.searched = 0;
                 match event(&line) {
                     Ok(None) => continue,
                     Ok(Some(event)) => return Ok(event),
                     Err(_) => return Err(ReadError::Unavailable),
                 }
             }
+            self.searched = self.read.len();
             let frame = timeout(SILENCE, self.body.frame()).await;
             let data = match frame.map_err(|_| ReadError::Unavailable)? {
                 Some(frame) => frame.map_err(|_| ReadError::Unavailable)?.into_data(),
@@ -136,7 +145,7 @@ mod tests {
             assert_eq!(request.headers()[ACCEPT], METADATA_ONLY);
             let pieces: Vec<_> = text
                 .as_bytes()
-                .chunks(7)
+                .chunks(7.max(text.len() / 1000))
                 .map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece))))
                 .collect();
             let rest = if ends {

@@ -9,7 +9,7 @@ use fake_kube::FakeKube;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use issuer_api::CertificateRequest;
-use issuer_core::reconcile::{Change, Key, PatchKind, Step};
+use issuer_core::reconcile::{Change, Key, ObservedRequest, PatchKind, Step};
 use issuer_core::{Body, Connect, Operation};
 use serde_json::{Value, json};
 
@@ -69,6 +69,8 @@ pub enum Mutant {
     SlowClock,
     /// Writes the certificate of another request.
     SwappedCertificate,
+    /// Signs without asking whether the requester may reference the issuer.
+    UnaskedReference,
     /// Reads replies of any size.
     UnboundedReply,
     /// Writes without uid and resourceVersion.
@@ -99,6 +101,11 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
             }
             write(mutant, key, &mut patch.body, near);
             Step::WriteStatus(patch, waits)
+        }
+        Step::ReviewReference(_, waits) if mutant == Mutant::UnaskedReference => {
+            let now = process.clock.now(near.now);
+            let next = waits.resume(&mut process.controller, now, Ok(true));
+            send(mutant, process, key, next, near)
         }
         Step::ReadSecret(mut secret, waits) if mutant == Mutant::ForeignSecret => {
             secret.namespace = "other".to_owned();
@@ -223,17 +230,17 @@ fn other_certificate(mutant: Mutant, key: &Key, near: Near<'_>) -> Vec<u8> {
 /// Changes what a process observes; `None` if it does not see the change at all.
 pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
     match (mutant, change) {
-        (Mutant::IgnoredApproval, Change::Request(mut request)) => {
+        (Mutant::IgnoredApproval, Change::Request(ObservedRequest::CertManager(mut request))) => {
             approve(&mut request);
-            Some(Change::Request(request))
+            Some(Change::Request(request.into()))
         }
-        (Mutant::IgnoredGroup, Change::Request(mut request)) => {
+        (Mutant::IgnoredGroup, Change::Request(ObservedRequest::CertManager(mut request))) => {
             request.spec.issuer_ref.group = Some(issuer_api::GROUP.to_owned());
-            Some(Change::Request(request))
+            Some(Change::Request(request.into()))
         }
         (Mutant::MissedIssuers, Change::Issuer(..)) | (Mutant::MissedDeletes, Change::RequestGone(_)) => None,
         (Mutant::MissedDeletes, Change::Request(request)) if request.is("Ready") => None,
-        (Mutant::MissedRequests, Change::Request(request)) if request.metadata.name.as_deref() != Some("web-0") => None,
+        (Mutant::MissedRequests, Change::Request(request)) if request.key().name != "web-0" => None,
         (Mutant::HiddenIssuerStatus, Change::Issuer(key, mut issuer)) => {
             issuer.status.conditions.clear();
             Some(Change::Issuer(key, issuer))

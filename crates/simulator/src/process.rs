@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fake_kube::{Kind, Object};
-use issuer_api::CertificateRequest;
 use issuer_core::access::{ReadError, SecretData};
-use issuer_core::reconcile::{Controller, Key, Step, WriteError};
+use issuer_core::reconcile::{Controller, Key, ObservedRequest, Step, WriteError};
 use issuer_core::reference::RequestKey;
 use issuer_core::{Reply, Secret};
 
@@ -32,7 +31,8 @@ pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 pub(crate) enum Answer {
     Published,
     Reply(Arrival),
-    Request(Result<CertificateRequest, ReadError>),
+    Request(Result<ObservedRequest, ReadError>),
+    Reviewed(Result<bool, ReadError>),
     Secret(Result<SecretData, ReadError>),
     Token(Result<Secret, ReadError>),
     Written(Result<(), WriteError>),
@@ -45,6 +45,7 @@ impl fmt::Debug for Answer {
             Self::Published => "Published",
             Self::Reply(_) => "Reply",
             Self::Request(_) => "Request",
+            Self::Reviewed(_) => "Reviewed",
             Self::Secret(_) => "Secret",
             Self::Token(_) => "Token",
             Self::Written(_) => "Written",
@@ -72,6 +73,7 @@ impl Hash for Answer {
             }
             Self::Token(answer) => (4_u8, answer).hash(state),
             Self::Written(answer) => (5_u8, answer).hash(state),
+            Self::Reviewed(answer) => (6_u8, answer).hash(state),
         }
     }
 }
@@ -113,6 +115,7 @@ impl InFlight {
             Step::WriteStatus(_, waits) => (5_u8, waits).hash(state),
             Step::Done(outcome) => (6_u8, outcome).hash(state),
             Step::ReadConfigMap(_, waits) => (7_u8, waits).hash(state),
+            Step::ReviewReference(_, waits) => (8_u8, waits).hash(state),
         }
         self.answer.hash(state);
     }
@@ -139,7 +142,7 @@ pub struct Process {
     pub(crate) clock: Clock,
     pub(crate) phase: Phase,
     /// The revision up to which each watch has delivered.
-    pub(crate) cursors: [u64; 3],
+    pub(crate) cursors: [u64; 4],
     /// The newest version of each request that it has seen in a watch or a read.
     pub(crate) views: Arc<BTreeMap<RequestKey, Arc<Object>>>,
     /// Every server that it has seen in the spec of an issuer.
@@ -157,7 +160,7 @@ impl Process {
             in_flight: BTreeMap::new(),
             clock,
             phase: Phase::Working,
-            cursors: [0; 3],
+            cursors: [0; 4],
             views: Arc::default(),
             servers: BTreeSet::new(),
             tokens: BTreeSet::new(),
@@ -166,20 +169,22 @@ impl Process {
     }
 
     pub(crate) fn cursor(&self, kind: Kind) -> u64 {
-        let [issuers, cluster_issuers, requests] = self.cursors;
+        let [issuers, cluster_issuers, requests, csrs] = self.cursors;
         match kind {
             Kind::Issuers => issuers,
             Kind::ClusterIssuers => cluster_issuers,
             Kind::Requests => requests,
+            Kind::Csrs => csrs,
         }
     }
 
     pub(crate) fn set_cursor(&mut self, kind: Kind, revision: u64) {
-        let [issuers, cluster_issuers, requests] = &mut self.cursors;
+        let [issuers, cluster_issuers, requests, csrs] = &mut self.cursors;
         *match kind {
             Kind::Issuers => issuers,
             Kind::ClusterIssuers => cluster_issuers,
             Kind::Requests => requests,
+            Kind::Csrs => csrs,
         } = revision;
     }
 

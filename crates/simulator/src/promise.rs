@@ -77,6 +77,7 @@ promises! {
     S23 GOOD_TOKEN_IS_KEPT: "a live token is revoked only if it is replaced, its issuer changes, or its process stops"
     S24 LEASED_TOKEN_IS_KEPT: "a token whose replies carried a lease is never revoked, which would revoke the certificates"
     S25 USES_ARE_FOR_SIGNING: "limited uses of a token are not spent on checks"
+    S28 REQUESTER_MAY_REFERENCE: "a Kubernetes CSR is signed only if its requester may reference the issuer"
     L1 CONVERGES: "every request is finished in bounded time after the last fault"
     L2 STAYS_QUIET: "after convergence only the periodic checks remain, for 24 hours"
     L3 OUTAGE_IS_CHEAP: "an outage costs at most 20 requests to Vault per issuer and 3 writes per request in its first hour"

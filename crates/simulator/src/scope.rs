@@ -1,5 +1,7 @@
 //! The scopes of the explorer.
 
+use issuer_core::reference::RequestKind;
+
 use crate::fixture::{Flaw, IssuerId, RequestFixture};
 use crate::invariants;
 use crate::transition::UserAction::{
@@ -20,7 +22,7 @@ pub struct Scope {
 }
 
 /// Every scope.
-pub const ALL: [Scope; 7] = [
+pub const ALL: [Scope; 8] = [
     Scope {
         name: "start",
         about: "one controller from its start, one request; at most 1 fault, of any kind",
@@ -57,6 +59,12 @@ pub const ALL: [Scope; 7] = [
         name: "poison",
         about: "a good request beside one that Vault cannot sign, one controller; at most 1 fault, of any kind",
         setup: poison,
+    },
+    Scope {
+        name: "csr",
+        about: "two Kubernetes CSRs, of which one is of a requester without permission, one controller; at most 1 fault, of \
+                any kind or by users",
+        setup: csr,
     },
 ];
 
@@ -171,11 +179,29 @@ fn shared() -> Setup {
 
 fn poison() -> Setup {
     let poisoned = RequestFixture {
-        issuer: IssuerId::Team,
         flaw: Flaw::Broken,
+        ..RequestFixture::good(IssuerId::Team)
     };
     Setup {
         requests: vec![RequestFixture::good(IssuerId::Team), poisoned],
         ..running(2, &[ProcessId::A], 1)
     }
+}
+
+fn csr() -> Setup {
+    let request = RequestFixture {
+        kind: RequestKind::CertificateSigningRequest,
+        ..RequestFixture::good(IssuerId::Team)
+    };
+    let stranger = RequestFixture {
+        flaw: Flaw::Stranger,
+        ..request
+    };
+    let mut setup = Setup {
+        requests: vec![request, stranger],
+        disruptions: vec![Delete(0), Recreate(0), Touch(0)],
+        ..running(2, &[ProcessId::A], 1)
+    };
+    setup.config.kubernetes_csrs = true;
+    setup
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use issuer_core::reference::RequestKind;
 use simulator::clock::Clock;
 use simulator::explorer;
 use simulator::fixture::{Flaw, RequestFixture};
@@ -26,7 +27,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 24] = [
+const BUGS: [SeededBug; 25] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -59,6 +60,7 @@ const BUGS: [SeededBug; 24] = [
     bug(Mutant::MissingFailureTime, &[promise::DENIED_IS_FINAL], denied),
     bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
+    bug(Mutant::UnaskedReference, &[promise::REQUESTER_MAY_REFERENCE], stranger),
 ];
 
 /// One controller and one request, without faults.
@@ -78,6 +80,18 @@ fn foreign() -> Setup {
     Setup {
         script: vec![CreateApproved(0)],
         ..Setup::new(vec![request], &invariants::ALL)
+    }
+}
+
+fn stranger() -> Setup {
+    let request = RequestFixture {
+        kind: RequestKind::CertificateSigningRequest,
+        flaw: Flaw::Stranger,
+        ..RequestFixture::good(Team)
+    };
+    Setup {
+        requests: vec![request],
+        ..calm()
     }
 }
 

@@ -107,6 +107,7 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         cluster_resource_namespace: cluster_resource_namespace.to_owned(),
         drop_in: drop_in(&args.drop_in),
         event_rate: args.event_rate,
+        kubernetes_csrs: args.csrs.sign_kubernetes_csrs,
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {

@@ -64,6 +64,39 @@ fn drop_in() -> Vec<PolicyRule> {
     ]
 }
 
+/// In all namespaces, where Kubernetes' CertificateSigningRequests are signed: reads those of all signers, asks whether the
+/// requester may reference the issuer, and signs for our signer names
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#authorization>).
+fn kubernetes_csrs() -> Vec<PolicyRule> {
+    vec![
+        rule(
+            "certificates.k8s.io",
+            &["certificatesigningrequests"],
+            &["get", "list", "watch"],
+        ),
+        rule(
+            "certificates.k8s.io",
+            &["certificatesigningrequests/status"],
+            &["patch"],
+        ),
+        signs(GROUP, ["vaultissuers", "vaultclusterissuers"]),
+        rule("authorization.k8s.io", &["subjectaccessreviews"], &["create"]),
+    ]
+}
+
+/// Besides both of these: signs for cert-manager's signer names.
+fn drop_in_csrs() -> Vec<PolicyRule> {
+    vec![signs("cert-manager.io", ["issuers", "clusterissuers"])]
+}
+
+/// The right to sign CertificateSigningRequests for the issuers of these kinds.
+fn signs(group: &str, plurals: [&str; 2]) -> PolicyRule {
+    PolicyRule {
+        resource_names: plurals.map(|plural| format!("{plural}.{group}/*")).into(),
+        ..rule("certificates.k8s.io", &["signers"], &["sign"])
+    }
+}
+
 /// In a namespace with issuers: their Secrets, and the ConfigMaps of their CA bundles, by name only.
 fn credentials() -> Vec<PolicyRule> {
     vec![rule("", &["configmaps"], &["get"]), rule("", &["secrets"], &["get"])]
@@ -156,13 +189,9 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
                 yaml(&role_binding(&credentials_name, "ClusterRole"))?,
             ],
         ),
-        file("drop-in", &{
-            let name = format!("{NAME}-drop-in");
-            [
-                yaml(&cluster_role(&name, &[], &drop_in()))?,
-                yaml(&cluster_role_binding(&name, service_account(NAME, NAME)))?,
-            ]
-        }),
+        on_demand("drop-in", &drop_in())?,
+        on_demand("drop-in-csrs", &drop_in_csrs())?,
+        on_demand("kubernetes-csrs", &kubernetes_csrs())?,
         file(
             "leader-election",
             &[
@@ -204,7 +233,9 @@ fn chart_rules() -> anyhow::Result<File> {
         ("controller", controller()),
         ("credentials", credentials()),
         ("drop-in", drop_in()),
+        ("drop-in-csrs", drop_in_csrs()),
         ("edit", edit()),
+        ("kubernetes-csrs", kubernetes_csrs()),
         ("leader-election", leader_election()),
         ("secrets", secrets()),
         ("tokens", tokens()),
@@ -226,6 +257,14 @@ fn file(name: &str, documents: &[String]) -> File {
         path: format!("{DIRECTORY}/{name}.yaml"),
         text: format!("{HEADER}{}", documents.join("---\n")),
     }
+}
+
+/// Returns the file of a role that is bound only where a mode of the controller needs it.
+fn on_demand(mode: &str, rules: &[PolicyRule]) -> anyhow::Result<File> {
+    let name = format!("{NAME}-{mode}");
+    let role = yaml(&cluster_role(&name, &[], rules))?;
+    let binding = yaml(&cluster_role_binding(&name, service_account(NAME, NAME)))?;
+    Ok(file(mode, &[role, binding]))
 }
 
 fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {

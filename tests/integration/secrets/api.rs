@@ -15,7 +15,7 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use issuer_core::reconcile::{Key, PatchKind, StatusPatch};
-use issuer_core::reference::{RequestKey, SecretRef};
+use issuer_core::reference::{RequestKey, RequestKind, SecretRef};
 use issuer_kube::{ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
 use kube::Client;
 use kube::client::Body;
@@ -174,6 +174,7 @@ fn value(object: &Object) -> Value {
         Object::ClusterIssuer(issuer) => serde_json::to_value(issuer),
         Object::Issuer(issuer) => serde_json::to_value(issuer),
         Object::Request(request) => serde_json::to_value(request),
+        Object::Csr(csr) => serde_json::to_value(csr),
     }
     .unwrap()
 }
@@ -203,6 +204,7 @@ impl Server {
         let (kind, namespace) = (kind(plural), NAMESPACE.to_owned());
         let key = match kind {
             Kind::Requests => Key::Request(RequestKey {
+                kind: RequestKind::CertificateRequest,
                 namespace,
                 name: name.to_owned(),
             }),

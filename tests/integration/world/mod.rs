@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use issuer_api::VaultSpec;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{AwaitReply, Change, Controller, Event, Key, Outcome, StatusPatch, Step, WriteError};
-use issuer_core::reference::{IssuerKind, RequestKey, SecretRef};
+use issuer_core::reference::{IssuerKind, RequestKey, RequestKind, SecretRef};
 use issuer_core::{Now, Operation, Reply, Request, Secret};
 use issuer_kube::{Metrics, Transport};
 use serde_json::json;
@@ -76,7 +76,7 @@ impl<'v> World<'v> {
         let lists = [
             Change::Issuers(IssuerKind::Cluster, BTreeSet::new()),
             Change::Issuers(IssuerKind::Namespaced, BTreeSet::new()),
-            Change::Requests(BTreeSet::new()),
+            Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()),
         ];
         lists.into_iter().for_each(|list| world.controller.observe(BEGIN, list));
         world
@@ -210,7 +210,7 @@ impl<'v> World<'v> {
             for event in news {
                 self.cursors.insert(kind, event.revision);
                 let change = match (&*event.object, event.change) {
-                    (Object::Request(request), Verb::Added | Verb::Modified) => Change::Request(request.clone()),
+                    (Object::Request(request), Verb::Added | Verb::Modified) => Change::Request(request.clone().into()),
                     (Object::Issuer(issuer), Verb::Added | Verb::Modified) => {
                         Change::Issuer(objects::issuer_key(), issuer.clone().into())
                     }
@@ -250,13 +250,15 @@ impl<'v> World<'v> {
                 }
                 Step::ReadRequest(request, waits) => {
                     let live = self.cluster.request(&request).cloned();
-                    waits.resume(controller, now, live.ok_or(ReadError::NotFound))
+                    let live = live.map(Into::into).ok_or(ReadError::NotFound);
+                    waits.resume(controller, now, live)
                 }
                 Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                 Step::ReadSecret(secret, waits) => {
                     let found = self.secrets.get(&secret).cloned();
                     waits.resume(controller, now, found.ok_or(ReadError::NotFound))
                 }
+                Step::ReviewReference(review, _) => panic!("no CertificateSigningRequest exists: {review:?}"),
                 Step::WriteStatus(patch, waits) => {
                     let written = self.cluster.write_status(&patch);
                     self.patches.push(patch);

@@ -24,6 +24,7 @@ pub(crate) fn config() -> Config {
         cluster_resource_namespace: "vault-issuer".to_owned(),
         drop_in: None,
         event_rate: 10,
+        kubernetes_csrs: false,
         max_concurrent_reconciles: 8,
         // The Vaults of these tests lose more answers than one that is well would.
         max_lost_answers: u32::MAX,

@@ -8,7 +8,7 @@ use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, Pki, Policy, Rol
 use issuer_api::{AppRole as Login, Auth, CertificateRequest, SecretKeySelector, VaultSpec};
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Change, Claim, Config, Controller, Key, ObservedIssuer, StatusPatch, Step, WriteError};
-use issuer_core::reference::{IssuerKey, IssuerKind};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKind};
 use issuer_core::{Now, Operation, Secret};
 use serde_json::Value;
 use simulator::world::Setup;
@@ -45,7 +45,7 @@ pub fn certificate_request(data: &[u8]) {
         Some(WriteError::NotFound),
     ][data.len() / 2 % 4];
     scene.object = Some(value);
-    scene.controller.observe(NOW, Change::Request(request));
+    scene.controller.observe(NOW, Change::Request(request.into()));
     let mut now = NOW;
     for _ in 0..ROUNDS {
         scene.run(now);
@@ -108,7 +108,9 @@ static READY: LazyLock<[Scene; 2]> = LazyLock::new(|| {
                 .controller
                 .observe(NOW, Change::Issuers(kind, BTreeSet::from([key])));
         }
-        scene.controller.observe(NOW, Change::Requests(BTreeSet::new()));
+        scene
+            .controller
+            .observe(NOW, Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()));
         scene.run(NOW);
         assert!(scene.controller.readiness().all(|(_, is_ready)| is_ready));
         scene
@@ -176,7 +178,8 @@ impl Scene {
                     }
                     Step::ReadRequest(_, waits) => {
                         let object = self.object.clone().expect("a request");
-                        let request = serde_json::from_value(object).map_err(|_| ReadError::Unavailable);
+                        let request: Result<CertificateRequest, _> = serde_json::from_value(object);
+                        let request = request.map(Into::into).map_err(|_| ReadError::Unavailable);
                         waits.resume(controller, now, request)
                     }
                     Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
@@ -190,6 +193,7 @@ impl Scene {
                         };
                         waits.resume(controller, now, Ok(secret))
                     }
+                    Step::ReviewReference(review, _) => panic!("no CertificateSigningRequest exists: {review:?}"),
                     Step::WriteStatus(patch, waits) => {
                         let answer = self.written(&patch);
                         waits.resume(&mut self.controller, now, answer)

@@ -66,8 +66,8 @@ fn changes_issuer(transition: Transition) -> bool {
 fn setup(shape: u8, first: u8, second: u8) -> Setup {
     let bit = |at: u8| shape >> at & 1 == 1;
     let request = |byte: u8| RequestFixture {
-        issuer: IssuerId::ALL[usize::from(byte >> 4) % IssuerId::ALL.len()],
         flaw: FLAWS[usize::from(byte & 15) % FLAWS.len()],
+        ..RequestFixture::good(IssuerId::ALL[usize::from(byte >> 4) % IssuerId::ALL.len()])
     };
     let requests: Vec<RequestFixture> = [Some(first), bit(0).then_some(second)]
         .into_iter()

@@ -64,7 +64,9 @@ pub(super) static STEPS: [Step; 14] = [
     // The scopes `pair` and `user-changes` take longer than all the rest: `cargo xtask sim --explore` explores them too.
     step(
         "explore",
-        Program::Cargo("xtask sim --explore --scope start --scope check --scope claimed --scope shared --scope poison"),
+        Program::Cargo(
+            "xtask sim --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr",
+        ),
         &["deny"],
     ),
     step("seeds", Program::Cargo("xtask sim --seeds 200"), &["explore"]),

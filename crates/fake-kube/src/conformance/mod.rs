@@ -9,7 +9,7 @@ use std::fmt;
 
 use issuer_api::CertificateRequest;
 use issuer_core::reconcile::Key;
-use issuer_core::reference::RequestKey;
+use issuer_core::reference::{RequestKey, RequestKind};
 use serde_json::{Value, json};
 
 use crate::object::merge;
@@ -302,6 +302,7 @@ pub fn expected() -> Vec<(&'static str, Answer)> {
 
 fn serve(cluster: &mut FakeKube, call: Call) -> Result<Value, Refusal> {
     let key = Key::Request(RequestKey {
+        kind: RequestKind::CertificateRequest,
         namespace: "default".to_owned(),
         name: NAME.to_owned(),
     });

@@ -1,3 +1,4 @@
+use crate::access::ReadError;
 use crate::reference::IssuerKey;
 use crate::vault::SignError;
 
@@ -10,6 +11,8 @@ pub(super) enum Cause<'a> {
     KindUnknown(Option<&'a str>),
     /// No object can have the name in `spec.issuerRef.name`.
     NameInvalid,
+    /// The API server has not said whether the requester may use the issuer.
+    ReferenceUnknown(ReadError),
     SignFailed(&'a SignError),
 }
 
@@ -18,6 +21,7 @@ impl Cause<'_> {
         match self {
             Self::IssuerMissing(_) | Self::KindUnknown(_) | Self::NameInvalid => "IssuerNotFound",
             Self::IssuerNotReady(_) => "IssuerNotReady",
+            Self::ReferenceUnknown(_) => "ReferenceUnknown",
             Self::SignFailed(error) => error.reason(),
         }
     }
@@ -32,12 +36,23 @@ impl Cause<'_> {
                  name of one in a new request"
                     .to_owned()
             }
+            Self::ReferenceUnknown(ReadError::Forbidden) => {
+                "Waiting for the right of the controller to ask whether the requester may use the issuer: to create \
+                 subjectaccessreviews of authorization.k8s.io"
+                    .to_owned()
+            }
+            Self::ReferenceUnknown(_) => {
+                "Waiting for the API server, which did not answer whether the requester may use the issuer".to_owned()
+            }
             Self::SignFailed(error) => format!("Not signed yet, it is tried again: {error}"),
         }
     }
 
     pub(super) fn is_warning(self) -> bool {
-        matches!(self, Self::KindUnknown(_) | Self::NameInvalid | Self::SignFailed(_))
+        matches!(
+            self,
+            Self::KindUnknown(_) | Self::NameInvalid | Self::ReferenceUnknown(_) | Self::SignFailed(_)
+        )
     }
 }
 

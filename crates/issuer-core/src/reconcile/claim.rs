@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use issuer_api::{CertificateRequest, RequestCondition};
+use issuer_api::RequestCondition;
 
+use super::observed_request::ObservedRequest;
 use crate::Now;
 
 /// The condition that holds a claim. Its reason is the identity of the holder; its message differs for each claim.
@@ -43,6 +44,17 @@ impl Hash for Seen {
     }
 }
 
+impl Seen {
+    /// The API server adds a time of its own to a condition of a Kubernetes CSR.
+    fn new(condition: &RequestCondition, at: Duration) -> Self {
+        let condition = RequestCondition {
+            others: BTreeMap::new(),
+            ..condition.clone()
+        };
+        Self { condition, at }
+    }
+}
+
 /// The holder of the claim on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
@@ -61,7 +73,7 @@ impl Claim {
     /// signing, the second for the answer.
     pub(super) fn holder(
         &self,
-        request: &CertificateRequest,
+        request: &ObservedRequest,
         seen: &mut Option<Seen>,
         sign_timeout: Duration,
         now: Now,
@@ -74,7 +86,7 @@ impl Claim {
         let ours = condition.reason.as_deref() == Some(&self.identity);
         let known = seen
             .as_ref()
-            .filter(|seen| seen.condition == *condition)
+            .filter(|seen| **seen == Seen::new(condition, seen.at))
             .map(|seen| seen.at);
         match known {
             Some(at) if ours && now.monotonic < at + sign_timeout => Holder::Us,
@@ -83,17 +95,14 @@ impl Claim {
             Some(at) if now.monotonic >= at + holds => Holder::Nobody,
             Some(at) => Holder::Other(at + holds),
             None => {
-                *seen = Some(Seen {
-                    condition: condition.clone(),
-                    at: now.monotonic,
-                });
+                *seen = Some(Seen::new(condition, now.monotonic));
                 Holder::Other(now.monotonic + holds)
             }
         }
     }
 
     /// Returns the condition that claims a request, and the claim to remember.
-    pub(super) fn make(&self, request: &CertificateRequest, now: Now) -> (RequestCondition, Seen) {
+    pub(super) fn make(&self, request: &ObservedRequest, now: Now) -> (RequestCondition, Seen) {
         let before = request.condition(CONDITION).filter(|before| before.status == "True");
         let since = before.and_then(|before| before.last_transition_time.clone());
         let condition = RequestCondition {
@@ -108,17 +117,14 @@ impl Claim {
                 request.version()
             )),
         };
-        let seen = Seen {
-            condition: condition.clone(),
-            at: now.monotonic,
-        };
+        let seen = Seen::new(&condition, now.monotonic);
         (condition, seen)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use issuer_api::CertificateRequestStatus;
+    use issuer_api::{CertificateRequest, CertificateRequestStatus};
 
     use super::*;
 
@@ -137,19 +143,21 @@ mod tests {
         }
     }
 
-    fn claimed_by(identity: &str, now: Now) -> (CertificateRequest, Seen) {
-        let (_, seen) = claim(identity).make(&CertificateRequest::default(), now);
+    fn unclaimed() -> ObservedRequest {
+        CertificateRequest::default().into()
+    }
+
+    fn claimed_by(identity: &str, now: Now) -> (ObservedRequest, Seen) {
+        let (condition, seen) = claim(identity).make(&unclaimed(), now);
         let status = CertificateRequestStatus {
-            conditions: vec![seen.condition.clone()],
+            conditions: vec![condition],
             ..Default::default()
         };
-        (
-            CertificateRequest {
-                status: Some(status),
-                ..Default::default()
-            },
-            seen,
-        )
+        let request = CertificateRequest {
+            status: Some(status),
+            ..Default::default()
+        };
+        (request.into(), seen)
     }
 
     #[test]
@@ -190,18 +198,31 @@ mod tests {
     #[test]
     fn renewed_claim_keeps_transition_time() {
         let (first, seen) = claimed_by("a", at(0));
-        let (_, again) = claim("b").make(&first, at(90));
+        let since = |condition: &RequestCondition| condition.last_transition_time.clone();
+        let (again, renewed) = claim("b").make(&first, at(90));
+        assert_eq!(since(&again), first.condition(CONDITION).and_then(since));
+        assert_ne!(renewed, Seen { at: renewed.at, ..seen });
+    }
+
+    #[test]
+    fn times_of_the_api_server_change_no_claim() {
+        let (condition, seen) = claim("a").make(&unclaimed(), at(0));
+        let mut shown = condition;
+        shown
+            .others
+            .insert("lastUpdateTime".to_owned(), "2026-01-01T00:00:00Z".into());
+        let mut request = issuer_api::CertificateSigningRequest::default();
+        request.status.get_or_insert_default().conditions.push(shown);
         assert_eq!(
-            again.condition.last_transition_time,
-            seen.condition.last_transition_time
+            claim("a").holder(&request.into(), &mut Some(seen), TIMEOUT, at(1)),
+            Holder::Us
         );
-        assert_ne!(again.condition, seen.condition);
     }
 
     #[test]
     fn unclaimed_request_has_no_holder() {
         assert_eq!(
-            claim("a").holder(&CertificateRequest::default(), &mut None, TIMEOUT, at(0)),
+            claim("a").holder(&unclaimed(), &mut None, TIMEOUT, at(0)),
             Holder::Nobody
         );
     }

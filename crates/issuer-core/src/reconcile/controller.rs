@@ -1,20 +1,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use issuer_api::CertificateRequest;
-
 use super::observed::{Change, Config};
+use super::observed_request::ObservedRequest;
 use super::outcome::{Key, WriteError};
 use super::report::Report;
 use super::sources::SourceEvent;
 use super::state::State;
 use super::step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitSourceEvent, AwaitToken, AwaitWrite,
-    Replied, Step, Written,
+    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent, AwaitToken,
+    AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey, SourceRef};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind, SourceRef};
 use crate::{Now, Reply, Secret};
 
 /// The controller: everything it knows, and all its decisions.
@@ -36,7 +35,7 @@ const PAUSE_STOPPING: Duration = Duration::from_secs(1);
 /// may only not have been listed yet.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 struct Listed {
-    requests: bool,
+    requests: BTreeSet<RequestKind>,
     issuers: BTreeSet<IssuerKind>,
 }
 
@@ -62,9 +61,9 @@ impl Controller {
             }
             Change::Request(request) => state.observe_request(request, now),
             Change::RequestGone(key) => state.request_gone(&key),
-            Change::Requests(all) => {
-                state.keep_requests(&all);
-                self.listed.requests = true;
+            Change::Requests(kind, all) => {
+                state.keep_requests(kind, &all);
+                self.listed.requests.insert(kind);
             }
         }
     }
@@ -170,12 +169,10 @@ impl Controller {
     }
 
     fn is_listed(&self) -> bool {
-        self.listed.requests
-            && self
-                .state
-                .config
-                .kinds()
-                .all(|kind| self.listed.issuers.contains(&kind))
+        let Listed { requests, issuers } = &self.listed;
+        let config = &self.state.config;
+        config.request_kinds().all(|kind| requests.contains(&kind))
+            && config.kinds().all(|kind| issuers.contains(&kind))
     }
 }
 
@@ -228,9 +225,16 @@ impl AwaitSourceEvent {
 }
 
 impl AwaitRequest {
-    /// Resumes the task with the CertificateRequest.
-    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<CertificateRequest, ReadError>) -> Step {
+    /// Resumes the task with the request.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<ObservedRequest, ReadError>) -> Step {
         self.0.on_read(&mut controller.state, now, answer).into()
+    }
+}
+
+impl AwaitReview {
+    /// Resumes the task with the answer: `true` if the user may.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<bool, ReadError>) -> Step {
+        self.0.resume(&mut controller.state, now, answer).into()
     }
 }
 

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use issuer_api::CertificateRequest;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
+use super::observed_request::ObservedRequest;
 
 /// How cert-manager's `Issuer` and `ClusterIssuer` with `spec.vault` are served.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -37,8 +38,12 @@ pub struct ReadyWriters {
     pub others: bool,
 }
 
-/// The field managers of the controllers that sign for the same issuers: the one in cert-manager, and its successor.
-const BUILT_IN_MANAGERS: [&str; 2] = ["cert-manager-certificaterequests-issuer-vault", "vault.cert-manager.io"];
+/// The field managers of the controllers that sign for the same issuers: the two in cert-manager, and their successor.
+const BUILT_IN_MANAGERS: [&str; 3] = [
+    "cert-manager-certificaterequests-issuer-vault",
+    "cert-manager-certificatesigningrequests-issuer-vault",
+    "vault.cert-manager.io",
+];
 
 /// How the messages of these controllers begin, in a condition Ready.
 const BUILT_IN_MESSAGES: [&str; 3] = [
@@ -88,9 +93,9 @@ pub fn built_in_writer(entry: &ManagedFieldsEntry) -> Option<&str> {
 }
 
 /// Returns `true` if a built-in controller has written to a request since `start`, a time since the Unix epoch.
-pub(super) fn built_in_wrote(request: &CertificateRequest, start: Duration) -> bool {
+pub(super) fn built_in_wrote(request: &ObservedRequest, start: Duration) -> bool {
     let is_late = |seconds: i64| u64::try_from(seconds).is_ok_and(|at| at > (start + CLOCK_SKEW).as_secs());
-    let managed = request.metadata.managed_fields.iter().flatten();
+    let managed = request.metadata().managed_fields.iter().flatten();
     let manages = |entry: &ManagedFieldsEntry| {
         let at = entry.time.as_ref().filter(|_| built_in_writer(entry).is_some());
         at.is_some_and(|time| is_late(time.0.as_second()))

@@ -29,6 +29,10 @@
 //!            Saved: only the uid is kept, until the watch shows the terminal status
 //! ```
 //!
+//! The requester of a Kubernetes CertificateSigningRequest may name any issuer. Before it is signed, the API server is asked
+//! whether the requester may `reference` that issuer; if not, the request fails. Such a request has no condition Ready, so
+//! events alone say why it waits.
+//!
 //! A request that is being signed, or whose conclusion is not saved, has an entry in the ledger. The entry is the reason
 //! why a conflict, an outage or a stale watch never leads to a second signature (S9).
 //!
@@ -74,6 +78,7 @@ mod lane;
 mod ledger;
 mod losses;
 mod observed;
+mod observed_request;
 mod outcome;
 mod queue;
 mod report;
@@ -95,10 +100,13 @@ pub use claim::Claim;
 pub use controller::Controller;
 pub use drop_in::{DropIn, IssuerStatusMode, ReadyWriters, built_in_writer};
 pub use observed::{Change, Config, ObservedIssuer};
+pub use observed_request::ObservedRequest;
 pub use outcome::{Event, Key, Outcome, WriteError};
 pub use report::{Backlog, IssuerReport, Report, Waiting};
+pub use request::{ReferenceReview, Requester};
 pub use sources::SourceEvent;
 pub use status::{PatchKind, StatusPatch};
 pub use step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitSecret, AwaitSourceEvent, AwaitToken, AwaitWrite, Step,
+    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent, AwaitToken,
+    AwaitWrite, Step,
 };

@@ -2,12 +2,13 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use issuer_api::{CertificateRequest, IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
+use issuer_api::{IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::claim::Claim;
 use super::drop_in::{DropIn, ReadyWriters};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use super::observed_request::ObservedRequest;
+use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use crate::target::IssuerPolicy;
 use crate::{Origin, VerifyOptions};
 
@@ -25,6 +26,8 @@ pub struct Config {
     /// The events a second, on average, that say no more than that a request was signed; ten times as many may be published
     /// at once. All other events are published.
     pub event_rate: u32,
+    /// Whether Kubernetes' CertificateSigningRequests are signed, besides CertificateRequests.
+    pub kubernetes_csrs: bool,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,
     /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before
@@ -46,6 +49,14 @@ impl Config {
             .into_iter()
             .filter(move |kind| drop_in || !kind.is_drop_in())
     }
+
+    /// Returns the kinds of request that are served.
+    pub fn request_kinds(&self) -> impl Iterator<Item = RequestKind> {
+        let csrs = self.kubernetes_csrs;
+        RequestKind::ALL
+            .into_iter()
+            .filter(move |kind| csrs || *kind != RequestKind::CertificateSigningRequest)
+    }
 }
 
 /// A watch event.
@@ -58,11 +69,11 @@ pub enum Change {
     /// A list has ended: these are all the issuers of a kind.
     Issuers(IssuerKind, BTreeSet<IssuerKey>),
     /// A request was added or modified.
-    Request(CertificateRequest),
+    Request(ObservedRequest),
     /// A request was deleted.
     RequestGone(RequestKey),
-    /// A list has ended: these are all the requests.
-    Requests(BTreeSet<RequestKey>),
+    /// A list has ended: these are all the requests of a kind.
+    Requests(RequestKind, BTreeSet<RequestKey>),
 }
 
 /// An issuer of either kind, as a watch shows it.

@@ -5,14 +5,13 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use issuer_api::{Base64, CertificateRequest};
-
 use super::claim::Seen;
 use super::issuers::Recovery;
+use super::observed_request::ObservedRequest;
 use super::snapshot::{Packed, Snapshot};
 use super::texts;
 use crate::Now;
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, RequestKey, RequestKind};
 
 /// A CSR that is longer than this, in base64, is not kept but read again when the request is signed.
 const CSR_KEPT: usize = 4096;
@@ -20,27 +19,6 @@ const CSR_KEPT: usize = 4096;
 /// The room for all requests that are kept whole, in bytes. While it is taken up, the CSRs of further ones are not kept
 /// either: what waits behind thousands of others takes little memory, and is read again when its turn comes.
 const ROOM: usize = 8 << 20;
-
-/// The most that is kept of a name or a duration, in characters: more than any can have that means something.
-const NAME: usize = 254;
-
-/// Shortens what nothing limits of a request: a user who may create requests must not be able to fill the memory with them. What is cut
-/// off was not valid, and is not afterwards.
-pub(super) fn shorten(request: &mut CertificateRequest) {
-    let spec = &mut request.spec;
-    let issuer = &mut spec.issuer_ref;
-    for name in [Some(&mut issuer.name), issuer.kind.as_mut(), issuer.group.as_mut()] {
-        if let Some(name) = name.filter(|name| name.len() > NAME) {
-            *name = name.chars().take(NAME).collect();
-        }
-    }
-    if let Some(duration) = spec.duration.as_mut().filter(|duration| duration.len() > NAME) {
-        *duration = String::new();
-    }
-    let mut distinct = BTreeSet::new();
-    spec.usages.retain(|usage| distinct.insert(usage.clone()));
-    spec.usages.shrink_to_fit();
-}
 
 /// All requests that have not finished. Its methods schedule nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,7 +44,7 @@ pub(super) struct Tracked {
     pub(super) object: Arc<Packed>,
     /// Whether its CSR is missing from `object`.
     pub(super) lacks_csr: bool,
-    /// The issuer that it names; `None` if `spec.issuerRef` cannot name one.
+    /// The issuer that it names; `None` if it cannot name one.
     pub(super) issuer: Option<IssuerKey>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
@@ -97,7 +75,7 @@ pub(super) enum Told {
 }
 
 impl Told {
-    fn of(request: &CertificateRequest) -> Self {
+    fn of(request: &ObservedRequest) -> Self {
         let ready = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
         if ready == Some("Pending") {
             Self::Something
@@ -124,14 +102,14 @@ impl Tracked {
         }
     }
 
-    fn show(&mut self, mut object: CertificateRequest, has_room: bool) {
+    fn show(&mut self, mut object: ObservedRequest, has_room: bool) {
         texts::cut(&mut object);
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
-        self.lacks_csr = !has_room || object.spec.request.len() > CSR_KEPT;
+        self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {
-            object.spec.request = Base64::default();
+            object.drop_csr();
         }
         self.object = Arc::new(Packed::new(&object));
     }
@@ -188,15 +166,16 @@ impl Requests {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
     }
 
-    /// Returns the requests that a complete list does not contain.
-    pub(super) fn unlisted(&self, listed: &BTreeSet<RequestKey>) -> Vec<RequestKey> {
+    /// Returns the requests of a kind that a complete list does not contain.
+    pub(super) fn unlisted(&self, kind: RequestKind, listed: &BTreeSet<RequestKey>) -> Vec<RequestKey> {
         // One pass over both, which are sorted: there may be tens of thousands.
         let mut listed = listed.iter().peekable();
         let mut is_listed = |key: &RequestKey| {
             while listed.next_if(|listed| *listed < key).is_some() {}
             listed.peek() == Some(&key)
         };
-        self.by_key.keys().filter(|key| !is_listed(key)).cloned().collect()
+        let unlisted = self.by_key.keys().filter(|key| key.kind == kind && !is_listed(key));
+        unlisted.cloned().collect()
     }
 
     /// Ends the backoff of a request, which was for a state of its issuer that is over.
@@ -213,7 +192,7 @@ impl Requests {
     pub(super) fn observe(
         &mut self,
         key: &RequestKey,
-        object: CertificateRequest,
+        object: ObservedRequest,
         issuer: Option<IssuerKey>,
     ) -> &mut Tracked {
         let tracked = self.by_key.entry(key.clone());
@@ -238,7 +217,7 @@ impl Requests {
     /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
-    pub(super) fn refresh(&mut self, key: &RequestKey, mut read: CertificateRequest) -> Option<Snapshot> {
+    pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
         texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
@@ -246,7 +225,6 @@ impl Requests {
             return tracked.object.decode(key);
         }
         let whole = Snapshot::from(read.clone());
-        shorten(&mut read);
         self.observe(key, read, None);
         Some(whole)
     }
@@ -254,37 +232,10 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
-    use issuer_api::IssuerRef;
+    use issuer_api::{Base64, CertificateRequest};
 
     use super::*;
-    use crate::reference::is_object_name;
-
-    #[test]
-    fn long_fields_take_no_room() {
-        let long = |text: &str| text.repeat(1_000_000 / text.len());
-        let mut request = CertificateRequest::default();
-        request.spec.issuer_ref = IssuerRef {
-            name: long("n"),
-            kind: Some(long("\u{e9}")),
-            group: Some(long("g")),
-        };
-        request.spec.duration = Some(long("1h"));
-        request.spec.usages = vec!["server auth".to_owned(); 100_000];
-        shorten(&mut request);
-        assert!(Packed::new(&request).size() < 2000);
-        let spec = &request.spec;
-        assert!(!is_object_name(&spec.issuer_ref.name));
-        assert_eq!(spec.duration.as_deref().and_then(crate::duration::parse), None);
-        assert_eq!(spec.usages, ["server auth"]);
-
-        // What means something is kept.
-        request.spec.issuer_ref.name = "a".repeat(253);
-        request.spec.duration = Some("2160h0m0s".to_owned());
-        request.spec.usages = vec!["server auth".to_owned(), "client auth".to_owned()];
-        let before = request.clone();
-        shorten(&mut request);
-        assert_eq!(request, before);
-    }
+    use crate::reference::RequestKind;
 
     #[test]
     fn csrs_behind_a_backlog_are_not_kept() {
@@ -292,7 +243,9 @@ mod tests {
         let mut requests = Requests::default();
         let mut object = CertificateRequest::default();
         object.spec.request = Base64::encode(vec![0; 3000]);
+        let object = ObservedRequest::from(object);
         let keys = (0..COUNT).map(|number| RequestKey {
+            kind: RequestKind::CertificateRequest,
             namespace: "team".to_owned(),
             name: format!("web-{number}"),
         });

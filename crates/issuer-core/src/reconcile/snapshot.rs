@@ -4,33 +4,34 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use issuer_api::CertificateRequest;
+use issuer_api::{CertificateRequest, CertificateSigningRequest};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::reference::RequestKey;
+use super::observed_request::ObservedRequest;
+use crate::reference::{RequestKey, RequestKind};
 
 /// A request that a task works on. Clones share the object.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Snapshot(Arc<CertificateRequest>);
+pub(super) struct Snapshot(Arc<ObservedRequest>);
 
 impl Hash for Snapshot {
     /// Hashes uid and version, which determine the rest.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.metadata.uid, &self.metadata.resource_version).hash(state);
+        (self.uid(), self.version()).hash(state);
     }
 }
 
 impl Deref for Snapshot {
-    type Target = CertificateRequest;
+    type Target = ObservedRequest;
 
-    fn deref(&self) -> &CertificateRequest {
+    fn deref(&self) -> &ObservedRequest {
         &self.0
     }
 }
 
-impl From<CertificateRequest> for Snapshot {
-    fn from(request: CertificateRequest) -> Self {
+impl From<ObservedRequest> for Snapshot {
+    fn from(request: ObservedRequest) -> Self {
         Self(Arc::new(request))
     }
 }
@@ -46,7 +47,7 @@ pub(super) struct Packed {
     pub(super) created: Option<Timestamp>,
     uid: Box<str>,
     version: Box<str>,
-    /// The spec and the status.
+    /// The spec, the status and of a Kubernetes CSR the annotations.
     rest: Box<[u8]>,
 }
 
@@ -58,9 +59,14 @@ impl Hash for Packed {
 }
 
 impl Packed {
-    pub(super) fn new(request: &CertificateRequest) -> Self {
-        let rest = serde_json::to_vec(&(&request.spec, &request.status));
-        let created = request.metadata.creation_timestamp.as_ref();
+    pub(super) fn new(request: &ObservedRequest) -> Self {
+        let rest = match request {
+            ObservedRequest::CertManager(request) => serde_json::to_vec(&(&request.spec, &request.status)),
+            ObservedRequest::Kubernetes(request) => {
+                serde_json::to_vec(&(&request.spec, &request.status, &request.metadata.annotations))
+            }
+        };
+        let created = request.metadata().creation_timestamp.as_ref();
         Self {
             is_approved: request.is("Approved"),
             is_denied: request.is("Denied"),
@@ -83,15 +89,24 @@ impl Packed {
 
     /// Returns the request, which has this key; `None` if it was never encoded.
     pub(super) fn decode(&self, key: &RequestKey) -> Option<Snapshot> {
-        let (spec, status) = serde_json::from_slice(&self.rest).ok()?;
-        let metadata = ObjectMeta {
+        let mut metadata = ObjectMeta {
             name: Some(key.name.clone()),
-            namespace: Some(key.namespace.clone()),
             uid: Some(self.uid.to_string()),
             resource_version: Some(self.version.to_string()),
             ..ObjectMeta::default()
         };
-        Some(Snapshot::from(CertificateRequest { metadata, spec, status }))
+        Some(Snapshot::from(match key.kind {
+            RequestKind::CertificateRequest => {
+                let (spec, status) = serde_json::from_slice(&self.rest).ok()?;
+                metadata.namespace = Some(key.namespace.clone());
+                ObservedRequest::from(CertificateRequest { metadata, spec, status })
+            }
+            RequestKind::CertificateSigningRequest => {
+                let (spec, status, annotations) = serde_json::from_slice(&self.rest).ok()?;
+                metadata.annotations = annotations;
+                ObservedRequest::from(CertificateSigningRequest { metadata, spec, status })
+            }
+        }))
     }
 }
 
@@ -119,14 +134,43 @@ mod tests {
             },
         }))
         .unwrap();
-        let waiting = Packed::new(&request);
-        assert!(waiting.is_approved && !waiting.is_denied && !waiting.is_invalid);
-        let key = RequestKey::of(&request);
-        assert_eq!(*waiting.decode(&key).unwrap(), request);
         let bare = CertificateRequest {
             status: None,
-            ..request
+            ..request.clone()
         };
+        let (request, bare) = (ObservedRequest::from(request), ObservedRequest::from(bare));
+        let waiting = Packed::new(&request);
+        assert!(waiting.is_approved && !waiting.is_denied && !waiting.is_invalid);
+        let key = request.key();
+        assert_eq!(*waiting.decode(&key).unwrap(), request);
         assert_eq!(*Packed::new(&bare).decode(&key).unwrap(), bare);
+    }
+
+    #[test]
+    fn waiting_csr_is_decoded_unchanged() {
+        let request: CertificateSigningRequest = serde_json::from_value(json!({
+            "metadata": {
+                "name": "web",
+                "uid": "u",
+                "resourceVersion": "7",
+                "annotations": { CertificateSigningRequest::DURATION: "1h", CertificateSigningRequest::IS_CA: "true" },
+            },
+            "spec": {
+                "request": "no base64",
+                "signerName": "vaultissuers.vault-issuer.io/team.vault",
+                "expirationSeconds": 3600,
+                "usages": ["client auth"],
+                "username": "system:node:a",
+                "uid": "u-1",
+                "groups": ["system:nodes"],
+                "extra": { "a": ["b", "c"] },
+            },
+            "status": { "conditions": [{ "type": "Approved", "status": "True", "lastUpdateTime": "2026-01-01T00:00:00Z" }] },
+        }))
+        .unwrap();
+        let request = ObservedRequest::from(request);
+        let waiting = Packed::new(&request);
+        assert!(waiting.is_approved && !waiting.is_denied && !waiting.is_invalid);
+        assert_eq!(*waiting.decode(&request.key()).unwrap(), request);
     }
 }

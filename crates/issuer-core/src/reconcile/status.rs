@@ -1,16 +1,15 @@
-use issuer_api::{
-    Base64, CertificateRequest, CertificateRequestStatus, Condition, ConditionStatus, IssuerStatus, RequestCondition,
-};
+use issuer_api::{Base64, CertificateRequestStatus, Condition, ConditionStatus, IssuerStatus, RequestCondition};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::claim;
 use super::ledger::Conclusion;
 use super::observed::ObservedIssuer;
+use super::observed_request::ObservedRequest;
 use super::outcome::{Key, Verdict};
 use crate::Now;
 use crate::access::Warning;
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::IssuerKey;
 
 /// A write of a `status` subresource.
 ///
@@ -42,14 +41,38 @@ pub enum PatchKind {
     Replace,
 }
 
-/// Returns the patch that records the conclusion of a request
-/// (<https://cert-manager.io/docs/contributing/external-issuers/#conditions>).
-pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, now: Now) -> StatusPatch {
-    let at = &now.timestamp().to_string();
-    let message = conclusion.message();
+/// Returns the patch that records the conclusion of a request.
+pub(super) fn conclude(request: &ObservedRequest, conclusion: &Conclusion, now: Now) -> StatusPatch {
     let mut status = status_of(request);
     // The claim has served its purpose, and names a process that means nothing to the user.
     status.conditions.retain(|condition| condition.kind != claim::CONDITION);
+    let at = &now.timestamp().to_string();
+    match request {
+        ObservedRequest::CertManager(_) => conclude_request(&mut status, conclusion, at),
+        ObservedRequest::Kubernetes(_) => conclude_csr(&mut status, conclusion, at),
+    }
+    request_patch(request, &status)
+}
+
+/// Concludes a Kubernetes CSR, whose status has a condition for a failure only
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#signer-control-plane>).
+fn conclude_csr(status: &mut CertificateRequestStatus, conclusion: &Conclusion, at: &str) {
+    let mut fail = |reason: &str| {
+        let message = conclusion.message();
+        set(&mut status.conditions, "Failed", "True", reason, message, at);
+    };
+    match conclusion {
+        // The denial itself has finished it.
+        Conclusion::Denied => {}
+        Conclusion::Failed(reason, _) => fail(reason),
+        Conclusion::Invalid(_) => fail("InvalidRequest"),
+        Conclusion::Issued(verified) => status.certificate = Some(Base64::encode(&verified.chain().certificate)),
+    }
+}
+
+/// Concludes a CertificateRequest (<https://cert-manager.io/docs/contributing/external-issuers/#conditions>).
+fn conclude_request(status: &mut CertificateRequestStatus, conclusion: &Conclusion, at: &str) {
+    let message = conclusion.message();
     let (ready, reason) = match conclusion {
         Conclusion::Denied => ("False", "Denied"),
         Conclusion::Failed(..) => ("False", "Failed"),
@@ -74,17 +97,18 @@ pub(super) fn conclude(request: &CertificateRequest, conclusion: &Conclusion, no
     set(&mut status.conditions, "Ready", ready, reason, message, at);
     if ready == "False" {
         // cert-manager counts its backoff from this time, so a repeated write must not move it.
-        status.failure_time.get_or_insert_with(|| at.clone());
+        status.failure_time.get_or_insert_with(|| at.to_owned());
     }
-    request_patch(request, &status)
 }
 
-/// Returns the patch that sets `Ready=False/Pending` with `message`, or `None` if it is already set.
-pub(super) fn pend(request: &CertificateRequest, message: &str, now: Now) -> Option<StatusPatch> {
+/// Returns the patch that sets `Ready=False/Pending` with `message`, or `None` if it is already set or, as in a Kubernetes
+/// CSR, the status has no place for it.
+pub(super) fn pend(request: &ObservedRequest, message: &str, now: Now) -> Option<StatusPatch> {
     let same = |ready: &RequestCondition| {
         ready.reason.as_deref() == Some("Pending") && ready.message.as_deref() == Some(message)
     };
-    if request.condition("Ready").is_some_and(same) {
+    let is_kubernetes = matches!(request, ObservedRequest::Kubernetes(_));
+    if is_kubernetes || request.condition("Ready").is_some_and(same) {
         return None;
     }
     let mut status = status_of(request);
@@ -100,7 +124,7 @@ pub(super) fn pend(request: &CertificateRequest, message: &str, now: Now) -> Opt
 }
 
 /// Returns the patch that claims a request.
-pub(super) fn claim(request: &CertificateRequest, claim: RequestCondition) -> StatusPatch {
+pub(super) fn claim(request: &ObservedRequest, claim: RequestCondition) -> StatusPatch {
     let mut status = status_of(request);
     status.conditions.retain(|condition| condition.kind != claim.kind);
     status.conditions.push(claim);
@@ -202,23 +226,31 @@ fn is_variant(one: &str, other: &str) -> bool {
     words(one) == words(other)
 }
 
-fn request_patch(request: &CertificateRequest, status: &CertificateRequestStatus) -> StatusPatch {
+fn request_patch(request: &ObservedRequest, status: &CertificateRequestStatus) -> StatusPatch {
     debug_assert!(!request.is_terminal(), "S3, S4: the request has finished");
-    let of = RequestKey::of(request);
+    let of = request.key();
+    let (body, kind) = match request {
+        ObservedRequest::CertManager(_) => {
+            let object = json!({
+                "apiVersion": of.kind.api_version(),
+                "kind": of.kind.as_str(),
+                "metadata": {
+                    "name": of.name,
+                    "namespace": of.namespace,
+                    "uid": request.uid(),
+                    "resourceVersion": request.version(),
+                },
+                "status": status,
+            });
+            (object, PatchKind::Replace)
+        }
+        // Of a kind that is no custom resource, a replacement of the status replaces labels and annotations too.
+        ObservedRequest::Kubernetes(_) => (body(request.uid(), request.version(), status), PatchKind::Merge),
+    };
     StatusPatch {
-        body: json!({
-            "apiVersion": "cert-manager.io/v1",
-            "kind": "CertificateRequest",
-            "metadata": {
-                "name": of.name,
-                "namespace": of.namespace,
-                "uid": request.uid(),
-                "resourceVersion": request.version(),
-            },
-            "status": status,
-        }),
         of: Key::Request(of),
-        kind: PatchKind::Replace,
+        body,
+        kind,
     }
 }
 
@@ -226,12 +258,12 @@ fn body(uid: &str, resource_version: &str, status: &impl Serialize) -> Value {
     json!({ "metadata": { "uid": uid, "resourceVersion": resource_version }, "status": status })
 }
 
-fn status_of(request: &CertificateRequest) -> CertificateRequestStatus {
+fn status_of(request: &ObservedRequest) -> CertificateRequestStatus {
     // The status is replaced as a whole, so what others have written is sent along. A certificate is empty at most, since
     // a request that has one has finished.
     CertificateRequestStatus {
         certificate: None,
-        ..request.status.clone().unwrap_or_default()
+        ..request.status().cloned().unwrap_or_default()
     }
 }
 

@@ -1,4 +1,5 @@
 use super::outcome::{Ending, Event, Outcome};
+use super::request::ReferenceReview;
 use super::status::StatusPatch;
 use super::{check, request, revoke};
 use crate::reference::{ConfigMapRef, RequestKey, SecretRef, SourceRef, TokenSpec};
@@ -16,10 +17,12 @@ pub enum Step {
     Publish(Event, AwaitPublish),
     /// Read this ConfigMap.
     ReadConfigMap(ConfigMapRef, AwaitConfigMap),
-    /// Read this CertificateRequest from the API server, not from a cache.
+    /// Read this request from the API server, not from a cache.
     ReadRequest(RequestKey, AwaitRequest),
     /// Read this Secret.
     ReadSecret(SecretRef, AwaitSecret),
+    /// Ask the API server whether a user may reference an issuer.
+    ReviewReference(ReferenceReview, AwaitReview),
     /// Write this status.
     WriteStatus(StatusPatch, AwaitWrite),
     /// The task has ended.
@@ -55,9 +58,13 @@ pub struct AwaitSecret(pub(super) check::Task, pub(super) access::AwaitSecret);
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitSourceEvent(pub(super) SourceRef);
 
-/// Awaits a CertificateRequest.
+/// Awaits a request, read anew.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitRequest(pub(super) request::Task);
+
+/// Awaits whether a user may reference an issuer.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitReview(pub(super) Box<request::Reviewing>);
 
 /// Awaits the result of a status write.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -97,6 +104,7 @@ impl From<request::Step> for Step {
         match step {
             request::Step::Send(request, signing) => Self::Exchange(request, AwaitReply(Replied::Sign(signing))),
             request::Step::Read(key, task) => Self::ReadRequest(key, AwaitRequest(task)),
+            request::Step::Review(review, reviewing) => Self::ReviewReference(review, AwaitReview(reviewing)),
             request::Step::Write(patch, writing) => Self::WriteStatus(patch, AwaitWrite(Written::Request(writing))),
             request::Step::Publish(event, ending) => Self::Publish(event, AwaitPublish(ending)),
             request::Step::Done(outcome) => Self::Done(outcome),

@@ -1,7 +1,10 @@
 //! The texts of a request, cut to what can mean something.
 
+use std::collections::BTreeMap;
+
 use issuer_api::CertificateRequest;
 
+use super::observed_request::ObservedRequest;
 use crate::usage::Usage;
 
 /// The length of the longest name of an object. No kind and no duration is longer.
@@ -11,7 +14,18 @@ const LONGEST: usize = 253;
 ///
 /// A text that is cut is as meaningless as before: it ends with a character that no name and no duration has. Usages are
 /// kept once, and unknown ones, which are ignored, not at all.
-pub(super) fn cut(request: &mut CertificateRequest) {
+pub(super) fn cut(request: &mut ObservedRequest) {
+    match request {
+        ObservedRequest::CertManager(request) => shorten(request),
+        // The API server limits the rest.
+        ObservedRequest::Kubernetes(csr) => {
+            let annotations = csr.metadata.annotations.iter_mut();
+            annotations.flat_map(BTreeMap::values_mut).for_each(cut_text);
+        }
+    }
+}
+
+fn shorten(request: &mut CertificateRequest) {
     let spec = &mut request.spec;
     cut_text(&mut spec.issuer_ref.name);
     for text in [&mut spec.issuer_ref.kind, &mut spec.duration].into_iter().flatten() {
@@ -54,7 +68,7 @@ mod tests {
     fn ordinary_texts_are_kept() {
         for text in ["", "vault", "90h", &"v".repeat(253)] {
             let mut cut_request = request(text, &["server auth", "client auth"]);
-            cut(&mut cut_request);
+            shorten(&mut cut_request);
             assert_eq!(cut_request, request(text, &["server auth", "client auth"]));
         }
     }
@@ -64,7 +78,7 @@ mod tests {
         for text in ["1h".repeat(1 << 20), "\u{e4}".repeat(1 << 20), "v".repeat(254)] {
             let mut cut_request = request(&text, &["server auth"; 10_000]);
             cut_request.spec.usages.push("telepathy".repeat(1 << 16));
-            cut(&mut cut_request);
+            shorten(&mut cut_request);
             assert!(serde_json::to_vec(&cut_request).unwrap().len() < 1000);
             assert_eq!(cut_request.spec.usages, ["server auth"]);
             assert_eq!(duration::parse(&cut_request.spec.duration.unwrap()), None);
@@ -76,7 +90,7 @@ mod tests {
     #[test]
     fn usages_with_one_meaning_are_kept_by_name() {
         let mut request = request("vault", &["signing", "digital signature", "signing"]);
-        cut(&mut request);
+        shorten(&mut request);
         assert_eq!(request.spec.usages, ["signing", "digital signature"]);
     }
 }

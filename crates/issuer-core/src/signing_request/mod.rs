@@ -17,7 +17,7 @@ const PEM_LIMIT: usize = 100_000;
 /// cert-manager's default: 90 days.
 const DEFAULT_DURATION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// The fields of a `CertificateRequest`'s spec that decide what is signed.
+/// The fields of a request that decide what is signed, by the names of a `CertificateRequest`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestSpec<'a> {
     /// `spec.request`: the CSR as PEM.
@@ -66,12 +66,12 @@ enum Lifetime {
     Role,
 }
 
-/// Why a `CertificateRequest` can never be signed.
+/// Why a request can never be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SigningRequestError {
-    /// `spec.duration` is not a duration, or is one of less than a second.
-    #[error("spec.duration is not a duration of a second or more, such as 2160h or 1h30m")]
+    /// The requested duration is not a duration, or is one of less than a second.
+    #[error("the requested duration is not one of a second or more, such as 2160h or 1h30m")]
     Duration,
     /// The PEM block holds something else than a PKCS#10 request.
     #[error("spec.request is not a well-formed PKCS#10 certificate signing request")]
@@ -91,7 +91,7 @@ pub enum SigningRequestError {
 }
 
 impl SigningRequest {
-    /// Parses and checks the spec of a `CertificateRequest`.
+    /// Parses and checks the fields of a request.
     ///
     /// What Go's `crypto/x509` reads is accepted, since cert-manager's webhook and Vault read CSRs with it. A signature of
     /// an algorithm that cannot be verified here, such as one with SHA-1, is left to Vault, which verifies it too.

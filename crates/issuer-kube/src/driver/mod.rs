@@ -200,7 +200,7 @@ impl Observer for Arc<Driver> {
 
 impl Driver {
     fn new(setup: RunSetup) -> Self {
-        let watched = Watched::all_of(setup.config.kinds());
+        let watched = Watched::all_of(setup.config.request_kinds(), setup.config.kinds());
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
         for watched in &watched {
@@ -320,6 +320,10 @@ impl Driver {
                     let answer = self.ask(Box::pin(self.api.read_secret(&secret))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
+                Step::ReviewReference(review, state) => {
+                    let answer = self.ask(Box::pin(self.api.review_reference(&review))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
                 Step::WriteStatus(patch, state) => {
                     let answer = self.ask(Box::pin(self.api.write_status(&patch))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
@@ -434,8 +438,8 @@ impl Driver {
         let (kind, namespace, name) = object(key);
         let reason = outcome.reason();
         match (key, outcome) {
-            (Key::Request(_), Outcome::Issued) => tracing::info!(namespace, name, "certificate issued"),
-            (Key::Request(_), Outcome::Denied) => tracing::info!(namespace, name, "request denied"),
+            (Key::Request(_), Outcome::Issued) => tracing::info!(kind, namespace, name, "certificate issued"),
+            (Key::Request(_), Outcome::Denied) => tracing::info!(kind, namespace, name, "request denied"),
             _ => tracing::debug!(
                 kind,
                 namespace,

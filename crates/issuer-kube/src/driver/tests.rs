@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
-use issuer_core::reference::IssuerKind;
+use issuer_core::reference::{IssuerKind, RequestKind};
 use issuer_core::target::IssuerPolicy;
 use kube::client::Body;
 use tower::BoxError;
@@ -50,6 +50,7 @@ fn driver() -> Arc<Driver> {
             cluster_resource_namespace: String::new(),
             drop_in: None,
             event_rate: 10,
+            kubernetes_csrs: false,
             max_concurrent_reconciles: 1,
             max_lost_answers: 1,
             policy: IssuerPolicy::default(),
@@ -63,8 +64,9 @@ fn driver() -> Arc<Driver> {
         health: Arc::new(ControllerHealth::new()),
         instance: String::new(),
     });
+    let requests = Change::Requests(RequestKind::CertificateRequest, BTreeSet::new());
     let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(|kind| Change::Issuers(kind, BTreeSet::new()));
-    for change in lists.into_iter().chain([Change::Requests(BTreeSet::new())]) {
+    for change in lists.into_iter().chain([requests]) {
         driver.controller().observe(Transport::now(), change);
     }
     Arc::new(driver)
@@ -99,14 +101,18 @@ async fn no_task_waits_for_an_event() {
     let mut tasks = JoinSet::new();
     for number in 0..EVENTS {
         let request = waiting(format!("web-{number}"));
-        driver.controller().observe(Transport::now(), Change::Request(request));
+        driver
+            .controller()
+            .observe(Transport::now(), Change::Request(request.into()));
         driver.start(&mut tasks, || true);
         let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
         ended.unwrap().unwrap().unwrap();
     }
     assert_eq!(driver.events.available_permits(), 0);
     let request = waiting("one-more".to_owned());
-    driver.controller().observe(Transport::now(), Change::Request(request));
+    driver
+        .controller()
+        .observe(Transport::now(), Change::Request(request.into()));
     driver.start(&mut tasks, || true);
     // It waits for room, of which there is none, and then goes on without the event.
     let began = tokio::time::Instant::now();

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use issuer_core::reconcile::{IssuerReport, Report, Waiting};
-use issuer_core::reference::{IssuerKind, RequestKey};
+use issuer_core::reference::{IssuerKind, RequestKey, RequestKind};
 use issuer_core::{Body, TransportError};
 
 use super::*;
@@ -31,6 +31,7 @@ fn issuer(name: &str) -> IssuerKey {
 
 fn request() -> Key {
     Key::Request(RequestKey {
+        kind: RequestKind::CertificateRequest,
         namespace: "ns".into(),
         name: "cr".into(),
     })

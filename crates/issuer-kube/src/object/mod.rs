@@ -10,14 +10,13 @@ use std::collections::BTreeSet;
 
 use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    IssuerStatus, VaultSpec,
+    CertificateSigningRequest, CertificateSigningRequestSpec, IssuerStatus, VaultSpec,
 };
-use issuer_core::reconcile::{Change, Key, ObservedIssuer};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use issuer_core::reconcile::{Change, Key, ObservedIssuer, ObservedRequest};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Resource;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub(crate) use managed::FIELD_MANAGER;
 
@@ -28,7 +27,7 @@ const ERROR: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Watched {
     Issuers(IssuerKind),
-    Requests,
+    Requests(RequestKind),
 }
 
 /// The text of an object, or of the watch event that holds it.
@@ -46,9 +45,19 @@ pub(crate) struct Meta {
     pub(crate) namespace: String,
     pub(crate) uid: String,
     pub(crate) resource_version: String,
+    annotations: Annotations,
     creation_timestamp: Option<String>,
     generation: i64,
     managed_fields: Vec<managed::Writer>,
+}
+
+/// The annotations that are used, of a CertificateSigningRequest.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+struct Annotations {
+    #[serde(rename = "experimental.cert-manager.io/request-duration")]
+    duration: Option<String>,
+    #[serde(rename = "experimental.cert-manager.io/request-is-ca")]
+    is_ca: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -105,10 +114,13 @@ impl Json<'_> {
 }
 
 impl Watched {
-    /// Returns every kind that is watched, where these kinds of issuer are served.
-    pub(crate) fn all_of(served: impl IntoIterator<Item = IssuerKind>) -> Vec<Self> {
-        let issuers = served.into_iter().map(Self::Issuers);
-        std::iter::once(Self::Requests).chain(issuers).collect()
+    /// Returns every kind that is watched, where these kinds are served.
+    pub(crate) fn all_of(
+        requests: impl IntoIterator<Item = RequestKind>,
+        issuers: impl IntoIterator<Item = IssuerKind>,
+    ) -> Vec<Self> {
+        let issuers = issuers.into_iter().map(Self::Issuers);
+        requests.into_iter().map(Self::Requests).chain(issuers).collect()
     }
 
     /// Returns `true` if its objects are cert-manager's own issuers.
@@ -120,7 +132,7 @@ impl Watched {
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Issuers(kind) => kind.as_str(),
-            Self::Requests => "CertificateRequest",
+            Self::Requests(kind) => kind.as_str(),
         }
     }
 
@@ -128,7 +140,7 @@ impl Watched {
     pub(crate) fn path(self) -> String {
         match self {
             Self::Issuers(kind) => format!("/apis/{}/{}", kind.api_version(), kind.plural()),
-            Self::Requests => CertificateRequest::url_path(&(), None),
+            Self::Requests(kind) => format!("/apis/{}/{}", kind.api_version(), kind.plural()),
         }
     }
 
@@ -136,14 +148,16 @@ impl Watched {
     pub(crate) fn key(self, meta: &Meta) -> Key {
         match self {
             Self::Issuers(kind) => Key::Issuer(issuer_key(kind, meta)),
-            Self::Requests => Key::Request(RequestKey {
+            Self::Requests(kind) => Key::Request(RequestKey {
+                kind,
                 namespace: meta.namespace.clone(),
                 name: meta.name.clone(),
             }),
         }
     }
 
-    /// Decodes an object. One of cert-manager's issuers that does not sign with Vault counts as absent.
+    /// Decodes an object. One of cert-manager's issuers that does not sign with Vault counts as absent, and so does a
+    /// CertificateSigningRequest of another signer.
     ///
     /// # Errors
     ///
@@ -171,11 +185,12 @@ impl Watched {
                     change: Change::Issuer(key, observed(object)),
                 }
             }),
-            Self::Requests => json.decode().map(|object: Object<_, _>| Decoded {
+            Self::Requests(RequestKind::CertificateRequest) => json.decode().map(|object: Object<_, _>| Decoded {
                 key: self.key(&object.metadata),
                 version: object.metadata.resource_version.clone(),
-                change: Change::Request(request(object)),
+                change: Change::Request(request(object).into()),
             }),
+            Self::Requests(RequestKind::CertificateSigningRequest) => decode_csr(json),
         };
         decoded.map_err(|error| error.to_string().chars().take(ERROR).collect())
     }
@@ -187,9 +202,9 @@ impl Watched {
                 let issuer = |key| if let Key::Issuer(key) = key { Some(key) } else { None };
                 Change::Issuers(kind, keys.into_iter().filter_map(issuer).collect())
             }
-            Self::Requests => {
+            Self::Requests(kind) => {
                 let request = |key| if let Key::Request(key) = key { Some(key) } else { None };
-                Change::Requests(keys.into_iter().filter_map(request).collect())
+                Change::Requests(kind, keys.into_iter().filter_map(request).collect())
             }
         }
     }
@@ -204,25 +219,80 @@ pub(crate) fn gone(key: Key) -> Option<Change> {
     }
 }
 
-/// Decodes a CertificateRequest, with the part of its metadata that is used.
-pub(crate) fn decode_request(text: &[u8]) -> serde_json::Result<CertificateRequest> {
-    Json::Object(text).decode().map(request)
+/// Decodes a CertificateSigningRequest. Most are of other signers, which cannot be excluded by a selector: nothing of
+/// these is kept.
+fn decode_csr(json: Json<'_>) -> serde_json::Result<Decoded> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Signer {
+        signer_name: String,
+    }
+    let named: Object<Signer, IgnoredAny> = json.decode()?;
+    let key = RequestKey {
+        kind: RequestKind::CertificateSigningRequest,
+        namespace: String::new(),
+        name: named.metadata.name,
+    };
+    let change = match IssuerKey::of_signer(&named.spec.signer_name) {
+        Some(_) => Change::Request(csr(json.decode()?).into()),
+        None => Change::RequestGone(key.clone()),
+    };
+    Ok(Decoded {
+        key: Key::Request(key),
+        version: named.metadata.resource_version,
+        change,
+    })
+}
+
+/// Decodes a request of a kind, with the part of its metadata that is used.
+pub(crate) fn decode_request(kind: RequestKind, text: &[u8]) -> serde_json::Result<ObservedRequest> {
+    let json = Json::Object(text);
+    Ok(match kind {
+        RequestKind::CertificateRequest => request(json.decode()?).into(),
+        RequestKind::CertificateSigningRequest => csr(json.decode()?).into(),
+    })
 }
 
 fn request(object: Object<CertificateRequestSpec, CertificateRequestStatus>) -> CertificateRequest {
     CertificateRequest {
+        metadata: object.metadata.into(),
+        spec: object.spec,
+        status: object.status,
+    }
+}
+
+fn csr(mut object: Object<CertificateSigningRequestSpec, CertificateRequestStatus>) -> CertificateSigningRequest {
+    let Annotations { duration, is_ca } = std::mem::take(&mut object.metadata.annotations);
+    let annotations = [
+        (CertificateSigningRequest::DURATION, duration),
+        (CertificateSigningRequest::IS_CA, is_ca),
+    ];
+    let annotations = annotations
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    CertificateSigningRequest {
         metadata: ObjectMeta {
-            name: Some(object.metadata.name),
-            namespace: Some(object.metadata.namespace),
-            uid: Some(object.metadata.uid),
-            resource_version: Some(object.metadata.resource_version),
-            creation_timestamp: object.metadata.creation_timestamp.and_then(time),
-            generation: Some(object.metadata.generation),
-            managed_fields: managed::built_in(object.metadata.managed_fields),
-            ..ObjectMeta::default()
+            annotations: Some(annotations.collect()),
+            namespace: None,
+            ..object.metadata.into()
         },
         spec: object.spec,
         status: object.status,
+    }
+}
+
+impl From<Meta> for ObjectMeta {
+    fn from(meta: Meta) -> Self {
+        Self {
+            name: Some(meta.name),
+            namespace: Some(meta.namespace),
+            uid: Some(meta.uid),
+            resource_version: Some(meta.resource_version),
+            creation_timestamp: meta.creation_timestamp.and_then(time),
+            generation: Some(meta.generation),
+            managed_fields: managed::built_in(meta.managed_fields),
+            ..Self::default()
+        }
     }
 }
 

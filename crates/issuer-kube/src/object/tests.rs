@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
+const REQUESTS: Watched = Watched::Requests(RequestKind::CertificateRequest);
+
 /// The schema of the fields of a CertificateRequest that are read, as cert-manager's CRD has them.
 fn request_schema() -> Value {
     let condition = json!({
@@ -56,7 +58,7 @@ fn request_schema() -> Value {
 }
 
 fn schema(watched: Watched) -> Value {
-    if watched == Watched::Requests {
+    if watched == REQUESTS {
         return request_schema();
     }
     let crds = crds().unwrap();
@@ -138,7 +140,10 @@ fn metadata() -> Value {
 }
 
 fn any_object() -> impl Strategy<Value = (Watched, Value)> {
-    let watched = Watched::all_of([IssuerKind::Namespaced, IssuerKind::Cluster]);
+    let watched = Watched::all_of(
+        [RequestKind::CertificateRequest],
+        [IssuerKind::Namespaced, IssuerKind::Cluster],
+    );
     proptest::sample::select(watched).prop_flat_map(|watched| {
         admitted(&schema(watched)).prop_map(move |mut object| {
             object["metadata"] = metadata();
@@ -170,7 +175,7 @@ fn unused_bits_of_base64_are_ignored() {
         "metadata": metadata(),
         "spec": { "request": "QR==", "issuerRef": { "name": "vault" } },
     });
-    let request = decode_request(request.to_string().as_bytes()).unwrap();
+    let request = super::request(Json::Object(request.to_string().as_bytes()).decode().unwrap());
     assert_eq!(request.spec.request.decode().as_deref(), Some(&b"A"[..]));
     let spec = json!({ "server": "https://vault", "path": "pki/sign/web", "auth": {}, "caBundle": "QR==" });
     let issuer = json!({ "metadata": metadata(), "spec": spec }).to_string();
@@ -195,7 +200,7 @@ fn only_the_metadata_in_use_is_kept() {
         "metadata": metadata,
         "spec": { "request": "", "issuerRef": { "name": "vault" } },
     });
-    let request = decode_request(request.to_string().as_bytes()).unwrap();
+    let request = super::request(Json::Object(request.to_string().as_bytes()).decode().unwrap());
     let kept = ObjectMeta {
         name: Some("a".to_owned()),
         namespace: Some("ns".to_owned()),
@@ -228,7 +233,7 @@ fn type_of_an_event_is_found_anywhere() {
 #[test]
 fn an_error_quotes_little() {
     let request = json!({ "metadata": metadata(), "spec": "x".repeat(10_000) });
-    let error = Watched::Requests
+    let error = REQUESTS
         .decode(Json::Object(request.to_string().as_bytes()))
         .unwrap_err();
     assert!(error.starts_with("invalid type: string"), "{error}");
@@ -262,8 +267,45 @@ fn issuers_without_vault_count_as_absent() {
 }
 
 #[test]
+fn csrs_are_decoded_with_their_requester() {
+    let kind = Watched::Requests(RequestKind::CertificateSigningRequest);
+    let mut metadata = metadata();
+    metadata["annotations"] = json!({ CertificateSigningRequest::DURATION: "1h", "other": "x" });
+    let csr = json!({
+        "metadata": metadata,
+        "spec": {
+            "request": "QQ==",
+            "signerName": "vaultclusterissuers.vault-issuer.io/vault",
+            "expirationSeconds": 86400,
+            "usages": ["client auth"],
+            "username": "system:node:a",
+            "groups": ["system:nodes", "system:authenticated"],
+            "extra": { "authentication.kubernetes.io/credential-id": ["X509SHA256=1"] },
+        },
+        "status": { "conditions": [{ "type": "Approved", "status": "True", "lastUpdateTime": null }] },
+    });
+    let text = csr.to_string();
+    let decoded = kind.decode(Json::Object(text.as_bytes())).unwrap();
+    assert_eq!(decoded.version, "7");
+    let Change::Request(ObservedRequest::Kubernetes(read)) = decoded.change else {
+        panic!("{:?}", decoded.change);
+    };
+    assert_eq!(
+        decode_request(RequestKind::CertificateSigningRequest, text.as_bytes()).unwrap(),
+        read.clone().into()
+    );
+    assert_eq!(read.duration().as_deref(), Some("1h"));
+    assert_eq!(read.metadata.annotations.as_ref().map(|all| all.len()), Some(1));
+    assert_eq!(read.metadata.namespace, None);
+    assert_eq!(
+        (&*read.spec.username, read.spec.groups.len(), read.spec.extra.len()),
+        ("system:node:a", 2, 1)
+    );
+}
+
+#[test]
 fn kinds_are_at_their_paths() {
-    let paths: Vec<_> = Watched::all_of(IssuerKind::ALL)
+    let paths: Vec<_> = Watched::all_of(RequestKind::ALL, IssuerKind::ALL)
         .into_iter()
         .map(Watched::path)
         .collect();
@@ -271,6 +313,7 @@ fn kinds_are_at_their_paths() {
         paths,
         [
             "/apis/cert-manager.io/v1/certificaterequests",
+            "/apis/certificates.k8s.io/v1/certificatesigningrequests",
             "/apis/vault-issuer.io/v1alpha1/vaultclusterissuers",
             "/apis/vault-issuer.io/v1alpha1/vaultissuers",
             "/apis/cert-manager.io/v1/clusterissuers",

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use issuer_core::reconcile::{Change, Key};
+use issuer_core::reference::RequestKind;
 use kube::Client;
 use kube::api::{ListParams, WatchParams};
 use kube::client::Body;
@@ -25,7 +26,7 @@ use crate::items::{Items, Page};
 use crate::log::LogThrottle;
 use crate::object::{Decoded, Json, Watched, event_type, gone};
 
-/// The requests of our group: where only our own kinds of issuer are served, the API server sends no other.
+/// The CertificateRequests of our group: where only our own kinds of issuer are served, the API server sends no other.
 const SELECTOR: &str = "spec.issuerRef.group=vault-issuer.io";
 
 /// Objects of a page. They are decoded one by one, so their number does not matter to memory.
@@ -115,7 +116,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     async fn run(mut self) {
         // A request of an issuer that is not known yet is passed over.
-        let mut appeared = (self.watched == Watched::Requests).then(|| self.drop_in.subscribe());
+        let mut appeared = matches!(self.watched, Watched::Requests(_)).then(|| self.drop_in.subscribe());
         if let Some(appeared) = &appeared {
             appeared.listed().await;
         }
@@ -179,7 +180,8 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     /// Lists all objects, page by page.
     async fn list(&mut self) -> Result<(), Failure> {
-        self.selects = self.watched == Watched::Requests && !self.drop_in.is_served();
+        let can_select = self.watched == Watched::Requests(RequestKind::CertificateRequest);
+        self.selects = can_select && !self.drop_in.is_served();
         let mut seen = Seen::default();
         let mut next = None;
         loop {
@@ -291,7 +293,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
                 self.unreadable.remove(&key);
                 // The controller drops a finished request when it sees it, so there is no need to tell that it exists.
                 let is_finished = matches!(&change, Change::Request(request) if request.is_terminal());
-                let is_absent = matches!(&change, Change::IssuerGone(_));
+                let is_absent = matches!(&change, Change::IssuerGone(_) | Change::RequestGone(_));
                 if !is_finished && !is_absent {
                     seen.readable.insert(key.clone());
                 }

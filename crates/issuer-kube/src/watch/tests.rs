@@ -8,11 +8,15 @@ use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{Full, StreamBody};
-use issuer_core::reference::IssuerKind;
+use issuer_core::reference::{IssuerKind, RequestKind};
 use serde_json::{Value, json};
 use tower::BoxError;
 
 use super::*;
+
+const REQUESTS: Watched = Watched::Requests(RequestKind::CertificateRequest);
+
+const CSRS: Watched = Watched::Requests(RequestKind::CertificateSigningRequest);
 
 type Replies = VecDeque<Response<UnsyncBoxBody<Bytes, Infallible>>>;
 
@@ -81,11 +85,10 @@ impl Observer for Record {
     fn observe(&self, change: Change) {
         let line = match change {
             Change::Request(request) => {
-                let name = request.metadata.name.unwrap();
-                format!("{name} at {}", request.metadata.resource_version.unwrap())
+                format!("{} at {}", request.key().name, request.version())
             }
             Change::RequestGone(key) => format!("{} is gone", key.name),
-            Change::Requests(all) => {
+            Change::Requests(_, all) => {
                 let names: Vec<_> = all.into_iter().map(|key| key.name).collect();
                 format!("all: {}", names.join(" "))
             }
@@ -176,7 +179,7 @@ async fn an_odd_object_stops_nothing_else() {
             ("DELETED", odd("d", "9")),
         ]),
     ]);
-    let lines = server.follow(Watched::Requests).await.lines();
+    let lines = server.follow(REQUESTS).await.lines();
     let error = |name| format!("unreadable uid-{name}: invalid type: integer `7`, expected a string");
     let short: Vec<_> = lines
         .iter()
@@ -201,13 +204,43 @@ async fn an_odd_object_stops_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn csrs_of_other_signers_count_as_absent() {
+    let csr = |name: &str, version: &str, signer: &str| {
+        json!({
+            "metadata": { "name": name, "uid": format!("uid-{name}"), "resourceVersion": version },
+            "spec": { "request": "QQ==", "signerName": signer },
+        })
+    };
+    let (ours, theirs) = (
+        "vaultissuers.vault-issuer.io/team.vault",
+        "kubernetes.io/kubelet-serving",
+    );
+    let server = Server::new([
+        list(&[csr("a", "1", ours), csr("b", "2", theirs)], "3", ""),
+        open(&[("ADDED", csr("c", "4", theirs)), ("ADDED", csr("d", "5", ours))]),
+    ]);
+    let record = server.follow(CSRS).await;
+    let expected = [
+        "a at 1",
+        "b is gone",
+        "all: a",
+        "CertificateSigningRequest synced",
+        "c is gone",
+        "d at 5",
+    ];
+    assert_eq!(record.lines()[..expected.len()], expected);
+    // Its signer can be selected by equality only.
+    assert!(server.asked().iter().all(|uri| !uri.contains("fieldSelector")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_odd_object_is_reported_once() {
     let server = Server::new([
         list(&[odd("a", "1"), odd("b", "2")], "3", ""),
         refuse(410, None),
         list(&[odd("a", "1"), odd("b", "4")], "5", ""),
     ]);
-    let lines = server.follow(Watched::Requests).await.lines();
+    let lines = server.follow(REQUESTS).await.lines();
     let reports = lines.iter().filter(|line| line.starts_with("unreadable"));
     let uids: Vec<_> = reports.map(|line| &line[..16]).collect();
     assert_eq!(uids, ["unreadable uid-a", "unreadable uid-b", "unreadable uid-b"]);
@@ -218,7 +251,7 @@ async fn finished_requests_take_no_room() {
     let mut finished = request("b", "2");
     finished["status"] = json!({ "conditions": [{ "type": "Ready", "status": "True", "reason": "Issued" }] });
     let server = Server::new([list(&[request("a", "1"), finished], "3", "")]);
-    let record = server.follow(Watched::Requests).await;
+    let record = server.follow(REQUESTS).await;
     assert_eq!(record.lines()[..3], ["a at 1", "b at 2", "all: a"]);
 }
 
@@ -228,7 +261,7 @@ async fn pages_make_one_list() {
         list(&[request("a", "1")], "3", "x/y"),
         list(&[request("b", "2")], "3", ""),
     ]);
-    let record = server.follow(Watched::Requests).await;
+    let record = server.follow(REQUESTS).await;
     let expected = ["a at 1", "b at 2", "all: a b", "CertificateRequest synced"];
     assert_eq!(record.lines()[..expected.len()], expected);
     let asked = server.asked();
@@ -249,7 +282,7 @@ async fn a_watch_goes_on_where_it_ended() {
         ok(events(&[("ERROR", expired)])),
         list(&[], "12", ""),
     ]);
-    let record = server.follow(Watched::Requests).await;
+    let record = server.follow(REQUESTS).await;
     let expected = [
         "all: ",
         "CertificateRequest synced",
@@ -271,7 +304,7 @@ async fn lasting_failure_ends_the_sync() {
     let refused = (0..6).map(|_| refuse(403, None));
     let shown = open(&[("ADDED", request("a", "2"))]);
     let server = Server::new([list(&[], "1", "")].into_iter().chain(refused).chain([shown]));
-    let lines = server.follow(Watched::Requests).await.lines();
+    let lines = server.follow(REQUESTS).await.lines();
     let (within, out) = ("in sync: No (403): no", "out of sync: No (403): no");
     let synced = "CertificateRequest synced";
     let expected = [
@@ -283,7 +316,7 @@ async fn lasting_failure_ends_the_sync() {
 #[tokio::test(start_paused = true)]
 async fn failing_list_backs_off() {
     let server = Server::new((0..9).map(|_| refuse(403, None)));
-    server.follow(Watched::Requests).await;
+    server.follow(REQUESTS).await;
     let times = server.times();
     for (failures, pair) in times.windows(2).enumerate() {
         let full = Duration::from_secs(1 << failures.min(5)).min(MAX_WAIT);
@@ -299,7 +332,7 @@ async fn failing_list_backs_off() {
 #[tokio::test(start_paused = true)]
 async fn retry_after_of_the_api_server_counts() {
     let server = Server::new([refuse(429, Some("45")), refuse(503, Some("soon")), list(&[], "1", "")]);
-    server.follow(Watched::Requests).await;
+    server.follow(REQUESTS).await;
     let times = server.times();
     assert!(times[1] - times[0] >= Duration::from_secs(45), "{times:?}");
     assert!(times[2] - times[1] <= Duration::from_secs(3), "{times:?}");
@@ -332,7 +365,7 @@ async fn requests_are_selected_where_that_can_be_done() {
         refuse(410, None),
         list(&[], "3", ""),
     ]);
-    server.follow(Watched::Requests).await;
+    server.follow(REQUESTS).await;
     let asked = server.asked();
     let selected: Vec<_> = asked.iter().take(5).map(|uri| uri.contains("fieldSelector")).collect();
     assert_eq!(selected, [true, false, false, true, true]);
@@ -343,7 +376,10 @@ async fn each_kind_is_followed() {
     let server = Server::new([]);
     let record = Record::default();
     let client = server.client();
-    let kinds = Watched::all_of([IssuerKind::Cluster, IssuerKind::Namespaced]);
+    let kinds = Watched::all_of(
+        [RequestKind::CertificateRequest],
+        [IssuerKind::Cluster, IssuerKind::Namespaced],
+    );
     let watches = watch(&client, &kinds, &record);
     assert!(timeout(Duration::from_secs(1), watches).await.is_err());
     let mut paths: Vec<_> = server
@@ -375,7 +411,7 @@ async fn lists_after(issuers: &[(&str, Value)]) -> Vec<String> {
         Server::new([list(&[], "2", ""), open(issuers)]),
         Server::new([list(&[], "1", ""), open(&[]), list(&[request("a", "4")], "5", "")]),
     );
-    let kinds = [Watched::Requests, Watched::Issuers(IssuerKind::DropInNamespaced)];
+    let kinds = [REQUESTS, Watched::Issuers(IssuerKind::DropInNamespaced)];
     let (drop_in, record) = (DropInIssuers::new(&kinds), Record::default());
     let clients = [request_server.client(), issuer_server.client()];
     let follow = |index: usize| Reflector::new(&clients[index], kinds[index], &record, &drop_in).run();

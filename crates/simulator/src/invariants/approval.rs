@@ -1,15 +1,16 @@
-use issuer_api::CertificateRequest;
 use issuer_core::Operation;
+use issuer_core::reconcile::ObservedRequest;
 use issuer_core::reference::IssuerKey;
 
+use crate::fixture::Flaw;
 use crate::observation::{Observation, Sent};
 use crate::world::{Finding, World, ensure};
 
-/// Returns a sign request, with the newest version of the CertificateRequest that the process has seen.
-fn sign(observation: &Observation) -> Option<(&Sent, Option<&CertificateRequest>)> {
+/// Returns a sign request, with the newest version of the request that the process has seen.
+fn sign(observation: &Observation) -> Option<(&Sent, Option<ObservedRequest>)> {
     match observation {
         Observation::Sent(sent) if sent.operation == Operation::Sign => {
-            Some((sent, sent.view.as_ref().and_then(|view| view.request())))
+            Some((sent, sent.view.as_ref().and_then(|view| view.observed())))
         }
         _ => None,
     }
@@ -29,8 +30,8 @@ pub(super) fn signs_only_approved(_: &World, observation: &Observation) -> Findi
 /// S2.
 pub(super) fn leaves_others_alone(_: &World, observation: &Observation) -> Finding {
     if let Some((sent, view)) = sign(observation) {
-        let open = |view: &CertificateRequest| is_ours(view) && !is_terminal(view) && !view.is("InvalidRequest");
-        ensure(view.is_some_and(open), || {
+        let open = |view: &ObservedRequest| is_ours(view) && !is_terminal(view) && !view.is("InvalidRequest");
+        ensure(view.as_ref().is_some_and(open), || {
             format!(
                 "{:?} signs {:?}, which is finished or another issuer's",
                 sent.process, sent.key
@@ -38,9 +39,9 @@ pub(super) fn leaves_others_alone(_: &World, observation: &Observation) -> Findi
         })?;
     }
     if let Observation::Wrote(wrote) = observation
-        && let Some(request) = wrote.before.as_ref().and_then(|before| before.request())
+        && let Some(request) = wrote.before.as_ref().and_then(|before| before.observed())
     {
-        ensure(is_ours(request), || {
+        ensure(is_ours(&request), || {
             format!(
                 "{:?} writes the status of {:?}, which is another issuer's",
                 wrote.process, wrote.patch.of
@@ -50,13 +51,45 @@ pub(super) fn leaves_others_alone(_: &World, observation: &Observation) -> Findi
     Ok(())
 }
 
-fn is_ours(request: &CertificateRequest) -> bool {
-    let namespace = request.metadata.namespace.as_deref().unwrap_or_default();
-    IssuerKey::of(&request.spec.issuer_ref, namespace).is_some()
+/// Returns `true` if a request names one of our issuers.
+pub(super) fn is_ours(request: &ObservedRequest) -> bool {
+    let issuer = match request {
+        ObservedRequest::CertManager(request) => {
+            let namespace = request.metadata.namespace.as_deref().unwrap_or_default();
+            IssuerKey::of(&request.spec.issuer_ref, namespace)
+        }
+        ObservedRequest::Kubernetes(csr) => IssuerKey::of_signer(&csr.spec.signer_name),
+    };
+    issuer.is_some()
 }
 
 /// Returns `true` if a request is finished.
-pub(super) fn is_terminal(request: &CertificateRequest) -> bool {
-    let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
-    matches!(reason, Some("Denied" | "Failed" | "Issued"))
+pub(super) fn is_terminal(request: &ObservedRequest) -> bool {
+    match request {
+        ObservedRequest::CertManager(request) => {
+            let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
+            matches!(reason, Some("Denied" | "Failed" | "Issued"))
+        }
+        ObservedRequest::Kubernetes(csr) => csr.status.as_ref().is_some_and(|status| {
+            let ends = |kind: &str| matches!(kind, "Denied" | "Failed");
+            status.certificate.is_some() || status.conditions.iter().any(|condition| ends(&condition.kind))
+        }),
+    }
+}
+
+/// S28.
+pub(super) fn requester_may_reference(world: &World, observation: &Observation) -> Finding {
+    let Some((sent, _)) = sign(observation) else {
+        return Ok(());
+    };
+    let request = sent.csr.and_then(|csr| world.record.requests.get(&csr));
+    ensure(
+        request.is_none_or(|request| request.fixture.flaw != Flaw::Stranger),
+        || {
+            format!(
+                "{:?} signs {:?}, whose requester may not reference the issuer",
+                sent.process, sent.key
+            )
+        },
+    )
 }

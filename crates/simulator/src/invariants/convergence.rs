@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use fake_kube::{Kind, Object};
 use issuer_core::reconcile::Key;
 
-use super::approval::is_terminal;
+use super::approval::{is_ours, is_terminal};
 use super::token::live_tokens;
 use crate::world::{Finding, World, ensure};
 
@@ -29,8 +29,8 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
 
 /// S18.
 pub(super) fn finished_is_forgotten(world: &World) -> Finding {
-    let all = world.cluster.list(Kind::Requests);
-    let open: BTreeSet<&str> = all
+    let open: BTreeSet<&str> = world
+        .requests()
         .filter(|request| is_open(request))
         .map(|request| request.uid())
         .collect();
@@ -51,10 +51,9 @@ pub(super) fn finished_is_forgotten(world: &World) -> Finding {
 
 /// Returns `true` if a request is ours and not finished.
 fn is_open(object: &Object) -> bool {
-    object.request().is_some_and(|request| {
-        let ours = request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP);
-        ours && !is_terminal(request)
-    })
+    object
+        .observed()
+        .is_some_and(|request| is_ours(&request) && !is_terminal(&request))
 }
 
 /// S20, after convergence.

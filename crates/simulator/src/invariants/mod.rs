@@ -18,7 +18,7 @@ const fn invariant(promise: Promise, place: Place) -> Invariant {
 }
 
 /// The check of every promise.
-pub static ALL: [Invariant; 36] = [
+pub static ALL: [Invariant; 37] = [
     invariant(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     invariant(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     invariant(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -81,6 +81,10 @@ pub static ALL: [Invariant; 36] = [
     invariant(promise::GOOD_TOKEN_IS_KEPT, Place::Step(token::good_token_is_kept)),
     invariant(promise::LEASED_TOKEN_IS_KEPT, Place::Step(token::leased_token_is_kept)),
     invariant(promise::USES_ARE_FOR_SIGNING, Place::Step(token::uses_are_for_signing)),
+    invariant(
+        promise::REQUESTER_MAY_REFERENCE,
+        Place::Step(approval::requester_may_reference),
+    ),
     invariant(promise::CONVERGES, Place::Explorer),
     invariant(promise::STAYS_QUIET, Place::Explorer),
     invariant(promise::OUTAGE_IS_CHEAP, Place::LongRun),

@@ -1,5 +1,5 @@
 use issuer_api::{CertificateRequest, ConditionStatus};
-use issuer_core::reconcile::Key;
+use issuer_core::reconcile::{Key, ObservedRequest};
 use serde_json::Value;
 
 use super::approval::is_terminal;
@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 49] = [
+const REASONS: [&str; 51] = [
     "AnswersLost",
     "AuthMountNotFound",
     "CaExpires",
@@ -21,6 +21,7 @@ const REASONS: [&str; 49] = [
     "ConfigMapNotFound",
     "ConfigMapUnavailable",
     "Denied",
+    "DeniedReference",
     "Failed",
     "InvalidConnection",
     "InvalidRequest",
@@ -35,6 +36,7 @@ const REASONS: [&str; 49] = [
     "Pending",
     "PermissionDenied",
     "ProbeInconclusive",
+    "ReferenceUnknown",
     "SignaturesFail",
     "RoleNotFound",
     "SecretForbidden",
@@ -66,6 +68,23 @@ fn requests(observation: &Observation) -> Option<(&CertificateRequest, &Certific
     };
     let (before, after) = (wrote.before.as_ref()?, wrote.after.as_ref().ok()?);
     Some((before.request()?, after.request()?))
+}
+
+/// Returns a request of either kind before and after a status write.
+fn observed(observation: &Observation) -> Option<(ObservedRequest, ObservedRequest)> {
+    let Observation::Wrote(wrote) = observation else {
+        return None;
+    };
+    let (before, after) = (wrote.before.as_ref()?, wrote.after.as_ref().ok()?);
+    Some((before.observed()?, after.observed()?))
+}
+
+/// Returns `true` if a request has failed.
+fn has_failed(request: &ObservedRequest) -> bool {
+    match request {
+        ObservedRequest::CertManager(request) => reason(request) == Some("Failed"),
+        ObservedRequest::Kubernetes(_) => request.is("Failed"),
+    }
 }
 
 fn reason(request: &CertificateRequest) -> Option<&str> {
@@ -107,15 +126,15 @@ pub(super) fn writes_are_guarded(_: &World, observation: &Observation) -> Findin
             wrote.patch.of
         )
     })?;
-    let Some((before, after)) = requests(observation) else {
+    let Some((before, after)) = observed(observation) else {
         return Ok(());
     };
-    ensure(!is_terminal(before) || before.status == after.status, || {
+    ensure(!is_terminal(&before) || before.status() == after.status(), || {
         format!(
             "{:?} was {:?} and is {:?}",
             wrote.patch.of,
-            reason(before),
-            reason(after)
+            before.status(),
+            after.status()
         )
     })
 }
@@ -141,7 +160,7 @@ pub(super) fn messages_are_clean(_: &World, observation: &Observation) -> Findin
             let mut ours = conditions
                 .into_iter()
                 .flatten()
-                .filter(|condition| matches!(text(condition, "type").as_str(), "Ready" | "InvalidRequest"));
+                .filter(|condition| matches!(text(condition, "type").as_str(), "Ready" | "InvalidRequest" | "Failed"));
             ours.try_for_each(|condition| check(&text(condition, "reason"), &text(condition, "message")))
         }
         _ => Ok(()),
@@ -164,13 +183,13 @@ pub(super) fn failure_time_is_final(_: &World, observation: &Observation) -> Fin
 
 /// S14.
 pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) -> Finding {
-    let Some((before, after)) = requests(observation) else {
+    let Some((before, after)) = observed(observation) else {
         return Ok(());
     };
-    if reason(after) != Some("Failed") || reason(before) == Some("Failed") {
+    if !has_failed(&after) || has_failed(&before) {
         return Ok(());
     }
-    let uid = after.metadata.uid.as_deref().unwrap_or_default();
+    let uid = after.uid();
     let known = world.record.request(uid);
     ensure(
         known.is_some_and(|known| {
@@ -184,17 +203,16 @@ pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) ->
 
 /// S15.
 pub(super) fn conditions_are_well_formed(_: &World, observation: &Observation) -> Finding {
-    if let Some((before, after)) = requests(observation) {
-        let status = after.status.as_ref();
-        for now in status.into_iter().flat_map(|status| &status.conditions) {
+    if let Some((before, after)) = observed(observation) {
+        for now in after.status().into_iter().flat_map(|status| &status.conditions) {
             let was = before.condition(&now.kind).filter(|was| was.status == now.status);
             let kept = was.is_none_or(|was| was.last_transition_time == now.last_transition_time);
             ensure(kept && now.last_transition_time.is_some(), || {
                 format!("{} has a new transition time with an old status", now.kind)
             })?;
         }
-        let approvals = |request: &CertificateRequest| [request.is("Approved"), request.is("Denied")];
-        return ensure(approvals(before) == approvals(after), || {
+        let approvals = |request: &ObservedRequest| [request.is("Approved"), request.is("Denied")];
+        return ensure(approvals(&before) == approvals(&after), || {
             "an approval changes".to_owned()
         });
     }

@@ -29,8 +29,8 @@ const LATER: Duration = Duration::from_secs(30);
 /// The promise that is broken on the way.
 pub fn poison(flaw: Flaw, poisons: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     let poisoned = RequestFixture {
-        issuer: IssuerId::Team,
         flaw,
+        ..RequestFixture::good(IssuerId::Team)
     };
     let all_good = GOOD + 40 + 2 * poisons;
     let mut requests = vec![poisoned; usize::from(poisons)];

@@ -81,8 +81,8 @@ fn request(dice: &mut Dice, issuers: &[IssuerId]) -> RequestFixture {
     let of = if dice.chance(20) { &IssuerId::ALL } else { issuers };
     let flaw = if dice.chance(120) { dice.pick(&FLAWS) } else { None };
     RequestFixture {
-        issuer: dice.pick(of).unwrap_or(IssuerId::Team),
         flaw: flaw.unwrap_or(Flaw::None),
+        ..RequestFixture::good(dice.pick(of).unwrap_or(IssuerId::Team))
     }
 }
 

@@ -98,7 +98,7 @@ impl World {
             }
         }
         if let Answer::Request(Ok(request)) = &answer {
-            let object = Arc::new(Object::Request(request.clone()));
+            let object = Arc::new(Object::from(request.clone()));
             // A process does not know a request that none of its watches has delivered yet.
             let known = match object.key() {
                 Key::Request(key) => process.views.get(&key),
@@ -119,6 +119,7 @@ impl World {
             (Step::ReadConfigMap(_, waits), Answer::Secret(data)) => waits.resume(controller, now, data),
             (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
             (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
+            (Step::ReviewReference(_, waits), Answer::Reviewed(allowed)) => waits.resume(controller, now, allowed),
             (Step::WriteStatus(_, waits), Answer::Written(written)) => waits.resume(controller, now, written),
             // `effect` answers every step with an answer of its own kind.
             (step, _) => step,
@@ -153,6 +154,7 @@ impl Answer {
                 arrival.reply = Err(TransportError::Timeout);
             }
             Self::Request(answer) => *answer = Err(ReadError::Unavailable),
+            Self::Reviewed(answer) => *answer = Err(ReadError::Unavailable),
             Self::Secret(answer) => *answer = Err(ReadError::Unavailable),
             Self::Token(answer) => *answer = Err(ReadError::Unavailable),
             Self::Written(answer) => *answer = Err(WriteError::Unavailable),

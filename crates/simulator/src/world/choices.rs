@@ -278,7 +278,11 @@ pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
             (Operation::Sign, _) => true,
         },
         Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Refused | Slow),
-        Step::ReadConfigMap(..) | Step::ReadRequest(..) | Step::ReadSecret(..) | Step::MintToken(..) => {
+        Step::ReadConfigMap(..)
+        | Step::ReadRequest(..)
+        | Step::ReadSecret(..)
+        | Step::ReviewReference(..)
+        | Step::MintToken(..) => {
             matches!(fault, Forbidden | Refused | Slow)
         }
         Step::Publish(..) => matches!(fault, Refused | Slow),

@@ -2,11 +2,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use fake_kube::{Kind, Object};
+use issuer_api::CertificateSigningRequest;
 
 use super::{Checked, World};
 use crate::fixture::Flaw;
 use crate::process::Phase;
 use crate::promise;
+use crate::record::RequestRecord;
 
 /// A converged world has no timer sooner than this.
 const SOON: Duration = Duration::from_secs(20);
@@ -39,10 +41,7 @@ impl World {
             && self.is_quiescent()
             && !self.is_sealed()
             && self.done == self.setup.script.len()
-            && self
-                .cluster
-                .list(Kind::Requests)
-                .all(|request| self.is_finished(request))
+            && self.requests().all(|request| self.is_finished(request))
             && self.issuers().all(is_ready)
     }
 
@@ -68,12 +67,14 @@ impl World {
 
     /// Returns the objects that keep the world from convergence, and their Ready conditions.
     fn unsettled(&self) -> String {
-        let requests = self.cluster.list(Kind::Requests);
-        let unfinished = requests.filter(|request| !self.is_finished(request)).map(|object| {
-            let ready = object.request().and_then(|request| request.condition("Ready"));
-            let message = ready.and_then(|ready| ready.message.as_deref());
-            format!("{} ({})", object.uid(), message.unwrap_or("no message"))
-        });
+        let unfinished = self
+            .requests()
+            .filter(|request| !self.is_finished(request))
+            .map(|object| {
+                let ready = object.request().and_then(|request| request.condition("Ready"));
+                let message = ready.and_then(|ready| ready.message.as_deref());
+                format!("{} ({})", object.uid(), message.unwrap_or("no message"))
+            });
         let unready = self.issuers().filter(|issuer| !is_ready(issuer));
         let unready = unready.map(|issuer| format!("{} is not ready", issuer.uid()));
         unfinished.chain(unready).collect::<Vec<_>>().join("; ")
@@ -124,8 +125,7 @@ impl World {
     /// Returns the number of things that each process does periodically: it checks each issuer, and tries each request again
     /// that stays pending.
     pub(crate) fn periodic_checks(&self) -> u32 {
-        let requests = self.cluster.list(Kind::Requests);
-        let records = requests.filter_map(|request| self.record.request(request.uid()));
+        let records = self.requests().filter_map(|request| self.record.request(request.uid()));
         let pending = records.filter(|record| record.fixture.flaw.may_stay_pending()).count();
         u32::try_from(self.running().count() * (self.issuers().count() + pending))
             .unwrap_or(u32::MAX)
@@ -139,8 +139,13 @@ impl World {
 
     /// Returns `true` if a request is finished or waits for a user.
     fn is_finished(&self, object: &Object) -> bool {
-        let (Some(request), Some(known)) = (object.request(), self.record.request(object.uid())) else {
+        let Some(known) = self.record.request(object.uid()) else {
             return false;
+        };
+        let request = match object {
+            Object::Request(request) => request,
+            Object::Csr(csr) => return self.is_csr_finished(csr, known),
+            Object::ClusterIssuer(_) | Object::Issuer(_) => return false,
         };
         let ready = request.condition("Ready");
         let reason = ready.and_then(|ready| ready.reason.as_deref());
@@ -160,6 +165,18 @@ impl World {
             Some("Pending") if known.fixture.flaw.may_stay_pending() => true,
             _ => waits,
         }
+    }
+}
+
+impl World {
+    /// Returns `true` if a Kubernetes CSR is finished or waits for a user.
+    fn is_csr_finished(&self, csr: &CertificateSigningRequest, known: &RequestRecord) -> bool {
+        let conditions = csr.status.iter().flat_map(|status| &status.conditions);
+        let is = |kind: &str| conditions.clone().any(|condition| condition.kind == kind);
+        let is_issued = csr.status.as_ref().is_some_and(|status| status.certificate.is_some());
+        let may_fail = known.fixture.flaw != Flaw::None || known.refused || known.unanswered > 0;
+        let waits = self.issuer(known.fixture.issuer).is_none() || known.fixture.flaw.may_stay_pending();
+        is("Denied") || !is("Approved") || is_issued || (is("Failed") && may_fail) || (!is("Failed") && waits)
     }
 }
 

@@ -46,6 +46,7 @@ fn describe_step(step: &Step) -> String {
         Step::ReadConfigMap(..) => "read its ConfigMap".to_owned(),
         Step::ReadRequest(..) => "read it".to_owned(),
         Step::ReadSecret(..) => "read its Secret".to_owned(),
+        Step::ReviewReference(..) => "ask whether its requester may reference the issuer".to_owned(),
         Step::WriteStatus(patch, _) => {
             let conditions = patch.body.pointer("/status/conditions").and_then(Value::as_array);
             let reasons = conditions

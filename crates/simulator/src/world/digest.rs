@@ -32,10 +32,7 @@ impl World {
     /// Adds the records of all requests that exist or that a process has seen.
     fn add_record(&self, digest: &mut Digest<'_>) {
         let views = self.running().flat_map(|(_, process)| process.views.values());
-        let all: BTreeSet<&str> = views
-            .chain(self.cluster.list(Kind::Requests))
-            .map(|object| object.uid())
-            .collect();
+        let all: BTreeSet<&str> = views.chain(self.requests()).map(|object| object.uid()).collect();
         for uid in all {
             uid.hash(digest);
             let record = self.record.request(uid);

@@ -50,17 +50,22 @@ impl World {
                 () if forbidden => ReadError::Forbidden,
                 () => ReadError::NotFound,
             })),
-            Step::ReadRequest(name, _) => Answer::Request(match self.cluster.request(name) {
+            Step::ReadRequest(name, _) => Answer::Request(match self.cluster.get(&Key::Request(name.clone())) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),
-                Some(request) => Ok(request.clone()),
-                None => Err(ReadError::NotFound),
+                Ok(object) => object.observed().ok_or(ReadError::NotFound),
+                Err(_) => Err(ReadError::NotFound),
             }),
             Step::ReadSecret(name, _) => Answer::Secret(match self.cluster.secret(name) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),
                 Some(secret) => Ok(secret.clone()),
                 None => Err(ReadError::NotFound),
+            }),
+            Step::ReviewReference(review, _) => Answer::Reviewed(match () {
+                () if refused => Err(ReadError::Unavailable),
+                () if forbidden => Err(ReadError::Forbidden),
+                () => Ok(fixture::may_reference(review)),
             }),
             Step::WriteStatus(..) if refused => Answer::Written(Err(WriteError::Unavailable)),
             Step::WriteStatus(..) if forbidden => Answer::Written(Err(WriteError::Forbidden)),

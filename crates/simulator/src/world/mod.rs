@@ -190,6 +190,13 @@ impl World {
         }
     }
 
+    /// Returns the requests, of both kinds.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = &Arc<Object>> {
+        [Kind::Requests, Kind::Csrs]
+            .into_iter()
+            .flat_map(|kind| self.cluster.list(kind))
+    }
+
     /// Returns the object of an issuer.
     pub(crate) fn issuer(&self, issuer: IssuerId) -> Option<&Arc<Object>> {
         self.cluster.get(&Key::Issuer(issuer.key())).ok()

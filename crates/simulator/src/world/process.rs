@@ -130,7 +130,11 @@ impl World {
             Step::MintToken(spec, _) => Some(Observation::TokenRequested(id, key.clone(), spec.clone())),
             Step::ReadSecret(secret, _) => Some(Observation::SecretRead(id, key.clone(), secret.clone())),
             Step::Done(outcome) => Some(Observation::Finished(id, key.clone(), *outcome)),
-            Step::Publish(..) | Step::ReadConfigMap(..) | Step::ReadRequest(..) | Step::WriteStatus(..) => None,
+            Step::Publish(..)
+            | Step::ReadConfigMap(..)
+            | Step::ReadRequest(..)
+            | Step::ReviewReference(..)
+            | Step::WriteStatus(..) => None,
         };
         if let Some(observation) = observation {
             self.note(&observation)?;

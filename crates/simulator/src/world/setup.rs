@@ -70,6 +70,7 @@ impl Setup {
             cluster_resource_namespace: fixture::RESOURCE_NAMESPACE.to_owned(),
             drop_in: None,
             event_rate: 10,
+            kubernetes_csrs: false,
             max_concurrent_reconciles: 10,
             max_lost_answers: 3,
             policy: issuer_core::target::IssuerPolicy::default(),

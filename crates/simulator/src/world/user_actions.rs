@@ -16,7 +16,7 @@ impl World {
     pub(crate) fn is_possible(&self, action: UserAction) -> bool {
         let request = |number| {
             self.request_key(number)
-                .and_then(|key| self.cluster.get(&key).ok()?.request())
+                .and_then(|key| self.cluster.get(&key).ok()?.observed())
         };
         match action {
             UserAction::Create(number) | UserAction::CreateApproved(number) => request(number).is_none(),
@@ -100,7 +100,7 @@ impl World {
         let csr = self
             .cluster
             .next_uid(&Key::Request(fixture::request_key(fixture, number)));
-        self.create_object(Object::Request(fixture::request(fixture, number, csr)));
+        self.create_object(fixture::request(fixture, number, csr));
         let overlaps = if self.setup.claims { 0 } else { self.record.overlaps };
         let credit = 1 + i16::try_from(overlaps).unwrap_or(i16::MAX);
         let request = RequestRecord {
@@ -119,8 +119,8 @@ impl World {
         let before = self.cluster.revision();
         self.create(number);
         self.decide(number, "Approved");
-        if self.setup.requests_only {
-            Arc::make_mut(&mut self.cluster).coalesce(Kind::Requests, before);
+        if let (true, Some(key)) = (self.setup.requests_only, self.request_key(number)) {
+            Arc::make_mut(&mut self.cluster).coalesce(Kind::of(&key), before);
         }
     }
 
@@ -166,12 +166,11 @@ impl World {
         let Some(key) = self.request_key(number) else {
             return;
         };
-        let Some(request) = self.cluster.get(&key).ok().and_then(|object| object.request()) else {
+        let Some(request) = self.cluster.get(&key).ok().and_then(|object| object.observed()) else {
             return;
         };
         let mut conditions = request
-            .status
-            .as_ref()
+            .status()
             .map_or_else(Vec::new, |status| status.conditions.clone());
         let unix = UNIX + self.now;
         let now = issuer_core::Now {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use fake_kube::{Kind, Object, Verb};
 use issuer_core::reconcile::{Change, Key, ObservedIssuer};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 
 use super::{Checked, World};
 use crate::fixture;
@@ -88,8 +88,9 @@ fn changed(object: &Arc<Object>) -> Change {
     match (Object::clone(object), key) {
         (Object::ClusterIssuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
         (Object::Issuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
-        (Object::Request(request), _) => Change::Request(request),
-        (Object::ClusterIssuer(_) | Object::Issuer(_), _) => Change::Requests(BTreeSet::new()),
+        (Object::Request(request), _) => Change::Request(request.into()),
+        (Object::Csr(csr), _) => Change::Request(csr.into()),
+        (Object::ClusterIssuer(_) | Object::Issuer(_), _) => nothing(),
     }
 }
 
@@ -97,8 +98,13 @@ fn deleted(object: &Object) -> Change {
     match object.key() {
         Key::Issuer(key) => Change::IssuerGone(key),
         Key::Request(key) => Change::RequestGone(key),
-        Key::Token(_) => Change::Requests(BTreeSet::new()),
+        Key::Token(_) => nothing(),
     }
+}
+
+/// A change that no object makes.
+fn nothing() -> Change {
+    Change::Requests(RequestKind::CertificateRequest, BTreeSet::new())
 }
 
 fn listed(kind: Kind, keys: BTreeSet<Key>) -> Change {
@@ -107,14 +113,15 @@ fn listed(kind: Kind, keys: BTreeSet<Key>) -> Change {
             .filter_map(|key| if let Key::Issuer(key) = key { Some(key) } else { None })
             .collect()
     };
+    let requests = |keys: BTreeSet<Key>| -> BTreeSet<RequestKey> {
+        keys.into_iter()
+            .filter_map(|key| if let Key::Request(key) = key { Some(key) } else { None })
+            .collect()
+    };
     match kind {
         Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, issuers(keys)),
         Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, issuers(keys)),
-        Kind::Requests => {
-            let requests = keys
-                .into_iter()
-                .filter_map(|key| if let Key::Request(key) = key { Some(key) } else { None });
-            Change::Requests(requests.collect::<BTreeSet<RequestKey>>())
-        }
+        Kind::Requests => Change::Requests(RequestKind::CertificateRequest, requests(keys)),
+        Kind::Csrs => Change::Requests(RequestKind::CertificateSigningRequest, requests(keys)),
     }
 }

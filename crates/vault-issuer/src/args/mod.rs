@@ -1,6 +1,7 @@
 //! The command line. Flags that cert-manager has too bear the same names.
 
 mod cluster;
+mod csrs;
 mod migrate;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use issuer_core::SizeLimits;
 use issuer_core::target::ServerPattern;
 
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
+pub use self::csrs::CsrArgs;
 pub use self::migrate::MigrateArgs;
 pub use crate::issuer_name::IssuerName;
 
@@ -200,6 +202,9 @@ pub struct ControllerArgs {
     /// Which of cert-manager's own issuers are served, and how.
     #[command(flatten)]
     pub drop_in: DropInArgs,
+    /// Which requests are served besides cert-manager's.
+    #[command(flatten)]
+    pub csrs: CsrArgs,
     /// How the controller logs.
     #[command(flatten)]
     pub log: LogArgs,
@@ -392,7 +397,7 @@ mod tests {
         assert_eq!(args.sign_timeout, seconds(60));
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
-        assert!(args.leader_elect && !args.allow_http);
+        assert!(args.leader_elect && !args.allow_http && !args.csrs.sign_kubernetes_csrs);
         assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
         assert_eq!(args.leader_election_namespace, None);
         assert_eq!(args.leader_election_id, "vault-issuer");

@@ -86,6 +86,18 @@
   - patch
 {{- end }}
 
+{{- define "vault-issuer.rules.drop-in-csrs" -}}
+- apiGroups:
+  - certificates.k8s.io
+  resourceNames:
+  - issuers.cert-manager.io/*
+  - clusterissuers.cert-manager.io/*
+  resources:
+  - signers
+  verbs:
+  - sign
+{{- end }}
+
 {{- define "vault-issuer.rules.edit" -}}
 - apiGroups:
   - vault-issuer.io
@@ -100,6 +112,38 @@
   - patch
   - update
   - watch
+{{- end }}
+
+{{- define "vault-issuer.rules.kubernetes-csrs" -}}
+- apiGroups:
+  - certificates.k8s.io
+  resources:
+  - certificatesigningrequests
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - certificates.k8s.io
+  resources:
+  - certificatesigningrequests/status
+  verbs:
+  - patch
+- apiGroups:
+  - certificates.k8s.io
+  resourceNames:
+  - vaultissuers.vault-issuer.io/*
+  - vaultclusterissuers.vault-issuer.io/*
+  resources:
+  - signers
+  verbs:
+  - sign
+- apiGroups:
+  - authorization.k8s.io
+  resources:
+  - subjectaccessreviews
+  verbs:
+  - create
 {{- end }}
 
 {{- define "vault-issuer.rules.leader-election" -}}

@@ -17,9 +17,9 @@ pub(super) fn same_as_chart(helm: &Helm) -> anyhow::Result<()> {
     let (chart_pod, plain_pod) = (pod(chart_spec)?, pod(plain_spec)?);
     ensure!(chart_pod == plain_pod, "the chart has {chart_pod}, deploy/ {plain_pod}");
 
-    // The directory has the rights of drop-in mode too, which the kustomization leaves out.
+    // The directory has the rights of every mode, which the kustomization leaves out.
     let drop_in = json!({ "enabled": true, "clusterResourceNamespace": "vault-issuer" });
-    let chart = helm.template(&json!({ "dropIn": drop_in }))?;
+    let chart = helm.template(&json!({ "dropIn": drop_in, "kubernetesCsrs": { "enabled": true } }))?;
     let plain = Objects::read_directory("deploy/rbac")?;
     for object in plain.iter() {
         let kind = object["kind"].as_str().context("an object has a kind")?;

@@ -14,7 +14,7 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 28] = [
+pub(crate) const CASES: [Case; 30] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
     ("values-refused", values::refused),
@@ -31,6 +31,7 @@ pub(crate) const CASES: [Case; 28] = [
     ("notes-without-approval", names::no_approval),
     ("rbac-tokens-by-name", rbac::tokens_by_name),
     ("rbac-drop-in-on-demand", rbac::drop_in_on_demand),
+    ("rbac-kubernetes-csrs-on-demand", rbac::kubernetes_csrs_on_demand),
     ("rbac-secrets-by-name", rbac::secrets_by_name),
     ("rbac-secrets-by-namespace", rbac::secrets_by_namespace),
     ("rbac-lease-namespace", rbac::lease_namespace),

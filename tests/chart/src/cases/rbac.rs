@@ -103,6 +103,40 @@ pub(super) fn drop_in_on_demand(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// CertificateSigningRequests are read and signed only where that is asked for, and for cert-manager's signer names only in
+/// drop-in mode.
+pub(super) fn kubernetes_csrs_on_demand(helm: &Helm) -> anyhow::Result<()> {
+    let csrs = json!({ "enabled": true });
+    let (ours, theirs) = (
+        r#"null ["vaultissuers.vault-issuer.io/*","vaultclusterissuers.vault-issuer.io/*"] ["sign"]"#,
+        r#"null ["issuers.cert-manager.io/*","clusterissuers.cert-manager.io/*"] ["sign"]"#,
+    );
+    for (values, signers) in [
+        (json!({}), vec![]),
+        (json!({ "dropIn": { "enabled": true } }), vec![]),
+        (json!({ "kubernetesCsrs": csrs }), vec![ours]),
+        (
+            json!({ "kubernetesCsrs": csrs, "dropIn": { "enabled": true } }),
+            vec![theirs, ours],
+        ),
+    ] {
+        let objects = helm.template(&values)?;
+        let mut granted = grants(&objects, "signers")?;
+        granted.retain(|grant| grant.ends_with(r#"["sign"]"#));
+        ensure!(granted.iter().eq(signers.iter()), "{values}: {granted:?}");
+        for (resource, verbs) in [
+            ("certificatesigningrequests", r#"["get","list","watch"]"#),
+            ("certificatesigningrequests/status", r#"["patch"]"#),
+            ("subjectaccessreviews", r#"["create"]"#),
+        ] {
+            let granted = grants(&objects, resource)?;
+            let expected = (!signers.is_empty()).then(|| format!("null null {verbs}"));
+            ensure!(granted.iter().eq(expected.iter()), "{values}, {resource}: {granted:?}");
+        }
+    }
+    Ok(())
+}
+
 /// Secrets and ConfigMaps may be read, not listed, where it is granted and in the cluster resource namespace.
 pub(super) fn secrets_by_namespace(helm: &Helm) -> anyhow::Result<()> {
     let read = |namespaces: &[&str]| -> BTreeSet<String> {

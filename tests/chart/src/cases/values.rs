@@ -114,6 +114,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     let objects = helm.template(&json!({
         "clusterResourceNamespace": "platform",
         "dropIn": { "enabled": true, "issuerStatus": "own", "clusterResourceNamespace": "certs" },
+        "kubernetesCsrs": { "enabled": true },
         "app": {
             "allowAudiences": ["https://vault.example.com", "vault"],
             "allowHttp": true,
@@ -142,6 +143,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--event-rate=0",
         "--issuer-status=own",
         "--serve-cert-manager-issuers",
+        "--sign-kubernetes-csrs",
         "--leader-election-namespace=shared",
         "--max-certificate-chain-length=2000000",
         "--max-certificate-size=1000000",
@@ -159,6 +161,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--claim-requests",
         "--leader-elect=false",
         "--serve-cert-manager-issuers",
+        "--sign-kubernetes-csrs",
     ] {
         ensure!(!arguments.contains(&flag), "{flag} is in {arguments:?}");
     }

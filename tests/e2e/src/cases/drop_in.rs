@@ -32,11 +32,7 @@ const QUARTER: usize = 50;
 
 /// Certificates of both kinds, while cert-manager's other controllers run.
 pub(super) async fn certificates(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let path = issuers(test).await?;
-    let mut local = test.env.local_servers().await?;
-    local.cert_manager.restart_without(&[BUILT_IN])?;
-    local.restart_controller_with(&FLAGS).await?;
-    drop(local);
+    let path = begin(test, &[]).await?;
     test.approve_all().await?;
     certificate(test, "of-issuer", "Issuer", "vault").await?;
     certificate(test, "of-cluster-issuer", "ClusterIssuer", test.case).await?;
@@ -163,8 +159,17 @@ pub(super) async fn beside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     end(test).await
 }
 
+/// Creates both kinds of issuer, and begins drop-in mode with more flags; returns the path on which the issuers sign.
+pub(super) async fn begin(test: &TestNamespace<'_>, flags: &[&str]) -> anyhow::Result<String> {
+    let path = issuers(test).await?;
+    let mut local = test.env.local_servers().await?;
+    local.cert_manager.restart_without(&[BUILT_IN])?;
+    local.restart_controller_with(&[&FLAGS[..], flags].concat()).await?;
+    Ok(path)
+}
+
 /// Ends drop-in mode, for the cases that follow.
-async fn end(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+pub(super) async fn end(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let mut local = test.env.local_servers().await?;
     local.restart_controller_with(&[]).await?;
     local.cert_manager.restore()

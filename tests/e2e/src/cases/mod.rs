@@ -5,6 +5,7 @@ mod auth;
 mod certificates;
 mod cluster;
 mod contents;
+mod csr;
 mod drop_in;
 mod healing;
 mod hostile;
@@ -130,8 +131,13 @@ pub(super) const CASES: &[Case] = &[
     alone!("answer-lost", outages::lost_answer),
     alone!("controller-killed", outages::killed),
     alone!("controller-stopped", outages::graceful),
+    alone!("csr-certificate", csr::certificate),
+    alone!("csr-permission", csr::permission),
+    alone!("csr-waiting", csr::waiting),
+    alone!("csr-cluster-issuer", csr::cluster),
     // Before other cases leave issuers of cert-manager behind: it reads the whole cluster.
     alone!("migrate", migrate::migrate),
+    alone!("csr-drop-in", csr::drop_in),
     alone!("drop-in-certificates", drop_in::certificates),
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),

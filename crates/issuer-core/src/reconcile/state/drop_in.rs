@@ -1,10 +1,9 @@
 //! What changes about cert-manager's own issuers.
 
-use issuer_api::CertificateRequest;
-
 use super::State;
 use crate::Now;
 use crate::reconcile::drop_in::{IssuerStatusMode, built_in_wrote};
+use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
 use crate::reference::{IssuerKey, IssuerKind};
 
@@ -18,12 +17,7 @@ impl State {
 
     /// Stops serving the kind of `issuer` if another controller has answered this request since we serve it: a
     /// certificate must not be signed twice.
-    pub(in crate::reconcile) fn yield_to_built_in(
-        &mut self,
-        request: &CertificateRequest,
-        issuer: &IssuerKey,
-        now: Now,
-    ) {
+    pub(in crate::reconcile) fn yield_to_built_in(&mut self, request: &ObservedRequest, issuer: &IssuerKey, now: Now) {
         let signs = self.issuers.get(issuer).is_some() && !self.withdrawn.contains(&issuer.kind);
         let since = self.serving_since.filter(|_| signs);
         if since.is_some_and(|since| built_in_wrote(request, since)) {

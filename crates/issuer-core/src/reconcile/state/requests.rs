@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use issuer_api::CertificateRequest;
-
 use super::State;
 use crate::Now;
 use crate::access::Access;
@@ -12,19 +10,19 @@ use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
 use crate::reconcile::issuers::Phase;
 use crate::reconcile::ledger::Conclusion;
+use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
-use crate::reconcile::requests::{Told, shorten};
+use crate::reconcile::requests::Told;
 use crate::reconcile::status::{self, StatusPatch};
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, RequestKey, RequestKind};
 
 /// How long a request may wait for approval before an event says so: approval takes a moment even where it is automatic.
 const APPROVAL: Duration = Duration::from_secs(10);
 
 impl State {
-    pub(in crate::reconcile) fn observe_request(&mut self, mut request: CertificateRequest, now: Now) {
-        shorten(&mut request);
-        let key = RequestKey::of(&request);
-        let issuer = IssuerKey::of(&request.spec.issuer_ref, &key.namespace);
+    pub(in crate::reconcile) fn observe_request(&mut self, request: ObservedRequest, now: Now) {
+        let key = request.key();
+        let issuer = request.issuer();
         if let Some(issuer) = issuer.as_ref().filter(|issuer| issuer.kind.is_drop_in()) {
             self.yield_to_built_in(&request, issuer, now);
         }
@@ -58,12 +56,12 @@ impl State {
 
     /// Returns `true` if a request is ours to answer: one of our group, or of an issuer of cert-manager's that signs with
     /// Vault. Where that issuer has gone, what was signed before is saved all the same.
-    fn serves(&self, request: &CertificateRequest, issuer: Option<&IssuerKey>) -> bool {
+    fn serves(&self, request: &ObservedRequest, issuer: Option<&IssuerKey>) -> bool {
         match issuer {
             Some(issuer) if issuer.kind.is_drop_in() => {
                 self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(request.uid()).is_some()
             }
-            _ => request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP),
+            _ => request.is_of_our_group(),
         }
     }
 
@@ -73,12 +71,13 @@ impl State {
         self.ledger.caught_up(key);
     }
 
-    /// Forgets the requests that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_requests(&mut self, listed: &BTreeSet<RequestKey>) {
-        for key in self.requests.unlisted(listed) {
+    /// Forgets the requests of a kind that a complete list does not contain.
+    pub(in crate::reconcile) fn keep_requests(&mut self, kind: RequestKind, listed: &BTreeSet<RequestKey>) {
+        for key in self.requests.unlisted(kind, listed) {
             self.forget_request(&key);
         }
-        self.ledger.caught_up_but(|key| listed.contains(key));
+        self.ledger
+            .caught_up_but(|key| key.kind != kind || listed.contains(key));
     }
 
     pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {
@@ -150,7 +149,7 @@ impl State {
     pub(in crate::reconcile) fn holder(
         &mut self,
         key: &RequestKey,
-        object: &CertificateRequest,
+        object: &ObservedRequest,
         access: &Access,
         now: Now,
     ) -> Holder {
@@ -168,7 +167,7 @@ impl State {
     pub(in crate::reconcile) fn claim(
         &mut self,
         key: &RequestKey,
-        object: &CertificateRequest,
+        object: &ObservedRequest,
         now: Now,
     ) -> Option<StatusPatch> {
         let (condition, seen) = self.config.claim.as_ref()?.make(object, now);

@@ -192,7 +192,7 @@ fn replaced_issuer_ends_all_backoff() {
     let mut scenario = Scenario::ready();
     for number in 0..CROWD {
         let name = format!("web-{number}");
-        scenario.signs.insert(name.clone(), Answer::Refuses(400, CA_EXPIRES));
+        scenario.signs.insert(name.clone(), CA_EXPIRES);
         scenario.create(request(&name).approved());
     }
     scenario.pass(2000);

@@ -37,7 +37,7 @@ fn denial_that_comes_with_the_conflict_wins() {
     scenario.create(request("web").approved());
     scenario.write_errors.push_back(WriteError::Conflict);
     let denied = request("web").approved().denied().build();
-    scenario.objects.insert(super::scenario::key("web"), denied);
+    scenario.objects.insert(super::scenario::key("web"), denied.into());
     let log = scenario.run();
     assert!(log.contains(&"write web Denied".to_owned()), "{log:?}");
     assert!(scenario.object("web").status.as_ref().unwrap().certificate.is_none());
@@ -50,6 +50,6 @@ fn stale_watch_after_saving_is_ignored() {
     scenario.create(request("web").approved());
     scenario.run();
     let stale = request("web").approved();
-    scenario.change(crate::reconcile::Change::Request(stale.build()));
+    scenario.change(crate::reconcile::Change::Request(stale.build().into()));
     assert!(scenario.run().is_empty());
 }

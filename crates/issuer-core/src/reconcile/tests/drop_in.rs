@@ -245,7 +245,11 @@ fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
 
 #[test]
 fn nothing_is_signed_beside_the_built_in() {
-    for manager in ["cert-manager-certificaterequests-issuer-vault", "vault.cert-manager.io"] {
+    for manager in [
+        "cert-manager-certificaterequests-issuer-vault",
+        "cert-manager-certificatesigningrequests-issuer-vault",
+        "vault.cert-manager.io",
+    ] {
         let mut scenario = ready();
         scenario.change(Change::Issuer(issuer_key(), issuer(1)));
         scenario.run();

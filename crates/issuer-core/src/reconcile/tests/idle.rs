@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::scenario::{Answer, at, check_reply, config, issuer, issuer_key};
 use crate::access::{ReadError, SecretData};
 use crate::reconcile::{AwaitSourceEvent, Change, Controller, Key, ObservedIssuer, SourceEvent, Step};
-use crate::reference::{IssuerKey, IssuerKind, SecretRef};
+use crate::reference::{IssuerKey, IssuerKind, RequestKind, SecretRef};
 use crate::{Now, Operation, Secret};
 
 const ISSUERS: usize = 1000;
@@ -50,7 +50,10 @@ impl Fleet {
             let listed = issuers.keys().filter(|key| key.kind == kind).cloned();
             controller.observe(at(0), Change::Issuers(kind, listed.collect()));
         }
-        controller.observe(at(0), Change::Requests(BTreeSet::new()));
+        controller.observe(
+            at(0),
+            Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()),
+        );
         Self {
             controller,
             now: at(0),

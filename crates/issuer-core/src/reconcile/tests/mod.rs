@@ -1,8 +1,10 @@
 mod allowed_namespaces;
 mod approval;
 mod blame;
+mod builder;
 mod claim;
 mod conflict;
+mod csr;
 mod deletion;
 mod drop_in;
 mod events;

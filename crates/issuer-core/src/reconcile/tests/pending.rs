@@ -64,7 +64,7 @@ fn unknown_fields_of_conditions_are_written_back() {
     let conditions = &mut object.status.as_mut().unwrap().conditions;
     let unknown = BTreeMap::from([("observedGeneration".to_owned(), serde_json::json!(3))]);
     conditions[0].others.clone_from(&unknown);
-    scenario.objects.insert(key("web"), object);
+    scenario.objects.insert(key("web"), object.into());
     scenario.show("web");
     scenario.run();
     assert_eq!(scenario.reason("web"), "Issued");

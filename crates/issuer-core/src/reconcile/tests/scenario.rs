@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use issuer_api::{
-    AppRole, Auth, Base64, CertificateRequest, IssuerRef, RequestCondition, SecretKeySelector, VaultSpec,
-};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use issuer_api::{AppRole, Auth, CertificateRequest, CertificateSigningRequest, SecretKeySelector, VaultSpec};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
+use super::builder::{KEY, params};
+pub(super) use super::builder::{RequestBuilder, csr, request};
 use crate::access::{ReadError, SecretData};
 use crate::fixture::signatures;
-use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer, Outcome};
-use crate::reconcile::{ReadyWriters, StatusPatch, Step, WriteError};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer};
+use crate::reconcile::{ObservedRequest, Outcome, ReadyWriters, ReferenceReview, StatusPatch, Step, WriteError};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use crate::target::IssuerPolicy;
 use crate::{Body, Now, Operation, Reply, Secret};
 
@@ -32,6 +32,7 @@ pub(super) fn config() -> Config {
         cluster_resource_namespace: "home".to_owned(),
         drop_in: None,
         event_rate: 10,
+        kubernetes_csrs: false,
         max_concurrent_reconciles: 10,
         max_lost_answers: 3,
         policy: IssuerPolicy::default(),
@@ -74,9 +75,6 @@ fn selector(name: &str) -> SecretKeySelector {
     }
 }
 
-/// The key of every CSR: keys take time to generate, and no test depends on them.
-static KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate().unwrap());
-
 static CA: LazyLock<(CertificateParams, KeyPair)> = LazyLock::new(|| {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Test CA");
@@ -84,94 +82,6 @@ static CA: LazyLock<(CertificateParams, KeyPair)> = LazyLock::new(|| {
     params.not_before = rcgen::date_time_ymd(2025, 1, 1);
     (params, KeyPair::generate().unwrap())
 });
-
-fn params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
-    params.not_before = rcgen::date_time_ymd(2025, 12, 31);
-    params.not_after = rcgen::date_time_ymd(2026, 2, 1);
-    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
-    params
-}
-
-/// Builds a request, `team/NAME`, that nobody has approved.
-pub(super) fn request(name: &str) -> RequestBuilder {
-    let mut request = CertificateRequest::default();
-    request.metadata.namespace = Some("team".to_owned());
-    request.metadata.name = Some(name.to_owned());
-    request.metadata.uid = Some(format!("uid-{name}"));
-    request.metadata.resource_version = Some("1".to_owned());
-    request.spec.request = Base64::encode(params(name).serialize_request(&*KEY).unwrap().pem().unwrap());
-    request.spec.issuer_ref = IssuerRef {
-        name: "vault".to_owned(),
-        kind: Some("VaultIssuer".to_owned()),
-        group: Some(issuer_api::GROUP.to_owned()),
-    };
-    RequestBuilder(request)
-}
-
-pub(super) struct RequestBuilder(CertificateRequest);
-
-impl RequestBuilder {
-    pub(super) fn approved(self) -> Self {
-        self.condition("Approved", "cert-manager.io", "")
-    }
-
-    pub(super) fn denied(self) -> Self {
-        self.condition("Denied", "policy", "")
-    }
-
-    pub(super) fn condition(mut self, kind: &str, reason: &str, message: &str) -> Self {
-        let status = self.0.status.get_or_insert_default();
-        status.conditions.push(RequestCondition {
-            others: BTreeMap::new(),
-            kind: kind.to_owned(),
-            status: if kind == "Ready" { "False" } else { "True" }.to_owned(),
-            last_transition_time: None,
-            reason: Some(reason.to_owned()),
-            message: Some(message.to_owned()),
-        });
-        self
-    }
-
-    /// Names another issuer.
-    pub(super) fn of(mut self, kind: &str, name: &str) -> Self {
-        self.0.spec.issuer_ref.kind = Some(kind.to_owned());
-        self.0.spec.issuer_ref.name = name.to_owned();
-        self
-    }
-
-    pub(super) fn with(mut self, change: impl FnOnce(&mut CertificateRequest)) -> Self {
-        change(&mut self.0);
-        self
-    }
-
-    pub(super) fn in_namespace(mut self, namespace: &str) -> Self {
-        self.0.metadata.namespace = Some(namespace.to_owned());
-        self
-    }
-
-    pub(super) fn with_csr(mut self, csr: &[u8]) -> Self {
-        self.0.spec.request = Base64::encode(csr);
-        self
-    }
-
-    /// Gives it another uid: it replaces a request of the same name.
-    pub(super) fn usages(mut self, usages: &[&str]) -> Self {
-        self.0.spec.usages = usages.iter().map(|usage| (*usage).to_owned()).collect();
-        self
-    }
-
-    pub(super) fn uid(mut self, uid: &str) -> Self {
-        self.0.metadata.uid = Some(uid.to_owned());
-        self
-    }
-
-    pub(super) fn build(self) -> CertificateRequest {
-        self.0
-    }
-}
 
 /// How Vault answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -206,7 +116,11 @@ pub(super) struct Scenario {
     pub(super) write_errors: VecDeque<WriteError>,
     /// Whether the watch shows the controller's own writes.
     pub(super) watch_lags: bool,
-    pub(super) objects: BTreeMap<RequestKey, CertificateRequest>,
+    pub(super) objects: BTreeMap<RequestKey, ObservedRequest>,
+    /// What users may reference, as `USER RESOURCE NAMESPACE/NAME`.
+    pub(super) grants: BTreeSet<&'static str>,
+    /// Why the API server does not answer the next reviews.
+    pub(super) review_errors: VecDeque<ReadError>,
     pub(super) issuer: ObservedIssuer,
     pub(super) issuer_key: IssuerKey,
     /// The notes of all events about requests.
@@ -231,6 +145,8 @@ impl Scenario {
             write_errors: VecDeque::new(),
             watch_lags: false,
             objects: BTreeMap::new(),
+            grants: BTreeSet::new(),
+            review_errors: VecDeque::new(),
             issuer: issuer(1),
             issuer_key: issuer_key(),
             notes: Vec::new(),
@@ -240,7 +156,9 @@ impl Scenario {
         for kind in IssuerKind::ALL {
             scenario.change(Change::Issuers(kind, BTreeSet::new()));
         }
-        scenario.change(Change::Requests(BTreeSet::new()));
+        for kind in RequestKind::ALL {
+            scenario.change(Change::Requests(kind, BTreeSet::new()));
+        }
         scenario
     }
 
@@ -288,13 +206,27 @@ impl Scenario {
 
     /// Creates a request, or replaces it by one with another uid, and lets the watch show it.
     pub(super) fn create(&mut self, request: RequestBuilder) {
-        let request = request.build();
-        self.objects.insert(RequestKey::of(&request), request.clone());
+        self.add(request.build().into());
+    }
+
+    /// Creates a request of either kind, and lets the watch show it.
+    pub(super) fn add(&mut self, request: ObservedRequest) {
+        self.objects.insert(request.key(), request.clone());
         self.change(Change::Request(request));
     }
 
     pub(super) fn object(&self, name: &str) -> &CertificateRequest {
-        &self.objects[&key(name)]
+        match &self.objects[&key(name)] {
+            ObservedRequest::CertManager(request) => request,
+            ObservedRequest::Kubernetes(csr) => panic!("{csr:?}"),
+        }
+    }
+
+    pub(super) fn csr(&self, name: &str) -> &CertificateSigningRequest {
+        match &self.objects[&csr_key(name)] {
+            ObservedRequest::Kubernetes(csr) => csr,
+            ObservedRequest::CertManager(request) => panic!("{request:?}"),
+        }
     }
 
     pub(super) fn reason(&self, name: &str) -> &str {
@@ -305,7 +237,7 @@ impl Scenario {
     /// Lets the watch show a request as the API server has it.
     pub(super) fn show(&mut self, name: &str) {
         let object = self.object(name).clone();
-        self.change(Change::Request(object));
+        self.change(Change::Request(object.into()));
     }
 
     /// Lets time pass, running every task when it becomes due.
@@ -391,8 +323,28 @@ impl Scenario {
                     };
                     waits.resume(&mut self.controller, self.now, Ok(secret))
                 }
+                Step::ReviewReference(review, waits) => {
+                    let answer = self.review(&review);
+                    waits.resume(&mut self.controller, self.now, answer)
+                }
                 Step::WriteStatus(patch, waits) => self.write(&patch, waits),
             };
+        }
+    }
+
+    fn review(&mut self, review: &ReferenceReview) -> Result<bool, ReadError> {
+        let ReferenceReview {
+            requester,
+            group,
+            resource,
+            namespace,
+            name,
+        } = review;
+        let asked = format!("{} {resource}.{group} {namespace}/{name}", requester.username);
+        self.log.push(format!("review {asked}"));
+        match self.review_errors.pop_front() {
+            Some(error) => Err(error),
+            None => Ok(self.grants.contains(&*asked)),
         }
     }
 
@@ -420,8 +372,16 @@ impl Scenario {
         };
         let answer = self.apply(key, patch);
         let conditions = patch.body["status"]["conditions"].as_array().unwrap();
-        let ready = conditions.iter().rfind(|condition| condition["type"] == "Ready");
-        let reason = ready.map_or("Claimed", |ready| ready["reason"].as_str().unwrap());
+        let ends = |condition: &&Value| matches!(condition["type"].as_str(), Some("Failed" | "Ready"));
+        let unended = if patch.body["status"]["certificate"].is_null() {
+            "Claimed"
+        } else {
+            "Issued"
+        };
+        let reason = conditions
+            .iter()
+            .rfind(ends)
+            .map_or(unended, |end| end["reason"].as_str().unwrap());
         self.log.push(match answer {
             Ok(()) => format!("write {} {reason}", key.name),
             Err(error) => format!("write {} {reason}: {error:?}", key.name),
@@ -444,9 +404,13 @@ impl Scenario {
         if precondition["resourceVersion"] != object.version() {
             return Err(WriteError::Conflict);
         }
-        object.status = serde_json::from_value(patch.body["status"].clone()).unwrap();
         let version: u32 = object.version().parse().unwrap();
-        object.metadata.resource_version = Some((version + 1).to_string());
+        let (metadata, status) = match object {
+            ObservedRequest::CertManager(request) => (&mut request.metadata, &mut request.status),
+            ObservedRequest::Kubernetes(csr) => (&mut csr.metadata, &mut csr.status),
+        };
+        *status = serde_json::from_value(patch.body["status"].clone()).unwrap();
+        metadata.resource_version = Some((version + 1).to_string());
         Ok(())
     }
 }
@@ -454,7 +418,17 @@ impl Scenario {
 /// Returns the key of the request `team/NAME`.
 pub(super) fn key(name: &str) -> RequestKey {
     RequestKey {
+        kind: RequestKind::CertificateRequest,
         namespace: "team".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// Returns the key of the Kubernetes CSR `NAME`.
+pub(super) fn csr_key(name: &str) -> RequestKey {
+    RequestKey {
+        kind: RequestKind::CertificateSigningRequest,
+        namespace: String::new(),
         name: name.to_owned(),
     }
 }

@@ -110,7 +110,7 @@ fn restarted_controller_writes_nothing_again() {
     let object = scenario.object("web").clone();
     let mut scenario = Scenario::empty(super::scenario::config());
     scenario.checks = Answer::Refuses(503, "Vault is sealed");
-    scenario.objects.insert(key("web"), object);
+    scenario.objects.insert(key("web"), object.into());
     scenario.show("web");
     scenario.change(Change::Issuer(issuer_key(), issuer(1)));
     let log = scenario.pass(3600);

@@ -1,23 +1,29 @@
+mod review;
+mod signing;
+mod writing;
+
 use std::time::Duration;
 
-use issuer_api::CertificateRequest;
-
+pub(super) use self::review::Reviewing;
+pub use self::review::{ReferenceReview, Requester};
+use self::signing::Context;
+pub(super) use self::signing::Signing;
+use self::writing::Purpose;
+pub(super) use self::writing::Writing;
 use super::cause::Cause;
 use super::claim::Holder;
 use super::issuers::{Epoch, LostAnswer, Unready};
 use super::ledger::{Conclusion, Entry};
-use super::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
+use super::observed_request::ObservedRequest;
+use super::outcome::{Again, Ending, Event, Key, Outcome};
 use super::requests::Told;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
-use crate::vault::{Disposition, Lease, Sign, SignError};
-use crate::{Flow, Now, Reply, Request, RequestSpec, SigningRequest, Verified, VerifyOptions};
-
-/// The number of conflicts after which a task waits instead of reading the request again.
-const REREADS: u8 = 3;
+use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use crate::vault::{Disposition, Sign, SignError};
+use crate::{Now, Request, RequestSpec, SigningRequest, VerifyOptions};
 
 /// The longest wait before a request is signed again.
 const SIGN_FAILED: Duration = Duration::from_secs(300);
@@ -37,12 +43,15 @@ pub(super) struct Task {
     key: RequestKey,
     object: Snapshot,
     rereads: u8,
+    /// Whether the API server has said that the requester may use the issuer.
+    may_reference: bool,
 }
 
 /// A question of this task.
 pub(super) enum Step {
     Send(Request, Box<Signing>),
     Read(RequestKey, Task),
+    Review(ReferenceReview, Box<Reviewing>),
     Write(StatusPatch, Box<Writing>),
     Publish(Event, Ending),
     Done(Outcome),
@@ -60,6 +69,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: RequestKey) -> Step {
         key,
         object,
         rereads: 0,
+        may_reference: false,
     };
     if state.must_read(&task.key) {
         return Step::Read(task.key.clone(), task);
@@ -112,7 +122,7 @@ impl Task {
         if !state.announce(&self.key, self.uid()) {
             return self.end(state, Outcome::Idle, Again::Never);
         }
-        let note = "Not signing CertificateRequest until it is Approved".to_owned();
+        let note = format!("Not signing {} until it is Approved", self.key.kind.as_str());
         let event = self.event(false, "WaitingForApproval", note);
         let ending = Ending::new(
             Key::Request(self.key),
@@ -127,19 +137,19 @@ impl Task {
     /// The CSR is parsed last: with many requests waiting, that is the work that counts.
     fn sign_when_ready(self, state: &mut State, now: Now) -> Step {
         let object = self.object.clone();
-        let spec = &object.spec;
-        let Some(issuer) = IssuerKey::of(&spec.issuer_ref, &self.key.namespace) else {
-            let cause = match IssuerKind::of(&spec.issuer_ref) {
-                None => Cause::KindUnknown(spec.issuer_ref.kind.as_deref()),
-                Some(_) => Cause::NameInvalid,
+        let Some(issuer) = object.issuer() else {
+            let cause = match object
+                .issuer_ref()
+                .filter(|reference| IssuerKind::of(reference).is_none())
+            {
+                Some(reference) => Cause::KindUnknown(reference.kind.as_deref()),
+                None => Cause::NameInvalid,
             };
             return self.pend(state, now, cause, Again::Never);
         };
         let known = state.issuers.get(&issuer);
         if known.is_some_and(|known| !known.observed.serves(&self.key.namespace)) {
-            let namespace = &self.key.namespace;
-            let message =
-                format!("{issuer} does not sign for namespace {namespace}: its allowedNamespaces do not name it");
+            let message = self.not_allowed(&issuer);
             return self.conclude(state, now, Conclusion::Failed("NamespaceNotAllowed", message));
         }
         let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
@@ -158,13 +168,35 @@ impl Task {
             Err(Unready::Missing) => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
             Err(Unready::NotReady) => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         };
+        match self.question(&issuer) {
+            Some(question) => self.review(question),
+            None => self.parse_and_sign(state, now, (issuer, epoch), &access),
+        }
+    }
+
+    /// Returns the message of a request that the `allowedNamespaces` of its issuer exclude.
+    fn not_allowed(&self, issuer: &IssuerKey) -> String {
+        let namespace = &self.key.namespace;
+        match self.key.kind {
+            RequestKind::CertificateRequest => {
+                format!("{issuer} does not sign for namespace {namespace}: its allowedNamespaces do not name it")
+            }
+            RequestKind::CertificateSigningRequest => {
+                format!("{issuer} signs for its allowedNamespaces only, and this request has no namespace")
+            }
+        }
+    }
+
+    fn parse_and_sign(self, state: &mut State, now: Now, (issuer, epoch): (IssuerKey, Epoch), access: &Access) -> Step {
+        let object = self.object.clone();
         // Broken base64 leaves an empty text, which is reported as one without PEM.
-        let csr = spec.request.decode().unwrap_or_default();
+        let csr = object.csr().decode().unwrap_or_default();
+        let duration = object.duration();
         let spec = RequestSpec {
             csr: &csr,
-            duration: spec.duration.as_deref(),
-            is_ca: spec.is_ca,
-            usages: &spec.usages,
+            duration: duration.as_deref(),
+            is_ca: object.is_ca(),
+            usages: object.usages(),
         };
         let wanted = match SigningRequest::parse(spec, &state.config.verify.signatures) {
             Ok(wanted) => wanted,
@@ -184,8 +216,8 @@ impl Task {
         if !state.ledger.has_room(&issuer) {
             return self.end(state, Outcome::Idle, Again::WhenReady);
         }
-        match state.holder(&self.key, &self.object, &access, now) {
-            Holder::Us => self.sign(state, now, (issuer, epoch), &access, wanted),
+        match state.holder(&self.key, &self.object, access, now) {
+            Holder::Us => self.sign(state, now, (issuer, epoch), access, wanted),
             Holder::Nobody => self.claim(state, now),
             Holder::Other(until) => self.end(state, Outcome::Pending("Claimed"), Again::At(until)),
         }
@@ -265,7 +297,7 @@ impl Task {
     }
 
     /// Continues with the request as the API server has it now.
-    pub(super) fn on_read(self, state: &mut State, now: Now, answer: Result<CertificateRequest, ReadError>) -> Step {
+    pub(super) fn on_read(self, state: &mut State, now: Now, answer: Result<ObservedRequest, ReadError>) -> Step {
         match answer {
             Ok(read) if read.uid() == self.uid() => match state.requests.refresh(&self.key, read) {
                 Some(object) => Self { object, ..self }.decide(state, now),
@@ -322,17 +354,24 @@ impl Task {
             .requests
             .get(&self.key)
             .map_or(Told::Nothing, |tracked| tracked.told);
-        let patch = if self.is_told(told, cause) {
-            None
-        } else {
-            status::pend(&self.object, &message, now)
-        };
-        let Some(patch) = patch else {
+        if self.is_told(told, cause) {
             state.record_told(&self.key, self.uid(), reason);
             return self.end(state, outcome, again);
+        }
+        let patch = status::pend(&self.object, &message, now);
+        let event = self.event(cause.is_warning(), reason, message);
+        let Some(patch) = patch else {
+            state.record_told(&self.key, self.uid(), reason);
+            return match self.key.kind {
+                RequestKind::CertificateRequest => self.end(state, outcome, again),
+                // The status has no place for it.
+                RequestKind::CertificateSigningRequest => {
+                    Step::Publish(event, Ending::new(Key::Request(self.key), outcome, again))
+                }
+            };
         };
         let writing = Writing {
-            event: Some(self.event(cause.is_warning(), reason, message)),
+            event: Some(event),
             task: self,
             purpose: Purpose::Wait(reason),
             is_routine: false,
@@ -366,135 +405,6 @@ impl Task {
             warning,
             reason,
             note,
-        }
-    }
-}
-
-/// A request whose certificate is being signed, and the conversation with Vault.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Signing {
-    context: Context,
-    flow: Sign,
-}
-
-/// The request that is signed, and the issuer that signs it.
-#[derive(Clone, Debug, PartialEq, Hash)]
-struct Context {
-    task: Task,
-    issuer: IssuerKey,
-    epoch: Epoch,
-    /// The token that signs.
-    lease: Lease,
-    /// How long the signature may take.
-    timeout: Duration,
-}
-
-impl Signing {
-    pub(super) fn resume(self, state: &mut State, now: Now, reply: Reply) -> Step {
-        let step = self.flow.resume(now, reply);
-        self.context.advance(state, now, step)
-    }
-}
-
-impl Context {
-    fn advance(self, state: &mut State, now: Now, step: crate::Step<Sign>) -> Step {
-        match step {
-            crate::Step::Send(request, flow) => {
-                let timeout = self.timeout;
-                Step::Send(
-                    Request { timeout, ..request },
-                    Box::new(Signing { context: self, flow }),
-                )
-            }
-            crate::Step::Done(result) => self.on_signed(state, now, result),
-        }
-    }
-
-    fn on_signed(self, state: &mut State, now: Now, result: Result<Verified, SignError>) -> Step {
-        let Self {
-            task,
-            issuer,
-            epoch,
-            lease,
-            timeout: _,
-        } = self;
-        if let Ok(verified) = &result {
-            state.signed(&task.key, &issuer, (&lease, verified.chain()), now);
-            state.known.extend(verified.known());
-        }
-        if state.ledger.find(task.uid()).is_none() {
-            // The request was deleted meanwhile; nobody wants its certificate.
-            return task.end(state, Outcome::Idle, Again::Never);
-        }
-        match result {
-            Ok(verified) => task.conclude(state, now, Conclusion::Issued(verified)),
-            Err(error) => {
-                state.forget_result(task.uid());
-                task.on_refused(state, now, (&issuer, epoch), &error)
-            }
-        }
-    }
-}
-
-/// The write of a request's status.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Writing {
-    task: Task,
-    purpose: Purpose,
-    event: Option<Event>,
-    /// Whether the event says no more than the status.
-    is_routine: bool,
-    outcome: Outcome,
-    again: Again,
-}
-
-/// What a status is written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Purpose {
-    Claim,
-    Conclude,
-    /// To say that the request waits, for this reason.
-    Wait(&'static str),
-}
-
-impl Writing {
-    pub(super) fn resume(self, state: &mut State, now: Now, answer: Result<(), WriteError>) -> Step {
-        match (answer, self.purpose) {
-            (Ok(()), _) => self.on_written(state, now),
-            // The cause is written again later; this must not bring forward the next attempt.
-            (Err(_), Purpose::Wait(_)) => match self.again {
-                Again::At(again) => self.task.end(state, Outcome::Unsaved, Again::At(again)),
-                Again::Never | Again::WhenReady => self.task.retry_later(state, now),
-            },
-            (Err(WriteError::Conflict), _) if self.task.rereads < REREADS => {
-                let mut task = self.task;
-                task.rereads += 1;
-                Step::Read(task.key.clone(), task)
-            }
-            // If the request is gone, the watch will show that. Until then a 404 may be an API server that lags.
-            (Err(_), _) => self.task.retry_later(state, now),
-        }
-    }
-
-    fn on_written(self, state: &mut State, now: Now) -> Step {
-        let Self {
-            task,
-            purpose,
-            event,
-            is_routine,
-            outcome,
-            again,
-        } = self;
-        match purpose {
-            Purpose::Claim => return Step::Read(task.key.clone(), task),
-            Purpose::Conclude => state.finish_request(&task.key, task.uid()),
-            Purpose::Wait(reason) => state.record_told(&task.key, task.uid(), reason),
-        }
-        let ending = Ending::new(Key::Request(task.key), outcome, again);
-        let rate = state.config.event_rate;
-        match event.filter(|_| !is_routine || state.events.take(rate, now.monotonic)) {
-            Some(event) => Step::Publish(event, ending),
-            None => Step::Done(state.end(ending)),
         }
     }
 }

@@ -1,0 +1,148 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use crate::{Base64, CertificateRequestStatus};
+
+/// Kubernetes' `CertificateSigningRequest`, as far as a signer reads it.
+///
+/// Its status is that of a [`CertificateRequest`](crate::CertificateRequest), of which it has the conditions and the
+/// certificate (<https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/certificate-signing-request-v1/>).
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub struct CertificateSigningRequest {
+    /// Standard metadata.
+    pub metadata: ObjectMeta,
+    /// The spec; immutable once created.
+    pub spec: CertificateSigningRequestSpec,
+    /// The status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<CertificateRequestStatus>,
+}
+
+/// The spec of a `CertificateSigningRequest`.
+///
+/// The API server sets the fields about the requester, so they can be trusted.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateSigningRequestSpec {
+    /// The certificate signing request, PEM.
+    pub request: Base64,
+    /// The signer that is to sign it.
+    pub signer_name: String,
+    /// How long the certificate shall be valid, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_seconds: Option<i32>,
+    /// The key usages and extended key usages that are asked for, by the names that cert-manager has taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usages: Vec<String>,
+    /// The name of the requester.
+    #[serde(default)]
+    pub username: String,
+    /// The uid of the requester.
+    #[serde(default)]
+    pub uid: String,
+    /// The groups of the requester.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Further attributes of the requester.
+    #[serde(default)]
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl CertificateSigningRequest {
+    /// cert-manager's annotation for the duration of the certificate, which wins over `spec.expirationSeconds`
+    /// (<https://cert-manager.io/docs/usage/kube-csr/#certificate-signing-request-annotations>).
+    pub const DURATION: &str = "experimental.cert-manager.io/request-duration";
+
+    /// cert-manager's annotation for a CA certificate, which is asked for if it is `true`.
+    pub const IS_CA: &str = "experimental.cert-manager.io/request-is-ca";
+
+    /// Returns the duration that is asked for, as Go writes one, or `None` if the signer may choose.
+    pub fn duration(&self) -> Option<Cow<'_, str>> {
+        let seconds = self.spec.expiration_seconds;
+        let asked = self.annotation(Self::DURATION).map(Cow::Borrowed);
+        asked.or_else(|| seconds.map(|seconds| Cow::Owned(format!("{seconds}s"))))
+    }
+
+    /// Returns `true` if a CA certificate is asked for.
+    pub fn is_ca(&self) -> bool {
+        self.annotation(Self::IS_CA) == Some("true")
+    }
+
+    /// Returns `true` if the request has finished: it was issued, denied or has failed.
+    pub fn is_terminal(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| {
+            let is_issued = status.certificate.as_ref().is_some_and(|pem| !pem.is_empty());
+            let ends = |kind: &str| matches!(kind, "Denied" | "Failed");
+            is_issued || status.conditions.iter().any(|condition| ends(&condition.kind))
+        })
+    }
+
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DURATION: &str = CertificateSigningRequest::DURATION;
+    const IS_CA: &str = CertificateSigningRequest::IS_CA;
+
+    fn request(annotations: Value, expiration: Value, status: Value) -> CertificateSigningRequest {
+        let spec = json!({ "request": "QQ==", "signerName": "example.com/a", "expirationSeconds": expiration });
+        let object = json!({ "metadata": { "annotations": annotations }, "spec": spec, "status": status });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn annotation_wins_over_expiration_seconds() {
+        for (annotations, expiration, expected) in [
+            (json!({}), json!(null), None),
+            (json!(null), json!(3600), Some("3600s")),
+            (json!({ DURATION: "896h" }), json!(null), Some("896h")),
+            (json!({ DURATION: "896h" }), json!(3600), Some("896h")),
+            // It is an error later, and not a request for the default.
+            (json!({ DURATION: "" }), json!(3600), Some("")),
+        ] {
+            let request = request(annotations, expiration, json!({}));
+            assert_eq!(request.duration().as_deref(), expected, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn only_true_asks_for_ca() {
+        for (value, expected) in [("true", true), ("True", false), ("false", false), ("", false)] {
+            let request = request(json!({ IS_CA: value }), json!(null), json!({}));
+            assert_eq!(request.is_ca(), expected, "{value}");
+        }
+        assert!(!request(json!({}), json!(null), json!({})).is_ca());
+    }
+
+    #[test]
+    fn denial_failure_and_certificate_end_it() {
+        let conditions = |kinds: &[&str]| {
+            let condition = |kind: &&str| json!({ "type": kind, "status": "True", "lastUpdateTime": null });
+            json!({ "conditions": kinds.iter().map(condition).collect::<Vec<_>>() })
+        };
+        for (status, expected) in [
+            (json!({}), false),
+            (conditions(&["Approved"]), false),
+            (json!({ "certificate": "" }), false),
+            (conditions(&["Approved", "Denied"]), true),
+            (conditions(&["Approved", "Failed"]), true),
+            (json!({ "certificate": "QQ==" }), true),
+        ] {
+            assert_eq!(
+                request(json!({}), json!(null), status.clone()).is_terminal(),
+                expected,
+                "{status}"
+            );
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Kubernetes CertificateSigningRequests. These cases run alone: they start our controller with a flag.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use issuer_api::{Base64, CertificateSigningRequest};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest as Kubernetes;
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::core::Request;
+use serde_json::{Value, json};
+
+use crate::issued::Issued;
+use crate::pki::{Csr, Names};
+use crate::servers::cluster::apply_object;
+use crate::servers::controller::NAMESPACE;
+use crate::servers::process::eventually;
+use crate::test_namespace::{LATER, SOON, TestNamespace};
+
+const FLAG: &str = "--sign-kubernetes-csrs";
+
+const PATH: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// The requester of the cases: a kubelet, as far as its name and groups say.
+const REQUESTER: &str = "system:node:e2e";
+
+/// The group of kubelets.
+const GROUP: &str = "system:nodes";
+
+/// A kubelet's request for a client certificate: untouched until it is approved, then signed once, for as long as it asks.
+pub(super) async fn certificate(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = begin(test).await?;
+    let allowed = role(test, "Role", "vaultissuers", "vault");
+    grant(test, &allowed).await?;
+    let csr = Csr::new(&Names::common(REQUESTER))?;
+    let signer = format!("vaultissuers.vault-issuer.io/{}.vault", test.namespace);
+    create(
+        test,
+        "kubelet",
+        &csr,
+        json!({ "signerName": signer, "expirationSeconds": 3600 }),
+    )
+    .await?;
+    event(test, "kubelet", "WaitingForApproval").await?;
+    ensure!(test.signatures(&path)? == 0, "signed without approval");
+    decide(test, "kubelet", "Approved").await?;
+    let lifetime = issued(test, "kubelet", &csr).await?;
+    ensure!((3500..=3700).contains(&lifetime), "it is valid for {lifetime} seconds");
+    ensure!(test.signatures(&path)? == 1, "{} signatures", test.signatures(&path)?);
+    let conditions = read(test, "kubelet").await?.status.unwrap_or_default().conditions;
+    let kinds: Vec<_> = conditions.iter().map(|condition| condition.kind.as_str()).collect();
+    ensure!(kinds == ["Approved"], "{kinds:?}");
+
+    // cert-manager's annotation wins over `expirationSeconds`.
+    let annotated = json!({
+        "annotations": { CertificateSigningRequest::DURATION: "30m" },
+        "signerName": signer,
+        "expirationSeconds": 7200,
+    });
+    create(test, "annotated", &csr, annotated).await?;
+    decide(test, "annotated", "Approved").await?;
+    let lifetime = issued(test, "annotated", &csr).await?;
+    ensure!((1700..=1900).contains(&lifetime), "it is valid for {lifetime} seconds");
+    let annotations = read(test, "annotated").await?.metadata.annotations.unwrap_or_default();
+    let kept = annotations.contains_key(CertificateSigningRequest::DURATION);
+    ensure!(
+        kept,
+        "the write of the status has replaced the annotations by {annotations:?}"
+    );
+    end(test).await
+}
+
+/// A request whose requester may not reference the issuer fails for good; a permission for all names suffices.
+pub(super) async fn permission(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = begin(test).await?;
+    let csr = Csr::new(&Names::common("web.example.com"))?;
+    let spec = json!({ "signerName": format!("vaultissuers.vault-issuer.io/{}.vault", test.namespace) });
+    grant(test, &role(test, "Role", "vaultissuers", "other")).await?;
+    create(test, "stranger", &csr, spec.clone()).await?;
+    decide(test, "stranger", "Approved").await?;
+    let message = failed(test, "stranger", "DeniedReference").await?;
+    ensure!(message.contains("reference"), "{message}");
+    event(test, "stranger", "DeniedReference").await?;
+    ensure!(test.signatures(&path)? == 0, "signed without permission");
+
+    grant(test, &role(test, "Role", "vaultissuers", "*")).await?;
+    create(test, "permitted", &csr, spec).await?;
+    decide(test, "permitted", "Approved").await?;
+    issued(test, "permitted", &csr).await?;
+    ensure!(test.signatures(&path)? == 1, "{} signatures", test.signatures(&path)?);
+    end(test).await
+}
+
+/// A denied request is never signed, nor is one that is deleted while its issuer is missing; one that waits is signed when
+/// the issuer appears, and says until then in events why it waits.
+pub(super) async fn waiting(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = begin(test).await?;
+    grant(test, &role(test, "Role", "vaultissuers", "*")).await?;
+    let csr = Csr::new(&Names::common("web.example.com"))?;
+    let of =
+        |issuer: &str| json!({ "signerName": format!("vaultissuers.vault-issuer.io/{}.{issuer}", test.namespace) });
+    create(test, "denied", &csr, of("vault")).await?;
+    decide(test, "denied", "Denied").await?;
+    for name in ["deleted", "patient"] {
+        create(test, name, &csr, of("late")).await?;
+        decide(test, name, "Approved").await?;
+        event(test, name, "IssuerNotFound").await?;
+    }
+    let requests: Api<Kubernetes> = Api::all(test.env.client.clone());
+    requests
+        .delete(&object_name(test, "deleted"), &DeleteParams::default())
+        .await?;
+    let auth = test.approle("approle", test.case, json!({})).await?;
+    test.issuer("late", test.spec(&path, auth)).await?;
+    test.ready("late", SOON).await?;
+    issued(test, "patient", &csr).await?;
+    ensure!(test.signatures(&path)? == 1, "{} signatures", test.signatures(&path)?);
+    let denied = read(test, "denied").await?.status.unwrap_or_default();
+    ensure!(
+        denied.certificate.is_none() && denied.conditions.len() == 1,
+        "{denied:?}"
+    );
+    end(test).await
+}
+
+/// A VaultClusterIssuer, whose requesters need a ClusterRole.
+pub(super) async fn cluster(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = begin(test).await?;
+    let auth = test.approle("approle", test.case, json!({})).await?;
+    let id = test.secret_id("approle").await?;
+    test.secret_in(NAMESPACE, test.case, &[("secretId", &id)]).await?;
+    let mut spec = test.spec(&path, auth);
+    spec["auth"]["appRole"]["secretRef"] = json!({ "name": test.case });
+    test.cluster_issuer(spec).await?;
+    test.cluster_ready().await?;
+    // The permission on issuers of a namespace does not count.
+    grant(test, &role(test, "Role", "vaultclusterissuers", "*")).await?;
+    let csr = Csr::new(&Names::common("web.example.com"))?;
+    let of = json!({ "signerName": format!("vaultclusterissuers.vault-issuer.io/{}", test.case) });
+    create(test, "stranger", &csr, of.clone()).await?;
+    decide(test, "stranger", "Approved").await?;
+    failed(test, "stranger", "DeniedReference").await?;
+    grant(test, &role(test, "ClusterRole", "vaultclusterissuers", test.case)).await?;
+    create(test, "permitted", &csr, of).await?;
+    decide(test, "permitted", "Approved").await?;
+    issued(test, "permitted", &csr).await?;
+    end(test).await
+}
+
+/// cert-manager's own issuers, with the permission that cert-manager asks for.
+pub(super) async fn drop_in(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = super::drop_in::begin(test, &[FLAG]).await?;
+    may_request(test).await?;
+    let csr = Csr::new(&Names::common("web.example.com"))?;
+    let of_issuer = json!({ "signerName": format!("issuers.cert-manager.io/{}.vault", test.namespace) });
+    create(test, "stranger", &csr, of_issuer.clone()).await?;
+    decide(test, "stranger", "Approved").await?;
+    failed(test, "stranger", "DeniedReference").await?;
+    grant(test, &role(test, "Role", "signers", "vault")).await?;
+    let of_cluster_issuer = json!({ "signerName": format!("clusterissuers.cert-manager.io/{}", test.case) });
+    for (name, spec) in [("of-issuer", of_issuer), ("of-cluster-issuer", of_cluster_issuer)] {
+        create(test, name, &csr, spec).await?;
+        decide(test, name, "Approved").await?;
+        issued(test, name, &csr).await?;
+    }
+    ensure!(test.signatures(&path)? == 2, "{} signatures", test.signatures(&path)?);
+    end(test).await?;
+    super::drop_in::end(test).await
+}
+
+/// Creates the issuer `vault`, and starts our controller with the flag; returns the path on which the issuer signs.
+async fn begin(test: &TestNamespace<'_>) -> anyhow::Result<String> {
+    let mut local = test.env.local_servers().await?;
+    local.restart_controller_with(&[FLAG]).await?;
+    drop(local);
+    may_request(test).await?;
+    test.signer(json!({})).await
+}
+
+/// Allows the requester to create requests, as kubelets may.
+async fn may_request(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let role = json!({ "apiGroup": RBAC, "kind": "ClusterRole", "name": "system:node-bootstrapper" });
+    apply_object(&test.env.client, binding("ClusterRoleBinding", "e2e-requesters", &role)).await
+}
+
+/// Starts our controller without the flag, and deletes what is not in the namespace.
+async fn end(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let requests: Api<Kubernetes> = Api::all(test.env.client.clone());
+    let all = requests.list(&ListParams::default()).await?;
+    let names = all.items.into_iter().filter_map(|request| request.metadata.name);
+    for name in names.filter(|name| name.starts_with(test.case)) {
+        requests.delete(&name, &DeleteParams::default()).await?;
+    }
+    let mut local = test.env.local_servers().await?;
+    local.restart_controller_with(&[]).await
+}
+
+/// Returns the name of a request, which has no namespace.
+fn object_name(test: &TestNamespace<'_>, name: &str) -> String {
+    format!("{}.{name}", test.case)
+}
+
+/// Returns a role that allows to reference the issuers of this name.
+fn role(test: &TestNamespace<'_>, kind: &str, resource: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": format!("{RBAC}/v1"),
+        "kind": kind,
+        "metadata": { "name": test.case },
+        "rules": [{
+            "apiGroups": [if resource == "signers" { "cert-manager.io" } else { "vault-issuer.io" }],
+            "resources": [resource],
+            "resourceNames": [name],
+            "verbs": ["reference"],
+        }],
+    })
+}
+
+/// Creates a role, binds it to the requester's group, and waits until it counts.
+async fn grant(test: &TestNamespace<'_>, role: &Value) -> anyhow::Result<()> {
+    let is_cluster = role["kind"] == "ClusterRole";
+    let kind = if is_cluster {
+        "ClusterRoleBinding"
+    } else {
+        "RoleBinding"
+    };
+    let reference = json!({ "apiGroup": RBAC, "kind": role["kind"], "name": test.case });
+    for object in [role.clone(), binding(kind, test.case, &reference)] {
+        if is_cluster {
+            apply_object(&test.env.client, object).await?;
+        } else {
+            test.apply(object).await?;
+        }
+    }
+    let rule = &role["rules"][0];
+    let namespace = if is_cluster { "" } else { &test.namespace };
+    let review = json!({ "spec": { "groups": [GROUP], "resourceAttributes": {
+        "group": rule["apiGroups"][0],
+        "resource": rule["resources"][0],
+        "name": rule["resourceNames"][0],
+        "namespace": namespace,
+        "verb": "reference",
+    } } });
+    let review: SubjectAccessReview = serde_json::from_value(review)?;
+    let reviews: Api<SubjectAccessReview> = Api::all(test.env.client.clone());
+    eventually(SOON, async || {
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        ensure!(
+            answer.status.is_some_and(|status| status.allowed),
+            "{role} does not count"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// Returns a binding of a role to the requester's group.
+fn binding(kind: &str, name: &str, role: &Value) -> Value {
+    json!({
+        "apiVersion": format!("{RBAC}/v1"),
+        "kind": kind,
+        "metadata": { "name": name },
+        "roleRef": role,
+        "subjects": [{ "apiGroup": RBAC, "kind": "Group", "name": GROUP }],
+    })
+}
+
+/// Creates a request as the requester, with the usages of a kubelet's client certificate. The annotations of `spec` are those of
+/// the object.
+async fn create(test: &TestNamespace<'_>, name: &str, csr: &Csr, mut spec: Value) -> anyhow::Result<()> {
+    let annotations = spec.as_object_mut().and_then(|spec| spec.remove("annotations"));
+    spec["request"] = json!(Base64::encode(&csr.pem));
+    spec["usages"] = json!(["key encipherment", "digital signature", "client auth"]);
+    let object = json!({
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "CertificateSigningRequest",
+        "metadata": { "name": object_name(test, name), "annotations": annotations },
+        "spec": spec,
+    });
+    let body = object.to_string().into_bytes();
+    // The role that allows to create requests counts a moment after it is bound.
+    eventually(SOON, async || {
+        let mut request = Request::new(PATH).create(&PostParams::default(), body.clone())?;
+        let headers = request.headers_mut();
+        headers.insert("Impersonate-User", REQUESTER.parse()?);
+        headers.append("Impersonate-Group", GROUP.parse()?);
+        headers.append("Impersonate-Group", "system:authenticated".parse()?);
+        Ok(test.env.client.request_text(request).await.map(drop)?)
+    })
+    .await
+}
+
+/// Approves or denies a request, as `kubectl certificate` does.
+async fn decide(test: &TestNamespace<'_>, name: &str, decision: &str) -> anyhow::Result<()> {
+    let name = object_name(test, name);
+    let get = Request::new(PATH).get(&name, &kube::api::GetParams::default())?;
+    let mut object: Value = test.env.client.request(get).await?;
+    object["status"]["conditions"] = json!([{
+        "type": decision,
+        "status": "True",
+        "reason": "E2E",
+        "message": "decided by a test",
+    }]);
+    let body = object.to_string().into_bytes();
+    let request = Request::new(PATH).replace_subresource("approval", &name, &PostParams::default(), body)?;
+    test.env.client.request_text(request).await.map(drop)?;
+    Ok(())
+}
+
+async fn read(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<CertificateSigningRequest> {
+    let get = Request::new(PATH).get(&object_name(test, name), &kube::api::GetParams::default())?;
+    Ok(test.env.client.request(get).await?)
+}
+
+/// Waits until a request is issued, and checks its certificate; returns its lifetime in seconds.
+async fn issued(test: &TestNamespace<'_>, name: &str, csr: &Csr) -> anyhow::Result<i64> {
+    let certificate = eventually(LATER, async || {
+        let status = read(test, name).await?.status.unwrap_or_default();
+        let certificate = status.certificate.as_ref().and_then(Base64::decode);
+        certificate.with_context(|| format!("{name} has no certificate: {:?}", status.conditions))
+    })
+    .await?;
+    let issued = Issued::parse(&certificate, test.env.vault.root.as_bytes())?;
+    issued.verify(&csr.spki)?;
+    issued.lifetime()
+}
+
+/// Waits until a request has failed for this reason; returns the message.
+async fn failed(test: &TestNamespace<'_>, name: &str, reason: &str) -> anyhow::Result<String> {
+    eventually(SOON, async || {
+        let status = read(test, name).await?.status.unwrap_or_default();
+        let failed = status.conditions.iter().find(|condition| condition.kind == "Failed");
+        let Some(failed) = failed else {
+            bail!("{name} has not failed: {status:?}");
+        };
+        ensure!(failed.reason.as_deref() == Some(reason), "{failed:?}");
+        ensure!(status.certificate.is_none(), "a certificate in a failed request");
+        Ok(failed.message.clone().unwrap_or_default())
+    })
+    .await
+}
+
+/// Waits for an event about a request.
+async fn event(test: &TestNamespace<'_>, name: &str, reason: &str) -> anyhow::Result<()> {
+    let object = object_name(test, name);
+    let events: Api<Event> = Api::namespaced(test.env.client.clone(), "default");
+    eventually(Duration::from_secs(60), async || {
+        let list = events.list(&ListParams::default()).await?;
+        let is_about = |event: &&Event| {
+            let regarding = event.regarding.as_ref().and_then(|regarding| regarding.name.as_deref());
+            regarding == Some(&*object)
+        };
+        let reasons: Vec<_> = list
+            .items
+            .iter()
+            .filter(is_about)
+            .map(|event| event.reason.as_deref())
+            .collect();
+        ensure!(reasons.contains(&Some(reason)), "{name} has the events {reasons:?}");
+        Ok(())
+    })
+    .await
+}
