@@ -279,7 +279,8 @@ impl<L: LaneName, K: Work> Queue<L, K> {
                 owner.insert(head, name, lane.is_idle() && lane.is_reserved);
             }
         }
-        let before = std::mem::replace(&mut owner.heads, owner.ranks());
+        let heads = owner.ranks();
+        let before = std::mem::replace(&mut owner.heads, heads);
         if owner.is_unused() {
             self.owners.remove(&key);
         }

@@ -18,5 +18,6 @@ mod report;
 mod scenario;
 mod sources;
 mod stop;
+mod tenants;
 mod tokens;
 mod waiting;
