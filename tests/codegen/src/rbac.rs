@@ -102,7 +102,8 @@ fn credentials() -> Vec<PolicyRule> {
     vec![rule("", &["configmaps"], &["get"]), rule("", &["secrets"], &["get"])]
 }
 
-/// In a namespace with issuers: Secrets that are named, which may be watched too. Without a name this would allow to list all.
+/// In a namespace with issuers: Secrets that are named, which may be watched too. Without a name this would permit a watch
+/// of all.
 fn secrets() -> Vec<PolicyRule> {
     vec![rule("", &["secrets"], &["get", "watch"])]
 }

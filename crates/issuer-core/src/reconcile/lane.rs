@@ -331,7 +331,7 @@ impl<K: Work> Waiting<K> {
         self.later.len() + self.ready.values().map(BTreeSet::len).sum::<usize>()
     }
 
-    /// Takes what is not ready.
+    /// Takes the work that is not ready.
     fn take_later(&mut self) -> Self {
         Self {
             later: std::mem::take(&mut self.later),
