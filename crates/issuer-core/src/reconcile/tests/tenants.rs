@@ -89,8 +89,10 @@ fn many_silent_tenants_leave_slots_to_others() {
         add(&mut scenario, key.clone(), "vault");
     }
     scenario.run();
-    // As many as run in total, though each might sign ten.
-    assert_eq!(hold(&mut scenario, "team-a", &silent, 10).len(), 512);
+    // As many as run in total, and the first of each tenant, though each might sign ten.
+    let signing = hold(&mut scenario, "team-a", &silent, 10);
+    assert!((512..=512 + 60).contains(&signing.len()), "{signing:?}");
+    assert_eq!(signing.iter().collect::<BTreeSet<_>>().len(), 60);
     assert_signed(&mut scenario, "team-b", &other);
 }
 
@@ -106,7 +108,8 @@ fn silent_server_delays_no_other_check() {
         );
     }
     let log = scenario.run();
-    assert_eq!(log, vec!["unanswered health"; 16]);
+    // Half of the slots of a server, since no request waits for these issuers.
+    assert_eq!(log, vec!["unanswered health"; 8]);
     let key = namespaced("team-b", "vault");
     add(&mut scenario, key.clone(), "good");
     scenario.run();
@@ -122,7 +125,7 @@ fn held_signatures_delay_no_check() {
         add(&mut scenario, key.clone(), "vault");
     }
     scenario.run();
-    assert_eq!(hold(&mut scenario, "team-a", &silent, 10).len(), 512);
+    assert!(hold(&mut scenario, "team-a", &silent, 10).len() >= 512);
     for number in 0..40 {
         add(&mut scenario, namespaced("team-b", &format!("new-{number}")), "good");
     }
