@@ -21,7 +21,7 @@ use crate::{Chain, Now};
 const ATTEMPTS: u32 = 8;
 
 /// The most tokens that are kept of one issuer, and of the issuers of one tenant. The first of more are left to expire: the
-/// author of an issuer may supersede its token each second, and his server may not let go of any.
+/// token of an issuer may be superseded each second, and its server may extend every one.
 const KEPT: (usize, usize) = (8, 256);
 
 /// The shortest time between two renewals of a token that is not used any more: a server chooses its lifetime.
