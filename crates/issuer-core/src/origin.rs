@@ -36,6 +36,7 @@ impl Origin {
         if !known || !plain || !dialable {
             return None;
         }
+        // A path is appended with a slash of its own.
         let base = base.trim_end_matches('/').to_owned();
         Some(Self {
             scheme,
@@ -62,6 +63,7 @@ impl Origin {
 
     /// Returns `true` if both have the same scheme, host and port, whatever path the API lies below.
     pub(crate) fn has_same_server(&self, other: &Self) -> bool {
+        // Host names are equal in upper and lower case (RFC 4343).
         let server = |origin: &Self| (origin.scheme.clone(), origin.host().to_ascii_lowercase(), origin.port());
         server(self) == server(other)
     }

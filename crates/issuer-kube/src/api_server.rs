@@ -11,9 +11,10 @@ use issuer_core::reconcile::{
     Event, Key, ObservedRequest, PatchKind, ReferenceReview, Requester, StatusPatch, WriteError,
 };
 use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, RequestKind, SecretRef, SourceRef, TokenSpec};
+use issuer_core::target::NamespaceLabels;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret as SecretObject, ServiceAccount};
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::core::Request;
@@ -22,14 +23,10 @@ use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::data::{config_map_data, secret_data};
 use crate::events::Events;
 use crate::failure::{Failure, chain};
-use crate::object::{FIELD_MANAGER, decode_request};
+use crate::object::{FIELD_MANAGER, METADATA_ONLY, decode_request};
 use crate::source_watch::SourceWatch;
-
-/// Has the API server answer with the metadata alone.
-pub(crate) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The API server, for the questions of the core. Each is one request; nothing is tried twice.
 #[derive(Clone)]
@@ -63,7 +60,8 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError> {
         let url = SecretObject::url_path(&(), Some(&secret.namespace));
-        Ok(secret_data(decode(&self.get(url, &secret.name).await?)?))
+        let object: SecretObject = decode(&self.get(url, &secret.name).await?)?;
+        Ok(object.into())
     }
 
     /// Reads a ConfigMap.
@@ -73,7 +71,18 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
         let url = ConfigMap::url_path(&(), Some(&config_map.namespace));
-        Ok(config_map_data(decode(&self.get(url, &config_map.name).await?)?))
+        let object: ConfigMap = decode(&self.get(url, &config_map.name).await?)?;
+        Ok(object.into())
+    }
+
+    /// Reads the labels of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer.
+    pub async fn read_namespace(&self, name: &str) -> Result<NamespaceLabels, ReadError> {
+        let namespace: Namespace = decode(&self.get(Namespace::url_path(&(), None), name).await?)?;
+        Ok(namespace.metadata.labels.unwrap_or_default())
     }
 
     /// Opens the watch of a Secret or a ConfigMap.
@@ -170,7 +179,7 @@ impl ApiServer {
     }
 
     async fn read(&self, request: Result<http::Request<Vec<u8>>, RequestError>) -> Result<Bytes, ReadError> {
-        // A name that is none is that of nothing.
+        // An invalid name cannot be that of an object.
         let request = request.map_err(|_| ReadError::NotFound)?;
         self.send(request).await.map_err(|failure| {
             tracing::debug!(code = failure.code, "failed to read an object");

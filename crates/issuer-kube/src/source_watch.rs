@@ -13,8 +13,7 @@ use kube::Resource;
 use kube::client::Body;
 use tokio::time::timeout;
 
-use crate::api_server::METADATA_ONLY;
-use crate::object::{Json, event_type};
+use crate::object::{Json, METADATA_ONLY, event_type};
 
 /// The longest silence of a watch that works: the API server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(150);

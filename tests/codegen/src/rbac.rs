@@ -64,6 +64,19 @@ fn drop_in() -> Vec<PolicyRule> {
     ]
 }
 
+/// The same rights for a controller that is limited to namespaces, in each of them: it does not serve cluster issuers.
+fn namespaced(mut rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
+    for rule in &mut rules {
+        rule.resources.retain(|resource| !resource.contains("clusterissuers"));
+    }
+    rules
+}
+
+/// In all namespaces, where a cluster issuer selects namespaces by their labels.
+fn namespaces() -> Vec<PolicyRule> {
+    vec![rule("", &["namespaces"], &["get"])]
+}
+
 /// In all namespaces, where Kubernetes' CertificateSigningRequests are signed: reads those of all signers, asks whether the
 /// requester may reference the issuer, and signs for our signer names
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#authorization>).
@@ -193,6 +206,7 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
         on_demand("drop-in", &drop_in())?,
         on_demand("drop-in-csrs", &drop_in_csrs())?,
         on_demand("kubernetes-csrs", &kubernetes_csrs())?,
+        on_demand("namespaces", &namespaces())?,
         file(
             "leader-election",
             &[
@@ -232,12 +246,15 @@ fn chart_rules() -> anyhow::Result<File> {
     let all = [
         ("approval", approval()),
         ("controller", controller()),
+        ("controller-namespaced", namespaced(controller())),
         ("credentials", credentials()),
         ("drop-in", drop_in()),
         ("drop-in-csrs", drop_in_csrs()),
+        ("drop-in-namespaced", namespaced(drop_in())),
         ("edit", edit()),
         ("kubernetes-csrs", kubernetes_csrs()),
         ("leader-election", leader_election()),
+        ("namespaces", namespaces()),
         ("secrets", secrets()),
         ("tokens", tokens()),
         ("view", view()),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use issuer_core::{Connect, ConnectError, Origin, Roots, TlsError, TransportError};
 use rustls::version::{TLS12, TLS13};
 
-use crate::server::Act::{Hang, Notify, Read, Send, Wait};
-use crate::server::{Act, PKI, Speaks};
+use crate::server::ServerStep::{Hang, Notify, Read, Send, Wait};
+use crate::server::{PKI, ServerStep, Speaks};
 
 pub(super) const TLS: Speaks = Speaks::Tls {
     versions: &[&TLS13, &TLS12],
@@ -39,16 +39,16 @@ const NEW_MUTUAL: Speaks = Speaks::Tls {
     client_auth: true,
 };
 
-pub(super) const OK: Act = Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+pub(super) const OK: ServerStep = Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
 pub(super) const FINE: Expected = Ok((200, "{}"));
-const SOON: Duration = Duration::from_millis(200);
+pub(super) const SOON: Duration = Duration::from_millis(200);
 
 pub(super) type Expected = Result<(u16, &'static str), TransportError>;
 
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) server: Speaks,
-    pub(super) scripts: &'static [&'static [Act]],
+    pub(super) scripts: &'static [&'static [ServerStep]],
     pub(super) client: fn(&mut Connect),
     pub(super) events: &'static [Event],
     /// The number of requests that the server has read.
@@ -206,9 +206,11 @@ pub(super) const ANSWERS: &[Case] = &[
     },
 ];
 
-const CHUNKED: Act = Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n");
+const CHUNKED: ServerStep =
+    Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\n4\r\n\":1}\r\n0\r\n\r\n");
 
-const TWICE: Act = Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+const TWICE: ServerStep =
+    Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
 
 pub(super) const CERTIFICATES: &[Case] = &[
     Case {

@@ -172,7 +172,7 @@ fn since(query: &str) -> u64 {
 fn value(object: &Object) -> Value {
     match object {
         Object::ClusterIssuer(issuer) => serde_json::to_value(issuer),
-        Object::Issuer(issuer) => serde_json::to_value(issuer),
+        Object::DropInIssuer(issuer) | Object::Issuer(issuer) => serde_json::to_value(issuer),
         Object::Request(request) => serde_json::to_value(request),
         Object::Csr(csr) => serde_json::to_value(csr),
     }

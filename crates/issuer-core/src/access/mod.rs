@@ -11,6 +11,7 @@
 //!                                                         |                    | refused                |  |
 //!                                                         |                    v                        |  |
 //!                                                         +--> no token --> [ReadSecret] [MintToken]    |  |
+//!                                                         |           [AWS keys, unwrapped secret ID]   |  |
 //!                                                         |                    --> Login, Lookup -------+  |
 //!                                                         |                           ^                    |
 //!                                                         |                           +-- held, denied ----+
@@ -23,12 +24,15 @@
 //! reach. A token that fails is kept until another takes its place, and a good token stays at work if a new one cannot
 //! be had for a transient reason.
 //!
+//! A secret ID that Vault hands out once, for a wrapping token, outlives the checks: the caller keeps it with the access.
+//!
 //! What a check does not cost: it does not use up a token whose uses Vault limits, and it does not log in while nobody
 //! needs a token, since each login may use up a secret ID.
 
 mod check;
 mod error;
 mod gathering;
+mod login;
 mod resolve;
 mod secret_data;
 #[cfg(test)]
@@ -41,15 +45,16 @@ use issuer_api::VerificationMode;
 
 pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::{AwaitConfigMap, AwaitSecret};
+pub use login::UnwrappedSecretId;
 pub use secret_data::SecretData;
 
-use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSpec};
+use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSource};
 use crate::target::{SignPath, Target};
 use crate::vault::{Lease, Vault};
 use crate::{Now, Reply, Request, Secret};
 use check::{Check, Sent};
 use gathering::Gathering;
-use resolve::Mint;
+use login::TokenLogin;
 use secret_data::Fingerprint;
 
 /// An issuer's connection to Vault, its signing endpoint, and the token to sign with.
@@ -297,8 +302,8 @@ struct Inputs {
 pub enum Step {
     /// Send this request to Vault.
     Exchange(Request, AwaitReply),
-    /// Request this token of a service account.
-    MintToken(TokenSpec, AwaitToken),
+    /// Obtain this token of a service account.
+    MintToken(TokenSource, AwaitToken),
     /// Read this ConfigMap.
     ReadConfigMap(ConfigMapRef, AwaitConfigMap),
     /// Read this Secret.
@@ -314,6 +319,8 @@ pub struct CheckOutcome {
     pub access: Option<Access>,
     /// The access that a new one has replaced. Its token is to be revoked once no request uses it.
     pub superseded: Option<Access>,
+    /// The secret ID to keep for the next check, if this one or an earlier one has unwrapped it.
+    pub secret_id: Option<UnwrappedSecretId>,
     /// The health of the server, if the check asked for it.
     pub health: Option<ServerHealth>,
     /// `Ok` if certificates can be signed.
@@ -342,6 +349,7 @@ impl CheckOutcome {
         Self {
             access,
             superseded: None,
+            secret_id: None,
             health: None,
             verdict: Err(error),
         }
@@ -354,6 +362,8 @@ struct Issuer {
     target: Target,
     /// Where its Secrets and service accounts are.
     namespace: String,
+    /// The secret ID that an earlier check has unwrapped.
+    secret_id: Option<UnwrappedSecretId>,
 }
 
 impl Issuer {
@@ -380,14 +390,23 @@ pub(crate) fn sources(target: &Target, namespace: &str) -> BTreeSet<SourceRef> {
     secrets.chain(config_map).collect()
 }
 
-/// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are; `held` is
-/// the access that an earlier check left.
-pub fn begin(target: Target, namespace: &str, held: Option<Access>, now: Now) -> Step {
+/// What an earlier check of an issuer left.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The access.
+    pub access: Option<Access>,
+    /// The secret ID that was unwrapped.
+    pub secret_id: Option<UnwrappedSecretId>,
+}
+
+/// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are.
+pub fn begin(target: Target, namespace: &str, held: Held, now: Now) -> Step {
     let issuer = Issuer {
         target,
         namespace: namespace.to_owned(),
+        secret_id: held.secret_id,
     };
-    match held {
+    match held.access {
         Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),
         // Without a held access of this spec, or with one whose Secrets were read long ago.
         held => Gathering::to_begin(issuer, held).advance(now),
@@ -403,13 +422,13 @@ fn read_secrets(check: Check, now: Now) -> Step {
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitToken {
     check: Check,
-    mint: Mint,
+    login: TokenLogin,
 }
 
 impl AwaitToken {
     /// Resumes the check with the token.
     pub fn resume(self, now: Now, answer: Result<Secret, ReadError>) -> Step {
-        self.check.on_token(self.mint, now, answer)
+        self.check.on_token(self.login, now, answer)
     }
 }
 

@@ -2,6 +2,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject};
+
 use crate::{Origin, Secret};
 
 /// The data of a Secret, or that of a ConfigMap.
@@ -35,6 +38,39 @@ impl SecretData {
         };
         self.servers.as_ref().is_none_or(listed)
     }
+}
+
+impl From<SecretObject> for SecretData {
+    /// Takes the data. A Secret of a file may have text in `stringData`, which takes precedence.
+    fn from(object: SecretObject) -> Self {
+        Self {
+            servers: object.metadata.annotations.unwrap_or_default().remove(Self::SERVERS),
+            resource_version: object.metadata.resource_version.unwrap_or_default(),
+            data: joined(object.data, object.string_data),
+        }
+    }
+}
+
+impl From<ConfigMap> for SecretData {
+    fn from(object: ConfigMap) -> Self {
+        Self {
+            servers: None,
+            resource_version: object.metadata.resource_version.unwrap_or_default(),
+            data: joined(object.binary_data, object.data),
+        }
+    }
+}
+
+fn joined(
+    bytes: Option<BTreeMap<String, ByteString>>,
+    text: Option<BTreeMap<String, String>>,
+) -> BTreeMap<String, Secret> {
+    let bytes = bytes.into_iter().flatten().map(|(key, value)| (key, value.0));
+    let text = text.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+    bytes
+        .chain(text)
+        .map(|(key, value)| (key, Secret::from(value)))
+        .collect()
 }
 
 impl fmt::Debug for SecretData {

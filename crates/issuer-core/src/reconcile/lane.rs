@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::issuers::Recovery;
+use super::recovery::Recovery;
 
 /// A key that can be queued.
 pub(super) trait Work: Ord + Clone {

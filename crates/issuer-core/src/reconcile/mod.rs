@@ -81,6 +81,7 @@ mod observed;
 mod observed_request;
 mod outcome;
 mod queue;
+mod recovery;
 mod report;
 mod request;
 mod requests;
@@ -107,6 +108,6 @@ pub use request::{ReferenceReview, Requester};
 pub use sources::SourceEvent;
 pub use status::{PatchKind, StatusPatch};
 pub use step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent, AwaitToken,
-    AwaitWrite, Step,
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent,
+    AwaitToken, AwaitWrite, Step,
 };

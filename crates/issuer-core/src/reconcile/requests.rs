@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::Seen;
-use super::issuers::Recovery;
 use super::observed_request::ObservedRequest;
+use super::recovery::Recovery;
 use super::snapshot::{Packed, Snapshot};
 use super::texts;
 use crate::Now;
-use crate::reference::{IssuerKey, RequestKey, RequestKind};
+use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
 
 /// A CSR that is longer than this, in base64, is not kept but read again when the request is signed.
 const CSR_KEPT: usize = 4096;
@@ -155,9 +155,9 @@ impl Requests {
         self.by_key.values().map(Box::as_ref)
     }
 
-    /// Returns the names of the requests whose uid is one of `wanted`.
-    pub(super) fn keys_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<RequestKey> {
-        let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked.object.uid()));
+    /// Returns the names of the requests that are `wanted`.
+    pub(super) fn keys_of(&self, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
+        let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked));
         wanted.map(|(key, _)| key.clone()).collect()
     }
 
@@ -166,15 +166,21 @@ impl Requests {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
     }
 
-    /// Returns the requests of a kind that a complete list does not contain.
-    pub(super) fn unlisted(&self, kind: RequestKind, listed: &BTreeSet<RequestKey>) -> Vec<RequestKey> {
+    /// Returns the requests of a kind that a complete list covers and does not contain.
+    pub(super) fn unlisted(
+        &self,
+        kind: RequestKind,
+        scope: &ListScope,
+        listed: &BTreeSet<RequestKey>,
+    ) -> Vec<RequestKey> {
         // One pass over both, which are sorted: there may be tens of thousands.
         let mut listed = listed.iter().peekable();
         let mut is_listed = |key: &RequestKey| {
             while listed.next_if(|listed| *listed < key).is_some() {}
             listed.peek() == Some(&key)
         };
-        let unlisted = self.by_key.keys().filter(|key| key.kind == kind && !is_listed(key));
+        let is_covered = |key: &&RequestKey| key.kind == kind && scope.covers(&key.namespace);
+        let unlisted = self.by_key.keys().filter(is_covered).filter(|key| !is_listed(key));
         unlisted.cloned().collect()
     }
 
@@ -213,17 +219,28 @@ impl Requests {
         Some(tracked)
     }
 
+    /// Returns the request that a task holds, or the denial that a watch has shown meanwhile. Returns `None` if the
+    /// request has finished or is gone.
+    pub(super) fn latest(&mut self, key: &RequestKey, held: &Snapshot) -> Option<Snapshot> {
+        let tracked = self.with_uid(key, held.uid())?;
+        if tracked.object.is_denied {
+            tracked.object.decode(key)
+        } else {
+            Some(held.clone())
+        }
+    }
+
     /// Replaces the request by the result of a read, and returns it whole. Returns `None` if a watch has shown meanwhile
     /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
-        texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {
             return tracked.object.decode(key);
         }
+        texts::cut(&mut read);
         let whole = Snapshot::from(read.clone());
         self.observe(key, read, None);
         Some(whole)

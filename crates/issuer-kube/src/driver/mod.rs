@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
-use crate::object::Watched;
+use crate::object::{RequestHeader, WatchedList};
 use crate::source_watch::SourceWatch;
 use crate::watch::{self, Observer, Unreadable};
-use crate::{ControllerHealth, Leadership, Metrics, Transport};
+use crate::{ControllerHealth, Leadership, Metrics, Transport, token};
 
 /// Time for a stopping controller to wait for signatures under way and to save them.
 ///
@@ -89,8 +89,8 @@ struct Driver {
     health: Arc<ControllerHealth>,
     metrics: Arc<Metrics>,
     transport: Transport,
-    /// The kinds that are watched.
-    watched: Vec<Watched>,
+    /// The lists that are kept up to date.
+    lists: Vec<WatchedList>,
     /// Notified whenever there may be something to do.
     changed: Notify,
     /// Room for exchanges with Vault. The controller begins fewer tasks than there is room for, unless there are very many
@@ -114,7 +114,7 @@ pub async fn run<R>(
     let driver = Arc::new(Driver::new(setup));
     let watches = tokio::spawn({
         let driver = Arc::clone(&driver);
-        async move { watch::watch(&client, &driver.watched, &driver).await }
+        async move { watch::watch(&client, &driver.lists, &driver).await }
     });
     let mut tasks = JoinSet::new();
     let leads = leadership.clone();
@@ -146,8 +146,8 @@ pub async fn run<R>(
         tracing::warn!("stopping before all tokens were revoked; they expire");
     }
     watches.abort();
-    for watched in &driver.watched {
-        driver.health.ended(watched.kind());
+    for list in &driver.lists {
+        driver.health.ended(&list.name());
     }
     driver.health.ended(LOOP);
     released
@@ -160,6 +160,10 @@ impl Observer for Arc<Driver> {
         }
         self.controller().observe(Transport::now(), change);
         self.changed.notify_one();
+    }
+
+    fn needs(&self, request: &RequestHeader) -> bool {
+        self.controller().needs(&request.key(), request.uid(), request.issuer())
     }
 
     fn unreadable(&self, object: Unreadable) {
@@ -181,30 +185,30 @@ impl Observer for Arc<Driver> {
         tokio::spawn(async move { driver.publish(event).await });
     }
 
-    fn alive(&self, watched: Watched, within: Duration) {
+    fn alive(&self, list: &WatchedList, within: Duration) {
         let next = Transport::now().monotonic + within + GRACE;
-        self.health.alive(watched.kind(), next);
+        self.health.alive(list.name(), next);
     }
 
-    fn synced(&self, watched: Watched) {
-        self.health.set(watched.kind(), Ok(()));
+    fn synced(&self, list: &WatchedList) {
+        self.health.set(list.name(), Ok(()));
     }
 
-    fn failed(&self, watched: Watched, error: &str, is_synced: bool) {
-        self.metrics.watch_failed(watched.kind());
+    fn failed(&self, list: &WatchedList, error: &str, is_synced: bool) {
+        self.metrics.watch_failed(list.watched.kind());
         if !is_synced {
-            self.health.set(watched.kind(), Err(format!("not in sync: {error}")));
+            self.health.set(list.name(), Err(format!("not in sync: {error}")));
         }
     }
 }
 
 impl Driver {
     fn new(setup: RunSetup) -> Self {
-        let watched = Watched::all_of(setup.config.request_kinds(), setup.config.kinds());
+        let lists = WatchedList::all_of(&setup.config);
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
-        for watched in &watched {
-            setup.health.set(watched.kind(), Err("not listed yet".to_owned()));
+        for list in &lists {
+            setup.health.set(list.name(), Err("not listed yet".to_owned()));
         }
         Self {
             watch_api: ApiServer::new(setup.watch_client, setup.instance.clone()),
@@ -213,7 +217,7 @@ impl Driver {
             health: setup.health,
             metrics: setup.metrics,
             transport: setup.transport,
-            watched,
+            lists,
             changed: Notify::new(),
             exchanges: Semaphore::new(EXCHANGES_MAX),
             api_requests: Semaphore::new(API_REQUESTS),
@@ -300,8 +304,8 @@ impl Driver {
                     let reply = Box::pin(self.exchange(request)).await;
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
-                Step::MintToken(spec, state) => {
-                    let answer = self.ask(Box::pin(self.api.mint_token(&spec))).await;
+                Step::MintToken(source, state) => {
+                    let answer = self.ask(Box::pin(token::obtain(&self.api, source))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Publish(event, state) => {
@@ -310,6 +314,10 @@ impl Driver {
                 }
                 Step::ReadConfigMap(config_map, state) => {
                     let answer = self.ask(Box::pin(self.api.read_config_map(&config_map))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
+                Step::ReadNamespace(name, state) => {
+                    let answer = self.ask(Box::pin(self.api.read_namespace(&name))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadRequest(request, state) => {

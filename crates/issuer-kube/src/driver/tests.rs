@@ -4,13 +4,14 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
-use issuer_core::reference::{IssuerKind, RequestKind};
-use issuer_core::target::{AllowedServers, IssuerPolicy};
+use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
+use issuer_core::target::AllowedServers;
 use issuer_core::{Connect, Limits, Operation, Origin, Roots};
 use kube::client::Body;
 use tower::BoxError;
 
 use super::*;
+use crate::fixture::config;
 
 fn room<A, B, F>(_: impl Fn(Arc<Driver>, A, B) -> F) -> usize {
     size_of::<F>()
@@ -45,28 +46,17 @@ fn driver() -> Arc<Driver> {
         Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"{}"))))
     });
     let driver = Driver::new(RunSetup {
-        config: Config {
-            claim: None,
-            check_interval: Duration::from_secs(60),
-            cluster_resource_namespace: String::new(),
-            drop_in: None,
-            event_rate: 10,
-            kubernetes_csrs: false,
-            max_concurrent_reconciles: 1,
-            max_lost_answers: 1,
-            policy: IssuerPolicy::default(),
-            sign_timeout: Duration::from_secs(60),
-            verify: issuer_tls::signatures().into(),
-        },
-        watch_client: Client::new(service.clone(), "default"),
+        config: config(),
+        watch_client: Client::new(service, "default"),
         client: Client::new(service, "default"),
         transport: Transport::new(),
         metrics: Arc::new(Metrics::new()),
         health: Arc::new(ControllerHealth::new()),
         instance: String::new(),
     });
-    let requests = Change::Requests(RequestKind::CertificateRequest, BTreeSet::new());
-    let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(|kind| Change::Issuers(kind, BTreeSet::new()));
+    let requests = Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new());
+    let issuers = |kind| Change::Issuers(kind, ListScope::Cluster, BTreeSet::new());
+    let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(issuers);
     for change in lists.into_iter().chain([requests]) {
         driver.controller().observe(Transport::now(), change);
     }
@@ -133,6 +123,7 @@ async fn wait_for_room_is_part_of_connecting() {
         roots: Roots::System,
         identity: None,
         limits: Limits::default(),
+        proxy: None,
     };
     let request = |timeout| Request {
         connect: Arc::new(connect.clone()),

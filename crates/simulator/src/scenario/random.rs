@@ -108,12 +108,12 @@ fn user_actions(dice: &mut Dice, setup: &Setup, long: Duration, agenda: &mut Vec
         let mut then = at;
         let mut later = |dice: &mut Dice, action| {
             then += dice.magnitude(SECOND / 4, HOUR);
-            (then.min(long), Scheduled::Act(action))
+            (then.min(long), Scheduled::User(action))
         };
         if dice.chance(800) {
-            agenda.push((at, Scheduled::Act(UserAction::CreateApproved(number))));
+            agenda.push((at, Scheduled::User(UserAction::CreateApproved(number))));
         } else {
-            agenda.push((at, Scheduled::Act(UserAction::Create(number))));
+            agenda.push((at, Scheduled::User(UserAction::Create(number))));
             let decided = if dice.chance(700) {
                 UserAction::Approve(number)
             } else {
@@ -148,10 +148,10 @@ fn changes(dice: &mut Dice, issuer: IssuerId, long: Duration, agenda: &mut Vec<(
             UserAction::TouchIssuer(issuer),
         ];
         let action = dice.pick(&actions).filter(|_| at < long);
-        agenda.extend(action.map(|action| (at, Scheduled::Act(action))));
+        agenda.extend(action.map(|action| (at, Scheduled::User(action))));
         if action == Some(UserAction::DeleteIssuer(issuer)) && dice.chance(900) {
             at += dice.magnitude(SECOND, HOUR);
-            agenda.push((at.min(long), Scheduled::Act(UserAction::CreateIssuer(issuer))));
+            agenda.push((at.min(long), Scheduled::User(UserAction::CreateIssuer(issuer))));
         }
     }
 }

@@ -88,6 +88,16 @@ fn ca_bundle_must_hold_a_certificate() {
 }
 
 #[test]
+fn all_requests_go_through_the_proxy() {
+    let mut check = issuer(app_role());
+    check.spec.proxy = Some("http://proxy.example:3128".to_owned());
+    let vault = check.run().ready().vault;
+    for connect in [&vault.connect, &vault.login] {
+        assert_eq!(connect.peer(), ("proxy.example", 3128));
+    }
+}
+
+#[test]
 fn ca_bundle_may_be_in_a_config_map() {
     let trusts = |key: Option<&str>| {
         // A Secret of the same name is another object.

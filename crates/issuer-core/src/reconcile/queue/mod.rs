@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use self::owner::Owner;
-use super::issuers::Recovery;
 use super::lane::{Class, Lane, Work};
+use super::recovery::Recovery;
 
 /// Work that is due at a time, in lanes that cannot delay each other.
 ///

@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::{Lane, State};
 use crate::Now;
 use crate::access::AccessError;
-use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Recovery, Settled};
+use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Settled};
 use crate::reconcile::lane::Class;
 use crate::reconcile::losses::Fault;
 use crate::reconcile::observed::ObservedIssuer;
 use crate::reconcile::outcome::{Key, Outcome};
-use crate::reference::{IssuerKey, IssuerKind};
+use crate::reconcile::recovery::Recovery;
+use crate::reference::{IssuerKey, IssuerKind, ListScope};
 use crate::vault::SignError;
 
 impl State {
@@ -41,14 +42,23 @@ impl State {
     pub(in crate::reconcile) fn forget_issuer(&mut self, key: &IssuerKey) {
         self.queue.cancel(&Key::Issuer(key.clone()));
         self.sources.forget(key);
+        let was_served = self.issuers.get(key).is_some();
         let access = self.issuers.remove(key);
         self.retire(key, access, Duration::ZERO);
         self.gate(key);
+        if was_served && key.kind.is_drop_in() {
+            self.leave_requests_to_others();
+        }
     }
 
-    /// Forgets the issuers of a kind that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_issuers(&mut self, kind: IssuerKind, listed: &BTreeSet<IssuerKey>) {
-        for key in self.issuers.unlisted(kind, listed) {
+    /// Forgets the issuers of a kind that a complete list covers and does not contain.
+    pub(in crate::reconcile) fn keep_issuers(
+        &mut self,
+        kind: IssuerKind,
+        scope: &ListScope,
+        listed: &BTreeSet<IssuerKey>,
+    ) {
+        for key in self.issuers.unlisted(kind, scope, listed) {
             self.forget_issuer(&key);
         }
     }

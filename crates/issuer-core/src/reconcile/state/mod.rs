@@ -121,7 +121,9 @@ impl State {
     /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let owed = self.requests.keys_of(|uid| self.ledger.find(uid).is_some());
+        let owed = self
+            .requests
+            .keys_of(|tracked| self.ledger.find(tracked.object.uid()).is_some());
         // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
         for key in owed {
             self.due(&Key::Request(key), now.monotonic, now.monotonic);
@@ -147,6 +149,9 @@ impl State {
                 self.queue.reserve(&lane, false);
             }
             Key::Request(request) => {
+                if self.leave_to_others(request) {
+                    return;
+                }
                 let Some(tracked) = self.requests.get(request) else {
                     return;
                 };

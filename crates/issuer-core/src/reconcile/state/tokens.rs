@@ -8,9 +8,10 @@ use super::State;
 use super::lanes::Lane;
 use crate::access::Access;
 use crate::reconcile::backoff::backoff;
-use crate::reconcile::issuers::Recovery;
+use crate::reconcile::issuers::Phase;
 use crate::reconcile::lane::Class;
 use crate::reconcile::outcome::Key;
+use crate::reconcile::recovery::Recovery;
 use crate::reconcile::tenant::Tenant;
 use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::{Lease, Vault};
@@ -145,11 +146,13 @@ impl State {
         if let Some(issuer) = self.issuers.get_mut(key) {
             issuer.ca_not_after = chain.ca_not_after;
         }
+        let is_ready = self.issuers.phase(key) == Phase::Ready;
         let has_token = |access: &&mut Access| access.lease.token() == lease.token();
         let held = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut());
         if let Some(access) = held.filter(has_token) {
             access.signed(chain.is_leased);
-            if let Some(refresh) = access.next_refresh(now) {
+            // A suspended issuer is checked when its suspension ends, which `Retry-After` may decide.
+            if let Some(refresh) = access.next_refresh(now).filter(|_| is_ready) {
                 self.due(&Key::Issuer(key.clone()), refresh, now.monotonic);
             }
         } else if chain.is_leased

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::scenario::{Answer, at, check_reply, config, issuer, issuer_key};
 use crate::access::{ReadError, SecretData};
 use crate::reconcile::{AwaitSourceEvent, Change, Controller, Key, ObservedIssuer, SourceEvent, Step};
-use crate::reference::{IssuerKey, IssuerKind, RequestKind, SecretRef};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKind, SecretRef};
 use crate::{Now, Operation, Secret};
 
 const ISSUERS: usize = 1000;
@@ -48,11 +48,11 @@ impl Fleet {
         }
         for kind in IssuerKind::ALL {
             let listed = issuers.keys().filter(|key| key.kind == kind).cloned();
-            controller.observe(at(0), Change::Issuers(kind, listed.collect()));
+            controller.observe(at(0), Change::Issuers(kind, ListScope::Cluster, listed.collect()));
         }
         controller.observe(
             at(0),
-            Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()),
+            Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new()),
         );
         Self {
             controller,

@@ -37,6 +37,30 @@ fn superseded_token_is_revoked() {
 }
 
 #[test]
+fn superseded_token_outlives_its_signatures() {
+    let mut scenario = Scenario::with_login(renewable());
+    supersede(&mut scenario, "hvs.next");
+    assert_eq!(count(&scenario.pass(29), "revoke"), 0);
+    assert_eq!(count(&scenario.pass(2), "revoke"), 1);
+}
+
+#[test]
+fn signature_brings_no_suspended_check_forward() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.signs.insert("slow".to_owned(), Answer::Held);
+    scenario.create(request("slow").approved());
+    scenario.pass(390);
+    scenario.signs.insert("web".to_owned(), Answer::Throttles(60));
+    scenario.create(request("web").approved());
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+    scenario.release("slow", &Answer::Well);
+    // The token's renewal is due after 400 seconds.
+    let asked = |log: &[String]| count(log, "health") + count(log, "renew");
+    assert_eq!(asked(&scenario.pass(55)), 0);
+    assert!(asked(&scenario.pass(20)) > 0);
+}
+
+#[test]
 fn leased_certificates_keep_their_token() {
     let mut scenario = Scenario::with_login(renewable());
     scenario.leases = true;
@@ -78,6 +102,25 @@ fn leased_certificate_during_a_check_keeps_its_token() {
     scenario.pass(3600);
     supersede(&mut scenario, "hvs.next");
     assert_eq!(count(&scenario.pass(3600), "revoke"), 0);
+}
+
+/// The first login fails, and the wrapping token is spent by then.
+#[test]
+fn issuer_keeps_its_unwrapped_secret_id() {
+    let path = "auth/approle/role/web/secret-id";
+    let unwrapped = json!({ "client_token": "", "creation_path": path, "secret_id": "s" });
+    let mut scenario = Scenario::with_login(unwrapped);
+    scenario.modify_issuer(|spec| {
+        let role = spec.auth.app_role.as_mut().unwrap();
+        role.secret_id_wrapping_path = Some(path.to_owned());
+    });
+    // A lookup, the unwrapping, and the login.
+    assert_eq!(count(&scenario.run(), "login"), 3);
+    scenario.auth = renewable();
+    let log = scenario.pass(10);
+    assert_eq!(count(&log, "login"), 1, "{log:?}");
+    scenario.create(request("web").approved());
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
 }
 
 #[test]
