@@ -6,6 +6,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod csr;
 mod managed;
 mod object;
 mod patch;
@@ -22,6 +23,7 @@ use issuer_core::reference::{RequestKey, SecretRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
+use csr::Subresource;
 pub use managed::{CONTROLLER, ready_managers};
 pub use object::{Kind, Object};
 use store::Store;
@@ -163,19 +165,25 @@ impl FakeKube {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Exists`].
+    /// [`Refusal::Exists`], [`Refusal::Invalid`].
     pub fn create(&mut self, mut object: Object) -> Result<Arc<Object>, Refusal> {
         let key = object.key();
         if self.get(&key).is_ok() {
             return Err(Refusal::Exists);
         }
+        // Built-in kinds whose spec does not change have no generation.
+        let generation = match &object {
+            Object::Csr(csr) if !csr::is_valid(csr) => return Err(Refusal::Invalid),
+            Object::Csr(_) => None,
+            Object::ClusterIssuer(_) | Object::DropInIssuer(_) | Object::Issuer(_) | Object::Request(_) => Some(1),
+        };
         let uid = self.next_uid(&key);
         let name = self.number(&key);
         self.uids.get_mut(name).into_iter().for_each(|count| *count += 1);
         object.clear_status();
         let meta = object.meta_mut();
         meta.uid = Some(format!("uid-{uid}"));
-        meta.generation = Some(1);
+        meta.generation = generation;
         Ok(self.put(Verb::Added, key, object))
     }
 
@@ -194,18 +202,34 @@ impl FakeKube {
     }
 
     /// Applies a JSON merge patch to the `status` subresource. Everything else in the patch is ignored, the uid
-    /// included, except the resourceVersion, which must be the current one where it is given.
+    /// included, except the resourceVersion, which must be the current one where it is given. A CertificateSigningRequest
+    /// has stricter rules.
     ///
     /// # Errors
     ///
     /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
     pub fn patch_status(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
+        if matches!(*current, Object::Csr(_)) {
+            let next = csr::patched(&current, patch, Subresource::Status)?;
+            return Ok(self.replace(&current, next));
+        }
         patch::check_version(&current, patch)?;
         let Some(status) = patch.get("status") else {
             return Ok(current);
         };
         let next = current.with_status(status).ok_or(Refusal::Invalid)?;
+        Ok(self.replace(&current, next))
+    }
+
+    /// Applies a JSON merge patch to the `approval` subresource of a CertificateSigningRequest.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
+    pub fn patch_approval(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
+        let current = Arc::clone(self.get(key)?);
+        let next = csr::patched(&current, patch, Subresource::Approval)?;
         Ok(self.replace(&current, next))
     }
 
@@ -227,16 +251,15 @@ impl FakeKube {
     }
 
     /// Applies a status by server-side apply, as the field manager [`CONTROLLER`]: of an issuer's conditions, it sets `Ready`
-    /// and keeps all others. Everything else is ignored, except the uid and the resourceVersion, which must be the current ones
-    /// where they are given.
+    /// and keeps all others. Everything else is ignored, the uid included, except the resourceVersion, which must be the
+    /// current one where it is given.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotFound`], [`Refusal::Uid`], [`Refusal::Stale`], [`Refusal::Invalid`], and [`Refusal::Owned`] unless
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`], and [`Refusal::Owned`] unless
     /// `force`.
     pub fn apply_status(&mut self, key: &Key, body: &Value, force: bool) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        patch::check_precondition(&current, body)?;
         patch::check_version(&current, body)?;
         let next = managed::apply(&current, body, force)?;
         Ok(self.replace(&current, next))
@@ -276,7 +299,7 @@ impl FakeKube {
         }
     }
 
-    /// Applies a JSON merge patch to everything but the status.
+    /// Applies a JSON merge patch to everything but the status; the spec of a CertificateSigningRequest does not change.
     ///
     /// # Errors
     ///
@@ -286,6 +309,9 @@ impl FakeKube {
         patch::check_version(&current, patch)?;
         patch::check_uid(&current, patch)?;
         let mut next = current.with_patch(patch).ok_or(Refusal::Invalid)?;
+        if let (Object::Csr(next), Object::Csr(current)) = (&mut next, &*current) {
+            next.spec = current.spec.clone();
+        }
         if next.key() != *key {
             return Err(Refusal::Name);
         }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use fake_kube::{Kind, Object};
 use issuer_core::reconcile::Key;
-use issuer_core::reference::SecretRef;
+use issuer_core::reference::{RequestKind, SecretRef};
 use serde_json::{Value, json};
 
 use super::World;
@@ -236,6 +236,10 @@ impl World {
             message: None,
         });
         let body = json!({ "status": { "conditions": conditions } });
-        let _refused = Arc::make_mut(&mut self.cluster).patch_status(&key, &body);
+        let cluster = Arc::make_mut(&mut self.cluster);
+        let _refused = match request.key().kind {
+            RequestKind::CertificateRequest => cluster.patch_status(&key, &body),
+            RequestKind::CertificateSigningRequest => cluster.patch_approval(&key, &body),
+        };
     }
 }
