@@ -1,8 +1,8 @@
 //! A pure model of the Kubernetes API server: resource versions, optimistic concurrency, uids, watches with a history.
 //!
-//! [`FakeKube`] holds the kinds that the controller watches and the Secrets that it reads. Like `fake-vault` it is plain
-//! data without IO or clock, so a simulator clones it at every branch. With the feature `conformance` it can be compared
-//! with a real API server.
+//! [`FakeKube`] holds the kinds that the controller watches, and the Secrets and labels of namespaces that it reads. Like
+//! `fake-vault` it is plain data without IO or clock, so a simulator clones it at every branch. With the feature
+//! `conformance` it can be compared with a real API server.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -20,6 +20,7 @@ use issuer_core::Secret;
 use issuer_core::access::SecretData;
 use issuer_core::reconcile::{Key, PatchKind, StatusPatch};
 use issuer_core::reference::{RequestKey, SecretRef};
+use issuer_core::target::NamespaceLabels;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
@@ -68,6 +69,7 @@ impl Refusal {
 pub struct FakeKube {
     stores: [Arc<Store>; 5],
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
+    namespaces: Arc<BTreeMap<String, NamespaceLabels>>,
     /// Numbers every name that was ever used; the number is the index into `writes` and `uids`.
     names: Arc<BTreeMap<Key, usize>>,
     /// How often objects of each name were written.
@@ -378,6 +380,21 @@ impl FakeKube {
     /// Returns a Secret.
     pub fn secret(&self, secret: &SecretRef) -> Option<&SecretData> {
         self.secrets.get(secret)
+    }
+
+    /// Returns all namespaces that were created.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceLabels)> {
+        self.namespaces.iter()
+    }
+
+    /// Returns the labels of a namespace; `None` if it was never created.
+    pub fn namespace(&self, name: &str) -> Option<&NamespaceLabels> {
+        self.namespaces.get(name)
+    }
+
+    /// Creates a namespace, or replaces its labels.
+    pub fn set_namespace(&mut self, name: &str, labels: NamespaceLabels) {
+        Arc::make_mut(&mut self.namespaces).insert(name.to_owned(), labels);
     }
 
     /// Creates or replaces a Secret with a single key.
