@@ -338,6 +338,23 @@ impl Suite {
         status
     }
 
+    /// Returns the owners of the fields of an issuer's condition `Ready`, sorted. Of other objects the model does not know
+    /// them.
+    fn owners(&self, object: &Value) -> Value {
+        if self.subject != Subject::Issuer {
+            return Value::Null;
+        }
+        let entries = part(object, "/metadata/managedFields");
+        let entries = entries.as_array().into_iter().flatten();
+        let owned = entries.filter_map(|entry| {
+            let fields: Vec<String> = managed::owned_fields(&part(entry, "/fieldsV1")).into_iter().collect();
+            (!fields.is_empty()).then(|| format!("{}: {}", text(entry, "/manager"), fields.join(" ")))
+        });
+        let mut owned: Vec<String> = owned.collect();
+        owned.sort();
+        if owned.is_empty() { Value::Null } else { json!(owned) }
+    }
+
     /// Describes an object by the fields that the table can change.
     fn describe(&mut self, object: &Value) -> String {
         let uid = place(&mut self.uids, text(object, "/metadata/uid"));
@@ -348,7 +365,7 @@ impl Suite {
             ("annotations", part(object, "/metadata/annotations")),
             ("duration", part(object, "/spec/duration")),
             ("status", self.status(object)),
-            ("owners of Ready", owners(object)),
+            ("owners of Ready", self.owners(object)),
         ] {
             if !is_empty(&value) {
                 described += &format!(", {name} {value}");
@@ -356,19 +373,6 @@ impl Suite {
         }
         described
     }
-}
-
-/// Returns the owners of the fields of the condition `Ready`, sorted.
-fn owners(object: &Value) -> Value {
-    let entries = part(object, "/metadata/managedFields");
-    let entries = entries.as_array().into_iter().flatten();
-    let owned = entries.filter_map(|entry| {
-        let fields: Vec<String> = managed::owned_fields(&part(entry, "/fieldsV1")).into_iter().collect();
-        (!fields.is_empty()).then(|| format!("{}: {}", text(entry, "/manager"), fields.join(" ")))
-    });
-    let mut owned: Vec<String> = owned.collect();
-    owned.sort();
-    if owned.is_empty() { Value::Null } else { json!(owned) }
 }
 
 fn pick<T>(all: &[T], which: Earlier) -> Option<&T> {
