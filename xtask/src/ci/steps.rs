@@ -67,7 +67,7 @@ pub(super) static STEPS: [Step; 14] = [
         "explore",
         Program::Cargo(
             "xtask sim --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr \
-             --scope drop-in-auto --scope drop-in-leave",
+             --scope namespaces --scope drop-in --scope drop-in-auto --scope drop-in-own --scope drop-in-leave",
         ),
         &["deny"],
     ),

@@ -370,8 +370,12 @@ impl Issuers {
     /// A rate limit is not the fault of one request, and a check at once would run into it too.
     pub(super) fn suspend(&mut self, key: &IssuerKey, error: &SignError, lost: Option<LostAnswer>) -> Option<Duration> {
         let issuer = self.0.get_mut(key)?;
-        let decided = matches!(issuer.readiness, Readiness::NotReady | Readiness::Unknown);
-        // While the issuer is known to fail, a lost answer says nothing about the request.
+        let decided = matches!(
+            issuer.readiness,
+            Readiness::NotReady | Readiness::Unknown | Readiness::Withdrawn
+        );
+        // While the issuer is known to fail, a lost answer says nothing about the request, and no check will decide about one
+        // that another controller answers.
         issuer.accused.extend(lost.filter(|_| !decided));
         if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
             return None;
