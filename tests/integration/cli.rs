@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fake_vault::serve::{Options, Server};
-use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, Pki, Policy, Role, TokenParams};
+use fake_vault::{Accepts, AppRoleRole, AuthMethod, Authority, FakeVault, JwtRole, Pki, Policy, Role, TokenParams};
 use rcgen::{CertificateParams, DnType, KeyPair};
 
 const SECRET_ID: &str = "canary-0d1f";
@@ -295,7 +295,8 @@ fn check_says_what_does_not_work() {
                 scene.edit("issuer.yaml", "appRole:", appended);
             },
             &["ok      health", "FAILED  ServiceAccount team-a/app"],
-            "vault-issuer check vaultissuer/NAME --namespace team-a",
+            "no token of the service account: give one with --service-account-token FILE (kubectl create token app \
+             --namespace team-a --audience vault://team-a/vault,",
         ),
     ];
     for (name, spoil, steps, cause) in cases {
@@ -319,6 +320,35 @@ fn causes_are_printed_once() {
     assert_eq!(scene.check().err, format!("{cause} (VaultUnreachable)\n"));
     let signed = scene.sign("");
     assert_eq!(signed.err.lines().last(), Some(&*format!("{cause} (VaultUnreachable)")));
+}
+
+#[test]
+fn check_logs_in_with_a_given_token() {
+    let scene = Scene::new("given-token");
+    let accepts = Accepts::Known([format!("{SECRET_ID}-jwt")].into());
+    let token = TokenParams::policies(["web"]);
+    let role = ("web".to_owned(), JwtRole { accepts, token });
+    scene
+        .fake()
+        .enable_auth("kubernetes", AuthMethod::Kubernetes(BTreeMap::from([role])));
+    let issuer = format!(
+        "{{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {{name: vault, namespace: team-a}}, spec: {{vault: {{
+          server: '{}', path: pki/sign/web, caBundleSecretRef: {{name: vault-ca, key: ca.crt}},
+          auth: {{kubernetes: {{role: web, mountPath: /v1/auth/kubernetes, serviceAccountRef: {{name: app}}}}}}}}}}}}",
+        scene.server.url()
+    );
+    scene.write("issuer.yaml", &issuer);
+    scene.write("token", &format!("{SECRET_ID}-jwt\n"));
+    let flags = "check -f @issuer.yaml -f @secrets.yaml --service-account-token @token";
+    let ended = scene.run(flags);
+    assert_eq!(ended.code, ExitCode::SUCCESS, "{}", ended.err);
+    let line = "ok      ServiceAccount team-a/app: the given token";
+    assert!(ended.out.contains(line), "{}", ended.out);
+    assert!(ended.out.ends_with("Issuer team-a/vault can sign.\n"), "{}", ended.out);
+    scene.write("token", "of-another");
+    scene.run(flags).fails_with(1, &["FAILED  login"], "(LoginDenied)");
+    scene.write("token", "\n");
+    scene.run(flags).fails_with(1, &[], "holds no token");
 }
 
 #[test]

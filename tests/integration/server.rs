@@ -13,7 +13,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::{ALL_VERSIONS, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
 /// One step of a server on a connection; after the last one it closes without close_notify.
 #[derive(Clone, Copy)]
@@ -34,6 +34,8 @@ pub(crate) enum ServerStep {
 #[derive(Clone, Copy)]
 pub(crate) enum Speaks {
     Plain,
+    /// TLS, once it has answered CONNECT as a proxy.
+    Tunnel,
     Tls {
         versions: &'static [&'static SupportedProtocolVersion],
         expired: bool,
@@ -57,6 +59,7 @@ impl Server {
         let (end, ended) = channel();
         let (proceed, told) = channel();
         let stage = Stage {
+            is_tunnel: matches!(speaks, Speaks::Tunnel),
             tls: config(speaks),
             seen: Arc::clone(&seen),
             told,
@@ -95,6 +98,7 @@ impl Server {
 
 /// The server's side of a connection.
 struct Stage {
+    is_tunnel: bool,
     tls: Option<Arc<ServerConfig>>,
     seen: Arc<Mutex<Vec<String>>>,
     told: Receiver<()>,
@@ -105,6 +109,13 @@ impl Stage {
         let Some(config) = &self.tls else {
             return script.iter().try_for_each(|step| self.perform(*step, &mut tcp));
         };
+        if self.is_tunnel {
+            self.perform(ServerStep::Read, &mut tcp)?;
+            self.perform(
+                ServerStep::Send("HTTP/1.1 200 Connection established\r\n\r\n"),
+                &mut tcp,
+            )?;
+        }
         let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
         connection.complete_io(&mut tcp)?;
         let mut stream = StreamOwned::new(connection, tcp);
@@ -157,13 +168,14 @@ fn read(stream: &mut impl Read) -> io::Result<String> {
 }
 
 fn config(speaks: Speaks) -> Option<Arc<ServerConfig>> {
-    let Speaks::Tls {
-        versions,
-        expired,
-        client_auth,
-    } = speaks
-    else {
-        return None;
+    let (versions, expired, client_auth) = match speaks {
+        Speaks::Plain => return None,
+        Speaks::Tunnel => (ALL_VERSIONS, false, false),
+        Speaks::Tls {
+            versions,
+            expired,
+            client_auth,
+        } => (versions, expired, client_auth),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

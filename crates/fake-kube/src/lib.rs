@@ -6,6 +6,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod managed;
 mod object;
 mod patch;
 mod store;
@@ -18,8 +19,10 @@ use issuer_core::Secret;
 use issuer_core::access::SecretData;
 use issuer_core::reconcile::{Key, PatchKind, StatusPatch};
 use issuer_core::reference::{RequestKey, SecretRef};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
+pub use managed::{CONTROLLER, ready_managers};
 pub use object::{Kind, Object};
 use store::Store;
 pub use store::{Verb, WatchEvent};
@@ -37,6 +40,8 @@ pub enum Refusal {
     Name,
     /// 404.
     NotFound,
+    /// 409: another manager owns a field that has another value.
+    Owned,
     /// 409: the resourceVersion is not the current one.
     Stale,
     /// 409: the object has another uid.
@@ -49,7 +54,7 @@ impl Refusal {
         match self {
             Self::Name => 400,
             Self::NotFound => 404,
-            Self::Exists | Self::Stale | Self::Uid => 409,
+            Self::Exists | Self::Owned | Self::Stale | Self::Uid => 409,
             Self::Gone => 410,
             Self::Invalid => 422,
         }
@@ -59,7 +64,7 @@ impl Refusal {
 /// The API server and its contents.
 #[derive(Clone, Debug, Default)]
 pub struct FakeKube {
-    stores: [Arc<Store>; 4],
+    stores: [Arc<Store>; 5],
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
     /// Numbers every name that was ever used; the number is the index into `writes` and `uids`.
     names: Arc<BTreeMap<Key, usize>>,
@@ -72,20 +77,22 @@ pub struct FakeKube {
 
 impl FakeKube {
     fn store(&self, kind: Kind) -> &Store {
-        let [issuers, cluster_issuers, requests, csrs] = &self.stores;
+        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &self.stores;
         match kind {
             Kind::Issuers => issuers,
             Kind::ClusterIssuers => cluster_issuers,
+            Kind::DropInIssuers => drop_in_issuers,
             Kind::Requests => requests,
             Kind::Csrs => csrs,
         }
     }
 
     fn store_mut(&mut self, kind: Kind) -> &mut Store {
-        let [issuers, cluster_issuers, requests, csrs] = &mut self.stores;
+        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &mut self.stores;
         match kind {
             Kind::Issuers => Arc::make_mut(issuers),
             Kind::ClusterIssuers => Arc::make_mut(cluster_issuers),
+            Kind::DropInIssuers => Arc::make_mut(drop_in_issuers),
             Kind::Requests => Arc::make_mut(requests),
             Kind::Csrs => Arc::make_mut(csrs),
         }
@@ -219,14 +226,52 @@ impl FakeKube {
         Ok(self.replace(&current, next))
     }
 
+    /// Applies a status by server-side apply, as the field manager [`CONTROLLER`]: of an issuer's conditions, it sets `Ready`
+    /// and keeps all others. Everything else is ignored, except the uid and the resourceVersion, which must be the current ones
+    /// where they are given.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Uid`], [`Refusal::Stale`], [`Refusal::Invalid`], and [`Refusal::Owned`] unless
+    /// `force`.
+    pub fn apply_status(&mut self, key: &Key, body: &Value, force: bool) -> Result<Arc<Object>, Refusal> {
+        let current = Arc::clone(self.get(key)?);
+        patch::check_precondition(&current, body)?;
+        patch::check_version(&current, body)?;
+        let next = managed::apply(&current, body, force)?;
+        Ok(self.replace(&current, next))
+    }
+
+    /// Applies a merge patch to the status like [`patch_status`](Self::patch_status), as another field manager at this time:
+    /// the managed fields of the object show it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`patch_status`](Self::patch_status).
+    pub fn patch_status_as(
+        &mut self,
+        key: &Key,
+        patch: &Value,
+        (manager, at): (&str, Time),
+    ) -> Result<Arc<Object>, Refusal> {
+        let current = Arc::clone(self.get(key)?);
+        patch::check_version(&current, patch)?;
+        let status = patch.get("status").ok_or(Refusal::Invalid)?;
+        let next = current.with_status(status).ok_or(Refusal::Invalid)?;
+        let next = managed::update(&current, next, manager, at);
+        Ok(self.replace(&current, next))
+    }
+
     /// Writes a status as the controller asks for it.
     ///
     /// # Errors
     ///
-    /// Those of [`patch_status`](Self::patch_status) and [`replace_status`](Self::replace_status).
+    /// Those of [`patch_status`](Self::patch_status), [`replace_status`](Self::replace_status) and
+    /// [`apply_status`](Self::apply_status).
     pub fn write_status(&mut self, write: &StatusPatch) -> Result<Arc<Object>, Refusal> {
         match write.kind {
-            PatchKind::Apply { .. } | PatchKind::Merge => self.patch_status(&write.of, &write.body),
+            PatchKind::Apply { force } => self.apply_status(&write.of, &write.body, force),
+            PatchKind::Merge => self.patch_status(&write.of, &write.body),
             PatchKind::Replace => self.replace_status(&write.of, &write.body),
         }
     }
@@ -270,7 +315,8 @@ impl FakeKube {
             *count += 1;
             *count
         });
-        object.set_version(name, count);
+        let managers = managed::digest(object.meta());
+        object.set_version(name, count, managers);
         let object = Arc::new(object);
         let event = WatchEvent {
             revision: self.revision,

@@ -8,7 +8,7 @@
 //! | module        | models                                                                                        |
 //! |---------------|-----------------------------------------------------------------------------------------------|
 //! | `sys`         | `sys/health`, `sys/seal-status`, `sys/seal`, `sys/unseal`, `sys/capabilities-self`            |
-//! | `auth`        | `auth/<mount>/login` of AppRole, Kubernetes, JWT and TLS certificates                         |
+//! | `auth`        | `auth/<mount>/login` of AppRole, AWS, Kubernetes, JWT and TLS certificates                    |
 //! | `token`       | `auth/token/{lookup,renew,revoke}-self`; TTLs, periods, uses, batch tokens                    |
 //! | `policy`      | capabilities of a token                                                                       |
 //! | `pki`         | `<mount>/{sign,issue,sign-verbatim}`, `root/sign-intermediate`, the same below `issuer/:ref`; |
@@ -42,7 +42,9 @@ mod server;
 mod sys;
 mod token;
 
-pub use auth::{Accepts, AppRoleRole, AuthMethod, CertRole, JwtRole, SecretId, Trusted};
+pub use auth::{
+    Accepts, AppRoleRole, AuthMethod, AwsMethod, AwsRole, CertRole, IamPrincipal, JwtRole, SecretId, Trusted,
+};
 pub use ca::{Authority, Certificate, Certified, KeyType, key};
 pub use call::PeerCertificate;
 pub use counts::Counts;

@@ -116,6 +116,26 @@ mod tests {
     }
 
     #[test]
+    fn the_aws_block_is_taken_as_written() {
+        let vault = json!({
+            "server": "https://vault.example.com:8200",
+            "path": "pki/sign/web",
+            "auth": {
+                "aws": {
+                    "mountPath": "/v1/auth/aws",
+                    "role": "web",
+                    "region": "eu-central-1",
+                    "serviceAccountRef": {"name": "signer", "audiences": ["vault://other"]},
+                    "iamRoleArn": "arn:aws:iam::123456789012:role/web",
+                    "vaultHeaderValue": "vault.example.com",
+                },
+            },
+        });
+        let spec = decode(json!({ "vault": vault })).unwrap();
+        assert_eq!(serde_json::to_value(&spec).unwrap(), vault);
+    }
+
+    #[test]
     fn an_empty_bundle_is_none() {
         let spec = decode(json!({"vault": {"server": "s", "path": "p", "caBundle": "", "auth": {}}})).unwrap();
         assert_eq!(spec.ca_bundle, None);

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySelector, VERSION};
+use crate::{AllowedNamespaces, Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySelector, VERSION};
 
 /// How to reach Vault or OpenBao, how to log in, and where to sign.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -36,6 +36,11 @@ use crate::{Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySe
         "fieldPath": ".caBundle"
     },
     {
+        "rule": "!has(self.proxy) || (isURL(self.proxy) && url(self.proxy).getScheme() == 'http' && url(self.proxy).getHostname() != '' && !self.proxy.contains('@'))",
+        "message": "proxy must be a URL such as http://proxy.example.com:3128, without user and password",
+        "fieldPath": ".proxy"
+    },
+    {
         "rule": "has(self.clientCertSecretRef) == has(self.clientKeySecretRef)",
         "message": "set clientCertSecretRef and clientKeySecretRef together"
     },
@@ -60,6 +65,12 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub server_name: Option<String>,
+    /// The HTTP proxy through which the server is reached, such as `http://proxy.example.com:3128`, in place of the
+    /// controller's `HTTPS_PROXY`. It forwards TLS connections (CONNECT) and sees no token. The operator must allow it like
+    /// a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub proxy: Option<String>,
     /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef` and
     /// `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,15 +109,6 @@ pub struct VaultSpec {
     pub allowed_namespaces: Option<AllowedNamespaces>,
     /// How to log in.
     pub auth: Auth,
-}
-
-/// The namespaces whose CertificateRequests a VaultClusterIssuer signs. The requests of others fail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AllowedNamespaces {
-    /// The names of the namespaces.
-    #[schemars(length(min = 1, max = 1024), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
-    pub names: Vec<String>,
 }
 
 /// Whether the signing endpoint is probed before the first signature.
@@ -266,7 +268,7 @@ mod tests {
         for crd in &crds {
             let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
             let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
-            assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 6);
+            assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 7);
             assert_eq!(
                 spec["properties"]["auth"]["x-kubernetes-validations"]
                     .as_array()

@@ -15,11 +15,12 @@ mod certificate_request;
 mod certificate_signing_request;
 mod condition;
 mod issuer;
+mod namespaces;
 
 pub use self::base64::Base64;
 pub use auth::{
-    AppRole, Auth, ClientCertificate, ConfigMapKeySelector, JwtAuth, JwtServiceAccountRef, KubernetesAuth,
-    SecretKeySelector, ServiceAccountRef,
+    AppRole, Auth, AwsAuth, AwsServiceAccountRef, ClientCertificate, ConfigMapKeySelector, JwtAuth,
+    JwtServiceAccountRef, KubernetesAuth, SecretKeySelector, ServiceAccountRef,
 };
 pub use cert_manager::{CERT_MANAGER_GROUP, CERT_MANAGER_VERSION, CertManagerSpec, CertManagerStatus};
 pub use certificate_request::{
@@ -27,7 +28,8 @@ pub use certificate_request::{
 };
 pub use certificate_signing_request::{CertificateSigningRequest, CertificateSigningRequestSpec};
 pub use condition::{Condition, ConditionStatus, IssuerStatus};
-pub use issuer::{AllowedNamespaces, ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
+pub use issuer::{ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
+pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement, LabelSelector};
 
 /// The API group of both issuer kinds, and the `issuerRef.group` this controller answers to.
 pub const GROUP: &str = "vault-issuer.io";

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,9 +14,9 @@ pub struct ControllerHealth(Mutex<Checks>);
 
 #[derive(Debug, Default)]
 struct Checks {
-    ready: BTreeMap<&'static str, Result<(), String>>,
+    ready: BTreeMap<Cow<'static, str>, Result<(), String>>,
     /// The time by which each part gives its next sign of life.
-    live: BTreeMap<&'static str, Duration>,
+    live: BTreeMap<Cow<'static, str>, Duration>,
 }
 
 impl ControllerHealth {
@@ -29,18 +30,18 @@ impl ControllerHealth {
     }
 
     /// Sets the result of a check of readiness, and returns it if it is new.
-    pub fn set(&self, check: &'static str, result: Result<(), String>) -> Option<Result<(), String>> {
-        let before = self.checks().ready.insert(check, result.clone());
+    pub fn set(&self, check: impl Into<Cow<'static, str>>, result: Result<(), String>) -> Option<Result<(), String>> {
+        let before = self.checks().ready.insert(check.into(), result.clone());
         (before.as_ref() != Some(&result)).then_some(result)
     }
 
     /// Takes a sign of life of a part, which promises the next one before the [monotonic](issuer_core::Now) time `next`.
-    pub fn alive(&self, part: &'static str, next: Duration) {
-        self.checks().live.insert(part, next);
+    pub fn alive(&self, part: impl Into<Cow<'static, str>>, next: Duration) {
+        self.checks().live.insert(part.into(), next);
     }
 
     /// Expects no more signs of life of a part, which ends.
-    pub fn ended(&self, part: &'static str) {
+    pub fn ended(&self, part: &str) {
         self.checks().live.remove(part);
     }
 
@@ -48,7 +49,7 @@ impl ControllerHealth {
     pub fn ready(&self) -> (bool, String) {
         let checks = self.checks();
         let results = checks.ready.iter();
-        report(results.map(|(check, result)| (*check, result.as_ref().err().cloned())))
+        report(results.map(|(check, result)| (&**check, result.as_ref().err().cloned())))
     }
 
     /// Returns whether every part has given its sign of life in time, and a line for each.
@@ -58,12 +59,12 @@ impl ControllerHealth {
             let by = now.checked_sub(next).filter(|by| !by.is_zero())?;
             Some(format!("no sign of life, {} s late", by.as_secs()))
         };
-        report(checks.live.iter().map(|(part, next)| (*part, late(*next))))
+        report(checks.live.iter().map(|(part, next)| (&**part, late(*next))))
     }
 }
 
 /// Writes a line for each check as the API server does, and returns `true` if none has a cause of failure.
-fn report(checks: impl Iterator<Item = (&'static str, Option<String>)>) -> (bool, String) {
+fn report<'a>(checks: impl Iterator<Item = (&'a str, Option<String>)>) -> (bool, String) {
     let (mut passes, mut text) = (true, String::new());
     for (check, failure) in checks {
         passes &= failure.is_none();

@@ -8,10 +8,12 @@
 
 mod api_server;
 mod client;
-mod data;
+mod dial;
 mod driver;
 mod events;
 mod failure;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod items;
 mod lease;
@@ -19,12 +21,13 @@ mod log;
 mod measured;
 mod metrics;
 mod object;
+mod source_watch;
+mod token;
 mod transport;
 mod watch;
 
 pub use api_server::ApiServer;
-pub use client::{ClientError, client};
-pub use data::{config_map_data, secret_data};
+pub use client::{ClientError, client, watch_client};
 pub use driver::{RunSetup, run};
 pub use health::ControllerHealth;
 pub use lease::{Candidate, Leadership};

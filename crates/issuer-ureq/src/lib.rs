@@ -1,6 +1,6 @@
 //! The blocking driver: sends the requests of the core with ureq, and returns the replies.
 //!
-//! It decides nothing. ureq's redirects, proxies, default headers and status errors are off; retries, cookies and
+//! It decides nothing. ureq's own redirects, proxies, default headers and status errors are off; retries, cookies and
 //! compression are not compiled in. A connection is reused only if a probe right before finds it open, and a request
 //! that has met a broken one is not sent again.
 

@@ -31,12 +31,16 @@ pub enum Mutant {
     FalseFailure,
     /// Marks an issuer as ready that is not.
     FalseReady,
+    /// Replaces the condition Ready of others.
+    ForcedStatus,
     /// Reads the Secrets of another namespace.
     ForeignSecret,
     /// Does not see the status of issuers, and so writes it again and again.
     HiddenIssuerStatus,
     /// Treats every request as approved.
     IgnoredApproval,
+    /// Does not see what the built-in controller writes.
+    IgnoredBuiltIn,
     /// Treats every request as its own.
     IgnoredGroup,
     /// Treats every server as healthy.
@@ -98,6 +102,10 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
             if mutant == Mutant::UnconditionalWrite {
                 // A replacement without a version is refused.
                 patch.kind = PatchKind::Merge;
+            }
+            if let (Mutant::ForcedStatus, PatchKind::Apply { force }) = (mutant, &mut patch.kind) {
+                *force = true;
+                patch.body.as_object_mut().map(|body| body.remove("metadata"));
             }
             write(mutant, key, &mut patch.body, near);
             Step::WriteStatus(patch, waits)
@@ -232,6 +240,10 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
     match (mutant, change) {
         (Mutant::IgnoredApproval, Change::Request(ObservedRequest::CertManager(mut request))) => {
             approve(&mut request);
+            Some(Change::Request(request.into()))
+        }
+        (Mutant::IgnoredBuiltIn, Change::Request(ObservedRequest::CertManager(mut request))) => {
+            request.metadata.managed_fields = None;
             Some(Change::Request(request.into()))
         }
         (Mutant::IgnoredGroup, Change::Request(ObservedRequest::CertManager(mut request))) => {

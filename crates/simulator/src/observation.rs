@@ -65,6 +65,8 @@ pub struct Sent {
     pub known: bool,
     /// Whether the process was asked to stop.
     pub stopping: bool,
+    /// Whether the process has seen that the built-in controller signs for cert-manager's issuers too.
+    pub beside_built_in: bool,
 }
 
 /// A graceful stop.

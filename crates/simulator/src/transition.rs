@@ -107,6 +107,10 @@ impl StepFault {
 pub enum UserAction {
     /// Approves a request.
     Approve(u16),
+    /// The built-in controller says that it cannot sign a request yet.
+    BuiltInFails(u16),
+    /// The built-in controller signs a request.
+    BuiltInSigns(u16),
     /// Creates a request.
     Create(u16),
     /// Deletes a request.
@@ -131,4 +135,6 @@ pub enum UserAction {
     Touch(u16),
     /// Changes an annotation of an issuer.
     TouchIssuer(IssuerId),
+    /// cert-manager writes the condition Ready of an issuer.
+    WriteReady(IssuerId),
 }

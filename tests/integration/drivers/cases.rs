@@ -41,7 +41,7 @@ const NEW_MUTUAL: Speaks = Speaks::Tls {
 
 pub(super) const OK: ServerStep = Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
 pub(super) const FINE: Expected = Ok((200, "{}"));
-const SOON: Duration = Duration::from_millis(200);
+pub(super) const SOON: Duration = Duration::from_millis(200);
 
 pub(super) type Expected = Result<(u16, &'static str), TransportError>;
 

@@ -2,6 +2,7 @@
 
 mod cases;
 mod issuance;
+mod proxies;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
@@ -75,6 +76,7 @@ fn connect(port: u16) -> Connect {
     Connect {
         origin: origin("https", "127.0.0.1", port),
         allowed_servers: AllowedServers::All,
+        proxy: None,
         server_name: None,
         roots: Roots::bundle(PKI.ca()),
         identity: None,

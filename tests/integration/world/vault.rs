@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use fake_vault::serve::{Options, Server};
 use fake_vault::{
-    Accepts, AppRoleRole, AuthMethod, Authority, CertRole, Certified, FakeVault, JwtRole, Pki, Policy, Role,
-    TokenParams, Trusted,
+    Accepts, AppRoleRole, AuthMethod, Authority, AwsMethod, AwsRole, CertRole, Certified, FakeVault, IamPrincipal,
+    JwtRole, Pki, Policy, Role, TokenParams, Trusted,
 };
 use issuer_api::{
-    Auth, Base64, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    Auth, AwsAuth, Base64, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
     ServiceAccountRef, VaultSpec,
 };
 use issuer_core::access::SecretData;
@@ -33,10 +33,14 @@ pub(crate) const SECRET_ID: &str = "5f2c8d1e-9b47-4a30-8e6d-c1f07b93ad52";
 pub(crate) const JWT: &str =
     "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6dGVhbTpzaWduZXIifQ.Zm9yIG5vYm9keSdzIGV5ZXMgMDkx";
 
+pub(crate) const AWS_SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYq9w2LmA0d7";
+pub(crate) const AWS_SESSION: &str = "IQoJb3JpZ2luX2VjEHAaCXVzLWVhc3QtMSJHMEUCIQDkq7m3nR0z";
+
 /// The auth method of an issuer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Login {
     AppRole,
+    Aws,
     Certificate,
     Jwt,
     JwtServiceAccount,
@@ -46,8 +50,9 @@ pub(crate) enum Login {
 }
 
 impl Login {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::AppRole,
+        Self::Aws,
         Self::Certificate,
         Self::Jwt,
         Self::JwtServiceAccount,
@@ -82,6 +87,14 @@ impl Login {
                     ..issuer_api::AppRole::default()
                 });
             }
+            Self::Aws => {
+                auth.aws = Some(AwsAuth {
+                    role: "web".to_owned(),
+                    secret_name: Some("vault-aws".to_owned()),
+                    vault_header_value: Some("vault.example.com".to_owned()),
+                    ..AwsAuth::default()
+                });
+            }
             Self::Certificate => {
                 let secret_name = Some("vault-client".to_owned());
                 auth.client_certificate = Some(ClientCertificate {
@@ -112,6 +125,25 @@ impl Login {
     }
 }
 
+/// Returns an AWS method for the owner of the keys.
+fn aws(token: &TokenParams) -> AwsMethod {
+    let arn = "arn:aws:iam::123456789012:user/web";
+    let identity = IamPrincipal {
+        arn: arn.to_owned(),
+        secret: AWS_SECRET.to_owned(),
+        session_token: Some(AWS_SESSION.to_owned()),
+    };
+    let role = AwsRole {
+        principals: vec![arn.to_owned()],
+        token: token.clone(),
+    };
+    AwsMethod {
+        identities: [("AKIAIOSFODNN7EXAMPLE".to_owned(), identity)].into(),
+        server_id: Some("vault.example.com".to_owned()),
+        roles: [("web".to_owned(), role)].into(),
+    }
+}
+
 /// A fake Vault behind TLS on loopback, whose clock is stopped.
 pub(crate) struct Vault {
     fake: Arc<Mutex<FakeVault>>,
@@ -137,6 +169,7 @@ impl Vault {
         let params = TokenParams::policies(["signer"]).ttl(TOKEN_TTL, Duration::ZERO);
         let role = AppRoleRole::new("web-id", SECRET_ID, params.clone());
         fake.enable_auth("approle", AuthMethod::AppRole([("web".to_owned(), role)].into()));
+        fake.enable_auth("aws", AuthMethod::Aws(aws(&params)));
         let accepts = Accepts::Known([JWT.to_owned()].into());
         let role = JwtRole {
             accepts,
@@ -188,6 +221,9 @@ impl Vault {
     pub(crate) fn secrets(&self) -> BTreeMap<SecretRef, SecretData> {
         let entries = [
             ("vault-approle", "secretId", SECRET_ID),
+            ("vault-aws", "accessKeyID", "AKIAIOSFODNN7EXAMPLE"),
+            ("vault-aws", "secretAccessKey", AWS_SECRET),
+            ("vault-aws", "sessionToken", AWS_SESSION),
             ("vault-client", "tls.crt", &self.client.chain_pem),
             ("vault-client", "tls.key", &self.client.key_pem),
             ("vault-jwt", "token", JWT),

@@ -65,7 +65,8 @@ pub(super) static STEPS: [Step; 15] = [
     step(
         "explore",
         Program::Cargo(
-            "xtask sim --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr",
+            "xtask sim --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr \
+             --scope drop-in-auto --scope drop-in-leave",
         ),
         &["deny"],
     ),

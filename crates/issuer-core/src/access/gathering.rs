@@ -115,7 +115,7 @@ impl Purpose {
             }
             Self::Begin(_, held) => Step::Done(CheckOutcome::failed(held.map(|held| *held), error)),
             // The health is known by now, so the check goes on with the held token or ends.
-            Self::LogIn(check) => check.keep_held_if(transient, error.into(), now),
+            Self::LogIn(check) => check.keep_held(error.into(), now),
         }
     }
 }

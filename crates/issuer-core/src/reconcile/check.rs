@@ -7,8 +7,8 @@ use super::observed::ObservedIssuer;
 use super::outcome::{Again, Ending, Event, Key, Outcome, Verdict, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
-use crate::access::{self, AccessError, ServerHealth, Warning};
-use crate::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSpec};
+use crate::access::{self, AccessError, Held, ServerHealth, Warning};
+use crate::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSource};
 use crate::target::Target;
 use crate::{Now, Request};
 
@@ -24,7 +24,7 @@ pub(super) struct Task {
 /// A question of this task.
 pub(super) enum Step {
     Exchange(Request, Task, access::AwaitReply),
-    MintToken(TokenSpec, Task, access::AwaitToken),
+    MintToken(TokenSource, Task, access::AwaitToken),
     ReadConfigMap(ConfigMapRef, Task, access::AwaitConfigMap),
     ReadSecret(SecretRef, Task, access::AwaitSecret),
     Write(StatusPatch, Writing),
@@ -41,12 +41,15 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let Some(issuer) = state.issuers.get(&key) else {
         return end(state, key, Outcome::Idle, Again::Never);
     };
-    let mut held = issuer.access.clone();
-    if let Some(access) = held
-        .as_mut()
-        .filter(|access| state.servers.is_healthy(&access.vault, now))
-    {
-        access.skip_health();
+    let mut held = Held {
+        access: issuer.access.clone(),
+        secret_id: issuer.secret_id.clone(),
+    };
+    if let Some(access) = &mut held.access {
+        if state.servers.is_healthy(&access.vault, now) {
+            access.skip_health();
+        }
+        state.compare(access);
     }
     let target = Target::parse(&issuer.observed.spec, &key, &namespace, &state.config.policy);
     let task = Task {
@@ -55,8 +58,13 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
         key,
     };
     let step = match target {
-        Ok(target) => access::begin(target, &namespace, held, now),
-        Err(error) => access::Step::Done(access::CheckOutcome::failed(held, error)),
+        Ok(target) => {
+            state
+                .sources
+                .assign(&task.key, access::sources(&target, &namespace), now);
+            access::begin(target, &namespace, held, now)
+        }
+        Err(error) => access::Step::Done(access::CheckOutcome::failed(held.access, error)),
     };
     task.advance(state, now, step)
 }
@@ -82,7 +90,7 @@ impl Task {
     pub(super) fn advance(self, state: &mut State, now: Now, step: access::Step) -> Step {
         match step {
             access::Step::Exchange(request, access) => Step::Exchange(request, self, access),
-            access::Step::MintToken(spec, access) => Step::MintToken(spec, self, access),
+            access::Step::MintToken(source, access) => Step::MintToken(source, self, access),
             access::Step::ReadConfigMap(config_map, access) => Step::ReadConfigMap(config_map, self, access),
             access::Step::ReadSecret(secret, access) => Step::ReadSecret(secret, self, access),
             access::Step::Done(outcome) => self.on_checked(state, now, outcome),
@@ -94,6 +102,7 @@ impl Task {
         let access::CheckOutcome {
             access,
             superseded,
+            secret_id,
             health,
             verdict,
         } = checked;
@@ -108,6 +117,7 @@ impl Task {
             return end(state, self.key, Outcome::Idle, Again::Never);
         };
         let superseded = issuer.keep(access, superseded);
+        issuer.secret_id = secret_id.or_else(|| issuer.secret_id.take());
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
         let warning = issuer.warning(now);
         // Requests may be being signed with the superseded token.

@@ -1,25 +1,31 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use issuer_api::IssuerRef;
+
 use super::observed::{Change, Config};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Key, WriteError};
 use super::report::Report;
+use super::sources::SourceEvent;
 use super::state::State;
 use super::step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitToken, AwaitWrite, Replied,
-    Step, Written,
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent,
+    AwaitToken, AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind, SourceRef};
+use crate::target::NamespaceLabels;
 use crate::{Now, Reply, Secret};
 
 /// The controller: everything it knows, and all its decisions.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Controller {
     state: State,
-    listed: Listed,
+    /// The lists that have not been seen completely. Before all have, nothing is begun: an issuer or a request that is
+    /// missing may only not have been listed yet.
+    unlisted: BTreeSet<List>,
     /// Until when the API server wants to be left alone.
     paused: Duration,
 }
@@ -30,20 +36,29 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The same for a process that stops, which has only seconds left to save what is signed.
 const PAUSE_STOPPING: Duration = Duration::from_secs(1);
 
-/// The lists that have been seen completely. Before all have, nothing is begun: an issuer or a request that is missing
-/// may only not have been listed yet.
-#[derive(Clone, Debug, Default, PartialEq, Hash)]
-struct Listed {
-    requests: BTreeSet<RequestKind>,
-    issuers: BTreeSet<IssuerKind>,
+/// A list of all objects of one kind in one scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum List {
+    Issuers(IssuerKind, ListScope),
+    Requests(RequestKind, ListScope),
+}
+
+/// Returns every list that the driver makes.
+fn lists(config: &Config) -> BTreeSet<List> {
+    let mut lists = BTreeSet::new();
+    for scope in config.namespaces.scopes() {
+        lists.extend(config.kinds().map(|kind| List::Issuers(kind, scope.clone())));
+        lists.extend(config.request_kinds().map(|kind| List::Requests(kind, scope.clone())));
+    }
+    lists
 }
 
 impl Controller {
     /// Creates a controller that knows nothing. Equal seeds and equal inputs make equal decisions.
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
+            unlisted: lists(&config),
             state: State::new(config, seed),
-            listed: Listed::default(),
             paused: Duration::ZERO,
         }
     }
@@ -54,17 +69,23 @@ impl Controller {
         match change {
             Change::Issuer(key, observed) => state.observe_issuer(key, observed, now),
             Change::IssuerGone(key) => state.forget_issuer(&key),
-            Change::Issuers(kind, all) => {
-                state.keep_issuers(kind, &all);
-                self.listed.issuers.insert(kind);
+            Change::Issuers(kind, scope, all) => {
+                state.keep_issuers(kind, &scope, &all);
+                self.unlisted.remove(&List::Issuers(kind, scope));
             }
             Change::Request(request) => state.observe_request(request, now),
             Change::RequestGone(key) => state.request_gone(&key),
-            Change::Requests(kind, all) => {
-                state.keep_requests(kind, &all);
-                self.listed.requests.insert(kind);
+            Change::Requests(kind, scope, all) => {
+                state.keep_requests(kind, &scope, &all);
+                self.unlisted.remove(&List::Requests(kind, scope));
             }
         }
+    }
+
+    /// Returns `false` if nothing depends on a request with this name, uid and issuer: it need not be observed, nor decoded.
+    /// Where cert-manager's issuers are served, most requests are of issuers of other types.
+    pub fn needs(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
+        self.state.needs_request(key, uid, issuer)
     }
 
     /// Begins no task for a time, at most a minute: the API server, which nearly every task asks, has asked to wait.
@@ -92,6 +113,22 @@ impl Controller {
     pub fn next_due(&self) -> Option<Duration> {
         // Nothing is begun before the lists are complete, so nothing is due.
         let due = self.state.next_due().filter(|_| self.is_listed())?;
+        Some(due.max(self.paused))
+    }
+
+    /// Begins to watch a Secret or a ConfigMap, by its name, if one is to be watched. A watch lasts for as long as an
+    /// issuer uses the object, so it is no task: nothing waits for it.
+    pub fn poll_watch(&mut self, now: Now) -> Option<(SourceRef, AwaitSourceEvent)> {
+        if now.monotonic < self.paused {
+            return None;
+        }
+        let source = self.state.next_watch(now)?;
+        Some((source.clone(), AwaitSourceEvent(source)))
+    }
+
+    /// Returns the [`Now::monotonic`] at which the next watch is due; it may be in the past.
+    pub fn next_watch_due(&self) -> Option<Duration> {
+        let due = self.state.sources.next().filter(|_| !self.state.stopping)?;
         Some(due.max(self.paused))
     }
 
@@ -154,10 +191,7 @@ impl Controller {
     }
 
     fn is_listed(&self) -> bool {
-        let Listed { requests, issuers } = &self.listed;
-        let config = &self.state.config;
-        config.request_kinds().all(|kind| requests.contains(&kind))
-            && config.kinds().all(|kind| issuers.contains(&kind))
+        self.unlisted.is_empty()
     }
 }
 
@@ -200,6 +234,15 @@ impl AwaitSecret {
     }
 }
 
+impl AwaitSourceEvent {
+    /// Resumes with what the watch shows, or the error by which it has failed. Returns `None` if the watch must be closed;
+    /// one that has [ended](SourceEvent::Ended) is opened again otherwise.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<SourceEvent, ReadError>) -> Option<Self> {
+        let goes_on = controller.state.observe_source(&self.0, now, answer);
+        goes_on.then_some(self)
+    }
+}
+
 impl AwaitRequest {
     /// Resumes the task with the request.
     pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<ObservedRequest, ReadError>) -> Step {
@@ -211,6 +254,13 @@ impl AwaitReview {
     /// Resumes the task with the answer: `true` if the user may.
     pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<bool, ReadError>) -> Step {
         self.0.resume(&mut controller.state, now, answer).into()
+    }
+}
+
+impl AwaitNamespace {
+    /// Resumes the task with the labels of the namespace.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<NamespaceLabels, ReadError>) -> Step {
+        self.0.on_namespace(&mut controller.state, now, answer).into()
     }
 }
 

@@ -10,9 +10,10 @@ use super::backoff::backoff;
 use super::losses::Losses;
 use super::observed::ObservedIssuer;
 use super::outcome::Outcome;
+use super::recovery::Recovery;
 use crate::Now;
-use crate::access::{Access, AccessError, Warning};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::access::{Access, AccessError, UnwrappedSecretId, Warning};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey};
 use crate::vault::{SignError, VaultError};
 
 /// All issuers. Its methods return what follows from a change and schedule nothing themselves.
@@ -24,6 +25,8 @@ pub(super) struct Issuers(BTreeMap<IssuerKey, Issuer>);
 pub(super) struct Issuer {
     pub(super) observed: ObservedIssuer,
     pub(super) access: Option<Access>,
+    /// The secret ID that a check has unwrapped, which Vault hands out once.
+    pub(super) secret_id: Option<UnwrappedSecretId>,
     epoch: Epoch,
     readiness: Readiness,
     /// The epoch in which it was last not ready.
@@ -119,15 +122,6 @@ pub(super) struct Settled {
     pub(super) recovery: Option<Recovery>,
 }
 
-/// Why an issuer that could not sign can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Recovery {
-    /// A check has succeeded after one that failed.
-    Recovered,
-    /// Its spec has changed.
-    Corrected,
-}
-
 /// When an issuer must be checked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextCheck {
@@ -162,6 +156,7 @@ impl Issuer {
         Self {
             observed,
             access: None,
+            secret_id: None,
             epoch: Epoch::default(),
             readiness: Readiness::Unknown,
             outage: Epoch::default(),
@@ -296,9 +291,10 @@ impl Issuers {
         }
     }
 
-    /// Returns the issuers of a kind that a complete list does not contain.
-    pub(super) fn unlisted(&self, kind: IssuerKind, listed: &BTreeSet<IssuerKey>) -> Vec<IssuerKey> {
-        let gone = self.keys().filter(|key| key.kind == kind && !listed.contains(key));
+    /// Returns the issuers of a kind that a complete list covers and does not contain.
+    pub(super) fn unlisted(&self, kind: IssuerKind, scope: &ListScope, listed: &BTreeSet<IssuerKey>) -> Vec<IssuerKey> {
+        let is_covered = |key: &&IssuerKey| key.kind == kind && scope.covers(&key.namespace);
+        let gone = self.keys().filter(is_covered).filter(|key| !listed.contains(key));
         gone.cloned().collect()
     }
 

@@ -118,6 +118,11 @@ impl Ledger {
         self.finished.insert(key, uid.to_owned());
     }
 
+    /// Returns `true` if the watch has yet to show that a request of this name has finished or is gone.
+    pub(super) fn awaits_watch(&self, key: &RequestKey) -> bool {
+        self.finished.contains_key(key)
+    }
+
     pub(super) fn is_finished(&self, key: &RequestKey, uid: &str) -> bool {
         self.finished.get(key).is_some_and(|finished| finished == uid)
     }

@@ -1,16 +1,17 @@
 //! The requests that have not finished. Nothing is kept of a request that has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::Seen;
 use super::observed_request::ObservedRequest;
+use super::recovery::Recovery;
 use super::snapshot::{Packed, Snapshot};
 use super::texts;
 use crate::Now;
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
 
 /// A CSR that is longer than this, in base64, is not kept but read again when the request is signed.
 const CSR_KEPT: usize = 4096;
@@ -154,13 +155,43 @@ impl Requests {
         self.by_key.values().map(Box::as_ref)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &RequestKey> {
-        self.by_key.keys()
+    /// Returns the names of the requests that are `wanted`.
+    pub(super) fn keys_of(&self, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
+        let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked));
+        wanted.map(|(key, _)| key.clone()).collect()
     }
 
     /// Returns the request of this name if it still has this uid.
     pub(super) fn with_uid(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
+    }
+
+    /// Returns the requests of a kind that a complete list covers and does not contain.
+    pub(super) fn unlisted(
+        &self,
+        kind: RequestKind,
+        scope: &ListScope,
+        listed: &BTreeSet<RequestKey>,
+    ) -> Vec<RequestKey> {
+        // One pass over both, which are sorted: there may be tens of thousands.
+        let mut listed = listed.iter().peekable();
+        let mut is_listed = |key: &RequestKey| {
+            while listed.next_if(|listed| *listed < key).is_some() {}
+            listed.peek() == Some(&key)
+        };
+        let is_covered = |key: &&RequestKey| key.kind == kind && scope.covers(&key.namespace);
+        let unlisted = self.by_key.keys().filter(is_covered).filter(|key| !is_listed(key));
+        unlisted.cloned().collect()
+    }
+
+    /// Ends the backoff of a request, which was for a state of its issuer that is over.
+    pub(super) fn recover(&mut self, key: &RequestKey, recovery: Recovery) {
+        if let Some(tracked) = self.get_mut(key) {
+            (tracked.attempts, tracked.not_before) = (0, Duration::ZERO);
+            if recovery != Recovery::Recovered {
+                (tracked.lost_answers, tracked.lost_at) = (0, None);
+            }
+        }
     }
 
     /// Tracks a request; what is known about it is kept, so one with another uid must be removed before.
@@ -188,17 +219,28 @@ impl Requests {
         Some(tracked)
     }
 
+    /// Returns the request that a task holds, or the denial that a watch has shown meanwhile. Returns `None` if the
+    /// request has finished or is gone.
+    pub(super) fn latest(&mut self, key: &RequestKey, held: &Snapshot) -> Option<Snapshot> {
+        let tracked = self.with_uid(key, held.uid())?;
+        if tracked.object.is_denied {
+            tracked.object.decode(key)
+        } else {
+            Some(held.clone())
+        }
+    }
+
     /// Replaces the request by the result of a read, and returns it whole. Returns `None` if a watch has shown meanwhile
     /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
-        texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {
             return tracked.object.decode(key);
         }
+        texts::cut(&mut read);
         let whole = Snapshot::from(read.clone());
         self.observe(key, read, None);
         Some(whole)

@@ -31,7 +31,7 @@ pub(super) fn begin(state: &mut State, now: Now, token: u64) -> Step {
         }
         Some(access) => {
             let step = Revoke::begin(&access.vault, &access.lease);
-            revoke(state, token, step)
+            revoke(state, now, token, step)
         }
         None => end(state, token),
     }
@@ -42,7 +42,7 @@ impl Task {
         let Self { token, flow } = self;
         match flow {
             Ended::Renews(flow) => renew(state, now, token, flow.resume(now, reply)),
-            Ended::Revokes(flow) => revoke(state, token, flow.resume(now, reply)),
+            Ended::Revokes(flow) => revoke(state, now, token, flow.resume(now, reply)),
         }
     }
 }
@@ -65,13 +65,18 @@ fn renew(state: &mut State, now: Now, token: u64, step: crate::Step<Upkeep>) -> 
     }
 }
 
-fn revoke(state: &mut State, token: u64, step: crate::Step<Revoke>) -> Step {
-    match step {
+fn revoke(state: &mut State, now: Now, token: u64, step: crate::Step<Revoke>) -> Step {
+    let again = match step {
         crate::Step::Send(request, flow) => {
             let flow = Ended::Revokes(flow);
-            Step::Send(request, Task { token, flow })
+            return Step::Send(request, Task { token, flow });
         }
-        crate::Step::Done(()) => end(state, token),
+        crate::Step::Done(Err(error)) if error.is_transient() => state.revoke_again(token, error.retry_after(), now),
+        crate::Step::Done(_) => None,
+    };
+    match again {
+        Some(at) => Step::Done(state.end(Ending::new(Key::Token(token), Outcome::Idle, Some(at)))),
+        None => end(state, token),
     }
 }
 

@@ -109,6 +109,7 @@ impl VaultError {
             Self::Sealed => "VaultSealed",
             Self::Throttled { .. } => "VaultThrottled",
             Self::Transport(TransportError::Dial(_)) => "InvalidConnection",
+            Self::Transport(TransportError::Proxy(_)) => "ProxyFailed",
             Self::Transport(TransportError::Tls(_)) => "TlsFailed",
             Self::Transport(_) => "VaultUnreachable",
             Self::Unavailable { .. } => "VaultUnavailable",

@@ -4,6 +4,7 @@
 //! none for `sys/health`, which Vault serves in the root namespace only. Sensitive headers are marked as such. Replies are
 //! JSON: `{"errors": [..]}` from status 400 on, and an envelope with `data` or `auth` below.
 
+pub(crate) mod aws;
 mod error;
 pub(crate) mod health;
 mod lease;
@@ -12,12 +13,14 @@ pub(crate) mod probe;
 mod redacted;
 mod revoke;
 mod sign;
+pub(crate) mod wrapping;
 
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
+pub use aws::{AwsError, AwsKeys};
 pub use error::{Misbehaviour, VaultError};
 pub use health::HealthError;
 pub use lease::Lease;
@@ -26,6 +29,7 @@ pub use probe::ProbeError;
 pub use redacted::Redacted;
 pub use revoke::{Revoke, Upkeep};
 pub use sign::{Disposition, SIGN_TIMEOUT, Sign, SignError};
+pub use wrapping::WrappingError;
 
 use crate::{Body, Connect, Operation, Request, Secret};
 

@@ -1,9 +1,9 @@
 use serde_json::json;
 
-use super::{Lease, Vault, VaultError, login};
+use super::{Lease, Vault, VaultError, error, login};
 use crate::{Flow, Now, Operation, Reply, Step};
 
-/// Revokes a token. The result is not reported: a token that cannot be revoked expires by itself.
+/// Revokes a token.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Revoke(());
 
@@ -12,7 +12,7 @@ impl Revoke {
     /// belongs to the user. One that bears leases is left to expire: with it, Vault would revoke the certificates.
     pub fn begin(vault: &Vault, lease: &Lease) -> Step<Self> {
         if !lease.is_made() || lease.bears_leases() {
-            return Step::Done(());
+            return Step::Done(Ok(()));
         }
         let request = vault.post(
             Operation::Revoke,
@@ -25,10 +25,14 @@ impl Revoke {
 }
 
 impl Flow for Revoke {
-    type Output = ();
+    type Output = Result<(), VaultError>;
 
-    fn resume(self, _: Now, _: Reply) -> Step<Self> {
-        Step::Done(())
+    fn resume(self, now: Now, reply: Reply) -> Step<Self> {
+        Step::Done(match reply {
+            Ok(reply) if reply.status().is_success() => Ok(()),
+            Ok(reply) => Err(error::refusal(now, &reply)),
+            Err(error) => Err(error.into()),
+        })
     }
 }
 

@@ -7,9 +7,12 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 51] = [
+const REASONS: [&str; 59] = [
     "AnswersLost",
     "AuthMountNotFound",
+    "AwsDenied",
+    "AwsUnavailable",
+    "BuiltInActive",
     "CaExpires",
     "CaMissing",
     "CaMismatch",
@@ -31,11 +34,13 @@ const REASONS: [&str; 51] = [
     "IssuerNotReady",
     "LoginDenied",
     "NameNotSupported",
+    "NamespaceForbidden",
     "NamespaceNotAllowed",
     "PathNotFound",
     "Pending",
     "PermissionDenied",
     "ProbeInconclusive",
+    "ProxyFailed",
     "ReferenceUnknown",
     "SignaturesFail",
     "RoleNotFound",
@@ -46,6 +51,7 @@ const REASONS: [&str; 51] = [
     "SecretUnavailable",
     "ServiceAccountNotFound",
     "SignRefused",
+    "StatusYielded",
     "TlsFailed",
     "TokenForbidden",
     "TokenRefused",
@@ -59,6 +65,8 @@ const REASONS: [&str; 51] = [
     "VaultUnreachable",
     "VaultVerified",
     "WaitingForApproval",
+    "WrappingTokenMismatch",
+    "WrappingTokenSpent",
 ];
 
 /// Returns a request before and after a status write.

@@ -117,6 +117,7 @@ impl World {
             (Step::MintToken(_, waits), Answer::Token(token)) => waits.resume(controller, now, token),
             (Step::Publish(_, waits), _) => waits.resume(controller),
             (Step::ReadConfigMap(_, waits), Answer::Secret(data)) => waits.resume(controller, now, data),
+            (Step::ReadNamespace(_, waits), Answer::Namespace(labels)) => waits.resume(controller, now, labels),
             (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
             (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
             (Step::ReviewReference(_, waits), Answer::Reviewed(allowed)) => waits.resume(controller, now, allowed),
@@ -153,6 +154,7 @@ impl Answer {
                 arrival.lost = arrival.tag != 0 || arrival.grants.is_some();
                 arrival.reply = Err(TransportError::Timeout);
             }
+            Self::Namespace(answer) => *answer = Err(ReadError::Unavailable),
             Self::Request(answer) => *answer = Err(ReadError::Unavailable),
             Self::Reviewed(answer) => *answer = Err(ReadError::Unavailable),
             Self::Secret(answer) => *answer = Err(ReadError::Unavailable),

@@ -50,6 +50,9 @@ impl World {
                 () if forbidden => ReadError::Forbidden,
                 () => ReadError::NotFound,
             })),
+            Step::ReadNamespace(..) if refused => Answer::Namespace(Err(ReadError::Unavailable)),
+            Step::ReadNamespace(..) if forbidden => Answer::Namespace(Err(ReadError::Forbidden)),
+            Step::ReadNamespace(..) => Answer::Namespace(Ok(fixture::namespace_labels())),
             Step::ReadRequest(name, _) => Answer::Request(match self.cluster.get(&Key::Request(name.clone())) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),

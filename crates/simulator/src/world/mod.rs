@@ -66,6 +66,8 @@ pub struct World {
     pub(crate) rotations: u32,
     /// The number of started processes, which gives each an identity of its own for claims.
     pub(crate) starts: u32,
+    /// Whether the built-in controller answers the requests of cert-manager's issuers.
+    pub(crate) built_in: bool,
     /// The log, in a long run.
     pub(crate) log: Option<Box<Log>>,
 }
@@ -89,6 +91,7 @@ impl World {
             idle: 0,
             rotations: 0,
             starts: 0,
+            built_in: false,
             log: None,
             setup,
         };

@@ -1,8 +1,11 @@
 //! The command line. Flags that cert-manager has too bear the same names.
 
+mod ambient;
 mod cluster;
 mod csrs;
+mod drop_in;
 mod migrate;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,9 +16,12 @@ use clap_complete::Shell;
 use issuer_core::SizeLimits;
 use issuer_core::target::ServerPattern;
 
+pub use self::ambient::AmbientArgs;
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
 pub use self::csrs::CsrArgs;
+pub use self::drop_in::{DropInArgs, IssuerStatusChoice};
 pub use self::migrate::MigrateArgs;
+pub use self::watch::WatchArgs;
 pub use crate::issuer_name::IssuerName;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
@@ -48,6 +54,9 @@ pub enum Command {
 #[derive(Clone, Debug, Parser)]
 #[command(args_override_self = true)]
 pub struct ControllerArgs {
+    /// What the controller watches.
+    #[command(flatten)]
+    pub watch: WatchArgs,
     /// The namespace in which VaultClusterIssuers have their Secrets and service accounts [default: the pod's]
     #[arg(long, env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE")]
     pub cluster_resource_namespace: Option<String>,
@@ -75,7 +84,7 @@ pub struct ControllerArgs {
     )]
     pub max_lost_answers: u32,
     /// How many events a second, on average, may say that a certificate was issued; ten times as many at once. All other
-    /// events are always recorded
+    /// events are recorded as long as the API server keeps up
     #[arg(long, env = "VAULT_ISSUER_EVENT_RATE", default_value_t = 10)]
     pub event_rate: u32,
     /// How long a signature may take before its answer counts as lost
@@ -205,48 +214,12 @@ pub struct ControllerArgs {
     /// Which requests are served besides cert-manager's.
     #[command(flatten)]
     pub csrs: CsrArgs,
+    /// Which issuers may log in as the controller's pod.
+    #[command(flatten)]
+    pub ambient: AmbientArgs,
     /// How the controller logs.
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-/// Whether and how cert-manager's own issuers are served.
-#[derive(Clone, Debug, Parser)]
-pub struct DropInArgs {
-    /// Whether cert-manager's own Issuers and ClusterIssuers with spec.vault are served: only where cert-manager runs with
-    /// --controllers=*,-certificaterequests-issuer-vault
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_SERVE_CERT_MANAGER_ISSUERS",
-        default_value_t = false,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = ArgAction::Set,
-    )]
-    pub serve_cert_manager_issuers: bool,
-    /// Who writes the condition Ready of cert-manager's issuers
-    #[arg(long, env = "VAULT_ISSUER_ISSUER_STATUS", default_value = "auto")]
-    pub issuer_status: IssuerStatusChoice,
-    /// The namespace in which ClusterIssuers have their Secrets and service accounts: cert-manager's cluster resource
-    /// namespace
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_DROP_IN_CLUSTER_RESOURCE_NAMESPACE",
-        default_value = "cert-manager"
-    )]
-    pub drop_in_cluster_resource_namespace: String,
-}
-
-/// Who writes the condition Ready of cert-manager's issuers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IssuerStatusChoice {
-    /// This controller, unless another has written it.
-    Auto,
-    /// Others.
-    Leave,
-    /// This controller.
-    Own,
 }
 
 /// The level and format of the log, which goes to stderr.
@@ -285,6 +258,10 @@ pub struct IssuerArgs {
     /// Where cluster issuers have their Secrets.
     #[command(flatten)]
     pub namespaces: ResourceNamespaceArgs,
+    /// A file with a token of the service account that the issuer names, as kubectl create token writes it [default: the
+    /// cluster issues one; with files, the cluster of --context or --kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub service_account_token: Option<PathBuf>,
     /// Whether the issuer may name an http:// server, to which credentials are sent in cleartext
     #[arg(long)]
     pub allow_http: bool,
@@ -398,6 +375,7 @@ mod tests {
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http && !args.csrs.sign_kubernetes_csrs);
+        assert!(!args.ambient.issuer_ambient_credentials && !args.ambient.cluster_issuer_ambient_credentials);
         assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
         assert_eq!(args.leader_election_namespace, None);
         assert_eq!(args.leader_election_id, "vault-issuer");

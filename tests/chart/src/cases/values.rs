@@ -15,6 +15,7 @@ pub(super) fn accepted(helm: &Helm) -> anyhow::Result<()> {
         json!({ "app": { "maxConcurrentReconciles": 65535, "metrics": { "enabled": false } } }),
         json!({ "image": { "digest": format!("sha256:{}", "0".repeat(64)) } }),
         json!({ "podDisruptionBudget": { "minAvailable": "50%" } }),
+        json!({ "namespaces": ["team-a"], "dropIn": { "enabled": true } }),
         json!({ "rbac": { "create": false }, "serviceAccount": { "create": false, "name": "own" } }),
     ] {
         helm.template(&values)?;
@@ -96,10 +97,24 @@ pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
             json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
             "give one of",
         ),
+        (json!({ "namespaces": ["Team A"] }), "namespaces"),
+        (
+            json!({ "namespaces": ["team-a"], "credentials": { "allNamespaces": true } }),
+            "list credentials.namespaces",
+        ),
+        (
+            json!({ "namespaces": ["team-a"], "kubernetesCsrs": { "enabled": true } }),
+            "CertificateSigningRequests are in no namespace",
+        ),
+        (
+            json!({ "namespaces": ["team-a"], "rbac": { "readNamespaces": true } }),
+            "VaultClusterIssuers are not served",
+        ),
         (
             json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
             "serviceAccounts",
         ),
+        (json!({ "credentials": { "secrets": ["approle"] } }), "secrets"),
     ];
     for (values, message) in table {
         let refusal = helm.refusal(&values)?;
@@ -119,6 +134,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
             "allowHttp": true,
             "allowHttpServers": ["vault.lab", "*.test"],
             "allowedServers": ["vault.example.com", "10.0.0.0/8"],
+            "ambientCredentials": { "issuers": true, "clusterIssuers": true },
             "claimRequests": true,
             "eventRate": 0,
             "extraArgs": ["--log-level=debug"],
@@ -138,6 +154,8 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--allow-http-servers=vault.lab,*.test",
         "--allowed-servers=vault.example.com,10.0.0.0/8",
         "--claim-requests",
+        "--cluster-issuer-ambient-credentials",
+        "--issuer-ambient-credentials",
         "--drop-in-cluster-resource-namespace=certs",
         "--event-rate=0",
         "--issuer-status=own",
@@ -153,6 +171,11 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         ensure!(arguments.contains(&flag), "{flag} is not in {arguments:?}");
     }
     ensure!(arguments.last() == Some(&"--log-level=debug"), "{arguments:?}");
+    let limited = helm.template(&json!({ "namespaces": ["team-a", "team-b"] }))?;
+    let arguments = limited.arguments()?;
+    for flag in ["--namespace=team-a", "--namespace=team-b"] {
+        ensure!(arguments.contains(&flag), "{flag} is not in {arguments:?}");
+    }
     let arguments = helm.template(&json!({}))?;
     let arguments = arguments.arguments()?;
     for flag in [
@@ -164,6 +187,26 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     ] {
         ensure!(!arguments.contains(&flag), "{flag} is in {arguments:?}");
     }
+    Ok(())
+}
+
+/// The proxy becomes variables of the container, before those of one's own.
+pub(super) fn as_variables(helm: &Helm) -> anyhow::Result<()> {
+    let env = |values: &Value| -> anyhow::Result<Value> {
+        let objects = helm.template(values)?;
+        Ok(objects.deployment()?["template"]["spec"]["containers"][0]["env"].clone())
+    };
+    let own = json!({ "name": "SSL_CERT_FILE", "value": "/etc/ca/ca.crt" });
+    let proxy = "http://proxy.example.com:3128";
+    let both = env(&json!({ "https_proxy": proxy, "no_proxy": ".svc,10.0.0.0/8", "app": { "extraEnv": [own] } }))?;
+    let expected = json!([
+        { "name": "HTTPS_PROXY", "value": proxy },
+        { "name": "NO_PROXY", "value": ".svc,10.0.0.0/8" },
+        own,
+    ]);
+    ensure!(both == expected, "{both}");
+    let none = env(&json!({}))?;
+    ensure!(none.is_null(), "{none}");
     Ok(())
 }
 

@@ -267,6 +267,7 @@ async fn install(cluster: &Cluster, client: &Client) -> anyhow::Result<()> {
     let settings = [
         "app.logLevel=debug",
         "credentials.allNamespaces=true",
+        "rbac.readNamespaces=true",
         &repository,
         &tag,
     ];

@@ -88,6 +88,16 @@ fn ca_bundle_must_hold_a_certificate() {
 }
 
 #[test]
+fn all_requests_go_through_the_proxy() {
+    let mut check = issuer(app_role());
+    check.spec.proxy = Some("http://proxy.example:3128".to_owned());
+    let vault = check.run().ready().vault;
+    for connect in [&vault.connect, &vault.login] {
+        assert_eq!(connect.peer(), ("proxy.example", 3128));
+    }
+}
+
+#[test]
 fn ca_bundle_may_be_in_a_config_map() {
     let trusts = |key: Option<&str>| {
         // A Secret of the same name is another object.
@@ -207,4 +217,22 @@ fn kept_token_stays_with_its_connection() {
     assert_ne!(connections[1], &held.vault.connect, "the login uses the new CA");
     assert_eq!(connections[2], &held.vault.connect, "the probe uses the old one");
     assert_eq!(checked.ready().vault, held.vault);
+}
+
+#[test]
+fn touched_secret_keeps_the_token() {
+    let mut held = held(app_role());
+    held.reread();
+    let check = issuer(app_role()).secret("approle", "2", &[("secretId", "x")]);
+    let checked = check.holds(&held).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+    let mut kept = checked.ready();
+    assert_eq!(kept.lease, held.lease);
+    // The version that was read is noted, so the watch tells nothing new.
+    kept.compare(|_| Some("2"));
+    let checked = issuer(app_role()).holds(&kept).run();
+    assert_eq!(checked.asked, ["health"]);
+    kept.compare(|_| Some("3"));
+    let checked = issuer(app_role()).holds(&kept).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
 }

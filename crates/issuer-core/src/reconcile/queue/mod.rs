@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::lane::{Class, Lane, Work};
+use super::recovery::Recovery;
 
 /// Work that is due at a time, in lanes that cannot delay each other.
 ///
@@ -13,9 +14,10 @@ use super::lane::{Class, Lane, Work};
 /// * Work that has failed before runs at no more than half of that.
 /// * A lane serves its tenants in turn, so the backlog of one namespace delays another by one task.
 /// * A lane may be closed for some classes of work: they stay where they are, at no cost, until it opens.
-/// * All lanes together run at most `total` tasks, and one more for each lane that runs none.
+/// * All lanes together run at most `total` tasks, and one more for each lane that runs none and has a slot reserved.
 ///
-/// Every operation takes logarithmic time, but for those whose documentation says otherwise.
+/// Every operation takes logarithmic time, however many keys become due at once, but for those whose documentation says
+/// otherwise.
 ///
 /// No library serves: the queues of controller runtimes know neither lanes nor tenants, and their states cannot be
 /// compared.
@@ -28,9 +30,9 @@ pub(super) struct Queue<L, K> {
     /// The lane and time of each key that is due and not running.
     due: BTreeMap<K, (L, Duration)>,
     running: BTreeMap<K, Running<L>>,
-    /// The lanes that have work and run none.
+    /// The lanes that have work, run none, and have a slot reserved.
     idle: BTreeSet<(Duration, L)>,
-    /// The lanes that have work, run some, and have a slot left.
+    /// The other lanes that have work, and a slot left.
     busy: BTreeSet<(Duration, L)>,
 }
 
@@ -104,8 +106,9 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         });
     }
 
-    /// Takes a key that is due, of the lane that has waited longest for a slot.
-    pub(super) fn pop(&mut self, now: Duration) -> Option<K> {
+    /// Takes a key that is due, of the lane that has waited longest for a slot. Calls `recovered` for each key that was
+    /// released and whose turn it is to be made ready, before it is taken.
+    pub(super) fn pop(&mut self, now: Duration, mut recovered: impl FnMut(&K, Recovery)) -> Option<K> {
         loop {
             let (at, name) = self.first()?;
             if *at > now {
@@ -114,7 +117,12 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             let name = name.clone();
             let lane = self.lanes.get_mut(&name)?;
             // What became due meanwhile may belong to a tenant whose turn comes first.
-            lane.promote(now);
+            for (key, recovery) in lane.promote(now) {
+                recovered(&key, recovery);
+                if let Some((_, due)) = self.due.get_mut(&key) {
+                    *due = now;
+                }
+            }
             let taken = lane.next(now);
             self.rank(&name);
             if let Some((class, key)) = taken {
@@ -156,29 +164,18 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Makes everything in a lane due now that is not owed, as if it had never failed, and returns it; takes time for each
-    /// key.
-    pub(super) fn hasten(&mut self, lane: &L, now: Duration) -> Vec<K> {
-        let mut hastened = Vec::new();
-        for (class, then) in [
-            (Class::Untold, Class::Untold),
-            (Class::Told, Class::Told),
-            (Class::Retried, Class::Told),
-        ] {
-            for key in self.lanes.get(lane).map_or_else(Vec::new, |lane| lane.keys(class)) {
-                self.push(lane.clone(), then, key.clone(), now, now);
-                hastened.push(key);
-            }
+    /// Reserves a slot for a lane, or no longer. A lane without work forgets it: one is reserved.
+    pub(super) fn reserve(&mut self, lane: &L, is_reserved: bool) {
+        if self.lanes.get(lane).is_some_and(|lane| lane.is_reserved != is_reserved) {
+            self.change(lane.clone(), |lane| lane.is_reserved = is_reserved);
         }
-        hastened
     }
 
-    /// Moves everything that is told, or retried, in a lane to [`Class::Untold`]; takes time for each key.
-    pub(super) fn retell(&mut self, lane: &L, now: Duration) {
-        let told = |lane: &Lane<K>| [lane.keys(Class::Told), lane.keys(Class::Retried)].concat();
-        for key in self.lanes.get(lane).map_or_else(Vec::new, told) {
-            let at = self.due.get(&key).map_or(now, |(_, at)| *at);
-            self.push(lane.clone(), Class::Untold, key, at, now);
+    /// Makes everything in a lane due that is not owed, as if it had never failed, and moves it to the class `last` if it is
+    /// of a later one. Each key is made ready when a slot is left for it, so that a crowd takes no turn of its own.
+    pub(super) fn release(&mut self, lane: &L, last: Class, recovery: Recovery, now: Duration) {
+        if self.has_work(lane) {
+            self.change(lane.clone(), |lane| lane.release(last, recovery, now));
         }
     }
 
@@ -197,7 +194,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
     }
 
     fn first(&self) -> Option<&(Duration, L)> {
-        // The limit is for lanes that run something: one that runs nothing always gets its first slot.
+        // The limit is for lanes that run something, or whose issuer does not exist: any other always gets its first slot.
         let busy = self.busy.first().filter(|_| self.running.len() < self.total);
         self.idle.first().into_iter().chain(busy).min()
     }
@@ -233,7 +230,8 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
         lane.head = lane.first();
         if let Some(head) = lane.head {
-            let ranks = if lane.is_idle() { &mut self.idle } else { &mut self.busy };
+            let is_first = lane.is_idle() && lane.is_reserved;
+            let ranks = if is_first { &mut self.idle } else { &mut self.busy };
             ranks.insert((head, name.clone()));
         }
     }

@@ -10,6 +10,7 @@ mod drop_in;
 mod issuers;
 mod report;
 mod requests;
+mod sources;
 mod tokens;
 
 use std::collections::BTreeSet;
@@ -19,20 +20,21 @@ use self::tokens::Tokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
-use super::lane::Class;
+use super::lane::{Class, PORTION};
 use super::ledger::Ledger;
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{LaneName, Queue};
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
+use super::sources::Sources;
 use crate::reference::{IssuerKey, IssuerKind};
 use crate::{KnownSignatures, Now};
 
 /// The number of tasks that run at once, but for the first of each lane.
 const TOTAL: usize = 512;
 
-/// The number of checks, and of revocations, that run at once.
+/// The number of checks, and of revocations at one server, that run at once.
 const CHECKS: usize = 32;
 
 /// The state that all tasks share.
@@ -44,6 +46,7 @@ pub(super) struct State {
     pub(super) known: KnownSignatures,
     pub(super) ledger: Ledger,
     pub(super) servers: Servers,
+    pub(super) sources: Sources,
     pub(super) requests: Requests,
     pub(super) stopping: bool,
     pub(super) jitter: Jitter,
@@ -61,15 +64,16 @@ enum Lane {
     Checks,
     /// The requests of an issuer.
     Requests(IssuerKey),
-    /// The requests whose issuer is of no kind that exists.
+    /// The requests that no issuer signs: those that are not approved, or whose issuer is of no kind that exists.
     Unassigned,
-    Tokens,
+    /// The tokens of the server of this URL: one that does not answer delays no revocation at another.
+    Tokens(String),
 }
 
 impl LaneName for Lane {
     fn width(&self, width: usize) -> usize {
         match self {
-            Self::Checks | Self::Tokens => CHECKS,
+            Self::Checks | Self::Tokens(_) => CHECKS,
             Self::Requests(_) | Self::Unassigned => width,
         }
     }
@@ -88,6 +92,7 @@ impl State {
             jitter: Jitter::new(seed),
             ledger: Ledger::default(),
             servers: Servers::default(),
+            sources: Sources::new(seed),
             requests: Requests::default(),
             retired: Tokens::default(),
             stopping: false,
@@ -98,7 +103,14 @@ impl State {
 
     /// Takes the next key that is due. A state that is stopping returns only what is owed.
     pub(super) fn next_task(&mut self, now: Now) -> Option<Key> {
-        while let Some(key) = self.queue.pop(now.monotonic) {
+        // Not more at once: thousands that are dropped would delay what is owed.
+        for _ in 0..PORTION {
+            let Self { queue, requests, .. } = self;
+            let key = queue.pop(now.monotonic, |key, recovery| {
+                if let Key::Request(key) = key {
+                    requests.recover(key, recovery);
+                }
+            })?;
             if !self.stopping || self.is_owed(&key) {
                 return Some(key);
             }
@@ -131,10 +143,12 @@ impl State {
     /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let keys = self.requests.keys().cloned().map(Key::Request);
+        let owed = self
+            .requests
+            .keys_of(|tracked| self.ledger.find(tracked.object.uid()).is_some());
         // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
-        for key in keys.filter(|key| self.is_owed(key)).collect::<Vec<_>>() {
-            self.due(&key, now.monotonic, now.monotonic);
+        for key in owed {
+            self.due(&Key::Request(key), now.monotonic, now.monotonic);
         }
     }
 
@@ -146,8 +160,19 @@ impl State {
                 let class = self.class_of_check(issuer);
                 self.queue.push(Lane::Checks, class, key.clone(), at, now);
             }
-            Key::Token(_) => self.queue.push(Lane::Tokens, Class::Owed, key.clone(), at, now),
+            Key::Token(token) => {
+                let Some(access) = self.retired(*token) else {
+                    return;
+                };
+                let lane = Lane::Tokens(access.vault.login.origin.to_string());
+                self.queue.push(lane.clone(), Class::Owed, key.clone(), at, now);
+                // Tokens of deleted issuers may be for any number of servers.
+                self.queue.reserve(&lane, false);
+            }
             Key::Request(request) => {
+                if self.leave_to_others(request) {
+                    return;
+                }
                 let Some(tracked) = self.requests.get(request) else {
                     return;
                 };
@@ -158,7 +183,9 @@ impl State {
                 } else {
                     at.max(tracked.not_before)
                 };
-                match tracked.issuer.clone() {
+                // What is not to be signed must not take the slots of what is: a tenant may have thousands denied.
+                let signed = tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some();
+                match tracked.issuer.clone().filter(|_| signed) {
                     None => self.queue.push(Lane::Unassigned, class, key.clone(), at, now),
                     Some(issuer) => {
                         self.queue
@@ -200,12 +227,16 @@ impl State {
     /// Opens the lane of an issuer for what can be done now: to sign, only to say why nothing is signed, or neither
     /// while a check decides that.
     fn gate(&mut self, issuer: &IssuerKey) {
-        let open = match self.issuers.phase(issuer) {
+        let phase = self.issuers.phase(issuer);
+        let open = match phase {
             Phase::Ready if self.ledger.has_room(issuer) => Class::Retried,
             Phase::Ready | Phase::Checking => Class::Owed,
             Phase::Missing | Phase::NotReady => Class::Untold,
         };
-        self.queue.open(&Lane::Requests(issuer.clone()), open);
+        let lane = Lane::Requests(issuer.clone());
+        self.queue.open(&lane, open);
+        // Anybody may name thousands of issuers that do not exist.
+        self.queue.reserve(&lane, phase != Phase::Missing);
     }
 
     fn is_owed(&self, key: &Key) -> bool {

@@ -52,7 +52,7 @@ impl State {
             let count = match lane {
                 Lane::Checks => &mut backlog.issuers,
                 Lane::Requests(_) | Lane::Unassigned => &mut backlog.requests,
-                Lane::Tokens => &mut backlog.tokens,
+                Lane::Tokens(_) => &mut backlog.tokens,
             };
             *count += keys;
         }

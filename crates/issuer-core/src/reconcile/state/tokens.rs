@@ -5,17 +5,31 @@ use std::time::Duration;
 
 use super::State;
 use crate::access::Access;
-use crate::reconcile::issuers::Recovery;
+use crate::reconcile::backoff::backoff;
+use crate::reconcile::issuers::Phase;
+use crate::reconcile::lane::Class;
 use crate::reconcile::outcome::Key;
+use crate::reconcile::recovery::Recovery;
 use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::Lease;
 use crate::{Chain, Now};
 
+/// The number of times that the revocation of a token is tried, within about twenty minutes. A token that cannot be revoked
+/// expires by itself.
+const ATTEMPTS: u32 = 8;
+
 /// Tokens to be revoked, each with a number.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Tokens {
-    by_number: BTreeMap<u64, Access>,
+    by_number: BTreeMap<u64, Retired>,
     last: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Hash)]
+struct Retired {
+    access: Access,
+    /// Failed revocations.
+    failures: u32,
 }
 
 impl State {
@@ -26,12 +40,12 @@ impl State {
         };
         let tokens = &mut self.retired;
         // A check may return a token that was retired while it was under way.
-        let known = tokens.by_number.values_mut().find(|known| known.has_token_of(&access));
-        if let Some(known) = known {
+        let mut known = tokens.by_number.values_mut().map(|retired| &mut retired.access);
+        if let Some(known) = known.find(|known| known.has_token_of(&access)) {
             return known.adopt(&access);
         }
         tokens.last += 1;
-        tokens.by_number.insert(tokens.last, access);
+        tokens.by_number.insert(tokens.last, Retired { access, failures: 0 });
         let key = Key::Token(tokens.last);
         self.due(&key, at, Duration::ZERO);
     }
@@ -55,28 +69,50 @@ impl State {
             .get(request)
             .is_some_and(|tracked| tracked.lost_at.is_some());
         if self.issuers.signed(key, had_lost) {
-            self.hasten_requests(key, Recovery::Recovered, now);
+            self.release(key, Class::Told, Recovery::Recovered, now);
         }
         if let Some(issuer) = self.issuers.get_mut(key) {
             issuer.ca_not_after = chain.ca_not_after;
         }
+        let is_ready = self.issuers.phase(key) == Phase::Ready;
         let has_token = |access: &&mut Access| access.lease.token() == lease.token();
         let held = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut());
         if let Some(access) = held.filter(has_token) {
             access.signed(chain.is_leased);
-            if let Some(refresh) = access.next_refresh(now) {
+            // A suspended issuer is checked when its suspension ends, which `Retry-After` may decide.
+            if let Some(refresh) = access.next_refresh(now).filter(|_| is_ready) {
                 self.due(&Key::Issuer(key.clone()), refresh, now.monotonic);
             }
-        } else if let Some(access) = self.retired.by_number.values_mut().find(has_token) {
-            access.signed(chain.is_leased);
+        } else {
+            let mut retired = self.retired.by_number.values_mut().map(|retired| &mut retired.access);
+            if let Some(access) = retired.find(has_token) {
+                access.signed(chain.is_leased);
+            }
         }
     }
 
     /// Keeps a retired token with a new lease.
     pub(in crate::reconcile) fn extend_token(&mut self, token: u64, lease: Lease) {
-        if let Some(access) = self.retired.by_number.get_mut(&token) {
-            access.extend(lease);
+        if let Some(retired) = self.retired.by_number.get_mut(&token) {
+            retired.access.extend(lease);
         }
+    }
+
+    /// Counts a failed revocation; returns when to try again, or `None` if the token must be left to expire.
+    pub(in crate::reconcile) fn revoke_again(
+        &mut self,
+        token: u64,
+        retry_after: Option<Duration>,
+        now: Now,
+    ) -> Option<Duration> {
+        let retired = self.retired.by_number.get_mut(&token).filter(|_| !self.stopping)?;
+        retired.failures += 1;
+        if retired.failures >= ATTEMPTS || !retired.access.lease.is_usable(now) {
+            return None;
+        }
+        let wait = backoff(retired.failures, Duration::from_secs(5), Duration::from_secs(300));
+        let wait = self.jitter.over(wait).max(retry_after.unwrap_or_default());
+        Some(now.monotonic + wait)
     }
 
     /// Retires the tokens of all issuers, and makes all retired tokens due.
@@ -90,7 +126,7 @@ impl State {
     }
 
     pub(in crate::reconcile) fn retired(&self, token: u64) -> Option<&Access> {
-        self.retired.by_number.get(&token)
+        self.retired.by_number.get(&token).map(|retired| &retired.access)
     }
 
     pub(in crate::reconcile) fn forget_token(&mut self, token: u64) {

@@ -8,7 +8,7 @@ use crate::access::AccessError;
 use crate::reconcile::issuers::{Issuers, Observed};
 use crate::reconcile::state::State;
 use crate::reconcile::{Change, Controller, ObservedIssuer};
-use crate::reference::IssuerKind;
+use crate::reference::{IssuerKind, ListScope};
 use crate::vault::{SignError, VaultError};
 
 /// The issuer, as a watch shows it with this status.
@@ -86,7 +86,7 @@ fn relist_removes_only_missing_issuers_of_its_kind() {
     ] {
         let mut controller = Controller::new(config(), 1);
         controller.observe(at(0), Change::Issuer(issuer_key(), issuer(1)));
-        controller.observe(at(1), Change::Issuers(kind, listed));
+        controller.observe(at(1), Change::Issuers(kind, ListScope::Cluster, listed));
         assert_eq!(controller.readiness().count(), left);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
 use issuer_api::{AppRole, Auth, CertificateRequest, CertificateSigningRequest, SecretKeySelector, VaultSpec};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -11,12 +12,12 @@ use serde_json::{Value, json};
 use super::builder::{KEY, params};
 pub(super) use super::builder::{RequestBuilder, csr, request};
 use crate::access::{ReadError, SecretData};
-use crate::fixture::signatures;
+use crate::fixture::{secret_data, signatures};
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer};
 use crate::reconcile::{ObservedRequest, Outcome, ReadyWriters, ReferenceReview, StatusPatch, Step, WriteError};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
-use crate::target::IssuerPolicy;
-use crate::{Body, Now, Operation, Reply, Secret};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
+use crate::target::{IssuerPolicy, NamespaceLabels};
+use crate::{Body, Now, Operation, Reply};
 
 /// The moment, in seconds since every scenario began.
 pub(super) fn at(seconds: u64) -> Now {
@@ -33,6 +34,7 @@ pub(super) fn config() -> Config {
         drop_in: None,
         event_rate: 10,
         kubernetes_csrs: false,
+        namespaces: Namespaces::All,
         max_concurrent_reconciles: 10,
         max_lost_answers: 3,
         policy: IssuerPolicy::default(),
@@ -90,6 +92,8 @@ pub(super) enum Answer {
     Well,
     /// With this status and these `errors`.
     Refuses(u16, &'static str),
+    /// With 429 and this `Retry-After`, in seconds.
+    Throttles(u64),
     /// Not at all: the reply is lost.
     Lost,
     /// When [`Scenario::release`] is called.
@@ -104,6 +108,8 @@ pub(super) struct Scenario {
     pub(super) checks: Answer,
     /// The answer to a login and to a renewal.
     pub(super) auth: Value,
+    /// The version of every Secret, and its content.
+    pub(super) secret_version: &'static str,
     /// Whether certificates have leases.
     pub(super) leases: bool,
     /// How Vault answers the signing of requests; `Well` if a name is missing.
@@ -119,6 +125,8 @@ pub(super) struct Scenario {
     pub(super) review_errors: VecDeque<ReadError>,
     pub(super) issuer: ObservedIssuer,
     pub(super) issuer_key: IssuerKey,
+    /// The labels of every namespace.
+    pub(super) labels: Result<NamespaceLabels, ReadError>,
     /// The notes of all events about requests.
     pub(super) notes: Vec<String>,
     /// What was asked since the log was last taken: `sign NAME`, `check`, `write NAME REASON: MESSAGE`, ...
@@ -134,6 +142,7 @@ impl Scenario {
             now: at(0),
             checks: Answer::Well,
             auth: json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true }),
+            secret_version: "1",
             leases: false,
             signs: BTreeMap::new(),
             write_errors: VecDeque::new(),
@@ -143,15 +152,16 @@ impl Scenario {
             review_errors: VecDeque::new(),
             issuer: issuer(1),
             issuer_key: issuer_key(),
+            labels: Ok(NamespaceLabels::new()),
             notes: Vec::new(),
             log: Vec::new(),
             held: Vec::new(),
         };
         for kind in IssuerKind::ALL {
-            scenario.change(Change::Issuers(kind, BTreeSet::new()));
+            scenario.change(Change::Issuers(kind, ListScope::Cluster, BTreeSet::new()));
         }
         for kind in RequestKind::ALL {
-            scenario.change(Change::Requests(kind, BTreeSet::new()));
+            scenario.change(Change::Requests(kind, ListScope::Cluster, BTreeSet::new()));
         }
         scenario
     }
@@ -302,14 +312,15 @@ impl Scenario {
                     let object = self.objects.get(&key).cloned().ok_or(ReadError::NotFound);
                     waits.resume(&mut self.controller, self.now, object)
                 }
+                Step::ReadNamespace(name, waits) => {
+                    self.log.push(format!("read namespace {name}"));
+                    waits.resume(&mut self.controller, self.now, self.labels.clone())
+                }
                 Step::ReadConfigMap(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
                 Step::ReadSecret(_, waits) => {
-                    let data = BTreeMap::from([("token".to_owned(), Secret::from("hvs.static"))]);
-                    let resource_version = "1".to_owned();
                     let secret = SecretData {
-                        resource_version,
-                        data,
-                        servers: None,
+                        resource_version: self.secret_version.to_owned(),
+                        ..secret_data("token", self.secret_version)
                     };
                     waits.resume(&mut self.controller, self.now, Ok(secret))
                 }
@@ -439,16 +450,22 @@ fn refusal(answer: &Answer) -> Option<Reply> {
     match answer {
         Answer::Well => None,
         Answer::Refuses(status, text) => Some(reply(*status, &json!({ "errors": [text] }))),
+        Answer::Throttles(seconds) => {
+            let mut throttled = reply(429, &json!({ "errors": [] })).unwrap();
+            throttled.headers_mut().insert(RETRY_AFTER, (*seconds).into());
+            Some(Ok(throttled))
+        }
         Answer::Lost => Some(Err(crate::TransportError::Timeout)),
         Answer::Held => panic!("only signatures are held back"),
     }
 }
 
-fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -> Reply {
+pub(super) fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -> Reply {
     refusal(answer).unwrap_or_else(|| match operation {
         Operation::Probe => reply(400, &json!({ "errors": ["\"csr\" is empty"] })),
         Operation::Health => reply(200, &json!({ "initialized": true, "sealed": false })),
-        Operation::Login | Operation::Renew => reply(200, &json!({ "auth": auth })),
+        // What is asked before a login reads `data`.
+        Operation::Login | Operation::Renew => reply(200, &json!({ "auth": auth, "data": auth })),
         _ => reply(200, &json!({ "data": { "ttl": 0, "renewable": false } })),
     })
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::scenario::{Answer, Scenario, request};
+use super::scenario::{Answer, Scenario, issuer_key, request};
+use crate::reconcile::{Change, Step};
+use crate::reference::IssuerKey;
 
 fn renewable() -> Value {
     json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true })
@@ -37,6 +39,22 @@ fn superseded_token_outlives_its_signatures() {
     supersede(&mut scenario, "hvs.next");
     assert_eq!(count(&scenario.pass(29), "revoke"), 0);
     assert_eq!(count(&scenario.pass(2), "revoke"), 1);
+}
+
+#[test]
+fn signature_brings_no_suspended_check_forward() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.signs.insert("slow".to_owned(), Answer::Held);
+    scenario.create(request("slow").approved());
+    scenario.pass(390);
+    scenario.signs.insert("web".to_owned(), Answer::Throttles(60));
+    scenario.create(request("web").approved());
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+    scenario.release("slow", &Answer::Well);
+    // The token's renewal is due after 400 seconds.
+    let asked = |log: &[String]| count(log, "health") + count(log, "renew");
+    assert_eq!(asked(&scenario.pass(55)), 0);
+    assert!(asked(&scenario.pass(20)) > 0);
 }
 
 #[test]
@@ -81,6 +99,25 @@ fn leased_certificate_during_a_check_keeps_its_token() {
     scenario.pass(3600);
     supersede(&mut scenario, "hvs.next");
     assert_eq!(count(&scenario.pass(3600), "revoke"), 0);
+}
+
+/// The first login fails, and the wrapping token is spent by then.
+#[test]
+fn issuer_keeps_its_unwrapped_secret_id() {
+    let path = "auth/approle/role/web/secret-id";
+    let unwrapped = json!({ "client_token": "", "creation_path": path, "secret_id": "s" });
+    let mut scenario = Scenario::with_login(unwrapped);
+    scenario.modify_issuer(|spec| {
+        let role = spec.auth.app_role.as_mut().unwrap();
+        role.secret_id_wrapping_path = Some(path.to_owned());
+    });
+    // A lookup, the unwrapping, and the login.
+    assert_eq!(count(&scenario.run(), "login"), 3);
+    scenario.auth = renewable();
+    let log = scenario.pass(10);
+    assert_eq!(count(&log, "login"), 1, "{log:?}");
+    scenario.create(request("web").approved());
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
 }
 
 #[test]
@@ -164,4 +201,66 @@ fn limited_uses_are_left_to_signatures() {
         scenario.issuer.status.condition("Warning").unwrap().reason,
         "TokenUsesLimited"
     );
+}
+
+#[test]
+fn failed_revocation_is_repeated() {
+    let mut scenario = Scenario::with_login(renewable());
+    supersede(&mut scenario, "hvs.next");
+    scenario.run();
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    let attempts = count(&scenario.pass(180), "revoke");
+    assert!((3..=6).contains(&attempts), "{attempts}");
+    scenario.checks = Answer::Well;
+    assert_eq!(count(&scenario.pass(330), "revoke"), 1);
+    assert_eq!(count(&scenario.pass(3600), "revoke"), 0);
+}
+
+#[test]
+fn revocation_is_given_up_at_last() {
+    for (answer, least, most) in [
+        // The token lives for ten minutes.
+        (Answer::Refuses(503, "Vault is sealed"), 5, 8),
+        (Answer::Lost, 5, 8),
+        (Answer::Refuses(403, "permission denied"), 1, 1),
+    ] {
+        let mut scenario = Scenario::with_login(renewable());
+        supersede(&mut scenario, "hvs.next");
+        scenario.run();
+        scenario.checks = answer.clone();
+        let attempts = count(&scenario.pass(24 * 60 * 60), "revoke");
+        assert!((least..=most).contains(&attempts), "{answer:?}: {attempts}");
+    }
+}
+
+#[test]
+fn silent_server_delays_no_other_revocation() {
+    let mut scenario = Scenario::with_login(renewable());
+    let keys: Vec<_> = (0..41)
+        .map(|number| IssuerKey {
+            name: format!("vault-{number}"),
+            ..issuer_key()
+        })
+        .collect();
+    for (number, key) in keys.iter().enumerate() {
+        let mut observed = scenario.issuer.clone();
+        observed.uid = format!("uid-{number}");
+        if number == 40 {
+            observed.spec.server = "https://other".to_owned();
+        }
+        scenario.auth["client_token"] = format!("hvs.{number}").into();
+        scenario.change(Change::Issuer(key.clone(), observed));
+        scenario.run();
+    }
+    for key in keys {
+        scenario.change(Change::IssuerGone(key));
+    }
+    // Nothing is answered.
+    let hosts: Vec<_> = std::iter::from_fn(|| match scenario.controller.poll(scenario.now)?.1 {
+        Step::Exchange(request, _) => request.http.uri().host().map(str::to_owned),
+        step => panic!("{step:?}"),
+    })
+    .collect();
+    assert_eq!(hosts.iter().filter(|host| *host == "vault").count(), 32);
+    assert_eq!(hosts.iter().filter(|host| *host == "other").count(), 1);
 }

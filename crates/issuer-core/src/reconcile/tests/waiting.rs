@@ -227,3 +227,34 @@ fn issuer_has_its_own_time_to_sign() {
         assert_eq!((sign.operation, sign.timeout.as_secs()), (Operation::Sign, seconds));
     }
 }
+
+#[test]
+fn unsigned_crowd_delays_no_signature() {
+    for denied in [false, true] {
+        let mut scenario = Scenario::ready();
+        for number in 0..200 {
+            let crowd = request(&format!("crowd-{number}"));
+            scenario.create(if denied { crowd.denied() } else { crowd });
+        }
+        scenario.now.monotonic += secs(11);
+        scenario.create(request("web").approved());
+        // Nothing of the crowd is answered.
+        let polled = std::iter::from_fn(|| scenario.controller.poll(scenario.now));
+        let signs = polled.filter(|(_, step)| matches!(step, Step::Exchange(..))).count();
+        assert_eq!(signs, 1, "{denied}");
+    }
+}
+
+#[test]
+fn missing_issuers_take_no_room() {
+    let mut scenario = Scenario::ready();
+    for number in 0..2000 {
+        let crowd = request(&format!("crowd-{number}")).approved();
+        scenario.create(crowd.of("VaultIssuer", &format!("missing-{number}")));
+    }
+    scenario.create(request("web").approved());
+    // Nothing of the crowd is answered.
+    let polled: Vec<_> = std::iter::from_fn(|| scenario.controller.poll(scenario.now)).collect();
+    assert_eq!(polled.len(), 513);
+    assert!(polled.iter().any(|(polled, _)| *polled == Key::Request(key("web"))));
+}

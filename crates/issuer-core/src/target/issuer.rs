@@ -1,0 +1,35 @@
+//! The issuer whose spec is parsed.
+
+use super::{IssuerPolicy, SpecError};
+use crate::reference::IssuerKey;
+
+/// The issuer whose login is parsed.
+#[derive(Clone, Copy)]
+pub(super) struct Issuer<'a> {
+    pub(super) key: &'a IssuerKey,
+    /// Where its service accounts are.
+    pub(super) namespace: &'a str,
+    pub(super) policy: &'a IssuerPolicy,
+    /// Its server's URL, as the spec has it.
+    pub(super) server: &'a str,
+}
+
+impl Issuer<'_> {
+    /// Returns the audiences that name the issuer and its server.
+    pub(super) fn audiences(self) -> Vec<String> {
+        vec![self.key.audience(), self.server.to_owned()]
+    }
+
+    /// Returns an error if the policy forbids to request a token of the service account `name` for these audiences, which
+    /// `field` lists.
+    pub(super) fn permit_account(self, name: &str, audiences: &[String], field: &'static str) -> Result<(), SpecError> {
+        let own = self.policy.own_account.as_ref();
+        if own.is_some_and(|own| own.namespace == self.namespace && own.name == name) {
+            return Err(SpecError::OwnAccount(field));
+        }
+        let forbidden = audiences
+            .iter()
+            .position(|audience| audience != self.server && !self.policy.permits_audience(audience));
+        forbidden.map_or(Ok(()), |place| Err(SpecError::Audience(field, place)))
+    }
+}
