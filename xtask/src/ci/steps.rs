@@ -25,13 +25,15 @@ pub(super) enum Program {
     Cargo(&'static str),
     /// A program of the workspace, which the step `build` has compiled.
     Built(&'static str),
+    /// The same, compiled by the step `release`.
+    Released(&'static str),
 }
 
 /// All steps, in the order in which they start.
 ///
 /// The steps of cargo form one chain, in which what fails fastest comes first. The servers of the end-to-end tests are
 /// built beside it, and then Helm and promtool for the tests of the chart: Go and cargo leave each other idle time.
-pub(super) static STEPS: [Step; 15] = [
+pub(super) static STEPS: [Step; 16] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     // Everything at once: cargo compiles a dependency anew for each set of features that a smaller build asks of it.
@@ -61,18 +63,27 @@ pub(super) static STEPS: [Step; 15] = [
         Program::Cargo("deny --locked check bans licenses sources"),
         &["demo"],
     ),
+    // Both at once, for the same reason as above: with other features the core would be compiled twice.
+    step(
+        "release",
+        Program::Cargo("build --release --package simulator --package micro --locked"),
+        &["deny"],
+    ),
     // The scopes `pair` and `user-changes` take longer than all the rest: `cargo xtask sim --explore` explores them too.
     step(
         "explore",
-        Program::Cargo(
-            "xtask sim --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr \
+        Program::Released(
+            "simulator --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr \
              --scope drop-in-auto --scope drop-in-leave",
         ),
-        &["deny"],
+        &["release"],
     ),
-    step("seeds", Program::Cargo("xtask sim --seeds 200"), &["explore"]),
-    // Most of what it is linked from has been compiled for the simulator.
-    step("micro", Program::Cargo("xtask micro"), &["seeds"]),
+    step(
+        "seeds",
+        Program::Released("simulator --seeds 200"),
+        &["release", "explore"],
+    ),
+    step("micro", Program::Released("micro"), &["release", "seeds"]),
     step("chart", Program::Built("chart"), &["build", "components"]),
     step("e2e", Program::Built("e2e run"), &["build", "components", "chart"]),
 ];
@@ -82,9 +93,13 @@ const fn step(name: &'static str, program: Program, after: &'static [&'static st
 }
 
 impl Step {
-    /// Returns `true` if the step runs a program that the step `build` compiles.
-    pub(super) fn needs_build(&self) -> bool {
-        matches!(self.program, Program::Built(_))
+    /// Returns the step that compiles the program, unless cargo does while it runs it.
+    pub(super) fn compiled_by(&self) -> Option<&'static str> {
+        match self.program {
+            Program::Cargo(_) => None,
+            Program::Built(_) => Some("build"),
+            Program::Released(_) => Some("release"),
+        }
     }
 
     /// Returns the command; installs the tool that it needs.
@@ -94,12 +109,8 @@ impl Step {
         }
         let (mut command, args) = match self.program {
             Program::Cargo(args) => (cargo([]), args),
-            Program::Built(line) => {
-                let (name, args) = line.split_once(' ').unwrap_or((line, ""));
-                let own = env::current_exe()?;
-                let folder = own.parent().context("this program is in no folder")?;
-                (Command::new(folder.join(name)), args)
-            }
+            Program::Built(line) => program("debug", line)?,
+            Program::Released(line) => program("release", line)?,
         };
         command.args(args.split_whitespace()).env("PATH", tools::path()?);
         if self.name == "doc" {
@@ -107,6 +118,14 @@ impl Step {
         }
         Ok(command)
     }
+}
+
+/// Returns the program of a command line, in the folder of a profile beside this program's, and the arguments.
+fn program(profile: &str, line: &'static str) -> anyhow::Result<(Command, &'static str)> {
+    let (name, args) = line.split_once(' ').unwrap_or((line, ""));
+    let own = env::current_exe()?;
+    let folders = own.ancestors().nth(2).context("this program is in no target folder")?;
+    Ok((Command::new(folders.join(profile).join(name)), args))
 }
 
 #[cfg(test)]
@@ -119,6 +138,15 @@ mod tests {
             for needed in step.after {
                 let found = STEPS.iter().position(|other| other.name == *needed).unwrap();
                 assert!(found < position, "{} starts before {needed}", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn programs_are_compiled_first() {
+        for step in &STEPS {
+            if let Some(compiling) = step.compiled_by() {
+                assert!(step.after.contains(&compiling), "{}", step.name);
             }
         }
     }
