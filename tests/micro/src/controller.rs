@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use issuer_core::access::SecretData;
 use issuer_core::reconcile::{Change, Config, Controller, Key, Outcome, StatusPatch, Step};
-use issuer_core::reference::{IssuerKind, RequestKind};
+use issuer_core::reference::{IssuerKind, ListScope, Namespaces, RequestKind};
 use issuer_core::target::IssuerPolicy;
 use issuer_core::{Body, Now, Operation, Reply, Secret};
 use serde_json::json;
@@ -36,6 +36,7 @@ impl Driven {
             kubernetes_csrs: false,
             max_concurrent_reconciles: 10,
             max_lost_answers: 3,
+            namespaces: Namespaces::All,
             policy: IssuerPolicy::default(),
             sign_timeout: Duration::from_secs(60),
             verify: issuer_tls::signatures().into(),
@@ -55,10 +56,10 @@ impl Driven {
             written: None,
         };
         for kind in IssuerKind::ALL {
-            driven.observe(Change::Issuers(kind, BTreeSet::new()));
+            driven.observe(Change::Issuers(kind, ListScope::Cluster, BTreeSet::new()));
         }
         for kind in RequestKind::ALL {
-            driven.observe(Change::Requests(kind, BTreeSet::new()));
+            driven.observe(Change::Requests(kind, ListScope::Cluster, BTreeSet::new()));
         }
         driven
     }

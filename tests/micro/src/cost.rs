@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 /// The time that one sample should take: long beside the clock's resolution, and so short that a busy machine interrupts
 /// few of them.
 const SAMPLE: Duration = Duration::from_micros(500);
@@ -14,11 +16,12 @@ const SAMPLES: u32 = 100;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Unit {
     /// Instructions.
     Instructions,
-    /// Seconds.
+    /// Time.
+    #[value(name = "time")]
     Seconds,
 }
 

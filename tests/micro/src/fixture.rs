@@ -1,20 +1,17 @@
-//! The inputs: a CSR, the chain that Vault answers with, and the objects of Kubernetes. Keys are P-256, as most are in
-//! clusters.
+//! The inputs: a CSR, the chain that Vault answers with, and the objects of Kubernetes.
+//!
+//! The files in `pki/` were made with OpenSSL; the keys, all P-256, were not kept. A program that signs has to seed a random
+//! number generator first, which takes 400 million instructions, and never the same number.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fake_vault::{KeyType, key};
 use issuer_api::{
     AppRole, Auth, Base64, CertificateRequest, IssuerRef, IssuerStatus, RequestCondition, SecretKeySelector, VaultSpec,
 };
 use issuer_core::reconcile::{ObservedIssuer, ReadyWriters};
 use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::{Issued, Now, RequestSpec, SigningRequest};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyUsagePurpose, date_time_ymd,
-};
 
 /// 2026-01-01T00:00:00Z, in a process that has run for eleven days.
 pub(crate) const NOW: Now = Now {
@@ -40,38 +37,14 @@ pub(crate) fn usages() -> Vec<String> {
         .into()
 }
 
-/// The names of the certificate, of two kinds, and what else is in it.
-fn params() -> CertificateParams {
-    let names = ["web.example", "www.web.example", "10.0.0.1"].map(String::from);
-    let mut params = CertificateParams::new(names).unwrap();
-    params.distinguished_name = subject("web.example");
-    params.not_before = date_time_ymd(2026, 1, 1);
-    params.not_after = date_time_ymd(2026, 3, 1);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params
-}
-
-fn subject(common_name: &str) -> DistinguishedName {
-    let mut subject = DistinguishedName::new();
-    subject.push(DnType::CommonName, common_name);
-    subject
-}
-
-/// Returns the CSR, PEM.
-pub(crate) fn csr() -> String {
-    params()
-        .serialize_request(&key(KeyType::Ec, "leaf"))
-        .unwrap()
-        .pem()
-        .unwrap()
-}
+/// The CSR of a server with three names.
+pub(crate) const CSR: &str = include_str!("../pki/web.csr");
 
 /// Returns the CSR, parsed.
 pub(crate) fn signing_request() -> SigningRequest {
-    let (csr, usages) = (csr(), usages());
+    let usages = usages();
     let spec = RequestSpec {
-        csr: csr.as_bytes(),
+        csr: CSR.as_bytes(),
         duration: Some(DURATION),
         is_ca: false,
         usages: &usages,
@@ -79,28 +52,13 @@ pub(crate) fn signing_request() -> SigningRequest {
     SigningRequest::parse(spec, &issuer_tls::signatures()).unwrap()
 }
 
-/// Returns Vault's answer: the certificate, the intermediate that signed it, and the root.
+/// Returns the answer to the CSR: the certificate, the CA that signed it, and the root.
 pub(crate) fn issued() -> Issued {
-    let ca = |name: &str| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = subject(name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params
-    };
-    let [leaf_key, middle_key, root_key] = ["leaf", "intermediate", "root"].map(|label| key(KeyType::Ec, label));
-    let (middle, root) = (ca("Intermediate"), ca("Root"));
-    let leaf = params()
-        .signed_by(&leaf_key, &Issuer::from_params(&middle, &middle_key))
-        .unwrap();
-    let middle = middle
-        .signed_by(&middle_key, &Issuer::from_params(&root, &root_key))
-        .unwrap();
-    let root = root.self_signed(&root_key).unwrap();
+    let [middle, root] = [include_str!("../pki/intermediate.pem"), include_str!("../pki/root.pem")];
     Issued {
-        certificate: leaf.pem(),
-        issuing_ca: Some(middle.pem()),
-        ca_chain: vec![middle.pem(), root.pem()],
+        certificate: include_str!("../pki/web.pem").to_owned(),
+        issuing_ca: Some(middle.to_owned()),
+        ca_chain: vec![middle.to_owned(), root.to_owned()],
         is_leased: false,
     }
 }
@@ -149,7 +107,7 @@ pub(crate) fn request(name: &str) -> CertificateRequest {
     request.metadata.name = Some(name.to_owned());
     request.metadata.uid = Some(format!("uid-{name}"));
     request.metadata.resource_version = Some("1".to_owned());
-    request.spec.request = Base64::encode(csr());
+    request.spec.request = Base64::encode(CSR);
     request.spec.duration = Some(DURATION.to_owned());
     request.spec.usages = usages();
     request.spec.issuer_ref = IssuerRef {

@@ -4,7 +4,7 @@
 //! cost, without start and preparation.
 
 use std::env;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
@@ -19,6 +19,12 @@ const REPEATS: [u32; 2] = [10, 60];
 /// The environment variables by which a process is told what to repeat: the work, how often, and its slowdown.
 const VARIABLES: [&str; 3] = ["MICRO_WORK", "MICRO_REPEATS", "MICRO_SLOWDOWN"];
 
+/// Returns `true` if valgrind is installed.
+pub(crate) fn can_be_counted() -> bool {
+    let version = Command::new("valgrind").arg("--version").output();
+    version.is_ok_and(|output| output.status.success())
+}
+
 /// Counts the instructions of a case.
 pub(crate) fn cost(case: &Case, slowdown: u32) -> anyhow::Result<Cost> {
     Ok(Cost {
@@ -30,17 +36,25 @@ pub(crate) fn cost(case: &Case, slowdown: u32) -> anyhow::Result<Cost> {
 
 fn of_one(work: &Work, slowdown: u32) -> anyhow::Result<f64> {
     let [few, many] = REPEATS;
-    let (less, more) = (count(work, few, slowdown)?, count(work, many, slowdown)?);
+    let (less, more) = (start(work, few, slowdown)?, start(work, many, slowdown)?);
+    let (less, more) = (count(less, work)?, count(more, work)?);
     ensure!(less < more, "more repetitions of {} cost less", work.name);
     Ok((more - less) as f64 / f64::from(many - few))
 }
 
-/// Returns the instructions of a process that repeats the work.
-fn count(work: &Work, repeats: u32, slowdown: u32) -> anyhow::Result<u64> {
+/// Starts a process that repeats the work, under valgrind.
+fn start(work: &Work, repeats: u32, slowdown: u32) -> anyhow::Result<Child> {
     let mut valgrind = Command::new("valgrind");
     valgrind
-        .args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"])
-        .arg(env::current_exe()?);
+        .args([
+            "--tool=cachegrind",
+            "--cache-sim=no",
+            "--cachegrind-out-file=/dev/null",
+            "--vgdb=no",
+        ])
+        .arg(env::current_exe()?)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     for (variable, value) in
         VARIABLES
             .into_iter()
@@ -48,7 +62,12 @@ fn count(work: &Work, repeats: u32, slowdown: u32) -> anyhow::Result<u64> {
     {
         valgrind.env(variable, value);
     }
-    let output = valgrind.output().context("cannot run valgrind")?;
+    valgrind.spawn().context("cannot run valgrind")
+}
+
+/// Returns the instructions of a process, once it has ended.
+fn count(process: Child, work: &Work) -> anyhow::Result<u64> {
+    let output = process.wait_with_output()?;
     let report = String::from_utf8_lossy(&output.stderr);
     match references(&report).filter(|_| output.status.success()) {
         Some(count) => Ok(count),

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use fake_vault::{KeyType, key};
-use rcgen::{PublicKeyData, SigningKey};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::fixture;
@@ -16,19 +16,25 @@ pub(crate) static P256: Work = Work {
     prepare: verification,
 };
 
-/// The parsing of a CertificateRequest of 2 kB by serde_json, to a tree: for all others.
+/// The parsing of a CertificateRequest of a kilobyte by serde_json, to a tree: for all others.
 pub(crate) static JSON: Work = Work {
     name: "json",
     prepare: parsing,
 };
 
+/// A public key, and its signature of [`MESSAGE`].
+const SIGNED: [&str; 2] = [
+    "BPcFIhKcYcxQK0PxHOVbM4pCWWkf0SLqDSD5eYTDnpc/ModGOPmfSh4JlP7i9E3rIeL6KO/M88qjTKFfjigoZg8=",
+    "MEUCICQzuMWHorETnybkUcMemfqlZvlrBt+dZk4c7IWmpTmzAiEA2ad4x7B0XxXmnTDLsJAlgR1ehtklEz8/mxWcFchVYLU=",
+];
+
+/// As long as the signed part of a CSR.
+const MESSAGE: [u8; 400] = [b'0'; 400];
+
 fn verification() -> Run {
-    // As long as the signed part of a CSR.
-    let message = [0x30; 400];
-    let signer = key(KeyType::Ec, "reference");
-    let signature = signer.sign(&message).unwrap();
-    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, signer.der_bytes().to_vec());
-    Box::new(move || public.verify(black_box(&message), black_box(&signature)).unwrap())
+    let [key, signature] = SIGNED.map(|text| BASE64_STANDARD.decode(text).unwrap());
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key);
+    Box::new(move || key.verify(black_box(&MESSAGE), black_box(&signature)).unwrap())
 }
 
 fn parsing() -> Run {
