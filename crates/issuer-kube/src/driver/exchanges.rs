@@ -1,4 +1,4 @@
-//! How many exchanges with Vault there are at once.
+//! The number of concurrent exchanges with Vault.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 /// The most exchanges for the issuers of one namespace, and the most revocations.
 const TENANT: usize = 64;
 
-/// The slots for exchanges. A server may take minutes to answer, and its owner may have many issuers, so nobody may take all
-/// the slots but the owner of the cluster issuers.
+/// The slots for exchanges. A server may take minutes to answer, and its owner may have many issuers, so only the
+/// owner of the cluster issuers may take all slots.
 #[derive(Debug)]
 pub(super) struct Exchanges {
     all: Semaphore,
@@ -20,7 +20,7 @@ pub(super) struct Exchanges {
     tenants: Mutex<HashMap<Tenant, Weak<Semaphore>>>,
 }
 
-/// Those who choose the server that is asked.
+/// The party that chooses the server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Tenant {
     /// The owner of the cluster issuers.
@@ -46,7 +46,7 @@ impl Tenant {
     }
 }
 
-/// A slot, which is free again when this is dropped.
+/// A slot, which is freed on drop.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     _of_tenant: Option<OwnedSemaphorePermit>,
