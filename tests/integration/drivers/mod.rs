@@ -3,6 +3,7 @@
 mod cases;
 mod issuance;
 mod proxies;
+mod wrapping;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;

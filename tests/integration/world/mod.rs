@@ -87,6 +87,20 @@ impl<'v> World<'v> {
         self.cluster.patch(&issuer(), &json!({ "spec": spec })).unwrap();
     }
 
+    /// Creates or replaces a Secret with one key.
+    pub(crate) fn set_secret(&mut self, name: &str, key: &str, value: &str) {
+        let reference = SecretRef {
+            namespace: NAMESPACE.to_owned(),
+            name: name.to_owned(),
+        };
+        let data = SecretData {
+            resource_version: value.to_owned(),
+            data: BTreeMap::from([(key.to_owned(), Secret::from(value))]),
+            servers: None,
+        };
+        self.secrets.insert(reference, data);
+    }
+
     /// Creates an approved request for `<name>.example.com`.
     pub(crate) fn request(&mut self, name: &str) -> RequestKey {
         let key = create_request(&mut self.cluster, name);

@@ -47,9 +47,12 @@ pub(crate) enum Login {
     KubernetesSecret,
     ServiceAccount,
     Token,
+    /// An AppRole whose Secret holds a wrapping token, which a test has to make.
+    WrappedAppRole,
 }
 
 impl Login {
+    /// Those that a Vault knows from its start.
     pub(crate) const ALL: [Self; 8] = [
         Self::AppRole,
         Self::Aws,
@@ -120,6 +123,14 @@ impl Login {
                 auth.kubernetes = Some(kubernetes(None, Some(account)));
             }
             Self::Token => auth.token_secret_ref = Some(secret("vault-token")),
+            Self::WrappedAppRole => {
+                auth.app_role = Some(issuer_api::AppRole {
+                    role_id: Some("web-id".to_owned()),
+                    secret_id_wrapping_path: Some("auth/approle/role/web/secret-id".to_owned()),
+                    secret_ref: Some(secret("vault-wrapped")),
+                    ..issuer_api::AppRole::default()
+                });
+            }
         }
         auth
     }
@@ -206,6 +217,13 @@ impl Vault {
 
     pub(crate) fn shared(&self) -> Arc<Mutex<FakeVault>> {
         Arc::clone(&self.fake)
+    }
+
+    /// Returns a wrapping token for a secret ID, for issuers with [`Login::WrappedAppRole`].
+    pub(crate) fn wrap_secret_id(&self) -> String {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let wrapped = self.fake().wrap_secret_id(self.server.now(), "approle", "web", day);
+        wrapped.unwrap()
     }
 
     pub(crate) fn spec(&self, login: Login) -> VaultSpec {

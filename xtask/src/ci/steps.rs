@@ -31,8 +31,9 @@ pub(super) enum Program {
 
 /// All steps, in the order in which they start.
 ///
-/// The steps of cargo form one chain, in which what fails fastest comes first. The servers of the end-to-end tests are
-/// built beside it, and then Helm and promtool for the tests of the chart: Go and cargo leave each other idle time.
+/// The steps of cargo form one chain, in which what fails fastest comes first. Beside it, Go builds the servers of the
+/// end-to-end tests, and these run while cargo still has something to do: they leave the processor idle half of the time,
+/// unlike the compilation of Helm and promtool for the tests of the chart.
 pub(super) static STEPS: [Step; 16] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
@@ -84,8 +85,8 @@ pub(super) static STEPS: [Step; 16] = [
         &["release", "explore"],
     ),
     step("micro", Program::Released("micro"), &["release", "seeds"]),
-    step("chart", Program::Built("chart"), &["build", "components"]),
-    step("e2e", Program::Built("e2e run"), &["build", "components", "chart"]),
+    step("e2e", Program::Built("e2e run"), &["build", "components"]),
+    step("chart", Program::Built("chart"), &["build", "e2e"]),
 ];
 
 const fn step(name: &'static str, program: Program, after: &'static [&'static str]) -> Step {

@@ -15,13 +15,18 @@ pub struct Case {
     pub path: &'static str,
     /// Its token.
     pub token: TokenKind,
-    /// The body; empty for none.
+    /// The body; empty for none. [`WRAPPING_TOKEN`] in it stands for the last wrapping token.
     pub body: String,
+    /// Whether the answer is to be wrapped.
+    pub is_wrapped: bool,
     /// The status that Vault 1.21 answers with.
     pub status: u16,
     /// Whether the server works in the background for this answer: the request is repeated until it has the status.
     pub is_eventual: bool,
 }
+
+/// The text that stands for the last wrapping token.
+pub const WRAPPING_TOKEN: &str = "<wrapping token>";
 
 /// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,4 +50,6 @@ pub enum TokenKind {
     Of(&'static str),
     /// The root token.
     Root,
+    /// The last wrapping token.
+    Wrapping,
 }

@@ -14,10 +14,11 @@ use super::case::TokenKind::{self, Dead, Fresh, None as NoToken, Of, Root};
 use super::case::{Case, Phase};
 use super::jwt::jwt;
 use super::setup::{AWS_SERVER_ID, role_id, secret_id};
+use super::wrapping;
 use crate::answer::with;
 use crate::ca::{KeyType, key};
 
-const ISSUER: TokenKind = Of("issuer");
+pub(super) const ISSUER: TokenKind = Of("issuer");
 const BATCH: TokenKind = Of("batch");
 
 /// Returns the cases in the order in which they are sent.
@@ -28,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         jwt_logins(),
         aws_logins(),
         tokens(),
+        wrapping::cases(),
         signatures(),
         refusals(),
         fields(),
@@ -41,7 +43,7 @@ pub fn cases() -> Vec<Case> {
     .concat()
 }
 
-fn case(
+pub(super) fn case(
     name: &'static str,
     request: &'static str,
     token: TokenKind,
@@ -57,6 +59,7 @@ fn case(
         path,
         token,
         body: body.map(|body| body.to_string()).unwrap_or_default(),
+        is_wrapped: false,
         status,
         is_eventual: false,
     }

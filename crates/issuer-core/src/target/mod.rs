@@ -178,7 +178,10 @@ pub enum SpecError {
     )]
     PlainHttp,
     /// The URL of the proxy is malformed.
-    #[error("spec.proxy must be a URL such as http://proxy.example.com:3128, without user and password")]
+    #[error(
+        "spec.proxy must be a URL such as http://proxy.example.com:3128, without user and password, which belong into the \
+         controller's HTTPS_PROXY; TLS with the proxy itself (https://) and SOCKS are not supported"
+    )]
     Proxy,
     /// The operator does not permit the proxy.
     #[error("spec.proxy is not allowed: the operator has to list it (--allowed-servers)")]

@@ -16,7 +16,10 @@ pub struct ProxySettings {
 
 /// Why proxy settings cannot be used. The URL is not quoted, for it may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the proxy must be a URL such as http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128")]
+#[error(
+    "the proxy must be a URL such as http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128; TLS with \
+     the proxy itself (https://) and SOCKS are not supported"
+)]
 pub struct ProxySettingsError;
 
 /// An entry of `NO_PROXY`.
@@ -161,8 +164,15 @@ mod tests {
     #[test]
     fn no_proxy_alone_is_nothing() {
         assert_eq!(ProxySettings::parse(" ", "example.com"), Ok(ProxySettings::default()));
-        let error = ProxySettings::parse("https://user:canary@proxy", "").unwrap_err();
-        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn unsupported_proxies_are_named() {
+        for url in ["https://user:canary@proxy", "socks5://user:canary@proxy"] {
+            let error = ProxySettings::parse(url, "").unwrap_err().to_string();
+            assert!(error.contains("(https://) and SOCKS are not supported"), "{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
     }
 
     /// Returns the result for an issuer of `server` that names this proxy, where the operator lists these servers.
