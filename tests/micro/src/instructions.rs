@@ -3,6 +3,7 @@
 //! Each piece of work is run by two processes, one of which repeats it more often: the difference is what the repetitions
 //! cost, without start and preparation.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::process::{Child, Command, Stdio};
 
@@ -25,13 +26,27 @@ pub(crate) fn can_be_counted() -> bool {
     version.is_ok_and(|output| output.status.success())
 }
 
-/// Counts the instructions of a case.
-pub(crate) fn cost(case: &Case, slowdown: u32) -> anyhow::Result<Cost> {
-    Ok(Cost {
-        operation: of_one(&case.work, slowdown)?,
-        reference: of_one(case.reference, 1)?,
-        unit: Unit::Instructions,
-    })
+/// Counts instructions, those of each reference once.
+#[derive(Default)]
+pub(crate) struct Counter {
+    references: BTreeMap<&'static str, f64>,
+}
+
+impl Counter {
+    /// Counts the instructions of a case.
+    pub(crate) fn cost(&mut self, case: &Case, slowdown: u32) -> anyhow::Result<Cost> {
+        let name = case.reference.name;
+        let reference = match self.references.get(name) {
+            Some(known) => *known,
+            None => of_one(case.reference, 1)?,
+        };
+        self.references.insert(name, reference);
+        Ok(Cost {
+            operation: of_one(&case.work, slowdown)?,
+            reference,
+            unit: Unit::Instructions,
+        })
+    }
 }
 
 fn of_one(work: &Work, slowdown: u32) -> anyhow::Result<f64> {

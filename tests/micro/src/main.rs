@@ -63,10 +63,11 @@ impl Args {
             let mut names = self.operations.iter();
             self.operations.is_empty() || names.any(|name| name == case.work.name)
         };
+        let mut counter = instructions::Counter::default();
         let mut good = true;
         for case in CASES.iter().filter(is_chosen) {
             let cost = match unit {
-                Unit::Instructions => instructions::cost(case, self.slowdown)?,
+                Unit::Instructions => counter.cost(case, self.slowdown)?,
                 Unit::Seconds => self.time(case),
             };
             println!("{}", row(case, cost));
