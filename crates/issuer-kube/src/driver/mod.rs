@@ -103,9 +103,9 @@ struct Driver {
     events: Arc<Semaphore>,
 }
 
-/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, releases
-/// the leadership with `release`, revokes the tokens and returns the result of `release`. Apart from `release`, that takes
-/// at most 45 seconds.
+/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, releases the leadership
+/// with `release`, revokes the tokens and returns the result of `release`. Apart from `release`, that takes at most 45
+/// seconds.
 pub async fn run<R>(
     setup: RunSetup,
     mut leadership: Leadership,
