@@ -127,13 +127,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Five seconds, thirty seconds, 1 MiB: Vault itself gives up after ninety seconds, and the largest chain that
-    /// cert-manager accepts is 95 kB.
+    /// Five seconds, thirty seconds, 256 KiB: Vault itself gives up after ninety seconds, and the largest chain that
+    /// cert-manager accepts is 95 kB, of which an answer contains the CA twice. Hundreds of replies may come at once, so
+    /// the limit bounds the memory of the process.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
             exchange: Duration::from_secs(30),
-            body: 1 << 20,
+            body: 256 << 10,
         }
     }
 }

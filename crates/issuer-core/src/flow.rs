@@ -56,9 +56,16 @@ pub struct Request {
     pub timeout: Duration,
 }
 
+impl Request {
+    /// Returns the most bytes that the body of the reply may have.
+    pub fn body_limit(&self) -> usize {
+        self.connect.limits.body.min(self.operation.body_limit())
+    }
+}
+
 /// The result of a request.
 ///
-/// Every status is an `Ok`; a body over the limit of [`Connect`] is [`TransportError::TooLarge`].
+/// Every status is an `Ok`; a body over the [limit](Request::body_limit) is [`TransportError::TooLarge`].
 pub type Reply = Result<http::Response<Body>, TransportError>;
 
 /// What a request to Vault is for; a label for metrics and for people.
@@ -91,6 +98,14 @@ impl Operation {
         Self::Revoke,
         Self::Sign,
     ];
+
+    /// Returns the most bytes that the body of a reply may have: only certificates are long.
+    fn body_limit(self) -> usize {
+        match self {
+            Self::Sign => usize::MAX,
+            Self::Health | Self::Login | Self::Lookup | Self::Probe | Self::Renew | Self::Revoke => 64 << 10,
+        }
+    }
 
     /// Returns the operation as a lower-case word.
     pub fn as_str(self) -> &'static str {

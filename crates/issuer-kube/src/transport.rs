@@ -76,9 +76,11 @@ impl Transport {
     ///
     /// [`TransportError`] if there is no complete reply; a reply may have any HTTP status.
     pub async fn call(&self, request: Request) -> Reply {
-        let connect = request.connect;
+        let connect = Arc::clone(&request.connect);
         let pool = self.pools.entry(&connect, || Pool::new(&connect))?;
-        pool.call(&connect, wire(request.http), request.timeout).await
+        let body_limit = request.body_limit();
+        pool.call(&connect, (wire(request.http), body_limit), request.timeout)
+            .await
     }
 
     /// Drives a conversation to its end.
@@ -152,7 +154,7 @@ impl Pool {
         })
     }
 
-    async fn call(&self, connect: &Connect, request: Outgoing, timeout: Duration) -> Reply {
+    async fn call(&self, connect: &Connect, (request, body_limit): (Outgoing, usize), timeout: Duration) -> Reply {
         let limits = connect.limits;
         let start = Instant::now();
         let deadline = start + timeout;
@@ -160,7 +162,7 @@ impl Pool {
             Some(link) => link,
             None => self.dial(connect, deadline.min(start + limits.connect)).await?,
         };
-        let exchange = link.exchange(request, limits.body);
+        let exchange = link.exchange(request, body_limit);
         let (response, link) = timeout_at(deadline, exchange)
             .await
             .map_err(|_| TransportError::Timeout)??;

@@ -53,6 +53,7 @@ impl Driver {
     ///
     /// [`TransportError`] if there is no whole reply; every HTTP status is a reply.
     pub fn call(&self, request: Request) -> Reply {
+        let body_limit = request.body_limit();
         let connect = request.connect;
         let agent = self.agents.entry(&connect, || {
             Ok(Agent::with_parts(
@@ -70,7 +71,7 @@ impl Driver {
             let request = agent.configure_request(http::Request::from_parts(parts, body.as_bytes()));
             agent.run(request.timeout_global(timeout).build())
         };
-        read(response.map_err(transport_error)?, connect.limits.body)
+        read(response.map_err(transport_error)?, body_limit)
     }
 
     /// Drives a conversation to its end.

@@ -68,7 +68,7 @@ promises! {
     S14 FAILS_ONLY_IF_REFUSED: "a request fails only after a definite refusal"
     S15 CONDITIONS_ARE_WELL_FORMED: "conditions have the right generation and transition time, approvals are left alone"
     S16 READY_MEANS_PROBED: "an issuer is Ready only after its current endpoint has answered a probe or signed"
-    S17 REPLIES_ARE_BOUNDED: "replies are read up to 1 MiB"
+    S17 REPLIES_ARE_BOUNDED: "replies are read up to 256 KiB"
     S18 FINISHED_IS_FORGOTTEN: "nothing is kept of requests that are finished or gone"
     S19 NO_EXPIRED_TOKEN: "no token is used after its expiry"
     S20 ONE_TOKEN: "one token per issuer and process, and none is left behind"

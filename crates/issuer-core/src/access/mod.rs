@@ -245,15 +245,6 @@ impl Access {
         }
     }
 
-    /// Takes over the lease of the same token after a renewal.
-    pub(crate) fn extend(&mut self, renewed: Lease) {
-        let noted = self.lease.bears_leases();
-        self.lease = renewed;
-        if noted {
-            self.lease.note_lease();
-        }
-    }
-
     /// Returns `true` if both have the same token.
     pub(crate) fn has_token_of(&self, other: &Self) -> bool {
         self.lease.token() == other.lease.token()

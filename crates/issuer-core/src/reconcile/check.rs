@@ -113,16 +113,14 @@ impl Task {
         let known = state.issuers.get_mut(&self.key);
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
             // The access that the issuer held was retired with it.
-            state.retire(access, now.monotonic);
+            state.retire(&self.key, access, now.monotonic);
             return end(state, self.key, Outcome::Idle, Again::Never);
         };
         let superseded = issuer.keep(access, superseded);
         issuer.secret_id = secret_id.or_else(|| issuer.secret_id.take());
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
         let warning = issuer.warning(now);
-        // Requests may be being signed with the superseded token.
-        let in_use = superseded.as_ref().map(|access| state.sign_timeout(access));
-        state.retire(superseded, now.monotonic + in_use.unwrap_or_default());
+        state.supersede(&self.key, superseded, now);
         if revision != self.revision {
             return self.on_outdated(state, now, revision.0, verdict);
         }

@@ -82,6 +82,13 @@ impl Ledger {
         self.entries.insert(uid.to_owned(), (Entry::Signing, Some(issuer)));
     }
 
+    /// Returns `true` if the issuer is signing a request. Takes time for each entry.
+    pub(super) fn is_signing(&self, issuer: &IssuerKey) -> bool {
+        let mut entries = self.entries.values();
+        self.signed.contains_key(issuer)
+            && entries.any(|(entry, signer)| *entry == Entry::Signing && signer.as_ref() == Some(issuer))
+    }
+
     /// Records a conclusion.
     pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) {
         // The signer stays: until it is saved, the certificate counts against the issuer's room.

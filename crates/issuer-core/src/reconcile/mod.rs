@@ -92,6 +92,7 @@ mod sources;
 mod state;
 mod status;
 mod step;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod texts;

@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::claim::Claim;
 use super::drop_in::{DropIn, ReadyWriters};
 use super::observed_request::ObservedRequest;
-use crate::VerifyOptions;
 use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
 use crate::target::{self, Admission, IssuerPolicy, NamespaceLabels};
+use crate::{Origin, VerifyOptions};
 
 /// The settings of a [`Controller`](super::Controller).
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -103,6 +103,11 @@ impl Hash for ObservedIssuer {
 }
 
 impl ObservedIssuer {
+    /// Returns the URL of its server; empty if it is none.
+    pub(super) fn server(&self) -> String {
+        Origin::parse(&self.spec.server).map_or_else(String::new, |origin| origin.to_string())
+    }
+
     /// Returns whether the issuer signs requests of this namespace, whose labels may be known.
     pub(super) fn admission(&self, namespace: &str, labels: Option<&NamespaceLabels>) -> Admission {
         let allowed = self.spec.allowed_namespaces.as_ref();

@@ -31,7 +31,9 @@ pub enum Outcome {
     Pending(&'static str),
     /// The issuer can sign.
     Ready,
-    /// A token was revoked.
+    /// A token could not be revoked, for this reason; it is tried again or left to expire.
+    NotRevoked(&'static str),
+    /// A token was revoked, or Vault does not know it any more.
     Revoked,
     /// A status write failed and will be retried.
     Unsaved,
@@ -41,7 +43,9 @@ impl Outcome {
     /// Returns the reason, of an outcome that has one.
     pub fn reason(self) -> Option<&'static str> {
         match self {
-            Self::Failed(reason) | Self::NotReady(reason) | Self::Pending(reason) => Some(reason),
+            Self::Failed(reason) | Self::NotReady(reason) | Self::NotRevoked(reason) | Self::Pending(reason) => {
+                Some(reason)
+            }
             _ => None,
         }
     }
@@ -56,6 +60,7 @@ impl Outcome {
             Self::NotReady(_) => "not_ready",
             Self::Pending(_) => "pending",
             Self::Ready => "ready",
+            Self::NotRevoked(_) => "not_revoked",
             Self::Revoked => "revoked",
             Self::Unsaved => "unsaved",
         }

@@ -27,7 +27,7 @@ pub use lease::Lease;
 pub use login::Credentials;
 pub use probe::ProbeError;
 pub use redacted::Redacted;
-pub use revoke::{Revoke, Upkeep};
+pub use revoke::{Revocation, Revoke, Upkeep};
 pub use sign::{Disposition, SIGN_TIMEOUT, Sign, SignError};
 pub use wrapping::WrappingError;
 
@@ -49,6 +49,16 @@ pub struct Vault {
 }
 
 impl Vault {
+    /// Returns what it takes to renew and to revoke a token.
+    pub(crate) fn for_tokens(&self) -> Self {
+        Self {
+            connect: Arc::clone(&self.login),
+            login: Arc::clone(&self.login),
+            namespace: None,
+            login_namespace: self.login_namespace.clone(),
+        }
+    }
+
     fn get(&self, operation: Operation, path: &str, token: Option<&Secret>) -> Request {
         self.request(operation, Method::GET, path, token, Body::default())
     }

@@ -1,4 +1,3 @@
-mod exchanges;
 #[cfg(test)]
 mod tests;
 
@@ -9,13 +8,12 @@ use std::time::Duration;
 
 use issuer_core::reconcile::{AwaitSourceEvent, Change, Config, Controller, Event, Key, Outcome, SourceEvent, Step};
 use issuer_core::reference::{IssuerKey, SourceRef};
-use issuer_core::{Reply, Request};
+use issuer_core::{ConnectError, Reply, Request};
 use issuer_tls::EXCHANGES_MAX;
 use kube::Client;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use self::exchanges::{Exchanges, Tenant};
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
 use crate::object::{RequestHeader, WatchedList};
@@ -95,8 +93,9 @@ struct Driver {
     lists: Vec<WatchedList>,
     /// Notified whenever there may be something to do.
     changed: Notify,
-    /// Exchanges with Vault at once; further ones wait.
-    exchanges: Exchanges,
+    /// Room for exchanges with Vault. The controller begins fewer tasks than there is room for, unless there are very many
+    /// tenants.
+    exchanges: Semaphore,
     api_requests: Semaphore,
     event_requests: Semaphore,
     /// Room for events that wait.
@@ -207,7 +206,6 @@ impl Observer for Arc<Driver> {
 impl Driver {
     fn new(setup: RunSetup) -> Self {
         let lists = WatchedList::all_of(&setup.config);
-        let width = setup.config.max_concurrent_reconciles;
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
         for list in &lists {
@@ -222,7 +220,7 @@ impl Driver {
             transport: setup.transport,
             lists,
             changed: Notify::new(),
-            exchanges: Exchanges::new(EXCHANGES_MAX, width),
+            exchanges: Semaphore::new(EXCHANGES_MAX),
             api_requests: Semaphore::new(API_REQUESTS),
             event_requests: Semaphore::new(EVENT_REQUESTS),
             events: Arc::new(Semaphore::new(EVENTS)),
@@ -304,7 +302,7 @@ impl Driver {
         loop {
             step = match step {
                 Step::Exchange(request, state) => {
-                    let reply = Box::pin(self.exchange(&task, request)).await;
+                    let reply = Box::pin(self.exchange(request)).await;
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
                 Step::MintToken(source, state) => {
@@ -414,12 +412,19 @@ impl Driver {
         }
     }
 
-    /// Asks Vault, once there is a slot.
-    async fn exchange(&self, task: &Task, request: Request) -> Reply {
-        let _slot = self.exchanges.slot(&Tenant::of(&task.key, task.issuer.as_ref())).await;
+    /// Asks Vault, once there is room. The wait is part of the time to connect, and of the time that the request may take:
+    /// what it carries is as old as the request.
+    async fn exchange(&self, mut request: Request) -> Reply {
         let operation = request.operation;
         let began = Transport::now().monotonic;
-        let reply = self.transport.call(request).await;
+        let patience = request.connect.limits.connect.min(request.timeout);
+        let reply = match tokio::time::timeout(patience, self.exchanges.acquire()).await {
+            Ok(_room) => {
+                request.timeout = request.timeout.saturating_sub(Transport::now().monotonic - began);
+                self.transport.call(request).await
+            }
+            Err(_) => Err(ConnectError::Timeout.into()),
+        };
         let took = Transport::now().monotonic - began;
         self.metrics.exchanged(operation, &reply, took);
         match &reply {

@@ -5,6 +5,8 @@ use http::{Method, Response};
 use http_body_util::Full;
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
 use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
+use issuer_core::target::AllowedServers;
+use issuer_core::{Connect, Limits, Operation, Origin, Roots};
 use kube::client::Body;
 use tower::BoxError;
 
@@ -108,4 +110,38 @@ async fn no_task_waits_for_an_event() {
     tasks.join_next().await.unwrap().unwrap();
     assert_eq!(began.elapsed(), EVENT_PATIENCE);
     assert_eq!(driver.events.available_permits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_for_room_is_part_of_connecting() {
+    let driver = driver();
+    let room = driver.exchanges.acquire_many(EXCHANGES_MAX as u32).await.unwrap();
+    let connect = Connect {
+        origin: Origin::parse("http://127.0.0.1:9").unwrap(),
+        allowed_servers: AllowedServers::All,
+        server_name: None,
+        roots: Roots::System,
+        identity: None,
+        limits: Limits::default(),
+        proxy: None,
+    };
+    let request = |timeout| Request {
+        connect: Arc::new(connect.clone()),
+        operation: Operation::Sign,
+        timeout,
+        http: http::Request::post("http://127.0.0.1:9/v1/pki/sign/web")
+            .body(issuer_core::Body::default())
+            .unwrap(),
+    };
+    for (timeout, waited) in [
+        (Duration::from_secs(600), connect.limits.connect),
+        (EVENT_PATIENCE, EVENT_PATIENCE),
+    ] {
+        let began = tokio::time::Instant::now();
+        // Vault has surely not seen it, so it counts as no answer that was lost.
+        let reply = driver.exchange(request(timeout)).await;
+        assert_eq!(reply.err(), Some(ConnectError::Timeout.into()));
+        assert_eq!(began.elapsed(), waited);
+    }
+    drop(room);
 }

@@ -35,7 +35,7 @@ impl World {
     pub(crate) fn is_settled(&self) -> bool {
         let works = self.running().next().is_some()
             && self.running().all(|(_, process)| {
-                let idle = process.controller.unsaved() == 0 && process.controller.is_retired();
+                let idle = process.controller.is_drained() && process.controller.is_retired();
                 process.phase == Phase::Working && idle
             });
         works

@@ -1,9 +1,11 @@
+mod owner;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::owner::Owner;
 use super::lane::{Class, Lane, Work};
 use super::recovery::Recovery;
 
@@ -14,7 +16,10 @@ use super::recovery::Recovery;
 /// * Work that has failed before runs at no more than half of that.
 /// * A lane serves its tenants in turn, so the backlog of one namespace delays another by one task.
 /// * A lane may be closed for some classes of work: they stay where they are, at no cost, until it opens.
-/// * All lanes together run at most `total` tasks, and one more for each lane that runs none and has a slot reserved.
+/// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
+///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
+/// * All lanes together run at most `total` tasks, and one more for each owner that runs none and has a slot reserved. Some
+///   lanes neither count nor wait for that.
 ///
 /// Every operation takes logarithmic time, however many keys become due at once, but for those whose documentation says
 /// otherwise.
@@ -22,7 +27,7 @@ use super::recovery::Recovery;
 /// No library serves: the queues of controller runtimes know neither lanes nor tenants, and their states cannot be
 /// compared.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Queue<L, K> {
+pub(super) struct Queue<L: LaneName, K> {
     /// The width of a lane that has none of its own.
     width: usize,
     total: usize,
@@ -30,10 +35,14 @@ pub(super) struct Queue<L, K> {
     /// The lane and time of each key that is due and not running.
     due: BTreeMap<K, (L, Duration)>,
     running: BTreeMap<K, Running<L>>,
-    /// The lanes that have work, run none, and have a slot reserved.
-    idle: BTreeSet<(Duration, L)>,
-    /// The other lanes that have work, and a slot left.
-    busy: BTreeSet<(Duration, L)>,
+    /// The owners of lanes that have work.
+    owners: BTreeMap<L::Owner, Owner<L>>,
+    /// The owners that may run a task however many run.
+    reserved: BTreeSet<(Duration, L::Owner)>,
+    /// The owners that may run a task while fewer than `total` run.
+    shared: BTreeSet<(Duration, L::Owner)>,
+    /// The number of tasks that run and count against `total`.
+    counted: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -46,8 +55,20 @@ struct Running<L> {
 
 /// The name of a lane.
 pub(super) trait LaneName: Ord + Clone {
+    /// Those who cause the work of the lane.
+    type Owner: Ord + Clone;
+
+    /// Returns the owner, whose lanes have a common share.
+    fn owner(&self) -> Self::Owner;
+
     /// Returns the number of tasks that the lane runs at once, given the usual one.
     fn width(&self, width: usize) -> usize;
+
+    /// Returns the number of tasks that the lanes of its owner run at once, given the usual width.
+    fn share(&self, width: usize) -> usize;
+
+    /// Returns `true` if its tasks count against the total.
+    fn is_counted(&self) -> bool;
 }
 
 impl<L: LaneName, K: Work> Queue<L, K> {
@@ -58,8 +79,10 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             lanes: BTreeMap::new(),
             due: BTreeMap::new(),
             running: BTreeMap::new(),
-            idle: BTreeSet::new(),
-            busy: BTreeSet::new(),
+            owners: BTreeMap::new(),
+            reserved: BTreeSet::new(),
+            shared: BTreeSet::new(),
+            counted: 0,
         }
     }
 
@@ -111,7 +134,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
     pub(super) fn pop(&mut self, now: Duration, mut recovered: impl FnMut(&K, Recovery)) -> Option<K> {
         loop {
             let (at, name) = self.first()?;
-            if *at > now {
+            if at > now {
                 return None;
             }
             let name = name.clone();
@@ -124,6 +147,10 @@ impl<L: LaneName, K: Work> Queue<L, K> {
                 }
             }
             let taken = lane.next(now);
+            if let Some(owner) = self.owners.get_mut(&name.owner()).filter(|_| taken.is_some()) {
+                owner.running += 1;
+                self.counted += usize::from(name.is_counted());
+            }
             self.rank(&name);
             if let Some((class, key)) = taken {
                 self.due.remove(&key);
@@ -143,6 +170,10 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         let Some(Running { lane, class, again }) = self.running.remove(key) else {
             return;
         };
+        if let Some(owner) = self.owners.get_mut(&lane.owner()) {
+            owner.running -= 1;
+            self.counted -= usize::from(lane.is_counted());
+        }
         self.change(lane, |lane| lane.finish(class));
         if let Some((lane, class, at)) = again {
             self.push(lane, class, key.clone(), at, Duration::ZERO);
@@ -181,7 +212,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Returns when there will be something to take, if nothing changes; it may have passed.
     pub(super) fn next(&self) -> Option<Duration> {
-        self.first().map(|(at, _)| *at)
+        self.first().map(|(at, _)| at)
     }
 
     /// Returns each lane that has work, and the number of its keys that are due and could run if there was a slot.
@@ -193,10 +224,23 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         self.running.is_empty()
     }
 
-    fn first(&self) -> Option<&(Duration, L)> {
-        // The limit is for lanes that run something, or whose issuer does not exist: any other always gets its first slot.
-        let busy = self.busy.first().filter(|_| self.running.len() < self.total);
-        self.idle.first().into_iter().chain(busy).min()
+    /// Returns the lane that comes next, and since when or from when on it can run something.
+    fn first(&self) -> Option<(Duration, &L)> {
+        let shared = self.shared.first().filter(|_| self.counted < self.total);
+        let reserved = self.reserved.first();
+        // Of two that have waited as long, the one that waits for nobody.
+        let is_reserved = match (reserved, shared) {
+            (Some(reserved), Some(shared)) => reserved <= shared,
+            (reserved, _) => reserved.is_some(),
+        };
+        let (_, key) = if is_reserved { reserved? } else { shared? };
+        let owner = self.owners.get(key)?;
+        let (at, lane) = if is_reserved {
+            owner.reserved()?
+        } else {
+            owner.shared()?
+        };
+        Some((*at, lane))
     }
 
     fn take(&mut self, key: &K) -> Option<(L, Duration)> {
@@ -209,30 +253,54 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Changes a lane, which exists as long as it has work.
     fn change(&mut self, name: L, change: impl FnOnce(&mut Lane<K>)) {
-        let width = name.width(self.width);
+        let (width, share) = (name.width(self.width), name.share(self.width));
         let lane = self.lanes.entry(name.clone()).or_insert_with(|| Lane::new(width));
+        self.owners
+            .entry(name.owner())
+            .or_insert_with(|| Owner::new(share, name.is_counted()));
         change(lane);
         self.rank(&name);
     }
 
-    /// Brings `idle` and `busy` up to date with a lane.
+    /// Brings the ranks of a lane and of its owner up to date.
     fn rank(&mut self, name: &L) {
-        let Some(lane) = self.lanes.get_mut(name) else {
+        let key = name.owner();
+        let (Some(lane), Some(owner)) = (self.lanes.get_mut(name), self.owners.get_mut(&key)) else {
             return;
         };
         if let Some(head) = lane.head.take() {
-            let entry = (head, name.clone());
-            let _ = self.idle.remove(&entry) || self.busy.remove(&entry);
+            owner.remove(head, name);
         }
         if lane.is_unused() {
             self.lanes.remove(name);
-            return;
+        } else {
+            lane.head = lane.first();
+            if let Some(head) = lane.head {
+                owner.insert(head, name, lane.is_idle() && lane.is_reserved);
+            }
         }
-        lane.head = lane.first();
-        if let Some(head) = lane.head {
-            let is_first = lane.is_idle() && lane.is_reserved;
-            let ranks = if is_first { &mut self.idle } else { &mut self.busy };
-            ranks.insert((head, name.clone()));
+        let heads = owner.ranks();
+        let before = std::mem::replace(&mut owner.heads, heads);
+        if owner.is_unused() {
+            self.owners.remove(&key);
         }
+        let after = self.owners.get(&key).map(|owner| owner.heads).unwrap_or_default();
+        move_entry(&mut self.reserved, &key, before.reserved, after.reserved);
+        move_entry(&mut self.shared, &key, before.shared, after.shared);
+    }
+}
+
+/// Moves an entry of a ranking from one time to another.
+fn move_entry<T: Ord + Clone>(
+    ranks: &mut BTreeSet<(Duration, T)>,
+    key: &T,
+    from: Option<Duration>,
+    to: Option<Duration>,
+) {
+    if from != to {
+        if let Some(from) = from {
+            ranks.remove(&(from, key.clone()));
+        }
+        ranks.extend(to.map(|to| (to, key.clone())));
     }
 }

@@ -4,7 +4,22 @@ use std::cmp::Ordering;
 use super::super::lane::PORTION;
 use super::*;
 
+/// The owner of a lane is what stands before a slash; checks are not counted.
 impl LaneName for &'static str {
+    type Owner = &'static str;
+
+    fn owner(&self) -> &'static str {
+        self.split('/').next().unwrap()
+    }
+
+    fn share(&self, width: usize) -> usize {
+        2 * width
+    }
+
+    fn is_counted(&self) -> bool {
+        !self.starts_with("check")
+    }
+
     fn width(&self, width: usize) -> usize {
         if *self == "wide" { 2 * width } else { width }
     }
@@ -163,6 +178,57 @@ fn lanes_without_a_reserved_slot_share_the_total() {
     assert_eq!(taken, [("t", 0), ("t", 1), ("t", 3)]);
     queue.reserve(&"c", true);
     assert_eq!(pop(&mut queue, 1), Some(("t", 2)));
+}
+
+/// Queues five items in each lane, due at once.
+fn crowd(queue: &mut Queue<&'static str, Item>, lanes: &[&'static str]) {
+    for lane in lanes {
+        for number in 0..5 {
+            push(queue, lane, (lane, number), 0);
+        }
+    }
+}
+
+fn taken(queue: &mut Queue<&'static str, Item>) -> Vec<Item> {
+    std::iter::from_fn(|| pop(queue, 1)).collect()
+}
+
+#[test]
+fn owner_takes_no_slots_of_others() {
+    let mut queue = queue(3, 9);
+    let lanes = ["a/1", "a/2", "a/3", "a/4", "a/5", "a/6", "a/7", "a/8"];
+    crowd(&mut queue, &lanes);
+    crowd(&mut queue, &["b"]);
+    let all = taken(&mut queue);
+    // Twice its share at most, of which each lane has one before any has two.
+    let of = |owner: &str| all.iter().filter(|(lane, _)| lane.starts_with(owner)).count();
+    assert!(lanes.iter().all(|lane| of(lane) >= 1));
+    assert_eq!((of("a"), of("b")), (8, 1));
+    // A slot of the owner lets it run another, and none of others.
+    queue.finish(&("b", 0));
+    assert_eq!(taken(&mut queue), [("b", 1)]);
+}
+
+#[test]
+fn share_bounds_lanes_without_number() {
+    let mut queue = queue(1, 100);
+    crowd(&mut queue, &["a/1", "a/2", "a/3", "a/4", "a/5", "a/6"]);
+    assert_eq!(taken(&mut queue).len(), 4);
+    assert_eq!(queue.next(), None);
+    crowd(&mut queue, &["b/1"]);
+    assert_eq!(taken(&mut queue), [("b/1", 0)]);
+}
+
+#[test]
+fn uncounted_lanes_do_not_wait_for_others() {
+    let mut queue = queue(3, 2);
+    crowd(&mut queue, &["a", "b"]);
+    assert_eq!(taken(&mut queue).len(), 2);
+    crowd(&mut queue, &["check/1", "check/2"]);
+    assert_eq!(taken(&mut queue).len(), 6);
+    // Nor do others wait for them.
+    queue.finish(&("a", 0));
+    assert_eq!(taken(&mut queue).len(), 1);
 }
 
 #[test]

@@ -40,8 +40,7 @@ impl State {
         let keys: Vec<_> = self.issuers.keys().filter(|key| key.kind == kind).cloned().collect();
         for key in keys {
             let access = self.issuers.withdraw(&key);
-            // Requests may be being signed with this token.
-            self.retire(access, now.monotonic + self.config.sign_timeout);
+            self.supersede(&key, access, now);
             self.sources.forget(&key);
             self.gate(&key);
             self.due(&Key::Issuer(key), now.monotonic, now.monotonic);

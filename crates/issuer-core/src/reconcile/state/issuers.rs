@@ -30,7 +30,7 @@ impl State {
             Observed::CheckNow => {}
             Observed::Replaced(access) => {
                 self.queue.cancel(&Key::Issuer(key.clone()));
-                self.retire(access, Duration::ZERO);
+                self.retire(&key, access, Duration::ZERO);
                 // Its requests say that it does not exist, or what the issuer said that it replaces.
                 self.release(&key, Class::Untold, Recovery::Replaced, now);
             }
@@ -44,7 +44,7 @@ impl State {
         self.sources.forget(key);
         let was_served = self.issuers.get(key).is_some();
         let access = self.issuers.remove(key);
-        self.retire(access, Duration::ZERO);
+        self.retire(key, access, Duration::ZERO);
         self.gate(key);
         if was_served && key.kind.is_drop_in() {
             self.leave_requests_to_others();

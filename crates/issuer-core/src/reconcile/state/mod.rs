@@ -8,6 +8,7 @@
 
 mod drop_in;
 mod issuers;
+mod lanes;
 mod report;
 mod requests;
 mod sources;
@@ -16,6 +17,7 @@ mod tokens;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use self::lanes::Lane;
 use self::tokens::Tokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
@@ -24,18 +26,15 @@ use super::lane::{Class, PORTION};
 use super::ledger::Ledger;
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
-use super::queue::{LaneName, Queue};
+use super::queue::Queue;
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
 use super::sources::Sources;
 use crate::reference::{IssuerKey, IssuerKind};
 use crate::{KnownSignatures, Now};
 
-/// The number of tasks that run at once, but for the first of each lane.
+/// The number of tasks for requests that run at once, but for the first of each tenant.
 const TOTAL: usize = 512;
-
-/// The number of checks, and of revocations at one server, that run at once.
-const CHECKS: usize = 32;
 
 /// The state that all tasks share.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -56,27 +55,6 @@ pub(super) struct State {
     serving_since: Option<Duration>,
     queue: Queue<Lane, Key>,
     retired: Tokens,
-}
-
-/// Tasks that share their slots.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Lane {
-    Checks,
-    /// The requests of an issuer.
-    Requests(IssuerKey),
-    /// The requests that no issuer signs: those that are not approved, or whose issuer is of no kind that exists.
-    Unassigned,
-    /// The tokens of the server of this URL: one that does not answer delays no revocation at another.
-    Tokens(String),
-}
-
-impl LaneName for Lane {
-    fn width(&self, width: usize) -> usize {
-        match self {
-            Self::Checks | Self::Tokens(_) => CHECKS,
-            Self::Requests(_) | Self::Unassigned => width,
-        }
-    }
 }
 
 impl State {
@@ -155,16 +133,17 @@ impl State {
     /// Makes a key due at `at`, or earlier if it already is; nothing if its object does not exist.
     fn due(&mut self, key: &Key, at: Duration, now: Duration) {
         match key {
-            Key::Issuer(issuer) if self.issuers.get(issuer).is_none() => {}
             Key::Issuer(issuer) => {
-                let class = self.class_of_check(issuer);
-                self.queue.push(Lane::Checks, class, key.clone(), at, now);
-            }
-            Key::Token(token) => {
-                let Some(access) = self.retired(*token) else {
+                let Some(server) = self.issuers.get(issuer).map(|known| known.observed.server()) else {
                     return;
                 };
-                let lane = Lane::Tokens(access.vault.login.origin.to_string());
+                let class = self.class_of_check(issuer);
+                self.queue.push(Lane::Checks(server), class, key.clone(), at, now);
+            }
+            Key::Token(token) => {
+                let Some(lane) = self.retired.lane(*token) else {
+                    return;
+                };
                 self.queue.push(lane.clone(), Class::Owed, key.clone(), at, now);
                 // Tokens of deleted issuers may be for any number of servers.
                 self.queue.reserve(&lane, false);

@@ -20,6 +20,7 @@ mod report;
 mod scenario;
 mod sources;
 mod stop;
+mod tenants;
 mod tokens;
 mod unsaved;
 mod waiting;

@@ -106,6 +106,10 @@ pub(super) struct Scenario {
     pub(super) now: Now,
     /// How Vault answers health, lookup and probe.
     pub(super) checks: Answer,
+    /// A host that answers nothing.
+    pub(super) silent: Option<&'static str>,
+    /// How Vault answers revocations.
+    pub(super) revocations: Answer,
     /// The answer to a login and to a renewal.
     pub(super) auth: Value,
     /// The version of every Secret, and its content.
@@ -141,6 +145,8 @@ impl Scenario {
             controller: Controller::new(config, 1),
             now: at(0),
             checks: Answer::Well,
+            silent: None,
+            revocations: Answer::Well,
             auth: json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true }),
             secret_version: "1",
             leases: false,
@@ -286,6 +292,9 @@ impl Scenario {
             step = match step {
                 Step::Done(Outcome::Unsaved) => return self.log.push("unsaved".to_owned()),
                 Step::Done(_) => return,
+                Step::Exchange(request, _) if self.silent.is_some() && request.http.uri().host() == self.silent => {
+                    return self.log.push(format!("unanswered {}", request.operation.as_str()));
+                }
                 Step::Exchange(request, waits) if request.operation == Operation::Sign => {
                     let name = name(key);
                     self.log.push(format!("sign {name}"));
@@ -299,7 +308,11 @@ impl Scenario {
                 }
                 Step::Exchange(request, waits) => {
                     self.log.push(request.operation.as_str().to_owned());
-                    let reply = check_reply(request.operation, &self.checks, &self.auth);
+                    let answer = match request.operation {
+                        Operation::Revoke => &self.revocations,
+                        _ => &self.checks,
+                    };
+                    let reply = check_reply(request.operation, answer, &self.auth);
                     waits.resume(&mut self.controller, self.now, reply)
                 }
                 Step::MintToken(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),

@@ -1,10 +1,13 @@
 //! The life of the token that an issuer logs in for.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::scenario::{Answer, Scenario, issuer_key, request};
-use crate::reconcile::{Change, Step};
+use crate::reconcile::{Change, Outcome, Step};
 use crate::reference::IssuerKey;
+use crate::{Body, Operation};
 
 fn renewable() -> Value {
     json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true })
@@ -36,6 +39,9 @@ fn superseded_token_is_revoked() {
 #[test]
 fn superseded_token_outlives_its_signatures() {
     let mut scenario = Scenario::with_login(renewable());
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(request("web").approved());
+    scenario.run();
     supersede(&mut scenario, "hvs.next");
     assert_eq!(count(&scenario.pass(29), "revoke"), 0);
     assert_eq!(count(&scenario.pass(2), "revoke"), 1);
@@ -206,12 +212,11 @@ fn limited_uses_are_left_to_signatures() {
 #[test]
 fn failed_revocation_is_repeated() {
     let mut scenario = Scenario::with_login(renewable());
+    scenario.revocations = Answer::Refuses(503, "Vault is sealed");
     supersede(&mut scenario, "hvs.next");
-    scenario.run();
-    scenario.checks = Answer::Refuses(503, "Vault is sealed");
     let attempts = count(&scenario.pass(180), "revoke");
     assert!((3..=6).contains(&attempts), "{attempts}");
-    scenario.checks = Answer::Well;
+    scenario.revocations = Answer::Well;
     assert_eq!(count(&scenario.pass(330), "revoke"), 1);
     assert_eq!(count(&scenario.pass(3600), "revoke"), 0);
 }
@@ -221,46 +226,119 @@ fn revocation_is_given_up_at_last() {
     for (answer, least, most) in [
         // The token lives for ten minutes.
         (Answer::Refuses(503, "Vault is sealed"), 5, 8),
+        (Answer::Refuses(404, "no handler for route"), 5, 8),
         (Answer::Lost, 5, 8),
         (Answer::Refuses(403, "permission denied"), 1, 1),
     ] {
         let mut scenario = Scenario::with_login(renewable());
+        scenario.revocations = answer.clone();
         supersede(&mut scenario, "hvs.next");
-        scenario.run();
-        scenario.checks = answer.clone();
         let attempts = count(&scenario.pass(24 * 60 * 60), "revoke");
         assert!((least..=most).contains(&attempts), "{answer:?}: {attempts}");
     }
 }
 
-#[test]
-fn silent_server_delays_no_other_revocation() {
-    let mut scenario = Scenario::with_login(renewable());
-    let keys: Vec<_> = (0..41)
-        .map(|number| IssuerKey {
-            name: format!("vault-{number}"),
-            ..issuer_key()
-        })
-        .collect();
-    for (number, key) in keys.iter().enumerate() {
-        let mut observed = scenario.issuer.clone();
-        observed.uid = format!("uid-{number}");
-        if number == 40 {
-            observed.spec.server = "https://other".to_owned();
+/// Stops a controller and revokes its tokens; returns the outcomes, where Vault answers with `status`.
+fn last_outcomes(mut scenario: Scenario, status: u16) -> Vec<Outcome> {
+    scenario.controller.stop(scenario.now);
+    scenario.controller.retire_all();
+    std::iter::from_fn(|| {
+        let mut step = scenario.controller.poll(scenario.now)?.1;
+        while let Step::Exchange(request, waits) = step {
+            assert_eq!(request.operation, Operation::Revoke);
+            assert!(request.timeout <= Duration::from_secs(3));
+            let reply = http::Response::builder().status(status).body(Body::default());
+            step = waits.resume(&mut scenario.controller, scenario.now, Ok(reply.unwrap()));
         }
+        match step {
+            Step::Done(outcome) => Some(outcome),
+            step => panic!("{step:?}"),
+        }
+    })
+    .collect()
+}
+
+#[test]
+fn only_a_revoked_token_counts() {
+    for (status, outcome) in [
+        (204, Outcome::Revoked),
+        (403, Outcome::Revoked),
+        (404, Outcome::NotRevoked("PathNotFound")),
+        (500, Outcome::NotRevoked("VaultUnavailable")),
+    ] {
+        let scenario = Scenario::with_login(renewable());
+        assert_eq!(last_outcomes(scenario, status), [outcome]);
+    }
+    // A token that was given is left alone, and so is one that bears leases.
+    assert_eq!(last_outcomes(Scenario::ready(), 204), [Outcome::Idle]);
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.leases = true;
+    scenario.create(request("web").approved());
+    scenario.run();
+    assert_eq!(last_outcomes(scenario, 204), [Outcome::Idle]);
+}
+
+#[test]
+fn unused_token_is_revoked_at_once() {
+    let mut scenario = Scenario::with_login(renewable());
+    supersede(&mut scenario, "hvs.next");
+    assert_eq!(count(&scenario.run(), "revoke"), 1);
+}
+
+#[test]
+fn few_tokens_of_an_issuer_are_kept() {
+    let mut scenario = Scenario::with_login(renewable());
+    scenario.leases = true;
+    for number in 0..40 {
+        scenario.create(request(&format!("web-{number}")).approved());
+        scenario.run();
         scenario.auth["client_token"] = format!("hvs.{number}").into();
+        scenario.modify_issuer(|spec| spec.path = format!("pki/sign/web-{number}"));
+        scenario.run();
+    }
+    scenario.create(request("last").approved());
+    scenario.run();
+    scenario.change(Change::IssuerGone(issuer_key()));
+    // Each is renewed after 400 s.
+    assert_eq!(count(&scenario.pass(401), "renew"), 8);
+    // However short the lifetime that the server chooses.
+    scenario.auth["lease_duration"] = 1.into();
+    scenario.pass(400);
+    let renewals = count(&scenario.pass(60), "renew");
+    assert!(renewals <= 2 * 8, "{renewals}");
+}
+
+/// Creates issuers of a namespace, each of which logs in; returns their keys.
+fn log_in(scenario: &mut Scenario, namespace: &str, servers: &[&str]) -> Vec<IssuerKey> {
+    let keys = (0..servers.len()).map(|number| IssuerKey {
+        namespace: namespace.to_owned(),
+        name: format!("vault-{number}"),
+        ..issuer_key()
+    });
+    let keys: Vec<_> = keys.collect();
+    for (key, server) in keys.iter().zip(servers) {
+        let mut observed = scenario.issuer.clone();
+        observed.uid = format!("uid-{}-{}", namespace, key.name);
+        observed.spec.server = format!("https://{server}");
+        scenario.auth["client_token"] = format!("hvs.{namespace}.{}", key.name).into();
         scenario.change(Change::Issuer(key.clone(), observed));
         scenario.run();
     }
-    for key in keys {
+    keys
+}
+
+#[test]
+fn silent_server_delays_no_other_revocation() {
+    let mut scenario = Scenario::with_login(renewable());
+    let mut servers = vec!["silent"; 40];
+    servers.push("other");
+    let hostile = log_in(&mut scenario, "hostile", &servers);
+    let others = log_in(&mut scenario, "team-b", &["silent"]);
+    for key in hostile.into_iter().chain(others) {
         scenario.change(Change::IssuerGone(key));
     }
-    // Nothing is answered.
-    let hosts: Vec<_> = std::iter::from_fn(|| match scenario.controller.poll(scenario.now)?.1 {
-        Step::Exchange(request, _) => request.http.uri().host().map(str::to_owned),
-        step => panic!("{step:?}"),
-    })
-    .collect();
-    assert_eq!(hosts.iter().filter(|host| *host == "vault").count(), 32);
-    assert_eq!(hosts.iter().filter(|host| *host == "other").count(), 1);
+    scenario.silent = Some("silent");
+    let log = scenario.run();
+    // Four of one tenant and one of the other.
+    assert_eq!((count(&log, "unanswered revoke"), count(&log, "revoke")), (5, 1));
 }

@@ -255,6 +255,6 @@ fn missing_issuers_take_no_room() {
     scenario.create(request("web").approved());
     // Nothing of the crowd is answered.
     let polled: Vec<_> = std::iter::from_fn(|| scenario.controller.poll(scenario.now)).collect();
-    assert_eq!(polled.len(), 513);
+    assert_eq!(polled.len(), 32);
     assert!(polled.iter().any(|(polled, _)| *polled == Key::Request(key("web"))));
 }
