@@ -1,4 +1,5 @@
 //! Go programs that tests run: those of the search path, or of the cache, into which they are built once.
+#![allow(clippy::print_stdout, reason = "the output of a tool for the terminal")]
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -25,7 +25,7 @@ pub fn expected(subject: Subject) -> Vec<(&'static str, Answer)> {
 impl Subject {
     fn key(self) -> Key {
         let name = NAME.to_owned();
-        let namespace = self.is_namespaced().then(|| NAMESPACE.to_owned()).unwrap_or_default();
+        let namespace = if self.is_namespaced() { NAMESPACE } else { "" }.to_owned();
         let request = |kind| {
             let (name, namespace) = (name.clone(), namespace.clone());
             Key::Request(RequestKey { kind, namespace, name })
@@ -47,7 +47,8 @@ impl Subject {
             Self::CertificateSigningRequest => Object::Csr(serde_json::from_value(object).ok()?),
             Self::Issuer => {
                 // The model has the spec of cert-manager's Issuers with Vault alone.
-                object["spec"] = json!({ "server": "https://vault", "path": "pki/sign/web", "auth": {} });
+                let spec = json!({ "server": "https://vault", "path": "pki/sign/web", "auth": {} });
+                object.as_object_mut()?.insert("spec".to_owned(), spec);
                 Object::DropInIssuer(serde_json::from_value(object).ok()?)
             }
         })
