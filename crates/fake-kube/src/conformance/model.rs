@@ -25,7 +25,7 @@ pub fn expected(subject: Subject) -> Vec<(&'static str, Answer)> {
 impl Subject {
     fn key(self) -> Key {
         let name = NAME.to_owned();
-        let namespace = self.is_namespaced().then(|| NAMESPACE.to_owned()).unwrap_or_default();
+        let namespace = if self.is_namespaced() { NAMESPACE } else { "" }.to_owned();
         let request = |kind| {
             let (name, namespace) = (name.clone(), namespace.clone());
             Key::Request(RequestKey { kind, namespace, name })
