@@ -181,6 +181,7 @@ impl Issuer {
 
     /// Returns what its status says: an issuer is ready until a check fails.
     pub(super) fn is_ready(&self) -> bool {
+        // If a suspended issuer counted as not ready, each lost answer would change its condition twice.
         matches!(self.readiness, Readiness::Ready | Readiness::Suspended)
     }
 
@@ -323,6 +324,7 @@ impl Issuers {
     /// Gives an issuer up to another controller; returns the access to retire.
     pub(super) fn withdraw(&mut self, key: &IssuerKey) -> Option<Access> {
         let issuer = self.0.get_mut(key)?;
+        // So that a check that is under way decides nothing.
         issuer.end_epoch();
         issuer.readiness = Readiness::Withdrawn;
         issuer.access.take()
