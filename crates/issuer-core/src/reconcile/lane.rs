@@ -6,7 +6,7 @@ use super::recovery::Recovery;
 
 /// A key that can be queued.
 pub(super) trait Work: Ord + Clone {
-    /// Returns the tenant that the work is for.
+    /// Returns the tenant that the work is for, whose turns it takes.
     fn tenant(&self) -> &str;
 }
 

@@ -96,7 +96,7 @@ pub enum WriteError {
 }
 
 impl Work for Key {
-    /// Returns the namespace, empty for cluster issuers and tokens.
+    /// Returns the namespace, empty for cluster issuers, Kubernetes CSRs and tokens.
     fn tenant(&self) -> &str {
         match self {
             Self::Issuer(key) => &key.namespace,

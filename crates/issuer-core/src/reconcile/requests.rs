@@ -46,6 +46,8 @@ pub(super) struct Tracked {
     pub(super) lacks_csr: bool,
     /// The issuer that it names; `None` if it cannot name one.
     pub(super) issuer: Option<IssuerKey>,
+    /// The tenant whose turns it takes, if that is not its namespace.
+    pub(super) tenant: Option<Arc<str>>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
     /// Failed attempts in a row, to sign or to save.
@@ -91,6 +93,7 @@ impl Tracked {
             object: Arc::default(),
             lacks_csr: false,
             issuer,
+            tenant: None,
             claim: None,
             told: Told::Nothing,
             attempts: 0,
@@ -106,6 +109,9 @@ impl Tracked {
         texts::cut(&mut object);
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
+        }
+        if self.tenant.is_none() {
+            self.tenant = object.requesting_tenant().map(Arc::from);
         }
         self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {

@@ -26,7 +26,7 @@ use super::lane::{Class, PORTION};
 use super::ledger::Ledger;
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
-use super::queue::Queue;
+use super::queue::{Queue, Waiter};
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
 use super::sources::Sources;
@@ -164,11 +164,14 @@ impl State {
                 };
                 // What is not to be signed must not take the slots of what is: a tenant may have thousands denied.
                 let signed = tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some();
+                let waiter = Waiter {
+                    key: key.clone(),
+                    tenant: tracked.tenant.clone(),
+                };
                 match tracked.issuer.clone().filter(|_| signed) {
-                    None => self.queue.push(Lane::Unassigned, class, key.clone(), at, now),
+                    None => self.queue.push(Lane::Unassigned, class, waiter, at, now),
                     Some(issuer) => {
-                        self.queue
-                            .push(Lane::Requests(issuer.clone()), class, key.clone(), at, now);
+                        self.queue.push(Lane::Requests(issuer.clone()), class, waiter, at, now);
                         self.gate(&issuer);
                         if self.issuers.phase(&issuer) == Phase::Checking {
                             let class = self.class_of_check(&issuer);
