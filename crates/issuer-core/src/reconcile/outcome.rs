@@ -91,6 +91,8 @@ pub enum WriteError {
     Forbidden,
     /// The object does not exist.
     NotFound,
+    /// The API server will never accept it: it is invalid, too large, or against an admission policy (400, 413, 422).
+    Refused,
     /// The request failed or timed out.
     Unavailable,
 }

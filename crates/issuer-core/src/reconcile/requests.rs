@@ -127,6 +127,11 @@ impl Tracked {
         }
     }
 
+    /// Returns the tenant whose turns and room it takes, given its key.
+    pub(super) fn tenant(&self, key: &RequestKey) -> Arc<str> {
+        self.tenant.clone().unwrap_or_else(|| key.namespace.as_str().into())
+    }
+
     /// Returns `true` if the request may be signed as soon as its issuer can.
     pub(super) fn is_open(&self) -> bool {
         let Packed {

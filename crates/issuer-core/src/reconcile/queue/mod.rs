@@ -18,7 +18,8 @@ use super::recovery::Recovery;
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
 /// * Work that has failed before runs at no more than half of that.
 /// * A lane serves its tenants in turn, so the backlog of one delays another by one task.
-/// * A lane may be closed for some classes of work: they stay where they are, at no cost, until it opens.
+/// * A lane may be closed for some classes of work, or for what is not owed to a tenant: they stay where they are, at no
+///   cost, until it opens.
 /// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
 ///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
 /// * All lanes together run at most `total` tasks, and one more for each owner that runs none and has a slot reserved. Some
@@ -219,6 +220,17 @@ impl<L: LaneName, K: Work> Queue<L, K> {
     pub(super) fn open(&mut self, lane: &L, class: Class) {
         if self.lanes.get(lane).is_some_and(|lane| lane.open != class) {
             self.change(lane.clone(), |lane| lane.open = class);
+        }
+    }
+
+    /// Begins nothing for a tenant of a lane but what is owed, or no longer. A lane without work forgets it.
+    pub(super) fn limit(&mut self, lane: &L, tenant: &Arc<str>, is_full: bool) {
+        if self
+            .lanes
+            .get(lane)
+            .is_some_and(|lane| lane.full.contains(tenant) != is_full)
+        {
+            self.change(lane.clone(), |lane| lane.limit(tenant, is_full));
         }
     }
 
