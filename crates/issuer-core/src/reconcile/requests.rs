@@ -172,6 +172,28 @@ impl Requests {
         wanted.map(|(key, _)| key.clone()).collect()
     }
 
+    /// Returns the names of the requests that are `wanted`, of those that may name an issuer: of one in a namespace, those of
+    /// that namespace and those that have none. So the cost of deleting many issuers depends on the requests of their own tenant.
+    pub(super) fn keys_near(&self, issuer: &IssuerKey, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
+        let first = |kind, namespace: &str| RequestKey {
+            kind,
+            namespace: namespace.to_owned(),
+            name: String::new(),
+        };
+        let near = RequestKind::ALL.into_iter().flat_map(|kind| {
+            let namespace = match kind {
+                RequestKind::CertificateRequest => &*issuer.namespace,
+                RequestKind::CertificateSigningRequest => "",
+            };
+            let is_near =
+                move |key: &RequestKey| key.kind == kind && (issuer.kind.is_cluster() || key.namespace == namespace);
+            let range = self.by_key.range(first(kind, namespace)..);
+            range.take_while(move |(key, _)| is_near(key))
+        });
+        let wanted = near.filter(|(_, tracked)| wanted(tracked));
+        wanted.map(|(key, _)| key.clone()).collect()
+    }
+
     /// Returns the request of this name if it still has this uid.
     pub(super) fn with_uid(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
@@ -263,7 +285,43 @@ mod tests {
     use issuer_api::{Base64, CertificateRequest};
 
     use super::*;
-    use crate::reference::RequestKind;
+    use crate::reference::IssuerKind;
+
+    #[test]
+    fn requests_near_an_issuer() {
+        let mut requests = Requests::default();
+        for (kind, namespace) in [
+            (RequestKind::CertificateRequest, "a"),
+            (RequestKind::CertificateRequest, "team"),
+            (RequestKind::CertificateRequest, "team-b"),
+            (RequestKind::CertificateSigningRequest, ""),
+        ] {
+            let key = RequestKey {
+                kind,
+                namespace: namespace.to_owned(),
+                name: "web".to_owned(),
+            };
+            requests.observe(&key, CertificateRequest::default().into(), None);
+        }
+        for (kind, namespace, near) in [
+            (IssuerKind::DropInNamespaced, "team", &["team", ""][..]),
+            (IssuerKind::DropInNamespaced, "z", &[""]),
+            (IssuerKind::DropInCluster, "", &["a", "team", "team-b", ""]),
+        ] {
+            let issuer = IssuerKey {
+                kind,
+                namespace: namespace.to_owned(),
+                name: "vault".to_owned(),
+            };
+            let seen = std::cell::Cell::new(0);
+            let keys = requests.keys_near(&issuer, |_| {
+                seen.set(seen.get() + 1);
+                true
+            });
+            let namespaces: Vec<_> = keys.iter().map(|key| key.namespace.as_str()).collect();
+            assert_eq!((namespaces, seen.get()), (near.to_vec(), near.len()));
+        }
+    }
 
     #[test]
     fn csrs_behind_a_backlog_are_not_kept() {

@@ -85,9 +85,16 @@ impl State {
         is_of_others
     }
 
-    /// Forgets the requests that other controllers answer now.
+    /// Forgets the requests that other controllers answer now that a kind of issuers is not served any more.
     pub(super) fn leave_requests_to_others(&mut self) {
         for key in self.requests.keys_of(|tracked| self.is_of_others(tracked)) {
+            self.forget_request(&key);
+        }
+    }
+
+    /// Forgets the requests that other controllers answer now that an issuer is gone.
+    pub(super) fn leave_requests_near(&mut self, issuer: &IssuerKey) {
+        for key in self.requests.keys_near(issuer, |tracked| self.is_of_others(tracked)) {
             self.forget_request(&key);
         }
     }
