@@ -1,11 +1,12 @@
 //! A pure model of the Kubernetes API server: resource versions, optimistic concurrency, uids, watches with a history.
 //!
-//! [`FakeKube`] holds the kinds that the controller watches and the Secrets that it reads. Like `fake-vault` it is plain
-//! data without IO or clock, so a simulator clones it at every branch. With the feature `conformance` it can be compared
-//! with a real API server.
+//! [`FakeKube`] holds the kinds that the controller watches, and the Secrets and labels of namespaces that it reads. Like
+//! `fake-vault` it is plain data without IO or clock, so a simulator clones it at every branch. With the feature
+//! `conformance` it can be compared with a real API server.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod csr;
 mod managed;
 mod object;
 mod patch;
@@ -19,9 +20,11 @@ use issuer_core::Secret;
 use issuer_core::access::SecretData;
 use issuer_core::reconcile::{Key, PatchKind, StatusPatch};
 use issuer_core::reference::{RequestKey, SecretRef};
+use issuer_core::target::NamespaceLabels;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
+use csr::Subresource;
 pub use managed::{CONTROLLER, ready_managers};
 pub use object::{Kind, Object};
 use store::Store;
@@ -66,6 +69,7 @@ impl Refusal {
 pub struct FakeKube {
     stores: [Arc<Store>; 5],
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
+    namespaces: Arc<BTreeMap<String, NamespaceLabels>>,
     /// Numbers every name that was ever used; the number is the index into `writes` and `uids`.
     names: Arc<BTreeMap<Key, usize>>,
     /// How often objects of each name were written.
@@ -163,19 +167,25 @@ impl FakeKube {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Exists`].
+    /// [`Refusal::Exists`], [`Refusal::Invalid`].
     pub fn create(&mut self, mut object: Object) -> Result<Arc<Object>, Refusal> {
         let key = object.key();
         if self.get(&key).is_ok() {
             return Err(Refusal::Exists);
         }
+        // Built-in kinds whose spec does not change have no generation.
+        let generation = match &object {
+            Object::Csr(csr) if !csr::is_valid(csr) => return Err(Refusal::Invalid),
+            Object::Csr(_) => None,
+            Object::ClusterIssuer(_) | Object::DropInIssuer(_) | Object::Issuer(_) | Object::Request(_) => Some(1),
+        };
         let uid = self.next_uid(&key);
         let name = self.number(&key);
         self.uids.get_mut(name).into_iter().for_each(|count| *count += 1);
         object.clear_status();
         let meta = object.meta_mut();
         meta.uid = Some(format!("uid-{uid}"));
-        meta.generation = Some(1);
+        meta.generation = generation;
         Ok(self.put(Verb::Added, key, object))
     }
 
@@ -194,18 +204,34 @@ impl FakeKube {
     }
 
     /// Applies a JSON merge patch to the `status` subresource. Everything else in the patch is ignored, the uid
-    /// included, except the resourceVersion, which must be the current one where it is given.
+    /// included, except the resourceVersion, which must be the current one where it is given. A CertificateSigningRequest
+    /// has stricter rules.
     ///
     /// # Errors
     ///
     /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
     pub fn patch_status(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
+        if matches!(*current, Object::Csr(_)) {
+            let next = csr::patched(&current, patch, Subresource::Status)?;
+            return Ok(self.replace(&current, next));
+        }
         patch::check_version(&current, patch)?;
         let Some(status) = patch.get("status") else {
             return Ok(current);
         };
         let next = current.with_status(status).ok_or(Refusal::Invalid)?;
+        Ok(self.replace(&current, next))
+    }
+
+    /// Applies a JSON merge patch to the `approval` subresource of a CertificateSigningRequest.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
+    pub fn patch_approval(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
+        let current = Arc::clone(self.get(key)?);
+        let next = csr::patched(&current, patch, Subresource::Approval)?;
         Ok(self.replace(&current, next))
     }
 
@@ -227,16 +253,15 @@ impl FakeKube {
     }
 
     /// Applies a status by server-side apply, as the field manager [`CONTROLLER`]: of an issuer's conditions, it sets `Ready`
-    /// and keeps all others. Everything else is ignored, except the uid and the resourceVersion, which must be the current ones
-    /// where they are given.
+    /// and keeps all others. Everything else is ignored, the uid included, except the resourceVersion, which must be the
+    /// current one where it is given.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotFound`], [`Refusal::Uid`], [`Refusal::Stale`], [`Refusal::Invalid`], and [`Refusal::Owned`] unless
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`], and [`Refusal::Owned`] unless
     /// `force`.
     pub fn apply_status(&mut self, key: &Key, body: &Value, force: bool) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        patch::check_precondition(&current, body)?;
         patch::check_version(&current, body)?;
         let next = managed::apply(&current, body, force)?;
         Ok(self.replace(&current, next))
@@ -276,7 +301,7 @@ impl FakeKube {
         }
     }
 
-    /// Applies a JSON merge patch to everything but the status.
+    /// Applies a JSON merge patch to everything but the status; the spec of a CertificateSigningRequest does not change.
     ///
     /// # Errors
     ///
@@ -286,6 +311,9 @@ impl FakeKube {
         patch::check_version(&current, patch)?;
         patch::check_uid(&current, patch)?;
         let mut next = current.with_patch(patch).ok_or(Refusal::Invalid)?;
+        if let (Object::Csr(next), Object::Csr(current)) = (&mut next, &*current) {
+            next.spec = current.spec.clone();
+        }
         if next.key() != *key {
             return Err(Refusal::Name);
         }
@@ -352,6 +380,21 @@ impl FakeKube {
     /// Returns a Secret.
     pub fn secret(&self, secret: &SecretRef) -> Option<&SecretData> {
         self.secrets.get(secret)
+    }
+
+    /// Returns all namespaces that were created.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceLabels)> {
+        self.namespaces.iter()
+    }
+
+    /// Returns the labels of a namespace; `None` if it was never created.
+    pub fn namespace(&self, name: &str) -> Option<&NamespaceLabels> {
+        self.namespaces.get(name)
+    }
+
+    /// Creates a namespace, or replaces its labels.
+    pub fn set_namespace(&mut self, name: &str, labels: NamespaceLabels) {
+        Arc::make_mut(&mut self.namespaces).insert(name.to_owned(), labels);
     }
 
     /// Creates or replaces a Secret with a single key.

@@ -62,18 +62,21 @@ pub(crate) fn apply(current: &Object, applied: &Value, force: bool) -> Result<Ob
 }
 
 /// Records that a manager has updated an object to `next`: it takes the fields of `Ready` that it has changed from all others.
-/// An update that changes nothing leaves no mark.
+/// An update that changes nothing leaves no mark, and nobody owns a condition that is removed.
 pub(crate) fn update(current: &Object, mut next: Object, manager: &str, at: Time) -> Object {
     if *current == next {
         return next;
     }
     let ready = next.ready().and_then(|ready| serde_json::to_value(ready).ok());
+    let is_removed = ready.is_none();
     let changed = changed(current.ready(), &ready.unwrap_or_default());
     let mut entries = current.meta().managed_fields.clone().unwrap_or_default();
     let mut fields = changed.clone();
     for entry in &mut entries {
         let mut kept = owned(entry);
-        if entry.manager.as_deref() == Some(manager) {
+        if is_removed {
+            own(entry, &BTreeSet::new());
+        } else if entry.manager.as_deref() == Some(manager) {
             fields.append(&mut kept);
         } else {
             kept.retain(|field| !changed.contains(field));
@@ -87,9 +90,15 @@ pub(crate) fn update(current: &Object, mut next: Object, manager: &str, at: Time
 
 /// Returns the conditions of an issuer, with this `Ready`.
 fn with_ready(object: &Object, ready: &Value) -> Vec<Value> {
-    let others = object.conditions().iter().filter(|condition| condition.kind != "Ready");
-    let others = others.filter_map(|condition| serde_json::to_value(condition).ok());
-    others.chain([ready.clone()]).collect()
+    let all = object.conditions().iter();
+    let mut all: Vec<Value> = all
+        .filter_map(|condition| serde_json::to_value(condition).ok())
+        .collect();
+    match all.iter_mut().find(|condition| condition["type"] == "Ready") {
+        Some(known) => known.clone_from(ready),
+        None => all.push(ready.clone()),
+    }
+    all
 }
 
 /// Returns the fields of a condition that differ from those before.
@@ -107,8 +116,16 @@ fn fields(condition: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 /// Returns the fields of the condition `Ready` that an entry owns.
 fn owned(entry: &ManagedFieldsEntry) -> BTreeSet<String> {
-    let all = entry.fields_v1.as_ref().map(|fields| &fields.0);
-    let ready = all.and_then(|all| READY.iter().try_fold(all, |value, step| value.get(step)));
+    entry
+        .fields_v1
+        .as_ref()
+        .map(|fields| owned_fields(&fields.0))
+        .unwrap_or_default()
+}
+
+/// Returns the fields of the condition `Ready` among these.
+pub(crate) fn owned_fields(all: &Value) -> BTreeSet<String> {
+    let ready = READY.iter().try_fold(all, |value, step| value.get(step));
     let names = ready.and_then(Value::as_object).into_iter().flat_map(Map::keys);
     names
         .filter_map(|name| name.strip_prefix("f:"))
@@ -241,15 +258,13 @@ mod tests {
     }
 
     #[test]
-    fn preconditions_hold_even_if_forced() {
+    fn version_holds_even_if_forced() {
         let (mut cluster, key) = cluster();
-        for (metadata, refusal) in [
-            (json!({ "uid": "uid-7777" }), Refusal::Uid),
-            (json!({ "resourceVersion": "rv7.7.7" }), Refusal::Stale),
-        ] {
-            let mut applied = ready("True", "A");
-            applied["metadata"] = metadata;
-            assert_eq!(cluster.apply_status(&key, &applied, true), Err(refusal));
-        }
+        let mut applied = ready("True", "A");
+        applied["metadata"] = json!({ "resourceVersion": "rv7.7.7" });
+        assert_eq!(cluster.apply_status(&key, &applied, true), Err(Refusal::Stale));
+        // The status subresource ignores the uid.
+        applied["metadata"] = json!({ "uid": "uid-7777" });
+        assert!(cluster.apply_status(&key, &applied, true).is_ok());
     }
 }

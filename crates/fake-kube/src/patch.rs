@@ -39,15 +39,6 @@ pub(crate) fn check_replacement(object: &Object, replacement: &Value) -> Result<
     }
 }
 
-/// Checks the uid of an applied configuration against the object: a different one is a failed precondition.
-pub(crate) fn check_precondition(object: &Object, applied: &Value) -> Result<(), Refusal> {
-    match metadata(applied, "uid") {
-        None | Some("") => Ok(()),
-        Some(uid) if uid == object.uid() => Ok(()),
-        Some(_) => Err(Refusal::Uid),
-    }
-}
-
 fn metadata<'p>(patch: &'p Value, field: &str) -> Option<&'p str> {
     patch.get("metadata")?.get(field)?.as_str()
 }

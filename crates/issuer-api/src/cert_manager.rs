@@ -2,7 +2,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{Condition, ConditionStatus, IssuerStatus, VaultSpec};
 
-/// The API group of cert-manager, which an empty `issuerRef.group` means too.
+/// The API group of cert-manager, also meant by an empty `issuerRef.group`.
 pub const CERT_MANAGER_GROUP: &str = "cert-manager.io";
 
 /// The served version of that group.
@@ -10,8 +10,8 @@ pub const CERT_MANAGER_VERSION: &str = "v1";
 
 /// The spec of cert-manager's `Issuer` or `ClusterIssuer`, as far as it concerns Vault.
 ///
-/// The fields of `spec.vault` are those of [`VaultSpec`], which takes them in every form that cert-manager does; the fields
-/// that only we have are not cert-manager's, so its API server never stores them.
+/// The fields of `spec.vault` are those of [`VaultSpec`], which takes them in every form that cert-manager does; the
+/// fields that exist only in [`VaultSpec`] are not in cert-manager's schema, so the API server drops them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct CertManagerSpec {
     #[serde(default)]

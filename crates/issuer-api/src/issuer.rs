@@ -65,14 +65,14 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub server_name: Option<String>,
-    /// The HTTP proxy through which the server is reached, such as `http://proxy.example.com:3128`, in place of the
-    /// controller's `HTTPS_PROXY`. It forwards TLS connections (CONNECT) and sees no token. The operator must allow it like
-    /// a server.
+    /// The HTTP proxy for connections to the server, such as `http://proxy.example.com:3128`; overrides the
+    /// controller's `HTTPS_PROXY`. It tunnels TLS (CONNECT), so it cannot read the token. The operator must allow it,
+    /// like a server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub proxy: Option<String>,
-    /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef` and
-    /// `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
+    /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef`
+    /// and `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 524_288), extend("format" = "byte"))]
     pub ca_bundle: Option<Base64>,
@@ -93,18 +93,17 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["Auto", "Never", null]))]
     pub probe: Option<ProbeMode>,
-    /// How long a signature may take before its answer counts as lost, from `1s` to `10m`; the controller's
-    /// `--sign-timeout` by default.
+    /// The timeout of a request to sign, from `1s` to `10m`. Defaults to the controller's `--sign-timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub sign_timeout: Option<String>,
-    /// What a certificate must have as requested. `strict`, the default: key, names, lifetime and whether it is a CA.
-    /// `vault`, for engines that decide on names and lifetimes themselves: the key and whether it is a CA. A certificate
-    /// must always be valid, and signed by the CA that Vault names.
+    /// What an issued certificate must have in common with its request. `strict`, the default: key, names, lifetime
+    /// and CA flag. `vault`, for engines that set names and lifetimes themselves: key and CA flag. A certificate must
+    /// always be valid now, and signed by the CA that Vault returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["strict", "vault", null]))]
     pub verification: Option<VerificationMode>,
-    /// Whose requests a VaultClusterIssuer signs; those of every namespace without it.
+    /// The namespaces whose requests a VaultClusterIssuer signs. If unset, all namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
     /// How to log in.
@@ -117,18 +116,18 @@ pub enum ProbeMode {
     /// After each change of the spec, of a Secret or of the token, and after failures.
     #[default]
     Auto,
-    /// Never: an issuer counts as ready when the login succeeded.
+    /// Never: an issuer is ready as soon as the login succeeds.
     Never,
 }
 
-/// What a certificate must have as requested.
+/// What an issued certificate must have in common with its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum VerificationMode {
-    /// Its key, its names, its lifetime, and whether it is a CA.
+    /// Key, names, lifetime and CA flag.
     #[default]
     Strict,
-    /// Its key, and whether it is a CA. Names and lifetime are what the engine has decided.
+    /// Key and CA flag. The engine sets names and lifetime.
     Vault,
 }
 
@@ -144,7 +143,7 @@ macro_rules! issuer_kind {
             pub metadata: ObjectMeta,
             /// How to reach Vault or OpenBao, how to log in, and where to sign.
             pub spec: VaultSpec,
-            /// The state that the controller observed last.
+            /// The state that the controller last observed.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub status: Option<IssuerStatus>,
         }

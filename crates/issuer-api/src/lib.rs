@@ -1,12 +1,12 @@
 //! The Kubernetes API of vault-issuer, as types and nothing else.
 //!
-//! Two kinds of issuer, [`VaultIssuer`] and [`VaultClusterIssuer`], share one [`VaultSpec`] whose fields
-//! bear the names of cert-manager's `spec.vault`, so that migrating is moving that block up one level.
-//! [`CertManagerSpec`] is the one place where the block of cert-manager's own issuers becomes a [`VaultSpec`].
-//! [`CertificateRequest`] holds the part of cert-manager's resource that an issuer reads, and
-//! [`CertificateSigningRequest`] that of Kubernetes' own.
+//! Two kinds of issuer, [`VaultIssuer`] and [`VaultClusterIssuer`], share one [`VaultSpec`] whose fields have the
+//! names of cert-manager's `spec.vault`, so that block only has to move up one level in a migration.
+//! [`CertManagerSpec`] is the spec of cert-manager's own issuers, which holds a [`VaultSpec`] too.
+//! [`CertificateRequest`] is the part of cert-manager's resource that an issuer reads, and
+//! [`CertificateSigningRequest`] is that of Kubernetes' resource.
 //!
-//! Architecture invariant: this crate knows no client, no runtime and no Vault.
+//! Architecture invariant: no client, no runtime, no conversation with Vault.
 
 mod auth;
 mod base64;

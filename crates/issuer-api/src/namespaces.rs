@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The namespaces whose CertificateRequests a VaultClusterIssuer signs: those that are named and those whose labels are
-/// selected. The requests of others fail.
+/// The namespaces whose CertificateRequests a VaultClusterIssuer signs: those that are named and those whose labels
+/// match. The requests of others fail.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -54,8 +54,8 @@ pub struct LabelRequirement {
     /// The key of the label.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// The relation of the label to `values`: `In`, `NotIn`, `Exists` or `DoesNotExist`. A label that is missing is in no
-    /// set of values.
+    /// The relation of the label to `values`: `In`, `NotIn`, `Exists` or `DoesNotExist`. A missing label satisfies
+    /// `NotIn`.
     #[schemars(with = "String", extend("enum" = ["In", "NotIn", "Exists", "DoesNotExist"]))]
     pub operator: LabelOperator,
     /// The values for `In` and `NotIn`.

@@ -69,6 +69,7 @@ impl Roots {
     /// Trusts the certificates of a bundle: PEM, at least one block.
     pub fn bundle(pem: impl Into<Vec<u8>>) -> Self {
         let pem = pem.into();
+        // This hasher has no random key: equal bundles have equal digests.
         let mut hasher = DefaultHasher::new();
         pem.hash(&mut hasher);
         Self::Bundle(CaBundle {

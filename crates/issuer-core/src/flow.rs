@@ -26,7 +26,7 @@ pub trait Flow: Sized {
     /// The result of the conversation.
     type Output;
 
-    /// Takes the reply to the outstanding request.
+    /// Resumes the conversation with the reply to the outstanding request.
     fn resume(self, now: Now, reply: Reply) -> Step<Self>;
 }
 
@@ -71,13 +71,13 @@ pub type Reply = Result<http::Response<Body>, TransportError>;
 /// What a request to Vault is for; a label for metrics and for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// Asks whether the server is initialised, unsealed and active.
+    /// Reads whether the server is initialised, unsealed and active.
     Health,
-    /// Exchanges credentials for a token, or for those that Vault takes.
+    /// Exchanges credentials for a token, or for other credentials that Vault accepts.
     Login,
-    /// Asks what a given token is worth.
+    /// Looks up the lifetime of a given token.
     Lookup,
-    /// Asks the signing endpoint whether it would sign, without a CSR.
+    /// Checks the right to sign with a request that lacks the CSR.
     Probe,
     /// Extends the token's lifetime.
     Renew,

@@ -2,9 +2,10 @@
 //!
 //! # Overview
 //!
-//! A `CertificateRequest`, or a Kubernetes `CertificateSigningRequest`, names an issuer; the issuer's spec says where Vault is, how to log in and which endpoint
-//! signs. The [`Controller`](reconcile::Controller) connects the two. The driver reports watch events with `observe`,
-//! takes a task with `poll`, answers its question, and passes the answer to `resume`. The controller does no IO.
+//! A `CertificateRequest`, or a Kubernetes `CertificateSigningRequest`, names an issuer; the issuer's spec says where
+//! Vault is, how to log in and which endpoint signs. The [`Controller`](reconcile::Controller) connects the two. The
+//! driver reports watch events with `observe`, takes a task with `poll`, answers its question, and passes the answer to
+//! `resume`. The controller does no IO.
 //!
 //! ```text
 //!              CertificateRequests, issuers

@@ -6,13 +6,13 @@ use zeroize::Zeroizing;
 use crate::target::AllowedServers;
 use crate::{Origin, ProxyError, Secret};
 
-/// Bytes of a reply to CONNECT, at most.
+/// The longest reply to CONNECT, in bytes.
 const HEAD_MAX: usize = 16 << 10;
 
 /// A proxy between the driver and a server.
 ///
-/// It is asked with CONNECT to forward a connection, and TLS with the server begins behind that: it sees the name of the
-/// server, and no request and no token.
+/// The driver asks it with CONNECT to forward a connection, and begins TLS with the server inside that connection. So
+/// the proxy sees the name of the server, but no request and no token.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Proxy {
     host: String,
@@ -23,8 +23,9 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Parses a URL such as `http://proxy.example.com:3128`, of a proxy that may have the `allowed` addresses; the scheme
-    /// may be left out, and `user:password@` may stand before the host. `None` if it is no URL of an HTTP proxy.
+    /// Parses a URL such as `http://proxy.example.com:3128`, of a proxy that may have the `allowed` addresses; the
+    /// scheme may be left out, and `user:password@` may stand before the host. `None` if it is not the URL of an HTTP
+    /// proxy.
     pub fn parse(url: &str, allowed: AllowedServers) -> Option<Self> {
         let url = url.trim();
         let rest = match url.split_once("://") {
@@ -68,7 +69,7 @@ impl Proxy {
         &self.allowed
     }
 
-    /// Returns `true` if it is given a user and a password.
+    /// Returns `true` if it is sent a user and a password.
     pub fn has_credentials(&self) -> bool {
         self.authorization.is_some()
     }

@@ -198,6 +198,7 @@ impl IssuerKey {
         } else {
             path.split_once('.')?
         };
+        // Both become segments of URLs of the API server.
         let is_valid = is_object_name(name) && (kind.is_cluster() || is_object_name(namespace));
         is_valid.then(|| Self {
             kind,
@@ -218,6 +219,7 @@ impl IssuerKey {
 
     /// Returns the audience that every token requested for this issuer has, as cert-manager forms it.
     pub fn audience(&self) -> String {
+        // The kind and the group are left out, so that Vault roles that were written for cert-manager accept the tokens.
         if self.kind.is_cluster() {
             format!("vault://{}", self.name)
         } else {

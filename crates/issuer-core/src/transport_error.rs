@@ -1,7 +1,7 @@
 /// Why a request has no reply.
 ///
-/// `Connect`, `Dial`, `Proxy` and `Tls` mean that Vault surely did not see the request; after any other a signature may
-/// have been made.
+/// `Connect`, `Dial`, `Proxy` and `Tls` mean that Vault did not receive the request; after any other error it may have
+/// signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
@@ -11,13 +11,13 @@ pub enum TransportError {
     /// The [`Connect`](crate::Connect) itself cannot be used.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The proxy before the server forwards no connection.
+    /// The proxy did not forward the connection.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// The connection broke before a whole reply had come.
+    /// The connection was closed before the reply was complete.
     #[error("the connection broke before the reply was complete")]
     Reset,
-    /// No whole reply came in time.
+    /// The reply was not complete in time.
     #[error("no reply in time")]
     Timeout,
     /// The TLS handshake failed.
@@ -26,7 +26,7 @@ pub enum TransportError {
     /// The reply is larger than allowed.
     #[error("the reply is larger than allowed")]
     TooLarge,
-    /// What came back is not HTTP.
+    /// The reply is not HTTP.
     #[error("the reply is not HTTP")]
     NotHttp,
 }
@@ -64,18 +64,18 @@ pub enum ConnectError {
     /// The host's name does not resolve.
     #[error("the host name does not resolve")]
     Dns,
-    /// The host answers that nothing listens on the port.
+    /// The host refused the connection: nothing listens on the port.
     #[error("connection refused")]
     Refused,
     /// The host did not answer in time.
     #[error("no answer in time")]
     Timeout,
-    /// The network has no way to the host.
+    /// There is no route to the host.
     #[error("the host is unreachable")]
     Unreachable,
 }
 
-/// Why a proxy forwards no connection.
+/// Why a proxy did not forward a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
@@ -91,13 +91,13 @@ pub enum ProxyError {
     /// The answer of the proxy is not HTTP.
     #[error("the proxy's answer to CONNECT is not HTTP")]
     NotHttp,
-    /// The proxy does not permit the connection, with this status.
+    /// The proxy refused to connect to the server, with this status.
     #[error("the proxy refuses to connect to the server ({0})")]
     Refused(u16),
     /// The proxy did not answer in time.
     #[error("the proxy did not connect to the server in time")]
     Timeout,
-    /// The proxy has no connection to the server, with this status.
+    /// The proxy could not connect to the server; it answered with this status.
     #[error("the proxy cannot connect to the server ({0})")]
     Unreachable(u16),
 }
@@ -129,12 +129,12 @@ pub enum TlsError {
         "the server's certificate is a CA certificate: give the server one with CA:FALSE, or put exactly this one into the CA bundle"
     )]
     CaCertificate,
-    /// The server's certificate is not one for a server.
+    /// The extended key usages of the server's certificate do not permit its use by a server.
     #[error(
         "the server's certificate is not fit for a server: it is of X.509 version 1, malformed, or for another use"
     )]
     Certificate,
-    /// The server asks for a client certificate and got none or one that it does not accept.
+    /// The server requires a client certificate, and got none or one that it does not accept.
     #[error("the server does not accept the client certificate, or none was given")]
     ClientCertificate,
     /// A certificate of the server has a critical extension that is not supported.
@@ -148,7 +148,7 @@ pub enum TlsError {
         "the server broke the handshake off, or there is no version (TLS 1.2, 1.3), cipher suite (ECDHE with AES-GCM or ChaCha20-Poly1305) or protocol (HTTP/1.1) in common"
     )]
     Handshake,
-    /// The server's certificate is not for the name asked for.
+    /// The server's certificate is not valid for the expected name.
     #[error("the server's certificate is for another name")]
     Name,
     /// A signature of the server or in its certificate's chain does not verify.

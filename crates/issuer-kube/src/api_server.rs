@@ -28,17 +28,17 @@ use crate::failure::{Failure, chain};
 use crate::object::{FIELD_MANAGER, METADATA_ONLY, decode_request};
 use crate::source_watch::SourceWatch;
 
-/// The API server, for the questions of the core. Each is one request; nothing is tried twice.
+/// Answers the questions of the core about Kubernetes: one request to the API server for each, and no retry.
 #[derive(Clone)]
 pub struct ApiServer {
     client: Client,
     events: Arc<Events>,
-    /// The longest time that the API server has asked to wait since that was last taken.
+    /// The longest `Retry-After` of the API server since it was last taken.
     wait: Arc<Mutex<Option<Duration>>>,
 }
 
 impl ApiServer {
-    /// Asks through `client`; `instance` is the name of this process in events.
+    /// Creates a driver that sends its requests with `client`; `instance` is the name of this process in events.
     pub fn new(client: Client, instance: String) -> Self {
         let events = Arc::new(Events::new(client.clone(), instance));
         Self {
@@ -122,8 +122,8 @@ impl ApiServer {
     ///
     /// # Errors
     ///
-    /// [`ReadError`], classified by the API server's answer; `Unavailable` if it could not decide, as where a webhook that
-    /// authorizes did not answer.
+    /// [`ReadError`], classified by the API server's answer; `Unavailable` if it could not decide, for example because
+    /// an authorization webhook did not answer.
     pub async fn review_reference(&self, review: &ReferenceReview) -> Result<bool, ReadError> {
         let body = serde_json::to_vec(&access_review(review)).map_err(|_| ReadError::Invalid)?;
         let url = SubjectAccessReview::url_path(&(), None);

@@ -52,10 +52,10 @@ pub enum ClientError {
     /// The kubeconfig names a proxy.
     #[error("the kubeconfig sets proxy-url, which is not supported: the API server is always connected to directly")]
     Proxy,
-    /// The configuration cannot be put into effect.
+    /// No client can be built from the configuration.
     #[error("the Kubernetes client cannot be set up: {0}")]
     Setup(kube::Error),
-    /// The kubeconfig switches the verification of the API server's certificate off.
+    /// The kubeconfig disables the verification of the API server's certificate.
     #[error("the kubeconfig sets insecure-skip-tls-verify; give it the API server's CA certificate instead")]
     Unverified,
 }
@@ -71,8 +71,8 @@ fn kubeconfig_message(error: &KubeconfigError) -> String {
 /// Connects to the API server of `context` in `kubeconfig`. Without a file it is that of `KUBECONFIG`, of the pod's
 /// service account (unless a context is given), or of `~/.kube/config`, the first that exists.
 ///
-/// Nothing is tried twice, no redirect is followed and no proxy used. An exchange other than a watch ends after thirty
-/// seconds. Every exchange is counted in `metrics`.
+/// Requests are not retried, redirects are not followed, and no proxy is used. An exchange other than a watch ends
+/// after thirty seconds. Every exchange is counted in `metrics`.
 ///
 /// # Errors
 ///
@@ -85,7 +85,7 @@ pub async fn client(
     build(config(kubeconfig, context).await?, SILENCE, metrics)
 }
 
-/// Connects likewise, for watches that last half an hour: on their connections there may be silence for three minutes.
+/// Connects as [`client`] does, for watches that last half an hour: their connections may be silent for three minutes.
 ///
 /// # Errors
 ///

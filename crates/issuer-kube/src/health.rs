@@ -4,18 +4,18 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Whether this process lives and can do its work, as its probes report it.
+/// The liveness and readiness of this process, as its probes report them.
 ///
-/// Each part of the process reports on the checks that it knows of. It is ready if it can stand for leadership and, while
-/// it leads, sees all objects. It lives as long as each part gives a sign of life in time: a process whose election, loop
-/// or watch has ended or hangs must be restarted.
+/// Each part of the process reports its own checks. The process is ready if it can campaign for leadership and, while
+/// it leads, its watches are in sync. It is alive as long as each part sends its heartbeats in time: a process whose
+/// election, loop or watch has ended or hangs must be restarted.
 #[derive(Debug, Default)]
 pub struct ControllerHealth(Mutex<Checks>);
 
 #[derive(Debug, Default)]
 struct Checks {
     ready: BTreeMap<Cow<'static, str>, Result<(), String>>,
-    /// The time by which each part gives its next sign of life.
+    /// The time by which each part sends its next heartbeat.
     live: BTreeMap<Cow<'static, str>, Duration>,
 }
 
@@ -35,12 +35,13 @@ impl ControllerHealth {
         (before.as_ref() != Some(&result)).then_some(result)
     }
 
-    /// Takes a sign of life of a part, which promises the next one before the [monotonic](issuer_core::Now) time `next`.
+    /// Records a heartbeat of a part, which announces the next one before the [monotonic](issuer_core::Now) time
+    /// `next`.
     pub fn alive(&self, part: impl Into<Cow<'static, str>>, next: Duration) {
         self.checks().live.insert(part.into(), next);
     }
 
-    /// Expects no more signs of life of a part, which ends.
+    /// Expects no more heartbeats of a part that ends.
     pub fn ended(&self, part: &str) {
         self.checks().live.remove(part);
     }
@@ -52,12 +53,12 @@ impl ControllerHealth {
         report(results.map(|(check, result)| (&**check, result.as_ref().err().cloned())))
     }
 
-    /// Returns whether every part has given its sign of life in time, and a line for each.
+    /// Returns whether every part has sent its heartbeats in time, and a line for each.
     pub fn live(&self, now: Duration) -> (bool, String) {
         let checks = self.checks();
         let late = |next: Duration| {
             let by = now.checked_sub(next).filter(|by| !by.is_zero())?;
-            Some(format!("no sign of life, {} s late", by.as_secs()))
+            Some(format!("no heartbeat, {} s late", by.as_secs()))
         };
         report(checks.live.iter().map(|(part, next)| (&**part, late(*next))))
     }
@@ -105,7 +106,7 @@ mod tests {
             health.live(s(110)),
             (true, "[+]controller ok\n[+]lease ok\n".to_owned())
         );
-        let late = "[-]controller failed: no sign of life, 2 s late\n[+]lease ok\n";
+        let late = "[-]controller failed: no heartbeat, 2 s late\n[+]lease ok\n";
         assert_eq!(health.live(s(112)), (false, late.to_owned()));
         health.ended("controller");
         assert_eq!(health.live(s(112)), (true, "[+]lease ok\n".to_owned()));

@@ -3,8 +3,8 @@
 //! [`run`] is the whole controller: the watches report to `issuer_core::reconcile::Controller`, and [`ApiServer`] and
 //! [`Transport`] answer its questions. [`Candidate`] answers those of the leader election.
 //!
-//! Architecture invariant: nothing here decides about certificates: no retry, no redirect, no order of events. Only the
-//! lists and watches are repeated here.
+//! Architecture invariant: no decision about certificates is made here: no retry, no redirect, no order of events.
+//! Only lists and watches are retried here.
 
 mod api_server;
 mod client;

@@ -38,12 +38,12 @@ const AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Sends requests to Vault for all the tasks of a process; clones share their connections.
 ///
-/// It decides nothing: no retries or redirects, and nothing from the environment. A connection is reused only
-/// if a probe right before finds it open, and a request that has met a broken one is not sent again.
+/// It makes no decisions: it neither retries nor follows redirects nor reads the environment. A connection is reused
+/// only if a probe right before finds it open, and a request that has met a broken one is not sent again.
 ///
 /// # Examples
 ///
-/// Has a certificate signed with the access that a check has left:
+/// Signs a certificate with the access that a check has returned:
 ///
 /// ```
 /// use issuer_core::access::Access;
@@ -68,13 +68,13 @@ impl Transport {
         Self::default()
     }
 
-    /// Sends a request once and waits for the whole reply, within its timeout and the limits of its `connect`.
+    /// Sends a request once and waits for the complete reply, within its timeout and the limits of its `connect`.
     ///
     /// Dropping the future closes the connection.
     ///
     /// # Errors
     ///
-    /// [`TransportError`] if there is no whole reply; every HTTP status is a reply.
+    /// [`TransportError`] if there is no complete reply; a reply may have any HTTP status.
     pub async fn call(&self, request: Request) -> Reply {
         let connect = Arc::clone(&request.connect);
         let pool = self.pools.entry(&connect, || Pool::new(&connect))?;
@@ -440,7 +440,8 @@ mod tests {
     async fn connections_outlive_checks_but_grow_old() {
         let (port, accepted) = server(1).await;
         let (transport, connect) = (Transport::new(), connect(port));
-        // The longest check interval by default; idle for almost too long; in use until it is too old; idle for too long.
+        // The longest check interval by default; idle for almost too long; in use until it is too old; idle for too
+        // long.
         for (passed, connections) in [(0, 1), (66, 1), (119, 1), (110, 1), (10, 2), (66, 2), (121, 3)] {
             tokio::time::pause();
             tokio::time::advance(Duration::from_secs(passed)).await;

@@ -21,7 +21,7 @@ use crate::dial::{Dial, Resolve};
 ///
 /// # Examples
 ///
-/// Has a certificate signed with the access that a check has left:
+/// Signs a certificate with the access that a check has returned:
 ///
 /// ```
 /// use issuer_core::access::Access;

@@ -45,6 +45,8 @@ pub enum Mutant {
     IgnoredGroup,
     /// Treats every server as healthy.
     IgnoredHealth,
+    /// Does not see that a namespace has lost its labels.
+    IgnoredLabels,
     /// Does not see leases.
     IgnoredLease,
     /// Does not see `Retry-After`.
@@ -73,6 +75,8 @@ pub enum Mutant {
     SlowClock,
     /// Writes the certificate of another request.
     SwappedCertificate,
+    /// Signs without reading the labels of the namespace.
+    UnreadLabels,
     /// Signs without asking whether the requester may reference the issuer.
     UnaskedReference,
     /// Reads replies of any size.
@@ -113,6 +117,11 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
         Step::ReviewReference(_, waits) if mutant == Mutant::UnaskedReference => {
             let now = process.clock.now(near.now);
             let next = waits.resume(&mut process.controller, now, Ok(true));
+            send(mutant, process, key, next, near)
+        }
+        Step::ReadNamespace(_, waits) if mutant == Mutant::UnreadLabels => {
+            let now = process.clock.now(near.now);
+            let next = waits.resume(&mut process.controller, now, Ok(fixture::namespace_labels()));
             send(mutant, process, key, next, near)
         }
         Step::ReadSecret(mut secret, waits) if mutant == Mutant::ForeignSecret => {

@@ -6,8 +6,8 @@ use issuer_core::reference::RequestKind;
 use crate::fixture::{Flaw, IssuerId, RequestFixture};
 use crate::invariants;
 use crate::transition::UserAction::{
-    BuiltInFails, BuiltInSigns, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Recreate, Rotate,
-    Touch, TouchIssuer, WriteReady,
+    BuiltInFails, BuiltInSigns, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, LabelNamespace, MoveIssuer,
+    Recreate, Rotate, Touch, TouchIssuer, UnlabelNamespace, WriteReady,
 };
 use crate::transition::{ProcessId, StepFault, Transition};
 use crate::world::Setup;
@@ -24,7 +24,7 @@ pub struct Scope {
 }
 
 /// Every scope.
-pub const ALL: [Scope; 12] = [
+pub const ALL: [Scope; 13] = [
     Scope {
         name: "start",
         about: "one controller from its start, one request; at most 1 fault, of any kind",
@@ -67,6 +67,12 @@ pub const ALL: [Scope; 12] = [
         about: "two Kubernetes CSRs, of which one is of a requester without permission, one controller; at most 1 fault, of \
                 any kind or by users",
         setup: csr,
+    },
+    Scope {
+        name: "namespaces",
+        about: "a request to a cluster issuer that selects namespaces by labels, one controller; at most 2 faults, of any kind, \
+                or changes of the labels",
+        setup: namespaces,
     },
     Scope {
         name: "drop-in",
@@ -256,6 +262,20 @@ fn poison() -> Setup {
     Setup {
         requests: vec![RequestFixture::good(IssuerId::Team), poisoned],
         ..running(2, &[ProcessId::A], 1)
+    }
+}
+
+fn namespaces() -> Setup {
+    Setup {
+        issuers: &[IssuerId::Shared],
+        requests: vec![RequestFixture::good(IssuerId::Shared)],
+        disruptions: vec![
+            LabelNamespace(0),
+            UnlabelNamespace(0),
+            Recreate(0),
+            EditIssuer(IssuerId::Shared),
+        ],
+        ..running(1, &[ProcessId::A], 2)
     }
 }
 

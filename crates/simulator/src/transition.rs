@@ -131,6 +131,10 @@ pub enum UserAction {
     Recreate(u16),
     /// Rotates the secret ID of an issuer, in Vault and in its Secret.
     Rotate(IssuerId),
+    /// Labels the namespace of a request, so that the cluster issuer selects it.
+    LabelNamespace(u16),
+    /// Removes the labels of the namespace of a request, so that the cluster issuer does not select it.
+    UnlabelNamespace(u16),
     /// Changes an annotation of a request.
     Touch(u16),
     /// Changes an annotation of an issuer.

@@ -27,7 +27,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 27] = [
+const BUGS: [SeededBug; 29] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -62,6 +62,8 @@ const BUGS: [SeededBug; 27] = [
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
     bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], beside),
     bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], overtaken),
+    bug(Mutant::IgnoredLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
+    bug(Mutant::UnreadLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
     bug(Mutant::UnaskedReference, &[promise::REQUESTER_MAY_REFERENCE], stranger),
 ];
 
@@ -93,6 +95,16 @@ fn stranger() -> Setup {
     };
     Setup {
         requests: vec![request],
+        ..calm()
+    }
+}
+
+/// A namespace loses its labels, and has them again later, while its request is open.
+fn unlabelled() -> Setup {
+    Setup {
+        issuers: &[Shared],
+        requests: vec![RequestFixture::good(Shared)],
+        script: vec![CreateApproved(0), UnlabelNamespace(0), LabelNamespace(0)],
         ..calm()
     }
 }

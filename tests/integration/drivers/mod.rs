@@ -20,11 +20,11 @@ use issuer_kube::Transport;
 use issuer_ureq::Driver;
 use tokio::runtime::Runtime;
 
-use self::cases::{
-    ANSWERS, CASE, CERTIFICATES, CONNECTIONS, Case,
-    Event::{Call, Ended, Proceed},
-    OK, TLS, origin, plain, tls,
-};
+use self::cases::Event::{Call, Ended, Proceed};
+use self::cases::answers::ANSWERS;
+use self::cases::certificates::CERTIFICATES;
+use self::cases::connections::CONNECTIONS;
+use self::cases::{CASE, Case, OK, TLS, origin, plain, tls};
 use crate::server::ServerStep::{Hang, Read, Send};
 use crate::server::{PKI, Server, ServerStep, Speaks};
 

@@ -1,6 +1,7 @@
 //! The cases of the table.
 
 use http::Method;
+use serde_json::Value;
 
 /// A request of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,4 +53,30 @@ pub enum TokenKind {
     Root,
     /// The last wrapping token.
     Wrapping,
+}
+
+/// The token that most cases share.
+pub(super) const ISSUER: TokenKind = TokenKind::Of("issuer");
+
+/// Returns a case of the first phase; `request` is the method and the path.
+pub(super) fn case(
+    name: &'static str,
+    request: &'static str,
+    token: TokenKind,
+    body: impl Into<Option<Value>>,
+    status: u16,
+) -> Case {
+    let (method, path) = request.split_once(' ').unwrap_or_default();
+    let body: Option<Value> = body.into();
+    Case {
+        name,
+        phase: Phase::Unsealed,
+        method: method.parse().unwrap_or(Method::GET),
+        path,
+        token,
+        body: body.map(|body| body.to_string()).unwrap_or_default(),
+        is_wrapped: false,
+        status,
+        is_eventual: false,
+    }
 }

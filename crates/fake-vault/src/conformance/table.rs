@@ -6,19 +6,17 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::Method;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, SanType};
 use serde_json::{Value, json};
 
 use super::case::TokenKind::{self, Dead, Fresh, None as NoToken, Of, Root};
-use super::case::{Case, Phase};
+use super::case::{Case, ISSUER, Phase, case};
 use super::jwt::jwt;
 use super::setup::{AWS_SERVER_ID, role_id, secret_id};
 use super::wrapping;
 use crate::answer::with;
 use crate::ca::{KeyType, key};
 
-pub(super) const ISSUER: TokenKind = Of("issuer");
 const BATCH: TokenKind = Of("batch");
 
 /// Returns the cases in the order in which they are sent.
@@ -41,28 +39,6 @@ pub fn cases() -> Vec<Case> {
         sealed(),
     ]
     .concat()
-}
-
-pub(super) fn case(
-    name: &'static str,
-    request: &'static str,
-    token: TokenKind,
-    body: impl Into<Option<Value>>,
-    status: u16,
-) -> Case {
-    let (method, path) = request.split_once(' ').unwrap_or_default();
-    let body: Option<Value> = body.into();
-    Case {
-        name,
-        phase: Phase::Unsealed,
-        method: method.parse().unwrap_or(Method::GET),
-        path,
-        token,
-        body: body.map(|body| body.to_string()).unwrap_or_default(),
-        is_wrapped: false,
-        status,
-        is_eventual: false,
-    }
 }
 
 #[rustfmt::skip]

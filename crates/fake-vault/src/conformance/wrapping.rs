@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::case::TokenKind::{None as NoToken, Root, Wrapping};
-use super::case::{Case, WRAPPING_TOKEN};
-use super::table::{ISSUER, case};
+use super::case::{Case, ISSUER, WRAPPING_TOKEN, case};
 
 #[rustfmt::skip]
 pub(super) fn cases() -> Vec<Case> {

@@ -169,6 +169,7 @@ impl Check {
         };
         let (lease, proof, lapses) = (held.lease.clone(), held.proof, held.may_lapse(now));
         if lapses {
+            // No request needs the token now, and a login may use up a secret ID.
             self.keep(Ok(proof))
         } else if !lease.is_usable(now) {
             self.log_in(now)
@@ -188,6 +189,7 @@ impl Check {
             Some(Login::Token(login)) => Step::MintToken(login.source.clone(), AwaitToken { check: self, login }),
             Some(Login::With(credentials)) => self.log_in_with(&credentials, now),
             Some(Login::Wrapped(login)) => {
+                // A wrapping token works once, so later logins use the secret ID that it gave.
                 let unwrapped = self
                     .issuer
                     .secret_id

@@ -98,6 +98,7 @@ impl SecretError {
                 object,
             },
             ReadError::NotFound => Self::NotFound { object },
+            // A read has no content that could be invalid.
             ReadError::Invalid | ReadError::Unavailable => Self::Unavailable { object },
         }
     }
@@ -205,6 +206,7 @@ impl AccessError {
             Self::Token { error, .. } => *error == ReadError::Unavailable,
             Self::TokenFile { .. } => true,
             Self::Wrapping(error) => error.is_transient(),
+            // Not of the login.
             Self::Health(_) | Self::Probe(_) | Self::Spec(_) => false,
         }
     }

@@ -145,6 +145,8 @@ impl Flow for Obtaining {
                 secret_id: None,
             }),
             Self::Lookup { vault, login } => match wrapping::read_lookup(now, &login.wrapped_at, reply) {
+                // Unwrapping spends the token, so its origin is checked first: one that somebody else has made would unwrap
+                // to a secret ID of theirs.
                 Ok(()) => return Step::Send(wrapping::unwrap(&vault, &login.token), Self::Unwrap(login)),
                 Err(error) => Err(error.into()),
             },

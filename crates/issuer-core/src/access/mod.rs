@@ -21,13 +21,14 @@
 //! ```
 //!
 //! Any other failure ends the check, and nothing but the health request is sent to a server that is sealed or out of
-//! reach. A token that fails is kept until another takes its place, and a good token stays at work if a new one cannot
-//! be had for a transient reason.
+//! reach. A token that fails is kept until another takes its place, and a valid token stays in use if a new one is not
+//! available for a transient reason.
 //!
-//! A secret ID that Vault hands out once, for a wrapping token, outlives the checks: the caller keeps it with the access.
+//! A secret ID that Vault hands out once, for a wrapping token, outlives the checks: the caller keeps it with the
+//! access.
 //!
-//! What a check does not cost: it does not use up a token whose uses Vault limits, and it does not log in while nobody
-//! needs a token, since each login may use up a secret ID.
+//! A check does not spend what Vault limits: no use of a token with `num_uses`, and no login while no request needs a
+//! token, since each login may use up a secret ID.
 
 mod check;
 mod error;
@@ -190,7 +191,8 @@ impl Access {
         }
     }
 
-    /// Notes that the server was healthy lately: the next check does not ask for its health if it relies on this access.
+    /// Notes that the server was healthy lately: the next check does not ask for its health if it relies on this
+    /// access.
     pub fn skip_health(&mut self) {
         self.is_healthy = true;
     }
@@ -222,8 +224,8 @@ impl Access {
         self.versions.get(source).map(String::as_str)
     }
 
-    /// Compares the Secrets with the versions that watches show, `None` of one that is not watched. If they differ, the next
-    /// check reads the Secrets; if not, and all are watched, it need not.
+    /// Compares the Secrets with the versions that watches show, `None` of one that is not watched. If they differ,
+    /// the next check reads the Secrets; if not, and all are watched, it need not.
     pub(crate) fn compare<'a>(&mut self, shown: impl Fn(&SourceRef) -> Option<&'a str>) {
         let versions = &self.versions;
         let differs = |(source, version): (&SourceRef, &String)| shown(source).is_some_and(|shown| shown != version);

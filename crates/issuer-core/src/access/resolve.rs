@@ -32,6 +32,7 @@ pub(super) fn resolve(
     sources: &BTreeMap<SourceRef, SecretData>,
     held: Option<&Vault>,
 ) -> Result<Resolved, SecretError> {
+    // Before anything is taken from them: the owner of a Secret decides where it may be sent.
     if let Some((source, _)) = sources.iter().find(|(_, data)| !data.may_be_used_with(&target.origin)) {
         return Err(SecretError::OtherServer {
             object: source.clone(),

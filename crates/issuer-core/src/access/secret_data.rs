@@ -21,7 +21,7 @@ pub struct SecretData {
 
 impl SecretData {
     /// The annotation by which the owner of a Secret limits it to some servers. Without it, the author of any issuer of
-    /// the namespace can send the Secret to a server of his own.
+    /// the namespace can send the Secret to a server of their own.
     pub const SERVERS: &'static str = "vault-issuer.io/servers";
 
     /// Returns what stands for the content. A version changes with the metadata, too.
@@ -54,6 +54,7 @@ impl From<SecretObject> for SecretData {
 impl From<ConfigMap> for SecretData {
     fn from(object: ConfigMap) -> Self {
         Self {
+            // Only CA certificates are taken from a ConfigMap, and those are public.
             servers: None,
             resource_version: object.metadata.resource_version.unwrap_or_default(),
             data: joined(object.binary_data, object.data),
@@ -67,6 +68,7 @@ fn joined(
 ) -> BTreeMap<String, Secret> {
     let bytes = bytes.into_iter().flatten().map(|(key, value)| (key, value.0));
     let text = text.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
+    // Text comes last, so that it replaces bytes of the same key.
     bytes
         .chain(text)
         .map(|(key, value)| (key, Secret::from(value)))

@@ -56,6 +56,7 @@ impl Cause<'_> {
     }
 
     pub(super) fn is_warning(self) -> bool {
+        // An issuer may be created after its requests, and one that is not ready has a warning of its own.
         matches!(
             self,
             Self::KindUnknown(_)

@@ -35,6 +35,7 @@ pub(super) enum Step {
 /// Begins to check an issuer: its spec, its Secrets, its Vault.
 pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let namespace = state.secret_namespace(&key);
+    // Where two controllers sign for an issuer, each request costs two certificates.
     if state.withdrawn.contains(&key.kind) {
         return withdrawn(state, key);
     }
@@ -46,6 +47,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
         secret_id: issuer.secret_id.clone(),
     };
     if let Some(access) = &mut held.access {
+        // Many issuers may share one server, whose health is then read once for all of them.
         if state.servers.is_healthy(&access.vault, now) {
             access.skip_health();
         }
@@ -64,6 +66,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
                 .assign(&task.key, access::sources(&target, &namespace), now);
             access::begin(target, &namespace, held, now)
         }
+        // The token is kept: it is good again as soon as the spec is corrected.
         Err(error) => access::Step::Done(access::CheckOutcome::failed(held.access, error)),
     };
     task.advance(state, now, step)
@@ -148,6 +151,7 @@ impl Task {
                     let again = again.map_or(until, |again| again.min(until));
                     return end(state, self.key, outcome, Some(again));
                 }
+                // Server-side apply refuses to take a condition over from another manager unless it is forced.
                 let force = mode == IssuerStatusMode::Own;
                 status::drop_in(&self.key, &observed, verdict.clone(), force, now)
             }
@@ -263,6 +267,7 @@ impl Writing {
                 end(state, key, Outcome::Unsaved, again)
             }
             Err(error) => {
+                // A conflict is over as soon as the watch shows the other write; other failures may last.
                 let wait = Duration::from_secs(if error == WriteError::Conflict { 1 } else { 15 });
                 let soon = now.monotonic + wait;
                 let again = again.map_or(soon, |again| again.min(soon));

@@ -26,11 +26,11 @@ pub struct Controller {
     /// The lists that have not been seen completely. Before all have, nothing is begun: an issuer or a request that is
     /// missing may only not have been listed yet.
     unlisted: BTreeSet<List>,
-    /// Until when the API server wants to be left alone.
+    /// Until when the API server has asked its clients to wait.
     paused: Duration,
 }
 
-/// The longest time for which the API server is left alone.
+/// The longest time for which the API server can make this process wait.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// The same for a process that stops, which has only seconds left to save what is signed.
@@ -54,7 +54,7 @@ fn lists(config: &Config) -> BTreeSet<List> {
 }
 
 impl Controller {
-    /// Creates a controller that knows nothing. Equal seeds and equal inputs make equal decisions.
+    /// Creates a controller that has observed nothing. Equal seeds and inputs lead to equal decisions.
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             unlisted: lists(&config),
@@ -82,13 +82,14 @@ impl Controller {
         }
     }
 
-    /// Returns `false` if nothing depends on a request with this name, uid and issuer: it need not be observed, nor decoded.
-    /// Where cert-manager's issuers are served, most requests are of issuers of other types.
+    /// Returns `false` if nothing depends on a request with this name, uid and issuer: it need not be observed, nor
+    /// decoded. Where cert-manager's issuers are served, most requests are of issuers of other types.
     pub fn needs(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
         self.state.needs_request(key, uid, issuer)
     }
 
-    /// Begins no task for a time, at most a minute: the API server, which nearly every task asks, has asked to wait.
+    /// Begins no task for a time, at most a minute: the API server, which nearly every task needs, has asked its
+    /// clients to wait.
     pub fn pause(&mut self, now: Now, wait: Duration) {
         let most = if self.state.stopping { PAUSE_STOPPING } else { PAUSE };
         self.paused = self.paused.max(now.monotonic + wait.min(most));
@@ -132,7 +133,8 @@ impl Controller {
         Some(due.max(self.paused))
     }
 
-    /// Begins no more tasks but those that save what is signed, which are due at once, and those that revoke tokens.
+    /// Begins no more tasks except those that save signed certificates, which become due at once, and those that
+    /// revoke tokens.
     pub fn stop(&mut self, now: Now) {
         // What is signed is lost unless it is saved now, even if the API server has asked to wait.
         self.paused = Duration::ZERO;
@@ -174,7 +176,8 @@ impl Controller {
         self.state.issuers.readiness()
     }
 
-    /// Describes the issuers, the requests that wait for them and the queue. Takes time for each issuer and each request.
+    /// Describes the issuers, the requests that wait for them and the queue. Its cost is linear in the number of
+    /// issuers and requests.
     pub fn report(&self, now: Now) -> Report {
         self.state.report(now)
     }
@@ -235,8 +238,8 @@ impl AwaitSecret {
 }
 
 impl AwaitSourceEvent {
-    /// Resumes with what the watch shows, or the error by which it has failed. Returns `None` if the watch must be closed;
-    /// one that has [ended](SourceEvent::Ended) is opened again otherwise.
+    /// Resumes with what the watch shows, or the error by which it has failed. Returns `None` if the watch must be
+    /// closed; one that has [ended](SourceEvent::Ended) is opened again otherwise.
     pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<SourceEvent, ReadError>) -> Option<Self> {
         let goes_on = controller.state.observe_source(&self.0, now, answer);
         goes_on.then_some(self)

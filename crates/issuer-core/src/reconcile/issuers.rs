@@ -181,6 +181,7 @@ impl Issuer {
 
     /// Returns what its status says: an issuer is ready until a check fails.
     pub(super) fn is_ready(&self) -> bool {
+        // If a suspended issuer counted as not ready, each lost answer would change its condition twice.
         matches!(self.readiness, Readiness::Ready | Readiness::Suspended)
     }
 
@@ -335,6 +336,7 @@ impl Issuers {
     /// Gives an issuer up to another controller; returns the access to retire.
     pub(super) fn withdraw(&mut self, key: &IssuerKey) -> Option<Access> {
         let issuer = self.0.get_mut(key)?;
+        // So that a check that is under way decides nothing.
         issuer.end_epoch();
         issuer.readiness = Readiness::Withdrawn;
         issuer.access.take()
@@ -382,8 +384,12 @@ impl Issuers {
     /// A rate limit is not the fault of one request, and a check at once would run into it too.
     pub(super) fn suspend(&mut self, key: &IssuerKey, error: &SignError, lost: Option<LostAnswer>) -> Option<Duration> {
         let issuer = self.0.get_mut(key)?;
-        let decided = matches!(issuer.readiness, Readiness::NotReady | Readiness::Unknown);
-        // While the issuer is known to fail, a lost answer says nothing about the request.
+        let decided = matches!(
+            issuer.readiness,
+            Readiness::NotReady | Readiness::Unknown | Readiness::Withdrawn
+        );
+        // While the issuer is known to fail, a lost answer says nothing about the request, and no check will decide about one
+        // that another controller answers.
         issuer.accused.extend(lost.filter(|_| !decided));
         if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
             return None;

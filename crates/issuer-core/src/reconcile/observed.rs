@@ -23,8 +23,8 @@ pub struct Config {
     pub cluster_resource_namespace: String,
     /// How cert-manager's own issuers are served; `None` if they are not.
     pub drop_in: Option<DropIn>,
-    /// The events a second, on average, that say no more than that a request was signed; ten times as many may be published
-    /// at once. All other events are published.
+    /// The number of events per second, on average, that say no more than that a request was signed; a burst may be
+    /// ten times as large. All other events are published.
     pub event_rate: u32,
     /// Whether Kubernetes' CertificateSigningRequests are signed, besides CertificateRequests.
     pub kubernetes_csrs: bool,
@@ -32,10 +32,10 @@ pub struct Config {
     pub namespaces: Namespaces,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,
-    /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before
-    /// it fails.
+    /// The number of answers lost to timeouts or server errors after which a request fails, if its issuer passes its
+    /// checks.
     pub max_lost_answers: u32,
-    /// The time from the start of a request to sign to the end of the reply, unless the issuer has its own.
+    /// The timeout of a request to sign, unless the issuer sets its own.
     pub sign_timeout: Duration,
     /// What issuers are permitted to do.
     pub policy: IssuerPolicy,
@@ -52,8 +52,8 @@ impl Config {
         IssuerKind::ALL.into_iter().filter(serves)
     }
 
-    /// Returns the kinds of request that are served. A CertificateSigningRequest is in no namespace, so to watch those takes
-    /// a right in the whole cluster.
+    /// Returns the kinds of request that are served. A CertificateSigningRequest is in no namespace, so watching them
+    /// takes a right in the whole cluster.
     pub fn request_kinds(&self) -> impl Iterator<Item = RequestKind> {
         let csrs = self.kubernetes_csrs && self.namespaces == Namespaces::All;
         let serves = move |kind: &RequestKind| csrs || *kind != RequestKind::CertificateSigningRequest;

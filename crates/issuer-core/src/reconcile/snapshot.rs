@@ -74,6 +74,7 @@ impl Packed {
             created: created.and_then(|time| Timestamp::from_second(time.0.as_second()).ok()),
             uid: request.uid().into(),
             version: request.version().into(),
+            // Encoding fails only for maps whose keys are not strings; there are none.
             rest: rest.unwrap_or_default().into(),
         }
     }

@@ -9,12 +9,12 @@ use crate::Now;
 use crate::access::ReadError;
 use crate::reference::{IssuerKey, SourceRef};
 
-/// The number of objects that are watched at once: each takes a connection to the API server. What is not watched is read
-/// at every tenth check.
+/// The number of objects that are watched at once: each takes a connection to the API server. What is not watched is
+/// read at every tenth check.
 const WATCHES: usize = 1000;
 
-/// How long after its first use an object is watched, about: a start with a thousand issuers opens no thousand watches at
-/// once.
+/// How long after its first use an object is watched, about: a start with a thousand issuers opens no thousand watches
+/// at once.
 const SPREAD: Duration = Duration::from_secs(20);
 
 /// The wait after a refusal: the role of the controller lacks the verb, which seldom changes.
@@ -29,13 +29,13 @@ const LASTED: Duration = Duration::from_secs(60);
 /// What a watch of one object shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceEvent {
-    /// The watch has begun: if the object exists, its version follows, and then every other that it gets.
+    /// The watch is open. If the object exists, its version follows, and then each new one.
     Opened,
     /// The object has this `metadata.resourceVersion`.
     Version(String),
     /// Nothing has changed for a while.
     Bookmark,
-    /// The watch has ended, as each does after a while.
+    /// The watch has ended, as every watch does after some time.
     Ended,
 }
 
@@ -166,6 +166,7 @@ impl Sources {
     /// Returns the version of an object that is watched.
     pub(super) fn version(&self, source: &SourceRef) -> Option<&str> {
         let known = self.by_ref.get(source)?;
+        // While no watch is open, the object may have changed unseen.
         let is_open = matches!(known.watch, Watch::Open(_));
         known.version.as_deref().filter(|_| is_open)
     }
@@ -192,6 +193,7 @@ impl Sources {
         }
         let error = match answer {
             Ok(SourceEvent::Opened) => {
+                // Failures are counted until it has lasted: a proxy may accept each watch and cut it at once.
                 known.watch = Watch::Open(now.monotonic);
                 return Next::Continue;
             }

@@ -3,35 +3,35 @@
 use crate::Origin;
 
 /// The hosts, beside loopback, that may serve credentials in clear text: the addresses of the agent of EKS Pod Identity
-/// and of Amazon ECS, which AWS's own clients take.
+/// and of Amazon ECS, which AWS's own clients accept.
 const CREDENTIAL_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
 
 /// The AWS identity of the controller's own pod, and which issuers may log in with it.
 ///
-/// It is the operator's, not the issuer's: a user who may create issuers could log in to any Vault role that is bound to
-/// it.
+/// It belongs to the operator: a user who may create an issuer that uses it can log in to every Vault role that is
+/// bound to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AmbientAws {
-    /// Whether the issuers of one namespace may.
+    /// Whether issuers of one namespace may use it.
     pub issuers: bool,
-    /// Whether cluster issuers may.
+    /// Whether cluster issuers may use it.
     pub cluster_issuers: bool,
     /// The identity.
     pub environment: AwsEnvironment,
 }
 
-/// What the environment of the controller's pod says of AWS, as EKS writes it.
+/// The AWS settings in the environment of the controller's pod, as EKS sets them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AwsEnvironment {
     /// The identity, if there is one.
     pub(super) identity: Option<AmbientIdentity>,
     /// The region, if it is known.
     pub(super) region: Option<String>,
-    /// Where IAM roles are assumed, if not at the public endpoint of the region.
+    /// The endpoint at which IAM roles are assumed, if it is not the public one of the region.
     pub(super) sts_endpoint: Option<Origin>,
 }
 
-/// An AWS identity whose keys are given for a service account token that the kubelet keeps in a file.
+/// An AWS identity whose keys are obtained with a service account token that the kubelet keeps in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AmbientIdentity {
     /// The identity that EKS Pod Identity associates with the pod's service account.
@@ -51,8 +51,8 @@ pub enum AmbientIdentity {
 }
 
 impl AwsEnvironment {
-    /// Reads the variables that EKS sets for a pod with an IAM role or a Pod Identity association, in the order of AWS's
-    /// own clients: <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>; and
+    /// Reads the variables that EKS sets for a pod with an IAM role or a Pod Identity association, in the order of
+    /// AWS's own clients: <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>; and
     /// `AWS_ENDPOINT_URL_STS`, which names a VPC endpoint:
     /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>.
     ///

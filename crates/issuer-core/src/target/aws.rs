@@ -8,10 +8,10 @@ use super::issuer::Issuer;
 use super::{SpecError, filled, object_name};
 use crate::{Origin, Proxy};
 
-/// The audience of service account tokens that AWS takes.
+/// The audience of service account tokens that AWS accepts.
 const STS_AUDIENCE: &str = "sts.amazonaws.com";
 
-/// The AWS region where neither the spec nor the pod's environment names one.
+/// The AWS region if neither the spec nor the pod's environment names one.
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// An AWS identity.
@@ -35,9 +35,9 @@ pub enum AwsIdentity {
 /// The Security Token Service of AWS, which confirms identities, and the Vault server that asks it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Sts {
-    /// Where it is.
+    /// Its URL.
     pub origin: Origin,
-    /// Where IAM roles are assumed.
+    /// The endpoint at which IAM roles are assumed.
     pub endpoint: Origin,
     /// The proxy that `endpoint` is reached through.
     pub proxy: Option<Proxy>,

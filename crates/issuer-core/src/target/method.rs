@@ -209,6 +209,7 @@ impl Issuer<'_> {
                 self.permit_account(&name, &account.audiences, "spec.auth.kubernetes.serviceAccountRef")?;
                 Source::Account {
                     name,
+                    // cert-manager adds its own audience to those of the spec, and roles may be bound to either.
                     audiences: [account.audiences.clone(), self.audiences()].concat(),
                     expiration_seconds: TOKEN_SECONDS,
                 }

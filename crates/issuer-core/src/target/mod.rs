@@ -263,6 +263,7 @@ impl Target {
             proxy,
             namespace: pki_namespace,
             login_namespace,
+            // Go clients write an unset string as an empty one.
             server_name: spec.server_name.clone().filter(|name| !name.is_empty()),
             trust,
             identity,
@@ -335,6 +336,7 @@ fn trust(spec: &VaultSpec) -> Result<Trust, SpecError> {
     ) {
         (None, None, None) => Ok(Trust::System),
         (Some(bundle), None, None) if bundle.len() > CA_BUNDLE_MAX => Err(SpecError::CaBundleSize),
+        // What is not base64 becomes a bundle without certificates, which is reported when it is used.
         (Some(bundle), None, None) => Ok(Trust::Inline(bundle.decode().unwrap_or_default())),
         (None, Some(secret), None) => Ok(Trust::Secret(secret_key(
             secret,

@@ -6,21 +6,21 @@ use super::{AllowedServers, AmbientAws, ProxySettings, ServerPattern};
 
 /// What the operator permits the issuers of a cluster to do.
 ///
-/// A user who may create issuers is trusted with their own namespace, but not with the controller's place in the network
-/// or its rights at the API server.
+/// A user who may create issuers is trusted with their own namespace, but not with the controller's place in the
+/// network or its rights at the API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IssuerPolicy {
     /// Whether `http://` servers are allowed.
     pub allow_http: bool,
     /// The AWS identity of the controller's own pod, and which issuers may log in with it.
     pub ambient_aws: AmbientAws,
-    /// The servers that issuers may name with `http://` although others may not.
+    /// The only servers that issuers may name with `http://`, unless all are allowed.
     pub http_servers: Vec<ServerPattern>,
     /// The audiences that service account tokens may have.
     pub allowed_audiences: AllowedAudiences,
     /// The servers that issuers may name.
     pub allowed_servers: AllowedServers,
-    /// The proxy that the operator gives.
+    /// The proxy that the operator has configured.
     pub proxies: ProxySettings,
     /// The controller's own service account, for which it never requests a token.
     pub own_account: Option<ServiceAccount>,
@@ -32,7 +32,7 @@ impl IssuerPolicy {
         self.allow_http || self.http_servers.iter().any(|pattern| pattern.has(host))
     }
 
-    /// Returns `true` if a token for this audience is of use to an issuer's server only.
+    /// Returns `true` if only an issuer's server can use a token for this audience.
     pub(super) fn permits_audience(&self, audience: &str) -> bool {
         let listed = match &self.allowed_audiences {
             AllowedAudiences::All => true,

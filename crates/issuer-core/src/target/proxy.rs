@@ -5,8 +5,8 @@ use issuer_api::VaultSpec;
 use super::{AllowedServers, ServerPattern, SpecError};
 use crate::{Origin, Proxy};
 
-/// The proxy that the operator gives, and the servers that are reached without it: `HTTPS_PROXY` and `NO_PROXY` as
-/// Go's `httpproxy` reads them.
+/// The proxy that the operator has configured, and the servers that are reached without it: `HTTPS_PROXY` and
+/// `NO_PROXY` as Go's `httpproxy` reads them.
 /// <https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config>
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProxySettings {
@@ -35,8 +35,8 @@ impl ProxySettings {
     ///
     /// # Errors
     ///
-    /// [`ProxySettingsError`] if `proxy` is not the URL of an HTTP proxy. What `no_proxy` holds beside hosts, domains,
-    /// addresses and networks is passed over.
+    /// [`ProxySettingsError`] if `proxy` is not the URL of an HTTP proxy. Entries of `no_proxy` other than hosts,
+    /// domains, addresses and networks are ignored.
     pub fn parse(proxy: &str, no_proxy: &str) -> Result<Self, ProxySettingsError> {
         if proxy.trim().is_empty() {
             return Ok(Self::default());

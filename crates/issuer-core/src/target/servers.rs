@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 /// The servers that issuers may name: hosts and networks.
 ///
-/// Without any, every server is allowed that has no local address: loopback, link-local (where clouds serve the
-/// credentials of machines) or unspecified. With some, only those are allowed, local or not.
+/// By default every server is allowed, except at local addresses: loopback, link-local (where clouds serve the
+/// credentials of machines) and unspecified. With a list, only its servers are allowed, at local addresses too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AllowedServers {
     /// Every server, at local addresses too.
@@ -106,7 +106,7 @@ impl ServerPattern {
     }
 }
 
-/// Why a text is no [`ServerPattern`].
+/// Why a text is not a [`ServerPattern`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a host, a domain such as *.example.com, or a network such as 10.0.0.0/8")]
 pub struct ServerPatternError(String);

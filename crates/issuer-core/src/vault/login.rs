@@ -101,6 +101,7 @@ pub(crate) fn request(vault: &Vault, credentials: &Credentials, now: Now) -> Req
         }
         Credentials::Certificate { mount, role } => (mount, role.iter().map(|role| ("name", role.as_str())).collect()),
         Credentials::Jwt { mount, role, token } => (mount, vec![("role", role.as_str()), ("jwt", text(token))]),
+        // A given token needs no login, but only a lookup shows how long it lives.
         Credentials::Token(token) => {
             return vault.get(Operation::Lookup, "auth/token/lookup-self", Some(token));
         }
@@ -155,6 +156,7 @@ pub(crate) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, Vaul
         Some(token) if (1..=TOKEN).contains(&token.len()) => {
             Ok(Lease::made(Secret::from(token.into_bytes()), grant, sent))
         }
+        // A method with a second factor answers 200 as well, but without a token.
         _ if auth.mfa_requirement.is_some() => Err(Misbehaviour::SecondFactor.into()),
         _ => Err(Misbehaviour::Field("auth.client_token").into()),
     }

@@ -30,10 +30,10 @@ const DRAIN: Duration = Duration::from_secs(35);
 /// Time for a stopping controller to revoke its tokens and to record its last events.
 const REVOKE: Duration = Duration::from_secs(10);
 
-/// The longest sleep of the loop, so that it gives signs of life.
+/// The longest sleep of the loop, so that it sends heartbeats.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// How much later than planned a part of the process may give its sign of life: a paused or starved process is not hung.
+/// How much later than planned a part of the process may send its heartbeat: a paused or starved process is not hung.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// The name of the loop among the parts of the process.
@@ -102,8 +102,9 @@ struct Driver {
     events: Arc<Semaphore>,
 }
 
-/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, gives the leadership
-/// up with `release`, revokes the tokens and returns the result of `release`. That takes at most 45 seconds beside it.
+/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, releases the leadership
+/// with `release`, revokes the tokens and returns the result of `release`. Apart from `release`, that takes at most 45
+/// seconds.
 pub async fn run<R>(
     setup: RunSetup,
     mut leadership: Leadership,

@@ -33,7 +33,7 @@ pub(super) struct IssuerMetrics {
 struct Known {
     /// Why issuers are not ready.
     reasons: BTreeMap<IssuerKey, &'static str>,
-    /// The requests that have finished, by issuer; of none if theirs did not exist, whose name anybody may choose.
+    /// The requests that have finished, by issuer; without one if it did not exist, since anyone can invent its name.
     finished: BTreeMap<Option<IssuerKey>, Finished>,
 }
 
@@ -64,7 +64,7 @@ impl IssuerMetrics {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a check.
+    /// Records a check.
     pub(super) fn checked(&self, issuer: &IssuerKey, outcome: Outcome) {
         let mut known = self.known();
         match outcome {

@@ -45,19 +45,19 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The failures in a row after which a watch that was in sync no longer counts so: half a minute.
 const STALE: u32 = 5;
 
-/// Receives what the watches see.
+/// Receives what the watches observe.
 pub(crate) trait Observer {
-    /// Takes a change.
+    /// Receives a change.
     fn observe(&self, change: Change);
     /// Returns `false` if nothing depends on a request, which then need not be decoded.
     fn needs(&self, request: &RequestHeader) -> bool;
-    /// Takes note of an object that cannot be decoded, once for each of its versions.
+    /// Receives an object that cannot be decoded, once for each of its versions.
     fn unreadable(&self, object: Unreadable);
-    /// Takes note that a list is watched, and will be again within this time.
+    /// Receives the heartbeat of a list; the next one follows within this time.
     fn alive(&self, list: &WatchedList, within: Duration);
-    /// Takes note that all objects of a list have been seen.
+    /// Learns that all objects of a list have been seen.
     fn synced(&self, list: &WatchedList);
-    /// Takes note of a list or watch that failed; `is_synced` as long as what was seen is hardly out of date.
+    /// Learns that a list or a watch has failed; `is_synced` as long as what was seen is hardly out of date.
     fn failed(&self, list: &WatchedList, error: &str, is_synced: bool);
 }
 
@@ -151,7 +151,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
         }
     }
 
-    /// Takes note that a watch works.
+    /// Records that a watch works.
     fn succeeded(&mut self) {
         if self.throttle.is_over() {
             tracing::info!(
@@ -353,8 +353,8 @@ impl<'a, O: Observer> Reflector<'a, O> {
         Ok(version)
     }
 
-    /// Returns the version of a request that nothing depends on. Only where cert-manager's issuers are served does the API
-    /// server send such.
+    /// Returns the version of a request that nothing depends on. Only where cert-manager's issuers are served does the
+    /// API server send such.
     fn unneeded(&self, json: Json<'_>) -> Option<String> {
         let may_be = self.watched == Watched::Requests(RequestKind::CertificateRequest) && self.drop_in.is_served();
         if !may_be {

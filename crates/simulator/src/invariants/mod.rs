@@ -19,7 +19,7 @@ const fn invariant(promise: Promise, place: Place) -> Invariant {
 }
 
 /// The check of every promise.
-pub static ALL: [Invariant; 39] = [
+pub static ALL: [Invariant; 40] = [
     invariant(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     invariant(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     invariant(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -93,6 +93,10 @@ pub static ALL: [Invariant; 39] = [
     invariant(
         promise::REQUESTER_MAY_REFERENCE,
         Place::Step(approval::requester_may_reference),
+    ),
+    invariant(
+        promise::NAMESPACE_IS_SELECTED,
+        Place::Step(approval::namespace_is_selected),
     ),
     invariant(promise::CONVERGES, Place::Explorer),
     invariant(promise::STAYS_QUIET, Place::Explorer),

@@ -181,7 +181,9 @@ impl World {
         let waits = orphan && reason == Some("Pending");
         match reason {
             Some("Issued") => object.certificate().is_some(),
-            Some("Failed") => known.fixture.flaw != Flaw::None || known.refused || known.unanswered > 0,
+            Some("Failed") => {
+                known.fixture.flaw != Flaw::None || known.refused || known.unselected || known.unanswered > 0
+            }
             Some("Pending") if known.fixture.flaw.may_stay_pending() => true,
             _ => waits,
         }

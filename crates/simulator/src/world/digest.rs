@@ -38,11 +38,15 @@ impl World {
             uid.hash(digest);
             let record = self.record.request(uid);
             record
-                .map(|request| (request.number, request.fixture, request.credit, request.refused))
+                .map(|request| {
+                    let parts = (request.number, request.fixture, request.credit);
+                    (parts, request.refused, request.unselected)
+                })
                 .hash(digest);
             let signs = record::number(uid).map(|csr| self.vaults.each_ref().map(|vault| vault.signs_of(csr)));
             signs.hash(digest);
         }
+        self.record.namespaces_read.hash(digest);
     }
 
     fn add_present(&self, digest: &mut Digest<'_>) {
@@ -66,6 +70,9 @@ impl World {
         }
         for (_, secret) in self.cluster.secrets() {
             secret.resource_version.hash(digest);
+        }
+        for namespace in self.cluster.namespaces() {
+            namespace.hash(digest);
         }
     }
 

@@ -52,7 +52,10 @@ impl World {
             })),
             Step::ReadNamespace(..) if refused => Answer::Namespace(Err(ReadError::Unavailable)),
             Step::ReadNamespace(..) if forbidden => Answer::Namespace(Err(ReadError::Forbidden)),
-            Step::ReadNamespace(..) => Answer::Namespace(Ok(fixture::namespace_labels())),
+            Step::ReadNamespace(name, _) => {
+                let labels = self.cluster.namespace(name).cloned();
+                Answer::Namespace(labels.ok_or(ReadError::NotFound))
+            }
             Step::ReadRequest(name, _) => Answer::Request(match self.cluster.get(&Key::Request(name.clone())) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),

@@ -95,6 +95,9 @@ impl World {
             log: None,
             setup,
         };
+        for namespace in fixture::NAMESPACES {
+            Arc::make_mut(&mut world.cluster).set_namespace(namespace, fixture::namespace_labels());
+        }
         for issuer in world.setup.issuers {
             world.act(UserAction::CreateIssuer(*issuer));
         }

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use fake_kube::{Kind, Object};
 use issuer_core::reconcile::Key;
-use issuer_core::reference::SecretRef;
+use issuer_core::reference::{RequestKind, SecretRef};
+use issuer_core::target::NamespaceLabels;
 use serde_json::{Value, json};
 
 use super::World;
@@ -27,6 +28,8 @@ impl World {
             UserAction::Approve(number) => request(number).is_some_and(|r| !r.is("Approved") && !r.is("Denied")),
             UserAction::Deny(number) => request(number).is_some_and(|r| !r.is("Denied")),
             UserAction::BuiltInFails(number) | UserAction::BuiltInSigns(number) => self.awaits_built_in(number),
+            UserAction::LabelNamespace(number) => self.has_labels(number) == Some(false),
+            UserAction::UnlabelNamespace(number) => self.has_labels(number) == Some(true),
             UserAction::CreateIssuer(issuer) => self.issuer(issuer).is_none(),
             UserAction::DeleteIssuer(issuer)
             | UserAction::EditIssuer(issuer)
@@ -57,6 +60,8 @@ impl World {
                 self.answer_as_built_in(number, Some("signed by the built-in controller"))
             }
             UserAction::WriteReady(issuer) => self.write_ready(issuer),
+            UserAction::LabelNamespace(number) => self.set_labels(number, fixture::namespace_labels()),
+            UserAction::UnlabelNamespace(number) => self.set_labels(number, NamespaceLabels::new()),
             UserAction::Delete(number) => self.delete(number),
             UserAction::Recreate(number) => {
                 self.delete(number);
@@ -96,6 +101,18 @@ impl World {
         let _exists = Arc::make_mut(&mut self.cluster).create(object);
     }
 
+    /// Returns `true` if the namespace of a request has labels; `None` if the request is in none.
+    fn has_labels(&self, number: u16) -> Option<bool> {
+        let labels = self.cluster.namespace(self.fixture(number)?.namespace())?;
+        Some(!labels.is_empty())
+    }
+
+    fn set_labels(&mut self, number: u16, labels: NamespaceLabels) {
+        if let Some(fixture) = self.fixture(number) {
+            Arc::make_mut(&mut self.cluster).set_namespace(fixture.namespace(), labels);
+        }
+    }
+
     fn set_secret(&mut self, secret: SecretRef, value: &str) {
         Arc::make_mut(&mut self.cluster).set_secret(secret, "secretId", value);
     }
@@ -115,6 +132,7 @@ impl World {
             fixture,
             credit,
             refused: false,
+            unselected: false,
             unanswered: 0,
             writes: 0,
         };
@@ -236,6 +254,10 @@ impl World {
             message: None,
         });
         let body = json!({ "status": { "conditions": conditions } });
-        let _refused = Arc::make_mut(&mut self.cluster).patch_status(&key, &body);
+        let cluster = Arc::make_mut(&mut self.cluster);
+        let _refused = match request.key().kind {
+            RequestKind::CertificateRequest => cluster.patch_status(&key, &body),
+            RequestKind::CertificateSigningRequest => cluster.patch_approval(&key, &body),
+        };
     }
 }

@@ -3,8 +3,8 @@ use clap::{ArgAction, Parser, ValueEnum};
 /// Whether and how cert-manager's own issuers are served.
 #[derive(Clone, Debug, Parser)]
 pub struct DropInArgs {
-    /// Whether cert-manager's own Issuers and ClusterIssuers with spec.vault are served: only where cert-manager runs with
-    /// --controllers=*,-certificaterequests-issuer-vault
+    /// Whether cert-manager's own Issuers and ClusterIssuers with spec.vault are served: only where cert-manager runs
+    /// with --controllers=*,-certificaterequests-issuer-vault
     #[arg(
         long,
         env = "VAULT_ISSUER_SERVE_CERT_MANAGER_ISSUERS",
@@ -33,7 +33,7 @@ pub struct DropInArgs {
 pub enum IssuerStatusChoice {
     /// This controller, unless another has written it.
     Auto,
-    /// Others.
+    /// Other controllers.
     Leave,
     /// This controller.
     Own,

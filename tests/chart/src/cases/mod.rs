@@ -14,10 +14,11 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 33] = [
+pub(crate) const CASES: [Case; 34] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
-    ("values-refused", values::refused),
+    ("values-malformed", values::malformed),
+    ("values-unusable", values::unusable),
     ("values-as-arguments", values::as_arguments),
     ("values-as-variables", values::as_variables),
     ("extra-objects", values::extra_objects),

@@ -23,99 +23,120 @@ pub(super) fn accepted(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Values with which the controller or the API server would refuse to work are refused, with the value's name.
-#[expect(clippy::too_many_lines, reason = "one table")]
-pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
-    let election = |changes: Value| json!({ "app": { "leaderElection": changes } });
-    let metrics = |changes: Value| json!({ "app": { "metrics": changes } });
+/// Values of a wrong type or form are refused, with the value's name.
+pub(super) fn malformed(helm: &Helm) -> anyhow::Result<()> {
+    refused(
+        helm,
+        [
+            (json!({ "unknown": 1 }), "unknown"),
+            (json!({ "app": { "unknown": 1 } }), "unknown"),
+            (json!({ "replicaCount": -1 }), "replicaCount"),
+            (json!({ "image": { "digest": "latest" } }), "digest"),
+            (json!({ "image": { "pullPolicy": "Sometimes" } }), "pullPolicy"),
+            (json!({ "serviceAccount": { "name": "Bad_Name" } }), "serviceAccount"),
+            (json!({ "app": { "logFormat": "xml" } }), "logFormat"),
+            (json!({ "app": { "logLevel": "loud" } }), "logLevel"),
+            (
+                json!({ "app": { "maxConcurrentReconciles": 65536 } }),
+                "maxConcurrentReconciles",
+            ),
+            (
+                json!({ "app": { "issuerCheckInterval": "abc" } }),
+                "issuerCheckInterval",
+            ),
+            (election(json!({ "leaseDuration": "15" })), "leaseDuration"),
+            (metrics(json!({ "service": { "type": "Foo" } })), "type"),
+            (json!({ "namespaces": ["Team A"] }), "namespaces"),
+            (
+                json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
+                "serviceAccounts",
+            ),
+            (json!({ "credentials": { "secrets": ["approle"] } }), "secrets"),
+        ],
+    )
+}
+
+/// Values with which the controller would not start, or would not work, are refused with the reason.
+pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
     let monitor = json!({ "enabled": true });
-    let table = [
-        (json!({ "unknown": 1 }), "unknown"),
-        (json!({ "app": { "unknown": 1 } }), "unknown"),
-        (json!({ "replicaCount": -1 }), "replicaCount"),
-        (json!({ "image": { "digest": "latest" } }), "digest"),
-        (json!({ "image": { "pullPolicy": "Sometimes" } }), "pullPolicy"),
-        (json!({ "serviceAccount": { "name": "Bad_Name" } }), "serviceAccount"),
-        (json!({ "app": { "logFormat": "xml" } }), "logFormat"),
-        (json!({ "app": { "logLevel": "loud" } }), "logLevel"),
-        (
-            json!({ "app": { "maxConcurrentReconciles": 65536 } }),
-            "maxConcurrentReconciles",
-        ),
-        (
-            json!({ "app": { "issuerCheckInterval": "abc" } }),
-            "issuerCheckInterval",
-        ),
-        (
-            json!({ "app": { "issuerCheckInterval": "0s" } }),
-            "app.issuerCheckInterval must be at least 1s",
-        ),
-        (
-            json!({ "app": { "signTimeout": "0.5s" } }),
-            "app.signTimeout must be at least 1s",
-        ),
-        (election(json!({ "leaseDuration": "15" })), "leaseDuration"),
-        (
-            election(json!({ "renewDeadline": "15s" })),
-            "app.leaderElection.leaseDuration must be greater",
-        ),
-        (
-            election(json!({ "leaseDuration": "15.9s", "renewDeadline": "15.5s" })),
-            "must be greater",
-        ),
-        (
-            election(json!({ "retryPeriod": "9s" })),
-            "app.leaderElection.renewDeadline must be greater",
-        ),
-        (
-            election(json!({ "enabled": false })),
-            "more than one replica needs app.leaderElection.enabled",
-        ),
-        (
-            json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1, "strategy": { "type": "RollingUpdate" } }),
-            "strategy.type RollingUpdate needs app.leaderElection.enabled",
-        ),
-        (metrics(json!({ "port": 8081 })), "must differ"),
-        (metrics(json!({ "service": { "type": "Foo" } })), "type"),
-        (
-            metrics(json!({ "enabled": false, "service": { "servicemonitor": monitor } })),
-            "app.metrics.service.servicemonitor needs app.metrics.enabled",
-        ),
-        (
-            metrics(json!({ "enabled": false, "podmonitor": monitor })),
-            "app.metrics.podmonitor needs app.metrics.enabled",
-        ),
-        (
-            metrics(json!({ "service": { "enabled": false, "servicemonitor": monitor } })),
-            "needs app.metrics.service.enabled",
-        ),
-        (
-            metrics(json!({ "service": { "servicemonitor": monitor }, "podmonitor": monitor })),
-            "both would scrape the same pods",
-        ),
-        (
-            json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
-            "give one of",
-        ),
-        (json!({ "namespaces": ["Team A"] }), "namespaces"),
-        (
-            json!({ "namespaces": ["team-a"], "credentials": { "allNamespaces": true } }),
-            "list credentials.namespaces",
-        ),
-        (
-            json!({ "namespaces": ["team-a"], "kubernetesCsrs": { "enabled": true } }),
-            "CertificateSigningRequests are in no namespace",
-        ),
-        (
-            json!({ "namespaces": ["team-a"], "rbac": { "readNamespaces": true } }),
-            "VaultClusterIssuers are not served",
-        ),
-        (
-            json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
-            "serviceAccounts",
-        ),
-        (json!({ "credentials": { "secrets": ["approle"] } }), "secrets"),
-    ];
+    refused(
+        helm,
+        [
+            (
+                json!({ "app": { "issuerCheckInterval": "0s" } }),
+                "app.issuerCheckInterval must be at least 1s",
+            ),
+            (
+                json!({ "app": { "signTimeout": "0.5s" } }),
+                "app.signTimeout must be at least 1s",
+            ),
+            (
+                election(json!({ "renewDeadline": "15s" })),
+                "app.leaderElection.leaseDuration must be greater",
+            ),
+            (
+                election(json!({ "leaseDuration": "15.9s", "renewDeadline": "15.5s" })),
+                "must be greater",
+            ),
+            (
+                election(json!({ "retryPeriod": "9s" })),
+                "app.leaderElection.renewDeadline must be greater",
+            ),
+            (
+                election(json!({ "enabled": false })),
+                "more than one replica needs app.leaderElection.enabled",
+            ),
+            (
+                json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1, "strategy": { "type": "RollingUpdate" } }),
+                "strategy.type RollingUpdate needs app.leaderElection.enabled",
+            ),
+            (metrics(json!({ "port": 8081 })), "must differ"),
+            (
+                metrics(json!({ "enabled": false, "service": { "servicemonitor": monitor } })),
+                "app.metrics.service.servicemonitor needs app.metrics.enabled",
+            ),
+            (
+                metrics(json!({ "enabled": false, "podmonitor": monitor })),
+                "app.metrics.podmonitor needs app.metrics.enabled",
+            ),
+            (
+                metrics(json!({ "service": { "enabled": false, "servicemonitor": monitor } })),
+                "needs app.metrics.service.enabled",
+            ),
+            (
+                metrics(json!({ "service": { "servicemonitor": monitor }, "podmonitor": monitor })),
+                "both would scrape the same pods",
+            ),
+            (
+                json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
+                "give one of",
+            ),
+            (
+                json!({ "namespaces": ["team-a"], "credentials": { "allNamespaces": true } }),
+                "list credentials.namespaces",
+            ),
+            (
+                json!({ "namespaces": ["team-a"], "kubernetesCsrs": { "enabled": true } }),
+                "CertificateSigningRequests are in no namespace",
+            ),
+            (
+                json!({ "namespaces": ["team-a"], "rbac": { "readNamespaces": true } }),
+                "VaultClusterIssuers are not served",
+            ),
+        ],
+    )
+}
+
+fn election(changes: Value) -> Value {
+    json!({ "app": { "leaderElection": changes } })
+}
+
+fn metrics(changes: Value) -> Value {
+    json!({ "app": { "metrics": changes } })
+}
+
+/// Checks that each of the values is refused with its message.
+fn refused<const N: usize>(helm: &Helm, table: [(Value, &str); N]) -> anyhow::Result<()> {
     for (values, message) in table {
         let refusal = helm.refusal(&values)?;
         ensure!(refusal.contains(message), "{values}: {message} is not in: {refusal}");

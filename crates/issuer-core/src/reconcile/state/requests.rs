@@ -37,6 +37,7 @@ impl State {
             return;
         }
         self.ledger.caught_up(&key);
+        // Another uid is another request, although it has the same name: nothing that is known of the old one holds for it.
         if self.requests.with_uid(&key, request.uid()).is_none() {
             self.forget_request(&key);
         }

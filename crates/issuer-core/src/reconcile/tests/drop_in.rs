@@ -314,6 +314,21 @@ fn signed_is_saved_beside_built_in() {
 }
 
 #[test]
+fn lost_answer_is_forgotten_beside_built_in() {
+    let mut scenario = ready();
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(of_issuer("web"));
+    scenario.run();
+    scenario.create(written_by("vault.cert-manager.io", 60));
+    scenario.run();
+    let uid = of_issuer("web").build().metadata.uid.unwrap();
+    scenario.release("web", &Answer::Lost);
+    // S18: no check will decide whose fault it was.
+    let kept = format!("{:?}", scenario.controller);
+    assert!(!kept.contains(&format!("{uid:?}")), "{kept}");
+}
+
+#[test]
 fn read_shows_built_in() {
     let mut scenario = ready();
     // A CSR of this length is read again before it is signed.

@@ -110,6 +110,7 @@ fn canonical_request(headers: &[(&str, &str)], names: &str, body: &str) -> Strin
     let mut hash = Sha256::new_with_prefix("POST\n/\n\n");
     for (name, value) in headers {
         hash.update(name);
+        // The canonical form of a value has single blanks.
         let mut before = ":";
         for word in value.split_ascii_whitespace() {
             hash.update(before);
