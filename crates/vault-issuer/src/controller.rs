@@ -194,7 +194,7 @@ async fn listen(args: &ControllerArgs, metrics: &Arc<Metrics>, health: &Arc<Cont
                 text: metrics.encode(format),
             }
         });
-        tokio::spawn(serve(address, vec![("/metrics", page)]).await?.run());
+        tokio::spawn(serve(address, vec![("/metrics", page)]).await?.off_thread().run());
     }
     if let Some(address) = args.health_probe_bind_address.0 {
         let (live, ready) = (Arc::clone(health), Arc::clone(health));

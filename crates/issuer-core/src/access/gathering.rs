@@ -78,7 +78,10 @@ impl Gathering {
 
     fn on_read(mut self, source: SourceRef, now: Now, answer: Result<SecretData, ReadError>) -> Step {
         match answer {
-            Ok(data) => {
+            Ok(mut data) => {
+                // The rest is nobody's to keep, and may change without any effect.
+                let target = &self.purpose.issuer().target;
+                data.data.retain(|key, _| target.needs(&source, key));
                 self.sources.insert(source, data);
                 self.advance(now)
             }

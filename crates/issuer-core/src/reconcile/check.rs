@@ -258,6 +258,8 @@ impl Writing {
             },
             // If the issuer is gone, the watch will show that, and cancel the next check.
             Err(WriteError::NotFound) => end(state, key, outcome, again),
+            // The next check writes what it finds; before that, the same would be refused.
+            Err(WriteError::Refused) => end(state, key, Outcome::Unsaved, again),
             // The next check, which must not become due sooner, writes what it finds.
             Err(_) if suspended => end(state, key, Outcome::Unsaved, Again::Never),
             // The next check follows soon and writes the status; it must not be brought forward.

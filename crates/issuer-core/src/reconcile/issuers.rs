@@ -201,6 +201,23 @@ impl Issuer {
         adopt(superseded)
     }
 
+    /// Records a signature, and whether its request had lost an answer before; returns `true` if that shows that a fault
+    /// of the issuer is over.
+    pub(super) fn signed(&mut self, ca_not_after: Option<Timestamp>, had_lost: bool) -> bool {
+        self.ca_not_after = ca_not_after;
+        self.throttled = 0;
+        self.losses.signed(had_lost)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.readiness {
+            Readiness::Withdrawn => Phase::Missing,
+            Readiness::NotReady => Phase::NotReady,
+            Readiness::Ready => Phase::Ready,
+            Readiness::Suspended | Readiness::Unknown => Phase::Checking,
+        }
+    }
+
     /// Returns what its users should know although its last check succeeded.
     pub(super) fn warning(&self, now: Now) -> Option<Warning> {
         if self.losses.is_worth_a_warning(now.monotonic) {
@@ -284,12 +301,7 @@ impl Issuers {
     }
 
     pub(super) fn phase(&self, key: &IssuerKey) -> Phase {
-        match self.get(key).map(|issuer| issuer.readiness) {
-            None | Some(Readiness::Withdrawn) => Phase::Missing,
-            Some(Readiness::NotReady) => Phase::NotReady,
-            Some(Readiness::Ready) => Phase::Ready,
-            Some(Readiness::Suspended | Readiness::Unknown) => Phase::Checking,
-        }
+        self.get(key).map_or(Phase::Missing, Issuer::phase)
     }
 
     /// Returns the issuers of a kind that a complete list covers and does not contain.
@@ -415,16 +427,6 @@ impl Issuers {
                 access.demand();
             }
         }
-    }
-
-    /// Records a signature, and whether its request had lost an answer before; returns `true` if that shows that a fault
-    /// of the issuer is over.
-    pub(super) fn signed(&mut self, key: &IssuerKey, had_lost: bool) -> bool {
-        let Some(issuer) = self.0.get_mut(key) else {
-            return false;
-        };
-        issuer.throttled = 0;
-        issuer.losses.signed(had_lost)
     }
 
     /// Returns the answers that an issuer has lost.

@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::recovery::Recovery;
 
 /// A key that can be queued.
 pub(super) trait Work: Ord + Clone {
-    /// Returns the tenant that the work is for.
+    /// Returns the tenant that the work is for, whose turns it takes.
     fn tenant(&self) -> &str;
 }
 
@@ -44,6 +45,8 @@ pub(super) struct Lane<K> {
     pub(super) open: Class,
     /// Whether one of its tasks may run even if all lanes together run as many as they may.
     pub(super) is_reserved: bool,
+    /// The tenants for which nothing may run but what is owed. There are few.
+    pub(super) full: Full,
     /// The number of tasks that may run at once.
     width: usize,
     /// The number of tasks that run.
@@ -65,6 +68,11 @@ pub(super) struct Lane<K> {
     /// Since when there has been work that is ready and got no slot.
     since: Duration,
 }
+
+type Full = BTreeSet<Arc<str>>;
+
+/// The tenants that owed work may run for: all.
+const NONE: &Full = &Full::new();
 
 /// Work that was released at once.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -89,6 +97,7 @@ impl<K: Work> Lane<K> {
         Self {
             open: Class::Retried,
             is_reserved: true,
+            full: Full::new(),
             width,
             running: 0,
             retrying: 0,
@@ -160,13 +169,27 @@ impl<K: Work> Lane<K> {
         self.settle();
     }
 
+    /// Runs nothing for a tenant but what is owed, or no longer.
+    pub(super) fn limit(&mut self, tenant: &Arc<str>, is_full: bool) {
+        if is_full {
+            self.full.insert(Arc::clone(tenant));
+        } else {
+            self.full.remove(tenant);
+        }
+    }
+
     /// Takes what comes next and a slot: what is owed, or the work of the tenant after the one served last.
     pub(super) fn next(&mut self, now: Duration) -> Option<(Class, K)> {
         let class = self.next_class()?;
         let last = self.last.take().unwrap_or_default();
-        let (tenant, key) = self.class(class).take_after(&last)?;
+        let full = std::mem::take(&mut self.full);
+        let taken = self
+            .class(class)
+            .take_after(&last, if class == Class::Owed { NONE } else { &full });
+        self.full = full;
+        let (tenant, key) = taken?;
         // Counted only while retried work waits, so its turn comes after a bounded number of others.
-        let yields = class != Class::Retried && !self.retried.ready.is_empty();
+        let yields = class != Class::Retried && self.retried.has_turn(&self.full);
         self.yielded = if yields { self.yielded.saturating_add(1) } else { 0 };
         (self.last, self.since) = (Some(tenant), now);
         self.running += 1;
@@ -221,22 +244,24 @@ impl<K: Work> Lane<K> {
         if self.running >= self.width {
             return None;
         }
-        let mut open = self.open_classes();
+        let open = self.open_classes();
         if self.released.iter().any(|released| released.class <= self.open) {
             return Some(self.since);
         }
-        if open.clone().any(|class| !class.ready.is_empty()) {
+        let full = |class: Class| if class == Class::Owed { NONE } else { &self.full };
+        if open.clone().any(|(class, waiting)| waiting.has_turn(full(class))) {
             return Some(self.since);
         }
-        let first = |class: &Waiting<K>| class.later.first().map(|(at, _)| *at);
-        open.by_ref().filter_map(first).min()
+        let first = |(_, waiting): (Class, &Waiting<K>)| waiting.later.first().map(|(at, _)| *at);
+        open.filter_map(first).min()
     }
 
     /// Returns the number of keys that are due and could run if there was a slot; takes time for each that has become due.
     pub(super) fn backlog(&self, now: Duration) -> usize {
         let open = self.classes().into_iter().filter(|(class, _)| *class <= self.open);
         let released = self.released.iter().filter(|released| released.class <= self.open);
-        open.map(|(_, waiting)| waiting.backlog(now)).sum::<usize>()
+        open.map(|(class, waiting)| waiting.backlog(now, if class == Class::Owed { NONE } else { &self.full }))
+            .sum::<usize>()
             + released.map(|released| released.work.len()).sum::<usize>()
     }
 
@@ -266,13 +291,10 @@ impl<K: Work> Lane<K> {
         ]
     }
 
-    fn open_classes(&self) -> impl Iterator<Item = &Waiting<K>> + Clone {
+    fn open_classes(&self) -> impl Iterator<Item = (Class, &Waiting<K>)> + Clone {
         let last = if self.may_retry() { Class::Retried } else { Class::Told };
         let last = self.open.min(last);
-        self.classes()
-            .into_iter()
-            .filter(move |(class, _)| *class <= last)
-            .map(|(_, waiting)| waiting)
+        self.classes().into_iter().filter(move |(class, _)| *class <= last)
     }
 
     /// Returns `true` if retried work may have another slot.
@@ -299,14 +321,14 @@ impl<K: Work> Lane<K> {
         }
         let last = self.last.as_deref().unwrap_or_default();
         let turn = |class: &Waiting<K>| {
-            let (tenant, first) = class.after(last)?;
+            let (tenant, first) = class.after(last, &self.full)?;
             Some((tenant <= last, tenant.to_owned(), first))
         };
         let classes = [(Class::Untold, &self.untold), (Class::Told, &self.told)];
         let open = classes.into_iter().filter(|(class, _)| *class <= self.open);
         let turns = open.filter_map(|(class, waiting)| Some((turn(waiting)?, class)));
         let first = turns.min().map(|(_, class)| class);
-        let retry = self.open >= Class::Retried && self.may_retry() && !self.retried.ready.is_empty();
+        let retry = self.open >= Class::Retried && self.may_retry() && self.retried.has_turn(&self.full);
         match first {
             Some(_) if retry && self.yielded >= YIELDED => Some(Class::Retried),
             None if retry => Some(Class::Retried),
@@ -342,12 +364,18 @@ impl<K: Work> Waiting<K> {
     /// Takes any key, the earliest of those that are not ready first.
     fn pop(&mut self) -> Option<K> {
         let first = self.later.pop_first().map(|(_, key)| key);
-        first.or_else(|| self.take_after("").map(|(_, key)| key))
+        first.or_else(|| self.take_after("", NONE).map(|(_, key)| key))
     }
 
-    fn backlog(&self, now: Duration) -> usize {
+    fn backlog(&self, now: Duration, full: &Full) -> usize {
         let due = self.later.iter().take_while(|(at, _)| *at <= now).count();
-        self.ready.values().map(BTreeSet::len).sum::<usize>() + due
+        let ready = self.ready.iter().filter(|(tenant, _)| !full.contains(tenant.as_str()));
+        ready.map(|(_, ready)| ready.len()).sum::<usize>() + due
+    }
+
+    /// Returns `true` if there is work that is ready, of a tenant that is not full.
+    fn has_turn(&self, full: &Full) -> bool {
+        self.ready.keys().any(|tenant| !full.contains(tenant.as_str()))
     }
 
     fn make_ready(&mut self, at: Duration, key: K) {
@@ -370,19 +398,16 @@ impl<K: Work> Waiting<K> {
         removed
     }
 
-    /// Returns the tenant whose turn it is after `last`, and when its first work became due.
-    fn after(&self, last: &str) -> Option<(&str, Duration)> {
-        let after = (Bound::Excluded(last), Bound::Unbounded);
-        let (tenant, ready) = self
-            .ready
-            .range::<str, _>(after)
-            .next()
-            .or_else(|| self.ready.first_key_value())?;
+    /// Returns the tenant whose turn it is after `last`, unless it is full, and when its first work became due.
+    fn after(&self, last: &str, full: &Full) -> Option<(&str, Duration)> {
+        let after = self.ready.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
+        let mut turns = after.chain(self.ready.range::<str, _>((Bound::Unbounded, Bound::Included(last))));
+        let (tenant, ready) = turns.find(|(tenant, _)| !full.contains(tenant.as_str()))?;
         Some((tenant, ready.first().map_or(Duration::ZERO, |(at, _)| *at)))
     }
 
-    fn take_after(&mut self, last: &str) -> Option<(String, K)> {
-        let tenant = self.after(last)?.0.to_owned();
+    fn take_after(&mut self, last: &str, full: &Full) -> Option<(String, K)> {
+        let tenant = self.after(last, full)?.0.to_owned();
         let ready = self.ready.get_mut(&tenant)?;
         let (_, key) = ready.pop_first()?;
         if ready.is_empty() {

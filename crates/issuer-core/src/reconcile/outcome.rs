@@ -91,12 +91,14 @@ pub enum WriteError {
     Forbidden,
     /// The object does not exist.
     NotFound,
+    /// The API server will never accept it: it is invalid, too large, or against an admission policy (400, 413, 422).
+    Refused,
     /// The request failed or timed out.
     Unavailable,
 }
 
 impl Work for Key {
-    /// Returns the namespace, empty for cluster issuers and tokens.
+    /// Returns the namespace, empty for cluster issuers, Kubernetes CSRs and tokens.
     fn tenant(&self) -> &str {
         match self {
             Self::Issuer(key) => &key.namespace,

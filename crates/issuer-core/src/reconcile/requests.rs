@@ -46,6 +46,8 @@ pub(super) struct Tracked {
     pub(super) lacks_csr: bool,
     /// The issuer that it names; `None` if it cannot name one.
     pub(super) issuer: Option<IssuerKey>,
+    /// The tenant whose turns it takes, if that is not its namespace.
+    pub(super) tenant: Option<Arc<str>>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
     /// Failed attempts in a row, to sign or to save.
@@ -91,6 +93,7 @@ impl Tracked {
             object: Arc::default(),
             lacks_csr: false,
             issuer,
+            tenant: None,
             claim: None,
             told: Told::Nothing,
             attempts: 0,
@@ -107,6 +110,9 @@ impl Tracked {
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
+        if self.tenant.is_none() {
+            self.tenant = object.requesting_tenant().map(Arc::from);
+        }
         self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {
             object.drop_csr();
@@ -119,6 +125,11 @@ impl Tracked {
         if self.not_before <= now.monotonic {
             self.not_before = Duration::ZERO;
         }
+    }
+
+    /// Returns the tenant whose turns and room it takes, given its key.
+    pub(super) fn tenant(&self, key: &RequestKey) -> Arc<str> {
+        self.tenant.clone().unwrap_or_else(|| key.namespace.as_str().into())
     }
 
     /// Returns `true` if the request may be signed as soon as its issuer can.
@@ -158,6 +169,28 @@ impl Requests {
     /// Returns the names of the requests that are `wanted`.
     pub(super) fn keys_of(&self, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
         let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked));
+        wanted.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Returns the names of the requests that are `wanted`, of those that may name an issuer: of one in a namespace, those of
+    /// that namespace and those that have none. So the cost of deleting many issuers depends on the requests of their own tenant.
+    pub(super) fn keys_near(&self, issuer: &IssuerKey, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
+        let first = |kind, namespace: &str| RequestKey {
+            kind,
+            namespace: namespace.to_owned(),
+            name: String::new(),
+        };
+        let near = RequestKind::ALL.into_iter().flat_map(|kind| {
+            let namespace = match kind {
+                RequestKind::CertificateRequest => &*issuer.namespace,
+                RequestKind::CertificateSigningRequest => "",
+            };
+            let is_near =
+                move |key: &RequestKey| key.kind == kind && (issuer.kind.is_cluster() || key.namespace == namespace);
+            let range = self.by_key.range(first(kind, namespace)..);
+            range.take_while(move |(key, _)| is_near(key))
+        });
+        let wanted = near.filter(|(_, tracked)| wanted(tracked));
         wanted.map(|(key, _)| key.clone()).collect()
     }
 
@@ -252,7 +285,43 @@ mod tests {
     use issuer_api::{Base64, CertificateRequest};
 
     use super::*;
-    use crate::reference::RequestKind;
+    use crate::reference::IssuerKind;
+
+    #[test]
+    fn requests_near_an_issuer() {
+        let mut requests = Requests::default();
+        for (kind, namespace) in [
+            (RequestKind::CertificateRequest, "a"),
+            (RequestKind::CertificateRequest, "team"),
+            (RequestKind::CertificateRequest, "team-b"),
+            (RequestKind::CertificateSigningRequest, ""),
+        ] {
+            let key = RequestKey {
+                kind,
+                namespace: namespace.to_owned(),
+                name: "web".to_owned(),
+            };
+            requests.observe(&key, CertificateRequest::default().into(), None);
+        }
+        for (kind, namespace, near) in [
+            (IssuerKind::DropInNamespaced, "team", &["team", ""][..]),
+            (IssuerKind::DropInNamespaced, "z", &[""]),
+            (IssuerKind::DropInCluster, "", &["a", "team", "team-b", ""]),
+        ] {
+            let issuer = IssuerKey {
+                kind,
+                namespace: namespace.to_owned(),
+                name: "vault".to_owned(),
+            };
+            let seen = std::cell::Cell::new(0);
+            let keys = requests.keys_near(&issuer, |_| {
+                seen.set(seen.get() + 1);
+                true
+            });
+            let namespaces: Vec<_> = keys.iter().map(|key| key.namespace.as_str()).collect();
+            assert_eq!((namespaces, seen.get()), (near.to_vec(), near.len()));
+        }
+    }
 
     #[test]
     fn csrs_behind_a_backlog_are_not_kept() {

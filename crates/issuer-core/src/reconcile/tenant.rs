@@ -1,6 +1,7 @@
 use crate::reference::IssuerKey;
 
-/// Those who choose the server that is asked, and how it is asked.
+/// Those who choose the server that is asked, and how it is asked: their work shares slots. For a Kubernetes CSR it is those
+/// who have written the issuer, too; among the requests of one issuer it takes the turns of its requester.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Tenant {
     /// The owner of a cluster issuer.

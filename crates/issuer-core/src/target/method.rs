@@ -116,17 +116,25 @@ impl Method {
         }
     }
 
-    /// Returns the names of the Secrets that the login needs.
-    pub(super) fn secrets(&self) -> Vec<&str> {
+    /// Returns the name of each Secret that the login needs, and a key of it.
+    pub(super) fn entries(&self) -> Vec<(&str, &str)> {
+        let in_secret = |secret, keys: &[&'static str]| keys.iter().map(|key| (secret, *key)).collect();
         match self {
             Self::Aws {
                 identity: AwsIdentity::Keys(secret),
                 ..
-            } => vec![secret.as_str()],
-            Self::Certificate { secret, .. } => secret.iter().map(String::as_str).collect(),
-            other => other.keys().into_iter().map(|key| key.name.as_str()).collect(),
+            } => in_secret(secret.as_str(), &["accessKeyID", "secretAccessKey", "sessionToken"]),
+            Self::Certificate {
+                secret: Some(secret), ..
+            } => in_secret(secret, &["tls.crt", "tls.key"]),
+            other => other.keys().into_iter().map(entry).collect(),
         }
     }
+}
+
+/// Returns the name of the Secret, and the key.
+pub(super) fn entry(key: &SecretKey) -> (&str, &str) {
+    (&key.name, &key.key)
 }
 
 impl fmt::Display for Method {

@@ -18,6 +18,7 @@ use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
 pub use ambient::{AmbientAws, AmbientIdentity, AwsEnvironment};
 pub use aws::{AwsIdentity, Sts};
+use method::entry;
 pub use method::{Method, RoleId, SecretIdKey};
 pub use namespaces::NamespaceLabels;
 pub(crate) use namespaces::{Admission, admission};
@@ -26,7 +27,7 @@ pub use policy::{AllowedAudiences, IssuerPolicy, ServiceAccount};
 pub use proxy::{ProxySettings, ProxySettingsError};
 pub use servers::{AllowedServers, Network, ServerPattern, ServerPatternError};
 
-use crate::reference::{ConfigMapKey, IssuerKey, IssuerKind, SecretKey, is_object_name};
+use crate::reference::{ConfigMapKey, IssuerKey, IssuerKind, SecretKey, SourceRef, is_object_name};
 use crate::{Origin, Proxy, duration};
 
 /// An issuer's spec, parsed and checked.
@@ -284,15 +285,29 @@ impl Target {
 
     /// Returns the names of the Secrets that the issuer refers to.
     pub fn secrets(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        if let Trust::Secret(key) = &self.trust {
-            names.insert(key.name.clone());
+        self.entries().map(|(secret, _)| secret.to_owned()).collect()
+    }
+
+    /// Returns `true` if the issuer needs the value of this key of a Secret or a ConfigMap.
+    pub fn needs(&self, source: &SourceRef, key: &str) -> bool {
+        match (source, &self.trust) {
+            (SourceRef::ConfigMap(_), Trust::ConfigMap(needed)) => needed.name == source.name() && needed.key == key,
+            (SourceRef::ConfigMap(_), _) => false,
+            (SourceRef::Secret(_), _) => self.entries().any(|needed| needed == (source.name(), key)),
         }
-        if let Some((certificate, key)) = &self.identity {
-            names.extend([certificate.name.clone(), key.name.clone()]);
-        }
-        names.extend(self.method.secrets().into_iter().map(str::to_owned));
-        names
+    }
+
+    /// Returns the name of each Secret that the issuer needs, and a key of it.
+    fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        let trusted = match &self.trust {
+            Trust::Secret(key) => Some(entry(key)),
+            Trust::ConfigMap(_) | Trust::Inline(_) | Trust::System => None,
+        };
+        let identity = self
+            .identity
+            .iter()
+            .flat_map(|(certificate, key)| [entry(certificate), entry(key)]);
+        trusted.into_iter().chain(identity).chain(self.method.entries())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 59] = [
+const REASONS: [&str; 60] = [
     "AnswersLost",
     "AuthMountNotFound",
     "AwsDenied",
@@ -51,6 +51,7 @@ const REASONS: [&str; 59] = [
     "SecretUnavailable",
     "ServiceAccountNotFound",
     "SignRefused",
+    "StatusRefused",
     "StatusYielded",
     "TlsFailed",
     "TokenForbidden",

@@ -179,6 +179,7 @@ fn write_error(refusal: Refusal) -> WriteError {
         403 => WriteError::Forbidden,
         404 => WriteError::NotFound,
         409 => WriteError::Conflict,
+        400 | 413 | 422 => WriteError::Refused,
         _ => WriteError::Unavailable,
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::target::{AmbientAws, AwsEnvironment};
 
 /// An AWS identity: the keys in this Secret, or those of a role that a service account assumes.
-fn aws(secret: Option<&str>) -> Auth {
+pub(super) fn aws(secret: Option<&str>) -> Auth {
     let account = AwsServiceAccountRef {
         name: "signer".to_owned(),
         audiences: Vec::new(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use issuer_api::ConfigMapKeySelector;
 
+use super::credentials::aws;
 use super::*;
 use crate::Roots;
 
@@ -235,4 +236,29 @@ fn touched_secret_keeps_the_token() {
     kept.compare(|_| Some("3"));
     let checked = issuer(app_role()).holds(&kept).run();
     assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+}
+
+#[test]
+fn unneeded_keys_are_not_kept() {
+    let keys = [("accessKeyID", "AKIA"), ("secretAccessKey", "x"), ("sessionToken", "y")];
+    let pair = [("tls.crt", CERTIFICATE), ("tls.key", KEY)];
+    for (auth, secret, needed) in [
+        (app_role(), "approle", &[("secretId", "x")][..]),
+        (app_role_in_secret(), "role", &[("roleId", "r")]),
+        (given_token(), "token", &[("token", "hvs.given")]),
+        (kubernetes(Some("jwt")), "jwt", &[("token", "jwt")]),
+        (certificate(Some("pair")), "pair", &pair),
+        (aws(Some("keys")), "keys", &keys),
+    ] {
+        let gathered = |others: &[(&str, &str)]| {
+            let mut check = issuer(auth.clone()).secret(secret, "1", &[needed, others].concat());
+            check = check.config_map("ca", "1", &[&[("ca.crt", CERTIFICATE)], others].concat());
+            check.spec.ca_bundle_config_map_ref = Some(ConfigMapKeySelector {
+                name: "ca".to_owned(),
+                key: None,
+            });
+            check.run().ready().inputs
+        };
+        assert_eq!(gathered(&[("other", "x")]), gathered(&[]), "{secret}");
+    }
 }

@@ -1,11 +1,14 @@
 mod owner;
 #[cfg(test)]
 mod tests;
+mod waiter;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::owner::Owner;
+pub(super) use self::waiter::Waiter;
 use super::lane::{Class, Lane, Work};
 use super::recovery::Recovery;
 
@@ -14,8 +17,9 @@ use super::recovery::Recovery;
 /// * A key is worked on by one task at a time: what becomes due meanwhile waits until that task ends.
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
 /// * Work that has failed before runs at no more than half of that.
-/// * A lane serves its tenants in turn, so the backlog of one namespace delays another by one task.
-/// * A lane may be closed for some classes of work: they stay where they are, at no cost, until it opens.
+/// * A lane serves its tenants in turn, so the backlog of one delays another by one task.
+/// * A lane may be closed for some classes of work, or for what is not owed to a tenant: they stay where they are, at no
+///   cost, until it opens.
 /// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
 ///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
 /// * All lanes together run at most `total` tasks, and one more for each owner that runs none and has a slot reserved. Some
@@ -31,9 +35,9 @@ pub(super) struct Queue<L: LaneName, K> {
     /// The width of a lane that has none of its own.
     width: usize,
     total: usize,
-    lanes: BTreeMap<L, Lane<K>>,
-    /// The lane and time of each key that is due and not running.
-    due: BTreeMap<K, (L, Duration)>,
+    lanes: BTreeMap<L, Lane<Waiter<K>>>,
+    /// The keys that are due and not running.
+    due: BTreeMap<K, Due<L>>,
     running: BTreeMap<K, Running<L>>,
     /// The owners of lanes that have work.
     owners: BTreeMap<L::Owner, Owner<L>>,
@@ -49,8 +53,24 @@ pub(super) struct Queue<L: LaneName, K> {
 struct Running<L> {
     lane: L,
     class: Class,
-    /// When it is due again, if that was decided while it runs.
-    again: Option<(L, Class, Duration)>,
+    /// When and where it is due again, if that was decided while it runs.
+    again: Option<(Class, Due<L>)>,
+}
+
+/// When and where a key is due.
+#[derive(Clone, Debug, PartialEq, Hash)]
+struct Due<L> {
+    at: Duration,
+    lane: L,
+    /// The tenant that it is for, unless the key says it.
+    tenant: Option<Arc<str>>,
+}
+
+impl<L> Due<L> {
+    fn waiter<K>(&self, key: K) -> Waiter<K> {
+        let tenant = self.tenant.clone();
+        Waiter { key, tenant }
+    }
 }
 
 /// The name of a lane.
@@ -87,22 +107,31 @@ impl<L: LaneName, K: Work> Queue<L, K> {
     }
 
     /// Makes a key due at `at`, or earlier if it already is. It belongs to this lane and class from now on.
-    pub(super) fn push(&mut self, lane: L, class: Class, key: K, at: Duration, now: Duration) {
+    pub(super) fn push(&mut self, lane: L, class: Class, waiter: impl Into<Waiter<K>>, at: Duration, now: Duration) {
+        let Waiter { key, tenant } = waiter.into();
+        self.place(key, class, Due { at, lane, tenant }, now);
+    }
+
+    fn place(&mut self, key: K, class: Class, mut due: Due<L>, now: Duration) {
         if let Some(running) = self.running.get_mut(&key) {
-            let at = running.again.as_ref().map_or(at, |(.., again)| at.min(*again));
-            running.again = Some((lane, class, at));
+            let before = running.again.as_ref().map_or(due.at, |(_, again)| again.at);
+            due.at = due.at.min(before);
+            running.again = Some((class, due));
             return;
         }
         // Taken out first: the key may change its lane or its class.
-        let at = self.take(&key).map_or(at, |(_, due)| at.min(due));
-        self.due.insert(key.clone(), (lane.clone(), at));
-        self.change(lane, |lane| lane.insert(class, key, at, now));
+        if let Some(before) = self.take(&key) {
+            due.at = due.at.min(before.at);
+        }
+        let (lane, waiter, at) = (due.lane.clone(), due.waiter(key.clone()), due.at);
+        self.due.insert(key, due);
+        self.change(lane, |lane| lane.insert(class, waiter, at, now));
     }
 
     /// Moves a key that is due to another class, at the same time.
     pub(super) fn reclassify(&mut self, key: &K, class: Class, now: Duration) {
-        if let Some((lane, at)) = self.due.get(key).cloned() {
-            self.push(lane, class, key.clone(), at, now);
+        if let Some(due) = self.due.get(key).cloned() {
+            self.place(key.clone(), class, due, now);
         }
     }
 
@@ -113,18 +142,17 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Makes a key that is due before `at` due at that time.
     pub(super) fn postpone(&mut self, key: &K, at: Duration) {
-        if let Some((.., again)) = self.running.get_mut(key).and_then(|running| running.again.as_mut()) {
-            *again = at.max(*again);
+        if let Some((_, again)) = self.running.get_mut(key).and_then(|running| running.again.as_mut()) {
+            again.at = at.max(again.at);
         }
-        let Some((lane, due)) = self.due.get_mut(key).filter(|(_, due)| *due < at) else {
+        let Some(due) = self.due.get_mut(key).filter(|due| due.at < at) else {
             return;
         };
-        let before = std::mem::replace(due, at);
-        let lane = lane.clone();
-        let key = key.clone();
+        let before = std::mem::replace(&mut due.at, at);
+        let (lane, waiter) = (due.lane.clone(), due.waiter(key.clone()));
         self.change(lane, |lane| {
-            if let Some(class) = lane.remove(&key, before) {
-                lane.insert(class, key, at, Duration::ZERO);
+            if let Some(class) = lane.remove(&waiter, before) {
+                lane.insert(class, waiter, at, Duration::ZERO);
             }
         });
     }
@@ -140,10 +168,10 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             let name = name.clone();
             let lane = self.lanes.get_mut(&name)?;
             // What became due meanwhile may belong to a tenant whose turn comes first.
-            for (key, recovery) in lane.promote(now) {
+            for (Waiter { key, .. }, recovery) in lane.promote(now) {
                 recovered(&key, recovery);
-                if let Some((_, due)) = self.due.get_mut(&key) {
-                    *due = now;
+                if let Some(due) = self.due.get_mut(&key) {
+                    due.at = now;
                 }
             }
             let taken = lane.next(now);
@@ -152,7 +180,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
                 self.counted += usize::from(name.is_counted());
             }
             self.rank(&name);
-            if let Some((class, key)) = taken {
+            if let Some((class, Waiter { key, .. })) = taken {
                 self.due.remove(&key);
                 let running = Running {
                     lane: name,
@@ -175,8 +203,8 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             self.counted -= usize::from(lane.is_counted());
         }
         self.change(lane, |lane| lane.finish(class));
-        if let Some((lane, class, at)) = again {
-            self.push(lane, class, key.clone(), at, Duration::ZERO);
+        if let Some((class, due)) = again {
+            self.place(key.clone(), class, due, Duration::ZERO);
         }
     }
 
@@ -192,6 +220,17 @@ impl<L: LaneName, K: Work> Queue<L, K> {
     pub(super) fn open(&mut self, lane: &L, class: Class) {
         if self.lanes.get(lane).is_some_and(|lane| lane.open != class) {
             self.change(lane.clone(), |lane| lane.open = class);
+        }
+    }
+
+    /// Begins nothing for a tenant of a lane but what is owed, or no longer. A lane without work forgets it.
+    pub(super) fn limit(&mut self, lane: &L, tenant: &Arc<str>, is_full: bool) {
+        if self
+            .lanes
+            .get(lane)
+            .is_some_and(|lane| lane.full.contains(tenant) != is_full)
+        {
+            self.change(lane.clone(), |lane| lane.limit(tenant, is_full));
         }
     }
 
@@ -243,16 +282,17 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         Some((*at, lane))
     }
 
-    fn take(&mut self, key: &K) -> Option<(L, Duration)> {
-        let (lane, at) = self.due.remove(key)?;
-        self.change(lane.clone(), |lane| {
-            lane.remove(key, at);
+    fn take(&mut self, key: &K) -> Option<Due<L>> {
+        let due = self.due.remove(key)?;
+        let waiter = due.waiter(key.clone());
+        self.change(due.lane.clone(), |lane| {
+            lane.remove(&waiter, due.at);
         });
-        Some((lane, at))
+        Some(due)
     }
 
     /// Changes a lane, which exists as long as it has work.
-    fn change(&mut self, name: L, change: impl FnOnce(&mut Lane<K>)) {
+    fn change(&mut self, name: L, change: impl FnOnce(&mut Lane<Waiter<K>>)) {
         let (width, share) = (name.width(self.width), name.share(self.width));
         let lane = self.lanes.entry(name.clone()).or_insert_with(|| Lane::new(width));
         self.owners

@@ -461,3 +461,18 @@ fn empty_lane_is_removed() {
     queue.finish(&("t", 1));
     assert_eq!(queue, self::queue(1, 9));
 }
+
+#[test]
+fn full_tenant_stops_no_other() {
+    let mut queue = queue(9, 9);
+    for item in [("a", 1), ("a", 2), ("b", 3)] {
+        push(&mut queue, "lane", item, 0);
+    }
+    queue.limit(&"lane", &"a".into(), true);
+    queue.push("lane", Class::Owed, ("a", 4), s(0), s(0));
+    assert_eq!(drain(&mut queue, 1), [("a", 4), ("b", 3)]);
+    assert_eq!(queue.next(), None);
+    assert_eq!(queue.backlog(s(1)).collect::<Vec<_>>(), [(&"lane", 0)]);
+    queue.limit(&"lane", &"a".into(), false);
+    assert_eq!(drain(&mut queue, 1), [("a", 1), ("a", 2)]);
+}

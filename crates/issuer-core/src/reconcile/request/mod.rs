@@ -208,7 +208,7 @@ impl Task {
             // The process was asked to stop while this task read the request; another one signs it.
             return self.end(state, Outcome::Idle, Again::Never);
         }
-        if !state.ledger.has_room(&issuer) {
+        if !state.has_room(&self.key, &issuer) {
             return self.end(state, Outcome::Idle, Again::WhenReady);
         }
         match state.holder(&self.key, &self.object, access, now) {
@@ -238,7 +238,7 @@ impl Task {
             ..state.config.verify.clone()
         };
         let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, options);
-        state.begin_signing(self.uid(), &issuer);
+        state.begin_signing(&self.key, self.uid(), &issuer);
         let context = Context {
             task: self,
             issuer,

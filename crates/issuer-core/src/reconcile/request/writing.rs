@@ -1,10 +1,17 @@
 use super::{Step, Task};
 use crate::Now;
+use crate::reconcile::ledger::Conclusion;
 use crate::reconcile::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
 use crate::reconcile::state::State;
 
 /// The number of conflicts after which a task waits instead of reading the request again.
 const REREADS: u8 = 3;
+
+const NOT_SAVED: &str = "The certificate was signed, but the API server refuses to save it: the status is against an admission \
+                         policy, or too large";
+
+const NOT_CLAIMED: &str =
+    "Not signed: the API server refuses the claim on this request, which is against an admission policy";
 
 /// The write of a request's status.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -31,6 +38,7 @@ impl Writing {
     pub(in crate::reconcile) fn resume(self, state: &mut State, now: Now, answer: Result<(), WriteError>) -> Step {
         match (answer, self.purpose) {
             (Ok(()), _) => self.on_written(state, now),
+            (Err(WriteError::Refused), _) => self.on_refused(state, now),
             // The cause is written again later; this must not bring forward the next attempt.
             (Err(_), Purpose::Wait(_)) => match self.again {
                 Again::At(again) => self.task.end(state, Outcome::Unsaved, Again::At(again)),
@@ -44,6 +52,21 @@ impl Writing {
             // If the request is gone, the watch will show that. Until then a 404 may be an API server that lags.
             (Err(_), _) => self.task.retry_later(state, now),
         }
+    }
+
+    /// Ends the request, or leaves it as it is: the same write would be refused each time, and nothing is signed twice.
+    fn on_refused(self, state: &mut State, now: Now) -> Step {
+        match (self.purpose, self.outcome) {
+            (Purpose::Conclude, Outcome::Issued) => self.fail(state, now, NOT_SAVED),
+            (Purpose::Claim, _) => self.fail(state, now, NOT_CLAIMED),
+            // Only the event says it.
+            (Purpose::Conclude | Purpose::Wait(_), _) => self.on_written(state, now),
+        }
+    }
+
+    fn fail(self, state: &mut State, now: Now, message: &str) -> Step {
+        let conclusion = Conclusion::Failed("StatusRefused", message.to_owned());
+        self.task.conclude(state, now, conclusion)
     }
 
     fn on_written(self, state: &mut State, now: Now) -> Step {

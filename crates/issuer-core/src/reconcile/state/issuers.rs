@@ -47,7 +47,7 @@ impl State {
         self.retire(key, access, Duration::ZERO);
         self.gate(key);
         if was_served && key.kind.is_drop_in() {
-            self.leave_requests_to_others();
+            self.leave_requests_near(key);
         }
     }
 

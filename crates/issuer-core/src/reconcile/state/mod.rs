@@ -23,10 +23,10 @@ use super::backoff::Jitter;
 use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
 use super::lane::{Class, PORTION};
-use super::ledger::Ledger;
+use super::ledger::{Account, Ledger};
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
-use super::queue::Queue;
+use super::queue::{Queue, Waiter};
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
 use super::sources::Sources;
@@ -164,12 +164,19 @@ impl State {
                 };
                 // What is not to be signed must not take the slots of what is: a tenant may have thousands denied.
                 let signed = tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some();
+                let waiter = Waiter {
+                    key: key.clone(),
+                    tenant: tracked.tenant.clone(),
+                };
+                let tenant = tracked.tenant(request);
                 match tracked.issuer.clone().filter(|_| signed) {
-                    None => self.queue.push(Lane::Unassigned, class, key.clone(), at, now),
+                    None => self.queue.push(Lane::Unassigned, class, waiter, at, now),
                     Some(issuer) => {
-                        self.queue
-                            .push(Lane::Requests(issuer.clone()), class, key.clone(), at, now);
+                        self.queue.push(Lane::Requests(issuer.clone()), class, waiter, at, now);
                         self.gate(&issuer);
+                        let account = Account { issuer, tenant };
+                        self.limit(&account);
+                        let Account { issuer, .. } = account;
                         if self.issuers.phase(&issuer) == Phase::Checking {
                             let class = self.class_of_check(&issuer);
                             self.queue.reclassify(&Key::Issuer(issuer), class, now);
@@ -216,6 +223,13 @@ impl State {
         self.queue.open(&lane, open);
         // Anybody may name thousands of issuers that do not exist.
         self.queue.reserve(&lane, phase != Phase::Missing);
+    }
+
+    /// Lets the requests of a tenant wait while too many of its certificates are not saved.
+    fn limit(&mut self, account: &Account) {
+        let is_full = !self.ledger.has_room_for(account);
+        let lane = Lane::Requests(account.issuer.clone());
+        self.queue.limit(&lane, &account.tenant, is_full);
     }
 
     fn is_owed(&self, key: &Key) -> bool {

@@ -11,7 +11,7 @@ use crate::access::Access;
 use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
 use crate::reconcile::issuers::Phase;
-use crate::reconcile::ledger::Conclusion;
+use crate::reconcile::ledger::{Account, Conclusion};
 use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
 use crate::reconcile::requests::{Told, Tracked};
@@ -86,9 +86,16 @@ impl State {
         is_of_others
     }
 
-    /// Forgets the requests that other controllers answer now.
+    /// Forgets the requests that other controllers answer now that a kind of issuers is not served any more.
     pub(super) fn leave_requests_to_others(&mut self) {
         for key in self.requests.keys_of(|tracked| self.is_of_others(tracked)) {
+            self.forget_request(&key);
+        }
+    }
+
+    /// Forgets the requests that other controllers answer now that an issuer is gone.
+    pub(super) fn leave_requests_near(&mut self, issuer: &IssuerKey) {
+        for key in self.requests.keys_near(issuer, |tracked| self.is_of_others(tracked)) {
             self.forget_request(&key);
         }
     }
@@ -154,7 +161,7 @@ impl State {
         let Some(tracked) = self.requests.get(key).filter(|tracked| tracked.lacks_csr) else {
             return false;
         };
-        let can_sign = |issuer: &IssuerKey| self.issuers.phase(issuer) == Phase::Ready && self.ledger.has_room(issuer);
+        let can_sign = |issuer: &IssuerKey| self.issuers.phase(issuer) == Phase::Ready && self.has_room(key, issuer);
         let is_recorded = self.ledger.find(tracked.object.uid()).is_some();
         tracked.is_open() && !is_recorded && tracked.issuer.as_ref().is_some_and(can_sign)
     }
@@ -215,10 +222,25 @@ impl State {
         Some(status::claim(object, condition))
     }
 
+    /// Returns `true` if an issuer may sign a request before others are saved.
+    pub(in crate::reconcile) fn has_room(&self, key: &RequestKey, issuer: &IssuerKey) -> bool {
+        self.ledger.has_room(issuer) && self.ledger.has_room_for(&self.account(key, issuer))
+    }
+
+    fn account(&self, key: &RequestKey, issuer: &IssuerKey) -> Account {
+        let tracked = self.requests.get(key);
+        Account {
+            issuer: issuer.clone(),
+            tenant: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.tenant(key)),
+        }
+    }
+
     /// Records that an issuer signs a request.
-    pub(in crate::reconcile) fn begin_signing(&mut self, uid: &str, issuer: &IssuerKey) {
-        self.ledger.sign(uid, issuer.clone());
+    pub(in crate::reconcile) fn begin_signing(&mut self, key: &RequestKey, uid: &str, issuer: &IssuerKey) {
+        let account = self.account(key, issuer);
+        self.ledger.sign(uid, account.clone());
         self.gate(issuer);
+        self.limit(&account);
     }
 
     pub(in crate::reconcile) fn record_conclusion(&mut self, uid: &str, conclusion: Conclusion) {
@@ -226,8 +248,9 @@ impl State {
     }
 
     pub(in crate::reconcile) fn forget_result(&mut self, uid: &str) {
-        if let Some(issuer) = self.ledger.forget(uid) {
-            self.gate(&issuer);
+        if let Some(account) = self.ledger.forget(uid) {
+            self.gate(&account.issuer);
+            self.limit(&account);
         }
     }
 }

@@ -58,6 +58,14 @@ impl Tokens {
         retired.find(|retired| retired.lease.token() == lease.token())
     }
 
+    /// Records a chain that was signed with the token of `lease`, if it is kept.
+    fn signed(&mut self, lease: &Lease, chain: &Chain) {
+        let used = self.with_token_of(lease).filter(|_| chain.is_leased);
+        if let Some(retired) = used {
+            retired.lease.note_lease();
+        }
+    }
+
     fn insert(&mut self, issuer: &IssuerKey, access: Access) -> u64 {
         let mut vault = access.vault.for_tokens();
         let mut known = self.by_number.values().map(|retired| &retired.vault);
@@ -140,25 +148,28 @@ impl State {
             .requests
             .get(request)
             .is_some_and(|tracked| tracked.lost_at.is_some());
-        if self.issuers.signed(key, had_lost) {
+        let Some(issuer) = self.issuers.get_mut(key) else {
+            return self.retired.signed(lease, chain);
+        };
+        let is_over = issuer.signed(chain.ca_not_after, had_lost);
+        // A suspended issuer is checked when its suspension ends, which `Retry-After` may decide.
+        let is_ready = issuer.phase() == Phase::Ready;
+        let has_token = |access: &&mut Access| access.lease.token() == lease.token();
+        let refresh = match issuer.access.as_mut().filter(has_token) {
+            Some(access) => {
+                access.signed(chain.is_leased);
+                access.next_refresh(now).filter(|_| is_ready)
+            }
+            None => {
+                self.retired.signed(lease, chain);
+                None
+            }
+        };
+        if is_over {
             self.release(key, Class::Told, Recovery::Recovered, now);
         }
-        if let Some(issuer) = self.issuers.get_mut(key) {
-            issuer.ca_not_after = chain.ca_not_after;
-        }
-        let is_ready = self.issuers.phase(key) == Phase::Ready;
-        let has_token = |access: &&mut Access| access.lease.token() == lease.token();
-        let held = self.issuers.get_mut(key).and_then(|issuer| issuer.access.as_mut());
-        if let Some(access) = held.filter(has_token) {
-            access.signed(chain.is_leased);
-            // A suspended issuer is checked when its suspension ends, which `Retry-After` may decide.
-            if let Some(refresh) = access.next_refresh(now).filter(|_| is_ready) {
-                self.due(&Key::Issuer(key.clone()), refresh, now.monotonic);
-            }
-        } else if chain.is_leased
-            && let Some(retired) = self.retired.with_token_of(lease)
-        {
-            retired.lease.note_lease();
+        if let Some(refresh) = refresh {
+            self.due(&Key::Issuer(key.clone()), refresh, now.monotonic);
         }
     }
 

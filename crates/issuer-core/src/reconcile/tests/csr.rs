@@ -117,6 +117,33 @@ fn unanswered_review_is_repeated() {
 }
 
 #[test]
+fn requesters_take_turns() {
+    let mut scenario = ready();
+    scenario.grants.extend([
+        "bob vaultissuers.vault-issuer.io team/vault",
+        "system:serviceaccount:web:a vaultissuers.vault-issuer.io team/vault",
+        "system:serviceaccount:web:b vaultissuers.vault-issuer.io team/vault",
+    ]);
+    let names = ["alice-0", "alice-1", "alice-2", "alice-3", "bob", "web-a", "web-b"];
+    for name in names {
+        let mut csr = csr(name);
+        csr.spec.username = match name.split_once('-') {
+            Some(("web", account)) => format!("system:serviceaccount:web:{account}"),
+            Some((user, _)) => user.to_owned(),
+            None => name.to_owned(),
+        };
+        scenario.add(csr.into());
+    }
+    let log = scenario.run();
+    let order: Vec<_> = log.iter().filter_map(|line| line.strip_prefix("sign ")).collect();
+    // The service accounts of a namespace are one tenant.
+    assert_eq!(
+        order,
+        ["alice-0", "bob", "web-a", "alice-1", "web-b", "alice-2", "alice-3"]
+    );
+}
+
+#[test]
 fn permission_is_asked_for_each_attempt() {
     let mut scenario = ready();
     scenario.signs.insert("web".to_owned(), Answer::Lost);

@@ -29,6 +29,46 @@ fn unsaved_cause_delays_no_attempt() {
     assert_eq!(scenario.pass(2), log);
 }
 
+/// Each row: the writes that are refused, and what happens instead.
+#[test]
+fn refused_certificate_is_signed_once() {
+    let failed = ["sign web", "write web Issued: Refused", "write web Failed"];
+    let dropped = ["sign web", "write web Issued: Refused", "write web Failed: Refused"];
+    for (refused, first) in [(1, failed), (2, dropped)] {
+        let mut scenario = Scenario::ready();
+        scenario.write_errors.extend(vec![WriteError::Refused; refused]);
+        scenario.create(request("web").approved());
+        let log = scenario.run();
+        assert_eq!(log[..3], first);
+        assert_eq!(log[3..], ["event web Warning StatusRefused"]);
+        assert_eq!(scenario.controller.unsaved(), 0);
+        // Nor if the watch shows it again.
+        scenario.show("web");
+        assert!(scenario.pass(24 * 3600).iter().all(|line| !line.contains("web")));
+    }
+}
+
+#[test]
+fn refused_failure_is_told_by_its_event() {
+    let mut scenario = Scenario::ready();
+    scenario.write_errors.push_back(WriteError::Refused);
+    scenario.create(request("ca").approved().with(|request| request.spec.is_ca = true));
+    let log = ["write ca Failed: Refused", "event ca Warning CaMismatch"];
+    assert_eq!(scenario.run(), log);
+    assert!(scenario.pass(3600).iter().all(|line| !line.contains("ca ")));
+    assert_eq!((scenario.controller.unsaved(), scenario.controller.tracked()), (0, 0));
+}
+
+#[test]
+fn refused_cause_is_not_repeated() {
+    let mut scenario = Scenario::empty(config());
+    scenario.create(request("web").approved());
+    scenario.write_errors.push_back(WriteError::Refused);
+    let log = ["write web Pending: Refused", "event web Normal IssuerNotFound"];
+    assert_eq!(scenario.run(), log);
+    assert!(scenario.pass(24 * 3600).is_empty());
+}
+
 #[test]
 fn conflict_with_a_successor_drops_the_certificate() {
     let mut scenario = Scenario::ready();

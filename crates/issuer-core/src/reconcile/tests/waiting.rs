@@ -19,6 +19,10 @@ fn shared() -> IssuerKey {
     }
 }
 
+fn signatures(log: &[String]) -> usize {
+    log.iter().filter(|line| line.starts_with("sign ")).count()
+}
+
 #[test]
 fn waiting_requests_are_not_polled() {
     let mut scenario = Scenario::ready();
@@ -150,6 +154,33 @@ fn unsaved_certificates_fill_one_issuer_only() {
     assert_eq!(scenario.run().first().map(String::as_str), Some("sign other"));
     let log = scenario.pass(2);
     assert_eq!(log.iter().filter(|line| line.starts_with("sign ")).count(), 1);
+    assert_eq!(scenario.controller.unsaved(), 0);
+}
+
+#[test]
+fn unsaved_certificates_of_one_tenant_stop_no_other() {
+    let mut scenario = Scenario::ready();
+    scenario.change(Change::Issuer(shared(), issuer(1)));
+    scenario.run();
+    scenario.write_errors.extend([WriteError::Forbidden; 100]);
+    let of_tenant = |namespace: &str, number: u32| {
+        let request = request(&format!("{namespace}-{number}")).approved();
+        request.in_namespace(namespace).of("VaultClusterIssuer", "shared")
+    };
+    for number in 0..103 {
+        scenario.create(of_tenant("hostile", number));
+    }
+    assert_eq!(signatures(&scenario.run()), 100);
+    assert_eq!(scenario.controller.unsaved(), 100);
+    let log = [
+        "sign other-0",
+        "write other-0 Issued",
+        "event other-0 Normal CertificateIssued",
+    ];
+    scenario.create(of_tenant("other", 0));
+    assert_eq!(scenario.run(), log);
+    // What is saved at last makes room for the rest.
+    assert_eq!(signatures(&scenario.pass(2)), 3);
     assert_eq!(scenario.controller.unsaved(), 0);
 }
 
