@@ -78,7 +78,7 @@ pub(crate) static CASES: [Case; 7] = [
         "check",
         check,
         &JSON,
-        [10.5, 22.0],
+        [12.5, 26.0],
         "a new issuer is checked; the token of the old one is revoked",
     ),
     case(
@@ -92,7 +92,7 @@ pub(crate) static CASES: [Case; 7] = [
         "scrape",
         scrape,
         &JSON,
-        [300.0, 500.0],
+        [300.0, 600.0],
         "what a scrape reads of 500 issuers and 1000 waiting requests",
     ),
 ];
