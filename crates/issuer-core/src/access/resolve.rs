@@ -33,11 +33,13 @@ pub(super) fn resolve(
     held: Option<&Vault>,
 ) -> Result<Resolved, SecretError> {
     // Before anything is taken from them: the owner of a Secret decides where it may be sent.
-    if let Some((source, _)) = sources.iter().find(|(_, data)| !data.may_be_used_with(&target.origin)) {
-        return Err(SecretError::OtherServer {
-            object: source.clone(),
-            server: target.origin.to_string(),
-        });
+    for server in [Some(&target.origin), target.own_proxy.as_ref()].into_iter().flatten() {
+        if let Some((source, _)) = sources.iter().find(|(_, data)| !data.may_be_used_with(server)) {
+            return Err(SecretError::OtherServer {
+                object: source.clone(),
+                server: server.to_string(),
+            });
+        }
     }
     let contents = sources
         .iter()

@@ -138,7 +138,7 @@ mod tests {
             },
             namespace: "team",
             policy,
-            server: "https://vault.example",
+            server: Some("https://vault.example"),
         };
         issuer.aws_identity(aws)
     }

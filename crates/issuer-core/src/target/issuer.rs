@@ -10,14 +10,16 @@ pub(super) struct Issuer<'a> {
     /// Where its service accounts are.
     pub(super) namespace: &'a str,
     pub(super) policy: &'a IssuerPolicy,
-    /// Its server's URL, as the spec has it.
-    pub(super) server: &'a str,
+    /// Its server's URL, as the spec has it; `None` if a proxy that the issuer names may pose as that server, which could
+    /// be the API server.
+    pub(super) server: Option<&'a str>,
 }
 
 impl Issuer<'_> {
     /// Returns the audiences that name the issuer and its server.
     pub(super) fn audiences(self) -> Vec<String> {
-        vec![self.key.audience(), self.server.to_owned()]
+        let server = self.server.map(str::to_owned);
+        [self.key.audience()].into_iter().chain(server).collect()
     }
 
     /// Returns an error if the policy forbids to request a token of the service account `name` for these audiences, which
@@ -29,7 +31,7 @@ impl Issuer<'_> {
         }
         let forbidden = audiences
             .iter()
-            .position(|audience| audience != self.server && !self.policy.permits_audience(audience));
+            .position(|audience| self.server != Some(audience.as_str()) && !self.policy.permits_audience(audience));
         forbidden.map_or(Ok(()), |place| Err(SpecError::Audience(field, place)))
     }
 }

@@ -39,6 +39,8 @@ pub struct Target {
     pub allowed_servers: AllowedServers,
     /// The proxy that the server is reached through.
     pub proxy: Option<Proxy>,
+    /// The URL of that proxy if the issuer itself names it: with a CA of the issuer's, it may pose as the server.
+    pub own_proxy: Option<Origin>,
     /// The Vault namespace of the PKI mount, fit for a header; `None` for the root namespace.
     pub namespace: Option<HeaderValue>,
     /// The Vault namespace of the auth method and its tokens.
@@ -222,6 +224,10 @@ impl Target {
             return Err(SpecError::ServerNotAllowed);
         }
         let proxy = proxy::proxy(spec, &origin, &policy.allowed_servers, &policy.proxies)?;
+        let own_proxy = match spec.proxy.as_deref() {
+            None | Some("") => None,
+            Some(url) => Some(Origin::parse(url).ok_or(SpecError::Proxy)?),
+        };
         match &spec.allowed_namespaces {
             Some(_) if key.kind == IssuerKind::Namespaced => return Err(SpecError::AllowedNamespaces),
             Some(allowed) => namespaces::check(allowed)?,
@@ -250,7 +256,7 @@ impl Target {
             key,
             namespace,
             policy,
-            server: &spec.server,
+            server: Some(&*spec.server).filter(|_| own_proxy.is_none()),
         };
         let method = issuer.method(&spec.auth)?;
         let presents = !matches!(method, Method::Certificate { secret: None, .. }) || identity.is_some();
@@ -261,6 +267,7 @@ impl Target {
             origin,
             allowed_servers: policy.allowed_servers.clone(),
             proxy,
+            own_proxy,
             namespace: pki_namespace,
             login_namespace,
             // Go clients write an unset string as an empty one.

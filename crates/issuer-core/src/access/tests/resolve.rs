@@ -52,6 +52,21 @@ fn secrets_stay_with_their_servers() {
                        not list this server";
         assert_eq!(checked.not_ready(), ("SecretNotAllowed", message.to_owned()));
     }
+    for (servers, reason) in [
+        ("https://a", Some("SecretNotAllowed")),
+        ("https://a, http://proxy:3128", None),
+    ] {
+        let mut check = issuer(app_role());
+        check.spec.proxy = Some("http://proxy:3128".to_owned());
+        if let Some(Ok(secret)) = check.secrets.get_mut("approle") {
+            secret.servers = Some(servers.to_owned());
+        }
+        let checked = check.run();
+        match reason {
+            Some(reason) => assert_eq!(checked.not_ready().0, reason),
+            None => drop(checked.ready()),
+        }
+    }
 }
 
 #[test]
