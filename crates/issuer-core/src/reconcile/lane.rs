@@ -45,7 +45,7 @@ pub(super) struct Lane<K> {
     pub(super) open: Class,
     /// Whether one of its tasks may run even if all lanes together run as many as they may.
     pub(super) is_reserved: bool,
-    /// The tenants for which nothing may run but what is owed. There are few.
+    /// The tenants that are full: only owed work runs for them. There are few.
     pub(super) full: Full,
     /// The number of tasks that may run at once.
     width: usize,
@@ -71,7 +71,7 @@ pub(super) struct Lane<K> {
 
 type Full = BTreeSet<Arc<str>>;
 
-/// The tenants that owed work may run for: all.
+/// No tenant is full: owed work runs for all.
 const NONE: &Full = &Full::new();
 
 /// Work that was released at once.
@@ -169,7 +169,7 @@ impl<K: Work> Lane<K> {
         self.settle();
     }
 
-    /// Runs nothing for a tenant but what is owed, or no longer.
+    /// Sets whether a tenant is full.
     pub(super) fn limit(&mut self, tenant: &Arc<str>, is_full: bool) {
         if is_full {
             self.full.insert(Arc::clone(tenant));

@@ -73,6 +73,8 @@ fn revoke(state: &mut State, now: Now, token: u64, step: crate::Step<Revoke>) ->
     match revocation {
         Ok(Revocation::Done) => end(state, token, Outcome::Revoked, None),
         Ok(Revocation::LeftOut) => end(state, token, Outcome::Idle, None),
+        // It is dead already, or its policies do not permit it to revoke itself: nothing tells these apart.
+        Err(VaultError::Denied) => end(state, token, Outcome::NotRevoked(VaultError::Denied.reason()), None),
         Err(error) => {
             let again = state.revoke_again(token, error.retry_after(), now);
             end(state, token, Outcome::NotRevoked(error.reason()), again)

@@ -15,7 +15,7 @@ pub struct Revoke(());
 /// The result of a revocation that has not failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// The token is of no use any more: Vault has revoked it, or denies (403) what every token may do.
+    /// Vault has revoked the token.
     Done,
     /// Nothing was sent: the token is not ours to revoke, or bears leases.
     LeftOut,
@@ -43,14 +43,10 @@ impl Flow for Revoke {
     type Output = Result<Revocation, VaultError>;
 
     fn resume(self, now: Now, reply: Reply) -> Step<Self> {
-        let error = match reply {
-            Ok(reply) if reply.status().is_success() => return Step::Done(Ok(Revocation::Done)),
-            Ok(reply) => error::refusal(now, &reply),
-            Err(error) => error.into(),
-        };
-        Step::Done(match error {
-            VaultError::Denied => Ok(Revocation::Done),
-            error => Err(error),
+        Step::Done(match reply {
+            Ok(reply) if reply.status().is_success() => Ok(Revocation::Done),
+            Ok(reply) => Err(error::refusal(now, &reply)),
+            Err(error) => Err(error.into()),
         })
     }
 }

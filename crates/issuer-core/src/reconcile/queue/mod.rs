@@ -202,10 +202,11 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             owner.running -= 1;
             self.counted -= usize::from(lane.is_counted());
         }
-        self.change(lane, |lane| lane.finish(class));
+        // Placed first: a lane without work forgets what it is closed for.
         if let Some((class, due)) = again {
             self.place(key.clone(), class, due, Duration::ZERO);
         }
+        self.change(lane, |lane| lane.finish(class));
     }
 
     /// Makes a key not due.
@@ -223,7 +224,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Begins nothing for a tenant of a lane but what is owed, or no longer. A lane without work forgets it.
+    /// Sets whether a tenant of a lane is full: nothing but owed work is then begun for it. A lane without work forgets this.
     pub(super) fn limit(&mut self, lane: &L, tenant: &Arc<str>, is_full: bool) {
         if self
             .lanes
@@ -234,7 +235,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Reserves a slot for a lane, or no longer. A lane without work forgets it: one is reserved.
+    /// Sets whether a lane has a reserved slot. A lane without work forgets this, and has one again.
     pub(super) fn reserve(&mut self, lane: &L, is_reserved: bool) {
         if self.lanes.get(lane).is_some_and(|lane| lane.is_reserved != is_reserved) {
             self.change(lane.clone(), |lane| lane.is_reserved = is_reserved);
@@ -257,6 +258,11 @@ impl<L: LaneName, K: Work> Queue<L, K> {
     /// Returns each lane that has work, and the number of its keys that are due and could run if there was a slot.
     pub(super) fn backlog(&self, now: Duration) -> impl Iterator<Item = (&L, usize)> {
         self.lanes.iter().map(move |(name, lane)| (name, lane.backlog(now)))
+    }
+
+    /// Returns the keys that are worked on.
+    pub(super) fn running(&self) -> impl Iterator<Item = &K> {
+        self.running.keys()
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -85,7 +85,7 @@ impl Tokens {
         self.last
     }
 
-    /// Returns the first token of an issuer, or of its tenant, if there are more than may be kept.
+    /// Returns the token to drop of an issuer, or of its tenant, if there are more than may be kept.
     fn excess(&self, issuer: &IssuerKey) -> Option<u64> {
         let tenant = Tenant::of(issuer);
         let of_issuer = |other: &IssuerKey| other == issuer;
@@ -95,9 +95,10 @@ impl Tokens {
     }
 
     fn beyond(&self, most: usize, is_of: impl Fn(&IssuerKey) -> bool) -> Option<u64> {
-        let mut numbers = self.by_number.iter().filter(|(_, retired)| is_of(&retired.issuer));
-        let (first, _) = numbers.next()?;
-        (numbers.count() >= most).then_some(*first)
+        let own = || self.by_number.iter().filter(|(_, retired)| is_of(&retired.issuer));
+        // With a token that bears leases, certificates are revoked: the others go first.
+        let first = own().min_by_key(|(number, retired)| (retired.lease.bears_leases(), **number));
+        first.map(|(number, _)| *number).filter(|_| own().count() > most)
     }
 }
 
@@ -116,7 +117,8 @@ impl State {
         }
         let token = self.retired.insert(issuer, access);
         self.due(&Key::Token(token), at, Duration::ZERO);
-        if let Some(first) = self.retired.excess(issuer) {
+        // A process that stops retires all at once, and revokes each of them.
+        if let Some(first) = self.retired.excess(issuer).filter(|_| !self.stopping) {
             self.queue.cancel(&Key::Token(first));
             self.forget_token(first);
         }
@@ -219,8 +221,9 @@ impl State {
         self.retired.by_number.remove(&token);
     }
 
-    /// Returns `true` if no retired token is left.
+    /// Returns `true` if no retired token is left. A check that is under way may hold another.
     pub(in crate::reconcile) fn is_retired(&self) -> bool {
-        self.retired.by_number.is_empty()
+        let is_check = |key: &Key| matches!(key, Key::Issuer(_));
+        self.retired.by_number.is_empty() && !self.queue.running().any(is_check)
     }
 }

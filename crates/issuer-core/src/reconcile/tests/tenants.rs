@@ -148,3 +148,19 @@ fn held_signature_delays_no_revocation() {
     // All that is left is the signature.
     assert!(scenario.controller.is_retired() && !scenario.controller.is_drained());
 }
+
+/// The check has logged in, and still waits for the signing endpoint.
+#[test]
+fn stop_waits_for_the_token_of_a_check() {
+    let auth = json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true });
+    let mut scenario = Scenario::with_login(auth);
+    scenario.modify_issuer(|spec| spec.path = "pki/sign/other".to_owned());
+    let (key, step) = scenario.controller.poll(scenario.now).unwrap();
+    scenario.controller.stop(scenario.now);
+    scenario.controller.retire_all();
+    scenario.run();
+    assert!(!scenario.controller.is_retired());
+    scenario.answer(&key, step);
+    scenario.run();
+    assert!(scenario.controller.is_retired());
+}

@@ -262,7 +262,7 @@ fn last_outcomes(mut scenario: Scenario, status: u16) -> Vec<Outcome> {
 fn only_a_revoked_token_counts() {
     for (status, outcome) in [
         (204, Outcome::Revoked),
-        (403, Outcome::Revoked),
+        (403, Outcome::NotRevoked("PermissionDenied")),
         (404, Outcome::NotRevoked("PathNotFound")),
         (500, Outcome::NotRevoked("VaultUnavailable")),
     ] {
