@@ -162,7 +162,7 @@ impl ApiServer {
             .insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
         self.send(request).await.map(drop).map_err(|failure| {
             tracing::debug!(code = failure.code, "failed to write a status");
-            write_error(failure.code)
+            WriteError::of(failure.code)
         })
     }
 
@@ -310,16 +310,6 @@ fn read_error(code: Option<u16>) -> ReadError {
     }
 }
 
-fn write_error(code: Option<u16>) -> WriteError {
-    match code {
-        Some(403) => WriteError::Forbidden,
-        Some(404) => WriteError::NotFound,
-        Some(409) => WriteError::Conflict,
-        Some(400 | 413 | 422) => WriteError::Refused,
-        _ => WriteError::Unavailable,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -343,23 +333,6 @@ mod tests {
             assert_eq!(read_error(Some(code)), expected, "{code}");
         }
         assert_eq!(read_error(None), ReadError::Unavailable);
-    }
-
-    #[test]
-    fn refusals_of_writes_are_told_apart() {
-        for (code, expected) in [
-            (400, WriteError::Refused),
-            (403, WriteError::Forbidden),
-            (404, WriteError::NotFound),
-            (409, WriteError::Conflict),
-            (413, WriteError::Refused),
-            (422, WriteError::Refused),
-            (429, WriteError::Unavailable),
-            (500, WriteError::Unavailable),
-        ] {
-            assert_eq!(write_error(Some(code)), expected, "{code}");
-        }
-        assert_eq!(write_error(None), WriteError::Unavailable);
     }
 
     #[tokio::test]

@@ -278,11 +278,8 @@ impl<'v> World<'v> {
                 Step::WriteStatus(patch, waits) => {
                     let written = self.cluster.write_status(&patch);
                     self.patches.push(patch);
-                    let written = written.map(drop).map_err(|refusal| match refusal.status() {
-                        404 => WriteError::NotFound,
-                        409 => WriteError::Conflict,
-                        _ => WriteError::Unavailable,
-                    });
+                    let written = written.map(drop);
+                    let written = written.map_err(|refusal| WriteError::of(Some(refusal.status())));
                     waits.resume(controller, now, written)
                 }
                 Step::Done(outcome) => {

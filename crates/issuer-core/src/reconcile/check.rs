@@ -258,10 +258,10 @@ impl Writing {
             },
             // If the issuer is gone, the watch will show that, and cancel the next check.
             Err(WriteError::NotFound) => end(state, key, outcome, again),
-            // The next check writes what it finds; before that, the same would be refused.
-            Err(WriteError::Refused) => end(state, key, Outcome::Unsaved, again),
             // The next check, which must not become due sooner, writes what it finds.
             Err(_) if suspended => end(state, key, Outcome::Unsaved, Again::Never),
+            // The next check writes what it finds; before that, the same would be refused.
+            Err(WriteError::Refused) => end(state, key, Outcome::Unsaved, again),
             // The next check follows soon and writes the status; it must not be brought forward.
             Err(_) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
                 end(state, key, Outcome::Unsaved, again)

@@ -23,7 +23,7 @@ pub(super) struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Account {
     pub(super) issuer: IssuerKey,
-    /// The tenant among those whose requests the issuer signs.
+    /// Whose request it is: a namespace, or the requester of a Kubernetes CSR.
     pub(super) tenant: Arc<str>,
 }
 
@@ -106,12 +106,15 @@ impl Ledger {
             })
     }
 
-    /// Records a conclusion.
-    pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) {
-        // The account stays: until it is saved, the certificate takes room.
-        let account = self.entries.remove(uid).and_then(|(_, account)| account);
+    /// Records a conclusion. Returns the account that has room for one more, unless a certificate waits to be saved.
+    pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) -> Option<Account> {
+        let is_issued = matches!(conclusion, Conclusion::Issued(_));
+        let kept = self.entries.get(uid).and_then(|(_, account)| account.clone());
+        let kept = kept.filter(|_| is_issued);
+        let freed = if is_issued { None } else { self.forget(uid) };
         self.entries
-            .insert(uid.to_owned(), (Entry::Concluded(conclusion), account));
+            .insert(uid.to_owned(), (Entry::Concluded(conclusion), kept));
+        freed
     }
 
     /// Forgets a request; returns its account, which has room for one more.
@@ -133,12 +136,12 @@ impl Ledger {
         Some(account)
     }
 
-    /// Returns `true` if the issuer may sign more for some tenants.
+    /// Returns `true` if the issuer has fewer unsaved certificates than it may.
     pub(super) fn has_room(&self, issuer: &IssuerKey) -> bool {
         self.signed.get(issuer).is_none_or(|(all, _)| *all < Self::ISSUER)
     }
 
-    /// Returns `true` if the issuer may sign more for this tenant, unless it may for none.
+    /// The same for one tenant; the issuer's own bound is not considered.
     pub(super) fn has_room_for(&self, account: &Account) -> bool {
         let signed = self.signed.get(&account.issuer);
         let own = signed.and_then(|(_, by_tenant)| by_tenant.get(&account.tenant));

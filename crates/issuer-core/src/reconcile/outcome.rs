@@ -91,10 +91,24 @@ pub enum WriteError {
     Forbidden,
     /// The object does not exist.
     NotFound,
-    /// The API server will never accept it: it is invalid, too large, or against an admission policy (400, 413, 422).
+    /// The API server refuses it, until the object or a policy changes: it is invalid, too large, or not admitted (400, 413,
+    /// 422).
     Refused,
     /// The request failed or timed out.
     Unavailable,
+}
+
+impl WriteError {
+    /// Classifies the HTTP status of a refusal; `None` if no answer came.
+    pub fn of(status: Option<u16>) -> Self {
+        match status {
+            Some(403) => Self::Forbidden,
+            Some(404) => Self::NotFound,
+            Some(409) => Self::Conflict,
+            Some(400 | 413 | 422) => Self::Refused,
+            _ => Self::Unavailable,
+        }
+    }
 }
 
 impl Work for Key {
@@ -140,5 +154,27 @@ impl Ending {
     pub(super) fn new(key: Key, outcome: Outcome, again: impl Into<Again>) -> Self {
         let again = again.into();
         Self { key, outcome, again }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_writes_are_told_apart() {
+        for (status, expected) in [
+            (400, WriteError::Refused),
+            (403, WriteError::Forbidden),
+            (404, WriteError::NotFound),
+            (409, WriteError::Conflict),
+            (413, WriteError::Refused),
+            (422, WriteError::Refused),
+            (429, WriteError::Unavailable),
+            (500, WriteError::Unavailable),
+        ] {
+            assert_eq!(WriteError::of(Some(status)), expected, "{status}");
+        }
+        assert_eq!(WriteError::of(None), WriteError::Unavailable);
     }
 }

@@ -173,7 +173,8 @@ impl Requests {
     }
 
     /// Returns the names of the requests that are `wanted`, of those that may name an issuer: of one in a namespace, those of
-    /// that namespace and those that have none. So the cost of deleting many issuers depends on the requests of their own tenant.
+    /// that namespace and those that have none. So the cost of deleting many issuers depends on the requests of their own
+    /// namespace, and on all Kubernetes CSRs.
     pub(super) fn keys_near(&self, issuer: &IssuerKey, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
         let first = |kind, namespace: &str| RequestKey {
             kind,

@@ -173,13 +173,6 @@ impl World {
     }
 }
 
-/// Classifies a refusal like the driver.
 fn write_error(refusal: Refusal) -> WriteError {
-    match refusal.status() {
-        403 => WriteError::Forbidden,
-        404 => WriteError::NotFound,
-        409 => WriteError::Conflict,
-        400 | 413 | 422 => WriteError::Refused,
-        _ => WriteError::Unavailable,
-    }
+    WriteError::of(Some(refusal.status()))
 }

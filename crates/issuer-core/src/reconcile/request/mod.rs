@@ -183,6 +183,10 @@ impl Task {
     }
 
     fn parse_and_sign(self, state: &mut State, now: Now, (issuer, epoch): (IssuerKey, Epoch), access: &Access) -> Step {
+        // Its CSR is not read either while there is no room, so it must not be judged by that.
+        if !state.has_room(&self.key, &issuer) {
+            return self.end(state, Outcome::Idle, Again::WhenReady);
+        }
         let object = self.object.clone();
         // Broken base64 leaves an empty text, which is reported as one without PEM.
         let csr = object.csr().decode().unwrap_or_default();
@@ -207,9 +211,6 @@ impl Task {
         if state.stopping {
             // The process was asked to stop while this task read the request; another one signs it.
             return self.end(state, Outcome::Idle, Again::Never);
-        }
-        if !state.has_room(&self.key, &issuer) {
-            return self.end(state, Outcome::Idle, Again::WhenReady);
         }
         match state.holder(&self.key, &self.object, access, now) {
             Holder::Us => self.sign(state, now, (issuer, epoch), access, wanted),

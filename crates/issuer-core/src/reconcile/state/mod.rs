@@ -23,7 +23,7 @@ use super::backoff::Jitter;
 use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
 use super::lane::{Class, PORTION};
-use super::ledger::{Account, Ledger};
+use super::ledger::{Account, Conclusion, Entry, Ledger};
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{Queue, Waiter};
@@ -162,8 +162,13 @@ impl State {
                 } else {
                     at.max(tracked.not_before)
                 };
-                // What is not to be signed must not take the slots of what is: a tenant may have thousands denied.
-                let signed = tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some();
+                // What is not to be signed must not take the slots of what is: a tenant may have thousands that are denied,
+                // or whose failure the API server refuses.
+                let signed = match self.ledger.find(tracked.object.uid()) {
+                    Some(Entry::Signing) => true,
+                    Some(Entry::Concluded(conclusion)) => matches!(conclusion, Conclusion::Issued(_)),
+                    None => tracked.is_open(),
+                };
                 let waiter = Waiter {
                     key: key.clone(),
                     tenant: tracked.tenant.clone(),

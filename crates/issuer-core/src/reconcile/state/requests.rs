@@ -244,13 +244,32 @@ impl State {
     }
 
     pub(in crate::reconcile) fn record_conclusion(&mut self, uid: &str, conclusion: Conclusion) {
-        self.ledger.conclude(uid, conclusion);
+        let freed = self.ledger.conclude(uid, conclusion);
+        self.admit(freed);
     }
 
     pub(in crate::reconcile) fn forget_result(&mut self, uid: &str) {
-        if let Some(account) = self.ledger.forget(uid) {
+        let freed = self.ledger.forget(uid);
+        self.admit(freed);
+    }
+
+    /// Lets the requests of an account go on that has room for one more.
+    fn admit(&mut self, freed: Option<Account>) {
+        if let Some(account) = freed {
             self.gate(&account.issuer);
             self.limit(&account);
         }
+    }
+
+    /// Returns the number of failed attempts in a row to sign or to save a request.
+    pub(in crate::reconcile) fn attempts(&self, key: &RequestKey) -> u32 {
+        self.requests.get(key).map_or(0, |tracked| tracked.attempts)
+    }
+
+    /// Records that the API server refuses a conclusion; returns `true` if no event has said so yet.
+    pub(in crate::reconcile) fn announce_refusal(&mut self, key: &RequestKey, uid: &str, reason: &'static str) -> bool {
+        let cause = Told::Cause(reason);
+        let tracked = self.requests.with_uid(key, uid);
+        tracked.is_some_and(|tracked| std::mem::replace(&mut tracked.told, cause) != cause)
     }
 }

@@ -29,34 +29,47 @@ fn unsaved_cause_delays_no_attempt() {
     assert_eq!(scenario.pass(2), log);
 }
 
-/// Each row: the writes that are refused, and what happens instead.
 #[test]
 fn refused_certificate_is_signed_once() {
-    let failed = ["sign web", "write web Issued: Refused", "write web Failed"];
-    let dropped = ["sign web", "write web Issued: Refused", "write web Failed: Refused"];
-    for (refused, first) in [(1, failed), (2, dropped)] {
-        let mut scenario = Scenario::ready();
-        scenario.write_errors.extend(vec![WriteError::Refused; refused]);
-        scenario.create(request("web").approved());
-        let log = scenario.run();
-        assert_eq!(log[..3], first);
-        assert_eq!(log[3..], ["event web Warning StatusRefused"]);
-        assert_eq!(scenario.controller.unsaved(), 0);
-        // Nor if the watch shows it again.
-        scenario.show("web");
-        assert!(scenario.pass(24 * 3600).iter().all(|line| !line.contains("web")));
-    }
+    let mut scenario = Scenario::ready();
+    scenario.write_errors.extend([WriteError::Refused; 4]);
+    scenario.create(request("web").approved());
+    let mut log = scenario.run();
+    log.extend(scenario.pass(30));
+    let refused = ["write web Issued: Refused", "unsaved"];
+    let failed = [
+        "write web Issued: Refused",
+        "write web Failed",
+        "event web Warning StatusRefused",
+    ];
+    assert_eq!(log, [&["sign web"][..], &refused, &refused, &refused, &failed].concat());
+    assert_eq!(scenario.controller.unsaved(), 0);
+    // Nor if the watch shows it again.
+    scenario.show("web");
+    assert!(scenario.pass(24 * 3600).iter().all(|line| !line.contains("web")));
 }
 
 #[test]
-fn refused_failure_is_told_by_its_event() {
+fn refused_failure_is_saved_later() {
     let mut scenario = Scenario::ready();
-    scenario.write_errors.push_back(WriteError::Refused);
+    scenario.write_errors.extend([WriteError::Refused; 2]);
     scenario.create(request("ca").approved().with(|request| request.spec.is_ca = true));
-    let log = ["write ca Failed: Refused", "event ca Warning CaMismatch"];
+    let log = ["write ca Failed: Refused", "event ca Warning CaMismatch", "unsaved"];
     assert_eq!(scenario.run(), log);
-    assert!(scenario.pass(3600).iter().all(|line| !line.contains("ca ")));
+    assert_eq!(scenario.pass(2), ["write ca Failed: Refused", "unsaved"]);
+    assert_eq!(scenario.pass(5), ["write ca Failed", "event ca Warning CaMismatch"]);
     assert_eq!((scenario.controller.unsaved(), scenario.controller.tracked()), (0, 0));
+}
+
+#[test]
+fn refused_failure_delays_no_stop() {
+    let mut scenario = Scenario::ready();
+    scenario.write_errors.extend([WriteError::Refused; 9]);
+    scenario.create(request("ca").approved().with(|request| request.spec.is_ca = true));
+    scenario.run();
+    scenario.controller.stop(scenario.now);
+    scenario.pass(60);
+    assert!(scenario.controller.is_drained());
 }
 
 #[test]
