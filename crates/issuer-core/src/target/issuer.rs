@@ -35,3 +35,31 @@ impl Issuer<'_> {
         forbidden.map_or(Ok(()), |place| Err(SpecError::Audience(field, place)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::IssuerKind;
+
+    #[test]
+    fn server_behind_own_proxy_is_no_audience() {
+        let key = IssuerKey {
+            kind: IssuerKind::Namespaced,
+            namespace: "team".to_owned(),
+            name: "vault".to_owned(),
+        };
+        let policy = IssuerPolicy::default();
+        let url = "https://kubernetes.default.svc".to_owned();
+        for (server, is_permitted) in [(Some(&*url), true), (None, false)] {
+            let issuer = Issuer {
+                key: &key,
+                namespace: "team",
+                policy: &policy,
+                server,
+            };
+            let verdict = issuer.permit_account("signer", std::slice::from_ref(&url), "spec.auth");
+            assert_eq!(verdict.is_ok(), is_permitted);
+            assert_eq!(issuer.audiences().contains(&url), is_permitted);
+        }
+    }
+}
