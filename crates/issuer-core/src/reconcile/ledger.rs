@@ -108,10 +108,10 @@ impl Ledger {
 
     /// Records a conclusion. Returns the account that has room for one more, unless a certificate waits to be saved.
     pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) -> Option<Account> {
-        let is_issued = matches!(conclusion, Conclusion::Issued(_));
-        let kept = self.entries.get(uid).and_then(|(_, account)| account.clone());
-        let kept = kept.filter(|_| is_issued);
-        let freed = if is_issued { None } else { self.forget(uid) };
+        let (kept, freed) = match conclusion {
+            Conclusion::Issued(_) => (self.entries.remove(uid).and_then(|(_, account)| account), None),
+            _ => (None, self.forget(uid)),
+        };
         self.entries
             .insert(uid.to_owned(), (Entry::Concluded(conclusion), kept));
         freed

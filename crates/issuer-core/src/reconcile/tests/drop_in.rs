@@ -300,14 +300,20 @@ fn earlier_writes_mean_nothing() {
     assert_eq!(scenario.controller.withdrawn().count(), 0);
 }
 
-#[test]
-fn signed_is_saved_beside_built_in() {
+/// Returns a scenario in which Vault has not answered the signature of `web` when the built-in controller shows itself.
+fn held_beside_built_in() -> Scenario {
     let mut scenario = ready();
     scenario.signs.insert("web".to_owned(), Answer::Held);
     scenario.create(of_issuer("web"));
     scenario.run();
     scenario.create(written_by("vault.cert-manager.io", 60));
     scenario.run();
+    scenario
+}
+
+#[test]
+fn signed_is_saved_beside_built_in() {
+    let mut scenario = held_beside_built_in();
     scenario.release("web", &Answer::Well);
     assert_eq!(scenario.reason("web"), "Issued");
     assert_eq!(scenario.controller.unsaved(), 0);
@@ -315,12 +321,7 @@ fn signed_is_saved_beside_built_in() {
 
 #[test]
 fn lost_answer_is_forgotten_beside_built_in() {
-    let mut scenario = ready();
-    scenario.signs.insert("web".to_owned(), Answer::Held);
-    scenario.create(of_issuer("web"));
-    scenario.run();
-    scenario.create(written_by("vault.cert-manager.io", 60));
-    scenario.run();
+    let mut scenario = held_beside_built_in();
     let uid = of_issuer("web").build().metadata.uid.unwrap();
     scenario.release("web", &Answer::Lost);
     // S18: no check will decide whose fault it was.
