@@ -54,6 +54,8 @@ impl Command {
             Self::Ci(args) => args.run().map(|()| ExitCode::SUCCESS),
             Self::Codegen(args) => args.run(["--package", "codegen", "--"]),
             Self::Demo(args) => args.run([
+                "--profile",
+                "quick",
                 "--package",
                 "vault-issuer",
                 "--no-default-features",
@@ -63,9 +65,9 @@ impl Command {
             ]),
             Self::E2e(args) => args.run(["--package", "e2e", "--", "run"]),
             Self::Image(args) => args.run(["--package", "image", "--"]),
-            Self::Micro(args) => args.run(["--release", "--package", "micro", "--"]),
+            Self::Micro(args) => args.run(["--profile", "optimized", "--package", "micro", "--"]),
             Self::Release(args) => args.run().map(|()| ExitCode::SUCCESS),
-            Self::Sim(args) => args.run(["--release", "--package", "simulator", "--"]),
+            Self::Sim(args) => args.run(["--profile", "optimized", "--package", "simulator", "--"]),
             Self::Tidy(args) => args.run(["--package", "tidy", "--"]),
         }
     }

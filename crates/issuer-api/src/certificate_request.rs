@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::NamespaceResourceScope;
+use kube_core::NamespaceResourceScope;
 use serde::{Deserialize, Serialize};
 
 use crate::Base64;
@@ -125,7 +125,7 @@ impl CertificateRequest {
     }
 }
 
-impl kube::Resource for CertificateRequest {
+impl kube_core::Resource for CertificateRequest {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 

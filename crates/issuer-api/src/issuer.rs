@@ -2,8 +2,8 @@ use std::borrow::Cow;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::schema::StructuralSchemaRewriter;
-use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use kube_core::schema::StructuralSchemaRewriter;
+use kube_core::{ClusterResourceScope, NamespaceResourceScope};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,7 @@ macro_rules! issuer_kind {
             pub status: Option<IssuerStatus>,
         }
 
-        impl kube::Resource for $kind {
+        impl kube_core::Resource for $kind {
             type DynamicType = ();
             type Scope = $scope;
 
@@ -205,7 +205,7 @@ pub fn crds() -> serde_json::Result<Vec<CustomResourceDefinition>> {
     ])
 }
 
-fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(
+fn crd<K: kube_core::Resource<DynamicType = ()> + JsonSchema>(
     scope: &str,
     short_name: &str,
 ) -> serde_json::Result<CustomResourceDefinition> {

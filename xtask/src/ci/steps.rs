@@ -25,8 +25,8 @@ pub(super) enum Program {
     Cargo(&'static str),
     /// A program of the workspace, which the step `build` has compiled.
     Built(&'static str),
-    /// The same, compiled by the step `release`.
-    Released(&'static str),
+    /// The same, compiled by the step `optimized`.
+    Optimized(&'static str),
 }
 
 /// All steps, in the order in which they start.
@@ -56,11 +56,11 @@ pub(super) static STEPS: [Step; 16] = [
     ),
     // Both at once, for the same reason as above: with other features the core would be compiled twice.
     step(
-        "release",
-        Program::Cargo("build --release --package simulator --package micro --locked"),
+        "optimized",
+        Program::Cargo("build --profile optimized --package simulator --package micro --locked"),
         &["doc"],
     ),
-    step("test", Program::Cargo("test --workspace --locked"), &["release"]),
+    step("test", Program::Cargo("test --workspace --locked"), &["optimized"]),
     step("demo", Program::Cargo("xtask demo"), &["test"]),
     // Advisories come from GitHub, which a machine that builds from a registry mirror cannot reach; the workflow in
     // .github checks them.
@@ -74,14 +74,14 @@ pub(super) static STEPS: [Step; 16] = [
     // The scopes `pair` and `user-changes` take longer than all the rest: `cargo xtask sim --explore` explores them too.
     step(
         "explore",
-        Program::Released(
+        Program::Optimized(
             "simulator --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr \
              --scope namespaces --scope drop-in --scope drop-in-auto --scope drop-in-own --scope drop-in-leave",
         ),
-        &["release"],
+        &["optimized"],
     ),
-    step("seeds", Program::Released("simulator --seeds 200"), &["release"]),
-    step("micro", Program::Released("micro"), &["release"]),
+    step("seeds", Program::Optimized("simulator --seeds 200"), &["optimized"]),
+    step("micro", Program::Optimized("micro"), &["optimized"]),
     step("chart", Program::Built("chart"), &["build", "components"]),
 ];
 
@@ -95,7 +95,7 @@ impl Step {
         match self.program {
             Program::Cargo(_) => None,
             Program::Built(_) => Some("build"),
-            Program::Released(_) => Some("release"),
+            Program::Optimized(_) => Some("optimized"),
         }
     }
 
@@ -107,7 +107,7 @@ impl Step {
         let (mut command, args) = match self.program {
             Program::Cargo(args) => (cargo([]), args),
             Program::Built(line) => program("debug", line)?,
-            Program::Released(line) => program("release", line)?,
+            Program::Optimized(line) => program("optimized", line)?,
         };
         command.args(args.split_whitespace()).env("PATH", tools::path()?);
         if self.name == "doc" {
