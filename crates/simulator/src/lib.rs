@@ -16,7 +16,7 @@
 //!
 //! The world does not know its checks: they are part of its [`Setup`](world::Setup).
 
-pub mod aws;
+mod aws;
 mod cache;
 pub mod clock;
 pub mod digest;

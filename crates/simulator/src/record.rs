@@ -234,11 +234,12 @@ impl Record {
         let Some(wrapping) = wrapping.and_then(|token| self.wrapping.get_mut(token)) else {
             return;
         };
-        match received.login {
-            Some(LoginRequest::Lookup) => drop(wrapping.looked_up.insert(received.process)),
-            Some(LoginRequest::Unwrap) => drop(wrapping.received.insert(received.process)),
-            Some(LoginRequest::AwsKeys | LoginRequest::Token) | None => {}
-        }
+        let processes = match received.login {
+            Some(LoginRequest::Lookup) => &mut wrapping.looked_up,
+            Some(LoginRequest::Unwrap) => &mut wrapping.received,
+            Some(LoginRequest::AwsKeys | LoginRequest::Token) | None => return,
+        };
+        processes.insert(received.process);
     }
 
     fn received(&mut self, now: Duration, received: &Received, issuer: Option<IssuerId>) {

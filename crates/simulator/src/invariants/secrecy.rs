@@ -111,7 +111,8 @@ pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observatio
     })
 }
 
-/// S30. Two processes at once may both look up a token that one of them then unwraps: each needs one of its own.
+/// S30. Two processes at once may both look up a token that one of them then unwraps, so a world with such an issuer has
+/// one process.
 pub(super) fn unwrapped_once(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());

@@ -92,7 +92,7 @@ fn request(dice: &mut Dice, issuers: &[IssuerId]) -> RequestFixture {
 /// Returns a clock that is wrong within the tolerances of the controller: an hour for the dates of certificates, ten seconds
 /// for the expiry of tokens; and of AWS, which refuses what was signed more than 15 minutes ago.
 fn clock(dice: &mut Dice, issuers: &[IssuerId]) -> Clock {
-    let most: u32 = if issuers.contains(&IssuerId::Aws) { 800 } else { 3000 };
+    let most: u32 = if issuers.contains(&IssuerId::Aws) { 500 } else { 3000 };
     let skew = i64::try_from(dice.below(u64::from(2 * most))).unwrap_or_default();
     let rate = i32::try_from(dice.below(3)).unwrap_or_default();
     Clock {
