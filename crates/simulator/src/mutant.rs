@@ -9,12 +9,15 @@ use fake_kube::FakeKube;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use issuer_api::CertificateRequest;
-use issuer_core::reconcile::{Change, Key, ObservedRequest, PatchKind, Step};
-use issuer_core::{Body, Connect, Operation};
+use issuer_core::reconcile::{AwaitReply, Change, Key, ObservedRequest, PatchKind, Step};
+use issuer_core::reference::TokenSource;
+use issuer_core::{Body, Connect, Operation, Request};
 use serde_json::{Value, json};
 
+use crate::aws;
 use crate::clock::Clock;
-use crate::fixture::{self, Flaw};
+use crate::fixture::{self, Flaw, IssuerId};
+use crate::login::LoginRequest;
 use crate::process::{Arrival, Process};
 use crate::vault::VaultServer;
 
@@ -65,6 +68,8 @@ pub enum Mutant {
     MissedIssuers,
     /// Sees one request only, and so blames it for what happens to all.
     MissedRequests,
+    /// Sends the token that is for AWS to Vault.
+    MisdirectedToken,
     /// Omits the failureTime.
     MissingFailureTime,
     /// Writes its token into events.
@@ -79,12 +84,16 @@ pub enum Mutant {
     UnreadLabels,
     /// Signs without asking whether the requester may reference the issuer.
     UnaskedReference,
+    /// Unwraps a secret ID without a lookup of its wrapping token.
+    UncheckedWrapping,
     /// Reads replies of any size.
     UnboundedReply,
     /// Writes without uid and resourceVersion.
     UnconditionalWrite,
     /// Stops without saving anything.
     UnsavedStop,
+    /// Requests tokens that the API server accepts, too.
+    WiderAudience,
     /// Writes a certificate with another name.
     WrongName,
     /// Sends requests to another server.
@@ -124,6 +133,10 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
             let next = waits.resume(&mut process.controller, now, Ok(fixture::namespace_labels()));
             send(mutant, process, key, next, near)
         }
+        Step::MintToken(TokenSource::Requested(mut spec), waits) if mutant == Mutant::WiderAudience => {
+            spec.audiences.push("https://kubernetes.default.svc".to_owned());
+            Step::MintToken(TokenSource::Requested(spec), waits)
+        }
         Step::ReadSecret(mut secret, waits) if mutant == Mutant::ForeignSecret => {
             secret.namespace = "other".to_owned();
             Step::ReadSecret(secret, waits)
@@ -133,42 +146,64 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
             event.note.extend(token.map(|grant| &*grant.token));
             Step::Publish(event, waits)
         }
-        Step::Exchange(mut request, waits) => match mutant {
-            Mutant::UnboundedReply => {
-                let mut connect = Connect::clone(&request.connect);
-                connect.limits.body = usize::MAX;
-                request.connect = connect.into();
-                Step::Exchange(request, waits)
-            }
-            Mutant::WrongServer => {
-                let url = request
-                    .http
-                    .uri()
-                    .to_string()
-                    .replace(fixture::HOSTS[0], fixture::HOSTS[1]);
-                if let Ok(uri) = url.parse() {
-                    *request.http.uri_mut() = uri;
-                }
-                Step::Exchange(request, waits)
-            }
-            Mutant::EarlyRevocation if request.operation == Operation::Probe => {
-                request.operation = Operation::Revoke;
-                let url = format!("https://{}:8200/v1/auth/token/revoke-self", fixture::HOSTS[0]);
-                if let Ok(uri) = url.parse() {
-                    *request.http.uri_mut() = uri;
-                }
-                Step::Exchange(request, waits)
-            }
-            Mutant::LeakedToken if request.operation == Operation::Revoke => {
-                let mut reply = Response::new(Body::default());
-                *reply.status_mut() = StatusCode::NO_CONTENT;
-                let now = process.clock.now(near.now);
-                let next = waits.resume(&mut process.controller, now, Ok(reply));
-                send(mutant, process, key, next, near)
-            }
-            _ => Step::Exchange(request, waits),
-        },
+        Step::Exchange(request, waits) => exchange(mutant, process, key, (request, waits), near),
         step => step,
+    }
+}
+
+/// Changes a request before it is sent.
+fn exchange(
+    mutant: Mutant,
+    process: &mut Process,
+    key: &Key,
+    (mut request, waits): (Request, AwaitReply),
+    near: Near<'_>,
+) -> Step {
+    let redirect = |request: &mut Request, url: String| {
+        if let Ok(uri) = url.parse() {
+            *request.http.uri_mut() = uri;
+        }
+    };
+    let at_first = |path: &str| format!("https://{}:8200{path}", fixture::HOSTS[0]);
+    let instead = match mutant {
+        Mutant::UnboundedReply => {
+            let mut connect = Connect::clone(&request.connect);
+            connect.limits.body = usize::MAX;
+            request.connect = connect.into();
+            None
+        }
+        Mutant::WrongServer => {
+            let url = request.http.uri().to_string();
+            redirect(&mut request, url.replace(fixture::HOSTS[0], fixture::HOSTS[1]));
+            None
+        }
+        Mutant::EarlyRevocation if request.operation == Operation::Probe => {
+            request.operation = Operation::Revoke;
+            redirect(&mut request, at_first("/v1/auth/token/revoke-self"));
+            None
+        }
+        Mutant::MisdirectedToken if aws::is_sts(&request) => {
+            redirect(&mut request, at_first("/v1/auth/jwt/login"));
+            None
+        }
+        Mutant::LeakedToken if request.operation == Operation::Revoke => {
+            let mut reply = Response::new(Body::default());
+            *reply.status_mut() = StatusCode::NO_CONTENT;
+            Some(reply)
+        }
+        Mutant::UncheckedWrapping if LoginRequest::of(&request) == Some(LoginRequest::Lookup) => {
+            let found = json!({ "data": { "creation_path": IssuerId::Wrapped.wrapping_path() } });
+            Some(Response::new(Body::from(found.to_string().into_bytes())))
+        }
+        _ => None,
+    };
+    match instead {
+        Some(reply) => {
+            let now = process.clock.now(near.now);
+            let next = waits.resume(&mut process.controller, now, Ok(reply));
+            send(mutant, process, key, next, near)
+        }
+        None => Step::Exchange(request, waits),
     }
 }
 

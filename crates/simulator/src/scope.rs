@@ -24,7 +24,7 @@ pub struct Scope {
 }
 
 /// Every scope.
-pub const ALL: [Scope; 13] = [
+pub const ALL: [Scope; 15] = [
     Scope {
         name: "start",
         about: "one controller from its start, one request; at most 1 fault, of any kind",
@@ -73,6 +73,19 @@ pub const ALL: [Scope; 13] = [
         about: "a request to a cluster issuer that selects namespaces by labels, one controller; at most 2 faults, of any kind, \
                 or changes of the labels",
         setup: namespaces,
+    },
+    Scope {
+        name: "aws",
+        about: "a request to an issuer that logs in with keys that AWS gives to its service account, one controller; at most 1 \
+                fault, of any kind or by users",
+        setup: aws,
+    },
+    Scope {
+        name: "wrapped",
+        about: "a request to an issuer whose secret ID Vault hands out once, one controller; at most 2 faults: a lost, late or \
+                refused answer, revoked tokens, a crash, a stop, a rotation, or another path; an operator rotates the secret ID \
+                where the condition asks for it",
+        setup: wrapped,
     },
     Scope {
         name: "drop-in",
@@ -276,6 +289,29 @@ fn namespaces() -> Setup {
             EditIssuer(IssuerId::Shared),
         ],
         ..running(1, &[ProcessId::A], 2)
+    }
+}
+
+fn aws() -> Setup {
+    Setup {
+        issuers: &[IssuerId::Aws],
+        requests: vec![RequestFixture::good(IssuerId::Aws)],
+        disruptions: vec![
+            EditIssuer(IssuerId::Aws),
+            MoveIssuer(IssuerId::Aws),
+            DeleteIssuer(IssuerId::Aws),
+        ],
+        ..scope(1, &[ProcessId::A], 1)
+    }
+}
+
+fn wrapped() -> Setup {
+    Setup {
+        issuers: &[IssuerId::Wrapped],
+        requests: vec![RequestFixture::good(IssuerId::Wrapped)],
+        disruptions: vec![Rotate(IssuerId::Wrapped), EditIssuer(IssuerId::Wrapped)],
+        faults: vec![StepFault::Lost, StepFault::Refused, StepFault::Revoked, StepFault::Slow],
+        ..scope(1, &[ProcessId::A], 2)
     }
 }
 

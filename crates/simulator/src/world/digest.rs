@@ -47,6 +47,7 @@ impl World {
             signs.hash(digest);
         }
         self.record.namespaces_read.hash(digest);
+        self.record.wrapping.hash(digest);
     }
 
     fn add_present(&self, digest: &mut Digest<'_>) {
