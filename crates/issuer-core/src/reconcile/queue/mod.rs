@@ -135,18 +135,18 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             due.at = due.at.min(before.at);
         }
         let (lane, waiter, at) = (due.lane.clone(), due.waiter(key.clone()), due.at);
-        let before = self.due.insert(key.clone(), due);
+        let before = self.due.insert(key, due);
         // Within a lane it is moved at once: without work the lane would forget what it is closed for.
         let (within, other) = match before {
             Some(before) if before.lane == lane => (Some(before), None),
             before => (None, before),
         };
         if let Some(other) = other {
-            self.remove(&other, key.clone());
+            self.remove(&other, waiter.key.clone());
         }
         self.change(lane, |lane| {
             if let Some(before) = within {
-                lane.remove(&before.waiter(key), before.at);
+                lane.remove(&before.waiter(waiter.key.clone()), before.at);
             }
             lane.insert(class, waiter, at, now);
         });
