@@ -28,6 +28,11 @@ pub struct Connect {
 }
 
 impl Connect {
+    /// Returns the scheme, host and port of the server, and the proxy: the same text for the same server.
+    pub(crate) fn server(&self) -> String {
+        self.origin.server(self.proxy())
+    }
+
     /// Returns the proxy to use. Without TLS there is none: it would read the token.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref().filter(|_| self.origin.is_tls())

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::IssuerRef;
@@ -186,6 +187,20 @@ impl Controller {
     pub fn issuer_of(&self, request: &RequestKey) -> Option<&IssuerKey> {
         let issuer = self.state.requests.get(request)?.issuer.as_ref()?;
         self.state.issuers.get(issuer).map(|_| issuer)
+    }
+
+    /// Returns the namespace of the issuer that a task is for, empty for a cluster issuer: those who may write it choose the
+    /// server that is asked, so a driver bounds what each namespace takes of what it has little of.
+    pub fn tenant(&self, key: &Key) -> Arc<str> {
+        let issuer = match key {
+            Key::Issuer(issuer) => Some(issuer),
+            Key::Request(request) => {
+                let tracked = self.state.requests.get(request);
+                tracked.and_then(|tracked| tracked.issuer.as_ref())
+            }
+            Key::Token(token) => self.state.retired(*token).map(|retired| &retired.issuer),
+        };
+        issuer.map_or_else(Arc::default, |issuer| issuer.namespace.as_str().into())
     }
 
     /// Returns the kinds of cert-manager's issuers that are no longer served, since another controller signs for them.

@@ -1,6 +1,7 @@
 //! The issuers that exist, and the results of their checks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::ConditionStatus;
@@ -24,6 +25,8 @@ pub(super) struct Issuers(BTreeMap<IssuerKey, Issuer>);
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Issuer {
     pub(super) observed: ObservedIssuer,
+    /// The server that its spec names.
+    pub(super) server: Arc<str>,
     pub(super) access: Option<Access>,
     /// The secret ID that a check has unwrapped, which Vault hands out once.
     pub(super) secret_id: Option<UnwrappedSecretId>,
@@ -154,6 +157,7 @@ pub(super) enum Unready {
 impl Issuer {
     fn new(observed: ObservedIssuer) -> Self {
         Self {
+            server: observed.server(),
             observed,
             access: None,
             secret_id: None,
@@ -239,6 +243,7 @@ impl Issuer {
     }
 
     fn change_spec(&mut self) {
+        self.server = self.observed.server();
         self.readiness = Readiness::Unknown;
         (self.failures, self.throttled) = (0, 0);
         self.losses.forget();

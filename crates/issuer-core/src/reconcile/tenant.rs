@@ -19,12 +19,4 @@ impl Tenant {
             Self::Namespace(issuer.namespace.clone())
         }
     }
-
-    /// Returns `true` if an issuer belongs to the tenant.
-    pub(super) fn owns(&self, issuer: &IssuerKey) -> bool {
-        match self {
-            Self::ClusterIssuer(own) => own == issuer,
-            Self::Namespace(namespace) => !issuer.kind.is_cluster() && *namespace == issuer.namespace,
-        }
-    }
 }

@@ -77,6 +77,8 @@ struct Task {
     key: Key,
     /// The issuer that a request names, if it exists.
     issuer: Option<IssuerKey>,
+    /// The namespace of the issuer; empty for a cluster issuer.
+    tenant: Arc<str>,
     began: Duration,
 }
 
@@ -275,8 +277,12 @@ impl Driver {
                 Key::Request(request) => controller.issuer_of(request).cloned(),
                 Key::Issuer(_) | Key::Token(_) => None,
             };
-            let began = now.monotonic;
-            let task = Task { key, issuer, began };
+            let task = Task {
+                tenant: controller.tenant(&key),
+                key,
+                issuer,
+                began: now.monotonic,
+            };
             match step {
                 // There is nothing to ask, so it needs no task of its own.
                 Step::Done(outcome) => self.done(&task, outcome),
@@ -302,7 +308,7 @@ impl Driver {
         loop {
             step = match step {
                 Step::Exchange(request, state) => {
-                    let reply = Box::pin(self.exchange(request)).await;
+                    let reply = Box::pin(self.exchange(&task.tenant, request)).await;
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
                 Step::MintToken(source, state) => {
@@ -412,16 +418,16 @@ impl Driver {
         }
     }
 
-    /// Asks Vault, once there is room. The wait is part of the time to connect, and of the time that the request may take:
+    /// Asks Vault for a tenant, once there is room. The wait is part of the time to connect, and of the time that the request may take:
     /// what it carries is as old as the request.
-    async fn exchange(&self, mut request: Request) -> Reply {
+    async fn exchange(&self, tenant: &str, mut request: Request) -> Reply {
         let operation = request.operation;
         let began = Transport::now().monotonic;
         let patience = request.connect.limits.connect.min(request.timeout);
         let reply = match tokio::time::timeout(patience, self.exchanges.acquire()).await {
             Ok(_room) => {
                 request.timeout = request.timeout.saturating_sub(Transport::now().monotonic - began);
-                self.transport.call(request).await
+                self.transport.call_for(tenant, request).await
             }
             Err(_) => Err(ConnectError::Timeout.into()),
         };
@@ -440,7 +446,7 @@ impl Driver {
     }
 
     fn done(&self, task: &Task, outcome: Outcome) {
-        let Task { key, issuer, began } = task;
+        let Task { key, issuer, began, .. } = task;
         let took = Transport::now().monotonic.saturating_sub(*began);
         self.metrics.finished(key, issuer.as_ref(), outcome);
         self.metrics.worked(key, took);

@@ -139,7 +139,7 @@ async fn wait_for_room_is_part_of_connecting() {
     ] {
         let began = tokio::time::Instant::now();
         // Vault has surely not seen it, so it counts as no answer that was lost.
-        let reply = driver.exchange(request(timeout)).await;
+        let reply = driver.exchange("team", request(timeout)).await;
         assert_eq!(reply.err(), Some(ConnectError::Timeout.into()));
         assert_eq!(began.elapsed(), waited);
     }

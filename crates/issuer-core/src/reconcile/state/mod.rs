@@ -11,14 +11,16 @@ mod issuers;
 mod lanes;
 mod report;
 mod requests;
+mod retired;
 mod sources;
 mod tokens;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::lanes::Lane;
-use self::tokens::Tokens;
+use self::retired::RetiredTokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
@@ -54,7 +56,7 @@ pub(super) struct State {
     /// The time since the Unix epoch at which cert-manager's issuers were first served.
     serving_since: Option<Duration>,
     queue: Queue<Lane, Key>,
-    retired: Tokens,
+    retired: RetiredTokens,
 }
 
 impl State {
@@ -72,7 +74,7 @@ impl State {
             servers: Servers::default(),
             sources: Sources::new(seed),
             requests: Requests::default(),
-            retired: Tokens::default(),
+            retired: RetiredTokens::default(),
             stopping: false,
             withdrawn: BTreeSet::new(),
             serving_since: None,
@@ -134,7 +136,7 @@ impl State {
     fn due(&mut self, key: &Key, at: Duration, now: Duration) {
         match key {
             Key::Issuer(issuer) => {
-                let Some(server) = self.issuers.get(issuer).map(|known| known.observed.server()) else {
+                let Some(server) = self.issuers.get(issuer).map(|known| Arc::clone(&known.server)) else {
                     return;
                 };
                 let class = self.class_of_check(issuer);

@@ -1,7 +1,8 @@
+mod tenants;
+
 use std::cell::Cell;
 use std::cmp::Ordering;
 
-use super::super::lane::PORTION;
 use super::*;
 
 /// The owner of a lane is what stands before a slash; checks are not counted.
@@ -14,6 +15,10 @@ impl LaneName for &'static str {
 
     fn share(&self, width: usize) -> usize {
         2 * width
+    }
+
+    fn tenant_share(&self, _: &str) -> Option<usize> {
+        self.starts_with("check").then_some(3)
     }
 
     fn is_counted(&self) -> bool {
@@ -460,19 +465,4 @@ fn empty_lane_is_removed() {
     assert!(!queue.is_idle());
     queue.finish(&("t", 1));
     assert_eq!(queue, self::queue(1, 9));
-}
-
-#[test]
-fn full_tenant_stops_no_other() {
-    let mut queue = queue(9, 9);
-    for item in [("a", 1), ("a", 2), ("b", 3)] {
-        push(&mut queue, "lane", item, 0);
-    }
-    queue.limit(&"lane", &"a".into(), true);
-    queue.push("lane", Class::Owed, ("a", 4), s(0), s(0));
-    assert_eq!(drain(&mut queue, 1), [("a", 4), ("b", 3)]);
-    assert_eq!(queue.next(), None);
-    assert_eq!(queue.backlog(s(1)).collect::<Vec<_>>(), [(&"lane", 0)]);
-    queue.limit(&"lane", &"a".into(), false);
-    assert_eq!(drain(&mut queue, 1), [("a", 1), ("a", 2)]);
 }
