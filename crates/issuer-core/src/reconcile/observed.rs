@@ -12,6 +12,13 @@ use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey,
 use crate::target::{self, Admission, IssuerPolicy, NamespaceLabels};
 use crate::{Origin, VerifyOptions};
 
+/// The longest condition that is kept of an issuer without room, in bytes of reason and message: more than this controller
+/// writes.
+const CONDITION: usize = 4 << 10;
+
+/// The most conditions that are kept of it.
+const CONDITIONS: usize = 8;
+
 /// The settings of a [`Controller`](super::Controller).
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Config {
@@ -106,6 +113,20 @@ impl ObservedIssuer {
     /// Returns the URL of its server; empty if it is none.
     pub(super) fn server(&self) -> String {
         Origin::parse(&self.spec.server).map_or_else(String::new, |origin| origin.to_string())
+    }
+
+    /// Returns the size of spec and status as JSON, which is about what they take in memory.
+    pub(super) fn size(&self) -> usize {
+        serde_json::to_vec(&(&self.spec, &self.status)).map_or(0, |text| text.len())
+    }
+
+    /// Forgets the spec, and of the status all that is large.
+    pub(super) fn clear(&mut self) {
+        self.spec = VaultSpec::default();
+        let conditions = &mut self.status.conditions;
+        conditions.retain(|condition| condition.reason.len() + condition.message.len() <= CONDITION);
+        conditions.truncate(CONDITIONS);
+        conditions.shrink_to_fit();
     }
 
     /// Returns whether the issuer signs requests of this namespace, whose labels may be known.
