@@ -8,6 +8,7 @@ use issuer_core::reconcile::{Event, Key};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event as EventObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Request;
 use kube::{Client, Error, Resource};
@@ -159,9 +160,9 @@ impl Events {
     }
 }
 
-fn since_epoch(since: Duration) -> k8s_openapi::jiff::Timestamp {
+fn since_epoch(since: Duration) -> Timestamp {
     let nanos = i128::try_from(since.as_nanos()).unwrap_or_default();
-    k8s_openapi::jiff::Timestamp::from_nanosecond(nanos).unwrap_or_default()
+    Timestamp::from_nanosecond(nanos).unwrap_or_default()
 }
 
 fn reference(event: &Event) -> Option<ObjectReference> {

@@ -234,10 +234,9 @@ fn own_status_is_applied_by_force() {
 /// A finished request that a controller wrote so long after the start.
 fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
     of_issuer("other").with(|request| {
-        let at = k8s_openapi::jiff::Timestamp::from_second(at(seconds).timestamp().as_second()).unwrap();
         request.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
             manager: Some(manager.to_owned()),
-            time: Some(Time(at)),
+            time: Some(Time(at(seconds).timestamp())),
             subresource: Some("status".to_owned()),
             ..ManagedFieldsEntry::default()
         }]);
