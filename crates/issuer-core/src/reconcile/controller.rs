@@ -7,7 +7,7 @@ use issuer_api::IssuerRef;
 use super::observed::{Change, Config};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Key, WriteError};
-use super::report::Report;
+use super::report::{Report, Reporter};
 use super::sources::SourceEvent;
 use super::state::State;
 use super::step::{
@@ -177,10 +177,21 @@ impl Controller {
         self.state.issuers.readiness()
     }
 
+    /// Adds the next portion to a description of the issuers, of the requests that wait for them and of the queue; returns
+    /// the description once it is complete.
+    pub fn report_portion(&self, now: Now, reporter: &mut Reporter) -> Option<Report> {
+        self.state.report(now, reporter)
+    }
+
     /// Describes the issuers, the requests that wait for them and the queue. Its cost is linear in the number of
     /// issuers and requests.
     pub fn report(&self, now: Now) -> Report {
-        self.state.report(now)
+        let mut reporter = Reporter::default();
+        loop {
+            if let Some(report) = self.report_portion(now, &mut reporter) {
+                return report;
+            }
+        }
     }
 
     /// Returns the issuer that a request names, if both exist and the request has not finished.

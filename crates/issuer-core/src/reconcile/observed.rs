@@ -13,6 +13,13 @@ use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey,
 use crate::target::{self, Admission, AllowedServers, IssuerPolicy, NamespaceLabels};
 use crate::{Origin, Proxy, VerifyOptions};
 
+/// The longest condition that is kept of an issuer without room, in bytes of reason and message: more than this controller
+/// writes.
+const CONDITION: usize = 4 << 10;
+
+/// The most conditions that are kept of it.
+const CONDITIONS: usize = 8;
+
 /// The settings of a [`Controller`](super::Controller).
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Config {
@@ -112,6 +119,20 @@ impl ObservedIssuer {
         };
         let proxy = self.spec.proxy.as_deref().unwrap_or_default();
         origin.server(Proxy::parse(proxy, AllowedServers::All).as_ref()).into()
+    }
+
+    /// Returns the size of spec and status as JSON, which is about what they take in memory.
+    pub(super) fn size(&self) -> usize {
+        serde_json::to_vec(&(&self.spec, &self.status)).map_or(0, |text| text.len())
+    }
+
+    /// Forgets the spec, and of the status all that is large.
+    pub(super) fn clear(&mut self) {
+        self.spec = VaultSpec::default();
+        let conditions = &mut self.status.conditions;
+        conditions.retain(|condition| condition.reason.len() + condition.message.len() <= CONDITION);
+        conditions.truncate(CONDITIONS);
+        conditions.shrink_to_fit();
     }
 
     /// Returns whether the issuer signs requests of this namespace, whose labels may be known.

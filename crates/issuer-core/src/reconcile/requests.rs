@@ -1,7 +1,8 @@
 //! The requests that have not finished. Nothing is kept of a request that has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::{Hash, Hasher};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +21,19 @@ const CSR_KEPT: usize = 4096;
 /// either: what waits behind thousands of others takes little memory, and is read again when its turn comes.
 const ROOM: usize = 8 << 20;
 
+/// How much of it one tenant may take up: the crowd of one must not cost a read for each request of the others.
+const TENANT_ROOM: usize = ROOM / 4;
+
 /// All requests that have not finished. Its methods schedule nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Requests {
     by_key: BTreeMap<RequestKey, Box<Tracked>>,
     /// The number of requests that are open.
     open: usize,
-    /// The size of all.
+    /// The size of all that are kept whole.
     size: usize,
+    /// The same by tenant.
+    by_tenant: BTreeMap<Arc<str>, usize>,
 }
 
 impl Hash for Requests {
@@ -110,14 +116,16 @@ impl Tracked {
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
-        if self.tenant.is_none() {
-            self.tenant = object.requesting_tenant().map(Arc::from);
-        }
         self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {
             object.drop_csr();
         }
         self.object = Arc::new(Packed::new(&object));
+    }
+
+    /// Returns the size of a request that is kept whole.
+    fn whole(&self) -> usize {
+        if self.lacks_csr { 0 } else { self.object.size() }
     }
 
     /// Forgets a wait that is over.
@@ -164,6 +172,13 @@ impl Requests {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Tracked> {
         self.by_key.values().map(Box::as_ref)
+    }
+
+    /// Returns the requests that follow a key, or all.
+    pub(super) fn after(&self, last: Option<&RequestKey>) -> impl Iterator<Item = (&RequestKey, &Tracked)> {
+        let first = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.by_key.range::<RequestKey, _>((first, Bound::Unbounded));
+        rest.map(|(key, tracked)| (key, tracked.as_ref()))
     }
 
     /// Returns the names of the requests that are `wanted`.
@@ -237,11 +252,17 @@ impl Requests {
     ) -> &mut Tracked {
         let tracked = self.by_key.entry(key.clone());
         let tracked = tracked.or_insert_with(|| Box::new(Tracked::new(issuer)));
+        if tracked.tenant.is_none() {
+            tracked.tenant = object.requesting_tenant().map(Arc::from);
+        }
         // The new object may be open where the old one was not, or the other way round.
         self.open -= usize::from(tracked.is_open());
-        self.size -= tracked.object.size();
-        tracked.show(object, self.size < ROOM);
-        self.size += tracked.object.size();
+        let tenant = self.by_tenant.entry(tracked.tenant(key)).or_default();
+        let own = tracked.whole();
+        (self.size, *tenant) = (self.size - own, *tenant - own);
+        tracked.show(object, self.size < ROOM && *tenant < TENANT_ROOM);
+        let own = tracked.whole();
+        (self.size, *tenant) = (self.size + own, *tenant + own);
         self.open += usize::from(tracked.is_open());
         tracked
     }
@@ -249,7 +270,13 @@ impl Requests {
     pub(super) fn remove(&mut self, key: &RequestKey) -> Option<Box<Tracked>> {
         let tracked = self.by_key.remove(key)?;
         self.open -= usize::from(tracked.is_open());
-        self.size -= tracked.object.size();
+        self.size -= tracked.whole();
+        if let btree_map::Entry::Occupied(mut tenant) = self.by_tenant.entry(tracked.tenant(key)) {
+            *tenant.get_mut() -= tracked.whole();
+            if *tenant.get() == 0 {
+                tenant.remove();
+            }
+        }
         Some(tracked)
     }
 
@@ -342,7 +369,16 @@ mod tests {
         }
         let lacks = |key| requests.get(key).unwrap().lacks_csr;
         assert!(!lacks(&keys[0]) && lacks(&keys[COUNT - 1]));
-        assert!(requests.size <= ROOM + CSR_KEPT + COUNT * 200, "{}", requests.size);
+        let size: usize = requests.iter().map(|tracked| tracked.object.size()).sum();
+        assert!(size <= TENANT_ROOM + CSR_KEPT + COUNT * 200, "{size}");
+
+        // The crowd of one tenant takes no room of another.
+        let other = RequestKey {
+            namespace: "other".to_owned(),
+            ..keys[0].clone()
+        };
+        assert!(!requests.observe(&other, object.clone(), None).lacks_csr);
+        requests.remove(&other).unwrap();
 
         // What is shown again once there is room is kept.
         for key in &keys[..COUNT - 1] {

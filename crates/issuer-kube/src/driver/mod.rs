@@ -1,3 +1,4 @@
+mod event_room;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use kube::Client;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
+use self::event_room::EventRoom;
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
 use crate::object::{RequestHeader, WatchedList};
@@ -47,9 +49,6 @@ const API_REQUESTS: usize = 32;
 
 /// Events that are recorded at once; further ones wait, and no task with them.
 const EVENT_REQUESTS: usize = 4;
-
-/// Events that wait at most; after that, tasks wait too, but not for long.
-const EVENTS: usize = 256;
 
 /// How long a task waits for room for its event: a crowd of events must not delay the certificates of others.
 const EVENT_PATIENCE: Duration = Duration::from_secs(1);
@@ -100,8 +99,7 @@ struct Driver {
     exchanges: Semaphore,
     api_requests: Semaphore,
     event_requests: Semaphore,
-    /// Room for events that wait.
-    events: Arc<Semaphore>,
+    events: Arc<EventRoom>,
 }
 
 /// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, releases the leadership
@@ -225,7 +223,7 @@ impl Driver {
             exchanges: Semaphore::new(EXCHANGES_MAX),
             api_requests: Semaphore::new(API_REQUESTS),
             event_requests: Semaphore::new(EVENT_REQUESTS),
-            events: Arc::new(Semaphore::new(EVENTS)),
+            events: Arc::new(EventRoom::new()),
         }
     }
 
@@ -397,14 +395,13 @@ impl Driver {
     /// An event says what has changed, so what lasts is logged once.
     async fn publish(self: &Arc<Self>, event: Event) {
         log_event(&event);
-        let room = Arc::clone(&self.events).acquire_owned();
-        let Ok(room) = tokio::time::timeout(EVENT_PATIENCE, room).await else {
+        let Some(place) = self.events.place(&event.regarding, EVENT_PATIENCE).await else {
             tracing::debug!(reason = event.reason, "too many events; one is not recorded");
             return;
         };
         let driver = Arc::clone(self);
         tokio::spawn(async move {
-            let _room = room;
+            let _place = place;
             let _slot = driver.event_requests.acquire().await;
             driver.api.publish(event).await;
         });
@@ -412,8 +409,7 @@ impl Driver {
 
     /// Waits until every event is recorded, but not for long.
     async fn events_recorded(&self) {
-        let all = self.events.acquire_many(EVENTS as u32);
-        if tokio::time::timeout(REVOKE, all).await.is_err() {
+        if tokio::time::timeout(REVOKE, self.events.emptied()).await.is_err() {
             tracing::warn!("stopping before all events were recorded");
         }
     }

@@ -185,7 +185,7 @@ pub struct ControllerArgs {
     )]
     pub allow_audiences: Vec<String>,
     /// Servers that issuers may name, with commas in between: hosts, domains such as *.example.com, and networks such
-    /// as 10.0.0.0/8 [default: all but those at loopback and link-local addresses]
+    /// as 10.0.0.0/8 [default: all but those at loopback, link-local and other special addresses]
     #[arg(
         long,
         env = "VAULT_ISSUER_ALLOWED_SERVERS",

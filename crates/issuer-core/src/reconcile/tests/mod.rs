@@ -16,6 +16,7 @@ mod lost_reply;
 mod namespaces;
 mod outage;
 mod pending;
+mod quota;
 mod report;
 mod scenario;
 mod sources;
