@@ -288,6 +288,29 @@ mod tests {
     }
 
     #[test]
+    fn tenant_drops_its_first_unleased_token() {
+        let mut tokens = RetiredTokens::default();
+        let mut insert = |namespace: &str, number: u16| {
+            let key = IssuerKey {
+                namespace: namespace.to_owned(),
+                name: format!("vault-{}", number / 8),
+                ..issuer(1)
+            };
+            tokens.insert(&key, &login(0), lease(number))
+        };
+        let other = insert("other", 9999);
+        let first = insert("team", 0);
+        let numbers: Vec<_> = (1..=KEPT.1 as u16).map(|number| insert("team", number)).collect();
+        let (second, last) = (numbers[0], *numbers.last().unwrap());
+        assert_eq!(tokens.excess(last), Some(first));
+        assert_eq!(tokens.excess(other), None);
+        tokens.change(first, |retired| retired.lease.note_lease());
+        assert_eq!(tokens.excess(last), Some(second));
+        tokens.remove(second);
+        assert_eq!(tokens.excess(last), None);
+    }
+
+    #[test]
     fn connection_of_many_tokens_is_kept_once() {
         let mut tokens = RetiredTokens::default();
         let numbers: Vec<_> = (0..4_u8)
