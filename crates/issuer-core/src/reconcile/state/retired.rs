@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::lanes::Lane;
 use crate::Connect;
 use crate::reconcile::tenant::Tenant;
 use crate::reference::IssuerKey;
@@ -35,6 +36,9 @@ type Order = BTreeSet<(bool, u64)>;
 pub(in crate::reconcile) struct Retired {
     /// The issuer that has used it.
     pub(in crate::reconcile) issuer: IssuerKey,
+    tenant: Tenant,
+    /// The server that knows it.
+    server: Arc<str>,
     pub(in crate::reconcile) vault: Vault,
     pub(in crate::reconcile) lease: Lease,
     /// Failed revocations.
@@ -75,6 +79,8 @@ impl RetiredTokens {
         let number = self.last;
         let retired = Retired {
             issuer: issuer.clone(),
+            tenant: Tenant::of(issuer),
+            server: vault.login.server().into(),
             vault,
             lease,
             failures: 0,
@@ -83,7 +89,7 @@ impl RetiredTokens {
         self.by_login.insert((login, number));
         let place = retired.place(number);
         self.of_issuer.entry(issuer.clone()).or_default().insert(place);
-        self.of_tenant.entry(Tenant::of(issuer)).or_default().insert(place);
+        self.of_tenant.entry(retired.tenant.clone()).or_default().insert(place);
         self.by_number.insert(number, retired);
         number
     }
@@ -100,7 +106,7 @@ impl RetiredTokens {
         }
         if new_place != place {
             let of_issuer = self.of_issuer.get_mut(&retired.issuer);
-            let of_tenant = self.of_tenant.get_mut(&Tenant::of(&retired.issuer));
+            let of_tenant = self.of_tenant.get_mut(&retired.tenant);
             for order in of_issuer.into_iter().chain(of_tenant) {
                 order.remove(&place);
                 order.insert(new_place);
@@ -117,16 +123,23 @@ impl RetiredTokens {
         self.by_login.remove(&(digest(&retired.vault.login), number));
         let place = retired.place(number);
         remove(&mut self.of_issuer, &retired.issuer, place);
-        remove(&mut self.of_tenant, &Tenant::of(&retired.issuer), place);
+        remove(&mut self.of_tenant, &retired.tenant, place);
     }
 
-    /// Returns the token to drop of an issuer, or of its tenant, if there are more than may be kept.
-    pub(super) fn excess(&self, issuer: &IssuerKey) -> Option<u64> {
+    /// Returns the lane of a token, if it is kept.
+    pub(super) fn lane(&self, number: u64) -> Option<Lane> {
+        let Retired { tenant, server, .. } = self.get(number)?;
+        Some(Lane::Tokens(tenant.clone(), Arc::clone(server)))
+    }
+
+    /// Returns the token to drop of the issuer of this token, or of its tenant, if there are more than may be kept.
+    pub(super) fn excess(&self, number: u64) -> Option<u64> {
+        let Retired { issuer, tenant, .. } = self.get(number)?;
         let first = |order: Option<&Order>, most| {
             let order = order.filter(|order| order.len() > most)?;
             order.first().map(|(_, number)| *number)
         };
-        let of_tenant = || first(self.of_tenant.get(&Tenant::of(issuer)), KEPT.1);
+        let of_tenant = || first(self.of_tenant.get(tenant), KEPT.1);
         first(self.of_issuer.get(issuer), KEPT.0).or_else(of_tenant)
     }
 
@@ -262,8 +275,8 @@ mod tests {
                     let found = all.find(|(_, retired)| *retired.lease.token() == *lease(token).token());
                     prop_assert_eq!(tokens.find(&lease(token)), found.map(|(number, _)| *number));
                 }
-                for number in 0..6 {
-                    prop_assert_eq!(tokens.excess(&issuer(number)), expected_excess(&tokens, &issuer(number)));
+                for (number, retired) in &tokens.by_number {
+                    prop_assert_eq!(tokens.excess(*number), expected_excess(&tokens, &retired.issuer));
                 }
             }
             for number in tokens.numbers().collect::<Vec<_>>() {
@@ -272,6 +285,29 @@ mod tests {
             let empty = RetiredTokens { last: tokens.last, ..RetiredTokens::default() };
             prop_assert_eq!(tokens, empty);
         }
+    }
+
+    #[test]
+    fn tenant_drops_its_first_unleased_token() {
+        let mut tokens = RetiredTokens::default();
+        let mut insert = |namespace: &str, number: u16| {
+            let key = IssuerKey {
+                namespace: namespace.to_owned(),
+                name: format!("vault-{}", number / 8),
+                ..issuer(1)
+            };
+            tokens.insert(&key, &login(0), lease(number))
+        };
+        let other = insert("other", 9999);
+        let first = insert("team", 0);
+        let numbers: Vec<_> = (1..=KEPT.1 as u16).map(|number| insert("team", number)).collect();
+        let (second, last) = (numbers[0], *numbers.last().unwrap());
+        assert_eq!(tokens.excess(last), Some(first));
+        assert_eq!(tokens.excess(other), None);
+        tokens.change(first, |retired| retired.lease.note_lease());
+        assert_eq!(tokens.excess(last), Some(second));
+        tokens.remove(second);
+        assert_eq!(tokens.excess(last), None);
     }
 
     #[test]

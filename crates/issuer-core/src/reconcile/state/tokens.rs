@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::State;
-use super::lanes::Lane;
 use super::retired::{Retired, RetiredTokens};
 use crate::access::Access;
 use crate::reconcile::backoff::backoff;
@@ -11,7 +10,6 @@ use crate::reconcile::issuers::Phase;
 use crate::reconcile::lane::Class;
 use crate::reconcile::outcome::Key;
 use crate::reconcile::recovery::Recovery;
-use crate::reconcile::tenant::Tenant;
 use crate::reference::{IssuerKey, RequestKey};
 use crate::vault::Lease;
 use crate::{Chain, Now};
@@ -24,12 +22,6 @@ const ATTEMPTS: u32 = 8;
 const RENEWAL: Duration = Duration::from_secs(30);
 
 impl RetiredTokens {
-    /// Returns the lane of a token, if it is kept.
-    pub(super) fn lane(&self, token: u64) -> Option<Lane> {
-        let Retired { issuer, vault, .. } = self.get(token)?;
-        Some(Lane::Tokens(Tenant::of(issuer), vault.login.server().into()))
-    }
-
     /// Notes that a chain that was signed with the token of `lease` is leased, if the token is kept.
     fn signed(&mut self, lease: &Lease, chain: &Chain) {
         if chain.is_leased
@@ -56,7 +48,7 @@ impl State {
         let token = self.retired.insert(issuer, &access.vault, access.lease);
         self.due(&Key::Token(token), at, Duration::ZERO);
         // A process that stops retires all at once, and revokes each of them.
-        if let Some(first) = self.retired.excess(issuer).filter(|_| !self.stopping) {
+        if let Some(first) = self.retired.excess(token).filter(|_| !self.stopping) {
             self.queue.cancel(&Key::Token(first));
             self.forget_token(first);
         }
