@@ -15,7 +15,6 @@ use crate::der::{self, Signed};
 use crate::name::{CommonName, Name};
 use crate::signatures::{SubjectPublicKey, Verdict};
 use crate::usage::Granted;
-use crate::verify::CERTIFICATES_LIMIT;
 use crate::{KnownSignatures, Signatures};
 
 /// A certificate, parsed as far as it is compared with a request or with its issuer.
@@ -155,8 +154,9 @@ pub(crate) struct Verifier<'k> {
 }
 
 /// The most signatures of an answer that are verified, which takes up to ten milliseconds: a server may send many CAs of
-/// one name, of which each may have signed each. Of the longest chain that is read, each certificate takes one.
-pub(crate) const BUDGET: usize = 2 * CERTIFICATES_LIMIT;
+/// one name, of which each may have signed each. Of the longest chain that is read, each of sixteen certificates takes one,
+/// or two if its issuer has the same name.
+pub(crate) const BUDGET: usize = 32;
 
 impl<'k> Verifier<'k> {
     pub(crate) fn new(signatures: &'k Signatures, known: &'k mut KnownSignatures) -> Self {

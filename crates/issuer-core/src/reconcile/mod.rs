@@ -73,6 +73,7 @@ mod controller;
 mod drop_in;
 mod event_budget;
 mod issuer_events;
+mod issuer_room;
 mod issuers;
 mod lane;
 mod ledger;

@@ -24,7 +24,7 @@ const TOLERANCE: i64 = 60 * 60;
 const ANSWER_LIMIT: usize = 1 << 20;
 
 /// The largest number of different certificates in an answer: cert-manager's chain of ten, and cross-signed alternates.
-pub(crate) const CERTIFICATES_LIMIT: usize = 16;
+const CERTIFICATES_LIMIT: usize = 16;
 
 /// Sizes in bytes of PEM up to which cert-manager reads what it finds in a `CertificateRequest`.
 ///

@@ -44,7 +44,8 @@ fn namesakes_without_key_ids_are_refused() {
 
 #[test]
 fn key_ids_save_signatures() {
-    let customer = Customer::new();
+    let mut customer = Customer::new();
+    customer.params.use_authority_key_identifier_extension = true;
     let (authorities, certificates) = circle(15, true);
     let leaf = customer.leaf(&authorities[14]);
     let mut sent: Vec<&[u8]> = certificates.iter().map(Vec::as_slice).collect();
