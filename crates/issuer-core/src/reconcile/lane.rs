@@ -7,8 +7,8 @@ use super::recovery::Recovery;
 
 /// A key that can be queued.
 pub(super) trait Work: Ord + Clone {
-    /// Returns the tenant that the work is for, whose turns it takes.
-    fn tenant(&self) -> &str;
+    /// Returns the requester of the work: those of one lane take turns.
+    fn requester(&self) -> &str;
 }
 
 /// A class of work within a lane; a lane that is closed for a class is closed for all that come after it.
@@ -45,7 +45,7 @@ pub(super) struct Lane<K> {
     pub(super) open: Class,
     /// Whether one of its tasks may run even if all lanes together run as many as they may.
     pub(super) is_reserved: bool,
-    /// The tenants that are full: only owed work runs for them. There are few.
+    /// The requesters that are full: only owed work runs for them. There are few.
     pub(super) full: Full,
     /// The number of tasks that may run at once.
     width: usize,
@@ -63,7 +63,7 @@ pub(super) struct Lane<K> {
     released: Vec<Released<K>>,
     /// The number of turns that retried work has yielded in a row.
     yielded: u8,
-    /// The tenant served last, while there is work that is ready.
+    /// The requester served last, while there is work that is ready.
     last: Option<String>,
     /// Since when there has been work that is ready and got no slot.
     since: Duration,
@@ -71,7 +71,7 @@ pub(super) struct Lane<K> {
 
 type Full = BTreeSet<Arc<str>>;
 
-/// No tenant is full: owed work runs for all.
+/// No requester is full: owed work runs for all.
 const NONE: &Full = &Full::new();
 
 /// Work that was released at once.
@@ -88,7 +88,7 @@ struct Released<K> {
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Waiting<K> {
     later: BTreeSet<(Duration, K)>,
-    /// By tenant; no set is empty.
+    /// By requester; no set is empty.
     ready: BTreeMap<String, BTreeSet<(Duration, K)>>,
 }
 
@@ -169,16 +169,16 @@ impl<K: Work> Lane<K> {
         self.settle();
     }
 
-    /// Sets whether a tenant is full.
-    pub(super) fn limit(&mut self, tenant: &Arc<str>, is_full: bool) {
+    /// Sets whether a requester is full.
+    pub(super) fn limit(&mut self, requester: &Arc<str>, is_full: bool) {
         if is_full {
-            self.full.insert(Arc::clone(tenant));
+            self.full.insert(Arc::clone(requester));
         } else {
-            self.full.remove(tenant);
+            self.full.remove(requester);
         }
     }
 
-    /// Takes what comes next and a slot: what is owed, or the work of the tenant after the one served last.
+    /// Takes what comes next and a slot: what is owed, or the work of the requester after the one served last.
     pub(super) fn next(&mut self, now: Duration) -> Option<(Class, K)> {
         let class = self.next_class()?;
         let last = self.last.take().unwrap_or_default();
@@ -187,11 +187,11 @@ impl<K: Work> Lane<K> {
             .class(class)
             .take_after(&last, if class == Class::Owed { NONE } else { &full });
         self.full = full;
-        let (tenant, key) = taken?;
+        let (requester, key) = taken?;
         // Counted only while retried work waits, so its turn comes after a bounded number of others.
         let yields = class != Class::Retried && self.retried.has_turn(&self.full);
         self.yielded = if yields { self.yielded.saturating_add(1) } else { 0 };
-        (self.last, self.since) = (Some(tenant), now);
+        (self.last, self.since) = (Some(requester), now);
         self.running += 1;
         self.retrying += usize::from(class == Class::Retried);
         self.settle();
@@ -313,7 +313,7 @@ impl<K: Work> Lane<K> {
         }
     }
 
-    /// Returns the class that has the next turn: of two for the same tenant, the one that has been due the longest; retried
+    /// Returns the class that has the next turn: of two for the same requester, the one that has been due the longest; retried
     /// work if there is no other, or if it has yielded often enough.
     fn next_class(&self) -> Option<Class> {
         if !self.owed.ready.is_empty() {
@@ -321,8 +321,8 @@ impl<K: Work> Lane<K> {
         }
         let last = self.last.as_deref().unwrap_or_default();
         let turn = |class: &Waiting<K>| {
-            let (tenant, first) = class.after(last, &self.full)?;
-            Some((tenant <= last, tenant.to_owned(), first))
+            let (requester, first) = class.after(last, &self.full)?;
+            Some((requester <= last, requester.to_owned(), first))
         };
         let classes = [(Class::Untold, &self.untold), (Class::Told, &self.told)];
         let open = classes.into_iter().filter(|(class, _)| *class <= self.open);
@@ -369,51 +369,54 @@ impl<K: Work> Waiting<K> {
 
     fn backlog(&self, now: Duration, full: &Full) -> usize {
         let due = self.later.iter().take_while(|(at, _)| *at <= now).count();
-        let ready = self.ready.iter().filter(|(tenant, _)| !full.contains(tenant.as_str()));
+        let ready = self
+            .ready
+            .iter()
+            .filter(|(requester, _)| !full.contains(requester.as_str()));
         ready.map(|(_, ready)| ready.len()).sum::<usize>() + due
     }
 
-    /// Returns `true` if there is work that is ready, of a tenant that is not full.
+    /// Returns `true` if there is work that is ready, of a requester that is not full.
     fn has_turn(&self, full: &Full) -> bool {
-        self.ready.keys().any(|tenant| !full.contains(tenant.as_str()))
+        self.ready.keys().any(|requester| !full.contains(requester.as_str()))
     }
 
     fn make_ready(&mut self, at: Duration, key: K) {
-        let tenant = key.tenant().to_owned();
-        self.ready.entry(tenant).or_default().insert((at, key));
+        let requester = key.requester().to_owned();
+        self.ready.entry(requester).or_default().insert((at, key));
     }
 
     fn remove(&mut self, entry: &(Duration, K)) -> bool {
         if self.later.remove(entry) {
             return true;
         }
-        let tenant = entry.1.tenant();
-        let Some(ready) = self.ready.get_mut(tenant) else {
+        let requester = entry.1.requester();
+        let Some(ready) = self.ready.get_mut(requester) else {
             return false;
         };
         let removed = ready.remove(entry);
         if ready.is_empty() {
-            self.ready.remove(tenant);
+            self.ready.remove(requester);
         }
         removed
     }
 
-    /// Returns the tenant whose turn it is after `last`, unless it is full, and when its first work became due.
+    /// Returns the requester whose turn it is after `last`, unless it is full, and when its first work became due.
     fn after(&self, last: &str, full: &Full) -> Option<(&str, Duration)> {
         let after = self.ready.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
         let mut turns = after.chain(self.ready.range::<str, _>((Bound::Unbounded, Bound::Included(last))));
-        let (tenant, ready) = turns.find(|(tenant, _)| !full.contains(tenant.as_str()))?;
-        Some((tenant, ready.first().map_or(Duration::ZERO, |(at, _)| *at)))
+        let (requester, ready) = turns.find(|(requester, _)| !full.contains(requester.as_str()))?;
+        Some((requester, ready.first().map_or(Duration::ZERO, |(at, _)| *at)))
     }
 
     fn take_after(&mut self, last: &str, full: &Full) -> Option<(String, K)> {
-        let tenant = self.after(last, full)?.0.to_owned();
-        let ready = self.ready.get_mut(&tenant)?;
+        let requester = self.after(last, full)?.0.to_owned();
+        let ready = self.ready.get_mut(&requester)?;
         let (_, key) = ready.pop_first()?;
         if ready.is_empty() {
-            self.ready.remove(&tenant);
+            self.ready.remove(&requester);
         }
-        Some((tenant, key))
+        Some((requester, key))
     }
 
     /// Makes ready what is due, while there is `room`; returns when the first of it became due.

@@ -12,19 +12,18 @@ use crate::reference::{IssuerKey, RequestKey};
 pub(super) struct Ledger {
     /// The entry of each request, and the account of one that an issuer signs or has signed.
     entries: BTreeMap<String, (Entry, Option<Account>)>,
-    /// The number of entries of each issuer, in all and by tenant.
+    /// The number of entries of each issuer, in all and by requester.
     signed: BTreeMap<IssuerKey, (usize, BTreeMap<Arc<str>, usize>)>,
     /// The uid of each request that has finished or is gone, until the watch shows it. What the watch shows of the same
     /// uid before that is stale.
     finished: BTreeMap<RequestKey, String>,
 }
 
-/// The issuer and the tenant against whose room a certificate counts until it is saved.
+/// The issuer and the requester against whose room a certificate counts until it is saved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Account {
     pub(super) issuer: IssuerKey,
-    /// Whose request it is: a namespace, or the requester of a Kubernetes CSR.
-    pub(super) tenant: Arc<str>,
+    pub(super) requester: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -81,8 +80,8 @@ impl Ledger {
     /// the process ends, and takes memory until then.
     const ISSUER: usize = 500;
 
-    /// The same for one tenant of the issuer: the API server may refuse to save those of one namespace.
-    const TENANT: usize = 100;
+    /// The same for one requester: the API server may refuse to save those of one namespace.
+    const REQUESTER: usize = 100;
 
     pub(super) fn find(&self, uid: &str) -> Option<&Entry> {
         self.entries.get(uid).map(|(entry, _)| entry)
@@ -90,9 +89,9 @@ impl Ledger {
 
     /// Records that an issuer signs a request.
     pub(super) fn sign(&mut self, uid: &str, account: Account) {
-        let (all, by_tenant) = self.signed.entry(account.issuer.clone()).or_default();
+        let (all, by_requester) = self.signed.entry(account.issuer.clone()).or_default();
         *all += 1;
-        *by_tenant.entry(Arc::clone(&account.tenant)).or_default() += 1;
+        *by_requester.entry(Arc::clone(&account.requester)).or_default() += 1;
         self.entries.insert(uid.to_owned(), (Entry::Signing, Some(account)));
     }
 
@@ -121,9 +120,9 @@ impl Ledger {
     pub(super) fn forget(&mut self, uid: &str) -> Option<Account> {
         let (_, account) = self.entries.remove(uid)?;
         let account = account?;
-        if let Some((all, by_tenant)) = self.signed.get_mut(&account.issuer) {
+        if let Some((all, by_requester)) = self.signed.get_mut(&account.issuer) {
             *all -= 1;
-            if let btree_map::Entry::Occupied(mut own) = by_tenant.entry(Arc::clone(&account.tenant)) {
+            if let btree_map::Entry::Occupied(mut own) = by_requester.entry(Arc::clone(&account.requester)) {
                 *own.get_mut() -= 1;
                 if *own.get() == 0 {
                     own.remove();
@@ -141,11 +140,11 @@ impl Ledger {
         self.signed.get(issuer).is_none_or(|(all, _)| *all < Self::ISSUER)
     }
 
-    /// The same for one tenant; the issuer's own bound is not considered.
+    /// The same for one requester; the issuer's own bound is not considered.
     pub(super) fn has_room_for(&self, account: &Account) -> bool {
         let signed = self.signed.get(&account.issuer);
-        let own = signed.and_then(|(_, by_tenant)| by_tenant.get(&account.tenant));
-        own.is_none_or(|count| *count < Self::TENANT)
+        let own = signed.and_then(|(_, by_requester)| by_requester.get(&account.requester));
+        own.is_none_or(|count| *count < Self::REQUESTER)
     }
 
     /// Returns the number of requests that are being signed or wait to be saved.
@@ -184,21 +183,21 @@ mod tests {
     use crate::reference::IssuerKind;
 
     #[test]
-    fn many_tenants_fill_an_issuer() {
+    fn many_requesters_fill_an_issuer() {
         let issuer = IssuerKey {
             kind: IssuerKind::Cluster,
             namespace: String::new(),
             name: "shared".to_owned(),
         };
-        let account = |tenant: usize| Account {
+        let account = |requester: usize| Account {
             issuer: issuer.clone(),
-            tenant: format!("team-{tenant}").into(),
+            requester: format!("team-{requester}").into(),
         };
         let mut ledger = Ledger::default();
         for number in 0..Ledger::ISSUER {
-            let tenant = account(number % 6);
-            assert!(ledger.has_room(&issuer) && ledger.has_room_for(&tenant), "{number}");
-            ledger.sign(&number.to_string(), tenant);
+            let account_of = account(number % 6);
+            assert!(ledger.has_room(&issuer) && ledger.has_room_for(&account_of), "{number}");
+            ledger.sign(&number.to_string(), account_of);
         }
         assert!(!ledger.has_room(&issuer) && ledger.has_room_for(&account(6)));
         assert_eq!(ledger.forget("7"), Some(account(1)));

@@ -71,12 +71,12 @@ impl ObservedRequest {
         }
     }
 
-    /// Returns the tenant whose turns a request takes that has no namespace: that of the service account that has created it,
-    /// or else the user, as `user:NAME`. No namespace has a colon.
+    /// Returns the requester of a request without a namespace: the namespace of the service account that has created it, or
+    /// else the user, as `user:NAME`. No namespace has a colon.
     ///
     /// It is not the namespace of the issuer: those who may reference one issuer would delay each other. Nobody chooses a
     /// name here and takes the turns of others, since the API server records the user.
-    pub(super) fn requesting_tenant(&self) -> Option<String> {
+    pub(super) fn requester(&self) -> Option<String> {
         let Self::Kubernetes(request) = self else {
             return None;
         };

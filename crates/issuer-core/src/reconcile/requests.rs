@@ -46,8 +46,8 @@ pub(super) struct Tracked {
     pub(super) lacks_csr: bool,
     /// The issuer that it names; `None` if it cannot name one.
     pub(super) issuer: Option<IssuerKey>,
-    /// The tenant whose turns it takes, if that is not its namespace.
-    pub(super) tenant: Option<Arc<str>>,
+    /// Its requester, if that is not its namespace.
+    pub(super) requester: Option<Arc<str>>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
     /// Failed attempts in a row, to sign or to save.
@@ -93,7 +93,7 @@ impl Tracked {
             object: Arc::default(),
             lacks_csr: false,
             issuer,
-            tenant: None,
+            requester: None,
             claim: None,
             told: Told::Nothing,
             attempts: 0,
@@ -110,8 +110,8 @@ impl Tracked {
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
-        if self.tenant.is_none() {
-            self.tenant = object.requesting_tenant().map(Arc::from);
+        if self.requester.is_none() {
+            self.requester = object.requester().map(Arc::from);
         }
         self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {
@@ -127,9 +127,9 @@ impl Tracked {
         }
     }
 
-    /// Returns the tenant whose turns and room it takes, given its key.
-    pub(super) fn tenant(&self, key: &RequestKey) -> Arc<str> {
-        self.tenant.clone().unwrap_or_else(|| key.namespace.as_str().into())
+    /// Returns its requester, whose turns and room it takes, given its key.
+    pub(super) fn requester(&self, key: &RequestKey) -> Arc<str> {
+        self.requester.clone().unwrap_or_else(|| key.namespace.as_str().into())
     }
 
     /// Returns `true` if the request may be signed as soon as its issuer can.

@@ -25,11 +25,11 @@ impl LaneName for &'static str {
     }
 }
 
-/// The work of a tenant, with a number.
+/// The work of a requester, with a number.
 type Item = (&'static str, u32);
 
 impl Work for Item {
-    fn tenant(&self) -> &str {
+    fn requester(&self) -> &str {
         self.0
     }
 }
@@ -133,7 +133,7 @@ fn backlog_is_due_and_open() {
 }
 
 #[test]
-fn tenants_take_turns() {
+fn requesters_take_turns() {
     let mut queue = queue(1, 9);
     for number in 0..4 {
         push(&mut queue, "a", ("crowd", number), 0);
@@ -413,7 +413,7 @@ impl Ord for Counted {
 }
 
 impl Work for Counted {
-    fn tenant(&self) -> &str {
+    fn requester(&self) -> &str {
         if self.0.is_multiple_of(2) { "even" } else { "odd" }
     }
 }
@@ -463,7 +463,7 @@ fn empty_lane_is_removed() {
 }
 
 #[test]
-fn full_tenant_stops_no_other() {
+fn full_requester_stops_no_other() {
     let mut queue = queue(9, 9);
     for item in [("a", 1), ("a", 2), ("b", 3)] {
         push(&mut queue, "lane", item, 0);

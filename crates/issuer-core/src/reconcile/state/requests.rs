@@ -231,7 +231,7 @@ impl State {
         let tracked = self.requests.get(key);
         Account {
             issuer: issuer.clone(),
-            tenant: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.tenant(key)),
+            requester: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.requester(key)),
         }
     }
 
