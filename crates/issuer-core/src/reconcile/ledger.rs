@@ -12,8 +12,8 @@ use crate::reference::{IssuerKey, RequestKey};
 pub(super) struct Ledger {
     /// The entry of each request, and the account of one that an issuer signs or has signed.
     entries: BTreeMap<String, (Entry, Option<Account>)>,
-    /// The number of entries of each issuer, in all and by requester.
-    signed: BTreeMap<IssuerKey, (usize, BTreeMap<Arc<str>, usize>)>,
+    /// The accounts of these entries, counted by issuer.
+    counts: BTreeMap<IssuerKey, Counts>,
     /// The uid of each request that has finished or is gone, until the watch shows it. What the watch shows of the same
     /// uid before that is stale.
     finished: BTreeMap<RequestKey, String>,
@@ -24,6 +24,15 @@ pub(super) struct Ledger {
 pub(super) struct Account {
     pub(super) issuer: IssuerKey,
     pub(super) requester: Arc<str>,
+}
+
+/// The requests of one issuer that are being signed, or whose certificates are not saved.
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
+struct Counts {
+    all: usize,
+    /// Those that are being signed.
+    signing: usize,
+    by_requester: BTreeMap<Arc<str>, usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -89,26 +98,22 @@ impl Ledger {
 
     /// Records that an issuer signs a request.
     pub(super) fn sign(&mut self, uid: &str, account: Account) {
-        let (all, by_requester) = self.signed.entry(account.issuer.clone()).or_default();
-        *all += 1;
-        *by_requester.entry(Arc::clone(&account.requester)).or_default() += 1;
+        let counts = self.counts.entry(account.issuer.clone()).or_default();
+        counts.all += 1;
+        counts.signing += 1;
+        *counts.by_requester.entry(Arc::clone(&account.requester)).or_default() += 1;
         self.entries.insert(uid.to_owned(), (Entry::Signing, Some(account)));
     }
 
-    /// Returns `true` if the issuer is signing a request. Takes time for each entry.
+    /// Returns `true` if the issuer is signing a request.
     pub(super) fn is_signing(&self, issuer: &IssuerKey) -> bool {
-        let mut entries = self.entries.values();
-        self.signed.contains_key(issuer)
-            && entries.any(|(entry, account)| {
-                let of_issuer = account.as_ref().is_some_and(|account| account.issuer == *issuer);
-                *entry == Entry::Signing && of_issuer
-            })
+        self.counts.get(issuer).is_some_and(|counts| counts.signing > 0)
     }
 
     /// Records a conclusion. Returns the account that has room for one more, unless a certificate waits to be saved.
     pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) -> Option<Account> {
         let (kept, freed) = match conclusion {
-            Conclusion::Issued(_) => (self.entries.remove(uid).and_then(|(_, account)| account), None),
+            Conclusion::Issued(_) => (self.end_signing(uid), None),
             _ => (None, self.forget(uid)),
         };
         self.entries
@@ -116,11 +121,21 @@ impl Ledger {
         freed
     }
 
+    /// Removes the entry of a request, which is not being signed any more; returns its account, in which it still counts.
+    fn end_signing(&mut self, uid: &str) -> Option<Account> {
+        let (entry, account) = self.entries.remove(uid)?;
+        let account = account?;
+        if let Some(counts) = self.counts.get_mut(&account.issuer) {
+            counts.signing -= usize::from(entry == Entry::Signing);
+        }
+        Some(account)
+    }
+
     /// Forgets a request; returns its account, which has room for one more.
     pub(super) fn forget(&mut self, uid: &str) -> Option<Account> {
-        let (_, account) = self.entries.remove(uid)?;
-        let account = account?;
-        if let Some((all, by_requester)) = self.signed.get_mut(&account.issuer) {
+        let account = self.end_signing(uid)?;
+        if let btree_map::Entry::Occupied(mut counts) = self.counts.entry(account.issuer.clone()) {
+            let Counts { all, by_requester, .. } = counts.get_mut();
             *all -= 1;
             if let btree_map::Entry::Occupied(mut own) = by_requester.entry(Arc::clone(&account.requester)) {
                 *own.get_mut() -= 1;
@@ -129,7 +144,7 @@ impl Ledger {
                 }
             }
             if *all == 0 {
-                self.signed.remove(&account.issuer);
+                counts.remove();
             }
         }
         Some(account)
@@ -137,13 +152,13 @@ impl Ledger {
 
     /// Returns `true` if the issuer has fewer unsaved certificates than it may.
     pub(super) fn has_room(&self, issuer: &IssuerKey) -> bool {
-        self.signed.get(issuer).is_none_or(|(all, _)| *all < Self::ISSUER)
+        self.counts.get(issuer).is_none_or(|counts| counts.all < Self::ISSUER)
     }
 
     /// The same for one requester; the issuer's own bound is not considered.
     pub(super) fn has_room_for(&self, account: &Account) -> bool {
-        let signed = self.signed.get(&account.issuer);
-        let own = signed.and_then(|(_, by_requester)| by_requester.get(&account.requester));
+        let counts = self.counts.get(&account.issuer);
+        let own = counts.and_then(|counts| counts.by_requester.get(&account.requester));
         own.is_none_or(|count| *count < Self::REQUESTER)
     }
 
@@ -182,22 +197,25 @@ mod tests {
     use super::*;
     use crate::reference::IssuerKind;
 
+    fn account(requester: usize) -> Account {
+        Account {
+            issuer: IssuerKey {
+                kind: IssuerKind::Cluster,
+                namespace: String::new(),
+                name: "shared".to_owned(),
+            },
+            requester: format!("team-{requester}").into(),
+        }
+    }
+
     #[test]
     fn many_requesters_fill_an_issuer() {
-        let issuer = IssuerKey {
-            kind: IssuerKind::Cluster,
-            namespace: String::new(),
-            name: "shared".to_owned(),
-        };
-        let account = |requester: usize| Account {
-            issuer: issuer.clone(),
-            requester: format!("team-{requester}").into(),
-        };
+        let issuer = account(0).issuer;
         let mut ledger = Ledger::default();
         for number in 0..Ledger::ISSUER {
-            let account_of = account(number % 6);
-            assert!(ledger.has_room(&issuer) && ledger.has_room_for(&account_of), "{number}");
-            ledger.sign(&number.to_string(), account_of);
+            let account = account(number % 6);
+            assert!(ledger.has_room(&issuer) && ledger.has_room_for(&account), "{number}");
+            ledger.sign(&number.to_string(), account);
         }
         assert!(!ledger.has_room(&issuer) && ledger.has_room_for(&account(6)));
         assert_eq!(ledger.forget("7"), Some(account(1)));
@@ -206,5 +224,34 @@ mod tests {
             ledger.forget(&number.to_string());
         }
         assert_eq!(ledger, Ledger::default());
+    }
+
+    #[test]
+    fn each_end_of_a_signature_is_counted() {
+        let issuer = account(0).issuer;
+        let ends: [fn(&mut Ledger); 3] = [
+            |ledger| {
+                ledger.forget("a");
+            },
+            |ledger| {
+                ledger.conclude("a", Conclusion::Denied);
+            },
+            // A denial that the watch shows while a failure waits to be saved.
+            |ledger| {
+                ledger.conclude("a", Conclusion::Invalid(String::new()));
+                ledger.conclude("a", Conclusion::Denied);
+            },
+        ];
+        for end in ends {
+            let mut ledger = Ledger::default();
+            assert!(!ledger.is_signing(&issuer));
+            ledger.sign("a", account(0));
+            ledger.sign("b", account(1));
+            end(&mut ledger);
+            assert!(ledger.is_signing(&issuer), "of b");
+            ledger.forget("b");
+            assert!(!ledger.is_signing(&issuer));
+            assert!(ledger.counts.is_empty());
+        }
     }
 }
