@@ -62,6 +62,8 @@ pub(super) struct Tracked {
     pub(super) not_before: Duration,
     /// Whether an event says that it waits for approval.
     pub(super) announced: bool,
+    /// The annotations of a Kubernetes CSR when it was first shown as approved.
+    approved: Option<BTreeMap<String, String>>,
 }
 
 /// What the status of a request says about why it waits.
@@ -102,11 +104,13 @@ impl Tracked {
             last_error: String::new(),
             not_before: Duration::ZERO,
             announced: false,
+            approved: None,
         }
     }
 
     fn show(&mut self, mut object: ObservedRequest, has_room: bool) {
         texts::cut(&mut object);
+        self.keep_annotations(&mut object);
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
@@ -118,6 +122,20 @@ impl Tracked {
             object.drop_csr();
         }
         self.object = Arc::new(Packed::new(&object));
+    }
+
+    /// Gives a Kubernetes CSR the annotations that it had when it was first shown as approved: what they ask for is what the
+    /// approver has seen, though the requester may be able to change them.
+    fn keep_annotations(&mut self, object: &mut ObservedRequest) {
+        let is_approved = object.is("Approved");
+        let ObservedRequest::Kubernetes(csr) = object else {
+            return;
+        };
+        match &self.approved {
+            Some(approved) => csr.metadata.annotations = Some(approved.clone()),
+            None if is_approved => self.approved = Some(csr.metadata.annotations.clone().unwrap_or_default()),
+            None => {}
+        }
     }
 
     /// Forgets a wait that is over.
@@ -275,6 +293,7 @@ impl Requests {
             return tracked.object.decode(key);
         }
         texts::cut(&mut read);
+        tracked.keep_annotations(&mut read);
         let whole = Snapshot::from(read.clone());
         self.observe(key, read, None);
         Some(whole)
@@ -283,7 +302,8 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
-    use issuer_api::{Base64, CertificateRequest};
+    use issuer_api::{Base64, CertificateRequest, CertificateSigningRequest};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::reference::IssuerKind;
@@ -321,6 +341,39 @@ mod tests {
             });
             let namespaces: Vec<_> = keys.iter().map(|key| key.namespace.as_str()).collect();
             assert_eq!((namespaces, seen.get()), (near.to_vec(), near.len()));
+        }
+    }
+
+    #[test]
+    fn annotations_of_the_approval_are_kept() {
+        let csr = |annotations: Value, conditions: Value| {
+            let csr = json!({
+                "metadata": { "name": "web", "uid": "u", "annotations": annotations },
+                "spec": { "request": "", "signerName": "" },
+                "status": { "conditions": conditions },
+            });
+            let csr: CertificateSigningRequest = serde_json::from_value(csr).unwrap();
+            ObservedRequest::from(csr)
+        };
+        let duration = CertificateSigningRequest::DURATION;
+        let seen = [
+            (json!({ duration: "1h" }), Some("1h")),
+            (json!({}), None),
+            (json!(null), None),
+        ];
+        for (annotations, expected) in seen {
+            let greedy = json!({ duration: "9000h", CertificateSigningRequest::IS_CA: "true" });
+            let approved = json!([{ "type": "Approved", "status": "True" }]);
+            let mut requests = Requests::default();
+            let object = csr(greedy.clone(), json!([]));
+            let key = object.key();
+            requests.observe(&key, object, None);
+            requests.observe(&key, csr(annotations, approved.clone()), None);
+            requests.observe(&key, csr(greedy.clone(), approved.clone()), None);
+            let waiting = requests.get(&key).unwrap().object.decode(&key).unwrap();
+            assert_eq!((waiting.duration().as_deref(), waiting.is_ca()), (expected, false));
+            let read = requests.refresh(&key, csr(greedy, approved)).unwrap();
+            assert_eq!((read.duration().as_deref(), read.is_ca()), (expected, false));
         }
     }
 
