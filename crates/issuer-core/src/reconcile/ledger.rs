@@ -1,6 +1,9 @@
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
+use issuer_api::Base64;
+
+use super::observed_request::ObservedRequest;
 use crate::Verified;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -73,6 +76,16 @@ impl Conclusion {
     /// Returns `true` if the event says no more than the status: that there is a certificate, as requested.
     pub(super) fn is_routine(&self) -> bool {
         matches!(self, Self::Issued(verified) if verified.chain().missing_usages.is_empty())
+    }
+
+    /// Returns `true` if a request, which is finished, can have been finished by this conclusion.
+    pub(super) fn is_shown_by(&self, request: &ObservedRequest) -> bool {
+        let certificate = request.status().and_then(|status| status.certificate.as_ref());
+        let certificate = certificate.and_then(Base64::decode).filter(|pem| !pem.is_empty());
+        match self {
+            Self::Issued(verified) => certificate.is_some_and(|pem| pem == verified.chain().certificate.as_bytes()),
+            Self::Denied | Self::Failed(..) | Self::Invalid(_) => certificate.is_none(),
+        }
     }
 
     pub(super) fn message(&self) -> &str {

@@ -52,6 +52,12 @@ impl ObservedRequest {
         }
     }
 
+    /// Returns `true` if its signer has finished it. A denied one is finished by its approver or, if it is cert-manager's,
+    /// by any of its controllers, whatever the type of the issuer.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_terminal() && !self.is("Denied")
+    }
+
     /// Returns `metadata.uid`, empty if there is none.
     pub fn uid(&self) -> &str {
         self.metadata().uid.as_deref().unwrap_or_default()
