@@ -80,6 +80,8 @@ pub enum Mutant {
     SlowClock,
     /// Writes the certificate of another request.
     SwappedCertificate,
+    /// Takes what managed fields say for true.
+    TrustedManagedFields,
     /// Signs without reading the labels of the namespace.
     UnreadLabels,
     /// Signs without asking whether the requester may reference the issuer.
@@ -290,6 +292,10 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
             request.metadata.managed_fields = None;
             Some(Change::Request(request.into()))
         }
+        (Mutant::TrustedManagedFields, Change::Request(ObservedRequest::CertManager(mut request))) => {
+            show_forged_write(&mut request);
+            Some(Change::Request(request.into()))
+        }
         (Mutant::IgnoredGroup, Change::Request(ObservedRequest::CertManager(mut request))) => {
             request.spec.issuer_ref.group = Some(issuer_api::GROUP.to_owned());
             Some(Change::Request(request.into()))
@@ -303,6 +309,26 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
         }
         (_, change) => Some(change),
     }
+}
+
+/// Shows a write that is forged in the managed fields as the status that it would have left.
+fn show_forged_write(request: &mut CertificateRequest) {
+    let entries = request.metadata.managed_fields.iter().flatten();
+    let mut forged = entries.filter(|entry| entry.manager.as_deref() == Some(fixture::FORGED));
+    let Some(at) = forged.next().and_then(|entry| entry.time.as_ref()) else {
+        return;
+    };
+    let ready = issuer_api::RequestCondition {
+        others: std::collections::BTreeMap::new(),
+        kind: "Ready".to_owned(),
+        status: "False".to_owned(),
+        last_transition_time: Some(at.0.to_string()),
+        reason: Some("Pending".to_owned()),
+        message: Some("Failed to initialise vault client for signing: no reply".to_owned()),
+    };
+    let conditions = &mut request.status.get_or_insert_default().conditions;
+    conditions.retain(|condition| condition.kind != "Ready");
+    conditions.push(ready);
 }
 
 fn approve(request: &mut CertificateRequest) {

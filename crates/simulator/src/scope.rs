@@ -6,8 +6,8 @@ use issuer_core::reference::RequestKind;
 use crate::fixture::{Flaw, IssuerId, RequestFixture};
 use crate::invariants;
 use crate::transition::UserAction::{
-    BuiltInFails, BuiltInSigns, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, LabelNamespace, MoveIssuer,
-    Recreate, Rotate, Touch, TouchIssuer, UnlabelNamespace, WriteReady,
+    BuiltInFails, BuiltInSigns, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, Forge, LabelNamespace,
+    MoveIssuer, Recreate, Rotate, Touch, TouchIssuer, UnlabelNamespace, WriteReady,
 };
 use crate::transition::{ProcessId, StepFault, Transition};
 use crate::world::Setup;
@@ -90,7 +90,8 @@ pub const ALL: [Scope; 15] = [
     Scope {
         name: "drop-in",
         about: "two requests to an issuer of cert-manager's, one controller; at most 2 faults: a lost, late or refused answer, \
-                a crash, or an act of the built-in controller, which from the first one on signs what waits",
+                a crash, an act of the built-in controller, which from the first one on signs what waits, or of a user who forges \
+                one",
         setup: drop_in,
     },
     Scope {
@@ -171,6 +172,7 @@ fn drop_in() -> Setup {
             BuiltInFails(0),
             BuiltInSigns(0),
             BuiltInSigns(1),
+            Forge(0),
             DeleteIssuer(IssuerId::DropIn),
         ],
         faults: vec![

@@ -131,6 +131,9 @@ pub enum UserAction {
     Recreate(u16),
     /// Rotates the secret ID of an issuer, in Vault and in its Secret, which may hold a wrapping token in its place.
     Rotate(IssuerId),
+    /// A user who may update a request, but not its status, forges the managed fields: as if the built-in controller's
+    /// successor had written the status.
+    Forge(u16),
     /// Labels the namespace of a request, so that the cluster issuer selects it.
     LabelNamespace(u16),
     /// Removes the labels of the namespace of a request, so that the cluster issuer does not select it.

@@ -27,7 +27,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 33] = [
+const BUGS: [SeededBug; 34] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -61,6 +61,7 @@ const BUGS: [SeededBug; 33] = [
     bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
     bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], beside),
+    bug(Mutant::TrustedManagedFields, &[promise::FORGERS_STOP_NO_KIND], forged),
     bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], overtaken),
     bug(Mutant::IgnoredLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
     bug(Mutant::UnreadLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
@@ -218,6 +219,14 @@ fn beside() -> Setup {
         disruptions: vec![BuiltInFails(0), BuiltInSigns(0)],
         crashes: true,
         max_faults: 2,
+        ..undisturbed("drop-in")
+    }
+}
+
+/// Two requests to an issuer of cert-manager's, of which a user forges one, and no built-in controller.
+fn forged() -> Setup {
+    Setup {
+        disruptions: vec![Forge(0)],
         ..undisturbed("drop-in")
     }
 }

@@ -28,6 +28,7 @@ impl World {
             UserAction::Approve(number) => request(number).is_some_and(|r| !r.is("Approved") && !r.is("Denied")),
             UserAction::Deny(number) => request(number).is_some_and(|r| !r.is("Denied")),
             UserAction::BuiltInFails(number) | UserAction::BuiltInSigns(number) => self.awaits_built_in(number),
+            UserAction::Forge(number) => self.forges(number).is_some(),
             UserAction::LabelNamespace(number) => self.has_labels(number) == Some(false),
             UserAction::UnlabelNamespace(number) => self.has_labels(number) == Some(true),
             UserAction::CreateIssuer(issuer) => self.issuer(issuer).is_none(),
@@ -58,6 +59,11 @@ impl World {
             UserAction::BuiltInFails(number) => self.answer_as_built_in(number, None),
             UserAction::BuiltInSigns(number) => {
                 self.answer_as_built_in(number, Some("signed by the built-in controller"))
+            }
+            UserAction::Forge(number) => {
+                if let Some((key, body)) = self.forges(number) {
+                    self.patch(&key, &body);
+                }
             }
             UserAction::WriteReady(issuer) => self.write_ready(issuer),
             UserAction::LabelNamespace(number) => self.set_labels(number, fixture::namespace_labels()),
@@ -195,6 +201,14 @@ impl World {
 
     fn patch(&mut self, key: &Key, body: &Value) {
         let _refused = Arc::make_mut(&mut self.cluster).patch(key, body);
+    }
+
+    /// Returns the patch that forges the managed fields of a request, unless they are forged.
+    fn forges(&self, number: u16) -> Option<(Key, Value)> {
+        let key = self.request_key(number)?;
+        let object = self.cluster.get(&key).ok()?;
+        let body = json!({ "metadata": { "managedFields": fixture::forged_fields(object, self.now) } });
+        fixture::forged_write(object).is_none().then_some((key, body))
     }
 
     fn answer_as_built_in(&mut self, number: u16, certificate: Option<&str>) {

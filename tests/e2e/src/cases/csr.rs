@@ -55,7 +55,7 @@ pub(super) async fn certificate(test: &TestNamespace<'_>) -> anyhow::Result<()> 
     let kinds: Vec<_> = conditions.iter().map(|condition| condition.kind.as_str()).collect();
     ensure!(kinds == ["Approved"], "{kinds:?}");
 
-    // cert-manager's annotation wins over `expirationSeconds`.
+    // cert-manager's annotation may shorten `expirationSeconds`.
     let annotated = json!({
         "annotations": { CertificateSigningRequest::DURATION: "30m" },
         "signerName": signer,

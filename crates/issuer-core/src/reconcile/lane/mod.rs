@@ -8,8 +8,8 @@ use super::recovery::Recovery;
 
 /// A key that can be queued.
 pub(super) trait Work: Ord + Clone {
-    /// Returns the tenant that the work is for, whose turns it takes.
-    fn tenant(&self) -> &str;
+    /// Returns the requester of the work: those of one lane take turns.
+    fn requester(&self) -> &str;
 }
 
 /// A class of work within a lane; a lane that is closed for a class is closed for all that come after it.
@@ -46,7 +46,7 @@ pub(super) struct Lane<K> {
     pub(super) open: Class,
     /// Whether one of its tasks may run even if all lanes together run as many as they may.
     pub(super) is_reserved: bool,
-    /// The tenants that are full: only owed work runs for them.
+    /// The requesters that are full: only owed work runs for them.
     pub(super) full: Full,
     /// The number of tasks that may run at once.
     width: usize,
@@ -64,7 +64,7 @@ pub(super) struct Lane<K> {
     released: Vec<Released<K>>,
     /// The number of turns that retried work has yielded in a row.
     yielded: u8,
-    /// The tenant served last, while there is work that is ready.
+    /// The requester served last, while there is work that is ready.
     last: Option<Arc<str>>,
     /// Since when there has been work that is ready and got no slot.
     since: Duration,
@@ -163,39 +163,39 @@ impl<K: Work> Lane<K> {
         self.settle();
     }
 
-    /// Sets whether a tenant is full.
-    pub(super) fn limit(&mut self, tenant: &Arc<str>, is_full: bool) {
+    /// Sets whether a requester is full.
+    pub(super) fn limit(&mut self, requester: &Arc<str>, is_full: bool) {
         if is_full {
-            self.full.insert(Arc::clone(tenant));
+            self.full.insert(Arc::clone(requester));
         } else {
-            self.full.remove(tenant);
+            self.full.remove(requester);
         }
         for class in Class::ALL.into_iter().filter(|class| *class != Class::Owed) {
-            self.class(class).hold(tenant, is_full);
+            self.class(class).hold(requester, is_full);
         }
     }
 
-    /// Returns the tenant whose work [`next`](Self::next) takes, unless that is owed.
+    /// Returns the requester whose work [`next`](Self::next) takes, unless that is owed.
     pub(super) fn turn(&self) -> Option<Arc<str>> {
         let class = self.next_class().filter(|class| *class != Class::Owed)?;
         let (_, waiting) = self.classes().into_iter().find(|(other, _)| *other == class)?;
-        let (tenant, _) = waiting.after(self.last.as_deref().unwrap_or_default())?;
-        Some(Arc::clone(tenant))
+        let (requester, _) = waiting.after(self.last.as_deref().unwrap_or_default())?;
+        Some(Arc::clone(requester))
     }
 
-    /// Takes what comes next and a slot: what is owed, or the work of the tenant after the one served last.
+    /// Takes what comes next and a slot: what is owed, or the work of the requester after the one served last.
     pub(super) fn next(&mut self, now: Duration) -> Option<(Class, Arc<str>, K)> {
         let class = self.next_class()?;
         let last = self.last.take();
-        let (tenant, key) = self.class(class).take_after(last.as_deref().unwrap_or_default())?;
+        let (requester, key) = self.class(class).take_after(last.as_deref().unwrap_or_default())?;
         // Counted only while retried work waits, so its turn comes after a bounded number of others.
         let yields = class != Class::Retried && self.retried.has_turn();
         self.yielded = if yields { self.yielded.saturating_add(1) } else { 0 };
-        (self.last, self.since) = (Some(Arc::clone(&tenant)), now);
+        (self.last, self.since) = (Some(Arc::clone(&requester)), now);
         self.running += 1;
         self.retrying += usize::from(class == Class::Retried);
         self.settle();
-        Some((class, tenant, key))
+        Some((class, requester, key))
     }
 
     /// Frees the slot of work of a class.
@@ -313,7 +313,7 @@ impl<K: Work> Lane<K> {
         }
     }
 
-    /// Returns the class that has the next turn: of two for the same tenant, the one that has been due the longest; retried
+    /// Returns the class that has the next turn: of two for the same requester, the one that has been due the longest; retried
     /// work if there is no other, or if it has yielded often enough.
     fn next_class(&self) -> Option<Class> {
         if self.owed.has_turn() {
@@ -323,8 +323,8 @@ impl<K: Work> Lane<K> {
         let classes = [(Class::Untold, &self.untold), (Class::Told, &self.told)];
         let open = classes.into_iter().filter(|(class, _)| *class <= self.open);
         let turns = open.filter_map(|(class, waiting)| {
-            let (tenant, first) = waiting.after(last)?;
-            Some((&**tenant <= last, tenant, first, class))
+            let (requester, first) = waiting.after(last)?;
+            Some((&**requester <= last, requester, first, class))
         });
         let first = turns.min().map(|(.., class)| class);
         let retry = self.open >= Class::Retried && self.may_retry() && self.retried.has_turn();
@@ -336,7 +336,7 @@ impl<K: Work> Lane<K> {
     }
 }
 
-/// Returns the tenants that are full for a class: what is owed runs for all.
+/// Returns the requesters that are full for a class: what is owed runs for all.
 fn full_for(class: Class, full: &Full) -> &Full {
     if class == Class::Owed { NONE } else { full }
 }

@@ -8,10 +8,10 @@ use super::Work;
 /// Tenants that are full.
 pub(super) type Full = BTreeSet<Arc<str>>;
 
-/// No tenant is full: owed work runs for all.
+/// No requester is full: owed work runs for all.
 pub(super) const NONE: &Full = &Full::new();
 
-/// Work that is ready, by tenant; no set is empty.
+/// Work that is ready, by requester; no set is empty.
 type Ready<K> = BTreeMap<Arc<str>, BTreeSet<(Duration, K)>>;
 
 /// The work of one class.
@@ -19,7 +19,7 @@ type Ready<K> = BTreeMap<Arc<str>, BTreeSet<(Duration, K)>>;
 pub(super) struct Waiting<K> {
     pub(super) later: BTreeSet<(Duration, K)>,
     ready: Ready<K>,
-    /// What is ready of tenants that are full, kept apart so that no search for the next turn passes over it.
+    /// What is ready of requesters that are full, kept apart so that no search for the next turn passes over it.
     held: Ready<K>,
 }
 
@@ -58,7 +58,7 @@ impl<K: Work> Waiting<K> {
 
     pub(super) fn backlog(&self, now: Duration, full: &Full) -> usize {
         let due = self.later.iter().take_while(|(at, _)| *at <= now);
-        let due = due.filter(|(_, key)| !full.contains(key.tenant())).count();
+        let due = due.filter(|(_, key)| !full.contains(key.requester())).count();
         self.ready.values().map(BTreeSet::len).sum::<usize>() + due
     }
 
@@ -67,42 +67,42 @@ impl<K: Work> Waiting<K> {
         self.later.first().map(|(at, _)| *at)
     }
 
-    /// Returns `true` if there is work that is ready, of any tenant.
+    /// Returns `true` if there is work that is ready, of any requester.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty() || !self.held.is_empty()
     }
 
-    /// Returns `true` if there is work that is ready, of a tenant that is not full.
+    /// Returns `true` if there is work that is ready, of a requester that is not full.
     pub(super) fn has_turn(&self) -> bool {
         !self.ready.is_empty()
     }
 
     pub(super) fn make_ready(&mut self, at: Duration, key: K, full: &Full) {
-        let tenant = key.tenant();
-        let work = if full.contains(tenant) {
+        let requester = key.requester();
+        let work = if full.contains(requester) {
             &mut self.held
         } else {
             &mut self.ready
         };
-        match work.get_mut(tenant) {
+        match work.get_mut(requester) {
             Some(work) => {
                 work.insert((at, key));
             }
             None => {
-                work.insert(tenant.into(), BTreeSet::from([(at, key)]));
+                work.insert(requester.into(), BTreeSet::from([(at, key)]));
             }
         }
     }
 
-    /// Holds the work of a tenant that is ready, or makes it ready again.
-    pub(super) fn hold(&mut self, tenant: &Arc<str>, is_full: bool) {
+    /// Holds the work of a requester that is ready, or makes it ready again.
+    pub(super) fn hold(&mut self, requester: &Arc<str>, is_full: bool) {
         let (from, to) = if is_full {
             (&mut self.ready, &mut self.held)
         } else {
             (&mut self.held, &mut self.ready)
         };
-        if let Some(work) = from.remove(tenant) {
-            to.insert(Arc::clone(tenant), work);
+        if let Some(work) = from.remove(requester) {
+            to.insert(Arc::clone(requester), work);
         }
     }
 
@@ -110,10 +110,10 @@ impl<K: Work> Waiting<K> {
         self.later.remove(entry) || remove(&mut self.ready, entry) || remove(&mut self.held, entry)
     }
 
-    /// Returns the tenant whose turn it is after `last`, and when its first work became due.
+    /// Returns the requester whose turn it is after `last`, and when its first work became due.
     pub(super) fn after(&self, last: &str) -> Option<(&Arc<str>, Duration)> {
-        let (tenant, ready) = after(&self.ready, last)?;
-        Some((tenant, ready.first().map_or(Duration::ZERO, |(at, _)| *at)))
+        let (requester, ready) = after(&self.ready, last)?;
+        Some((requester, ready.first().map_or(Duration::ZERO, |(at, _)| *at)))
     }
 
     pub(super) fn take_after(&mut self, last: &str) -> Option<(Arc<str>, K)> {
@@ -135,30 +135,30 @@ impl<K: Work> Waiting<K> {
     }
 }
 
-/// Returns the work of the first tenant after `last`, beginning again after the last one.
+/// Returns the work of the first requester after `last`, beginning again after the last one.
 fn after<'a, K>(ready: &'a Ready<K>, last: &str) -> Option<(&'a Arc<str>, &'a BTreeSet<(Duration, K)>)> {
     let mut after = ready.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
     after.next().or_else(|| ready.first_key_value())
 }
 
 fn take_after<K: Ord>(ready: &mut Ready<K>, last: &str) -> Option<(Arc<str>, K)> {
-    let tenant = Arc::clone(after(ready, last)?.0);
-    let work = ready.get_mut(&tenant)?;
+    let requester = Arc::clone(after(ready, last)?.0);
+    let work = ready.get_mut(&requester)?;
     let (_, key) = work.pop_first()?;
     if work.is_empty() {
-        ready.remove(&tenant);
+        ready.remove(&requester);
     }
-    Some((tenant, key))
+    Some((requester, key))
 }
 
 fn remove<K: Work>(ready: &mut Ready<K>, entry: &(Duration, K)) -> bool {
-    let tenant = entry.1.tenant();
-    let Some(work) = ready.get_mut(tenant) else {
+    let requester = entry.1.requester();
+    let Some(work) = ready.get_mut(requester) else {
         return false;
     };
     let removed = work.remove(entry);
     if work.is_empty() {
-        ready.remove(tenant);
+        ready.remove(requester);
     }
     removed
 }

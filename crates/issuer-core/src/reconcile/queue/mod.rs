@@ -19,8 +19,8 @@ use super::recovery::Recovery;
 /// * A key is worked on by one task at a time: what becomes due meanwhile waits until that task ends.
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
 /// * Work that has failed before runs at no more than half of that.
-/// * A lane serves its tenants in turn, so the backlog of one delays another by one task.
-/// * A lane may be closed for some classes of work, or for what is not owed to a tenant: they stay where they are, at no
+/// * A lane serves its requesters in turn, so the backlog of one delays another by one task.
+/// * A lane may be closed for some classes of work, or for what is not owed to a requester: they stay where they are, at no
 ///   cost, until it opens.
 /// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
 ///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
@@ -33,7 +33,7 @@ use super::recovery::Recovery;
 /// Every operation takes logarithmic time, however many keys become due at once, but for those whose documentation says
 /// otherwise.
 ///
-/// No library serves: the queues of controller runtimes know neither lanes nor tenants, and their states cannot be
+/// No library serves: the queues of controller runtimes know neither lanes nor requesters, and their states cannot be
 /// compared.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Queue<L: LaneName, K> {
@@ -70,14 +70,14 @@ struct Running<L> {
 struct Due<L> {
     at: Duration,
     lane: L,
-    /// The tenant that it is for, unless the key says it.
-    tenant: Option<Arc<str>>,
+    /// Its requester, unless the key says it.
+    requester: Option<Arc<str>>,
 }
 
 impl<L> Due<L> {
     fn waiter<K>(&self, key: K) -> Waiter<K> {
-        let tenant = self.tenant.clone();
-        Waiter { key, tenant }
+        let requester = self.requester.clone();
+        Waiter { key, requester }
     }
 }
 
@@ -120,8 +120,8 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Makes a key due at `at`, or earlier if it already is. It belongs to this lane and class from now on.
     pub(super) fn push(&mut self, lane: L, class: Class, waiter: impl Into<Waiter<K>>, at: Duration, now: Duration) {
-        let Waiter { key, tenant } = waiter.into();
-        self.place(key, class, Due { at, lane, tenant }, now);
+        let Waiter { key, requester } = waiter.into();
+        self.place(key, class, Due { at, lane, requester }, now);
     }
 
     fn place(&mut self, key: K, class: Class, mut due: Due<L>, now: Duration) {
@@ -297,14 +297,14 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Sets whether a tenant of a lane is full: nothing but owed work is then begun for it. A lane without work forgets this.
-    pub(super) fn limit(&mut self, lane: &L, tenant: &Arc<str>, is_full: bool) {
+    /// Sets whether a requester of a lane is full: nothing but owed work is then begun for it. A lane without work forgets this.
+    pub(super) fn limit(&mut self, lane: &L, requester: &Arc<str>, is_full: bool) {
         if self
             .lanes
             .get(lane)
-            .is_some_and(|lane| lane.full.contains(tenant) != is_full)
+            .is_some_and(|lane| lane.full.contains(requester) != is_full)
         {
-            self.change(lane.clone(), |lane| lane.limit(tenant, is_full));
+            self.change(lane.clone(), |lane| lane.limit(requester, is_full));
         }
     }
 

@@ -74,7 +74,7 @@ impl Writing {
             (Purpose::Conclude, _) if !state.stopping => {
                 let (key, uid) = (&self.task.key, self.task.uid());
                 let reason = self.outcome.reason().unwrap_or_default();
-                let is_news = state.announce_refusal(key, uid, reason);
+                let is_news = state.announce_reason(key, uid, reason);
                 let again = state.back_off(key, uid, REFUSED, now);
                 let event = self.event.filter(|_| is_news);
                 Self { event, ..self }.publish(state, now, Outcome::Unsaved, Again::At(again))

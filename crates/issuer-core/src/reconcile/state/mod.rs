@@ -164,7 +164,7 @@ impl State {
                 } else {
                     at.max(tracked.not_before)
                 };
-                // What is not to be signed must not take the slots of what is: a tenant may have thousands that are denied,
+                // What is not to be signed must not take the slots of what is: a requester may have thousands that are denied,
                 // or whose failure the API server refuses.
                 let signed = match self.ledger.find(tracked.object.uid()) {
                     Some(Entry::Signing) => true,
@@ -173,15 +173,15 @@ impl State {
                 };
                 let waiter = Waiter {
                     key: key.clone(),
-                    tenant: tracked.tenant.clone(),
+                    requester: tracked.requester.clone(),
                 };
-                let tenant = tracked.tenant(request);
+                let requester = tracked.requester(request);
                 match tracked.issuer.clone().filter(|_| signed) {
                     None => self.queue.push(Lane::Unassigned, class, waiter, at, now),
                     Some(issuer) => {
                         self.queue.push(Lane::Requests(issuer.clone()), class, waiter, at, now);
                         self.gate(&issuer);
-                        let account = Account { issuer, tenant };
+                        let account = Account { issuer, requester };
                         self.limit(&account);
                         let Account { issuer, .. } = account;
                         if self.issuers.phase(&issuer) == Phase::Checking {
@@ -232,11 +232,11 @@ impl State {
         self.queue.reserve(&lane, phase != Phase::Missing);
     }
 
-    /// Lets the requests of a tenant wait while too many of its certificates are not saved.
+    /// Lets the requests of a requester wait while too many of its certificates are not saved.
     fn limit(&mut self, account: &Account) {
         let is_full = !self.ledger.has_room_for(account);
         let lane = Lane::Requests(account.issuer.clone());
-        self.queue.limit(&lane, &account.tenant, is_full);
+        self.queue.limit(&lane, &account.requester, is_full);
     }
 
     fn is_owed(&self, key: &Key) -> bool {

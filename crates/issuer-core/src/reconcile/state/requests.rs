@@ -231,7 +231,7 @@ impl State {
         let tracked = self.requests.get(key);
         Account {
             issuer: issuer.clone(),
-            tenant: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.tenant(key)),
+            requester: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.requester(key)),
         }
     }
 
@@ -266,8 +266,8 @@ impl State {
         self.requests.get(key).map_or(0, |tracked| tracked.attempts)
     }
 
-    /// Records that the API server refuses a conclusion; returns `true` if no event has said so yet.
-    pub(in crate::reconcile) fn announce_refusal(&mut self, key: &RequestKey, uid: &str, reason: &'static str) -> bool {
+    /// Records that an event says why a request is not finished; returns `true` if none has given this reason yet.
+    pub(in crate::reconcile) fn announce_reason(&mut self, key: &RequestKey, uid: &str, reason: &'static str) -> bool {
         let cause = Told::Cause(reason);
         let tracked = self.requests.with_uid(key, uid);
         tracked.is_some_and(|tracked| std::mem::replace(&mut tracked.told, cause) != cause)

@@ -136,7 +136,7 @@ fn requesters_take_turns() {
     }
     let log = scenario.run();
     let order: Vec<_> = log.iter().filter_map(|line| line.strip_prefix("sign ")).collect();
-    // The service accounts of a namespace are one tenant.
+    // The service accounts of a namespace are one requester.
     assert_eq!(
         order,
         ["alice-0", "bob", "web-a", "alice-1", "web-b", "alice-2", "alice-3"]

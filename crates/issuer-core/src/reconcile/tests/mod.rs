@@ -2,6 +2,7 @@ mod allowed_namespaces;
 mod approval;
 mod blame;
 mod builder;
+mod built_in;
 mod claim;
 mod conflict;
 mod csr;

@@ -30,11 +30,11 @@ impl LaneName for &'static str {
     }
 }
 
-/// The work of a tenant, with a number.
+/// The work of a requester, with a number.
 type Item = (&'static str, u32);
 
 impl Work for Item {
-    fn tenant(&self) -> &str {
+    fn requester(&self) -> &str {
         self.0
     }
 }
@@ -138,7 +138,7 @@ fn backlog_is_due_and_open() {
 }
 
 #[test]
-fn tenants_take_turns() {
+fn requesters_take_turns() {
     let mut queue = queue(1, 9);
     for number in 0..4 {
         push(&mut queue, "a", ("crowd", number), 0);
@@ -418,7 +418,7 @@ impl Ord for Counted {
 }
 
 impl Work for Counted {
-    fn tenant(&self) -> &str {
+    fn requester(&self) -> &str {
         if self.0.is_multiple_of(2) { "even" } else { "odd" }
     }
 }
