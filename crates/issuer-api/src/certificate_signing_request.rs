@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,10 @@ impl CertificateSigningRequest {
     /// `spec.expirationSeconds`
     /// (<https://cert-manager.io/docs/usage/kube-csr/#certificate-signing-request-annotations>).
     pub const DURATION: &str = "experimental.cert-manager.io/request-duration";
+
+    /// The shortest duration that may be requested. The API server refuses less in `spec.expirationSeconds`, and
+    /// cert-manager's controllers in the annotation too.
+    pub const LEAST_DURATION: Duration = Duration::from_secs(600);
 
     /// cert-manager's annotation that requests a CA certificate if its value is `true`.
     pub const IS_CA: &str = "experimental.cert-manager.io/request-is-ca";

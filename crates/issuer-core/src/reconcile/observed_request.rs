@@ -1,6 +1,7 @@
 //! Requests of both kinds, as watches and reads show them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use issuer_api::{
     Base64, CertificateRequest, CertificateRequestStatus, CertificateSigningRequest, IssuerRef, RequestCondition,
@@ -179,6 +180,15 @@ impl ObservedRequest {
         match self {
             Self::CertManager(request) => request.spec.duration.as_deref().map(Cow::Borrowed),
             Self::Kubernetes(request) => request.duration(),
+        }
+    }
+
+    /// Returns the shortest duration that it may ask for.
+    pub(super) fn least_duration(&self) -> Duration {
+        match self {
+            // cert-manager's API decides.
+            Self::CertManager(_) => Duration::ZERO,
+            Self::Kubernetes(_) => CertificateSigningRequest::LEAST_DURATION,
         }
     }
 
