@@ -248,7 +248,10 @@ pub(super) fn lease_name(helm: &Helm) -> anyhow::Result<()> {
         let objects = helm.template_as(release, &json!({ "namespaces": namespaces }))?;
         let arguments = objects.arguments()?;
         let flag = "--leader-election-id=";
-        let named: Vec<_> = arguments.iter().filter_map(|argument| argument.strip_prefix(flag)).collect();
+        let named: Vec<_> = arguments
+            .iter()
+            .filter_map(|argument| argument.strip_prefix(flag))
+            .collect();
         // The flag's default is the name that all share.
         let used = named.first().copied().unwrap_or("vault-issuer");
         ensure!(used == lease && named.len() <= 1, "{release} {namespaces}: {named:?}");
@@ -267,7 +270,9 @@ pub(super) fn lease_name(helm: &Helm) -> anyhow::Result<()> {
     });
     let objects = helm.template(&values)?;
     let arguments = objects.arguments()?;
-    let is_named = arguments.iter().any(|argument| argument.starts_with("--leader-election-id"));
+    let is_named = arguments
+        .iter()
+        .any(|argument| argument.starts_with("--leader-election-id"));
     ensure!(!is_named, "a Lease without election: {arguments:?}");
     Ok(())
 }
