@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,10 @@ impl CertificateSigningRequest {
     /// cert-manager's annotation for the duration of the certificate
     /// (<https://cert-manager.io/docs/usage/kube-csr/#certificate-signing-request-annotations>).
     pub const DURATION: &str = "experimental.cert-manager.io/request-duration";
+
+    /// The shortest duration that may be requested. The API server refuses less in `spec.expirationSeconds`, and
+    /// cert-manager's controllers in the annotation too.
+    pub const LEAST_DURATION: Duration = Duration::from_secs(600);
 
     /// cert-manager's annotation that requests a CA certificate if its value is `true`.
     pub const IS_CA: &str = "experimental.cert-manager.io/request-is-ca";

@@ -151,7 +151,7 @@ pub(crate) fn signing_request(is_ca: bool) -> SigningRequest {
         csr: csr.as_bytes(),
         duration: Some("24h"),
         is_ca,
-        usages: &[],
+        ..RequestSpec::default()
     };
     SigningRequest::parse(spec, &signatures()).unwrap()
 }

@@ -2,10 +2,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use issuer_api::IssuerRef;
-
 use super::observed::{Change, Config};
-use super::observed_request::ObservedRequest;
+use super::observed_request::{NamedIssuer, ObservedRequest};
 use super::outcome::{Key, WriteError};
 use super::report::{Report, Reporter};
 use super::sources::SourceEvent;
@@ -85,7 +83,7 @@ impl Controller {
 
     /// Returns `false` if nothing depends on a request with this name, uid and issuer: it need not be observed, nor
     /// decoded. Where cert-manager's issuers are served, most requests are of issuers of other types.
-    pub fn needs(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
+    pub fn needs(&self, key: &RequestKey, uid: &str, issuer: NamedIssuer<'_>) -> bool {
         self.state.needs_request(key, uid, issuer)
     }
 

@@ -103,7 +103,7 @@ pub use claim::Claim;
 pub use controller::Controller;
 pub use drop_in::{DropIn, IssuerStatusMode, ReadyWriters, built_in_writer};
 pub use observed::{Change, Config, ObservedIssuer};
-pub use observed_request::ObservedRequest;
+pub use observed_request::{NamedIssuer, ObservedRequest};
 pub use outcome::{Event, Key, Outcome, WriteError};
 pub use report::{Backlog, IssuerReport, Report, Reporter, Waiting};
 pub use request::{ReferenceReview, Requester};

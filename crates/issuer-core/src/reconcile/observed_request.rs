@@ -23,6 +23,33 @@ pub enum ObservedRequest {
     Kubernetes(CertificateSigningRequest),
 }
 
+/// How a request names its issuer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NamedIssuer<'a> {
+    /// `spec.issuerRef` of a CertificateRequest.
+    Reference(&'a IssuerRef),
+    /// `spec.signerName` of a Kubernetes CSR.
+    Signer(&'a str),
+}
+
+impl NamedIssuer<'_> {
+    /// Returns the issuer that a request in `namespace` names; `None` if that is of no kind that exists.
+    pub(super) fn key(self, namespace: &str) -> Option<IssuerKey> {
+        match self {
+            Self::Reference(reference) => IssuerKey::of(reference, namespace),
+            Self::Signer(name) => IssuerKey::of_signer(name),
+        }
+    }
+
+    /// Returns `true` if it is of our group, whether it is of a kind that exists or not.
+    pub(super) fn is_of_our_group(self) -> bool {
+        match self {
+            Self::Reference(reference) => reference.group.as_deref() == Some(issuer_api::GROUP),
+            Self::Signer(name) => IssuerKey::of_signer(name).is_some_and(|issuer| !issuer.kind.is_drop_in()),
+        }
+    }
+}
+
 impl From<CertificateRequest> for ObservedRequest {
     fn from(request: CertificateRequest) -> Self {
         Self::CertManager(request)
@@ -70,12 +97,14 @@ impl ObservedRequest {
 
     /// Returns the issuer that it names; `None` if that is of no kind that exists.
     pub fn issuer(&self) -> Option<IssuerKey> {
+        let namespace = self.metadata().namespace.as_deref().unwrap_or_default();
+        self.named_issuer().key(namespace)
+    }
+
+    fn named_issuer(&self) -> NamedIssuer<'_> {
         match self {
-            Self::CertManager(request) => {
-                let namespace = request.metadata.namespace.as_deref().unwrap_or_default();
-                IssuerKey::of(&request.spec.issuer_ref, namespace)
-            }
-            Self::Kubernetes(request) => IssuerKey::of_signer(&request.spec.signer_name),
+            Self::CertManager(request) => NamedIssuer::Reference(&request.spec.issuer_ref),
+            Self::Kubernetes(request) => NamedIssuer::Signer(&request.spec.signer_name),
         }
     }
 
@@ -106,10 +135,7 @@ impl ObservedRequest {
 
     /// Returns `true` if it names an issuer of our group, whether that is of a kind that exists or not.
     pub(super) fn is_of_our_group(&self) -> bool {
-        match self {
-            Self::CertManager(request) => request.spec.issuer_ref.group.as_deref() == Some(issuer_api::GROUP),
-            Self::Kubernetes(_) => self.issuer().is_some_and(|issuer| !issuer.kind.is_drop_in()),
-        }
+        self.named_issuer().is_of_our_group()
     }
 
     /// Returns the metadata.
@@ -178,6 +204,15 @@ impl ObservedRequest {
                 let asked = asked.map(Cow::Borrowed);
                 asked.or_else(|| most.map(|seconds| Cow::Owned(format!("{seconds}s"))))
             }
+        }
+    }
+
+    /// Returns the shortest duration that it may ask for.
+    pub(super) fn least_duration(&self) -> Duration {
+        match self {
+            // cert-manager's API decides.
+            Self::CertManager(_) => Duration::ZERO,
+            Self::Kubernetes(_) => CertificateSigningRequest::LEAST_DURATION,
         }
     }
 

@@ -276,6 +276,12 @@ pub struct CheckArgs {
     /// The issuer.
     #[command(flatten)]
     pub issuer: IssuerArgs,
+    /// The namespace of the controller, whose rights are compared with what the issuer needs
+    #[arg(long, default_value = "vault-issuer")]
+    pub controller_namespace: String,
+    /// The service account of the controller
+    #[arg(long, default_value = "vault-issuer")]
+    pub controller_service_account: String,
 }
 
 /// The arguments of `completion`.

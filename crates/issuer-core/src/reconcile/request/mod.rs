@@ -210,6 +210,7 @@ impl Task {
         let spec = RequestSpec {
             csr: &csr,
             duration: duration.as_deref(),
+            least_duration: object.least_duration(),
             is_ca: object.is_ca(),
             usages: object.usages(),
         };

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use issuer_api::IssuerRef;
-
 use super::State;
 use crate::Now;
 use crate::access::Access;
@@ -12,7 +10,7 @@ use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
 use crate::reconcile::issuers::Phase;
 use crate::reconcile::ledger::{Account, Conclusion};
-use crate::reconcile::observed_request::ObservedRequest;
+use crate::reconcile::observed_request::{NamedIssuer, ObservedRequest};
 use crate::reconcile::outcome::Key;
 use crate::reconcile::requests::{Told, Tracked};
 use crate::reconcile::status::{self, StatusPatch};
@@ -101,10 +99,10 @@ impl State {
     }
 
     /// Returns `true` if a request with this name, uid and issuer changes anything here.
-    pub(in crate::reconcile) fn needs_request(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
-        let named = IssuerKey::of(issuer, &key.namespace);
+    pub(in crate::reconcile) fn needs_request(&self, key: &RequestKey, uid: &str, issuer: NamedIssuer<'_>) -> bool {
+        let named = issuer.key(&key.namespace);
         let is_known = self.requests.get(key).is_some() || self.ledger.awaits_watch(key);
-        is_known || self.serves(named.as_ref(), issuer.group.as_deref() == Some(issuer_api::GROUP), uid)
+        is_known || self.serves(named.as_ref(), issuer.is_of_our_group(), uid)
     }
 
     /// A watch has shown that a request does not exist.

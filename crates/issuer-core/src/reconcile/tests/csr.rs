@@ -243,6 +243,25 @@ fn malformed_csr_of_kubernetes_fails() {
 }
 
 #[test]
+fn csr_with_short_duration_fails() {
+    for (annotation, reason) in [("0s", "InvalidRequest"), ("9m", "InvalidRequest"), ("2160h", "Issued")] {
+        let mut scenario = ready();
+        let mut short = csr("web");
+        let name = issuer_api::CertificateSigningRequest::DURATION.to_owned();
+        short.metadata.annotations = Some([(name, annotation.to_owned())].into());
+        short.spec.expiration_seconds = Some(3600);
+        scenario.add(short.into());
+        let log = scenario.run();
+        assert!(log.contains(&format!("write web {reason}")), "{annotation}: {log:?}");
+        assert_eq!(
+            signatures(&log),
+            usize::from(reason == "Issued"),
+            "{annotation}: {log:?}"
+        );
+    }
+}
+
+#[test]
 fn cluster_issuer_needs_permission_too() {
     for (grant, reason) in [
         ("alice vaultclusterissuers.vault-issuer.io /vault", "Issued"),

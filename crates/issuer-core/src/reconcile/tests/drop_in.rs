@@ -2,7 +2,9 @@ use issuer_api::{Condition, ConditionStatus};
 
 use super::built_in::{VAULT_MANAGERS, answer};
 use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
-use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, PatchKind, ReadyWriters, Step};
+use crate::reconcile::{
+    Change, Config, DropIn, IssuerStatusMode, Key, NamedIssuer, ObservedRequest, PatchKind, ReadyWriters, Step,
+};
 use crate::reference::{IssuerKey, IssuerKind};
 
 /// A controller that serves cert-manager's issuers, of which it knows none.
@@ -239,13 +241,29 @@ fn unneeded_requests_are_recognised() {
         });
         let request = request.build();
         let key = crate::reference::RequestKey::of(&request);
-        scenario.controller.needs(&key, request.uid(), &request.spec.issuer_ref)
+        let issuer = NamedIssuer::Reference(&request.spec.issuer_ref);
+        scenario.controller.needs(&key, request.uid(), issuer)
     };
     assert!(needs(&scenario, "web", "vault", None));
     assert!(needs(&scenario, "web", "vault", Some("cert-manager.io")));
     assert!(needs(&scenario, "web", "vault", Some("vault-issuer.io")));
     assert!(!needs(&scenario, "web", "acme", None));
     assert!(!needs(&scenario, "web", "vault", Some("awspca.cert-manager.io")));
+    let key = crate::reference::RequestKey {
+        kind: crate::reference::RequestKind::CertificateSigningRequest,
+        namespace: String::new(),
+        name: "csr".to_owned(),
+    };
+    for (signer, expected) in [
+        ("issuers.cert-manager.io/team.vault", true),
+        ("vaultissuers.vault-issuer.io/team.other", true),
+        ("issuers.cert-manager.io/team.acme", false),
+        ("clusterissuers.cert-manager.io/vault", false),
+        ("kubernetes.io/kubelet-serving", false),
+    ] {
+        let needed = scenario.controller.needs(&key, "uid", NamedIssuer::Signer(signer));
+        assert_eq!(needed, expected, "{signer}");
+    }
 
     // What is being signed is needed until the watch has shown that it is saved, though its issuer has gone.
     scenario.signs.insert("web".to_owned(), Answer::Held);
