@@ -17,7 +17,7 @@ pub(super) fn never_beside_built_in(world: &World, observation: &Observation) ->
     })
 }
 
-/// S30.
+/// S31.
 pub(super) fn forgers_stop_no_kind(world: &World, observation: &Observation) -> Finding {
     let Observation::Published(process, event) = observation else {
         return Ok(());
