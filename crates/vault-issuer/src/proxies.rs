@@ -28,7 +28,10 @@ mod tests {
     fn unsupported_proxy_names_its_variable() {
         for url in ["https://user:canary@proxy:3129", "socks5://user:canary@proxy:1080"] {
             let error = format!("{:#}", parse(url, "").unwrap_err());
-            assert!(error.starts_with("HTTPS_PROXY cannot be used: the proxy must be a URL"), "{error}");
+            assert!(
+                error.starts_with("HTTPS_PROXY cannot be used: the proxy must be a URL"),
+                "{error}"
+            );
             assert!(error.ends_with("(https://) and SOCKS are not supported"), "{error}");
             assert!(!error.contains("canary"), "{error}");
         }

@@ -143,7 +143,13 @@ fn failures_before_the_login_are_explained() {
         ),
         (
             "socks",
-            |scene| scene.edit("issuer.yaml", "  server:", "  proxy: socks5://proxy.example.com:1080\n  server:"),
+            |scene| {
+                scene.edit(
+                    "issuer.yaml",
+                    "  server:",
+                    "  proxy: socks5://proxy.example.com:1080\n  server:",
+                )
+            },
             &["FAILED  spec"],
             "TLS with the proxy itself (https://) and SOCKS are not supported (InvalidSpec)",
         ),
