@@ -1,5 +1,5 @@
-//! AWS: the endpoint of STS that exchanges a service account token for access keys, and the identity that Vault finds in
-//! a login that is signed with them.
+//! AWS: the endpoint of STS that exchanges a service account token for access keys, and the identity that Vault finds
+//! in a login that is signed with them.
 //!
 //! AWS gives other keys each time. These are always the same, since a controller keeps none of them.
 
