@@ -24,6 +24,14 @@ impl CertManagerSpec {
         let mut spec = self.vault?;
         // Go writes a value that is not set as an empty one.
         spec.ca_bundle = spec.ca_bundle.filter(|bundle| !bundle.is_empty());
+        // cert-manager logs in through a client of its own where that presents another certificate, and that client has no
+        // namespace (https://github.com/cert-manager/cert-manager/blob/v1.21.2/internal/vault/vault.go#L520-L532).
+        let certificate = spec.auth.client_certificate.as_ref();
+        let secret = certificate.and_then(|certificate| certificate.secret_name.as_deref());
+        let is_set = |value: Option<&str>| value.is_some_and(|value| !value.is_empty());
+        if is_set(secret) && is_set(spec.namespace.as_deref()) {
+            spec.auth.namespace = Some("root".to_owned());
+        }
         Some(spec)
     }
 }
@@ -139,6 +147,25 @@ mod tests {
     fn an_empty_bundle_is_none() {
         let spec = decode(json!({"vault": {"server": "s", "path": "p", "caBundle": "", "auth": {}}})).unwrap();
         assert_eq!(spec.ca_bundle, None);
+    }
+
+    #[test]
+    fn own_certificates_log_in_at_the_root() {
+        for (namespace, auth, login_namespace) in [
+            (
+                "team",
+                json!({"clientCertificate": {"secretName": "client"}}),
+                Some("root"),
+            ),
+            ("", json!({"clientCertificate": {"secretName": "client"}}), None),
+            ("team", json!({"clientCertificate": {"secretName": ""}}), None),
+            ("team", json!({"clientCertificate": {}}), None),
+            ("team", json!({"tokenSecretRef": {"name": "token"}}), None),
+        ] {
+            let vault = json!({"server": "s", "path": "p", "namespace": namespace, "auth": auth});
+            let spec = decode(json!({ "vault": vault })).unwrap();
+            assert_eq!(spec.auth.namespace.as_deref(), login_namespace, "{vault}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The most that is read from a file, in bytes.
+/// The most that is read from a file of issuers and what they refer to, in bytes.
 const LIMIT: u64 = 4 << 20;
 
 /// An issuer, from a file or from the cluster.
@@ -48,7 +48,7 @@ impl Manifests {
     /// in `namespace`, and a Secret or ConfigMap that names none in any.
     pub(crate) fn read(files: &[PathBuf], namespace: &str) -> anyhow::Result<Self> {
         let mut manifests = Self::default();
-        documents(files, &mut |document| manifests.take(document, namespace))?;
+        documents(files, LIMIT, &mut |document| manifests.take(document, namespace))?;
         Ok(manifests)
     }
 
@@ -111,10 +111,14 @@ fn find(objects: &BTreeMap<Name, SecretData>, namespace: &str, name: &str) -> Re
         .ok_or(ReadError::NotFound)
 }
 
-/// Passes every document of some files to `take`; `-` is the standard input.
-pub(crate) fn documents(files: &[PathBuf], take: &mut dyn FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Passes every document of some files of at most `limit` bytes to `take`; `-` is the standard input.
+pub(crate) fn documents(
+    files: &[PathBuf],
+    limit: u64,
+    take: &mut dyn FnMut(Value) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     for file in files {
-        parse(&text(file)?, take).with_context(|| file.display().to_string())?;
+        parse(&text(file, limit)?, take).with_context(|| file.display().to_string())?;
     }
     Ok(())
 }
@@ -193,23 +197,27 @@ pub(crate) fn issuer(mut document: Value, kind: IssuerKind, namespace: &str) -> 
     Ok(Some(Issuer { key, spec }))
 }
 
-/// Reads a file of bounded size, or the standard input for `-`.
+/// Reads a small file, or the standard input for `-`.
 pub(crate) fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
+    bounded(file, LIMIT)
+}
+
+fn bounded(file: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        std::io::stdin().take(LIMIT + 1).read_to_end(&mut bytes)
+        std::io::stdin().take(limit + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(file).and_then(|open| open.take(LIMIT + 1).read_to_end(&mut bytes))
+        std::fs::File::open(file).and_then(|open| open.take(limit + 1).read_to_end(&mut bytes))
     };
     read.with_context(|| format!("cannot read {}", file.display()))?;
-    if bytes.len() as u64 > LIMIT {
-        bail!("{} is larger than 4 MiB", file.display());
+    if bytes.len() as u64 > limit {
+        bail!("{} is larger than {} MiB", file.display(), limit >> 20);
     }
     Ok(bytes)
 }
 
-fn text(file: &Path) -> anyhow::Result<String> {
-    String::from_utf8(bytes(file)?)
+fn text(file: &Path, limit: u64) -> anyhow::Result<String> {
+    String::from_utf8(bounded(file, limit)?)
         .ok()
         .with_context(|| format!("{} is not text", file.display()))
 }

@@ -77,12 +77,13 @@ impl Issuer<'_> {
         }
         let identity = self.identity(auth)?;
         let environment = &self.policy.ambient_aws.environment;
-        let ambient = match &identity {
-            AwsIdentity::Ambient(_) => environment.region.as_deref(),
-            AwsIdentity::Keys(_) | AwsIdentity::WebIdentity { .. } => None,
+        let pod_region = match &identity {
+            // As in cert-manager, whose AWS SDK reads it for both.
+            AwsIdentity::Ambient(_) | AwsIdentity::WebIdentity { .. } => environment.region.as_deref(),
+            AwsIdentity::Keys(_) => None,
         };
         let region = auth.region.as_deref().filter(|region| !region.is_empty());
-        let region = region.or(ambient).unwrap_or(DEFAULT_REGION);
+        let region = region.or(pod_region).unwrap_or(DEFAULT_REGION);
         let mut sts = Sts::new(region, server_id).ok_or(SpecError::Region)?;
         if let Some(endpoint) = &environment.sts_endpoint {
             sts.endpoint = endpoint.clone();
@@ -233,6 +234,26 @@ mod tests {
             let none = parse(kind, only_this, &AwsEnvironment::default());
             assert_eq!(none, Err(SpecError::NoAmbientAws));
         }
+    }
+
+    #[test]
+    fn region_of_the_pod_is_the_default() {
+        let environment = AwsEnvironment::read(|name| (name == "AWS_REGION").then(|| "eu-west-1".to_owned()));
+        let policy = IssuerPolicy {
+            ambient_aws: AmbientAws {
+                environment,
+                ..AmbientAws::default()
+            },
+            ..IssuerPolicy::default()
+        };
+        let region = |aws: &AwsAuth| parse_as(IssuerKind::Namespaced, &policy, aws).unwrap().0.region;
+        assert_eq!(region(&with_account(&[])), "eu-west-1");
+        assert_eq!(region(&with_keys()), "us-east-1");
+        let named = AwsAuth {
+            region: Some("eu-central-1".to_owned()),
+            ..with_account(&[])
+        };
+        assert_eq!(region(&named), "eu-central-1");
     }
 
     #[test]

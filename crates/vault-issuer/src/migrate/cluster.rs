@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::args::MigrateArgs;
 
 /// What is read of a cluster: the path, and version and kind of its objects, which a list leaves out.
-const LISTS: [(&str, &str, &str); 5] = [
+const LISTS: [(&str, &str, &str); 6] = [
     ("/apis/cert-manager.io/v1/issuers", "cert-manager.io/v1", "Issuer"),
     (
         "/apis/cert-manager.io/v1/clusterissuers",
@@ -30,6 +30,11 @@ const LISTS: [(&str, &str, &str); 5] = [
         "/apis/gateway.networking.k8s.io/v1/gateways",
         "gateway.networking.k8s.io/v1",
         "Gateway",
+    ),
+    (
+        "/apis/gateway.networking.k8s.io/v1/listenersets",
+        "gateway.networking.k8s.io/v1",
+        "ListenerSet",
     ),
 ];
 

@@ -2,8 +2,10 @@
 
 #[cfg(feature = "cluster")]
 mod cluster;
+mod moves;
 mod objects;
 mod plan;
+mod rights;
 mod warnings;
 
 use std::io::Write;

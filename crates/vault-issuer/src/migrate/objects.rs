@@ -18,16 +18,32 @@ pub(super) struct Objects {
     pub(super) annotated: Vec<Annotated>,
 }
 
-/// A Certificate that somebody has written: those of Ingresses and Gateways follow from their annotations.
+/// A Certificate that names an issuer.
 #[derive(Debug)]
 pub(super) struct Certificate {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) issuer: IssuerKey,
     pub(super) is_ca: bool,
+    /// The object that determines the Certificate: a change of the Certificate itself would be undone.
+    pub(super) owner: Option<Owner>,
 }
 
-/// An Ingress or a Gateway whose annotations name an issuer.
+/// The object, in the namespace of a Certificate, whose controller writes the Certificate.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) kind: String,
+    pub(super) name: String,
+}
+
+impl Owner {
+    /// Returns `true` if cert-manager writes the Certificate, by the annotations of the object.
+    pub(super) fn is_annotated(&self) -> bool {
+        ANNOTATED.contains(&&*self.kind)
+    }
+}
+
+/// An Ingress, a Gateway or a ListenerSet whose annotations name an issuer.
 #[derive(Debug)]
 pub(super) struct Annotated {
     pub(super) kind: &'static str,
@@ -36,8 +52,11 @@ pub(super) struct Annotated {
     pub(super) issuer: IssuerKey,
 }
 
+/// The most that is read from a file, in bytes: all Certificates of a large cluster, each with its managed fields.
+const LIMIT: u64 = 256 << 20;
+
 /// The kinds whose annotations may name an issuer.
-const ANNOTATED: [&str; 2] = ["Gateway", "Ingress"];
+const ANNOTATED: [&str; 3] = ["Gateway", "Ingress", "ListenerSet"];
 
 impl Objects {
     /// Reads the files, or the cluster where none is given.
@@ -49,7 +68,7 @@ impl Objects {
             cluster::read(args, &mut take)?;
             return Ok(objects.sorted());
         }
-        manifest::documents(&args.files, &mut take)?;
+        manifest::documents(&args.files, LIMIT, &mut take)?;
         Ok(objects.sorted())
     }
 
@@ -101,10 +120,20 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
         is_ca: bool,
     }
     let Object { metadata, spec } = serde_json::from_value(document)?;
-    let mut owners = metadata.owner_references.iter().flatten();
-    if owners.any(|owner| ANNOTATED.contains(&&*owner.kind)) {
-        return Ok(None);
-    }
+    let owner = metadata
+        .owner_references
+        .into_iter()
+        .flatten()
+        .map(|owner| {
+            (
+                owner.controller == Some(true),
+                Owner {
+                    kind: owner.kind,
+                    name: owner.name,
+                },
+            )
+        })
+        .find(|(controls, owner)| *controls || owner.is_annotated());
     let namespace = metadata.namespace.unwrap_or_else(|| namespace.to_owned());
     let issuer = IssuerKey::of(&spec.issuer_ref, &namespace).filter(|issuer| issuer.kind.is_drop_in());
     Ok(issuer.map(|issuer| Certificate {
@@ -112,10 +141,12 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
         name: metadata.name.unwrap_or_default(),
         issuer,
         is_ca: spec.is_ca,
+        owner: owner.map(|(_, owner)| owner),
     }))
 }
 
-/// Reads the annotations of an Ingress or a Gateway (<https://cert-manager.io/docs/reference/annotations/>).
+/// Reads the annotations of an Ingress, a Gateway or a ListenerSet
+/// (<https://cert-manager.io/docs/reference/annotations/>).
 fn annotated_by(document: Value, kind: &'static str, namespace: &str) -> anyhow::Result<Option<Annotated>> {
     #[derive(Deserialize)]
     struct Object {

@@ -1,17 +1,29 @@
 use issuer_api::VaultSpec;
 use issuer_core::reference::IssuerKey;
 use issuer_core::target::{
-    AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy, SpecError, Target,
+    AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, AwsIdentity, IssuerPolicy, Method, ServiceAccount,
+    SpecError, Target,
 };
 
 /// Returns the parsed spec of an issuer under its new name, and what the controller does not do with it as cert-manager
 /// does. There is no target where the spec cannot be used at all.
-pub(super) fn of(spec: &VaultSpec, key: &IssuerKey, namespace: &str) -> (Option<Target>, Vec<String>) {
-    let mut policy = IssuerPolicy::default();
+pub(super) fn of(
+    spec: &VaultSpec,
+    key: &IssuerKey,
+    namespace: &str,
+    controller: ServiceAccount,
+) -> (Result<Target, SpecError>, Vec<String>) {
+    let mut policy = IssuerPolicy {
+        own_account: Some(controller),
+        ..IssuerPolicy::default()
+    };
     let mut warnings = Vec::new();
     loop {
         let error = match Target::parse(spec, key, namespace, &policy) {
-            Ok(target) => return (Some(target), warnings),
+            Ok(target) => {
+                warnings.extend(region(spec, &target));
+                return (Ok(target), warnings);
+            }
             Err(error) => error,
         };
         warnings.push(error.to_string());
@@ -21,9 +33,27 @@ pub(super) fn of(spec: &VaultSpec, key: &IssuerKey, namespace: &str) -> (Option<
             SpecError::PlainHttp => policy.allow_http = true,
             SpecError::ServerNotAllowed => policy.allowed_servers = AllowedServers::All,
             SpecError::Audience(..) => policy.allowed_audiences = AllowedAudiences::All,
-            _ => return (None, warnings),
+            error => return (Err(error), warnings),
         }
     }
+}
+
+/// Returns a warning where the region is that of a pod, which is another one now.
+fn region(spec: &VaultSpec, target: &Target) -> Option<String> {
+    let aws = spec.auth.aws.as_ref()?;
+    let is_named = aws.region.as_deref().is_some_and(|region| !region.is_empty());
+    let has_keys = matches!(
+        &target.method,
+        Method::Aws {
+            identity: AwsIdentity::Keys(_),
+            ..
+        }
+    );
+    (!is_named && !has_keys).then(|| {
+        "spec.auth.aws.region is missing: it is the AWS_REGION of the controller's pod, no longer of cert-manager's, or \
+         us-east-1"
+            .to_owned()
+    })
 }
 
 /// Permits all issuers to log in as the controller's pod, whose identity is not known here.
