@@ -83,8 +83,10 @@ impl<'a> Check<'a> {
         }
         let access = access?;
         self.revoke(&access)?;
-        if let Some(trace) = self.source.built_in_trace(&issuer.key)? {
-            writeln!(self.out, "  warning {trace}")?;
+        for trace in self.source.built_in_traces(&issuer.key) {
+            // That requests cannot be listed is no fault of the issuer.
+            let line = trace.unwrap_or_else(|error| format!("built-in: not looked for, since {error:#}"));
+            writeln!(self.out, "  warning {line}")?;
         }
         Ok(())
     }
@@ -112,7 +114,7 @@ impl<'a> Check<'a> {
                  result in the condition Ready of the issuer"
             );
         }
-        let needs = Needs::of(&target, &issuer.key, namespace);
+        let needs = Needs::of(&target, issuer, namespace);
         writeln!(self.out, "  needs   policy: {}", needs.policy())?;
         let CheckOutcome { access, verdict, .. } =
             self.drive(access::begin(target, namespace, Held::default(), Driver::now()))?;

@@ -37,9 +37,9 @@ impl Reader {
         self.runtime.block_on(read(self.client.clone(), name, namespace))
     }
 
-    /// Looks for another controller that answers requests of an issuer.
-    pub(super) fn built_in_trace(&self, issuer: &IssuerKey) -> anyhow::Result<Option<String>> {
-        self.runtime.block_on(built_in::trace(self.client.clone(), issuer))
+    /// Looks for other controllers that answer requests of an issuer.
+    pub(super) fn built_in_traces(&self, issuer: &IssuerKey) -> Vec<anyhow::Result<String>> {
+        self.runtime.block_on(built_in::traces(self.client.clone(), issuer))
     }
 
     /// Returns those of these rights that a service account lacks.

@@ -106,18 +106,19 @@ impl Source {
         }
     }
 
-    /// Returns a sentence about another controller that answers requests of one of cert-manager's issuers, if there is one.
+    /// Returns a sentence about each other controller that answers requests of one of cert-manager's issuers, and an error
+    /// where requests cannot be listed.
     #[cfg_attr(
         not(feature = "cluster"),
         expect(unused_variables, reason = "only a cluster has requests")
     )]
-    pub(crate) fn built_in_trace(&self, issuer: &IssuerKey) -> anyhow::Result<Option<String>> {
+    pub(crate) fn built_in_traces(&self, issuer: &IssuerKey) -> Vec<anyhow::Result<String>> {
         match &self.objects {
             #[cfg(feature = "cluster")]
-            Objects::Cluster(reader) if issuer.kind.is_drop_in() => reader.built_in_trace(issuer),
+            Objects::Cluster(reader) if issuer.kind.is_drop_in() => reader.built_in_traces(issuer),
             #[cfg(feature = "cluster")]
-            Objects::Cluster(_) => Ok(None),
-            Objects::Files(_) => Ok(None),
+            Objects::Cluster(_) => Vec::new(),
+            Objects::Files(_) => Vec::new(),
         }
     }
 
