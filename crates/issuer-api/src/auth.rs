@@ -242,8 +242,8 @@ pub struct AwsAuth {
     /// The Vault role to log in as.
     #[schemars(length(min = 1, max = 512))]
     pub role: String,
-    /// The AWS region of the STS endpoint, which must be the one that Vault is configured for. Defaults to
-    /// `us-east-1`; for the controller's own identity, to the region of its pod.
+    /// The AWS region of the STS endpoint, which must be the one that Vault is configured for. Defaults to the
+    /// region of the controller's pod, or to `us-east-1`; with `secretName`, always to `us-east-1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63), regex(pattern = r"^[a-z0-9-]*$"))]
     pub region: Option<String>,
