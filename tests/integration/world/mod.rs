@@ -20,8 +20,11 @@ use issuer_kube::{Metrics, Transport};
 use serde_json::json;
 
 pub(crate) use self::dice::Dice;
-pub(crate) use self::objects::{NAMESPACE, config, create_issuer, create_request, csr, issuer, ready};
+pub(crate) use self::objects::{config, create_issuer, create_request, csr, issuer, ready};
 pub(crate) use self::vault::{AWS_SECRET, AWS_SESSION, BEGIN, JWT, Login, SECRET_ID, Vault};
+
+/// The namespace of all objects.
+pub(crate) const NAMESPACE: &str = "team";
 
 /// A time by which every run has converged.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
