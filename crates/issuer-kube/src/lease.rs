@@ -1,3 +1,5 @@
+//! Answers the elector's questions with a Lease of the API server.
+
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
@@ -204,9 +206,9 @@ impl Candidate {
     fn report(&mut self, result: Result<(), String>) {
         let lease = || format!("{}/{}", self.namespace, self.name);
         match &result {
-            Ok(()) if self.throttle.is_over() => tracing::info!(lease = lease(), "the Lease can be used again"),
+            Ok(()) if self.throttle.is_over() => tracing::info!(lease = lease(), "Lease is accessible again"),
             Err(error) if self.throttle.is_due(error, Transport::now().monotonic) => {
-                tracing::warn!(lease = lease(), error, "cannot campaign for leadership");
+                tracing::warn!(lease = lease(), error, "failed to acquire or renew the Lease");
             }
             _ => {}
         }

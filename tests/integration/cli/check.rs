@@ -206,7 +206,7 @@ fn check_says_what_is_wrong_with_its_files() {
     let scene = Scene::new("files");
     for (text, cause) in [
         ("spec: [", "issuer.yaml: not YAML at line"),
-        ("kind: VaultIssuer", "issuer.yaml: document 1: no Kubernetes object"),
+        ("kind: VaultIssuer", "issuer.yaml: document 1: not a Kubernetes object"),
         (
             "apiVersion: v1\nkind: ConfigMap",
             "the files hold no issuer that signs with Vault",

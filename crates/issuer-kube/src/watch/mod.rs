@@ -2,7 +2,8 @@
 //!
 //! Each kind is listed, then watched from the version of the list; a watch that ends is resumed, and one whose version
 //! has expired begins with a list again. Objects are decoded one by one, as they arrive: an object that cannot be
-//! decoded counts as absent and stops nothing else.
+//! decoded counts as absent and stops nothing else. The reflector of kube-runtime fails a list as a whole for that, keeps
+//! every object, and would bring some thirty crates.
 
 mod drop_in;
 
@@ -157,7 +158,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
             tracing::info!(
                 kind = self.watched.kind(),
                 namespace = self.list.scope.namespace(),
-                "watching again"
+                "watch re-established"
             );
         }
         // What a watch misses while it fails, it shows once it goes on.
@@ -334,7 +335,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
             Err(error) => error,
         };
         let meta = json.meta().inspect_err(|_| {
-            tracing::warn!(kind = self.watched.kind(), error, "an object without metadata");
+            tracing::warn!(kind = self.watched.kind(), error, "ignored an object without metadata");
         })?;
         let key = self.watched.key(&meta);
         seen.unreadable.insert(key.clone());
