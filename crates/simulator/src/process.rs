@@ -17,9 +17,12 @@ use crate::clock::Clock;
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId};
 
-/// How long a stopping process waits until its certificates are saved, and then until its tokens are revoked. Equal to the
-/// driver's.
-pub const GRACE: Duration = Duration::from_secs(10);
+/// How long a stopping process waits until its certificates are saved (L9). Shorter than the driver's 35 seconds, so that the
+/// promise is checked with less time than there is.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long it then waits until its tokens are revoked. Equal to the driver's.
+pub const REVOKE: Duration = Duration::from_secs(10);
 
 /// The driver's timeout for each answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,8 +30,8 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer that takes longer excuses a process that stops with unsaved certificates.
 pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 
-/// What the built-in controller wrote before a process began to serve, or so soon after, may have been written before it was
-/// switched off, since clocks differ.
+/// How far clocks may differ. A write of the built-in controller that is dated up to this long after the start of a process
+/// may have happened before it was switched off.
 const CLOCK_SKEW: Duration = Duration::from_secs(6);
 
 /// An answer in flight.

@@ -1,3 +1,5 @@
+//! The lifecycle of processes, like the driver's.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use super::{Checked, Down, World};
 use crate::fixture;
 use crate::mutant::{self, Mutant};
 use crate::observation::{Observation, Sent, Stopped};
-use crate::process::{GRACE, InFlight, PROMPT, Phase, Process};
+use crate::process::{DRAIN, InFlight, PROMPT, Phase, Process, REVOKE};
 use crate::transition::ProcessId;
 use crate::vault;
 
@@ -92,7 +94,7 @@ impl World {
         }
         process.phase = match self.setup.mutant {
             Some(Mutant::UnsavedStop) => Phase::Ended,
-            _ => Phase::Draining(self.now + GRACE),
+            _ => Phase::Draining(self.now + DRAIN),
         };
         self.run(id, process)
     }
@@ -107,7 +109,7 @@ impl World {
             process.phase = match process.phase {
                 Phase::Draining(end) if process.controller.is_drained() || end <= self.now => {
                     process.controller.retire_all();
-                    Phase::Revoking(self.now + GRACE)
+                    Phase::Revoking(self.now + REVOKE)
                 }
                 Phase::Revoking(end) if process.controller.is_retired() || end <= self.now => Phase::Ended,
                 _ => return Ok(()),
