@@ -1,3 +1,5 @@
+//! The parameters of a connection: trusted CAs, client identity, proxy and permitted addresses.
+
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -6,7 +8,7 @@ use std::time::Duration;
 use crate::target::AllowedServers;
 use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError};
 
-/// What a driver must dial, as data.
+/// The parameters of a connection, as data for a driver.
 ///
 /// Two equal values may share connections; two that differ must not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

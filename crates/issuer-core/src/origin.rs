@@ -1,3 +1,5 @@
+//! The URL of a Vault server, parsed and in a form that can be compared.
+
 use std::fmt;
 use std::net::Ipv6Addr;
 

@@ -1,3 +1,5 @@
+//! HTTP proxies: their URLs, the CONNECT request and the reply to it.
+
 use std::fmt;
 
 use issuer_api::Base64;

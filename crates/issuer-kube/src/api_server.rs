@@ -1,3 +1,5 @@
+//! Answers the controller's questions to the API server.
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

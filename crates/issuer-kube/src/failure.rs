@@ -1,3 +1,5 @@
+//! Failed lists and watches, described for the log.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is logged, and how often.
+//! Log lines for events, and throttling of failures that repeat.
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ pub struct Promise {
 pub struct Violation {
     /// The promise.
     pub promise: Promise,
-    /// What happened.
+    /// A description of the violation.
     pub what: String,
 }
 

@@ -17,7 +17,7 @@ use crate::world::Setup;
 pub struct Scope {
     /// Its name.
     pub name: &'static str,
-    /// What it contains.
+    /// A description of its contents.
     pub about: &'static str,
     /// The setup of its world.
     pub setup: fn() -> Setup,

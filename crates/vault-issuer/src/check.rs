@@ -1,3 +1,5 @@
+//! `vault-issuer check`: the check that the controller runs, with a line for each step.
+
 use std::io::{self, Write};
 
 use anyhow::bail;

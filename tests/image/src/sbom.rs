@@ -1,4 +1,4 @@
-//! What the image contains: a bill of materials and a list of licences.
+//! The image's contents: a bill of materials and a list of licenses.
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ use std::fs;
 use crate::Finding;
 
 /// The phrases and what to write instead. They are split so that this file may name them.
-const PHRASES: [(&str, &str); 8] = [
+const PHRASES: [(&str, &str); 10] = [
     (concat!("tells ", "whether"), "Returns `true` if"),
     (concat!("come ", "to"), "the noun: result, value, state"),
     (concat!("comes ", "to"), "the noun: result, value, state"),
@@ -14,6 +14,8 @@ const PHRASES: [(&str, &str); 8] = [
     (concat!("who", "ever"), "the user, the caller"),
     (concat!("see ", "to it"), "ensure"),
     (concat!("what is ", "no"), "the noun"),
+    (concat!("/// ", "what"), "the noun: the result, the value, the state"),
+    (concat!("//! ", "what"), "the noun: the result, the value, the state"),
 ];
 
 /// Files that are data, or not our text.

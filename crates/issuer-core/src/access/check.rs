@@ -21,7 +21,7 @@ use crate::{Flow, Now, Reply, Request, Secret};
 pub(super) struct Check {
     issuer: Issuer,
     vault: Vault,
-    /// What a new token will be made from.
+    /// The inputs that a new token will be made from.
     inputs: Inputs,
     /// The versions in which the Secrets were read.
     versions: BTreeMap<SourceRef, String>,

@@ -16,7 +16,7 @@ pub(super) struct Gathering {
     sources: BTreeMap<SourceRef, SecretData>,
 }
 
-/// What they are read for.
+/// Why the Secrets are read.
 #[derive(Clone, Debug, PartialEq, Hash)]
 enum Purpose {
     /// To begin the conversation with Vault.

@@ -67,7 +67,7 @@ pub struct Access {
     pub path: SignPath,
     /// The token.
     pub lease: Lease,
-    /// What the token was made from. If it changes, a new token is made.
+    /// The inputs that the token was made from. If they change, a new token is made.
     inputs: Inputs,
     /// The versions in which the Secrets and the ConfigMap were read.
     versions: BTreeMap<SourceRef, String>,
@@ -89,7 +89,7 @@ const STALE: u8 = 10;
 /// How it is known that a token may sign at the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Proof {
-    /// It is not known.
+    /// Not checked yet.
     None,
     /// Vault has denied it.
     Denied,
@@ -104,7 +104,7 @@ enum Proof {
 }
 
 impl Proof {
-    /// Returns `true` if nothing speaks against the token.
+    /// Returns `true` if the token may be used to sign.
     fn is_known(self) -> bool {
         !matches!(self, Self::None | Self::Denied)
     }
@@ -165,7 +165,7 @@ impl Access {
 
     /// Returns what the user should know about an issuer that can sign.
     pub fn warning(&self) -> Option<Warning> {
-        // The condition has room for one: first the one by which certificates in use are lost.
+        // One warning fits the condition; the one that loses certificates comes first.
         if self.lease.bears_leases() {
             Some(Warning::CertificatesLeased)
         } else if self.lease.is_limited() {
@@ -392,7 +392,7 @@ pub(crate) fn sources(target: &Target, namespace: &str) -> BTreeSet<SourceRef> {
     secrets.chain(config_map).collect()
 }
 
-/// What an earlier check of an issuer left.
+/// The state that an earlier check of an issuer left.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
     /// The access.
@@ -410,7 +410,7 @@ pub fn begin(target: Target, namespace: &str, held: Held, now: Now) -> Step {
     };
     match held.access {
         Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),
-        // Without a held access of this spec, or with one whose Secrets were read long ago.
+        // No usable access is held, or its Secrets are due to be read again.
         held => Gathering::to_begin(issuer, held).advance(now),
     }
 }

@@ -1,3 +1,5 @@
+//! Turns a target and the Secrets that it names into a connection and credentials.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

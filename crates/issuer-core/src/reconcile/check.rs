@@ -1,3 +1,5 @@
+//! The task that checks an issuer and writes its status.
+
 use std::time::Duration;
 
 use super::drop_in::{BUILT_IN_ACTIVE, COURTESY, IssuerStatusMode};

@@ -1,3 +1,5 @@
+//! The rate limit of events about issued certificates.
+
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 

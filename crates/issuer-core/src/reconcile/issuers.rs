@@ -39,15 +39,15 @@ pub(super) struct Issuer {
     accused: Vec<LostAnswer>,
     /// The answers that it has lost since it last signed.
     losses: Losses,
-    /// What has changed since the last check that decided something.
+    /// The change since the last check that decided something.
     change: Option<Recovery>,
     /// When the first of the CAs expires that are above the certificate signed last.
     pub(super) ca_not_after: Option<Timestamp>,
-    /// What is known of its condition Ready, where others may write that.
+    /// The state of its condition Ready, where others may write it too.
     pub(super) courtesy: Courtesy,
 }
 
-/// What has been said about an issuer whose condition Ready others may write.
+/// State of the condition Ready that cert-manager may also write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Courtesy {
     /// When the condition may be written if nobody else has.
@@ -69,7 +69,7 @@ pub(super) struct LostAnswer {
     pub(super) uid: String,
     /// The epoch of the issuer in which the signature was requested.
     pub(super) epoch: Epoch,
-    /// What happened instead of an answer.
+    /// The error.
     pub(super) error: String,
 }
 
@@ -100,7 +100,7 @@ pub(super) enum Phase {
     Ready,
 }
 
-/// What follows from an observed issuer.
+/// The consequence of an observed issuer.
 #[derive(Debug, PartialEq)]
 pub(super) enum Observed {
     /// The issuer must be checked now.
@@ -111,14 +111,14 @@ pub(super) enum Observed {
     Unchanged,
 }
 
-/// What follows from the verdict of a check.
+/// The consequences of the verdict of a check.
 #[derive(Debug, PartialEq)]
 pub(super) struct Settled {
     pub(super) outcome: Outcome,
     pub(super) next: NextCheck,
     /// The requests whose lost answers are their own fault.
     pub(super) blamed: Vec<LostAnswer>,
-    /// What has ended the backoff of the requests.
+    /// Why the backoff of the requests has ended, if it has.
     pub(super) recovery: Option<Recovery>,
 }
 

@@ -1,3 +1,5 @@
+//! A lane of the queue: keys by class and tenant, and a limited number of slots.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -45,7 +47,7 @@ pub(super) struct Lane<K> {
     pub(super) open: Class,
     /// Whether one of its tasks may run even if all lanes together run as many as they may.
     pub(super) is_reserved: bool,
-    /// The tenants that are full: only owed work runs for them. There are few.
+    /// Tenants at their limit of unsaved certificates; only owed work runs for them.
     pub(super) full: Full,
     /// The number of tasks that may run at once.
     width: usize,
@@ -71,7 +73,7 @@ pub(super) struct Lane<K> {
 
 type Full = BTreeSet<Arc<str>>;
 
-/// No tenant is full: owed work runs for all.
+/// The empty set, for work that ignores the limit.
 const NONE: &Full = &Full::new();
 
 /// Work that was released at once.
@@ -79,7 +81,7 @@ const NONE: &Full = &Full::new();
 struct Released<K> {
     /// The class that it belongs to from now on.
     class: Class,
-    /// What has ended its wait.
+    /// Why its wait has ended.
     recovery: Recovery,
     work: Waiting<K>,
 }
@@ -178,7 +180,7 @@ impl<K: Work> Lane<K> {
         }
     }
 
-    /// Takes what comes next and a slot: what is owed, or the work of the tenant after the one served last.
+    /// Takes the next key and a slot: owed work first, then the tenant after the one served last.
     pub(super) fn next(&mut self, now: Duration) -> Option<(Class, K)> {
         let class = self.next_class()?;
         let last = self.last.take().unwrap_or_default();

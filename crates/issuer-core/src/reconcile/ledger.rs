@@ -1,3 +1,5 @@
+//! The results of requests until the watch shows them.
+
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 

@@ -1,11 +1,10 @@
-//! Whose fault it is that signatures fail although the checks of the issuer succeed.
+//! Attribution of lost answers: the issuer's fault or the request's.
 
 use std::time::Duration;
 
 /// The answers that an issuer has lost since it last signed, although its checks succeed.
 ///
-/// A request that loses one answer after the other has itself to blame, unless none of several requests is signed: then
-/// the endpoint fails in a way that no check sees, such as a key that is out of reach.
+/// A request that keeps losing answers is at fault, unless several requests lose answers and none is signed: then the endpoint fails in a way that no check sees, such as a key that is out of reach.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Losses {
     /// The number of requests that have lost one, up to [`MANY`](Self::MANY).

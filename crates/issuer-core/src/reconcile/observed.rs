@@ -1,3 +1,5 @@
+//! The controller's settings and the changes that the driver reports.
+
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -37,7 +39,7 @@ pub struct Config {
     pub max_lost_answers: u32,
     /// The timeout of a request to sign, unless the issuer sets its own.
     pub sign_timeout: Duration,
-    /// What issuers are permitted to do.
+    /// The operator's policy for issuers.
     pub policy: IssuerPolicy,
     /// How certificates are verified.
     pub verify: VerifyOptions,

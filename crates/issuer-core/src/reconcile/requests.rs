@@ -26,7 +26,7 @@ pub(super) struct Requests {
     by_key: BTreeMap<RequestKey, Box<Tracked>>,
     /// The number of requests that are open.
     open: usize,
-    /// The size of all.
+    /// Their size, in bytes.
     size: usize,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Tracked {
     pub(super) lost_answers: u32,
     /// The number of signatures of its issuer when it last lost an answer.
     pub(super) lost_at: Option<u64>,
-    /// What happened instead of the last of them.
+    /// The error of the last lost answer.
     pub(super) last_error: String,
     /// The earliest time of the next attempt to sign it.
     pub(super) not_before: Duration,
@@ -64,7 +64,7 @@ pub(super) struct Tracked {
     pub(super) announced: bool,
 }
 
-/// What the status of a request says about why it waits.
+/// How much the status of a request says about why it waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Told {
     /// Nothing.

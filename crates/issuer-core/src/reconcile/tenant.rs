@@ -1,7 +1,9 @@
+//! Tenants: the users among whom slots are shared.
+
 use crate::reference::IssuerKey;
 
-/// Those who choose the server that is asked, and how it is asked: their work shares slots. For a Kubernetes CSR it is those
-/// who have written the issuer, too; among the requests of one issuer it takes the turns of its requester.
+/// The authors of issuers, whose work shares slots: those of one namespace, or of one cluster issuer. A Kubernetes CSR
+/// belongs to the tenant of its issuer; within the issuer's lane it takes its requester's turn.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Tenant {
     /// The owner of a cluster issuer.

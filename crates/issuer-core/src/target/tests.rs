@@ -1,3 +1,5 @@
+//! Specs that are accepted and refused.
+
 use issuer_api::{
     AllowedNamespaces, AppRole, Auth, Base64, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
     ServiceAccountRef,

@@ -1,3 +1,5 @@
+//! Vault's refusals, and their classification by status and text.
+
 use std::time::Duration;
 
 use http::StatusCode;

@@ -1,3 +1,5 @@
+//! A Vault token and when to renew it.
+
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;

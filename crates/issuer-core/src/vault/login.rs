@@ -1,3 +1,5 @@
+//! The login requests of all methods.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

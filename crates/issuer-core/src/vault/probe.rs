@@ -1,3 +1,5 @@
+//! The check of the right to sign, without a signature.
+
 use serde_json::Value;
 
 use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, error};

@@ -1,3 +1,5 @@
+//! The conversation that signs a certificate: the request, and the classification of its answer.
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -68,7 +70,7 @@ pub enum SignError {
     Vault(#[from] VaultError),
 }
 
-/// What follows from an error.
+/// The consequence of an error for the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// The request has failed permanently.

@@ -1,3 +1,5 @@
+//! Runs the controller: its tasks, watches, events and shutdown.
+
 #[cfg(test)]
 mod tests;
 

@@ -1,3 +1,5 @@
+//! The metrics of a process.
+
 mod issuers;
 mod process;
 mod table;
@@ -30,7 +32,7 @@ use crate::Transport;
 
 /// The metrics of this process, in the text formats of Prometheus.
 ///
-/// Every label has a fixed set of values, but for the names of issuers that exist, and the address of the API server.
+/// Labels have fixed sets of values, except issuer names and the API server's address.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -103,10 +105,10 @@ impl EncodeLabelValue for ClosedLabel {
     }
 }
 
-/// From a reply on the same host to the limit of an exchange.
+/// Seconds, from a reply on the same host up to the timeout of an exchange.
 const BUCKETS: [f64; 12] = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-/// What tasks are about, as names of work queues.
+/// The work queues, one per kind of key.
 const QUEUES: [&str; 3] = ["certificaterequests", "issuers", "tokens"];
 
 impl Default for Metrics {
@@ -208,7 +210,7 @@ impl Metrics {
         self.api_requests.get_or_create(&labels).inc();
     }
 
-    /// Counts a task that has ended; a request's is about the issuer that it names, if that exists.
+    /// Counts a task that has ended; a request counts for the issuer that it names, if that exists.
     pub fn finished(&self, key: &Key, issuer: Option<&IssuerKey>, outcome: Outcome) {
         match (key, outcome) {
             (Key::Issuer(checked), outcome) => self.issuers.checked(checked, outcome),

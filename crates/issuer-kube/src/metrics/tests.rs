@@ -1,3 +1,5 @@
+//! Metrics as Prometheus scrapes them.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use issuer_core::reconcile::{IssuerReport, Report, Waiting};

@@ -1,3 +1,5 @@
+//! The issuers of cert-manager that sign with Vault, which decide whose requests are decoded.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -63,7 +65,7 @@ impl DropInIssuers {
         });
     }
 
-    /// Records an issuer that exists, or does not.
+    /// Records whether an issuer exists.
     pub(super) fn note(&self, key: Key, exists: bool) {
         self.state.send_if_modified(|state| {
             if !exists {
@@ -88,7 +90,7 @@ impl Appeared {
         }
     }
 
-    /// Resolves soon after an issuer has appeared, until that is [forgotten](Self::forget).
+    /// Resolves shortly after an issuer appears, until [`forget`](Self::forget) is called.
     pub(super) async fn next(&self) {
         if self.0.clone().changed().await.is_err() {
             std::future::pending::<()>().await;

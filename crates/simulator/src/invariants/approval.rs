@@ -1,3 +1,5 @@
+//! Promises about approval: S1, S2 and the right to reference an issuer.
+
 use issuer_core::Operation;
 use issuer_core::reconcile::ObservedRequest;
 use issuer_core::reference::IssuerKey;

@@ -1,3 +1,5 @@
+//! Promises that hold after convergence.
+
 use std::collections::BTreeSet;
 
 use fake_kube::{Kind, Object};

@@ -1,3 +1,5 @@
+//! Promises about cert-manager's own issuers.
+
 use fake_kube::{CONTROLLER, Object, ready_managers};
 use issuer_core::Operation;
 use issuer_core::reconcile::IssuerStatusMode;

@@ -1,3 +1,5 @@
+//! Promises about credentials and other secrets.
+
 use issuer_core::Operation;
 use issuer_core::reconcile::Key;
 

@@ -1,3 +1,5 @@
+//! Promises about the certificates that are saved.
+
 use fake_kube::Object;
 use issuer_core::Operation;
 use x509_parser::certificate::X509Certificate;

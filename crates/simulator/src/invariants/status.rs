@@ -1,3 +1,5 @@
+//! Promises about status writes and events.
+
 use issuer_api::{CertificateRequest, ConditionStatus};
 use issuer_core::reconcile::{Key, ObservedRequest};
 use serde_json::Value;

@@ -1,3 +1,5 @@
+//! Promises about Vault tokens.
+
 use std::time::Duration;
 
 use issuer_core::Operation;

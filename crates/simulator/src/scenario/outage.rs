@@ -1,4 +1,4 @@
-//! Long runs with promised figures.
+//! Long runs whose cost must stay within promised bounds.
 
 use std::fmt;
 use std::ops::Range;
@@ -171,8 +171,8 @@ pub fn thousand() -> Result<u32, Violation> {
     Err(promise::ONE_TOKEN.broken(format!("{issued} certificates took {logins} logins")))
 }
 
-/// Creates requests for an issuer whose server is sealed, and later as many for another issuer; returns how long those took:
-/// as long as without the first ones.
+/// Creates requests for an issuer whose server is sealed, and later as many for another issuer; returns how long the second
+/// batch took; the outage must not delay it.
 ///
 /// # Errors
 ///
@@ -214,13 +214,13 @@ pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Viol
 ///
 /// The promise that is broken on the way.
 pub fn failing_endpoint(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
-    let mended = BEGIN + HOUR;
+    let repaired = BEGIN + HOUR;
     let mut agenda = create(0..requests, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::FailToSign(0, true)));
-    agenda.push((mended, Scheduled::FailToSign(0, false)));
+    agenda.push((repaired, Scheduled::FailToSign(0, false)));
     let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], requests), agenda, mutant);
-    run.until(mended)?;
-    let signs = sent(&run, BEGIN..mended).filter(|operation| *operation == Operation::Sign);
+    run.until(repaired)?;
+    let signs = sent(&run, BEGIN..repaired).filter(|operation| *operation == Operation::Sign);
     let (signs, failed) = (signs.count(), failed(&run));
     // Each once, and one more every 15 s.
     let most = usize::from(requests) + 4 * 60 + 5;
@@ -228,9 +228,9 @@ pub fn failing_endpoint(requests: u16, mutant: Option<Mutant>) -> Result<Duratio
         let what = format!("{failed} of {requests} have failed after {signs} requests to sign; the limit is {most}");
         return Err(promise::ENDPOINT_FAILS_NO_REQUEST.broken(what));
     }
-    run.until(mended + HOUR)?;
+    run.until(repaired + HOUR)?;
     let bound = HEALTH_INTERVAL + check() + 2 * issuance(&run, requests);
-    in_time(&run, promise::RECOVERY_IS_NOTICED, requests, mended, bound)
+    in_time(&run, promise::RECOVERY_IS_NOTICED, requests, repaired, bound)
 }
 
 /// Returns how long after a time the last certificate was issued, if all are issued in time.

@@ -1,3 +1,5 @@
+//! Fixed timings, so that runs have exact bounds.
+
 use std::ops::Range;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! A run: passes the time and delivers what is due.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

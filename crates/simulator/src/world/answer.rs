@@ -1,3 +1,5 @@
+//! Applies the steps in flight and delivers their answers to the controller.
+
 use std::sync::Arc;
 
 use fake_kube::Object;

@@ -1,3 +1,5 @@
+//! The effects of steps at the API server and at Vault.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

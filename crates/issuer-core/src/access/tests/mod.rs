@@ -135,7 +135,7 @@ struct Scenario {
     arrivals: BTreeMap<Operation, Now>,
 }
 
-/// What a check asked for, and its result.
+/// The questions of a check, and its result.
 struct Checked {
     asked: Vec<String>,
     requests: Vec<Request>,

@@ -1,3 +1,5 @@
+//! The elector against a Lease that is kept in memory.
+
 use std::collections::HashSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The work queue: keys by the time when they are due, in lanes with slots.
+
 mod owner;
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+//! The lanes of one owner, by the time when each can run its next key.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The queue's order, limits and costs.
+
 use std::cell::Cell;
 use std::cmp::Ordering;
 

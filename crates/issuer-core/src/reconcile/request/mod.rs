@@ -1,3 +1,5 @@
+//! The task of a request: decides whether to sign, waits, signs, and saves the result.
+
 mod namespace;
 mod review;
 mod signing;
@@ -384,9 +386,8 @@ impl Task {
         Step::Write(patch, Box::new(writing))
     }
 
-    /// Returns `true` if the status need not change: it gives this cause already, perhaps in words that differ each
-    /// time, or one that says more. That an issuer is not ready says less than the failure that made it so, but more than
-    /// that it does not exist.
+    /// Returns `true` if the status already gives this cause, perhaps in words that differ each time, or a more specific
+    /// one. From specific to general: a failed signature, issuer not ready, issuer missing.
     fn is_told(&self, told: Told, cause: Cause<'_>) -> bool {
         match (told, cause) {
             (Told::Nothing, _) => false,

@@ -1,3 +1,5 @@
+//! The write of a request's status, its conflicts and its retries.
+
 use std::time::Duration;
 
 use super::{Step, Task};
@@ -33,7 +35,7 @@ pub(in crate::reconcile) struct Writing {
     pub(super) again: Again,
 }
 
-/// What a status is written for.
+/// Why a status is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     Claim,

@@ -1,4 +1,4 @@
-//! What changes about issuers, and what becomes due for it.
+//! Changes of issuers, and the work that follows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -158,13 +158,13 @@ impl State {
         self.queue.postpone(&Key::Issuer(key.clone()), at);
     }
 
-    /// Ends the backoff of all requests of an issuer, which was for a state of the issuer that is over.
+    /// Ends the backoff of an issuer's requests after its state has changed.
     pub(super) fn release(&mut self, issuer: &IssuerKey, last: Class, recovery: Recovery, now: Now) {
         let lane = Lane::Requests(issuer.clone());
         self.queue.release(&lane, last, recovery, now.monotonic);
     }
 
-    /// Counts an answer that a request has cost while its issuer was well, unless the issuer is to blame all the same.
+    /// Counts a lost answer against the request, unless the issuer is to blame.
     ///
     /// The waits grow so that all of them span minutes: an endpoint that fails for a moment although the check succeeds
     /// must not fail a request (S14).

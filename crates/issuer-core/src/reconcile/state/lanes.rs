@@ -1,4 +1,4 @@
-//! Which work shares its slots.
+//! Lanes: the groups of tasks that share slots.
 
 use crate::reconcile::queue::LaneName;
 use crate::reconcile::tenant::Tenant;
@@ -20,13 +20,13 @@ pub(super) enum Lane {
     Checks(String),
     /// The requests of an issuer.
     Requests(IssuerKey),
-    /// The requests that no issuer signs: those that are not approved, or whose issuer is of no kind that exists.
+    /// The requests that no issuer signs: those that are not approved, or whose issuer has an unknown kind.
     Unassigned,
     /// The tokens that a tenant has at a server.
     Tokens(Tenant, String),
 }
 
-/// Those whose lanes have a common share of the slots.
+/// The owner of several lanes, which share a quota of slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum LaneOwner {
     Checks(String),

@@ -33,7 +33,7 @@ use super::sources::Sources;
 use crate::reference::{IssuerKey, IssuerKind};
 use crate::{KnownSignatures, Now};
 
-/// The number of tasks for requests that run at once, but for the first of each tenant.
+/// The number of tasks for requests that run at once, not counting the first task of each tenant.
 const TOTAL: usize = 512;
 
 /// The state that all tasks share.
@@ -81,7 +81,7 @@ impl State {
 
     /// Takes the next key that is due. A state that is stopping returns only what is owed.
     pub(super) fn next_task(&mut self, now: Now) -> Option<Key> {
-        // Not more at once: thousands that are dropped would delay what is owed.
+        // Bounded, since dropping thousands of keys in one turn would delay the work that must finish.
         for _ in 0..PORTION {
             let Self { queue, requests, .. } = self;
             let key = queue.pop(now.monotonic, |key, recovery| {
@@ -215,8 +215,8 @@ impl State {
         }
     }
 
-    /// Opens the lane of an issuer for what can be done now: to sign, only to say why nothing is signed, or neither
-    /// while a check decides that.
+    /// Opens the issuer's lane for signing if it is ready, for status writes only if it is not, and for neither during a
+    /// check.
     fn gate(&mut self, issuer: &IssuerKey) {
         let phase = self.issuers.phase(issuer);
         let open = match phase {

@@ -1,4 +1,4 @@
-//! What metrics show of the state.
+//! The report that metrics are made from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What changes about requests, and what becomes due for it.
+//! Changes of requests, and the work that follows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -35,7 +35,7 @@ pub(super) struct Tokens {
     last: u64,
 }
 
-/// What it takes to revoke or to renew a token.
+/// A token to revoke or to renew, with everything that this takes.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(in crate::reconcile) struct Retired {
     /// The issuer that has used it.

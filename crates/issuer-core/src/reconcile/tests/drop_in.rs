@@ -1,3 +1,5 @@
+//! cert-manager's own issuers and their requests.
+
 use std::collections::BTreeSet;
 
 use issuer_api::{Condition, ConditionStatus};

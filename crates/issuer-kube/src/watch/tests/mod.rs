@@ -1,3 +1,5 @@
+//! Lists and watches against scripted replies.
+
 mod unneeded;
 
 use std::collections::VecDeque;
