@@ -2,8 +2,8 @@
 
 use crate::reference::IssuerKey;
 
-/// The authors of issuers, whose work shares slots: those of one namespace, or of one cluster issuer. A Kubernetes CSR
-/// belongs to the tenant of its issuer; within the issuer's lane it takes its requester's turn.
+/// The authors of issuers, whose work shares slots: those of one namespace, or of one cluster issuer. The authors of
+/// requests are not tenants but requesters, who take turns within the lane of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Tenant {
     /// The owner of a cluster issuer.
@@ -19,14 +19,6 @@ impl Tenant {
             Self::ClusterIssuer(issuer.clone())
         } else {
             Self::Namespace(issuer.namespace.clone())
-        }
-    }
-
-    /// Returns `true` if an issuer belongs to the tenant.
-    pub(super) fn owns(&self, issuer: &IssuerKey) -> bool {
-        match self {
-            Self::ClusterIssuer(own) => own == issuer,
-            Self::Namespace(namespace) => !issuer.kind.is_cluster() && *namespace == issuer.namespace,
         }
     }
 }
