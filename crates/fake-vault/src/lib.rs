@@ -50,7 +50,7 @@ pub use ca::{Authority, Certificate, Certified, KeyType, key};
 pub use call::PeerCertificate;
 pub use counts::Counts;
 pub use dice::Dice;
-pub use fault::{Fault, Faults, Handled, Redirect, RetryAfter};
+pub use fault::{CaDefect, Fault, Faults, Handled, Redirect, RetryAfter};
 pub use pki::{CelRole, IssuedCertificate, LeafNotAfter, Pki, Role};
 pub use policy::{Capability, Parameters, Policy};
 pub use server::{FakeVault, RateLimit};

@@ -101,7 +101,7 @@ impl CaBundle {
         }
     }
 
-    /// Returns the certificates.
+    /// Returns the certificates as PEM, which may hold other text.
     pub fn pem(&self) -> &[u8] {
         &self.pem
     }

@@ -134,6 +134,10 @@ pub struct ConnectReply(Vec<u8>);
 impl ConnectReply {
     /// Takes the next bytes, none if the proxy has closed the connection. Returns the result once it is known: whether
     /// the proxy has connected to the server.
+    ///
+    /// # Errors
+    ///
+    /// Why the proxy has not connected: its status, or a reply that is not HTTP or ends too soon.
     pub fn take(&mut self, bytes: &[u8]) -> Option<Result<(), ProxyError>> {
         self.0.extend_from_slice(bytes);
         let end = self.0.windows(4).position(|window| window == b"\r\n\r\n");

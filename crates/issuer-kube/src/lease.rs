@@ -197,7 +197,7 @@ impl Candidate {
     }
 
     fn failed(&mut self, verb: &str, cause: &dyn Display) {
-        self.metrics.lease_failed();
+        self.metrics.inc_lease_failures();
         self.report(Err(format!("failed to {verb} the Lease: {cause}")));
     }
 
@@ -206,8 +206,8 @@ impl Candidate {
     fn report(&mut self, result: Result<(), String>) {
         let lease = || format!("{}/{}", self.namespace, self.name);
         match &result {
-            Ok(()) if self.throttle.is_over() => tracing::info!(lease = lease(), "Lease is accessible again"),
-            Err(error) if self.throttle.is_due(error, Transport::now().monotonic) => {
+            Ok(()) if self.throttle.record_success() => tracing::info!(lease = lease(), "Lease is accessible again"),
+            Err(error) if self.throttle.record_failure(error, Transport::now().monotonic) => {
                 tracing::warn!(lease = lease(), error, "failed to acquire or renew the Lease");
             }
             _ => {}

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake_kube::{Kind, Object};
+use fake_kube::{Kind, Object, PerKind};
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Controller, Key, ObservedRequest, Step, WriteError};
 use issuer_core::reference::RequestKey;
@@ -154,7 +154,7 @@ pub struct Process {
     pub(crate) clock: Clock,
     pub(crate) phase: Phase,
     /// The revision up to which each watch has delivered.
-    pub(crate) cursors: [u64; 5],
+    pub(crate) cursors: PerKind<u64>,
     /// The newest version of each request that it has seen in a watch or a read.
     pub(crate) views: Arc<BTreeMap<RequestKey, Arc<Object>>>,
     /// Every server that it has seen in the spec of an issuer.
@@ -176,7 +176,7 @@ impl Process {
             in_flight: BTreeMap::new(),
             clock,
             phase: Phase::Working,
-            cursors: [0; 5],
+            cursors: PerKind::default(),
             views: Arc::default(),
             servers: BTreeSet::new(),
             tokens: BTreeSet::new(),
@@ -187,25 +187,11 @@ impl Process {
     }
 
     pub(crate) fn cursor(&self, kind: Kind) -> u64 {
-        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = self.cursors;
-        match kind {
-            Kind::Issuers => issuers,
-            Kind::ClusterIssuers => cluster_issuers,
-            Kind::DropInIssuers => drop_in_issuers,
-            Kind::Requests => requests,
-            Kind::Csrs => csrs,
-        }
+        *self.cursors.get(kind)
     }
 
     pub(crate) fn set_cursor(&mut self, kind: Kind, revision: u64) {
-        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &mut self.cursors;
-        *match kind {
-            Kind::Issuers => issuers,
-            Kind::ClusterIssuers => cluster_issuers,
-            Kind::DropInIssuers => drop_in_issuers,
-            Kind::Requests => requests,
-            Kind::Csrs => csrs,
-        } = revision;
+        *self.cursors.get_mut(kind) = revision;
     }
 
     /// Returns the time of its next timer, by the clock of the world.

@@ -158,7 +158,7 @@ fn refused_client_certificate_is_recognised() {
 }
 
 #[test]
-fn nothing_to_talk_to() {
+fn connect_errors_are_classified() {
     // The port of a connection's other end: nothing listens there, and nothing else can meanwhile.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

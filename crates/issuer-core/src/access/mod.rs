@@ -367,7 +367,7 @@ impl CheckOutcome {
 
 /// The issuer that is checked.
 #[derive(Clone, Debug, PartialEq, Hash)]
-struct Issuer {
+struct CheckedIssuer {
     target: Target,
     /// Where its Secrets and service accounts are.
     namespace: String,
@@ -377,7 +377,7 @@ struct Issuer {
     room: Room,
 }
 
-impl Issuer {
+impl CheckedIssuer {
     /// Returns the objects that it takes data from.
     fn sources(&self) -> BTreeSet<SourceRef> {
         sources(&self.target, &self.namespace)
@@ -414,7 +414,7 @@ pub struct Held {
 
 /// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are.
 pub fn begin(target: Target, namespace: &str, held: Held, now: Now) -> Step {
-    let issuer = Issuer {
+    let issuer = CheckedIssuer {
         target,
         namespace: namespace.to_owned(),
         secret_id: held.secret_id,

@@ -306,15 +306,8 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::at;
     use crate::reference::{IssuerKind, SecretRef};
-
-    fn at(seconds: u64) -> Now {
-        let since = Duration::from_secs(seconds);
-        Now {
-            monotonic: since,
-            unix: since,
-        }
-    }
 
     fn after(now: Now, wait: Duration) -> Now {
         Now {

@@ -6,14 +6,8 @@ use issuer_api::{
 };
 
 use super::*;
+use crate::fixture::selector;
 use crate::reference::IssuerKind;
-
-fn selector(name: &str) -> SecretKeySelector {
-    SecretKeySelector {
-        name: name.to_owned(),
-        key: None,
-    }
-}
 
 fn spec() -> VaultSpec {
     VaultSpec {

@@ -180,13 +180,7 @@ impl fmt::Debug for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(seconds: u64) -> Now {
-        Now {
-            monotonic: Duration::from_secs(seconds),
-            unix: Duration::ZERO,
-        }
-    }
+    use crate::fixture::at;
 
     fn grant(seconds: u64, renewable: bool) -> Grant {
         Grant {

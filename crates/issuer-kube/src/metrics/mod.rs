@@ -189,7 +189,7 @@ impl Metrics {
     }
 
     /// Counts an exchange with Vault.
-    pub fn exchanged(&self, operation: Operation, reply: &Reply, took: Duration) {
+    pub fn record_exchange(&self, operation: Operation, reply: &Reply, took: Duration) {
         self.vault_request(operation, outcome(operation, reply)).inc();
         let labels = OperationLabels {
             operation: ClosedLabel(operation.as_str()),
@@ -211,7 +211,7 @@ impl Metrics {
     }
 
     /// Counts a task that has ended; a request counts for the issuer that it names, if that exists.
-    pub fn finished(&self, key: &Key, issuer: Option<&IssuerKey>, outcome: Outcome) {
+    pub fn record_task_result(&self, key: &Key, issuer: Option<&IssuerKey>, outcome: Outcome) {
         match (key, outcome) {
             (Key::Issuer(checked), outcome) => self.issuers.checked(checked, outcome),
             (Key::Request(_), Outcome::Denied | Outcome::Failed(_) | Outcome::Issued) => {
@@ -225,7 +225,7 @@ impl Metrics {
     }
 
     /// Notes how long a task took.
-    pub(crate) fn worked(&self, key: &Key, took: Duration) {
+    pub(crate) fn record_task_duration(&self, key: &Key, took: Duration) {
         let labels = queue_label(queue(key));
         self.work_durations.get_or_create(&labels).observe(took.as_secs_f64());
     }
@@ -236,22 +236,22 @@ impl Metrics {
     }
 
     /// Counts a list or a watch of a kind that failed.
-    pub fn watch_failed(&self, kind: &'static str) {
+    pub fn inc_watch_failures(&self, kind: &'static str) {
         self.watch_failures.get_or_create(&kind_label(kind)).inc();
     }
 
     /// Counts a read or a write of the Lease that failed.
-    pub fn lease_failed(&self) {
+    pub fn inc_lease_failures(&self) {
         self.lease_failures.inc();
     }
 
     /// Counts an object of a kind that could not be decoded.
-    pub fn unreadable(&self, kind: &'static str) {
+    pub fn inc_unreadable(&self, kind: &'static str) {
         self.unreadable.get_or_create(&kind_label(kind)).inc();
     }
 
     /// Describes this controller from now on, until the process no longer leads.
-    pub fn follow(&self, controller: Arc<Mutex<Controller>>) {
+    pub fn describe(&self, controller: Arc<Mutex<Controller>>) {
         *self.controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(controller);
     }
 

@@ -151,7 +151,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     /// Records that a watch works.
     fn succeeded(&mut self) {
-        if self.throttle.is_over() {
+        if self.throttle.record_success() {
             tracing::info!(
                 kind = self.watched.kind(),
                 namespace = self.list.scope.namespace(),
@@ -177,7 +177,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
         let error = failure.to_string();
         let is_synced = self.version.is_some() && self.failures < STALE;
         self.observer.failed(self.list, &error, is_synced);
-        if self.throttle.is_due(&error, now.monotonic) {
+        if self.throttle.record_failure(&error, now.monotonic) {
             tracing::warn!(
                 kind = self.watched.kind(),
                 namespace = self.list.scope.namespace(),

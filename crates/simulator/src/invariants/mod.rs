@@ -65,7 +65,7 @@ pub static ALL: [Invariant; 42] = [
     invariant(promise::NO_EXPIRED_TOKEN, Place::Step(token::no_expired_token)),
     invariant(
         promise::ONE_TOKEN,
-        Place::Both(token::one_token, convergence::one_token),
+        Place::Both(token::one_token_at_login, convergence::no_token_left_behind),
     ),
     invariant(
         promise::NO_PRIVATE_KEYS,

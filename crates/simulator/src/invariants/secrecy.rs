@@ -10,7 +10,7 @@ use crate::observation::{Observation, Sent};
 use crate::record::TokenRecord;
 use crate::world::{Finding, World, ensure};
 
-/// S8.
+/// S8: an issuer only uses its own Secrets and tokens.
 pub(super) fn credentials_of_issuer(world: &World, observation: &Observation) -> Finding {
     let own = |key: &Key, namespace: &str| {
         let issuer = world.issuer_of(key);
@@ -64,7 +64,7 @@ fn logs_in_as(world: &World, issuer: IssuerId, login: LoginRequest, sent: &Sent)
     }
 }
 
-/// S10.
+/// S10: no secret appears in an event or a status.
 pub(super) fn secrets_stay_secret(world: &World, observation: &Observation) -> Finding {
     let text = match observation {
         Observation::Published(_, event) => format!("{} {}", event.reason, event.note),
@@ -82,7 +82,7 @@ pub(super) fn secrets_stay_secret(world: &World, observation: &Observation) -> F
     })
 }
 
-/// S12.
+/// S12: credentials go only to the server of the issuer, over https.
 pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
@@ -140,7 +140,7 @@ pub(super) fn unwrapped_once(world: &World, observation: &Observation) -> Findin
     })
 }
 
-/// S17.
+/// S17: replies are read up to 256 KiB.
 pub(super) fn replies_are_bounded(_: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());

@@ -11,7 +11,7 @@ pub(super) use self::review::Reviewing;
 pub use self::review::{ReferenceReview, Requester};
 use self::signing::Context;
 pub(super) use self::signing::Signing;
-use self::writing::Purpose;
+use self::writing::WritePurpose;
 pub(super) use self::writing::Writing;
 use super::cause::Cause;
 use super::claim::Holder;
@@ -276,7 +276,7 @@ impl Task {
         };
         let writing = Writing {
             task: self,
-            purpose: Purpose::Claim,
+            purpose: WritePurpose::Claim,
             event: None,
             is_routine: false,
             outcome: Outcome::Idle,
@@ -356,7 +356,7 @@ impl Task {
         let event = event.map(|(warning, reason)| self.event(warning, reason, note));
         let writing = Writing {
             task: self,
-            purpose: Purpose::Conclude,
+            purpose: WritePurpose::Conclude,
             event,
             is_routine,
             outcome,
@@ -395,7 +395,7 @@ impl Task {
         let writing = Writing {
             event: Some(event),
             task: self,
-            purpose: Purpose::Wait(reason),
+            purpose: WritePurpose::Wait(reason),
             is_routine: false,
             outcome,
             again,

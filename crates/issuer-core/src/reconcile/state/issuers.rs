@@ -8,7 +8,7 @@ use crate::Now;
 use crate::access::AccessError;
 use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Settled};
 use crate::reconcile::lane::Class;
-use crate::reconcile::losses::Fault;
+use crate::reconcile::losses::Blame;
 use crate::reconcile::observed::ObservedIssuer;
 use crate::reconcile::outcome::{Key, Outcome};
 use crate::reconcile::recovery::Recovery;
@@ -175,7 +175,7 @@ impl State {
         };
         let before = tracked.lost_at.replace(losses.signatures());
         let key = Key::Request(lost.key);
-        if let Fault::Issuer(at) = losses.record(before, now.monotonic) {
+        if let Blame::Issuer(at) = losses.record(before, now.monotonic) {
             // The time depends on the issuer, not on how often this request was tried.
             (tracked.attempts, tracked.not_before) = (0, at);
             return self.queue.postpone(&key, at);

@@ -16,8 +16,11 @@ const CHECKS: usize = 16;
 /// name. Those who may write cluster issuers are trusted with more.
 const TENANT_CHECKS: (usize, usize) = (32, 256);
 
-/// The number of tokens of one tenant that are revoked or renewed at once, at one server and at all.
-const TOKENS: (usize, usize) = (4, 8);
+/// The number of tokens of one tenant that are revoked or renewed at once at one server.
+const TOKENS_AT_SERVER: usize = 4;
+
+/// The number of tokens of one tenant that are revoked or renewed at once.
+const TOKENS_OF_TENANT: usize = 8;
 
 /// Tasks that share their slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +60,7 @@ impl LaneName for Lane {
         match self {
             Self::Checks(_) => CHECKS,
             Self::Requests(_) | Self::Unassigned => width,
-            Self::Tokens(..) => TOKENS.0,
+            Self::Tokens(..) => TOKENS_AT_SERVER,
         }
     }
 
@@ -66,7 +69,7 @@ impl LaneName for Lane {
             Self::Checks(_) => CHECKS,
             Self::Requests(_) => TENANT.max(width),
             Self::Unassigned => width,
-            Self::Tokens(..) => TOKENS.1,
+            Self::Tokens(..) => TOKENS_OF_TENANT,
         }
     }
 

@@ -10,9 +10,12 @@ use crate::reconcile::tenant::Tenant;
 use crate::reference::IssuerKey;
 use crate::vault::{Lease, Vault};
 
-/// The most tokens that are kept of one issuer, and of the issuers of one tenant. The first of more are left to expire: the
-/// token of an issuer may be superseded each second, and its server may extend every one.
-const KEPT: (usize, usize) = (8, 256);
+/// The most tokens that are kept of one issuer. The first of more are left to expire: the token of an issuer may be
+/// superseded each second, and its server may extend every one.
+const TOKENS_OF_ISSUER: usize = 8;
+
+/// The most tokens that are kept of the issuers of one tenant.
+const TOKENS_OF_TENANT: usize = 256;
 
 /// Tokens to be revoked, each with a number. Every operation takes logarithmic time.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
@@ -23,13 +26,13 @@ pub(super) struct RetiredTokens {
     by_token: BTreeSet<(u64, u64)>,
     /// The number of each token, by the digest of the way in which its server is reached.
     by_login: BTreeSet<(u64, u64)>,
-    of_issuer: BTreeMap<IssuerKey, Order>,
-    of_tenant: BTreeMap<Tenant, Order>,
+    of_issuer: BTreeMap<IssuerKey, DropOrder>,
+    of_tenant: BTreeMap<Tenant, DropOrder>,
 }
 
 /// The tokens of one issuer or tenant, the first to be dropped first: with a token that bears leases, certificates are
 /// revoked, so the others go before it.
-type Order = BTreeSet<(bool, u64)>;
+type DropOrder = BTreeSet<(bool, u64)>;
 
 /// A token to revoke or to renew, with everything that this takes.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -135,12 +138,12 @@ impl RetiredTokens {
     /// Returns the token to drop of the issuer of this token, or of its tenant, if there are more than may be kept.
     pub(super) fn excess(&self, number: u64) -> Option<u64> {
         let Retired { issuer, tenant, .. } = self.get(number)?;
-        let first = |order: Option<&Order>, most| {
+        let first = |order: Option<&DropOrder>, most| {
             let order = order.filter(|order| order.len() > most)?;
             order.first().map(|(_, number)| *number)
         };
-        let of_tenant = || first(self.of_tenant.get(tenant), KEPT.1);
-        first(self.of_issuer.get(issuer), KEPT.0).or_else(of_tenant)
+        let of_tenant = || first(self.of_tenant.get(tenant), TOKENS_OF_TENANT);
+        first(self.of_issuer.get(issuer), TOKENS_OF_ISSUER).or_else(of_tenant)
     }
 
     /// Returns the first token with a digest that is `same`: two that differ may have one digest.
@@ -162,7 +165,7 @@ impl Retired {
     }
 }
 
-fn remove<K: Ord>(orders: &mut BTreeMap<K, Order>, key: &K, place: (bool, u64)) {
+fn remove<K: Ord>(orders: &mut BTreeMap<K, DropOrder>, key: &K, place: (bool, u64)) {
     if let Some(order) = orders.get_mut(key) {
         order.remove(&place);
         if order.is_empty() {
@@ -241,7 +244,7 @@ mod tests {
             first.map(|(number, _)| *number).filter(|_| own().count() > most)
         };
         let of_tenant = |other: &IssuerKey| Tenant::of(other) == Tenant::of(key);
-        beyond(KEPT.0, &|other| other == key).or_else(|| beyond(KEPT.1, &of_tenant))
+        beyond(TOKENS_OF_ISSUER, &|other| other == key).or_else(|| beyond(TOKENS_OF_TENANT, &of_tenant))
     }
 
     proptest! {
@@ -300,7 +303,9 @@ mod tests {
         };
         let other = insert("other", 9999);
         let first = insert("team", 0);
-        let numbers: Vec<_> = (1..=KEPT.1 as u16).map(|number| insert("team", number)).collect();
+        let numbers: Vec<_> = (1..=TOKENS_OF_TENANT as u16)
+            .map(|number| insert("team", number))
+            .collect();
         let (second, last) = (numbers[0], *numbers.last().unwrap());
         assert_eq!(tokens.excess(last), Some(first));
         assert_eq!(tokens.excess(other), None);

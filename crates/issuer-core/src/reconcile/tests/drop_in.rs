@@ -189,7 +189,7 @@ fn status_of_others_is_left() {
 }
 
 #[test]
-fn the_later_of_two_writers_yields() {
+fn second_writer_stops_writing() {
     let mut scenario = empty(IssuerStatusMode::Auto);
     ready_by_others(&mut scenario);
     scenario.issuer.ready_writers.ours = true;

@@ -59,7 +59,7 @@ pub(super) fn issuer(generation: i64) -> ObservedIssuer {
         path: "pki/sign/web".to_owned(),
         ..VaultSpec::default()
     };
-    spec.auth.token_secret_ref = Some(selector("token"));
+    spec.auth.token_secret_ref = Some(token_of("token"));
     ObservedIssuer {
         uid: "uid-issuer".to_owned(),
         generation,
@@ -70,7 +70,7 @@ pub(super) fn issuer(generation: i64) -> ObservedIssuer {
     }
 }
 
-fn selector(name: &str) -> SecretKeySelector {
+fn token_of(name: &str) -> SecretKeySelector {
     SecretKeySelector {
         name: name.to_owned(),
         key: Some("token".to_owned()),
@@ -191,7 +191,7 @@ impl Scenario {
         scenario.issuer.spec.auth = Auth {
             app_role: Some(AppRole {
                 role_id: Some("r".to_owned()),
-                secret_ref: Some(selector("token")),
+                secret_ref: Some(token_of("token")),
                 ..AppRole::default()
             }),
             ..Auth::default()
