@@ -73,7 +73,7 @@ pub type Reply = Result<http::Response<Body>, TransportError>;
 /// The purpose of a request to Vault; a label of metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// Reads whether the server is initialised, unsealed and active.
+    /// Reads whether the server is initialized, unsealed and active.
     Health,
     /// Exchanges credentials for a token, or for other credentials that Vault accepts.
     Login,

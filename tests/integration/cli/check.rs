@@ -45,7 +45,7 @@ fn check_says_what_works() {
   ok      Secret team-a/vault-approle: keys secretId
   ok      Secret team-a/vault-ca: keys ca.crt
   ok      connect: {address}, TLS, certificate of 127.0.0.1
-  ok      health: initialised, unsealed, active
+  ok      health: initialized, unsealed, active
   ok      login: Vault gave a token
   ok      right to sign: the path takes CSRs with this token
   ok      logout: the token was revoked

@@ -147,7 +147,7 @@ fn connections() {
 
 /// The refusal and the close race with the client's write.
 #[test]
-fn refused_client_certificate_is_recognised() {
+fn refused_client_certificate_is_recognized() {
     let refused = [Call(tls(TlsError::ClientCertificate))];
     for driver in Either::both() {
         for _ in 0..50 {

@@ -54,7 +54,7 @@ impl Cost {
     }
 }
 
-/// Measures the shortest times of both, in turns, so that both see the same clock rate and the same neighbours.
+/// Measures the shortest times of both, in turns, so that both see the same clock rate and the same neighbors.
 ///
 /// Ends as soon as there are enough samples and the budget is kept, or after some seconds.
 pub(crate) fn measure(

@@ -104,8 +104,8 @@ pub(super) fn uses_are_for_signing(world: &World, observation: &Observation) -> 
     })
 }
 
-/// L4: Retry-After is honoured.
-pub(super) fn retry_after_is_honoured(world: &World, observation: &Observation) -> Finding {
+/// L4: Retry-After is honored.
+pub(super) fn retry_after_is_honored(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };

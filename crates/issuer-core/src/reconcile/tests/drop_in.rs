@@ -234,7 +234,7 @@ fn own_status_is_applied_by_force() {
 }
 
 #[test]
-fn unneeded_requests_are_recognised() {
+fn unneeded_requests_are_recognized() {
     let mut scenario = ready();
     let needs = |scenario: &Scenario, name: &str, issuer: &str, group: Option<&str>| {
         let request = of_issuer(name).with(|request| {

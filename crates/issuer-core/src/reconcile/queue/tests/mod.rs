@@ -97,7 +97,7 @@ fn key_runs_once_at_a_time() {
 }
 
 #[test]
-fn cancelled_key_does_not_run_again() {
+fn canceled_key_does_not_run_again() {
     let mut queue = queue(9, 9);
     push(&mut queue, "a", ("t", 1), 0);
     pop(&mut queue, 0).unwrap();

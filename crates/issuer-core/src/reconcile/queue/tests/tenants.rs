@@ -115,7 +115,7 @@ fn tenant_runs_its_share_in_all_lanes() {
 }
 
 #[test]
-fn cancelled_work_leaves_no_lane_closed() {
+fn canceled_work_leaves_no_lane_closed() {
     let mut queue = queue(9, 9);
     for number in 0..12 {
         push(&mut queue, CHECKS[number as usize % 3], ("t", number), 0);
