@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::target::AllowedServers;
-use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError};
+use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, proxy};
 
 /// The parameters of a connection, as data for a driver.
 ///
@@ -33,7 +33,7 @@ pub struct Connect {
 impl Connect {
     /// Returns the scheme, host and port of the server, and the proxy: the same text for the same server.
     pub(crate) fn server(&self) -> String {
-        self.origin.server(self.proxy())
+        proxy::server_through(self.proxy(), &self.origin)
     }
 
     /// Returns the proxy to use. Without TLS there is none: it would read the token.

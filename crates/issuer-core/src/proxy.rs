@@ -107,6 +107,15 @@ impl fmt::Display for Proxy {
     }
 }
 
+/// Returns the scheme, host and port of a server, and the proxy through which it is reached: equal texts name one server.
+pub(crate) fn server_through(proxy: Option<&Proxy>, server: &Origin) -> String {
+    let server = server.server();
+    match proxy {
+        Some(proxy) => format!("{server} through {}", proxy.to_string().to_ascii_lowercase()),
+        None => server,
+    }
+}
+
 /// Returns the credentials of Basic authentication for the user information of a URL; `None` if that is malformed.
 fn basic(user: &str) -> Option<Secret> {
     let mut decoded = Zeroizing::new(Vec::with_capacity(user.len() + 1));

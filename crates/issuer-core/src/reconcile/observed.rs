@@ -13,7 +13,7 @@ use super::drop_in::{DropIn, ReadyWriters};
 use super::observed_request::ObservedRequest;
 use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
 use crate::target::{self, Admission, AllowedServers, IssuerPolicy, NamespaceLabels};
-use crate::{Origin, Proxy, VerifyOptions};
+use crate::{Origin, Proxy, VerifyOptions, proxy};
 
 /// The longest condition that is kept of an issuer without room, in bytes of reason and message: more than this controller
 /// writes.
@@ -119,8 +119,8 @@ impl ObservedIssuer {
         let Some(origin) = Origin::parse(&self.spec.server) else {
             return Arc::default();
         };
-        let proxy = self.spec.proxy.as_deref().unwrap_or_default();
-        origin.server(Proxy::parse(proxy, AllowedServers::All).as_ref()).into()
+        let url = self.spec.proxy.as_deref().unwrap_or_default();
+        proxy::server_through(Proxy::parse(url, AllowedServers::All).as_ref(), &origin).into()
     }
 
     /// Returns the size of spec and status as JSON, which is about what they take in memory.

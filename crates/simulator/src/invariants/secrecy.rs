@@ -99,7 +99,7 @@ pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observatio
     })?;
     // AWS gets the token that is for it and nothing else, and nobody gets the key that logins are signed with.
     let for_aws = sent.body.contains(&fixture::service_account_token(IssuerId::Aws));
-    let parted = for_aws == (sent.origin == aws::STS) && !sent.body.contains(&aws::secret_key());
+    let parted = for_aws == (sent.origin == fixture::aws::STS) && !sent.body.contains(&fixture::aws::secret_key());
     ensure(parted, || {
         format!("{:?} sends credentials for another server to {}", sent.key, sent.origin)
     })?;

@@ -11,7 +11,7 @@ use issuer_core::reference::TokenSource;
 
 use super::{Checked, Down, World};
 use crate::fixture::{self, IssuerId};
-use crate::login::{LoginRequest, wrapping_token};
+use crate::login::LoginRequest;
 use crate::mutant::{self, Mutant};
 use crate::observation::{Observation, Sent, Stopped};
 use crate::process::{DRAIN, InFlight, PROMPT, Phase, Process, REVOKE};
@@ -194,7 +194,7 @@ impl World {
             begun,
             operation: request.operation,
             login,
-            wrapping: wrapping_token(request),
+            wrapping: vault::wrapping_token(request),
             origin,
             token: vault::token(request),
             body: String::from_utf8_lossy(request.http.body().as_bytes()).into_owned(),
