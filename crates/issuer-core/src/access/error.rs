@@ -311,6 +311,7 @@ impl AccessError {
             Self::Aws(_)
             | Self::Health(_)
             | Self::Probe(_)
+            | Self::Quota
             | Self::Secret(_)
             | Self::Spec(_)
             | Self::Token { .. }

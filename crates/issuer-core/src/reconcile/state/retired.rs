@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn lease(token: u16) -> Lease {
-        Lease::of_unknown_ttl(Secret::from(format!("hvs.{token}")))
+        Lease::of_unknown_ttl(Secret::from(format!("hvs.{token}").as_str()))
     }
 
     fn login(number: u8) -> Vault {
@@ -217,19 +217,19 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    enum Act {
+    enum Action {
         Insert(u8, u16),
         NoteLease(u8),
         Replace(u8, u16),
         Remove(u8),
     }
 
-    fn act() -> impl Strategy<Value = Act> {
+    fn act() -> impl Strategy<Value = Action> {
         prop_oneof![
-            4 => (0..6_u8, 0..40_u16).prop_map(|(issuer, token)| Act::Insert(issuer, token)),
-            1 => any::<u8>().prop_map(Act::NoteLease),
-            1 => (any::<u8>(), 0..40_u16).prop_map(|(number, token)| Act::Replace(number, token)),
-            2 => any::<u8>().prop_map(Act::Remove),
+            4 => (0..6_u8, 0..40_u16).prop_map(|(issuer, token)| Action::Insert(issuer, token)),
+            1 => any::<u8>().prop_map(Action::NoteLease),
+            1 => (any::<u8>(), 0..40_u16).prop_map(|(number, token)| Action::Replace(number, token)),
+            2 => any::<u8>().prop_map(Action::Remove),
         ]
     }
 
@@ -254,21 +254,21 @@ mod tests {
             for act in acts {
                 let nth = |number: u8| tokens.numbers().nth(usize::from(number) % tokens.by_number.len().max(1));
                 match act {
-                    Act::Insert(number, token) if tokens.find(&lease(token)).is_none() => {
+                    Action::Insert(number, token) if tokens.find(&lease(token)).is_none() => {
                         tokens.insert(&issuer(number), &login(number), lease(token));
                     }
-                    Act::Insert(..) => {}
-                    Act::NoteLease(number) => {
+                    Action::Insert(..) => {}
+                    Action::NoteLease(number) => {
                         let number = nth(number).unwrap_or_default();
                         tokens.change(number, |retired| retired.lease.note_lease());
                     }
-                    Act::Replace(number, token) => {
+                    Action::Replace(number, token) => {
                         let number = nth(number).unwrap_or_default();
                         if tokens.find(&lease(token)).is_none() {
                             tokens.change(number, |retired| retired.lease = lease(token));
                         }
                     }
-                    Act::Remove(number) => {
+                    Action::Remove(number) => {
                         let number = nth(number).unwrap_or_default();
                         tokens.remove(number);
                     }

@@ -4,9 +4,7 @@ use issuer_api::{Condition, ConditionStatus};
 
 use super::built_in::{VAULT_MANAGERS, answer};
 use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
-use crate::reconcile::{
-    Change, Config, DropIn, IssuerStatusMode, Key, NamedIssuer, ObservedRequest, PatchKind, ReadyWriters, Step,
-};
+use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, NamedIssuer, PatchKind, ReadyWriters, Step};
 use crate::reference::{IssuerKey, IssuerKind};
 
 /// A controller that serves cert-manager's issuers, of which it knows none.
