@@ -155,9 +155,9 @@ impl VaultServer {
         if let Some(fault) = fault.or_else(|| broken.then_some(Fault::InternalError)) {
             self.fake.faults_mut().script(None, fault);
         }
-        let token = wrapping_token(request);
+        let used = wrapping_token(request);
         let mut live = self.wrapping.iter();
-        let wrapping = live.find(|live| Some(&***live) == token.as_deref()).cloned();
+        let wrapping = live.find(|live| Some(&***live) == used.as_deref()).cloned();
         let before = self.fake.counts();
         let handled = self.fake.exchange(clock, request.http.clone());
         let after = self.fake.counts();

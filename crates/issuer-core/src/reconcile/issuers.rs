@@ -305,10 +305,6 @@ impl Issuers {
         self.by_key.keys()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&IssuerKey, &Issuer)> {
-        self.by_key.iter()
-    }
-
     /// Returns the issuers that follow a key, or all.
     pub(super) fn after(&self, last: Option<&IssuerKey>) -> impl Iterator<Item = (&IssuerKey, &Issuer)> {
         let first = last.map_or(Bound::Unbounded, Bound::Excluded);

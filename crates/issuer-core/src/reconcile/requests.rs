@@ -188,10 +188,6 @@ impl Requests {
         self.by_key.get_mut(key).map(Box::as_mut)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Tracked> {
-        self.by_key.values().map(Box::as_ref)
-    }
-
     /// Returns the requests that follow a key, or all.
     pub(super) fn after(&self, last: Option<&RequestKey>) -> impl Iterator<Item = (&RequestKey, &Tracked)> {
         let first = last.map_or(Bound::Unbounded, Bound::Excluded);
@@ -422,7 +418,7 @@ mod tests {
         }
         let lacks = |key| requests.get(key).unwrap().lacks_csr;
         assert!(!lacks(&keys[0]) && lacks(&keys[COUNT - 1]));
-        let size: usize = requests.iter().map(|tracked| tracked.object.size()).sum();
+        let size: usize = requests.after(None).map(|(_, tracked)| tracked.object.size()).sum();
         assert!(size <= REQUESTER_ROOM + CSR_KEPT + COUNT * 200, "{size}");
 
         // The crowd of one requester takes no room of another.

@@ -13,13 +13,16 @@ pub(super) type Full = BTreeSet<Arc<str>>;
 /// The empty set, for work that ignores the limit.
 pub(super) const NONE: &Full = &Full::new();
 
+/// Work, by the time when it becomes due.
+type ByTime<K> = BTreeSet<(Duration, K)>;
+
 /// Work that is ready, by requester; no set is empty.
-type Ready<K> = BTreeMap<Arc<str>, BTreeSet<(Duration, K)>>;
+type Ready<K> = BTreeMap<Arc<str>, ByTime<K>>;
 
 /// The work of one class.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Waiting<K> {
-    pub(super) later: BTreeSet<(Duration, K)>,
+    pub(super) later: ByTime<K>,
     ready: Ready<K>,
     /// The ready work of requesters that are full, kept apart so that no search for the next turn passes over it.
     held: Ready<K>,
@@ -138,7 +141,7 @@ impl<K: Work> Waiting<K> {
 }
 
 /// Returns the work of the first requester after `last`, beginning again after the last one.
-fn after<'a, K>(ready: &'a Ready<K>, last: &str) -> Option<(&'a Arc<str>, &'a BTreeSet<(Duration, K)>)> {
+fn after<'a, K>(ready: &'a Ready<K>, last: &str) -> Option<(&'a Arc<str>, &'a ByTime<K>)> {
     let mut after = ready.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
     after.next().or_else(|| ready.first_key_value())
 }

@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn lease(token: u16) -> Lease {
-        Lease::of_unknown_ttl(Secret::from(format!("hvs.{token}").as_str()))
+        Lease::of_unknown_ttl(Secret::from(&*format!("hvs.{token}")))
     }
 
     fn login(number: u8) -> Vault {

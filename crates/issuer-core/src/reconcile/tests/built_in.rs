@@ -133,7 +133,7 @@ fn answers_with_old_times_betray_built_in() {
 
 #[test]
 fn answered_csr_betrays_built_in() {
-    let certificate: fn(&mut CertificateSigningRequest) = |csr| {
+    let certificate = |csr: &mut CertificateSigningRequest| {
         csr.status.as_mut().unwrap().certificate = Some(Base64::encode("certificate"));
     };
     let condition = |kind: &'static str| {
@@ -142,11 +142,12 @@ fn answered_csr_betrays_built_in() {
             csr.status.as_mut().unwrap().conditions.push(condition);
         }
     };
-    let changes: [(&dyn Fn(&mut CertificateSigningRequest), usize); 3] = [
-        (&certificate, 1),
-        (&condition("Failed"), 1),
+    type Change = Box<dyn Fn(&mut CertificateSigningRequest)>;
+    let changes: [(Change, usize); 3] = [
+        (Box::new(certificate), 1),
+        (Box::new(condition("Failed")), 1),
         // That is what the approver says.
-        (&condition("Denied"), 0),
+        (Box::new(condition("Denied")), 0),
     ];
     for (change, expected) in changes {
         let mut scenario = ready();
@@ -170,9 +171,11 @@ fn earlier_writes_mean_nothing() {
     assert_eq!(withdrawn(&scenario), 0);
 }
 
+type Forgery = Box<dyn Fn(&mut ObservedRequest)>;
+
 /// Everything that a user can write who may create and update requests, but not their status.
-fn forgeries() -> Vec<(String, Box<dyn Fn(&mut ObservedRequest)>)> {
-    let mut all: Vec<(String, Box<dyn Fn(&mut ObservedRequest)>)> = Vec::new();
+fn forgeries() -> Vec<(String, Forgery)> {
+    let mut all: Vec<(String, Forgery)> = Vec::new();
     for manager in VAULT_MANAGERS {
         for subresource in [None, Some(""), Some("status")] {
             for seconds in [-3_000_000_000, 0, 60, 3_000_000_000] {

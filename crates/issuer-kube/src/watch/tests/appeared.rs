@@ -161,7 +161,7 @@ async fn issuer_that_comes_and_goes_costs_ever_less() {
     for part in appeared.next().await {
         appeared.part_listed(part);
     }
-    tokio::time::sleep(Duration::from_secs(200)).await;
+    sleep(Duration::from_secs(200)).await;
     begun = Instant::now();
     appears(&drop_in, "loop");
     appeared.next().await;
