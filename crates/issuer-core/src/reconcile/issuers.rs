@@ -45,7 +45,7 @@ pub(super) struct Issuer {
     /// Rate limits hit in a row without a signature in between.
     throttled: u32,
     /// The requests that have lost an answer since the last check: its verdict says whose fault it was.
-    accused: Vec<LostAnswer>,
+    unattributed: Vec<LostAnswer>,
     /// The answers that it has lost since it last signed.
     losses: Losses,
     /// The change since the last check that decided something.
@@ -53,20 +53,20 @@ pub(super) struct Issuer {
     /// When the first of the CAs expires that are above the certificate signed last.
     pub(super) ca_not_after: Option<Timestamp>,
     /// The state of its condition Ready, where others may write it too.
-    pub(super) courtesy: Courtesy,
+    pub(super) handover: ReadyHandover,
     /// Its size in memory, which counts for its tenant.
     pub(super) size: Size,
 }
 
 /// State of the condition Ready that cert-manager may also write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Courtesy {
+pub(super) struct ReadyHandover {
     /// When the condition may be written if nobody else has.
-    pub(super) until: Option<Duration>,
+    pub(super) write_after: Option<Duration>,
     /// The reason of the last event, where it is not in the condition.
-    pub(super) published: Option<&'static str>,
+    pub(super) last_event: Option<&'static str>,
     /// Whether an event says that the condition is left to another controller.
-    pub(super) yielded: bool,
+    pub(super) left_to_others: bool,
 }
 
 /// Counts the suspensions and outages of an issuer: a check that began before the last one decides nothing.
@@ -174,11 +174,11 @@ impl Issuer {
             outage: Epoch::default(),
             failures: 0,
             throttled: 0,
-            accused: Vec::new(),
+            unattributed: Vec::new(),
             losses: Losses::default(),
             change: None,
             ca_not_after: None,
-            courtesy: Courtesy::default(),
+            handover: ReadyHandover::default(),
             size: Size::default(),
         }
     }
@@ -248,7 +248,7 @@ impl Issuer {
     fn end_epoch(&mut self) {
         self.epoch.0 += 1;
         self.outage = self.epoch;
-        self.accused.clear();
+        self.unattributed.clear();
     }
 
     fn change_spec(&mut self) {
@@ -265,12 +265,12 @@ impl Issuer {
         (self.readiness, self.failures) = (Readiness::Ready, 0);
         let refresh = self.access.as_ref().and_then(|access| access.next_refresh(now));
         // An answer that was asked for before the last outage was lost to the outage.
-        let accused = std::mem::take(&mut self.accused).into_iter();
+        let unattributed = std::mem::take(&mut self.unattributed).into_iter();
         let outage = self.outage;
         Settled {
             outcome: Outcome::Ready,
             next: NextCheck::Interval { refresh, first },
-            blamed: accused.filter(|lost| lost.epoch >= outage).collect(),
+            blamed: unattributed.filter(|lost| lost.epoch >= outage).collect(),
             recovery: self.change.take(),
         }
     }
@@ -417,7 +417,7 @@ impl Issuers {
         );
         // While the issuer is known to fail, a lost answer says nothing about the request, and no check will decide about one
         // that another controller answers.
-        issuer.accused.extend(lost.filter(|_| !decided));
+        issuer.unattributed.extend(lost.filter(|_| !decided));
         if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
             return None;
         }

@@ -55,7 +55,7 @@ pub(super) struct Tracked {
     /// Its requester, if that is not its namespace.
     pub(super) requester: Option<Arc<str>>,
     pub(super) claim: Option<Seen>,
-    pub(super) told: Told,
+    pub(super) reported: Reported,
     /// Failed attempts in a row, to sign or to save.
     pub(super) attempts: u32,
     /// Answers that it has cost while its issuer was well.
@@ -72,25 +72,25 @@ pub(super) struct Tracked {
     approved: Option<BTreeMap<String, String>>,
 }
 
-/// How much the status of a request says about why it waits.
+/// Whether the status of a request says why it waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Told {
-    /// Nothing.
+pub(super) enum Reported {
+    /// Not at all.
     #[default]
-    Nothing,
-    /// Something that an earlier process wrote.
-    Something,
-    /// This cause, by its reason.
+    No,
+    /// By an earlier process, with some cause.
+    Before,
+    /// With this cause, by its reason.
     Cause(&'static str),
 }
 
-impl Told {
+impl Reported {
     fn of(request: &ObservedRequest) -> Self {
         let ready = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
         if ready == Some("Pending") {
-            Self::Something
+            Self::Before
         } else {
-            Self::Nothing
+            Self::No
         }
     }
 }
@@ -103,7 +103,7 @@ impl Tracked {
             issuer,
             requester: None,
             claim: None,
-            told: Told::Nothing,
+            reported: Reported::No,
             attempts: 0,
             lost_answers: 0,
             lost_at: None,
@@ -117,8 +117,8 @@ impl Tracked {
     fn show(&mut self, mut object: ObservedRequest, has_room: bool) {
         texts::cut(&mut object);
         self.keep_annotations(&mut object);
-        if self.told == Told::Nothing {
-            self.told = Told::of(&object);
+        if self.reported == Reported::No {
+            self.reported = Reported::of(&object);
         }
         self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {

@@ -22,7 +22,7 @@ use super::recovery::Recovery;
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
 /// * Work that has failed before runs at no more than half of that.
 /// * A lane serves its requesters in turn, so the backlog of one delays another by one task.
-/// * A lane may be closed for some classes of work, or for what is not owed to a requester: they stay where they are, at no
+/// * A lane may be closed for some classes of work, or for all but the finishing work of a requester: they stay where they are, at no
 ///   cost, until it opens.
 /// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
 ///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
@@ -299,7 +299,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Sets whether a requester of a lane is full: nothing but owed work is then begun for it. A lane without work forgets this.
+    /// Sets whether a requester of a lane is full: only finishing work is then begun for it. A lane without work forgets this.
     pub(super) fn limit(&mut self, lane: &L, requester: &Arc<str>, is_full: bool) {
         if self
             .lanes
@@ -317,7 +317,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Makes everything in a lane due that is not owed, as if it had never failed, and moves it to the class `last` if it is
+    /// Makes everything in a lane due but finishing work, as if it had never failed, and moves it to the class `last` if it is
     /// of a later one. Each key is made ready when a slot is left for it, so that a crowd takes no turn of its own.
     pub(super) fn release(&mut self, lane: &L, last: Class, recovery: Recovery, now: Duration) {
         if self.has_work(lane) {

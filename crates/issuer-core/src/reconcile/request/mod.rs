@@ -20,7 +20,7 @@ use super::issuers::{Epoch, LostAnswer, Unready};
 use super::ledger::{Conclusion, Entry};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Again, Ending, Event, Key, Outcome};
-use super::requests::Told;
+use super::requests::Reported;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
@@ -372,18 +372,18 @@ impl Task {
         }
         let (reason, message) = (cause.reason(), cause.message());
         let outcome = Outcome::Pending(reason);
-        let told = state
+        let reported = state
             .requests
             .get(&self.key)
-            .map_or(Told::Nothing, |tracked| tracked.told);
-        if self.is_told(told, cause) {
-            state.record_told(&self.key, self.uid(), reason);
+            .map_or(Reported::No, |tracked| tracked.reported);
+        if self.is_reported(reported, cause) {
+            state.record_reported(&self.key, self.uid(), reason);
             return self.end(state, outcome, again);
         }
         let patch = status::pend(&self.object, &message, now);
         let event = self.event(cause.is_warning(), reason, message);
         let Some(patch) = patch else {
-            state.record_told(&self.key, self.uid(), reason);
+            state.record_reported(&self.key, self.uid(), reason);
             return match self.key.kind {
                 RequestKind::CertificateRequest => self.end(state, outcome, again),
                 // The status has no place for it.
@@ -405,17 +405,17 @@ impl Task {
 
     /// Returns `true` if the status already gives this cause, perhaps in words that differ each time, or a more specific
     /// one. From specific to general: a failed signature, issuer not ready, issuer missing.
-    fn is_told(&self, told: Told, cause: Cause<'_>) -> bool {
-        match (told, cause) {
-            (Told::Nothing, _) => false,
-            (Told::Cause(reason), Cause::IssuerNotReady(issuer)) => reason != Cause::IssuerMissing(issuer).reason(),
-            (Told::Something, Cause::IssuerNotReady(issuer)) => {
+    fn is_reported(&self, reported: Reported, cause: Cause<'_>) -> bool {
+        match (reported, cause) {
+            (Reported::No, _) => false,
+            (Reported::Cause(reason), Cause::IssuerNotReady(issuer)) => reason != Cause::IssuerMissing(issuer).reason(),
+            (Reported::Before, Cause::IssuerNotReady(issuer)) => {
                 let ready = self.object.condition("Ready");
                 let message = ready.and_then(|ready| ready.message.as_deref());
                 message.is_none_or(|message| message != Cause::IssuerMissing(issuer).message())
             }
-            (Told::Cause(reason), cause) => reason == cause.reason(),
-            (Told::Something, _) => false,
+            (Reported::Cause(reason), cause) => reason == cause.reason(),
+            (Reported::Before, _) => false,
         }
     }
 

@@ -95,7 +95,7 @@ impl Writing {
         match self.purpose {
             WritePurpose::Claim => return Step::Read(self.task.key.clone(), self.task),
             WritePurpose::Conclude => state.finish_request(&self.task.key, self.task.uid()),
-            WritePurpose::Wait(reason) => state.record_told(&self.task.key, self.task.uid(), reason),
+            WritePurpose::Wait(reason) => state.record_reported(&self.task.key, self.task.uid(), reason),
         }
         self.publish(state, now, outcome, again)
     }

@@ -32,7 +32,7 @@ impl State {
                 self.queue.cancel(&Key::Issuer(key.clone()));
                 self.retire(&key, access, Duration::ZERO);
                 // Its requests say that it does not exist, or what the issuer said that it replaces.
-                self.release(&key, Class::Untold, Recovery::Replaced, now);
+                self.release(&key, Class::Unreported, Recovery::Replaced, now);
             }
         }
         self.gate(&key);
@@ -89,7 +89,7 @@ impl State {
             recovery,
         } = settled;
         if let Some(recovery) = recovery {
-            self.release(key, Class::Told, recovery, now);
+            self.release(key, Class::Reported, recovery, now);
         }
         for lost in blamed {
             self.blame(key, lost, now);

@@ -29,7 +29,7 @@ use super::ledger::{Account, Conclusion, Entry, Ledger};
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{Queue, Waiter};
-use super::requests::{Requests, Told, Tracked};
+use super::requests::{Reported, Requests, Tracked};
 use super::servers::Servers;
 use super::sources::Sources;
 use crate::reference::{IssuerKey, IssuerKind};
@@ -81,7 +81,7 @@ impl State {
         }
     }
 
-    /// Takes the next key that is due. A state that is stopping returns only what is owed.
+    /// Takes the next key that is due. A state that is stopping returns only keys that must finish.
     pub(super) fn next_task(&mut self, now: Now) -> Option<Key> {
         // Bounded, since dropping thousands of keys in one turn would delay the work that must finish.
         for _ in 0..PORTION {
@@ -91,10 +91,10 @@ impl State {
                     requests.recover(key, recovery);
                 }
             })?;
-            if !self.stopping || self.is_owed(&key) {
+            if !self.stopping || self.must_finish(&key) {
                 return Some(key);
             }
-            // Dropped: a stopping process begins nothing but what is owed.
+            // Dropped: a stopping process begins only work that must finish.
             self.queue.finish(&key);
         }
         None
@@ -120,14 +120,14 @@ impl State {
         outcome
     }
 
-    /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
+    /// Begins only tasks that must finish from now on: to save what is signed, at once, and to revoke tokens.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let owed = self
+        let unfinished = self
             .requests
             .keys_of(|tracked| self.ledger.find(tracked.object.uid()).is_some());
         // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
-        for key in owed {
+        for key in unfinished {
             self.due(&Key::Request(key), now.monotonic, now.monotonic);
         }
     }
@@ -146,7 +146,7 @@ impl State {
                 let Some(lane) = self.retired.lane(*token) else {
                     return;
                 };
-                self.queue.push(lane.clone(), Class::Owed, key.clone(), at, now);
+                self.queue.push(lane.clone(), Class::Finishing, key.clone(), at, now);
                 // Tokens of deleted issuers may be for any number of servers.
                 self.queue.reserve(&lane, false);
             }
@@ -158,8 +158,8 @@ impl State {
                     return;
                 };
                 let class = self.class(tracked);
-                // What is owed sends nothing to the signing endpoint, so it does not wait for it.
-                let at = if class == Class::Owed {
+                // Finishing work sends nothing to the signing endpoint, so it does not wait for it.
+                let at = if class == Class::Finishing {
                     at
                 } else {
                     at.max(tracked.not_before)
@@ -198,7 +198,7 @@ impl State {
     /// issuers, a certificate does not wait for the checks of all.
     fn class_of_check(&self, issuer: &IssuerKey) -> Class {
         if self.queue.has_work(&Lane::Requests(issuer.clone())) {
-            Class::Told
+            Class::Reported
         } else {
             Class::Retried
         }
@@ -207,13 +207,13 @@ impl State {
     fn class(&self, tracked: &Tracked) -> Class {
         let lost = tracked.lost_answers >= self.config.max_lost_answers;
         if lost || !tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some() {
-            Class::Owed
-        } else if tracked.told == Told::Nothing {
-            Class::Untold
+            Class::Finishing
+        } else if tracked.reported == Reported::No {
+            Class::Unreported
         } else if tracked.attempts > 0 || tracked.lost_answers > 0 || tracked.lost_at.is_some() {
             Class::Retried
         } else {
-            Class::Told
+            Class::Reported
         }
     }
 
@@ -223,8 +223,8 @@ impl State {
         let phase = self.issuers.phase(issuer);
         let open = match phase {
             Phase::Ready if self.ledger.has_room(issuer) => Class::Retried,
-            Phase::Ready | Phase::Checking => Class::Owed,
-            Phase::Missing | Phase::NotReady => Class::Untold,
+            Phase::Ready | Phase::Checking => Class::Finishing,
+            Phase::Missing | Phase::NotReady => Class::Unreported,
         };
         let lane = Lane::Requests(issuer.clone());
         self.queue.open(&lane, open);
@@ -239,7 +239,8 @@ impl State {
         self.queue.limit(&lane, &account.requester, is_full);
     }
 
-    fn is_owed(&self, key: &Key) -> bool {
+    /// Returns `true` if the work for a key ends something begun, so that a stop waits for it.
+    fn must_finish(&self, key: &Key) -> bool {
         match key {
             Key::Issuer(_) => false,
             Key::Request(key) => {
