@@ -183,7 +183,7 @@ impl Ledger {
     }
 
     /// Records that a request has finished or is gone, which the watch has not shown yet.
-    pub(super) fn finish(&mut self, key: RequestKey, uid: &str) {
+    pub(super) fn record_finished(&mut self, key: RequestKey, uid: &str) {
         self.finished.insert(key, uid.to_owned());
     }
 

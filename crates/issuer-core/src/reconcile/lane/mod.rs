@@ -201,7 +201,7 @@ impl<K: Work> Lane<K> {
     }
 
     /// Frees the slot of work of a class.
-    pub(super) fn finish(&mut self, class: Class) {
+    pub(super) fn free_slot(&mut self, class: Class) {
         self.running -= 1;
         self.retrying -= usize::from(class == Class::Retried);
     }

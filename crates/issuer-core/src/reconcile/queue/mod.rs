@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::owner::Owner;
+use self::owner::OwnerState;
 use self::shares::Shares;
 pub(super) use self::waiter::Waiter;
 use super::lane::{Class, Lane, PORTION, Work};
@@ -47,7 +47,7 @@ pub(super) struct Queue<L: LaneName, K> {
     due: BTreeMap<K, Due<L>>,
     running: BTreeMap<K, Running<L>>,
     /// The owners of lanes that have work.
-    owners: BTreeMap<L::Owner, Owner<L>>,
+    owners: BTreeMap<L::Owner, OwnerState<L>>,
     /// The owners that may run a task however many run.
     reserved: BTreeSet<(Duration, L::Owner)>,
     /// The owners that may run a task while fewer than `total` run.
@@ -269,7 +269,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             return;
         };
         if let Some(tenant) = tenant {
-            self.shares.finish(&tenant);
+            self.shares.free_slot(&tenant);
         }
         if let Some(owner) = self.owners.get_mut(&lane.owner()) {
             owner.running -= 1;
@@ -279,7 +279,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         if let Some((class, due)) = again {
             self.place(key.clone(), class, due, Duration::ZERO);
         }
-        self.change(lane, |lane| lane.finish(class));
+        self.change(lane, |lane| lane.free_slot(class));
     }
 
     /// Makes a key not due.
@@ -383,7 +383,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             }
         }
         if !self.owners.contains_key(&owner) {
-            let new = Owner::new(name.share(self.width), name.is_counted());
+            let new = OwnerState::new(name.share(self.width), name.is_counted());
             self.owners.insert(owner.clone(), new);
         }
         self.rank(&name, &owner);

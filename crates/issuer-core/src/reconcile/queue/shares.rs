@@ -56,7 +56,7 @@ impl<L: Ord + Clone> Shares<L> {
     }
 
     /// Frees a slot of a tenant.
-    pub(super) fn finish(&mut self, tenant: &Arc<str>) {
+    pub(super) fn free_slot(&mut self, tenant: &Arc<str>) {
         let Some(share) = self.by_tenant.get_mut(tenant) else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Lane, State};
+use super::{LaneKey, State};
 use crate::Now;
 use crate::access::AccessError;
 use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Settled};
@@ -160,7 +160,7 @@ impl State {
 
     /// Ends the backoff of an issuer's requests after its state has changed.
     pub(super) fn release(&mut self, issuer: &IssuerKey, last: Class, recovery: Recovery, now: Now) {
-        let lane = Lane::Requests(issuer.clone());
+        let lane = LaneKey::Requests(issuer.clone());
         self.queue.release(&lane, last, recovery, now.monotonic);
     }
 

@@ -24,7 +24,7 @@ const TOKENS_OF_TENANT: usize = 8;
 
 /// Tasks that share their slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Lane {
+pub(super) enum LaneKey {
     /// The checks of the issuers of a server: one that does not answer delays no check at another.
     Checks(Arc<str>),
     /// The requests of an issuer.
@@ -44,7 +44,7 @@ pub(super) enum LaneOwner {
     Tokens(Tenant),
 }
 
-impl LaneName for Lane {
+impl LaneName for LaneKey {
     type Owner = LaneOwner;
 
     fn owner(&self) -> LaneOwner {

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::lanes::Lane;
+use self::lanes::LaneKey;
 use self::retired::RetiredTokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
@@ -55,7 +55,7 @@ pub(super) struct State {
     pub(super) withdrawn: BTreeSet<IssuerKind>,
     /// The time since the Unix epoch at which cert-manager's issuers were first served.
     serving_since: Option<Duration>,
-    queue: Queue<Lane, Key>,
+    queue: Queue<LaneKey, Key>,
     retired: RetiredTokens,
 }
 
@@ -140,7 +140,7 @@ impl State {
                     return;
                 };
                 let class = self.class_of_check(issuer);
-                self.queue.push(Lane::Checks(server), class, key.clone(), at, now);
+                self.queue.push(LaneKey::Checks(server), class, key.clone(), at, now);
             }
             Key::Token(token) => {
                 let Some(lane) = self.retired.lane(*token) else {
@@ -177,9 +177,10 @@ impl State {
                 };
                 let requester = tracked.requester(request);
                 match tracked.issuer.clone().filter(|_| signed) {
-                    None => self.queue.push(Lane::Unassigned, class, waiter, at, now),
+                    None => self.queue.push(LaneKey::Unassigned, class, waiter, at, now),
                     Some(issuer) => {
-                        self.queue.push(Lane::Requests(issuer.clone()), class, waiter, at, now);
+                        self.queue
+                            .push(LaneKey::Requests(issuer.clone()), class, waiter, at, now);
                         self.gate(&issuer);
                         let account = Account { issuer, requester };
                         self.limit(&account);
@@ -197,7 +198,7 @@ impl State {
     /// Returns the class of an issuer's check: those that requests wait for come first, so that where there are thousands of
     /// issuers, a certificate does not wait for the checks of all.
     fn class_of_check(&self, issuer: &IssuerKey) -> Class {
-        if self.queue.has_work(&Lane::Requests(issuer.clone())) {
+        if self.queue.has_work(&LaneKey::Requests(issuer.clone())) {
             Class::Reported
         } else {
             Class::Retried
@@ -226,7 +227,7 @@ impl State {
             Phase::Ready | Phase::Checking => Class::Finishing,
             Phase::Missing | Phase::NotReady => Class::Unreported,
         };
-        let lane = Lane::Requests(issuer.clone());
+        let lane = LaneKey::Requests(issuer.clone());
         self.queue.open(&lane, open);
         // Anybody may name thousands of issuers that do not exist.
         self.queue.reserve(&lane, phase != Phase::Missing);
@@ -235,7 +236,7 @@ impl State {
     /// Lets the requests of a requester wait while too many of its certificates are not saved.
     fn limit(&mut self, account: &Account) {
         let is_full = !self.ledger.has_room_for(account);
-        let lane = Lane::Requests(account.issuer.clone());
+        let lane = LaneKey::Requests(account.issuer.clone());
         self.queue.limit(&lane, &account.requester, is_full);
     }
 

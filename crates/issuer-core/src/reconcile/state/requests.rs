@@ -136,7 +136,7 @@ impl State {
     pub(in crate::reconcile) fn finish_request(&mut self, key: &RequestKey, uid: &str) {
         if self.requests.with_uid(key, uid).is_some() {
             self.forget_request(key);
-            self.ledger.finish(key.clone(), uid);
+            self.ledger.record_finished(key.clone(), uid);
         }
         self.forget_result(uid);
     }

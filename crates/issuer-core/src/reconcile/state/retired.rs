@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::lanes::Lane;
+use super::lanes::LaneKey;
 use crate::Connect;
 use crate::reconcile::tenant::Tenant;
 use crate::reference::IssuerKey;
@@ -130,9 +130,9 @@ impl RetiredTokens {
     }
 
     /// Returns the lane of a token, if it is kept.
-    pub(super) fn lane(&self, number: u64) -> Option<Lane> {
+    pub(super) fn lane(&self, number: u64) -> Option<LaneKey> {
         let Retired { tenant, server, .. } = self.get(number)?;
-        Some(Lane::Tokens(tenant.clone(), Arc::clone(server)))
+        Some(LaneKey::Tokens(tenant.clone(), Arc::clone(server)))
     }
 
     /// Returns the token to drop of the issuer of this token, or of its tenant, if there are more than may be kept.
