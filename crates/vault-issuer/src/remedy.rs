@@ -1,3 +1,5 @@
+//! The commands that `check` proposes for a failure.
+
 use std::iter;
 
 use issuer_core::access::AccessError;
@@ -8,9 +10,10 @@ use crate::manifest::Issuer;
 /// The service account of the controller, as the chart and the plain manifests install it.
 const CONTROLLER: &str = "vault-issuer:vault-issuer";
 
-/// What an issuer needs in Vault and in the cluster, and the commands that provide it.
+/// The needs of an issuer in Vault and in the cluster, and the commands that provide them.
 ///
-/// What a command cannot know is in capitals; `PRESENT` is what a role has already, for other issuers may use it too.
+/// Placeholders, for values that are not in the spec, are in capitals; `PRESENT` is what a role has already, for other issuers
+/// may use it too.
 pub(crate) struct Needs {
     issuer: String,
     /// The namespace of its Secrets and service accounts.

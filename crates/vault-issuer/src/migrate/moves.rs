@@ -1,3 +1,5 @@
+//! The move of an issuer, and the commands that it takes.
+
 use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::target::{AwsIdentity, Method, Mount, ServiceAccount, SpecError, Target};
 

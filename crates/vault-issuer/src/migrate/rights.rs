@@ -1,3 +1,5 @@
+//! The Roles and RoleBindings that the controller needs for the new issuers.
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};

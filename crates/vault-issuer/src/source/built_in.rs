@@ -1,3 +1,5 @@
+//! Finds requests that cert-manager's built-in controllers have answered.
+
 use std::fmt::Debug;
 
 use anyhow::Context;

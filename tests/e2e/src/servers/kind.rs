@@ -159,7 +159,7 @@ pub(crate) async fn start(dir: &Path, engine: Option<Engine>) -> anyhow::Result<
     cluster.forward = Some(Process::start(dir, "port-forward", &mut forward)?);
     let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
     eventually(Duration::from_secs(60), async || admin.answers().await).await?;
-    let keys = admin.initialise().await?;
+    let keys = admin.initialize().await?;
     let admin = admin.with_token(&keys.token);
     let vault = Vault {
         server: "https://vault.vault.svc:8200".into(),
