@@ -9,8 +9,8 @@ use super::cluster::{ClusterArgs, ResourceNamespaceArgs};
 /// The arguments of `migrate`.
 #[derive(Clone, Debug, Parser)]
 pub struct MigrateArgs {
-    /// A YAML file with cert-manager's issuers, and the Certificates, Ingresses, Gateways and ListenerSets that name them;
-    /// - is the standard input [default: the cluster]
+    /// A YAML file with cert-manager's issuers, and the Certificates, Ingresses, Gateways and ListenerSets that name
+    /// them; - is the standard input [default: the cluster]
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The namespace of objects in files that name none

@@ -1,4 +1,4 @@
-//! The objects of a migration: issuers, and the Certificates, Ingresses and Gateways that name them.
+//! The objects of a migration: issuers, and the Certificates, Ingresses, Gateways and ListenerSets that name them.
 
 use issuer_api::IssuerRef;
 use issuer_core::reference::IssuerKey;
