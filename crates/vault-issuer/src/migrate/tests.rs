@@ -10,7 +10,7 @@ fn plan(text: &str) -> String {
 }
 
 fn plan_with(flags: &[&str], text: &str) -> String {
-    let args = [&["migrate", "-n", "team-a"], flags].concat();
+    let args = [&["migrate", "-n", "team-a"][..], flags].concat();
     let args = MigrateArgs::try_parse_from(args).unwrap();
     let mut objects = Objects::default();
     manifest::parse(text, &mut |document| objects.take(document, &args.namespace)).unwrap();
@@ -246,9 +246,9 @@ fn what_cannot_be_signed_is_held_back() {
     );
     let two_methods = ISSUER.replace("auth: {", "auth: {tokenSecretRef: {name: t}, ");
     let in_own_namespace = ["--controller-namespace", "team-a"];
-    for (flags, issuer, cause) in [
+    let cases: [(&[&str], String, &str); 4] = [
         (
-            &[][..],
+            &[],
             ISSUER.replace("pki/sign", "pki//sign"),
             "spec.path must name a signing endpoint",
         ),
@@ -263,7 +263,8 @@ fn what_cannot_be_signed_is_held_back() {
             own_account,
             "names the controller's own service account",
         ),
-    ] {
+    ];
+    for (flags, issuer, cause) in cases {
         let plan = plan_with(flags, &format!("{issuer}{}{ingress}", certificate("", "")));
         for expected in [
             "\n# WARNING: Certificate team-a/web is held back: VaultIssuer team-a/vault is held back: ".to_owned(),
@@ -285,16 +286,16 @@ fn what_cannot_be_signed_is_held_back() {
 
 #[test]
 fn certificates_must_be_of_the_endpoint() {
-    let intermediate = ISSUER.replace("pki/sign/team-a", "pki/root/sign-intermediate");
-    let misleading = ISSUER.replace("pki/sign/team-a", "pki/sign/sign-intermediate-role");
+    let intermediate: &str = &ISSUER.replace("pki/sign/team-a", "pki/root/sign-intermediate");
+    let misleading: &str = &ISSUER.replace("pki/sign/team-a", "pki/sign/sign-intermediate-role");
     let needs_ca = "needs an issuer whose path ends in sign-intermediate";
     let signs_ca = "which signs CA certificates only";
     for (issuer, is_ca, obstacle) in [
         (ISSUER, false, None),
         (ISSUER, true, Some(needs_ca)),
-        (&intermediate, true, None),
-        (&intermediate, false, Some(signs_ca)),
-        (&misleading, true, Some(needs_ca)),
+        (intermediate, true, None),
+        (intermediate, false, Some(signs_ca)),
+        (misleading, true, Some(needs_ca)),
     ] {
         let plan = sections(&format!("{issuer}{}", certificate("", &format!("isCA: {is_ca}, "))));
         let applied = plan.contains("\nkind: Certificate\n");

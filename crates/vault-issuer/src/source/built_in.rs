@@ -31,8 +31,8 @@ pub(super) async fn traces(client: Client, issuer: &IssuerKey) -> Vec<anyhow::Re
     } else {
         Api::namespaced(client.clone(), &issuer.namespace)
     };
-    let requests = trace(requests, |request| of_request(request, issuer));
-    let csrs = trace(Api::all(client), |csr| of_csr(csr, issuer));
+    let requests = trace(requests, |request: &CertificateRequest| of_request(request, issuer));
+    let csrs = trace(Api::all(client), |csr: &CertificateSigningRequest| of_csr(csr, issuer));
     let found = [
         requests.await.context("CertificateRequests cannot be listed"),
         csrs.await.context("CertificateSigningRequests cannot be listed"),
