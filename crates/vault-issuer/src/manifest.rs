@@ -338,6 +338,18 @@ items:
     }
 
     #[test]
+    fn limits_differ_by_purpose() {
+        let file = std::env::temp_dir().join(format!("vault-issuer-manifest-{}", std::process::id()));
+        std::fs::write(&file, "# a comment\n".repeat(400_000)).unwrap();
+        let small = Manifests::read(std::slice::from_ref(&file), "ns");
+        let large = documents(std::slice::from_ref(&file), 8 << 20, &mut |_| Ok(()));
+        std::fs::remove_file(&file).unwrap();
+        let error = small.unwrap_err().to_string();
+        assert!(error.ends_with(" is larger than 4 MiB"), "{error}");
+        large.unwrap();
+    }
+
+    #[test]
     fn a_missing_file_is_named() {
         let error = Manifests::read(&["no/such/file".into()], "ns").unwrap_err();
         assert!(
