@@ -127,7 +127,8 @@ pub(crate) fn documents(
 
 /// Passes every document of a text to `take`.
 pub(crate) fn parse(text: &str, take: &mut dyn FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| {
+    let options = serde_saphyr::options! { budget: Some(budget(text.len())) };
+    let documents = serde_saphyr::from_multiple_with_options::<Value>(text, options).map_err(|error| {
         // The error's own text may quote the file, and so a Secret.
         match error.location() {
             Some(at) => anyhow::anyhow!("not YAML at line {}, column {}", at.line(), at.column()),
@@ -138,6 +139,21 @@ pub(crate) fn parse(text: &str, take: &mut dyn FnMut(Value) -> anyhow::Result<()
         take(document).with_context(|| format!("document {}", number + 1))?;
     }
     Ok(())
+}
+
+/// Returns the limits of the parser for a text of this length, which is limited itself: the defaults are less than the list of
+/// all Certificates of a large cluster. Those of aliases stay.
+fn budget(length: usize) -> serde_saphyr::Budget {
+    let mut budget = serde_saphyr::Budget::default();
+    for limit in [
+        &mut budget.max_documents,
+        &mut budget.max_events,
+        &mut budget.max_nodes,
+        &mut budget.max_total_scalar_bytes,
+    ] {
+        *limit = length.max(*limit);
+    }
+    budget
 }
 
 /// Returns the `apiVersion` and `kind` of an object, each empty if it is missing.
@@ -340,7 +356,8 @@ items:
     #[test]
     fn limits_differ_by_purpose() {
         let file = std::env::temp_dir().join(format!("vault-issuer-manifest-{}", std::process::id()));
-        std::fs::write(&file, "# a comment\n".repeat(400_000)).unwrap();
+        let list = "items:\n".to_owned() + &"- a-certificate-web\n".repeat(300_000);
+        std::fs::write(&file, list).unwrap();
         let small = Manifests::read(std::slice::from_ref(&file), "ns");
         let large = documents(std::slice::from_ref(&file), 8 << 20, &mut |_| Ok(()));
         std::fs::remove_file(&file).unwrap();
