@@ -31,7 +31,7 @@ pub(super) enum Program {
 ///
 /// The steps of cargo form one chain, in which what fails fastest comes first. The servers of the end-to-end tests are
 /// built beside it, and then Helm and promtool for the tests of the chart: Go and cargo leave each other idle time.
-pub(super) static STEPS: [Step; 14] = [
+pub(super) static STEPS: [Step; 15] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     // Everything at once: cargo compiles a dependency anew for each set of features that a smaller build asks of it.
@@ -72,6 +72,12 @@ pub(super) static STEPS: [Step; 14] = [
     step("seeds", Program::Cargo("xtask sim --seeds 200"), &["explore"]),
     step("chart", Program::Built("chart"), &["build", "components"]),
     step("e2e", Program::Built("e2e run"), &["build", "components", "chart"]),
+    // Not beside the cases of the step before, some of which measure times.
+    step(
+        "kind",
+        Program::Built("e2e run --provider kind"),
+        &["build", "components", "e2e"],
+    ),
 ];
 
 const fn step(name: &'static str, program: Program, after: &'static [&'static str]) -> Step {
