@@ -13,6 +13,7 @@ mod corpus;
 mod drivers;
 mod hostile;
 mod manifests;
+mod mapping;
 mod pages;
 mod reference;
 mod secrets;

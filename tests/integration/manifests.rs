@@ -42,11 +42,12 @@ fn kustomization_lists_generated_manifests() {
     for directory in ["crds", "rbac"] {
         for entry in fs::read_dir(deploy().join(directory)).unwrap() {
             let path = format!("{directory}/{}", entry.unwrap().file_name().to_string_lossy());
-            // cert-manager's own issuers and Kubernetes' own requests are served on demand only.
+            // These rights are for modes that are off by default.
             let on_demand = [
                 "rbac/drop-in.yaml",
                 "rbac/drop-in-csrs.yaml",
                 "rbac/kubernetes-csrs.yaml",
+                "rbac/namespaces.yaml",
             ];
             let is_default = !on_demand.contains(&&*path);
             assert_eq!(resources.contains(&path.as_str().into()), is_default, "{path}");

@@ -13,11 +13,11 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::{ALL_VERSIONS, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
 /// One step of a server on a connection; after the last one it closes without close_notify.
 #[derive(Clone, Copy)]
-pub(crate) enum Act {
+pub(crate) enum ServerStep {
     /// Waits until the client closes.
     Hang,
     /// Sends close_notify.
@@ -34,6 +34,8 @@ pub(crate) enum Act {
 #[derive(Clone, Copy)]
 pub(crate) enum Speaks {
     Plain,
+    /// TLS, once it has answered CONNECT as a proxy.
+    Tunnel,
     Tls {
         versions: &'static [&'static SupportedProtocolVersion],
         expired: bool,
@@ -50,13 +52,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(speaks: Speaks, scripts: &'static [&'static [Act]]) -> Self {
+    pub(crate) fn start(speaks: Speaks, scripts: &'static [&'static [ServerStep]]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::<Mutex<_>>::default();
         let (end, ended) = channel();
         let (proceed, told) = channel();
         let stage = Stage {
+            is_tunnel: matches!(speaks, Speaks::Tunnel),
             tls: config(speaks),
             seen: Arc::clone(&seen),
             told,
@@ -95,43 +98,51 @@ impl Server {
 
 /// The server's side of a connection.
 struct Stage {
+    is_tunnel: bool,
     tls: Option<Arc<ServerConfig>>,
     seen: Arc<Mutex<Vec<String>>>,
     told: Receiver<()>,
 }
 
 impl Stage {
-    fn play(&self, script: &[Act], mut tcp: TcpStream) -> io::Result<()> {
+    fn play(&self, script: &[ServerStep], mut tcp: TcpStream) -> io::Result<()> {
         let Some(config) = &self.tls else {
-            return script.iter().try_for_each(|act| self.perform(*act, &mut tcp));
+            return script.iter().try_for_each(|step| self.perform(*step, &mut tcp));
         };
+        if self.is_tunnel {
+            self.perform(ServerStep::Read, &mut tcp)?;
+            self.perform(
+                ServerStep::Send("HTTP/1.1 200 Connection established\r\n\r\n"),
+                &mut tcp,
+            )?;
+        }
         let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
         connection.complete_io(&mut tcp)?;
         let mut stream = StreamOwned::new(connection, tcp);
-        for act in script {
-            if let Act::Notify = act {
+        for step in script {
+            if let ServerStep::Notify = step {
                 stream.conn.send_close_notify();
                 stream.flush()?;
             } else {
-                self.perform(*act, &mut stream)?;
+                self.perform(*step, &mut stream)?;
             }
         }
         Ok(())
     }
 
-    fn perform(&self, act: Act, stream: &mut (impl Read + Write)) -> io::Result<()> {
-        match act {
-            Act::Hang => drop(io::copy(stream, &mut io::sink())?),
-            Act::Notify => (),
-            Act::Read => {
+    fn perform(&self, step: ServerStep, stream: &mut (impl Read + Write)) -> io::Result<()> {
+        match step {
+            ServerStep::Hang => drop(io::copy(stream, &mut io::sink())?),
+            ServerStep::Notify => (),
+            ServerStep::Read => {
                 let request = read(stream)?;
                 self.seen.lock().unwrap().push(request);
             }
-            Act::Send(text) => {
+            ServerStep::Send(text) => {
                 stream.write_all(text.as_bytes())?;
                 stream.flush()?;
             }
-            Act::Wait => self.told.recv().unwrap(),
+            ServerStep::Wait => self.told.recv().unwrap(),
         }
         Ok(())
     }
@@ -157,13 +168,14 @@ fn read(stream: &mut impl Read) -> io::Result<String> {
 }
 
 fn config(speaks: Speaks) -> Option<Arc<ServerConfig>> {
-    let Speaks::Tls {
-        versions,
-        expired,
-        client_auth,
-    } = speaks
-    else {
-        return None;
+    let (versions, expired, client_auth) = match speaks {
+        Speaks::Plain => return None,
+        Speaks::Tunnel => (ALL_VERSIONS, false, false),
+        Speaks::Tls {
+            versions,
+            expired,
+            client_auth,
+        } => (versions, expired, client_auth),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

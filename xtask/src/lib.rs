@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod process;
+pub mod tool;
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -37,6 +37,8 @@ enum Command {
     E2e(forward::Args),
     /// Builds the controller's image without a container engine
     Image(forward::Args),
+    /// Measures operations of the controller, each against its budget
+    Micro(forward::Args),
     Release(release::Args),
     /// Runs the controller in a simulated cluster: every schedule, or random ones
     Sim(forward::Args),
@@ -52,6 +54,8 @@ impl Command {
             Self::Ci(args) => args.run().map(|()| ExitCode::SUCCESS),
             Self::Codegen(args) => args.run(["--package", "codegen", "--"]),
             Self::Demo(args) => args.run([
+                "--profile",
+                "quick",
                 "--package",
                 "vault-issuer",
                 "--no-default-features",
@@ -61,8 +65,9 @@ impl Command {
             ]),
             Self::E2e(args) => args.run(["--package", "e2e", "--", "run"]),
             Self::Image(args) => args.run(["--package", "image", "--"]),
+            Self::Micro(args) => args.run(["--profile", "optimized", "--package", "micro", "--"]),
             Self::Release(args) => args.run().map(|()| ExitCode::SUCCESS),
-            Self::Sim(args) => args.run(["--release", "--package", "simulator", "--"]),
+            Self::Sim(args) => args.run(["--profile", "optimized", "--package", "simulator", "--"]),
             Self::Tidy(args) => args.run(["--package", "tidy", "--"]),
         }
     }

@@ -1,11 +1,13 @@
 //! A pure model of the Kubernetes API server: resource versions, optimistic concurrency, uids, watches with a history.
 //!
-//! [`FakeKube`] holds the kinds that the controller watches and the Secrets that it reads. Like `fake-vault` it is plain
-//! data without IO or clock, so a simulator clones it at every branch. With the feature `conformance` it can be compared
-//! with a real API server.
+//! [`FakeKube`] holds the kinds that the controller watches, and the Secrets and labels of namespaces that it reads. Like
+//! `fake-vault` it is plain data without IO or clock, so a simulator clones it at every branch. With the feature
+//! `conformance` it can be compared with a real API server.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod csr;
+mod managed;
 mod object;
 mod patch;
 mod store;
@@ -18,8 +20,12 @@ use issuer_core::Secret;
 use issuer_core::access::SecretData;
 use issuer_core::reconcile::{Key, PatchKind, StatusPatch};
 use issuer_core::reference::{RequestKey, SecretRef};
+use issuer_core::target::NamespaceLabels;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
+use csr::Subresource;
+pub use managed::{CONTROLLER, ready_managers};
 pub use object::{Kind, Object};
 use store::Store;
 pub use store::{Verb, WatchEvent};
@@ -37,6 +43,8 @@ pub enum Refusal {
     Name,
     /// 404.
     NotFound,
+    /// 409: another manager owns a field that has another value.
+    Owned,
     /// 409: the resourceVersion is not the current one.
     Stale,
     /// 409: the object has another uid.
@@ -49,7 +57,7 @@ impl Refusal {
         match self {
             Self::Name => 400,
             Self::NotFound => 404,
-            Self::Exists | Self::Stale | Self::Uid => 409,
+            Self::Exists | Self::Owned | Self::Stale | Self::Uid => 409,
             Self::Gone => 410,
             Self::Invalid => 422,
         }
@@ -59,8 +67,9 @@ impl Refusal {
 /// The API server and its contents.
 #[derive(Clone, Debug, Default)]
 pub struct FakeKube {
-    stores: [Arc<Store>; 4],
+    stores: [Arc<Store>; 5],
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
+    namespaces: Arc<BTreeMap<String, NamespaceLabels>>,
     /// Numbers every name that was ever used; the number is the index into `writes` and `uids`.
     names: Arc<BTreeMap<Key, usize>>,
     /// How often objects of each name were written.
@@ -72,20 +81,22 @@ pub struct FakeKube {
 
 impl FakeKube {
     fn store(&self, kind: Kind) -> &Store {
-        let [issuers, cluster_issuers, requests, csrs] = &self.stores;
+        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &self.stores;
         match kind {
             Kind::Issuers => issuers,
             Kind::ClusterIssuers => cluster_issuers,
+            Kind::DropInIssuers => drop_in_issuers,
             Kind::Requests => requests,
             Kind::Csrs => csrs,
         }
     }
 
     fn store_mut(&mut self, kind: Kind) -> &mut Store {
-        let [issuers, cluster_issuers, requests, csrs] = &mut self.stores;
+        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &mut self.stores;
         match kind {
             Kind::Issuers => Arc::make_mut(issuers),
             Kind::ClusterIssuers => Arc::make_mut(cluster_issuers),
+            Kind::DropInIssuers => Arc::make_mut(drop_in_issuers),
             Kind::Requests => Arc::make_mut(requests),
             Kind::Csrs => Arc::make_mut(csrs),
         }
@@ -156,19 +167,25 @@ impl FakeKube {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Exists`].
+    /// [`Refusal::Exists`], [`Refusal::Invalid`].
     pub fn create(&mut self, mut object: Object) -> Result<Arc<Object>, Refusal> {
         let key = object.key();
         if self.get(&key).is_ok() {
             return Err(Refusal::Exists);
         }
+        // Built-in kinds whose spec does not change have no generation.
+        let generation = match &object {
+            Object::Csr(csr) if !csr::is_valid(csr) => return Err(Refusal::Invalid),
+            Object::Csr(_) => None,
+            Object::ClusterIssuer(_) | Object::DropInIssuer(_) | Object::Issuer(_) | Object::Request(_) => Some(1),
+        };
         let uid = self.next_uid(&key);
         let name = self.number(&key);
         self.uids.get_mut(name).into_iter().for_each(|count| *count += 1);
         object.clear_status();
         let meta = object.meta_mut();
         meta.uid = Some(format!("uid-{uid}"));
-        meta.generation = Some(1);
+        meta.generation = generation;
         Ok(self.put(Verb::Added, key, object))
     }
 
@@ -187,18 +204,34 @@ impl FakeKube {
     }
 
     /// Applies a JSON merge patch to the `status` subresource. Everything else in the patch is ignored, the uid
-    /// included, except the resourceVersion, which must be the current one where it is given.
+    /// included, except the resourceVersion, which must be the current one where it is given. A CertificateSigningRequest
+    /// has stricter rules.
     ///
     /// # Errors
     ///
     /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
     pub fn patch_status(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
+        if matches!(*current, Object::Csr(_)) {
+            let next = csr::patched(&current, patch, Subresource::Status)?;
+            return Ok(self.replace(&current, next));
+        }
         patch::check_version(&current, patch)?;
         let Some(status) = patch.get("status") else {
             return Ok(current);
         };
         let next = current.with_status(status).ok_or(Refusal::Invalid)?;
+        Ok(self.replace(&current, next))
+    }
+
+    /// Applies a JSON merge patch to the `approval` subresource of a CertificateSigningRequest.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
+    pub fn patch_approval(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
+        let current = Arc::clone(self.get(key)?);
+        let next = csr::patched(&current, patch, Subresource::Approval)?;
         Ok(self.replace(&current, next))
     }
 
@@ -219,19 +252,56 @@ impl FakeKube {
         Ok(self.replace(&current, next))
     }
 
+    /// Applies a status by server-side apply, as the field manager [`CONTROLLER`]: of an issuer's conditions, it sets `Ready`
+    /// and keeps all others. Everything else is ignored, the uid included, except the resourceVersion, which must be the
+    /// current one where it is given.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`], and [`Refusal::Owned`] unless
+    /// `force`.
+    pub fn apply_status(&mut self, key: &Key, body: &Value, force: bool) -> Result<Arc<Object>, Refusal> {
+        let current = Arc::clone(self.get(key)?);
+        patch::check_version(&current, body)?;
+        let next = managed::apply(&current, body, force)?;
+        Ok(self.replace(&current, next))
+    }
+
+    /// Applies a merge patch to the status like [`patch_status`](Self::patch_status), as another field manager at this time:
+    /// the managed fields of the object show it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`patch_status`](Self::patch_status).
+    pub fn patch_status_as(
+        &mut self,
+        key: &Key,
+        patch: &Value,
+        (manager, at): (&str, Time),
+    ) -> Result<Arc<Object>, Refusal> {
+        let current = Arc::clone(self.get(key)?);
+        patch::check_version(&current, patch)?;
+        let status = patch.get("status").ok_or(Refusal::Invalid)?;
+        let next = current.with_status(status).ok_or(Refusal::Invalid)?;
+        let next = managed::update(&current, next, manager, at);
+        Ok(self.replace(&current, next))
+    }
+
     /// Writes a status as the controller asks for it.
     ///
     /// # Errors
     ///
-    /// Those of [`patch_status`](Self::patch_status) and [`replace_status`](Self::replace_status).
+    /// Those of [`patch_status`](Self::patch_status), [`replace_status`](Self::replace_status) and
+    /// [`apply_status`](Self::apply_status).
     pub fn write_status(&mut self, write: &StatusPatch) -> Result<Arc<Object>, Refusal> {
         match write.kind {
-            PatchKind::Apply { .. } | PatchKind::Merge => self.patch_status(&write.of, &write.body),
+            PatchKind::Apply { force } => self.apply_status(&write.of, &write.body, force),
+            PatchKind::Merge => self.patch_status(&write.of, &write.body),
             PatchKind::Replace => self.replace_status(&write.of, &write.body),
         }
     }
 
-    /// Applies a JSON merge patch to everything but the status.
+    /// Applies a JSON merge patch to everything but the status; the spec of a CertificateSigningRequest does not change.
     ///
     /// # Errors
     ///
@@ -241,6 +311,9 @@ impl FakeKube {
         patch::check_version(&current, patch)?;
         patch::check_uid(&current, patch)?;
         let mut next = current.with_patch(patch).ok_or(Refusal::Invalid)?;
+        if let (Object::Csr(next), Object::Csr(current)) = (&mut next, &*current) {
+            next.spec = current.spec.clone();
+        }
         if next.key() != *key {
             return Err(Refusal::Name);
         }
@@ -270,7 +343,8 @@ impl FakeKube {
             *count += 1;
             *count
         });
-        object.set_version(name, count);
+        let managers = managed::digest(object.meta());
+        object.set_version(name, count, managers);
         let object = Arc::new(object);
         let event = WatchEvent {
             revision: self.revision,
@@ -306,6 +380,21 @@ impl FakeKube {
     /// Returns a Secret.
     pub fn secret(&self, secret: &SecretRef) -> Option<&SecretData> {
         self.secrets.get(secret)
+    }
+
+    /// Returns all namespaces that were created.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&String, &NamespaceLabels)> {
+        self.namespaces.iter()
+    }
+
+    /// Returns the labels of a namespace; `None` if it was never created.
+    pub fn namespace(&self, name: &str) -> Option<&NamespaceLabels> {
+        self.namespaces.get(name)
+    }
+
+    /// Creates a namespace, or replaces its labels.
+    pub fn set_namespace(&mut self, name: &str, labels: NamespaceLabels) {
+        Arc::make_mut(&mut self.namespaces).insert(name.to_owned(), labels);
     }
 
     /// Creates or replaces a Secret with a single key.

@@ -18,6 +18,8 @@ pub enum Kind {
     Issuers,
     /// `VaultClusterIssuer`.
     ClusterIssuers,
+    /// cert-manager's `Issuer`.
+    DropInIssuers,
     /// `CertificateRequest`.
     Requests,
     /// `CertificateSigningRequest`.
@@ -26,7 +28,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Issuers, Self::ClusterIssuers, Self::Requests, Self::Csrs];
+    pub const ALL: [Self; 5] = [
+        Self::Issuers,
+        Self::ClusterIssuers,
+        Self::DropInIssuers,
+        Self::Requests,
+        Self::Csrs,
+    ];
 
     /// Returns the kind of the object of this key. Tokens are not objects; they count as requests.
     pub fn of(key: &Key) -> Self {
@@ -35,6 +43,10 @@ impl Kind {
                 kind: IssuerKind::Namespaced,
                 ..
             }) => Self::Issuers,
+            Key::Issuer(IssuerKey {
+                kind: IssuerKind::DropInNamespaced,
+                ..
+            }) => Self::DropInIssuers,
             Key::Issuer(_) => Self::ClusterIssuers,
             Key::Request(request) if request.kind == RequestKind::CertificateSigningRequest => Self::Csrs,
             Key::Request(_) | Key::Token(_) => Self::Requests,
@@ -47,6 +59,8 @@ impl Kind {
 pub enum Object {
     /// A `VaultClusterIssuer`.
     ClusterIssuer(VaultClusterIssuer),
+    /// An `Issuer` of cert-manager's, whose `spec.vault` is the spec here.
+    DropInIssuer(VaultIssuer),
     /// A `VaultIssuer`.
     Issuer(VaultIssuer),
     /// A `CertificateRequest`.
@@ -76,6 +90,11 @@ impl Object {
                 namespace,
                 name,
             }),
+            Self::DropInIssuer(_) => Key::Issuer(IssuerKey {
+                kind: IssuerKind::DropInNamespaced,
+                namespace,
+                name,
+            }),
             Self::Issuer(_) => Key::Issuer(IssuerKey {
                 kind: IssuerKind::Namespaced,
                 namespace,
@@ -90,7 +109,7 @@ impl Object {
     pub fn meta(&self) -> &ObjectMeta {
         match self {
             Self::ClusterIssuer(issuer) => &issuer.metadata,
-            Self::Issuer(issuer) => &issuer.metadata,
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => &issuer.metadata,
             Self::Request(request) => &request.metadata,
             Self::Csr(csr) => &csr.metadata,
         }
@@ -99,7 +118,7 @@ impl Object {
     pub(crate) fn meta_mut(&mut self) -> &mut ObjectMeta {
         match self {
             Self::ClusterIssuer(issuer) => &mut issuer.metadata,
-            Self::Issuer(issuer) => &mut issuer.metadata,
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => &mut issuer.metadata,
             Self::Request(request) => &mut request.metadata,
             Self::Csr(csr) => &mut csr.metadata,
         }
@@ -120,7 +139,7 @@ impl Object {
         match self {
             Self::Request(request) => Some(request.clone().into()),
             Self::Csr(csr) => Some(csr.clone().into()),
-            Self::ClusterIssuer(_) | Self::Issuer(_) => None,
+            Self::ClusterIssuer(_) | Self::DropInIssuer(_) | Self::Issuer(_) => None,
         }
     }
 
@@ -143,7 +162,7 @@ impl Object {
     pub fn spec(&self) -> Option<&VaultSpec> {
         match self {
             Self::ClusterIssuer(issuer) => Some(&issuer.spec),
-            Self::Issuer(issuer) => Some(&issuer.spec),
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => Some(&issuer.spec),
             Self::Request(_) | Self::Csr(_) => None,
         }
     }
@@ -158,10 +177,15 @@ impl Object {
         self.issuer_status()?.condition("Warning")
     }
 
+    /// Returns the conditions of the issuer; none if the object is a request.
+    pub(crate) fn conditions(&self) -> &[Condition] {
+        self.issuer_status().map_or(&[], |status| &status.conditions)
+    }
+
     fn issuer_status(&self) -> Option<&IssuerStatus> {
         match self {
             Self::ClusterIssuer(issuer) => issuer.status.as_ref(),
-            Self::Issuer(issuer) => issuer.status.as_ref(),
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => issuer.status.as_ref(),
             Self::Request(_) | Self::Csr(_) => None,
         }
     }
@@ -170,14 +194,14 @@ impl Object {
         match self {
             Self::Request(request) => request.status.as_ref(),
             Self::Csr(csr) => csr.status.as_ref(),
-            Self::ClusterIssuer(_) | Self::Issuer(_) => None,
+            Self::ClusterIssuer(_) | Self::DropInIssuer(_) | Self::Issuer(_) => None,
         }
     }
 
     pub(crate) fn clear_status(&mut self) {
         match self {
             Self::ClusterIssuer(issuer) => issuer.status = None,
-            Self::Issuer(issuer) => issuer.status = None,
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => issuer.status = None,
             Self::Request(request) => request.status = None,
             Self::Csr(csr) => csr.status = None,
         }
@@ -203,7 +227,7 @@ impl Object {
             Self::ClusterIssuer(issuer) => {
                 issuer.status = serde_json::from_value(status(serde_json::to_value(&issuer.status))?).ok()?;
             }
-            Self::Issuer(issuer) => {
+            Self::DropInIssuer(issuer) | Self::Issuer(issuer) => {
                 issuer.status = serde_json::from_value(status(serde_json::to_value(&issuer.status))?).ok()?;
             }
             Self::Request(request) => {
@@ -230,6 +254,9 @@ impl Object {
             Self::ClusterIssuer(issuer) => {
                 Self::ClusterIssuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?)
             }
+            Self::DropInIssuer(issuer) => {
+                Self::DropInIssuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?)
+            }
             Self::Issuer(issuer) => Self::Issuer(serde_json::from_value(value(serde_json::to_value(issuer))?).ok()?),
             Self::Request(request) => {
                 Self::Request(serde_json::from_value(value(serde_json::to_value(request))?).ok()?)
@@ -241,9 +268,10 @@ impl Object {
     /// Sets a resourceVersion that no other state of an object of this name has.
     ///
     /// Clients must not interpret it. A simulator may: it consists of the number of the name, the number of writes, and a
-    /// digest of the contents without times and annotations, so that states which differ only in their past compare equal.
-    pub(crate) fn set_version(&mut self, name: usize, writes: u64) {
-        let content = self.content();
+    /// digest of the contents and managers without times and annotations, so that states which differ only in their past
+    /// compare equal.
+    pub(crate) fn set_version(&mut self, name: usize, writes: u64, managers: u64) {
+        let content = digest(&(self.content(), managers));
         self.meta_mut().resource_version = Some(format!("rv{name}.{writes}.{content:016x}"));
     }
 
@@ -260,7 +288,7 @@ impl Object {
                 let failed = status.is_some_and(|status| status.failure_time.is_some());
                 digest(&(conditions, certificate, failed))
             }
-            Self::ClusterIssuer(_) | Self::Issuer(_) => {
+            Self::ClusterIssuer(_) | Self::DropInIssuer(_) | Self::Issuer(_) => {
                 let conditions = self.issuer_status().map(|status| {
                     let parts = |c: &Condition| {
                         let is = c.status as u8;
@@ -276,7 +304,7 @@ impl Object {
 }
 
 /// Returns a digest that is equal in every run of one build.
-fn digest(value: &impl Hash) -> u64 {
+pub(crate) fn digest(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

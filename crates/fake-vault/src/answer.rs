@@ -12,6 +12,8 @@ pub(crate) struct Answer {
     pub(crate) auth: Option<Value>,
     pub(crate) lease: Option<Lease>,
     pub(crate) warnings: Vec<String>,
+    /// The token that stands for the data, which is left out.
+    pub(crate) wrap_info: Option<Value>,
     /// The type of the mount that answered.
     pub(crate) mount: &'static str,
     /// Whether the data is repeated at the top level, as in older parts of the system backend.
@@ -45,7 +47,7 @@ impl Answer {
 
     /// Returns the reply: the envelope, or 204 if it would be empty.
     pub(crate) fn into_response(self, request_id: String) -> Response<Body> {
-        if self.data.is_none() && self.auth.is_none() && self.warnings.is_empty() {
+        if self.data.is_none() && self.auth.is_none() && self.wrap_info.is_none() && self.warnings.is_empty() {
             return reply(StatusCode::NO_CONTENT, Vec::new());
         }
         let lease = self.lease.unwrap_or(Lease {
@@ -63,7 +65,7 @@ impl Answer {
             "renewable": false,
             "lease_duration": lease.seconds,
             "data": self.data,
-            "wrap_info": null,
+            "wrap_info": self.wrap_info,
             "warnings": warnings,
             "auth": self.auth,
             "mount_type": self.mount,
@@ -131,6 +133,11 @@ impl Refusal {
     /// Returns the refusal of a token that is unknown, expired or revoked.
     pub(crate) fn invalid_token() -> Self {
         Self::new(StatusCode::FORBIDDEN, occurred(&["permission denied", "invalid token"]))
+    }
+
+    /// Returns the refusal of a wrapping token that is unknown, used or expired.
+    pub(crate) fn invalid_wrapping_token() -> Self {
+        Self::bad_request("wrapping token is not valid or does not exist")
     }
 
     pub(crate) fn unsupported_operation() -> Self {

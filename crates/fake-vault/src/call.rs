@@ -1,10 +1,13 @@
 //! A parsed request.
 
+use std::time::Duration;
+
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, Method, Request, StatusCode};
 use issuer_core::{Body, Operation};
 
 use crate::answer::Refusal;
+use crate::duration;
 use crate::fields::Fields;
 use crate::policy::Capability;
 
@@ -25,6 +28,8 @@ pub(crate) struct Call {
     /// The DER certificate that the client presented.
     pub(crate) peer: Option<Vec<u8>>,
     pub(crate) query: String,
+    /// The lifetime of the token that is to stand for the answer.
+    pub(crate) wrap_ttl: Option<Duration>,
 }
 
 /// The operation on a path.
@@ -77,6 +82,7 @@ impl Call {
             fields,
             peer: request.extensions().get::<PeerCertificate>().map(|peer| peer.0.clone()),
             query,
+            wrap_ttl: wrap_ttl(request.headers())?,
         })
     }
 
@@ -116,6 +122,21 @@ fn namespace(headers: &HeaderMap) -> Option<String> {
         .ok()?;
     let name = value.trim_matches('/');
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = headers.get(HeaderName::from_static("x-vault-wrap-ttl")) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    match duration::parse(text) {
+        Some(ttl) => Ok(Some(ttl).filter(|ttl| !ttl.is_zero())),
+        None => {
+            let cause = format!("time: invalid duration {text:?}");
+            let error = format!("error parsing X-Vault-Wrap-TTL header: {cause}");
+            Err(Refusal::bad_request(error))
+        }
+    }
 }
 
 /// Decodes percent encoding. Bytes that are not UTF-8 become the replacement character.

@@ -8,8 +8,9 @@
 //! | module        | models                                                                                        |
 //! |---------------|-----------------------------------------------------------------------------------------------|
 //! | `sys`         | `sys/health`, `sys/seal-status`, `sys/seal`, `sys/unseal`, `sys/capabilities-self`            |
-//! | `auth`        | `auth/<mount>/login` of AppRole, Kubernetes, JWT and TLS certificates                         |
-//! | `token`       | `auth/token/{lookup,renew,revoke}-self`; TTLs, periods, uses, batch tokens                    |
+//! | `auth`        | `auth/<mount>/login` of AppRole, AWS, Kubernetes, JWT and TLS certificates; an AppRole's       |
+//! |               | `secret-id`                                                                                   |
+//! | `token`       | `auth/token/{lookup,renew,revoke}-self`; TTLs, periods, uses, batch tokens; response wrapping |
 //! | `policy`      | capabilities of a token                                                                       |
 //! | `pki`         | `<mount>/{sign,issue,sign-verbatim}`, `root/sign-intermediate`, the same below `issuer/:ref`; |
 //! |               | `cel/sign` of OpenBao, `external-policy` of Vault Enterprise                                  |
@@ -19,7 +20,7 @@
 //! | `conformance` | a table of requests that a real Vault must answer alike (feature `conformance`)               |
 //!
 //! Replies are those of Vault 1.21: status, envelope, `errors` and their texts. Not modelled are entities and their
-//! policies, response wrapping, CRLs, and the endpoints that write configuration: tests configure the
+//! policies, the wrapping of logins, CRLs, and the endpoints that write configuration: tests configure the
 //! model by methods.
 
 mod answer;
@@ -42,7 +43,9 @@ mod server;
 mod sys;
 mod token;
 
-pub use auth::{Accepts, AppRoleRole, AuthMethod, CertRole, JwtRole, SecretId, Trusted};
+pub use auth::{
+    Accepts, AppRoleRole, AuthMethod, AwsMethod, AwsRole, CertRole, IamPrincipal, JwtRole, SecretId, Trusted,
+};
 pub use ca::{Authority, Certificate, Certified, KeyType, key};
 pub use call::PeerCertificate;
 pub use counts::Counts;

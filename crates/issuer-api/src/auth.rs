@@ -34,12 +34,12 @@ pub struct ConfigMapKeySelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.tokenSecretRef), has(self.appRole), has(self.kubernetes), has(self.jwt), has(self.clientCertificate)].filter(set, set).size() == 1",
-    "message": "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate"
+    "rule": "[has(self.tokenSecretRef), has(self.appRole), has(self.kubernetes), has(self.jwt), has(self.aws), has(self.clientCertificate)].filter(set, set).size() == 1",
+    "message": "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, aws, clientCertificate"
 }]))]
 pub struct Auth {
-    /// The Vault namespace of the auth method, if it is not that of the PKI mount (`spec.namespace`); `root` is the root
-    /// namespace. The token belongs to this namespace: it is renewed and revoked there.
+    /// The Vault namespace of the auth method, if it is not that of the PKI mount (`spec.namespace`); `root` is the
+    /// root namespace. The token belongs to this namespace: it is renewed and revoked there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub namespace: Option<String>,
@@ -55,6 +55,9 @@ pub struct Auth {
     /// Login with a JSON Web Token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<JwtAuth>,
+    /// Login with an AWS identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsAuth>,
     /// Login with a TLS client certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<ClientCertificate>,
@@ -68,6 +71,10 @@ pub struct Auth {
     {
         "rule": "has(self.roleId) != has(self.roleIdSecretRef)",
         "message": "set exactly one of roleId, roleIdSecretRef"
+    },
+    {
+        "rule": "!has(self.secretIdWrappingPath) || has(self.secretRef)",
+        "message": "secretIdWrappingPath needs a secretRef, which holds the wrapping token"
     },
     {
         "rule": "!has(self.path) || !self.path.split('/').exists(s, s == '..')",
@@ -91,6 +98,12 @@ pub struct AppRole {
     /// `bind_secret_id=false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeySelector>,
+    /// The path at which the secret ID was wrapped, such as `auth/approle/role/my-role/secret-id`. With it, the Secret
+    /// holds a response-wrapping token in place of the secret ID. The controller unwraps it once and keeps the secret
+    /// ID in memory: after its next start it needs a new wrapping token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub secret_id_wrapping_path: Option<String>,
 }
 
 /// Login with a Kubernetes service account token. Exactly one of `secretRef` and `serviceAccountRef` is set.
@@ -109,23 +122,25 @@ pub struct AppRole {
 ]))]
 pub struct KubernetesAuth {
     /// Where the method is mounted, such as `kubernetes`, `auth/kubernetes` or `/v1/auth/kubernetes`. Defaults to
-    /// `kubernetes`. A `jwt` mount works as well, as cert-manager's users have it; `auth.jwt` has more options.
+    /// `kubernetes`. A mount of the type `jwt` also works, for specs that were written for cert-manager; `auth.jwt`
+    /// has more options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub mount_path: Option<String>,
     /// The Vault role to log in as.
     #[schemars(length(min = 1, max = 512))]
     pub role: String,
-    /// A Secret that holds a service account token; the key defaults to `token`. An empty name is as good as none.
+    /// A Secret that holds a service account token; the key defaults to `token`. A reference with an empty name
+    /// counts as unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = allow_empty_name)]
     pub secret_ref: Option<SecretKeySelector>,
-    /// A service account for which the controller requests a token that lives ten minutes.
+    /// A service account for which the controller requests a token that is valid for ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_ref: Option<ServiceAccountRef>,
 }
 
-/// Go clients write a reference that is not set as one with an empty name.
+/// Go clients serialize an unset reference as one with an empty name.
 fn allow_empty_name(schema: &mut Schema) {
     if let Some(name) = schema.pointer_mut("/properties/name").and_then(Value::as_object_mut) {
         name.remove("minLength");
@@ -140,9 +155,9 @@ pub struct ServiceAccountRef {
     /// The name of the service account.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Audiences of the token beside `vault://<namespace>/<issuer>` (`vault://<issuer>` for a cluster issuer)
-    /// and the server's URL, which are always among them. An audience that does not begin with `vault://` must be
-    /// allowed by the operator (`--allow-audiences`).
+    /// Further audiences of the token. It always has `vault://<namespace>/<issuer>` (`vault://<issuer>` for a cluster
+    /// issuer) and the server's URL. An audience that does not begin with `vault://` must be allowed by the operator
+    /// (`--allow-audiences`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
@@ -178,8 +193,8 @@ pub struct JwtAuth {
     pub service_account_ref: Option<JwtServiceAccountRef>,
 }
 
-/// A service account in the issuer's namespace, or in the cluster resource namespace for a cluster issuer, and the token
-/// that is requested for it.
+/// A service account in the issuer's namespace, or in the cluster resource namespace for a cluster issuer, and the
+/// token that is requested for it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -193,10 +208,76 @@ pub struct JwtServiceAccountRef {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
-    /// How long the token lives, from 600 to 86400 seconds. Defaults to 600: it is used once, to log in.
+    /// The lifetime of the token in seconds, from 600 to 86400. Defaults to 600: it is used once, to log in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 600, max = 86400))]
     pub expiration_seconds: Option<i64>,
+}
+
+/// Login with an AWS identity (the `iam` type of the auth method `aws`): with the access keys in `secretName`, or as
+/// the role `iamRoleArn` that `serviceAccountRef` assumes. If neither is set, the identity of the controller's own
+/// pod is used, if the operator allows that (`--issuer-ambient-credentials`, `--cluster-issuer-ambient-credentials`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!(has(self.secretName) && has(self.serviceAccountRef))",
+        "message": "set at most one of secretName, serviceAccountRef"
+    },
+    {
+        "rule": "has(self.serviceAccountRef) == has(self.iamRoleArn)",
+        "message": "set serviceAccountRef and iamRoleArn together"
+    },
+    {
+        "rule": "!has(self.mountPath) || !self.mountPath.split('/').exists(s, s == '..')",
+        "message": "mountPath must not contain '..'",
+        "fieldPath": ".mountPath"
+    }
+]))]
+pub struct AwsAuth {
+    /// Where the method is mounted, such as `aws`, `auth/aws` or `/v1/auth/aws`. Defaults to `aws`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub mount_path: Option<String>,
+    /// The Vault role to log in as.
+    #[schemars(length(min = 1, max = 512))]
+    pub role: String,
+    /// The AWS region of the STS endpoint, which must be the one that Vault is configured for. Defaults to
+    /// `us-east-1`; for the controller's own identity, to the region of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63), regex(pattern = r"^[a-z0-9-]*$"))]
+    pub region: Option<String>,
+    /// A Secret that holds access keys: `accessKeyID`, `secretAccessKey` and, for temporary keys, `sessionToken`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+    /// A service account that may assume the role `iamRoleArn` (IAM roles for service accounts, IRSA).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_ref: Option<AwsServiceAccountRef>,
+    /// The IAM role that the service account assumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = r"^arn:[a-z0-9-]+:iam::[0-9]{12}:role/[!-~]+$"))]
+    pub iam_role_arn: Option<String>,
+    /// The value of the header `X-Vault-AWS-IAM-Server-ID`, if Vault is configured to require it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub vault_header_value: Option<String>,
+}
+
+/// A service account in the issuer's namespace, or in the cluster resource namespace for a cluster issuer, that
+/// assumes an IAM role.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+pub struct AwsServiceAccountRef {
+    /// The name of the service account.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Further audiences of the token for AWS. It always has `sts.amazonaws.com`. An audience that does not begin
+    /// with `vault://` must be allowed by the operator (`--allow-audiences`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub audiences: Vec<String>,
 }
 
 /// Login with a TLS client certificate.
@@ -212,12 +293,12 @@ pub struct ClientCertificate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub mount_path: Option<String>,
-    /// A Secret of type `kubernetes.io/tls` whose certificate logs in. Without it the certificate of
-    /// `clientCertSecretRef` does.
+    /// A Secret of type `kubernetes.io/tls` with the certificate to log in with. Defaults to the certificate of
+    /// `spec.clientCertSecretRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
-    /// The certificate role to log in as; Vault tries all roles without it.
+    /// The certificate role to log in as. If unset, Vault tries every role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub name: Option<String>,

@@ -30,6 +30,11 @@ impl Base64 {
         LENIENT.decode(text).ok()
     }
 
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Returns the length of the text.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -2,7 +2,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{Condition, ConditionStatus, IssuerStatus, VaultSpec};
 
-/// The API group of cert-manager, which an empty `issuerRef.group` means too.
+/// The API group of cert-manager, also meant by an empty `issuerRef.group`.
 pub const CERT_MANAGER_GROUP: &str = "cert-manager.io";
 
 /// The served version of that group.
@@ -10,8 +10,8 @@ pub const CERT_MANAGER_VERSION: &str = "v1";
 
 /// The spec of cert-manager's `Issuer` or `ClusterIssuer`, as far as it concerns Vault.
 ///
-/// The fields of `spec.vault` are those of [`VaultSpec`], which takes them in every form that cert-manager does; the fields
-/// that only we have are not cert-manager's, so its API server never stores them.
+/// The fields of `spec.vault` are those of [`VaultSpec`], which takes them in every form that cert-manager does; the
+/// fields that exist only in [`VaultSpec`] are not in cert-manager's schema, so the API server drops them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct CertManagerSpec {
     #[serde(default)]
@@ -108,6 +108,26 @@ mod tests {
                     "role": "web",
                     "secretRef": {"name": ""},
                     "serviceAccountRef": {"name": "signer", "audiences": ["vault://other"]},
+                },
+            },
+        });
+        let spec = decode(json!({ "vault": vault })).unwrap();
+        assert_eq!(serde_json::to_value(&spec).unwrap(), vault);
+    }
+
+    #[test]
+    fn the_aws_block_is_taken_as_written() {
+        let vault = json!({
+            "server": "https://vault.example.com:8200",
+            "path": "pki/sign/web",
+            "auth": {
+                "aws": {
+                    "mountPath": "/v1/auth/aws",
+                    "role": "web",
+                    "region": "eu-central-1",
+                    "serviceAccountRef": {"name": "signer", "audiences": ["vault://other"]},
+                    "iamRoleArn": "arn:aws:iam::123456789012:role/web",
+                    "vaultHeaderValue": "vault.example.com",
                 },
             },
         });

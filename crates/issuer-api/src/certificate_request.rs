@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::NamespaceResourceScope;
+use kube_core::NamespaceResourceScope;
 use serde::{Deserialize, Serialize};
 
 use crate::Base64;
@@ -27,13 +27,13 @@ pub struct CertificateRequestSpec {
     pub request: Base64,
     /// The issuer that is to sign it.
     pub issuer_ref: IssuerRef,
-    /// How long the certificate shall be valid, as Go prints a duration (`2160h0m0s`).
+    /// The requested lifetime of the certificate, as Go prints a duration (`2160h0m0s`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// Whether a CA certificate is asked for.
+    /// Whether a CA certificate is requested.
     #[serde(rename = "isCA", default)]
     pub is_ca: bool,
-    /// The key usages and extended key usages that are asked for, by cert-manager's names.
+    /// The requested key usages and extended key usages, by cert-manager's names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usages: Vec<String>,
 }
@@ -64,10 +64,10 @@ pub struct CertificateRequestStatus {
     /// The highest CA known, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<Base64>,
-    /// When the request failed for good, RFC 3339.
+    /// When the request failed permanently, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_time: Option<String>,
-    /// Fields that a later version of cert-manager may add. A status is written whole, so they are written back.
+    /// Fields that a later version of cert-manager may add. A status is replaced as a whole, so they must be kept.
     #[serde(flatten)]
     pub others: BTreeMap<String, serde_json::Value>,
 }
@@ -84,13 +84,13 @@ pub struct RequestCondition {
     /// When the status last changed, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<String>,
-    /// A word in CamelCase.
+    /// The reason, in CamelCase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// A sentence for people.
+    /// A message for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Fields that a later version of cert-manager may add. A status is written whole, so they are written back.
+    /// Fields that a later version of cert-manager may add. A status is replaced as a whole, so they must be kept.
     #[serde(flatten)]
     pub others: BTreeMap<String, serde_json::Value>,
 }
@@ -125,7 +125,7 @@ impl CertificateRequest {
     }
 }
 
-impl kube::Resource for CertificateRequest {
+impl kube_core::Resource for CertificateRequest {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 

@@ -9,7 +9,8 @@ use crate::{Base64, CertificateRequestStatus};
 /// Kubernetes' `CertificateSigningRequest`, as far as a signer reads it.
 ///
 /// Its status is that of a [`CertificateRequest`](crate::CertificateRequest), of which it has the conditions and the
-/// certificate (<https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/certificate-signing-request-v1/>).
+/// certificate
+/// (<https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/certificate-signing-request-v1/>).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct CertificateSigningRequest {
     /// Standard metadata.
@@ -31,10 +32,10 @@ pub struct CertificateSigningRequestSpec {
     pub request: Base64,
     /// The signer that is to sign it.
     pub signer_name: String,
-    /// How long the certificate shall be valid, in seconds.
+    /// The requested lifetime of the certificate, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_seconds: Option<i32>,
-    /// The key usages and extended key usages that are asked for, by the names that cert-manager has taken over.
+    /// The requested key usages and extended key usages, by the names that cert-manager uses too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usages: Vec<String>,
     /// The name of the requester.
@@ -52,21 +53,22 @@ pub struct CertificateSigningRequestSpec {
 }
 
 impl CertificateSigningRequest {
-    /// cert-manager's annotation for the duration of the certificate, which wins over `spec.expirationSeconds`
+    /// cert-manager's annotation for the duration of the certificate, which takes precedence over
+    /// `spec.expirationSeconds`
     /// (<https://cert-manager.io/docs/usage/kube-csr/#certificate-signing-request-annotations>).
     pub const DURATION: &str = "experimental.cert-manager.io/request-duration";
 
-    /// cert-manager's annotation for a CA certificate, which is asked for if it is `true`.
+    /// cert-manager's annotation that requests a CA certificate if its value is `true`.
     pub const IS_CA: &str = "experimental.cert-manager.io/request-is-ca";
 
-    /// Returns the duration that is asked for, as Go writes one, or `None` if the signer may choose.
+    /// Returns the requested duration, as Go prints one; `None` if the signer may choose.
     pub fn duration(&self) -> Option<Cow<'_, str>> {
         let seconds = self.spec.expiration_seconds;
         let asked = self.annotation(Self::DURATION).map(Cow::Borrowed);
         asked.or_else(|| seconds.map(|seconds| Cow::Owned(format!("{seconds}s"))))
     }
 
-    /// Returns `true` if a CA certificate is asked for.
+    /// Returns `true` if a CA certificate is requested.
     pub fn is_ca(&self) -> bool {
         self.annotation(Self::IS_CA) == Some("true")
     }

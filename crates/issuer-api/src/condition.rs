@@ -22,17 +22,17 @@ pub struct Condition {
     pub kind: String,
     /// Whether it holds.
     pub status: ConditionStatus,
-    /// The `metadata.generation` of the issuer that the condition was made for.
+    /// The `metadata.generation` of the issuer that the condition describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
     /// When the status last changed, RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub last_transition_time: String,
-    /// A word of a fixed set, in CamelCase.
+    /// The reason, one of a fixed set, in CamelCase.
     #[schemars(length(min = 1, max = 1024))]
     pub reason: String,
-    /// A sentence for people.
+    /// A message for people.
     #[schemars(length(max = 32768))]
     pub message: String,
 }
@@ -41,12 +41,12 @@ pub struct Condition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuerStatus {
-    /// The generation of the spec that the controller has checked last.
+    /// The generation of the spec that the controller last checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
-    /// Conditions by type. `Ready` is `True` if certificates can be signed; `Warning` is `True` if the configuration
-    /// should be changed although they can.
+    /// Conditions by type. `Ready` is `True` if certificates can be signed; `Warning` is `True` if they can, but the
+    /// configuration should be changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -2,14 +2,14 @@ use std::borrow::Cow;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::schema::StructuralSchemaRewriter;
-use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use kube_core::schema::StructuralSchemaRewriter;
+use kube_core::{ClusterResourceScope, NamespaceResourceScope};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySelector, VERSION};
+use crate::{AllowedNamespaces, Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySelector, VERSION};
 
 /// How to reach Vault or OpenBao, how to log in, and where to sign.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -36,6 +36,11 @@ use crate::{Auth, Base64, ConfigMapKeySelector, GROUP, IssuerStatus, SecretKeySe
         "fieldPath": ".caBundle"
     },
     {
+        "rule": "!has(self.proxy) || (isURL(self.proxy) && url(self.proxy).getScheme() == 'http' && url(self.proxy).getHostname() != '' && !self.proxy.contains('@'))",
+        "message": "proxy must be a URL such as http://proxy.example.com:3128, without user and password",
+        "fieldPath": ".proxy"
+    },
+    {
         "rule": "has(self.clientCertSecretRef) == has(self.clientKeySecretRef)",
         "message": "set clientCertSecretRef and clientKeySecretRef together"
     },
@@ -60,8 +65,14 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub server_name: Option<String>,
-    /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef` and
-    /// `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
+    /// The HTTP proxy for connections to the server, such as `http://proxy.example.com:3128`; overrides the
+    /// controller's `HTTPS_PROXY`. It tunnels TLS (CONNECT), so it cannot read the token. The operator must allow it,
+    /// like a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub proxy: Option<String>,
+    /// CA certificates that the server's certificate must chain to, PEM in base64. Without this, `caBundleSecretRef`
+    /// and `caBundleConfigMapRef`, the CA certificates of the controller's image are used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 524_288), extend("format" = "byte"))]
     pub ca_bundle: Option<Base64>,
@@ -82,31 +93,21 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["Auto", "Never", null]))]
     pub probe: Option<ProbeMode>,
-    /// How long a signature may take before its answer counts as lost, from `1s` to `10m`; the controller's
-    /// `--sign-timeout` by default.
+    /// The timeout of a request to sign, from `1s` to `10m`. Defaults to the controller's `--sign-timeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub sign_timeout: Option<String>,
-    /// What a certificate must have as requested. `strict`, the default: key, names, lifetime and whether it is a CA.
-    /// `vault`, for engines that decide on names and lifetimes themselves: the key and whether it is a CA. A certificate
-    /// must always be valid, and signed by the CA that Vault names.
+    /// What an issued certificate must have in common with its request. `strict`, the default: key, names, lifetime
+    /// and CA flag. `vault`, for engines that set names and lifetimes themselves: key and CA flag. A certificate must
+    /// always be valid now, and signed by the CA that Vault returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["strict", "vault", null]))]
     pub verification: Option<VerificationMode>,
-    /// Whose requests a VaultClusterIssuer signs; those of every namespace without it.
+    /// The namespaces whose requests a VaultClusterIssuer signs. If unset, all namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
     /// How to log in.
     pub auth: Auth,
-}
-
-/// The namespaces whose CertificateRequests a VaultClusterIssuer signs. The requests of others fail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AllowedNamespaces {
-    /// The names of the namespaces.
-    #[schemars(length(min = 1, max = 1024), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
-    pub names: Vec<String>,
 }
 
 /// Whether the signing endpoint is probed before the first signature.
@@ -115,18 +116,18 @@ pub enum ProbeMode {
     /// After each change of the spec, of a Secret or of the token, and after failures.
     #[default]
     Auto,
-    /// Never: an issuer counts as ready when the login succeeded.
+    /// Never: an issuer is ready as soon as the login succeeds.
     Never,
 }
 
-/// What a certificate must have as requested.
+/// What an issued certificate must have in common with its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum VerificationMode {
-    /// Its key, its names, its lifetime, and whether it is a CA.
+    /// Key, names, lifetime and CA flag.
     #[default]
     Strict,
-    /// Its key, and whether it is a CA. Names and lifetime are what the engine has decided.
+    /// Key and CA flag. The engine sets names and lifetime.
     Vault,
 }
 
@@ -142,12 +143,12 @@ macro_rules! issuer_kind {
             pub metadata: ObjectMeta,
             /// How to reach Vault or OpenBao, how to log in, and where to sign.
             pub spec: VaultSpec,
-            /// The state that the controller observed last.
+            /// The state that the controller last observed.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub status: Option<IssuerStatus>,
         }
 
-        impl kube::Resource for $kind {
+        impl kube_core::Resource for $kind {
             type DynamicType = ();
             type Scope = $scope;
 
@@ -204,7 +205,7 @@ pub fn crds() -> serde_json::Result<Vec<CustomResourceDefinition>> {
     ])
 }
 
-fn crd<K: kube::Resource<DynamicType = ()> + JsonSchema>(
+fn crd<K: kube_core::Resource<DynamicType = ()> + JsonSchema>(
     scope: &str,
     short_name: &str,
 ) -> serde_json::Result<CustomResourceDefinition> {
@@ -266,7 +267,7 @@ mod tests {
         for crd in &crds {
             let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
             let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
-            assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 6);
+            assert_eq!(spec["x-kubernetes-validations"].as_array().unwrap().len(), 7);
             assert_eq!(
                 spec["properties"]["auth"]["x-kubernetes-validations"]
                     .as_array()

@@ -1,12 +1,12 @@
 //! The Kubernetes API of vault-issuer, as types and nothing else.
 //!
-//! Two kinds of issuer, [`VaultIssuer`] and [`VaultClusterIssuer`], share one [`VaultSpec`] whose fields
-//! bear the names of cert-manager's `spec.vault`, so that migrating is moving that block up one level.
-//! [`CertManagerSpec`] is the one place where the block of cert-manager's own issuers becomes a [`VaultSpec`].
-//! [`CertificateRequest`] holds the part of cert-manager's resource that an issuer reads, and
-//! [`CertificateSigningRequest`] that of Kubernetes' own.
+//! Two kinds of issuer, [`VaultIssuer`] and [`VaultClusterIssuer`], share one [`VaultSpec`] whose fields have the
+//! names of cert-manager's `spec.vault`, so that block only has to move up one level in a migration.
+//! [`CertManagerSpec`] is the spec of cert-manager's own issuers, which holds a [`VaultSpec`] too.
+//! [`CertificateRequest`] is the part of cert-manager's resource that an issuer reads, and
+//! [`CertificateSigningRequest`] is that of Kubernetes' resource.
 //!
-//! Architecture invariant: this crate knows no client, no runtime and no Vault.
+//! Architecture invariant: no client, no runtime, no conversation with Vault.
 
 mod auth;
 mod base64;
@@ -15,11 +15,12 @@ mod certificate_request;
 mod certificate_signing_request;
 mod condition;
 mod issuer;
+mod namespaces;
 
 pub use self::base64::Base64;
 pub use auth::{
-    AppRole, Auth, ClientCertificate, ConfigMapKeySelector, JwtAuth, JwtServiceAccountRef, KubernetesAuth,
-    SecretKeySelector, ServiceAccountRef,
+    AppRole, Auth, AwsAuth, AwsServiceAccountRef, ClientCertificate, ConfigMapKeySelector, JwtAuth,
+    JwtServiceAccountRef, KubernetesAuth, SecretKeySelector, ServiceAccountRef,
 };
 pub use cert_manager::{CERT_MANAGER_GROUP, CERT_MANAGER_VERSION, CertManagerSpec, CertManagerStatus};
 pub use certificate_request::{
@@ -27,7 +28,8 @@ pub use certificate_request::{
 };
 pub use certificate_signing_request::{CertificateSigningRequest, CertificateSigningRequestSpec};
 pub use condition::{Condition, ConditionStatus, IssuerStatus};
-pub use issuer::{AllowedNamespaces, ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
+pub use issuer::{ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
+pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement, LabelSelector};
 
 /// The API group of both issuer kinds, and the `issuerRef.group` this controller answers to.
 pub const GROUP: &str = "vault-issuer.io";

@@ -104,6 +104,7 @@ impl<'a> Certificate<'a> {
 
     /// Compares the certificate's issuer with `issuer`, by name and signature.
     pub(crate) fn is_signed_by(&self, issuer: &Certificate<'_>, signatures: &Signatures) -> Verdict {
+        // The names too: one key may belong to CAs of several names.
         if self.tbs.issuer.as_raw() != issuer.tbs.subject.as_raw() {
             return Verdict::Wrong;
         }
@@ -206,6 +207,7 @@ impl<'p, 'a> Path<'p, 'a> {
         let links = climb(leaf, pool, CaSignatures { signatures, known });
         let unsupported = |ca: &Certificate<'_>| leaf.is_signed_by(ca, signatures) == Verdict::Unsupported;
         if links.is_empty() {
+            // A leaf is refused for good only if its signature is surely wrong.
             return Err(match pool.iter().any(unsupported) {
                 true => PathError::Unsupported,
                 false => PathError::Broken,
@@ -274,6 +276,7 @@ fn climb<'p, 'a>(
             !leads
         });
         below = Some(below.map_or(0, |at| at + 1));
+        // All that were reached have been climbed from.
         if below >= Some(links.len()) {
             return links;
         }

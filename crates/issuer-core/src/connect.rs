@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::target::AllowedServers;
-use crate::{Origin, Secret};
+use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError};
 
 /// What a driver must dial, as data.
 ///
@@ -15,6 +15,8 @@ pub struct Connect {
     pub origin: Origin,
     /// The servers that may be dialled: what the name of the host resolves to is subject to them too.
     pub allowed_servers: AllowedServers,
+    /// The proxy that forwards connections with TLS.
+    pub proxy: Option<Proxy>,
     /// The name to send as SNI and to verify the server's certificate against, where it is not the origin's host.
     pub server_name: Option<String>,
     /// Whom the server's certificate must chain to.
@@ -26,9 +28,31 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Returns `true` if the driver may connect to an address that the host of the origin resolves to.
+    /// Returns the proxy to use. Without TLS there is none: it would read the token.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| self.origin.is_tls())
+    }
+
+    /// Returns the host and port to connect to: those of the proxy, or else of the origin.
+    pub fn peer(&self) -> (&str, u16) {
+        match self.proxy() {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => (self.origin.host(), self.origin.port()),
+        }
+    }
+
+    /// Returns `true` if the driver may connect to an address that the host of the [peer](Self::peer) resolves to.
     pub fn permits(&self, address: IpAddr) -> bool {
-        self.allowed_servers.permits_address(self.origin.host(), address)
+        let allowed = self.proxy().map_or(&self.allowed_servers, Proxy::allowed);
+        allowed.permits_address(self.peer().0, address)
+    }
+
+    /// Returns the error that no connection to the [peer](Self::peer) could be made.
+    pub fn unconnected(&self, error: ConnectError) -> TransportError {
+        match self.proxy() {
+            Some(_) => ProxyError::Connect(error).into(),
+            None => error.into(),
+        }
     }
 }
 
@@ -45,6 +69,7 @@ impl Roots {
     /// Trusts the certificates of a bundle: PEM, at least one block.
     pub fn bundle(pem: impl Into<Vec<u8>>) -> Self {
         let pem = pem.into();
+        // This hasher has no random key: equal bundles have equal digests.
         let mut hasher = DefaultHasher::new();
         pem.hash(&mut hasher);
         Self::Bundle(CaBundle {
@@ -102,13 +127,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Five seconds, thirty seconds, 1 MiB: Vault itself gives up after ninety seconds, and the largest chain that
-    /// cert-manager accepts is 95 kB.
+    /// Five seconds, thirty seconds, 256 KiB: Vault itself gives up after ninety seconds, and the largest chain that
+    /// cert-manager accepts is 95 kB, of which an answer contains the CA twice. Hundreds of replies may come at once, so
+    /// the limit bounds the memory of the process.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
             exchange: Duration::from_secs(30),
-            body: 1 << 20,
+            body: 256 << 10,
         }
     }
 }

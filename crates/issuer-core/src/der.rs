@@ -86,6 +86,7 @@ impl<'a> Signed<'a> {
 /// Reads a bit string of whole bytes.
 pub(crate) fn bits(element: Element<'_>) -> Option<&[u8]> {
     let (unused, bits) = element.content.split_first()?;
+    // Keys and signatures consist of whole bytes.
     (element.tag == BIT_STRING && *unused == 0).then_some(bits)
 }
 

@@ -21,6 +21,7 @@ pub fn parse(text: &str) -> Option<Duration> {
     if rest == "0" {
         return Some(Duration::ZERO);
     }
+    // A sign alone is no duration.
     let mut total = (!rest.is_empty()).then_some(0_u64)?;
     while !rest.is_empty() {
         let (whole, after) = split_digits(rest);
@@ -58,6 +59,7 @@ fn split_digits(text: &str) -> (&str, &str) {
 fn nanoseconds(unit: &str) -> Option<u64> {
     Some(match unit {
         "ns" => 1,
+        // The micro sign (U+00B5) and the Greek letter (U+03BC), which look alike.
         "us" | "µs" | "μs" => 1_000,
         "ms" => 1_000_000,
         "s" => 1_000_000_000,

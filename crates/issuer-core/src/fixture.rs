@@ -1,11 +1,13 @@
 //! Values that the tests of several modules share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::SecretData;
 use crate::target::AllowedServers;
 use crate::vault::Vault;
-use crate::{Connect, Limits, Now, Origin, Roots, Signatures};
+use crate::{Connect, Limits, Now, Origin, Roots, Secret, Signatures};
 
 /// 2026-01-01T00:00:00Z, in seconds of the Unix epoch: `at(0)`.
 pub(crate) const START: u64 = 1_767_225_600;
@@ -27,11 +29,21 @@ pub(crate) fn signatures() -> Signatures {
     )
 }
 
+/// Returns a Secret with one key.
+pub(crate) fn secret_data(key: &str, value: &str) -> SecretData {
+    SecretData {
+        resource_version: "1".to_owned(),
+        data: BTreeMap::from([(key.to_owned(), Secret::from(value))]),
+        servers: None,
+    }
+}
+
 /// Returns the Vault at a URL, without a namespace.
 pub(crate) fn vault(server: &str, roots: Roots) -> Vault {
     let connect = Arc::new(Connect {
         origin: Origin::parse(server).unwrap(),
         allowed_servers: AllowedServers::All,
+        proxy: None,
         server_name: None,
         roots,
         identity: None,

@@ -12,11 +12,11 @@ const SIZE: usize = 8 << 10;
 
 /// Signatures of CA certificates that were verified and are valid: the answers of a CA repeat its own chain each time.
 ///
-/// [`verify`](crate::verify()) takes this as a value and returns it with what it has verified. It is bounded; the oldest
-/// signature is forgotten first. A signature is identified by the whole certificate and the whole key, so another one
-/// never passes for it. The signature of an issued certificate is never in it.
+/// [`verify`](crate::verify()) takes this as a value and returns it with what it has verified. It is bounded; the
+/// oldest signature is forgotten first. A signature is identified by the whole certificate and the whole key, so
+/// another one never passes for it. The signature of an issued certificate is never in it.
 ///
-/// It decides nothing but the time that a verification takes, so all values are equal and hash alike.
+/// It affects nothing but the time that a verification takes, so all values are equal and have the same hash.
 #[derive(Clone, Default)]
 pub struct KnownSignatures(Arc<Vec<Known>>);
 

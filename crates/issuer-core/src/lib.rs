@@ -2,16 +2,18 @@
 //!
 //! # Overview
 //!
-//! A `CertificateRequest`, or a Kubernetes `CertificateSigningRequest`, names an issuer; the issuer's spec says where Vault is, how to log in and which endpoint
-//! signs. The [`Controller`](reconcile::Controller) connects the two. The driver reports watch events with `observe`,
-//! takes a task with `poll`, answers its question, and passes the answer to `resume`. The controller does no IO.
+//! A `CertificateRequest`, or a Kubernetes `CertificateSigningRequest`, names an issuer; the issuer's spec says where
+//! Vault is, how to log in and which endpoint signs. The [`Controller`](reconcile::Controller) connects the two. The
+//! driver reports watch events with `observe`, takes a task with `poll`, answers its question, and passes the answer to
+//! `resume`. The controller does no IO.
 //!
 //! ```text
 //!              CertificateRequests, issuers
 //!                          |  observe
 //!                          v
 //!   +----------------- Controller ------------------+      Step::{ReadConfigMap, ReadSecret, MintToken,
-//!   | queue    what is due, one task at a time a key | ---> ReadRequest, ReviewReference, WriteStatus, Publish}  --->  Kubernetes
+//!   | queue    what is due, one task at a time a key | ---> ReadNamespace, ReadRequest, ReviewReference,
+//!   |                                                |      WriteStatus, Publish}     --->  Kubernetes
 //!   | issuers  Access: at most one token each        |
 //!   | ledger   results that are not saved yet        | ---> Step::Exchange          --->  Vault
 //!   +------------------------------------------------+
@@ -37,14 +39,16 @@
 //! use issuer_core::reconcile::{Controller, Outcome, Step};
 //! # use issuer_core::access::{ReadError, SecretData};
 //! # use issuer_core::reconcile::{Event, ObservedRequest, ReferenceReview, StatusPatch, WriteError};
-//! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
+//! # use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSource};
+//! # use issuer_core::target::NamespaceLabels;
 //! # use issuer_core::{Now, Reply, Request, Secret};
 //! # trait Io {
 //! #     fn now(&self) -> Now;
 //! #     fn exchange(&self, request: Request) -> Reply;
-//! #     fn mint_token(&self, spec: &TokenSpec) -> Result<Secret, ReadError>;
+//! #     fn obtain_token(&self, source: &TokenSource) -> Result<Secret, ReadError>;
 //! #     fn publish(&self, event: &Event);
 //! #     fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError>;
+//! #     fn read_namespace(&self, name: &str) -> Result<NamespaceLabels, ReadError>;
 //! #     fn read_request(&self, key: &RequestKey) -> Result<ObservedRequest, ReadError>;
 //! #     fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError>;
 //! #     fn review_reference(&self, review: &ReferenceReview) -> Result<bool, ReadError>;
@@ -55,7 +59,7 @@
 //!     loop {
 //!         step = match step {
 //!             Step::Exchange(request, task) => task.resume(controller, io.now(), io.exchange(request)),
-//!             Step::MintToken(spec, task) => task.resume(controller, io.now(), io.mint_token(&spec)),
+//!             Step::MintToken(source, task) => task.resume(controller, io.now(), io.obtain_token(&source)),
 //!             Step::Publish(event, task) => {
 //!                 io.publish(&event);
 //!                 task.resume(controller)
@@ -63,6 +67,7 @@
 //!             Step::ReadConfigMap(config_map, task) => {
 //!                 task.resume(controller, io.now(), io.read_config_map(&config_map))
 //!             }
+//!             Step::ReadNamespace(name, task) => task.resume(controller, io.now(), io.read_namespace(&name)),
 //!             Step::ReadRequest(key, task) => task.resume(controller, io.now(), io.read_request(&key)),
 //!             Step::ReadSecret(secret, task) => task.resume(controller, io.now(), io.read_secret(&secret)),
 //!             Step::ReviewReference(review, task) => {
@@ -80,7 +85,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`Flow`], [`Step`], [`Request`], [`Reply`] | the interface with Vault |
-//! | [`Now`], [`Secret`], [`Body`], [`Connect`], [`SplitMix64`] | time, secrets, how to dial and randomness, as data |
+//! | [`Now`], [`Secret`], [`Body`], [`Connect`], [`Proxy`], [`SplitMix64`] | time, secrets, how to dial and randomness, as data |
 //! | [`mod@reference`] | keys of Kubernetes objects |
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
 //! | [`vault`] | the conversations: health, login, lease, probe, sign, revoke; errors and their classes |
@@ -94,7 +99,7 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), `target/method.rs` (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `fake-vault/src/auth/`, `tests/integration/world/vault.rs` and `tests/properties/src/secret.rs` (an issuer with it), a case in `tests/e2e/src/cases/auth.rs`, `deploy/examples/`, the table of fields in `README.md` |
+//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), `target/method.rs` (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `access/login.rs` (if it takes more than one), `fake-vault/src/auth/`, `tests/integration/world/vault.rs` and `tests/properties/src/secret.rs` (an issuer with it), a case in `tests/e2e/src/cases/auth.rs`, `deploy/examples/`, the table of fields in `README.md` |
 //! | a field of the spec | `issuer-api/src/issuer.rs`, [`target`], `cargo xtask codegen` |
 //! | the reason of a condition | `reason()` of the error that it comes from, `deploy/docs/troubleshooting.md` |
 //! | how a refusal of Vault is classified | `vault/error.rs`, `vault/sign.rs`; a row in `fake-vault/src/conformance/` |
@@ -110,7 +115,7 @@
 //!
 //! * No socket, runtime, clock, randomness, thread, file or environment: all are arguments.
 //! * No retry below [`reconcile`]: a flow sends each request once, and so does a driver.
-//! * No cryptography: [`Signatures`] is provided by the driver.
+//! * No cryptography but the HMAC of requests to AWS: [`Signatures`] is provided by the driver.
 //! * No secret in anything that can be printed or serialized.
 //! * No text from Vault in a status except a sanitized [`vault::Redacted`] and, for a mismatch, a sanitized name.
 //!
@@ -132,6 +137,7 @@ mod name;
 mod now;
 mod origin;
 mod pem;
+mod proxy;
 mod random;
 pub mod reconcile;
 pub mod reference;
@@ -139,18 +145,21 @@ mod secret;
 mod signatures;
 mod signing_request;
 pub mod target;
+mod transport_error;
 mod uri;
 mod usage;
 pub mod vault;
 mod verify;
 
 pub use connect::{CaBundle, Connect, Identity, Limits, Roots};
-pub use flow::{ConnectError, DialError, Flow, Operation, Reply, Request, Step, TlsError, TransportError};
+pub use flow::{Flow, Operation, Reply, Request, Step};
 pub use known::KnownSignatures;
 pub use now::Now;
 pub use origin::Origin;
+pub use proxy::{ConnectReply, Proxy};
 pub use random::SplitMix64;
 pub use secret::{Body, Secret};
 pub use signatures::Signatures;
 pub use signing_request::{RequestSpec, SigningRequest, SigningRequestError};
+pub use transport_error::{ConnectError, DialError, ProxyError, TlsError, TransportError};
 pub use verify::{Chain, Issued, SizeLimits, Verified, VerifyError, VerifyOptions, verify};

@@ -43,6 +43,7 @@ impl Name {
     }
 
     fn parse(tag: u8, content: &[u8]) -> Option<Self> {
+        // Go, and so Vault, refuses names that are not ASCII: they belong in an `otherName`.
         let text = || std::str::from_utf8(content).ok().filter(|text| text.is_ascii());
         Some(match tag {
             EMAIL => Self::Email(normal_email(text()?)),
@@ -50,6 +51,7 @@ impl Name {
             URI => Self::Uri(uri::rewritten(text()?)),
             IP => Self::Ip(match content.len() {
                 4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(content).ok()?)),
+                // Any other length than 16 is no address, and the extension malformed.
                 _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(content).ok()?)).to_canonical(),
             }),
             _ => other(tag, content).unwrap_or_else(|| Self::Opaque {
@@ -92,6 +94,7 @@ fn normal_email(address: &str) -> String {
 fn dotted(content: &[u8]) -> Option<String> {
     let (mut arcs, mut arc, mut open) = (Vec::new(), 0_u64, false);
     for byte in content {
+        // A leading zero digit: there is a shorter encoding.
         if !open && *byte == 0x80 {
             return None;
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 pub struct Now {
     /// Time since some fixed moment; never goes back. Every wait is measured by it.
     pub monotonic: Duration,
-    /// Time since the Unix epoch; may jump. Only stamps what people read and bounds a certificate's validity.
+    /// Time since the Unix epoch; may jump. Used only for timestamps and for the validity of certificates.
     pub unix: Duration,
 }
 

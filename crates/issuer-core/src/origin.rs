@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use http::Uri;
 use http::uri::{Authority, Scheme};
 
-/// The one place an issuer's credentials may go to: a scheme, host and port, and the path that the API lies below.
+/// The only destination of an issuer's credentials: scheme, host, port, and the path below which the API is served.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     scheme: Scheme,
@@ -13,8 +13,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Parses a server URL such as `https://vault.example.com:8200`; `None` if it is no http or https URL with a host,
-    /// or carries user information, a query or a fragment.
+    /// Parses a server URL such as `https://vault.example.com:8200`; `None` unless it is an http or https URL with a
+    /// host and without user information, query or fragment.
     pub fn parse(server: &str) -> Option<Self> {
         // `Uri` would drop the fragment without an error.
         if server.contains('#') {
@@ -36,6 +36,7 @@ impl Origin {
         if !known || !plain || !dialable {
             return None;
         }
+        // A path is appended with a slash of its own.
         let base = base.trim_end_matches('/').to_owned();
         Some(Self {
             scheme,
@@ -60,8 +61,9 @@ impl Origin {
         self.scheme == Scheme::HTTPS
     }
 
-    /// Returns `true` if both have the same scheme, host and port, whatever path the API lies below.
+    /// Returns `true` if both have the same scheme, host and port, whatever the path below which the API is served.
     pub(crate) fn has_same_server(&self, other: &Self) -> bool {
+        // Host names are equal in upper and lower case (RFC 4343).
         let server = |origin: &Self| (origin.scheme.clone(), origin.host().to_ascii_lowercase(), origin.port());
         server(self) == server(other)
     }

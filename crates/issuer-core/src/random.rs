@@ -1,8 +1,8 @@
 /// The SplitMix64 generator: equal seeds give equal sequences.
 ///
-/// For jitter and simulations only; it is not fit for secrets. The core has no randomness of its own, so a driver gives
-/// the seed. Twelve lines, which is why it is no dependency
-/// (<https://doi.org/10.1145/2714064.2660195>, section 5).
+/// For jitter and simulations only; it is not fit for secrets. The core has no randomness of its own, so the driver
+/// provides the seed. Twelve lines are too few for a dependency (<https://doi.org/10.1145/2714064.2660195>, section
+/// 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitMix64(u64);
 

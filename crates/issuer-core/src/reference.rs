@@ -1,5 +1,6 @@
 //! Names of Kubernetes objects, as the core asks for them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use issuer_api::{CertificateRequest, CertificateSigningRequest, IssuerRef};
@@ -95,6 +96,60 @@ impl IssuerKind {
     }
 }
 
+/// The namespaces whose issuers and requests are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Namespaces {
+    /// Every namespace, and cluster issuers.
+    #[default]
+    All,
+    /// The namespaces of this set, and no cluster issuers: to watch those needs rights in the whole cluster.
+    Listed(BTreeSet<String>),
+}
+
+impl Namespaces {
+    /// Returns the namespaces with these names; all if there are none.
+    pub fn listed(names: impl IntoIterator<Item = String>) -> Self {
+        let names = BTreeSet::from_iter(names);
+        if names.is_empty() {
+            Self::All
+        } else {
+            Self::Listed(names)
+        }
+    }
+
+    /// Returns the lists that cover them, of each kind of object.
+    pub fn scopes(&self) -> Vec<ListScope> {
+        match self {
+            Self::All => vec![ListScope::Cluster],
+            Self::Listed(names) => names.iter().cloned().map(ListScope::Namespace).collect(),
+        }
+    }
+}
+
+/// The objects that a list covers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListScope {
+    /// Those of the whole cluster.
+    Cluster,
+    /// Those of this namespace.
+    Namespace(String),
+}
+
+impl ListScope {
+    /// Returns `true` if a list covers the objects of a namespace.
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespace().is_none_or(|name| name == namespace)
+    }
+
+    /// Returns the namespace, if it is one.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Cluster => None,
+            Self::Namespace(name) => Some(name),
+        }
+    }
+}
+
 /// Returns `true` if an object may have this name: a DNS subdomain in lower case
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>).
 pub(crate) fn is_object_name(name: &str) -> bool {
@@ -143,6 +198,7 @@ impl IssuerKey {
         } else {
             path.split_once('.')?
         };
+        // Both become segments of URLs of the API server.
         let is_valid = is_object_name(name) && (kind.is_cluster() || is_object_name(namespace));
         is_valid.then(|| Self {
             kind,
@@ -163,6 +219,7 @@ impl IssuerKey {
 
     /// Returns the audience that every token requested for this issuer has, as cert-manager forms it.
     pub fn audience(&self) -> String {
+        // The kind and the group are left out, so that Vault roles that were written for cert-manager accept the tokens.
         if self.kind.is_cluster() {
             format!("vault://{}", self.name)
         } else {
@@ -296,6 +353,13 @@ impl SourceRef {
             Self::ConfigMap(ConfigMapRef { namespace, .. }) | Self::Secret(SecretRef { namespace, .. }) => namespace,
         }
     }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::ConfigMap(ConfigMapRef { name, .. }) | Self::Secret(SecretRef { name, .. }) => name,
+        }
+    }
 }
 
 impl fmt::Display for SourceRef {
@@ -323,6 +387,15 @@ pub struct SecretKey {
     pub name: String,
     /// The key within.
     pub key: String,
+}
+
+/// Where a service account token is obtained.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TokenSource {
+    /// A file in the controller's own pod, by its path: a token for a cloud, which the kubelet renews.
+    File(String),
+    /// The API server, which makes a new one.
+    Requested(TokenSpec),
 }
 
 /// A token to be requested for a service account.

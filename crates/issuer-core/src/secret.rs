@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// Bytes that nobody may print: a token, a secret ID, a private key.
+/// Bytes that must never be printed: a token, a secret ID, a private key.
 ///
-/// Clones share one buffer, which is wiped when the last of them goes. There is no `Debug`, `Display` or
+/// Clones share one buffer, which is wiped when the last of them is dropped. There is no `Debug`, `Display` or
 /// `Serialize`:
 ///
 /// ```compile_fail
@@ -30,7 +30,7 @@ impl Hash for Secret {
 }
 
 impl Secret {
-    /// Returns the bytes. To be called only where they meet the wire or are parsed.
+    /// Returns the bytes. Call it only where they are sent or parsed.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

@@ -76,6 +76,7 @@ fn rewrite_authority(authority: &str) -> Option<String> {
 /// Returns a part as it is if it holds valid bytes only, else with its bytes escaped anew.
 fn reescape(part: &str, is_plain: fn(u8) -> bool, is_valid: fn(u8) -> bool) -> Option<String> {
     let bytes = unescape(part)?;
+    // Go keeps the escapes of the original where nothing else needs one.
     if part.bytes().all(is_valid) {
         Some(part.to_owned())
     } else {

@@ -88,6 +88,7 @@ impl<'a> Granted<'a> {
     pub(crate) fn includes(&self, usage: Usage) -> bool {
         match usage.purpose {
             Bit(bit) => self.bits.is_none_or(|bits| {
+                // DER leaves out trailing zeros, so a missing byte is zero.
                 let byte = bits.get(usize::from(bit / 8)).copied().unwrap_or_default();
                 byte & (0x80 >> (bit % 8)) != 0
             }),

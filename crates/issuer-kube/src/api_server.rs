@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use http::header::{ACCEPT, HeaderValue};
 use http_body_util::BodyExt;
 use issuer_core::Secret;
@@ -9,10 +10,11 @@ use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{
     Event, Key, ObservedRequest, PatchKind, ReferenceReview, Requester, StatusPatch, WriteError,
 };
-use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, RequestKind, SecretRef, TokenSpec};
+use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, RequestKind, SecretRef, SourceRef, TokenSpec};
+use issuer_core::target::NamespaceLabels;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret as SecretObject, ServiceAccount};
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::core::Request;
@@ -21,25 +23,22 @@ use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::data::{config_map_data, secret_data};
 use crate::events::Events;
 use crate::failure::{Failure, chain};
-use crate::object::{FIELD_MANAGER, decode_request};
+use crate::object::{FIELD_MANAGER, METADATA_ONLY, decode_request};
+use crate::source_watch::SourceWatch;
 
-/// Has the API server answer a write with the metadata alone: the watch shows the object anyway.
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-
-/// The API server, for the questions of the core. Each is one request; nothing is tried twice.
+/// Answers the questions of the core about Kubernetes: one request to the API server for each, and no retry.
 #[derive(Clone)]
 pub struct ApiServer {
     client: Client,
     events: Arc<Events>,
-    /// The longest time that the API server has asked to wait since that was last taken.
+    /// The longest `Retry-After` of the API server since it was last taken.
     wait: Arc<Mutex<Option<Duration>>>,
 }
 
 impl ApiServer {
-    /// Asks through `client`; `instance` is the name of this process in events.
+    /// Creates a driver that sends its requests with `client`; `instance` is the name of this process in events.
     pub fn new(client: Client, instance: String) -> Self {
         let events = Arc::new(Events::new(client.clone(), instance));
         Self {
@@ -61,7 +60,8 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_secret(&self, secret: &SecretRef) -> Result<SecretData, ReadError> {
         let url = SecretObject::url_path(&(), Some(&secret.namespace));
-        Ok(secret_data(decode(&self.get(url, &secret.name).await?)?))
+        let object: SecretObject = decode(&self.get(url, &secret.name).await?)?;
+        Ok(object.into())
     }
 
     /// Reads a ConfigMap.
@@ -71,7 +71,28 @@ impl ApiServer {
     /// [`ReadError`], classified by the API server's answer.
     pub async fn read_config_map(&self, config_map: &ConfigMapRef) -> Result<SecretData, ReadError> {
         let url = ConfigMap::url_path(&(), Some(&config_map.namespace));
-        Ok(config_map_data(decode(&self.get(url, &config_map.name).await?)?))
+        let object: ConfigMap = decode(&self.get(url, &config_map.name).await?)?;
+        Ok(object.into())
+    }
+
+    /// Reads the labels of a namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], classified by the API server's answer.
+    pub async fn read_namespace(&self, name: &str) -> Result<NamespaceLabels, ReadError> {
+        let namespace: Namespace = decode(&self.get(Namespace::url_path(&(), None), name).await?)?;
+        Ok(namespace.metadata.labels.unwrap_or_default())
+    }
+
+    /// Opens the watch of a Secret or a ConfigMap.
+    pub(crate) async fn open_watch(&self, source: &SourceRef) -> Result<SourceWatch, ReadError> {
+        let request = SourceWatch::request(source).map_err(|_| ReadError::NotFound)?;
+        let reply = self.open(request).await.map_err(|failure| {
+            tracing::debug!(%source, %failure, "failed to watch an object");
+            read_error(failure.code)
+        })?;
+        Ok(SourceWatch::new(reply.into_body()))
     }
 
     /// Requests a token of a service account.
@@ -101,8 +122,8 @@ impl ApiServer {
     ///
     /// # Errors
     ///
-    /// [`ReadError`], classified by the API server's answer; `Unavailable` if it could not decide, as where a webhook that
-    /// authorizes did not answer.
+    /// [`ReadError`], classified by the API server's answer; `Unavailable` if it could not decide, for example because
+    /// an authorization webhook did not answer.
     pub async fn review_reference(&self, review: &ReferenceReview) -> Result<bool, ReadError> {
         let body = serde_json::to_vec(&access_review(review)).map_err(|_| ReadError::Invalid)?;
         let url = SubjectAccessReview::url_path(&(), None);
@@ -135,12 +156,13 @@ impl ApiServer {
             Key::Token(_) => return Ok(()),
         };
         let mut request = status_request(url, name, write).map_err(|_| WriteError::Unavailable)?;
+        // The watch shows the object anyway.
         request
             .headers_mut()
             .insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
         self.send(request).await.map(drop).map_err(|failure| {
             tracing::debug!(code = failure.code, "failed to write a status");
-            write_error(failure.code)
+            WriteError::of(failure.code)
         })
     }
 
@@ -157,7 +179,7 @@ impl ApiServer {
     }
 
     async fn read(&self, request: Result<http::Request<Vec<u8>>, RequestError>) -> Result<Bytes, ReadError> {
-        // A name that is none is that of nothing.
+        // An invalid name cannot be that of an object.
         let request = request.map_err(|_| ReadError::NotFound)?;
         self.send(request).await.map_err(|failure| {
             tracing::debug!(code = failure.code, "failed to read an object");
@@ -167,9 +189,14 @@ impl ApiServer {
 
     /// Sends a request; returns the body of the reply.
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<Bytes, Failure> {
+        Ok(self.open(request).await?.into_body().collect().await?.to_bytes())
+    }
+
+    /// Sends a request; returns the reply before its body has arrived.
+    async fn open(&self, request: http::Request<Vec<u8>>) -> Result<Response<Body>, Failure> {
         let response = self.client.send(request.map(Body::from)).await?;
         if response.status().is_success() {
-            return Ok(response.into_body().collect().await?.to_bytes());
+            return Ok(response);
         }
         let failure = Failure::refused(response).await;
         let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
@@ -283,20 +310,11 @@ fn read_error(code: Option<u16>) -> ReadError {
     }
 }
 
-fn write_error(code: Option<u16>) -> WriteError {
-    match code {
-        Some(403) => WriteError::Forbidden,
-        Some(404) => WriteError::NotFound,
-        Some(409) => WriteError::Conflict,
-        _ => WriteError::Unavailable,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
-    use http::{Response, StatusCode};
+    use http::StatusCode;
     use http_body_util::Full;
     use serde_json::json;
 

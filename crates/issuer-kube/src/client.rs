@@ -28,6 +28,9 @@ pub(crate) const EXCHANGE: Duration = Duration::from_secs(30);
 /// Silence on a connection: more than the 50 seconds after which the API server ends a watch.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// The same where watches last: they have a shorter limit of their own.
+const SILENCE_OF_WATCHES: Duration = Duration::from_secs(180);
+
 /// The proxy of a cluster for which the kubeconfig names none: kube would take `HTTPS_PROXY`, whatever `NO_PROXY` says.
 const NO_PROXY: &str = "http://no-proxy.invalid";
 
@@ -49,10 +52,10 @@ pub enum ClientError {
     /// The kubeconfig names a proxy.
     #[error("the kubeconfig sets proxy-url, which is not supported: the API server is always connected to directly")]
     Proxy,
-    /// The configuration cannot be put into effect.
+    /// No client can be built from the configuration.
     #[error("the Kubernetes client cannot be set up: {0}")]
     Setup(kube::Error),
-    /// The kubeconfig switches the verification of the API server's certificate off.
+    /// The kubeconfig disables the verification of the API server's certificate.
     #[error("the kubeconfig sets insecure-skip-tls-verify; give it the API server's CA certificate instead")]
     Unverified,
 }
@@ -68,8 +71,8 @@ fn kubeconfig_message(error: &KubeconfigError) -> String {
 /// Connects to the API server of `context` in `kubeconfig`. Without a file it is that of `KUBECONFIG`, of the pod's
 /// service account (unless a context is given), or of `~/.kube/config`, the first that exists.
 ///
-/// Nothing is tried twice, no redirect is followed and no proxy used. An exchange other than a watch ends after thirty
-/// seconds. Every exchange is counted in `metrics`.
+/// Requests are not retried, redirects are not followed, and no proxy is used. An exchange other than a watch ends
+/// after thirty seconds. Every exchange is counted in `metrics`.
 ///
 /// # Errors
 ///
@@ -79,7 +82,16 @@ pub async fn client(
     context: Option<String>,
     metrics: Arc<Metrics>,
 ) -> Result<kube::Client, ClientError> {
-    build(config(kubeconfig, context).await?, metrics)
+    build(config(kubeconfig, context).await?, SILENCE, metrics)
+}
+
+/// Connects as [`client`] does, for watches that last half an hour: their connections may be silent for three minutes.
+///
+/// # Errors
+///
+/// As [`client`].
+pub async fn watch_client(kubeconfig: Option<PathBuf>, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
+    build(config(kubeconfig, None).await?, SILENCE_OF_WATCHES, metrics)
 }
 
 async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<Config, ClientError> {
@@ -123,7 +135,7 @@ async fn direct(
     }
 }
 
-fn build(mut config: Config, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
+fn build(mut config: Config, silence: Duration, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
     if config.accept_invalid_certs {
         return Err(ClientError::Unverified);
     }
@@ -131,7 +143,7 @@ fn build(mut config: Config, metrics: Arc<Metrics>) -> Result<kube::Client, Clie
     let _ = aws_lc_rs::default_provider().install_default();
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
-    config.read_timeout = Some(SILENCE);
+    config.read_timeout = Some(silence);
     config.write_timeout = Some(EXCHANGE);
     config.reset_reader_on_write = true;
     let authority = config.cluster_url.authority();
@@ -263,7 +275,7 @@ mod tests {
             ),
         ] {
             let (config, count) = server(reply).await;
-            let leases: Api<Lease> = Api::namespaced(build(config, Arc::default()).unwrap(), "ns");
+            let leases: Api<Lease> = Api::namespaced(build(config, SILENCE, Arc::default()).unwrap(), "ns");
             let error = leases.get("x").await.unwrap_err();
             let status = if let kube::Error::Api(status) = &error {
                 Some(status.code)
@@ -329,7 +341,10 @@ mod tests {
     fn an_unverified_server_is_refused() {
         let mut config = Config::new("https://127.0.0.1".parse().unwrap());
         config.accept_invalid_certs = true;
-        assert!(matches!(build(config, Arc::default()), Err(ClientError::Unverified)));
+        assert!(matches!(
+            build(config, SILENCE, Arc::default()),
+            Err(ClientError::Unverified)
+        ));
     }
 
     #[tokio::test]
@@ -339,7 +354,7 @@ mod tests {
         drop(listener);
         let metrics = Arc::new(Metrics::new());
         let config = Config::new(format!("http://{address}").parse().unwrap());
-        let leases: Api<Lease> = Api::namespaced(build(config, Arc::clone(&metrics)).unwrap(), "ns");
+        let leases: Api<Lease> = Api::namespaced(build(config, SILENCE, Arc::clone(&metrics)).unwrap(), "ns");
         let error = chain(&leases.get("x").await.unwrap_err());
         let named = format!("no reply from the API server at {address}");
         assert!(error.contains(&named) && error.contains("refused"), "{error}");

@@ -8,6 +8,7 @@ use issuer_core::reconcile::{Event, Key};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event as EventObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Request;
 use kube::{Client, Error, Resource};
@@ -19,13 +20,13 @@ use crate::object::FIELD_MANAGER;
 /// The most characters of an object's name in the name of an event: 253 for both and the time.
 const EVENT_NAME: usize = 220;
 
-/// The time after which a warning that comes back is a new event, as for client-go.
+/// The time after which a repeated warning becomes a new event, as in client-go.
 const SERIES: Duration = Duration::from_secs(360);
 
-/// The number of warnings that are remembered. One that is forgotten is a new event when it comes back.
+/// The number of warnings that are remembered. One that is forgotten becomes a new event when it is repeated.
 const REMEMBERED: usize = 64;
 
-/// Records events. A warning that comes back is counted in the first one's event (`series`).
+/// Records events. A repeated warning is counted in the event of the first one (`series`).
 ///
 /// The series of kube's `Recorder` is not used: `kube-runtime` comes with thirty more crates.
 pub(crate) struct Events {
@@ -57,7 +58,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// Returns an error if the API server does not take it.
+    /// Returns an error if the API server does not accept it.
     pub(crate) async fn record(&self, event: Event) -> Result<(), Error> {
         let Some(regarding) = reference(&event) else {
             return Ok(());
@@ -159,9 +160,9 @@ impl Events {
     }
 }
 
-fn since_epoch(since: Duration) -> k8s_openapi::jiff::Timestamp {
+fn since_epoch(since: Duration) -> Timestamp {
     let nanos = i128::try_from(since.as_nanos()).unwrap_or_default();
-    k8s_openapi::jiff::Timestamp::from_nanosecond(nanos).unwrap_or_default()
+    Timestamp::from_nanosecond(nanos).unwrap_or_default()
 }
 
 fn reference(event: &Event) -> Option<ObjectReference> {

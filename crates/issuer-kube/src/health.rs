@@ -1,21 +1,22 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Whether this process lives and can do its work, as its probes report it.
+/// The liveness and readiness of this process, as its probes report them.
 ///
-/// Each part of the process reports on the checks that it knows of. It is ready if it can stand for leadership and, while
-/// it leads, sees all objects. It lives as long as each part gives a sign of life in time: a process whose election, loop
-/// or watch has ended or hangs must be restarted.
+/// Each part of the process reports its own checks. The process is ready if it can campaign for leadership and, while
+/// it leads, its watches are in sync. It is alive as long as each part sends its heartbeats in time: a process whose
+/// election, loop or watch has ended or hangs must be restarted.
 #[derive(Debug, Default)]
 pub struct ControllerHealth(Mutex<Checks>);
 
 #[derive(Debug, Default)]
 struct Checks {
-    ready: BTreeMap<&'static str, Result<(), String>>,
-    /// The time by which each part gives its next sign of life.
-    live: BTreeMap<&'static str, Duration>,
+    ready: BTreeMap<Cow<'static, str>, Result<(), String>>,
+    /// The time by which each part sends its next heartbeat.
+    live: BTreeMap<Cow<'static, str>, Duration>,
 }
 
 impl ControllerHealth {
@@ -29,18 +30,19 @@ impl ControllerHealth {
     }
 
     /// Sets the result of a check of readiness, and returns it if it is new.
-    pub fn set(&self, check: &'static str, result: Result<(), String>) -> Option<Result<(), String>> {
-        let before = self.checks().ready.insert(check, result.clone());
+    pub fn set(&self, check: impl Into<Cow<'static, str>>, result: Result<(), String>) -> Option<Result<(), String>> {
+        let before = self.checks().ready.insert(check.into(), result.clone());
         (before.as_ref() != Some(&result)).then_some(result)
     }
 
-    /// Takes a sign of life of a part, which promises the next one before the [monotonic](issuer_core::Now) time `next`.
-    pub fn alive(&self, part: &'static str, next: Duration) {
-        self.checks().live.insert(part, next);
+    /// Records a heartbeat of a part, which announces the next one before the [monotonic](issuer_core::Now) time
+    /// `next`.
+    pub fn alive(&self, part: impl Into<Cow<'static, str>>, next: Duration) {
+        self.checks().live.insert(part.into(), next);
     }
 
-    /// Expects no more signs of life of a part, which ends.
-    pub fn ended(&self, part: &'static str) {
+    /// Expects no more heartbeats of a part that ends.
+    pub fn ended(&self, part: &str) {
         self.checks().live.remove(part);
     }
 
@@ -48,22 +50,22 @@ impl ControllerHealth {
     pub fn ready(&self) -> (bool, String) {
         let checks = self.checks();
         let results = checks.ready.iter();
-        report(results.map(|(check, result)| (*check, result.as_ref().err().cloned())))
+        report(results.map(|(check, result)| (&**check, result.as_ref().err().cloned())))
     }
 
-    /// Returns whether every part has given its sign of life in time, and a line for each.
+    /// Returns whether every part has sent its heartbeats in time, and a line for each.
     pub fn live(&self, now: Duration) -> (bool, String) {
         let checks = self.checks();
         let late = |next: Duration| {
             let by = now.checked_sub(next).filter(|by| !by.is_zero())?;
-            Some(format!("no sign of life, {} s late", by.as_secs()))
+            Some(format!("no heartbeat, {} s late", by.as_secs()))
         };
-        report(checks.live.iter().map(|(part, next)| (*part, late(*next))))
+        report(checks.live.iter().map(|(part, next)| (&**part, late(*next))))
     }
 }
 
 /// Writes a line for each check as the API server does, and returns `true` if none has a cause of failure.
-fn report(checks: impl Iterator<Item = (&'static str, Option<String>)>) -> (bool, String) {
+fn report<'a>(checks: impl Iterator<Item = (&'a str, Option<String>)>) -> (bool, String) {
     let (mut passes, mut text) = (true, String::new());
     for (check, failure) in checks {
         passes &= failure.is_none();
@@ -104,7 +106,7 @@ mod tests {
             health.live(s(110)),
             (true, "[+]controller ok\n[+]lease ok\n".to_owned())
         );
-        let late = "[-]controller failed: no sign of life, 2 s late\n[+]lease ok\n";
+        let late = "[-]controller failed: no heartbeat, 2 s late\n[+]lease ok\n";
         assert_eq!(health.live(s(112)), (false, late.to_owned()));
         health.ended("controller");
         assert_eq!(health.live(s(112)), (true, "[+]lease ok\n".to_owned()));

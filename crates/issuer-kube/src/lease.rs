@@ -67,7 +67,7 @@ impl Candidate {
         (candidate, Leadership(leadership))
     }
 
-    /// Campaigns until `stop` resolves, then gives the leadership up, which takes at most the renew deadline.
+    /// Campaigns until `stop` resolves, then releases the leadership, which takes at most the renew deadline.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         while self.next(&mut stop).await {}
@@ -199,7 +199,8 @@ impl Candidate {
         self.report(Err(format!("failed to {verb} the Lease: {cause}")));
     }
 
-    /// Reports whether this process can campaign. Logs it when that changes, and again at growing intervals if it cannot.
+    /// Reports whether this process can campaign. Logs it when that changes, and again at growing intervals if it
+    /// cannot.
     fn report(&mut self, result: Result<(), String>) {
         let lease = || format!("{}/{}", self.namespace, self.name);
         match &result {
@@ -214,12 +215,12 @@ impl Candidate {
 }
 
 impl Leadership {
-    /// The leadership of a process that is the only one.
+    /// Returns the leadership of a process without an election, which never ends.
     pub fn always() -> Self {
         Self(watch::channel(Duration::MAX).1)
     }
 
-    /// Returns `true` if this process leads now. It becomes `false` on time, whether or not any task runs.
+    /// Returns `true` if this process leads now. It becomes `false` at the deadline even if no task runs.
     pub fn is_leader(&self) -> bool {
         Transport::now().monotonic < *self.0.borrow()
     }

@@ -3,15 +3,17 @@
 //! [`run`] is the whole controller: the watches report to `issuer_core::reconcile::Controller`, and [`ApiServer`] and
 //! [`Transport`] answer its questions. [`Candidate`] answers those of the leader election.
 //!
-//! Architecture invariant: nothing here decides about certificates: no retry, no redirect, no order of events. Only the
-//! lists and watches are repeated here.
+//! Architecture invariant: no decision about certificates is made here: no retry, no redirect, no order of events.
+//! Only lists and watches are retried here.
 
 mod api_server;
 mod client;
-mod data;
+mod dial;
 mod driver;
 mod events;
 mod failure;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod items;
 mod lease;
@@ -19,12 +21,13 @@ mod log;
 mod measured;
 mod metrics;
 mod object;
+mod source_watch;
+mod token;
 mod transport;
 mod watch;
 
 pub use api_server::ApiServer;
-pub use client::{ClientError, client};
-pub use data::{config_map_data, secret_data};
+pub use client::{ClientError, client, watch_client};
 pub use driver::{RunSetup, run};
 pub use health::ControllerHealth;
 pub use lease::{Candidate, Leadership};

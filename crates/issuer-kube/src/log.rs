@@ -19,7 +19,7 @@ pub(crate) struct LogThrottle {
 }
 
 impl LogThrottle {
-    /// Takes note of a failure; returns `true` if it is to be logged.
+    /// Records a failure; returns `true` if it must be logged.
     ///
     /// Failures that differ in digits only, such as a port or a version, are the same one.
     pub(crate) fn is_due(&mut self, failure: &str, now: Duration) -> bool {
@@ -34,13 +34,13 @@ impl LogThrottle {
         true
     }
 
-    /// Takes note of a success; returns `true` if it ends a failure.
+    /// Records a success; returns `true` if it ends a failure.
     pub(crate) fn is_over(&mut self) -> bool {
         self.failure.take().is_some()
     }
 }
 
-/// Logs an event, but that a certificate was issued: each is logged, and not each has an event.
+/// Logs an event, except that of an issued certificate: every certificate is logged, but not every one has an event.
 pub(crate) fn log_event(event: &Event) {
     let Event {
         regarding,

@@ -22,26 +22,28 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use issuer_core::{Body, Connect, ConnectError, DialError, Flow, Now, Reply, Request, Step, TransportError};
 use issuer_tls::{
-    Cache, HEAD_MAX, IDLE, IDLE_MAX, USER_AGENT as AGENT, body_buffer, client_config, connect_error, defer_write_error,
+    Cache, HEAD_MAX, IDLE, IDLE_MAX, USER_AGENT as AGENT, body_buffer, client_config, defer_write_error,
     exchange_error, handshake_error, now, server_name,
 };
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+
+use crate::dial::dial;
 
 /// How long a connection is used at most, so that a changed address of the server is followed.
 const AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Sends requests to Vault for all the tasks of a process; clones share their connections.
 ///
-/// It decides nothing: no retries, redirects or proxies, and nothing from the environment. A connection is reused only
-/// if a probe right before finds it open, and a request that has met a broken one is not sent again.
+/// It makes no decisions: it neither retries nor follows redirects nor reads the environment. A connection is reused
+/// only if a probe right before finds it open, and a request that has met a broken one is not sent again.
 ///
 /// # Examples
 ///
-/// Has a certificate signed with the access that a check has left:
+/// Signs a certificate with the access that a check has returned:
 ///
 /// ```
 /// use issuer_core::access::Access;
@@ -66,17 +68,19 @@ impl Transport {
         Self::default()
     }
 
-    /// Sends a request once and waits for the whole reply, within its timeout and the limits of its `connect`.
+    /// Sends a request once and waits for the complete reply, within its timeout and the limits of its `connect`.
     ///
     /// Dropping the future closes the connection.
     ///
     /// # Errors
     ///
-    /// [`TransportError`] if there is no whole reply; every HTTP status is a reply.
+    /// [`TransportError`] if there is no complete reply; a reply may have any HTTP status.
     pub async fn call(&self, request: Request) -> Reply {
-        let connect = request.connect;
+        let connect = Arc::clone(&request.connect);
         let pool = self.pools.entry(&connect, || Pool::new(&connect))?;
-        pool.call(&connect, wire(request.http), request.timeout).await
+        let body_limit = request.body_limit();
+        pool.call(&connect, (wire(request.http), body_limit), request.timeout)
+            .await
     }
 
     /// Drives a conversation to its end.
@@ -150,7 +154,7 @@ impl Pool {
         })
     }
 
-    async fn call(&self, connect: &Connect, request: Outgoing, timeout: Duration) -> Reply {
+    async fn call(&self, connect: &Connect, (request, body_limit): (Outgoing, usize), timeout: Duration) -> Reply {
         let limits = connect.limits;
         let start = Instant::now();
         let deadline = start + timeout;
@@ -158,7 +162,7 @@ impl Pool {
             Some(link) => link,
             None => self.dial(connect, deadline.min(start + limits.connect)).await?,
         };
-        let exchange = link.exchange(request, limits.body);
+        let exchange = link.exchange(request, body_limit);
         let (response, link) = timeout_at(deadline, exchange)
             .await
             .map_err(|_| TransportError::Timeout)??;
@@ -190,7 +194,7 @@ impl Pool {
     }
 
     async fn dial(&self, connect: &Connect, deadline: Instant) -> Result<Link, TransportError> {
-        let tcp = tcp(connect, deadline).await?;
+        let tcp = dial(connect, deadline).await?;
         let (tcp, probe) = twice(tcp).map_err(|_| ConnectError::Unreachable)?;
         let stream: Box<dyn Stream> = match &self.tls {
             Some((tls, name)) => {
@@ -218,41 +222,6 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pool")
     }
-}
-
-/// Connects to the first permitted address that answers; each but the last gets half of what time is left.
-async fn tcp(connect: &Connect, deadline: Instant) -> Result<TcpStream, ConnectError> {
-    let host = connect.origin.host().trim_matches(['[', ']']);
-    let found = timeout_at(deadline, lookup_host((host, connect.origin.port()))).await;
-    let found = found
-        .map_err(|_| ConnectError::Timeout)?
-        .map_err(|_| ConnectError::Dns)?;
-    let mut last = ConnectError::Dns;
-    let mut addresses = found
-        .filter(|address| {
-            let permitted = connect.permits(address.ip());
-            if !permitted {
-                last = ConnectError::NotAllowed;
-            }
-            permitted
-        })
-        .collect::<Vec<_>>()
-        .into_iter()
-        .peekable();
-    while let Some(address) = addresses.next() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = if addresses.peek().is_some() { left / 2 } else { left };
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Only costs some latency where it fails.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => last = connect_error(&error),
-            Err(_) => last = ConnectError::Timeout,
-        }
-    }
-    Err(last)
 }
 
 /// Returns the connection, and a second handle to look at it without the runtime.
@@ -432,32 +401,53 @@ mod tests {
         (port, accepted)
     }
 
-    #[tokio::test]
-    async fn each_exchange_of_a_burst_keeps_its_connection() {
-        const TOGETHER: usize = 40;
-        let (port, accepted) = server(TOGETHER).await;
-        let connect = Arc::new(Connect {
+    fn connect(port: u16) -> Arc<Connect> {
+        Arc::new(Connect {
             origin: Origin::parse(&format!("http://127.0.0.1:{port}")).unwrap(),
             allowed_servers: AllowedServers::All,
+            proxy: None,
             server_name: None,
             roots: Roots::System,
             identity: None,
             limits: Limits::default(),
-        });
-        let transport = Transport::new();
+        })
+    }
+
+    fn health(connect: &Arc<Connect>) -> Request {
+        let http = http::Request::get(format!("{}/v1/sys/health", connect.origin)).body(Body::default());
+        Request {
+            connect: Arc::clone(connect),
+            operation: Operation::Health,
+            timeout: Duration::from_secs(60),
+            http: http.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_exchange_of_a_burst_keeps_its_connection() {
+        const TOGETHER: usize = 40;
+        let (port, accepted) = server(TOGETHER).await;
+        let (transport, connect) = (Transport::new(), connect(port));
         for _ in 0..3 {
-            let calls = (0..TOGETHER).map(|_| {
-                let http = http::Request::get(format!("{}/v1/sys/health", connect.origin)).body(Body::default());
-                transport.call(Request {
-                    connect: Arc::clone(&connect),
-                    operation: Operation::Health,
-                    timeout: Duration::from_secs(60),
-                    http: http.unwrap(),
-                })
-            });
+            let calls = (0..TOGETHER).map(|_| transport.call(health(&connect)));
             let replies = futures::future::join_all(calls).await;
             assert!(replies.into_iter().all(|reply| reply.is_ok()));
         }
         assert_eq!(accepted.load(Ordering::SeqCst), TOGETHER);
+    }
+
+    #[tokio::test]
+    async fn connections_outlive_checks_but_grow_old() {
+        let (port, accepted) = server(1).await;
+        let (transport, connect) = (Transport::new(), connect(port));
+        // The longest check interval by default; idle for almost too long; in use until it is too old; idle for too
+        // long.
+        for (passed, connections) in [(0, 1), (66, 1), (119, 1), (110, 1), (10, 2), (66, 2), (121, 3)] {
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(passed)).await;
+            tokio::time::resume();
+            transport.call(health(&connect)).await.unwrap();
+            assert_eq!(accepted.load(Ordering::SeqCst), connections, "{passed} s later");
+        }
     }
 }

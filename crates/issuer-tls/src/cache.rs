@@ -59,6 +59,7 @@ mod tests {
         Arc::new(Connect {
             origin: Origin::parse(server).unwrap(),
             allowed_servers: AllowedServers::All,
+            proxy: None,
             server_name: None,
             roots: Roots::System,
             identity: None,

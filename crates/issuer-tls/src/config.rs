@@ -103,6 +103,7 @@ mod tests {
         Connect {
             origin: Origin::parse("https://vault.example.com:8200").unwrap(),
             allowed_servers: AllowedServers::All,
+            proxy: None,
             server_name: None,
             roots,
             identity,

@@ -1,6 +1,6 @@
 use std::io::{self, ErrorKind};
 
-use issuer_core::{ConnectError, TlsError, TransportError};
+use issuer_core::{ConnectError, ProxyError, TlsError, TransportError};
 use rustls::{AlertDescription, CertificateError, Error};
 
 /// Classifies a TLS error: which side's certificate is at fault, and why.
@@ -57,6 +57,14 @@ pub fn connect_error(error: &io::Error) -> ConnectError {
         ErrorKind::ConnectionRefused => ConnectError::Refused,
         ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectError::Timeout,
         _ => ConnectError::Unreachable,
+    }
+}
+
+/// Classifies an error while a proxy is asked to forward a connection.
+pub fn proxy_error(error: &io::Error) -> ProxyError {
+    match error.kind() {
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => ProxyError::Timeout,
+        _ => ProxyError::Closed,
     }
 }
 

@@ -17,7 +17,7 @@ mod wire;
 
 pub use cache::Cache;
 pub use config::{client_config, server_name};
-pub use error::{classify, connect_error, exchange_error, handshake_error};
+pub use error::{classify, connect_error, exchange_error, handshake_error, proxy_error};
 pub use presented::PresentedCertificates;
 pub use signatures::signatures;
 pub use wire::{EXCHANGES_MAX, HEAD_MAX, IDLE, IDLE_MAX, USER_AGENT, body_buffer, defer_write_error, now};

@@ -10,12 +10,13 @@ use issuer_core::{Now, TransportError};
 /// after which Vault closes it.
 pub const IDLE: Duration = Duration::from_secs(120);
 
-/// How many exchanges with Vault there are at once, over all servers. Each takes two file descriptors and about 40 kB.
-pub const EXCHANGES_MAX: usize = 256;
+/// How many exchanges with Vault there are at once, over all servers: a bound of the memory, since each takes two file
+/// descriptors and about 40 kB. The tasks that may be begun for all requests are half as many.
+pub const EXCHANGES_MAX: usize = 1024;
 
-/// How many unused connections to one server are kept: one for each exchange that there may be at once, so that a burst
-/// does not dial again for each of its requests.
-pub const IDLE_MAX: usize = EXCHANGES_MAX;
+/// How many unused connections to one server are kept: more than there are exchanges with one server by default, so that a
+/// burst does not dial again for each of its requests.
+pub const IDLE_MAX: usize = 256;
 
 /// The largest head of a reply, in bytes.
 pub const HEAD_MAX: usize = 64 << 10;

@@ -4,11 +4,11 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
-use issuer_core::target::AllowedServers;
-use issuer_core::{Connect, ConnectError, DialError, TransportError};
+use http::Uri;
+use issuer_core::{Connect, ConnectError, ConnectReply, DialError, Origin, Proxy, ProxyError, TransportError};
 use issuer_tls::{
     PresentedCertificates, classify, client_config, connect_error, defer_write_error, exchange_error, handshake_error,
-    server_name,
+    proxy_error, server_name,
 };
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -19,50 +19,57 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, TcpConnector, Transport, TransportAdapter,
 };
 
-/// Resolves names as ureq does, to permitted addresses only, and reports a failure as one to connect.
+/// Resolves the name of the server, or of the proxy before it, as ureq does, to permitted addresses only, and reports a
+/// failure as one to connect.
 #[derive(Debug)]
 pub(crate) struct Resolve {
-    allowed: AllowedServers,
+    connect: Connect,
     resolver: DefaultResolver,
 }
 
 impl Resolve {
     pub(crate) fn new(connect: &Connect) -> Self {
         Self {
-            allowed: connect.allowed_servers.clone(),
+            connect: connect.clone(),
             resolver: DefaultResolver::default(),
         }
     }
 }
 
 impl Resolver for Resolve {
-    fn resolve(&self, uri: &http::Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let connect = &self.connect;
+        let unconnected = |error| ours(connect.unconnected(error));
+        let proxy = match connect.proxy() {
+            Some(proxy) => Some(Uri::try_from(format!("http://{proxy}/")).map_err(http::Error::from)?),
+            None => None,
+        };
         let found = self
             .resolver
-            .resolve(uri, config, timeout)
+            .resolve(proxy.as_ref().unwrap_or(uri), config, timeout)
             .map_err(|error| match error {
-                Error::Timeout(_) => ours(ConnectError::Timeout),
-                _ => ours(ConnectError::Dns),
+                Error::Timeout(_) => unconnected(ConnectError::Timeout),
+                _ => unconnected(ConnectError::Dns),
             })?;
-        let host = uri.host().unwrap_or_default();
         let mut permitted = self.resolver.empty();
         for address in found.iter() {
-            if self.allowed.permits_address(host, address.ip()) {
+            if connect.permits(address.ip()) {
                 permitted.push(*address);
             }
         }
         if permitted.is_empty() && !found.is_empty() {
-            return Err(ours(ConnectError::NotAllowed));
+            return Err(unconnected(ConnectError::NotAllowed));
         }
         Ok(permitted)
     }
 }
 
-/// Makes connections: TCP, and TLS above it as the [`Connect`] says.
+/// Makes connections: TCP, through a proxy where there is one, and TLS above it as the [`Connect`] says.
 ///
 /// ureq's own TLS settings take neither a rustls configuration nor a server name other than the host.
 #[derive(Debug)]
 pub(crate) struct Dial {
+    connect: Connect,
     tcp: TcpConnector,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
@@ -75,6 +82,7 @@ impl Dial {
             None
         };
         Ok(Self {
+            connect: connect.clone(),
             tcp: TcpConnector::default(),
             tls,
         })
@@ -86,11 +94,12 @@ impl Connector for Dial {
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Self::Out>, Error> {
         let start = Instant::now();
+        let unconnected = |error| ours(self.connect.unconnected(error));
         let tcp = match Connector::<()>::connect(&self.tcp, details, None) {
-            Ok(tcp) => tcp.ok_or_else(|| ours(ConnectError::Unreachable))?,
-            Err(Error::Timeout(_)) => return Err(ours(ConnectError::Timeout)),
-            Err(Error::Io(error)) => return Err(ours(connect_error(&error))),
-            Err(_) => return Err(ours(ConnectError::Unreachable)),
+            Ok(tcp) => tcp.ok_or_else(|| unconnected(ConnectError::Unreachable))?,
+            Err(Error::Timeout(_)) => return Err(unconnected(ConnectError::Timeout)),
+            Err(Error::Io(error)) => return Err(unconnected(connect_error(&error))),
+            Err(_) => return Err(unconnected(ConnectError::Unreachable)),
         };
         let Some((config, name)) = &self.tls else {
             return Ok(Some(Box::new(tcp)));
@@ -100,6 +109,12 @@ impl Connector for Dial {
         let clock = details.current_time.clone();
         let mut sock = DeferWriteErrors(TransportAdapter::new(Box::new(tcp), clock));
         sock.0.set_timeout(timeout);
+        if let Some(proxy) = self.connect.proxy() {
+            tunnel(&mut sock.0, proxy, &self.connect.origin).map_err(|error| match Error::from(error) {
+                Error::Io(error) => ours(proxy_cause(&error)),
+                _ => ours(ProxyError::Timeout),
+            })?;
+        }
         let mut conn = ClientConnection::new(config.clone(), name.clone()).map_err(|error| ours(classify(&error)))?;
         conn.complete_io(&mut sock).map_err(|error| match Error::from(error) {
             Error::Io(error) => ours(handshake_error(&error)),
@@ -118,17 +133,40 @@ impl Connector for Dial {
 
 /// Begins a TLS handshake over a connection of its own.
 pub(crate) fn handshake(connect: &Connect, presented: &PresentedCertificates) -> io::Result<()> {
-    let (origin, limit) = (&connect.origin, connect.limits.connect);
+    let limit = connect.limits.connect;
     let name = server_name(connect).map_err(io::Error::other)?;
-    let host = origin.host();
-    let addresses = (host.trim_matches(['[', ']']), origin.port()).to_socket_addrs()?;
-    let mut permitted = addresses.filter(|address| connect.allowed_servers.permits_address(host, address.ip()));
+    let (host, port) = connect.peer();
+    let addresses = (host.trim_matches(['[', ']']), port).to_socket_addrs()?;
+    let mut permitted = addresses.filter(|address| connect.permits(address.ip()));
     let address = permitted.next().ok_or(io::ErrorKind::NotFound)?;
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
+    if let Some(proxy) = connect.proxy() {
+        tunnel(&mut stream, proxy, &connect.origin)?;
+    }
     let mut connection = ClientConnection::new(presented.config(), name).map_err(io::Error::other)?;
     connection.complete_io(&mut stream).map(drop)
+}
+
+/// Has a proxy connect to a server; its refusal is the cause of the error.
+fn tunnel(stream: &mut (impl Read + Write), proxy: &Proxy, server: &Origin) -> io::Result<()> {
+    stream.write_all(proxy.request(server).expose())?;
+    stream.flush()?;
+    let mut reply = ConnectReply::default();
+    let mut bytes = [0; 512];
+    loop {
+        let count = stream.read(&mut bytes)?;
+        if let Some(connected) = reply.take(bytes.get(..count).unwrap_or_default()) {
+            return connected.map_err(io::Error::other);
+        }
+    }
+}
+
+/// Returns the refusal of a proxy, or else what happened to its connection.
+fn proxy_cause(error: &io::Error) -> ProxyError {
+    let refusal = error.get_ref().and_then(|cause| cause.downcast_ref::<ProxyError>());
+    refusal.copied().unwrap_or_else(|| proxy_error(error))
 }
 
 /// A TLS connection; `first` until the server has sent something after the handshake.

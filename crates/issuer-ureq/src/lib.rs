@@ -1,6 +1,6 @@
 //! The blocking driver: sends the requests of the core with ureq, and returns the replies.
 //!
-//! It decides nothing. ureq's redirects, proxies, default headers and status errors are off; retries, cookies and
+//! It decides nothing. ureq's own redirects, proxies, default headers and status errors are off; retries, cookies and
 //! compression are not compiled in. A connection is reused only if a probe right before finds it open, and a request
 //! that has met a broken one is not sent again.
 
@@ -21,7 +21,7 @@ use crate::dial::{Dial, Resolve};
 ///
 /// # Examples
 ///
-/// Has a certificate signed with the access that a check has left:
+/// Signs a certificate with the access that a check has returned:
 ///
 /// ```
 /// use issuer_core::access::Access;
@@ -53,6 +53,7 @@ impl Driver {
     ///
     /// [`TransportError`] if there is no whole reply; every HTTP status is a reply.
     pub fn call(&self, request: Request) -> Reply {
+        let body_limit = request.body_limit();
         let connect = request.connect;
         let agent = self.agents.entry(&connect, || {
             Ok(Agent::with_parts(
@@ -70,7 +71,7 @@ impl Driver {
             let request = agent.configure_request(http::Request::from_parts(parts, body.as_bytes()));
             agent.run(request.timeout_global(timeout).build())
         };
-        read(response.map_err(transport_error)?, connect.limits.body)
+        read(response.map_err(transport_error)?, body_limit)
     }
 
     /// Drives a conversation to its end.

@@ -40,7 +40,7 @@ pub use explorer::replay;
 pub mod prelude {
     pub use fake_kube::Kind::{self, ClusterIssuers, Issuers, Requests};
 
-    pub use crate::fixture::IssuerId::{self, Other, Shared, Team};
+    pub use crate::fixture::IssuerId::{self, DropIn, Other, Shared, Team};
     pub use crate::transition::ProcessId::{self, A, B};
     pub use crate::transition::StepFault::{self, *};
     pub use crate::transition::Transition::{self, *};

@@ -117,6 +117,7 @@ fn write(observation: &Observation, state: &mut impl Hasher) {
         Observation::TokenRequested(process, key, spec) => {
             (3_u8, process, key, &spec.namespace, &spec.service_account).hash(state)
         }
+        Observation::NamespaceRead(read) => (11_u8, read.process, &read.key, read.request, read.selected).hash(state),
         Observation::SecretRead(process, key, secret) => {
             (4_u8, process, key, &secret.namespace, &secret.name).hash(state)
         }
@@ -177,6 +178,14 @@ fn brief(observation: &Observation) -> String {
             spec.service_account,
             key_name(key)
         ),
+        Observation::NamespaceRead(read) => {
+            let selected = if read.selected { "selected" } else { "not selected" };
+            format!(
+                "  {:?} reads the namespace of {}: {selected}",
+                read.process,
+                key_name(&read.key)
+            )
+        }
         Observation::SecretRead(process, key, secret) => {
             format!("  {process:?} reads Secret {} for {}", secret.name, key_name(key))
         }

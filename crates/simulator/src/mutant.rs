@@ -31,16 +31,22 @@ pub enum Mutant {
     FalseFailure,
     /// Marks an issuer as ready that is not.
     FalseReady,
+    /// Replaces the condition Ready of others.
+    ForcedStatus,
     /// Reads the Secrets of another namespace.
     ForeignSecret,
     /// Does not see the status of issuers, and so writes it again and again.
     HiddenIssuerStatus,
     /// Treats every request as approved.
     IgnoredApproval,
+    /// Does not see what the built-in controller writes.
+    IgnoredBuiltIn,
     /// Treats every request as its own.
     IgnoredGroup,
     /// Treats every server as healthy.
     IgnoredHealth,
+    /// Does not see that a namespace has lost its labels.
+    IgnoredLabels,
     /// Does not see leases.
     IgnoredLease,
     /// Does not see `Retry-After`.
@@ -69,6 +75,8 @@ pub enum Mutant {
     SlowClock,
     /// Writes the certificate of another request.
     SwappedCertificate,
+    /// Signs without reading the labels of the namespace.
+    UnreadLabels,
     /// Signs without asking whether the requester may reference the issuer.
     UnaskedReference,
     /// Reads replies of any size.
@@ -99,12 +107,21 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
                 // A replacement without a version is refused.
                 patch.kind = PatchKind::Merge;
             }
+            if let (Mutant::ForcedStatus, PatchKind::Apply { force }) = (mutant, &mut patch.kind) {
+                *force = true;
+                patch.body.as_object_mut().map(|body| body.remove("metadata"));
+            }
             write(mutant, key, &mut patch.body, near);
             Step::WriteStatus(patch, waits)
         }
         Step::ReviewReference(_, waits) if mutant == Mutant::UnaskedReference => {
             let now = process.clock.now(near.now);
             let next = waits.resume(&mut process.controller, now, Ok(true));
+            send(mutant, process, key, next, near)
+        }
+        Step::ReadNamespace(_, waits) if mutant == Mutant::UnreadLabels => {
+            let now = process.clock.now(near.now);
+            let next = waits.resume(&mut process.controller, now, Ok(fixture::namespace_labels()));
             send(mutant, process, key, next, near)
         }
         Step::ReadSecret(mut secret, waits) if mutant == Mutant::ForeignSecret => {
@@ -232,6 +249,10 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
     match (mutant, change) {
         (Mutant::IgnoredApproval, Change::Request(ObservedRequest::CertManager(mut request))) => {
             approve(&mut request);
+            Some(Change::Request(request.into()))
+        }
+        (Mutant::IgnoredBuiltIn, Change::Request(ObservedRequest::CertManager(mut request))) => {
+            request.metadata.managed_fields = None;
             Some(Change::Request(request.into()))
         }
         (Mutant::IgnoredGroup, Change::Request(ObservedRequest::CertManager(mut request))) => {

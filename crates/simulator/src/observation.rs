@@ -22,6 +22,8 @@ pub enum Observation {
     Published(ProcessId, Event),
     /// A reply of Vault arrived.
     Received(Received),
+    /// A process received the labels of the namespace of a request.
+    NamespaceRead(NamespaceRead),
     /// A process reads a Secret.
     SecretRead(ProcessId, Key, SecretRef),
     /// A process sends a request to Vault.
@@ -65,6 +67,21 @@ pub struct Sent {
     pub known: bool,
     /// Whether the process was asked to stop.
     pub stopping: bool,
+    /// Whether the process has seen that the built-in controller signs for cert-manager's issuers too.
+    pub beside_built_in: bool,
+}
+
+/// The labels of a namespace when they arrive.
+#[derive(Clone, Debug)]
+pub struct NamespaceRead {
+    /// The process.
+    pub process: ProcessId,
+    /// The key of the task.
+    pub key: Key,
+    /// The number in the uid of the task's request, as the process has seen it.
+    pub request: Option<u32>,
+    /// Whether the cluster issuer selects them.
+    pub selected: bool,
 }
 
 /// A graceful stop.

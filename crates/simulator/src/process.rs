@@ -10,11 +10,12 @@ use fake_kube::{Kind, Object};
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Controller, Key, ObservedRequest, Step, WriteError};
 use issuer_core::reference::RequestKey;
+use issuer_core::target::NamespaceLabels;
 use issuer_core::{Reply, Secret};
 
 use crate::clock::Clock;
 use crate::digest::{Digest, EPOCH};
-use crate::fixture::IssuerId;
+use crate::fixture::{self, IssuerId};
 
 /// How long a stopping process waits until its certificates are saved, and then until its tokens are revoked. Equal to the
 /// driver's.
@@ -26,9 +27,14 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer that takes longer excuses a process that stops with unsaved certificates.
 pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 
+/// What the built-in controller wrote before a process began to serve, or so soon after, may have been written before it was
+/// switched off, since clocks differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(6);
+
 /// An answer in flight.
 #[derive(Clone)]
 pub(crate) enum Answer {
+    Namespace(Result<NamespaceLabels, ReadError>),
     Published,
     Reply(Arrival),
     Request(Result<ObservedRequest, ReadError>),
@@ -42,6 +48,7 @@ impl fmt::Debug for Answer {
     /// Omits the contents, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Namespace(_) => "Namespace",
             Self::Published => "Published",
             Self::Reply(_) => "Reply",
             Self::Request(_) => "Request",
@@ -73,7 +80,8 @@ impl Hash for Answer {
             }
             Self::Token(answer) => (4_u8, answer).hash(state),
             Self::Written(answer) => (5_u8, answer).hash(state),
-            Self::Reviewed(answer) => (6_u8, answer).hash(state),
+            Self::Namespace(answer) => (6_u8, answer).hash(state),
+            Self::Reviewed(answer) => (7_u8, answer).hash(state),
         }
     }
 }
@@ -115,7 +123,8 @@ impl InFlight {
             Step::WriteStatus(_, waits) => (5_u8, waits).hash(state),
             Step::Done(outcome) => (6_u8, outcome).hash(state),
             Step::ReadConfigMap(_, waits) => (7_u8, waits).hash(state),
-            Step::ReviewReference(_, waits) => (8_u8, waits).hash(state),
+            Step::ReadNamespace(_, waits) => (8_u8, waits).hash(state),
+            Step::ReviewReference(_, waits) => (9_u8, waits).hash(state),
         }
         self.answer.hash(state);
     }
@@ -142,7 +151,7 @@ pub struct Process {
     pub(crate) clock: Clock,
     pub(crate) phase: Phase,
     /// The revision up to which each watch has delivered.
-    pub(crate) cursors: [u64; 4],
+    pub(crate) cursors: [u64; 5],
     /// The newest version of each request that it has seen in a watch or a read.
     pub(crate) views: Arc<BTreeMap<RequestKey, Arc<Object>>>,
     /// Every server that it has seen in the spec of an issuer.
@@ -151,6 +160,10 @@ pub struct Process {
     pub(crate) tokens: BTreeSet<u32>,
     /// Whether a status write failed or an answer was slow.
     pub(crate) hindered: bool,
+    /// When it began to serve cert-manager's issuers; `None` if it does not.
+    pub(crate) serving_since: Option<Duration>,
+    /// Whether it has seen that the built-in controller signs for them too.
+    pub(crate) saw_built_in: bool,
 }
 
 impl Process {
@@ -160,29 +173,33 @@ impl Process {
             in_flight: BTreeMap::new(),
             clock,
             phase: Phase::Working,
-            cursors: [0; 4],
+            cursors: [0; 5],
             views: Arc::default(),
             servers: BTreeSet::new(),
             tokens: BTreeSet::new(),
             hindered: false,
+            serving_since: None,
+            saw_built_in: false,
         }
     }
 
     pub(crate) fn cursor(&self, kind: Kind) -> u64 {
-        let [issuers, cluster_issuers, requests, csrs] = self.cursors;
+        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = self.cursors;
         match kind {
             Kind::Issuers => issuers,
             Kind::ClusterIssuers => cluster_issuers,
+            Kind::DropInIssuers => drop_in_issuers,
             Kind::Requests => requests,
             Kind::Csrs => csrs,
         }
     }
 
     pub(crate) fn set_cursor(&mut self, kind: Kind, revision: u64) {
-        let [issuers, cluster_issuers, requests, csrs] = &mut self.cursors;
+        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &mut self.cursors;
         *match kind {
             Kind::Issuers => issuers,
             Kind::ClusterIssuers => cluster_issuers,
+            Kind::DropInIssuers => drop_in_issuers,
             Kind::Requests => requests,
             Kind::Csrs => csrs,
         } = revision;
@@ -227,6 +244,8 @@ impl Process {
         let Key::Request(key) = object.key() else {
             return;
         };
+        let write = fixture::built_in_write(object).zip(self.serving_since);
+        self.saw_built_in |= write.is_some_and(|(at, since)| at > since + CLOCK_SKEW);
         let newer = self.views.get(&key).is_none_or(|seen| writes(seen) <= writes(object));
         if newer {
             Arc::make_mut(&mut self.views).insert(key, Arc::clone(object));
@@ -258,6 +277,9 @@ impl Process {
             (view.uid(), view.version()).hash(state);
         }
         (&self.tokens, &self.servers).hash(state);
+        if let Some(since) = self.serving_since {
+            (EPOCH + since, self.saw_built_in).hash(state);
+        }
     }
 }
 

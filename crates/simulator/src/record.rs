@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use issuer_core::Operation;
+use issuer_core::reconcile::Key;
 
 use crate::fixture::{IssuerId, RequestFixture};
 use crate::observation::{Observation, Received};
@@ -26,6 +27,8 @@ pub struct Record {
     pub verified: BTreeMap<(ProcessId, IssuerId), BTreeMap<Arc<str>, Duration>>,
     /// The last `Retry-After` for each issuer: since when and until when.
     pub held_off: BTreeMap<(ProcessId, IssuerId), (Duration, Duration)>,
+    /// Whether the labels that the running attempt of a task has read last are those that the cluster issuer selects.
+    pub namespaces_read: BTreeMap<(ProcessId, Key), bool>,
     /// The number of logins, which orders the tokens: several may happen at one time.
     pub logins: u32,
     /// The number of signatures.
@@ -55,6 +58,8 @@ pub struct RequestRecord {
     pub credit: i16,
     /// Whether Vault refused it for good, or answered with a wrong certificate.
     pub refused: bool,
+    /// Whether labels of its namespace were read that the cluster issuer does not select.
+    pub unselected: bool,
     /// The number of attempts to sign it without an answer about it: lost, unreadable, or a server error.
     pub unanswered: u32,
     /// The number of status writes.
@@ -112,7 +117,8 @@ impl Record {
     /// Records an observation.
     pub(crate) fn note(&mut self, now: Duration, observation: &Observation, issuer: Option<IssuerId>) {
         match observation {
-            Observation::Crashed(_, tokens) => {
+            Observation::Crashed(process, tokens) => {
+                self.namespaces_read.retain(|(read, _), _| read != process);
                 self.crashes += 1;
                 self.orphans += tokens;
                 self.requests.values_mut().for_each(|request| request.credit += 1);
@@ -121,7 +127,19 @@ impl Record {
             Observation::Stopped(stopped) if stopped.unsaved > 0 => {
                 self.requests.values_mut().for_each(|request| request.credit += 1);
             }
-            Observation::Started(process) => self.held_off.retain(|(held, _), _| held != process),
+            Observation::Started(process) => {
+                self.held_off.retain(|(held, _), _| held != process);
+                self.namespaces_read.retain(|(read, _), _| read != process);
+            }
+            Observation::Finished(process, key, _) => drop(self.namespaces_read.remove(&(*process, key.clone()))),
+            Observation::NamespaceRead(read) => {
+                self.namespaces_read
+                    .insert((read.process, read.key.clone()), read.selected);
+                let request = read.request.and_then(|number| self.request_mut(number));
+                request
+                    .into_iter()
+                    .for_each(|request| request.unselected |= !read.selected);
+            }
             Observation::Served(served) => {
                 self.signs += u32::from(served.signed.is_some());
                 if let Some(request) = served.signed.and_then(|csr| self.request_mut(csr)) {

@@ -1,11 +1,13 @@
 //! The scopes of the explorer.
 
+use issuer_core::reconcile::{Config, DropIn, IssuerStatusMode};
 use issuer_core::reference::RequestKind;
 
 use crate::fixture::{Flaw, IssuerId, RequestFixture};
 use crate::invariants;
 use crate::transition::UserAction::{
-    CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, MoveIssuer, Recreate, Rotate, Touch, TouchIssuer,
+    BuiltInFails, BuiltInSigns, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, LabelNamespace, MoveIssuer,
+    Recreate, Rotate, Touch, TouchIssuer, UnlabelNamespace, WriteReady,
 };
 use crate::transition::{ProcessId, StepFault, Transition};
 use crate::world::Setup;
@@ -22,7 +24,7 @@ pub struct Scope {
 }
 
 /// Every scope.
-pub const ALL: [Scope; 8] = [
+pub const ALL: [Scope; 13] = [
     Scope {
         name: "start",
         about: "one controller from its start, one request; at most 1 fault, of any kind",
@@ -66,6 +68,34 @@ pub const ALL: [Scope; 8] = [
                 any kind or by users",
         setup: csr,
     },
+    Scope {
+        name: "namespaces",
+        about: "a request to a cluster issuer that selects namespaces by labels, one controller; at most 2 faults, of any kind, \
+                or changes of the labels",
+        setup: namespaces,
+    },
+    Scope {
+        name: "drop-in",
+        about: "two requests to an issuer of cert-manager's, one controller; at most 2 faults: a lost, late or refused answer, \
+                a crash, or an act of the built-in controller, which from the first one on signs what waits",
+        setup: drop_in,
+    },
+    Scope {
+        name: "drop-in-auto",
+        about: "the condition Ready of an issuer of cert-manager's, which cert-manager may write too; at most 2 faults, of any \
+                kind",
+        setup: || ready_of(IssuerStatusMode::Auto),
+    },
+    Scope {
+        name: "drop-in-own",
+        about: "the same, where the condition is taken over",
+        setup: || ready_of(IssuerStatusMode::Own),
+    },
+    Scope {
+        name: "drop-in-leave",
+        about: "the same, where the condition is left alone",
+        setup: || ready_of(IssuerStatusMode::Leave),
+    },
 ];
 
 /// Returns the setup of a scope.
@@ -97,6 +127,53 @@ fn running(requests: u16, processes: &'static [ProcessId], max_faults: u8) -> Se
         max_lag: 2,
         max_idle: 1,
         ..scope(requests, processes, max_faults)
+    }
+}
+
+/// Returns a setup in which cert-manager's issuer is served.
+fn serving(issuer_status: IssuerStatusMode, setup: Setup) -> Setup {
+    let drop_in = DropIn {
+        cluster_resource_namespace: "cert-manager".to_owned(),
+        issuer_status,
+    };
+    Setup {
+        config: Config {
+            drop_in: Some(drop_in),
+            ..setup.config
+        },
+        issuers: &[IssuerId::DropIn],
+        requests: vec![RequestFixture::good(IssuerId::DropIn); setup.requests.len()],
+        ..setup
+    }
+}
+
+fn drop_in() -> Setup {
+    let running = running(2, &[ProcessId::A], 2);
+    // What the built-in controller writes at once may be from before the switch.
+    let start = [Transition::Start(ProcessId::A), Transition::Tick(ProcessId::A)];
+    let created = (0..2).map(|number| Transition::User(CreateApproved(number)));
+    Setup {
+        prologue: start.into_iter().chain(created).collect(),
+        disruptions: vec![
+            BuiltInFails(0),
+            BuiltInSigns(0),
+            BuiltInSigns(1),
+            DeleteIssuer(IssuerId::DropIn),
+        ],
+        faults: vec![
+            StepFault::CrashAfter,
+            StepFault::Lost,
+            StepFault::Refused,
+            StepFault::Slow,
+        ],
+        ..serving(IssuerStatusMode::Auto, running)
+    }
+}
+
+fn ready_of(mode: IssuerStatusMode) -> Setup {
+    Setup {
+        disruptions: vec![WriteReady(IssuerId::DropIn), DeleteIssuer(IssuerId::DropIn)],
+        ..serving(mode, scope(0, &[ProcessId::A], 2))
     }
 }
 
@@ -185,6 +262,20 @@ fn poison() -> Setup {
     Setup {
         requests: vec![RequestFixture::good(IssuerId::Team), poisoned],
         ..running(2, &[ProcessId::A], 1)
+    }
+}
+
+fn namespaces() -> Setup {
+    Setup {
+        issuers: &[IssuerId::Shared],
+        requests: vec![RequestFixture::good(IssuerId::Shared)],
+        disruptions: vec![
+            LabelNamespace(0),
+            UnlabelNamespace(0),
+            Recreate(0),
+            EditIssuer(IssuerId::Shared),
+        ],
+        ..running(1, &[ProcessId::A], 2)
     }
 }
 

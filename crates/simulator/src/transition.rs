@@ -107,6 +107,10 @@ impl StepFault {
 pub enum UserAction {
     /// Approves a request.
     Approve(u16),
+    /// The built-in controller says that it cannot sign a request yet.
+    BuiltInFails(u16),
+    /// The built-in controller signs a request.
+    BuiltInSigns(u16),
     /// Creates a request.
     Create(u16),
     /// Deletes a request.
@@ -127,8 +131,14 @@ pub enum UserAction {
     Recreate(u16),
     /// Rotates the secret ID of an issuer, in Vault and in its Secret.
     Rotate(IssuerId),
+    /// Labels the namespace of a request, so that the cluster issuer selects it.
+    LabelNamespace(u16),
+    /// Removes the labels of the namespace of a request, so that the cluster issuer does not select it.
+    UnlabelNamespace(u16),
     /// Changes an annotation of a request.
     Touch(u16),
     /// Changes an annotation of an issuer.
     TouchIssuer(IssuerId),
+    /// cert-manager writes the condition Ready of an issuer.
+    WriteReady(IssuerId),
 }

@@ -27,7 +27,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 25] = [
+const BUGS: [SeededBug; 29] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -60,6 +60,10 @@ const BUGS: [SeededBug; 25] = [
     bug(Mutant::MissingFailureTime, &[promise::DENIED_IS_FINAL], denied),
     bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
+    bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], beside),
+    bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], overtaken),
+    bug(Mutant::IgnoredLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
+    bug(Mutant::UnreadLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
     bug(Mutant::UnaskedReference, &[promise::REQUESTER_MAY_REFERENCE], stranger),
 ];
 
@@ -91,6 +95,16 @@ fn stranger() -> Setup {
     };
     Setup {
         requests: vec![request],
+        ..calm()
+    }
+}
+
+/// A namespace loses its labels, and has them again later, while its request is open.
+fn unlabelled() -> Setup {
+    Setup {
+        issuers: &[Shared],
+        requests: vec![RequestFixture::good(Shared)],
+        script: vec![CreateApproved(0), UnlabelNamespace(0), LabelNamespace(0)],
         ..calm()
     }
 }
@@ -163,6 +177,35 @@ fn pair() -> Setup {
         prologue: vec![Start(A), User(CreateApproved(0))],
         script: Vec::new(),
         ..calm()
+    }
+}
+
+/// Two requests to an issuer of cert-manager's, of which the built-in controller fails to sign one and
+/// signs it later, perhaps while ours restarts.
+fn beside() -> Setup {
+    Setup {
+        disruptions: vec![BuiltInFails(0), BuiltInSigns(0)],
+        crashes: true,
+        max_faults: 2,
+        ..undisturbed("drop-in")
+    }
+}
+
+/// An issuer of cert-manager's, whose condition Ready cert-manager writes too.
+fn overtaken() -> Setup {
+    Setup {
+        disruptions: vec![WriteReady(DropIn)],
+        ..undisturbed("drop-in-auto")
+    }
+}
+
+/// A scope of the explorer without its faults.
+fn undisturbed(scope: &str) -> Setup {
+    Setup {
+        faults: Vec::new(),
+        crashes: false,
+        max_faults: 1,
+        ..simulator::scope::setup(scope).unwrap_or_else(calm)
     }
 }
 

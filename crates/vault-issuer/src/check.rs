@@ -1,15 +1,16 @@
 use std::io::{self, Write};
 
 use anyhow::bail;
-use issuer_core::access::{self, Access, AccessError, CheckOutcome};
-use issuer_core::reference::IssuerKind;
-use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy, Target};
+use issuer_core::access::{self, Access, AccessError, CheckOutcome, Held, ReadError};
+use issuer_core::reference::{IssuerKind, TokenSource};
+use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy, Target};
 use issuer_core::vault::Revoke;
-use issuer_core::{Operation, Reply, Request, Step, TransportError};
+use issuer_core::{Operation, Reply, Request, Secret, Step, TransportError};
 use issuer_ureq::Driver;
 
 use crate::args::{CheckArgs, IssuerArgs};
 use crate::manifest::Issuer;
+use crate::proxies::proxies;
 use crate::remedy::Needs;
 use crate::source::Source;
 
@@ -78,7 +79,8 @@ impl<'a> Check<'a> {
             IssuerKind::DropInCluster => &self.args.namespaces.drop_in_cluster_resource_namespace,
             IssuerKind::DropInNamespaced | IssuerKind::Namespaced => &issuer.key.namespace,
         };
-        let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &self.policy()) {
+        let policy = self.policy()?;
+        let target = match Target::parse(&issuer.spec, &issuer.key, namespace, &policy) {
             Ok(target) => target,
             Err(error) => {
                 self.failed("spec")?;
@@ -86,9 +88,16 @@ impl<'a> Check<'a> {
             }
         };
         self.passed("spec", &describe(&target))?;
+        if target.method.is_wrapped() {
+            bail!(
+                "the secret ID is wrapped, and its wrapping token can be used once: by the controller, which reports the \
+                 result in the condition Ready of the issuer"
+            );
+        }
         let needs = Needs::of(&target, &issuer.key, namespace);
         writeln!(self.out, "  needs   policy: {}", needs.policy())?;
-        let CheckOutcome { access, verdict, .. } = self.drive(access::begin(target, namespace, None, Driver::now()))?;
+        let CheckOutcome { access, verdict, .. } =
+            self.drive(access::begin(target, namespace, Held::default(), Driver::now()))?;
         match (access, verdict) {
             (Some(access), Ok(())) => Ok(access),
             (access, verdict) => {
@@ -109,14 +118,20 @@ impl<'a> Check<'a> {
     }
 
     /// Returns a policy that permits what the operator could permit: the flags of the controller are not known here.
-    fn policy(&self) -> IssuerPolicy {
-        IssuerPolicy {
+    fn policy(&self) -> anyhow::Result<IssuerPolicy> {
+        Ok(IssuerPolicy {
             allow_http: self.args.allow_http,
+            ambient_aws: AmbientAws {
+                issuers: true,
+                cluster_issuers: true,
+                environment: AwsEnvironment::read(|name| std::env::var(name).ok()),
+            },
             http_servers: Vec::new(),
             allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
+            proxies: proxies()?,
             own_account: None,
-        }
+        })
     }
 
     /// Revokes the token, if it was obtained here and no certificate would be revoked with it.
@@ -152,18 +167,29 @@ impl<'a> Check<'a> {
                     self.read(&name, &answer)?;
                     state.resume(Driver::now(), answer)
                 }
-                access::Step::MintToken(spec, state) => {
+                access::Step::MintToken(TokenSource::File(path), state) => {
+                    let answer = std::fs::read(&path).map(Secret::from);
+                    match &answer {
+                        Ok(_) => self.passed(&path, "a token of this pod")?,
+                        Err(_) => self.failed(&path)?,
+                    }
+                    state.resume(Driver::now(), answer.map_err(|_| ReadError::Unavailable))
+                }
+                access::Step::MintToken(TokenSource::Requested(spec), state) => {
                     let name = format!("ServiceAccount {}/{}", spec.namespace, spec.service_account);
-                    let Some(answer) = self.source.token(&spec) else {
+                    let Some((answer, note)) = self.source.token(&spec) else {
                         self.failed(&name)?;
                         bail!(
-                            "a file can give no token of a service account; check the issuer where it is in a \
-                             cluster: vault-issuer check vaultissuer/NAME --namespace {}",
-                            spec.namespace
+                            "no token of the service account: give one with --service-account-token FILE (kubectl create \
+                             token {} --namespace {} --audience {}), or name a cluster that issues it with --context or \
+                             --kubeconfig",
+                            spec.service_account,
+                            spec.namespace,
+                            spec.audiences.join(",")
                         );
                     };
                     match &answer {
-                        Ok(_) => self.passed(&name, &format!("token for {}", spec.audiences.join(", ")))?,
+                        Ok(_) => self.passed(&name, &note)?,
                         Err(_) => self.failed(&name)?,
                     }
                     state.resume(Driver::now(), answer)
@@ -173,6 +199,11 @@ impl<'a> Check<'a> {
                     let reply = self.exchange(request)?;
                     let next = state.resume(Driver::now(), reply);
                     match &next {
+                        access::Step::Exchange(login, _)
+                            if operation == Operation::Login && login.operation == operation =>
+                        {
+                            self.passed("credentials", "AWS gave keys to log in with")?
+                        }
                         access::Step::Done(CheckOutcome { verdict: Err(_), .. }) => {
                             self.failed(step_name(operation))?
                         }
@@ -191,7 +222,7 @@ impl<'a> Check<'a> {
     }
 
     /// Writes the line of a Secret or ConfigMap that was read.
-    fn read(&mut self, name: &str, answer: &Result<access::SecretData, access::ReadError>) -> io::Result<()> {
+    fn read(&mut self, name: &str, answer: &Result<access::SecretData, ReadError>) -> io::Result<()> {
         match answer {
             Ok(data) => self.passed(name, &format!("keys {}", keys(data))),
             Err(_) => self.failed(name),
@@ -206,8 +237,8 @@ impl<'a> Check<'a> {
             for certificate in self.driver.presented_certificates(&connect) {
                 writeln!(self.out, "  server  {certificate}")?;
             }
-            use TransportError::{Connect, Dial, Tls};
-            if let Err(Connect(_) | Dial(_) | Tls(_)) = reply {
+            use TransportError::{Connect, Dial, Proxy, Tls};
+            if let Err(Connect(_) | Dial(_) | Proxy(_) | Tls(_)) = reply {
                 self.failed("connect")?;
             } else {
                 let origin = &connect.origin;
@@ -217,7 +248,12 @@ impl<'a> Check<'a> {
                 } else {
                     "no TLS".to_owned()
                 };
-                self.passed("connect", &format!("{}:{}, {tls}", origin.host(), origin.port()))?;
+                let through = connect.proxy().map(|proxy| format!(" through proxy {proxy}"));
+                let through = through.unwrap_or_default();
+                self.passed(
+                    "connect",
+                    &format!("{}:{}{through}, {tls}", origin.host(), origin.port()),
+                )?;
                 self.reached = true;
             }
         }

@@ -6,7 +6,8 @@ use anyhow::{Context, ensure};
 use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config, DropIn, IssuerStatusMode};
-use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy};
+use issuer_core::reference::Namespaces;
+use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy, ProxySettings};
 use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{Candidate, ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
 use kube::Client;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::account::own_account;
 use crate::args::{ControllerArgs, DropInArgs, IssuerStatusChoice};
+use crate::proxies::proxies;
 use crate::serve::{Asked, Content, Page, serve};
 use crate::telemetry;
 
@@ -49,13 +51,18 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
         args.leader_election_renew_deadline,
         args.leader_election_retry_period,
     )?;
+    let proxies = proxies()?;
     let shutdown = shutdown()?;
     let home = home_namespace();
     let instance = instance();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), instance, "starting");
+    if let Some(proxy) = proxies.proxy() {
+        tracing::info!(%proxy, "connecting to Vault through the proxy of the environment");
+    }
     raise_file_limit();
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
     let client = issuer_kube::client(args.kubeconfig.clone(), None, Arc::clone(&metrics)).await?;
+    let watch_client = issuer_kube::watch_client(args.kubeconfig.clone(), Arc::clone(&metrics)).await?;
     listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
@@ -75,8 +82,9 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
         () = leadership.acquired() => {
             metrics.set_leader(true);
             let setup = RunSetup {
-                config: config(&args, &home, &instance),
+                config: config(&args, proxies, &home, &instance),
                 client,
+                watch_client,
                 transport: Transport::new(),
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),
@@ -95,7 +103,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
+fn config(args: &ControllerArgs, proxies: ProxySettings, home: &str, instance: &str) -> Config {
     let cluster_resource_namespace = args.cluster_resource_namespace.as_deref().unwrap_or(home);
     Config {
         check_interval: args.issuer_check_interval,
@@ -106,13 +114,20 @@ fn config(args: &ControllerArgs, home: &str, instance: &str) -> Config {
         drop_in: drop_in(&args.drop_in),
         event_rate: args.event_rate,
         kubernetes_csrs: args.csrs.sign_kubernetes_csrs,
+        namespaces: Namespaces::listed(args.watch.namespaces.iter().cloned()),
         max_concurrent_reconciles: args.max_concurrent_reconciles.into(),
         max_lost_answers: args.max_lost_answers,
         policy: IssuerPolicy {
             allow_http: args.allow_http,
+            ambient_aws: AmbientAws {
+                issuers: args.ambient.issuer_ambient_credentials,
+                cluster_issuers: args.ambient.cluster_issuer_ambient_credentials,
+                environment: AwsEnvironment::read(|name| std::env::var(name).ok()),
+            },
             http_servers: args.allow_http_servers.clone(),
             allowed_audiences: AllowedAudiences::Listed(args.allow_audiences.iter().cloned().collect()),
             allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),
+            proxies,
             own_account: own_account(),
         },
         sign_timeout: args.sign_timeout,
@@ -179,7 +194,7 @@ async fn listen(args: &ControllerArgs, metrics: &Arc<Metrics>, health: &Arc<Cont
                 text: metrics.encode(format),
             }
         });
-        tokio::spawn(serve(address, vec![("/metrics", page)]).await?.run());
+        tokio::spawn(serve(address, vec![("/metrics", page)]).await?.off_thread().run());
     }
     if let Some(address) = args.health_probe_bind_address.0 {
         let (live, ready) = (Arc::clone(health), Arc::clone(health));
@@ -264,4 +279,21 @@ fn instance() -> String {
         std::process::id(),
         Transport::now().unix.as_nanos()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_limit_is_raised_to_the_maximum() {
+        let limit = getrlimit(Resource::Nofile);
+        let lowered = Rlimit {
+            current: Some(1000),
+            ..limit
+        };
+        setrlimit(Resource::Nofile, lowered).unwrap();
+        raise_file_limit();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+    }
 }

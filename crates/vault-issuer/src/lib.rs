@@ -12,6 +12,7 @@ mod controller;
 mod issuer_name;
 mod manifest;
 mod migrate;
+mod proxies;
 mod remedy;
 #[cfg(feature = "cluster")]
 mod serve;

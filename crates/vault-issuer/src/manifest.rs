@@ -7,7 +7,6 @@ use anyhow::{Context, bail};
 use issuer_api::{CertManagerSpec, VaultSpec};
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reference::{ConfigMapRef, IssuerKey, IssuerKind, SecretRef};
-use issuer_kube::{config_map_data, secret_data};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -79,7 +78,7 @@ impl Manifests {
         let mut object: SecretObject = serde_json::from_value(document).map_err(|_| anyhow::anyhow!(wrong))?;
         let name = object.metadata.name.take().context("the Secret has no metadata.name")?;
         let namespace = object.metadata.namespace.take();
-        self.secrets.insert((name, namespace), secret_data(object));
+        self.secrets.insert((name, namespace), object.into());
         Ok(())
     }
 
@@ -88,7 +87,7 @@ impl Manifests {
         // Without a name no issuer can refer to it.
         if let Some(name) = object.metadata.name.take() {
             let namespace = object.metadata.namespace.take();
-            self.config_maps.insert((name, namespace), config_map_data(object));
+            self.config_maps.insert((name, namespace), object.into());
         }
         Ok(())
     }

@@ -2,7 +2,7 @@ use std::iter;
 
 use issuer_core::access::AccessError;
 use issuer_core::reference::IssuerKey;
-use issuer_core::target::{Method, Target};
+use issuer_core::target::{AwsIdentity, Method, Target};
 
 /// The service account of the controller, as the chart and the plain manifests install it.
 const CONTROLLER: &str = "vault-issuer:vault-issuer";
@@ -113,7 +113,11 @@ impl Needs {
 
     fn account(&self) -> &str {
         match &self.method {
-            Method::ServiceAccount { name, .. } => name,
+            Method::ServiceAccount { name, .. }
+            | Method::Aws {
+                identity: AwsIdentity::WebIdentity { name, .. },
+                ..
+            } => name,
             _ => "ACCOUNT",
         }
     }
@@ -146,10 +150,10 @@ impl Needs {
                 let role = role.as_deref().unwrap_or("ROLE");
                 Some(format!("auth/{mount}/certs/{role}"))
             }
-            Method::Jwt { mount, role, .. } | Method::ServiceAccount { mount, role, .. } => {
-                Some(format!("auth/{mount}/role/{role}"))
-            }
-            _ => None,
+            Method::Aws { mount, role, .. }
+            | Method::Jwt { mount, role, .. }
+            | Method::ServiceAccount { mount, role, .. } => Some(format!("auth/{mount}/role/{role}")),
+            Method::Token(_) => None,
         }
     }
 
@@ -165,9 +169,10 @@ impl Needs {
     fn auth_mount(&self) -> Vec<String> {
         let (kind, mount) = match &self.method {
             Method::AppRole { mount, .. } => ("approle", mount),
+            Method::Aws { mount, .. } => ("aws", mount),
             Method::Certificate { mount, .. } => ("cert", mount),
             Method::Jwt { mount, .. } | Method::ServiceAccount { mount, .. } => ("kubernetes", mount),
-            _ => return Vec::new(),
+            Method::Token(_) => return Vec::new(),
         };
         vec![
             "vault auth list".to_owned(),
@@ -184,6 +189,9 @@ impl Needs {
                  bound_service_account_namespaces={} audience={}",
                 self.namespace, self.audience
             )),
+            Method::Aws { mount, role, .. } => Some(format!(
+                "vault write auth/{mount}/role/{role} auth_type=iam bound_iam_principal_arn=ARN"
+            )),
             _ => None,
         };
         read.into_iter().chain(mend).collect()
@@ -193,7 +201,7 @@ impl Needs {
 #[cfg(test)]
 mod tests {
     use issuer_core::reference::IssuerKind;
-    use issuer_core::target::{AllowedAudiences, AllowedServers, IssuerPolicy};
+    use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, IssuerPolicy, ProxySettings};
     use issuer_core::vault::ProbeError;
 
     use super::*;
@@ -212,9 +220,11 @@ mod tests {
         };
         let policy = IssuerPolicy {
             allow_http: false,
+            ambient_aws: AmbientAws::default(),
             http_servers: Vec::new(),
             allowed_audiences: AllowedAudiences::All,
             allowed_servers: AllowedServers::All,
+            proxies: ProxySettings::default(),
             own_account: None,
         };
         let spec = serde_json::from_value(spec).unwrap();

@@ -14,7 +14,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
+use tokio::sync::Mutex;
+use tokio::task::{AbortHandle, spawn_blocking};
 
 /// Time for a client to send the head of its request.
 const HEADER: Duration = Duration::from_secs(1);
@@ -65,10 +66,14 @@ impl<'a> Asked<'a> {
 /// Makes the content of a page when it is asked for.
 pub(crate) type Page = Arc<dyn Fn(Asked<'_>) -> Content + Send + Sync>;
 
+type Pages = Arc<[(&'static str, Page)]>;
+
 /// A server of pages, each for GET and HEAD.
 pub(crate) struct Server {
     listener: TcpListener,
-    pages: Arc<[(&'static str, Page)]>,
+    pages: Pages,
+    /// The turn to make a page, if that may take long.
+    turn: Option<Arc<Mutex<()>>>,
 }
 
 /// Listens on `address`, for pages by path.
@@ -79,6 +84,7 @@ pub(crate) async fn serve(address: SocketAddr, pages: Vec<(&'static str, Page)>)
     Ok(Server {
         listener,
         pages: pages.into(),
+        turn: None,
     })
 }
 
@@ -95,6 +101,13 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Server {
+    /// Makes its pages on a thread of their own, one at a time: with thousands of issuers that takes longer than the other
+    /// tasks may wait.
+    pub(crate) fn off_thread(self) -> Self {
+        let turn = Some(Arc::default());
+        Self { turn, ..self }
+    }
+
     /// Serves until it is dropped.
     pub(crate) async fn run(self) {
         let mut connections: VecDeque<AbortHandle> = VecDeque::new();
@@ -110,20 +123,32 @@ impl Server {
             {
                 oldest.abort();
             }
-            let pages = Arc::clone(&self.pages);
+            let (pages, turn) = (Arc::clone(&self.pages), self.turn.clone());
             let task = tokio::spawn(async move {
                 // A failure concerns the client alone.
-                let _ = tokio::time::timeout(CONNECTION, connection(stream, &pages)).await;
+                let _ = tokio::time::timeout(CONNECTION, connection(stream, pages, turn)).await;
             });
             connections.push_back(task.abort_handle());
         }
     }
 }
 
-async fn connection(stream: TcpStream, pages: &[(&str, Page)]) -> hyper::Result<()> {
+async fn connection(stream: TcpStream, pages: Pages, turn: Option<Arc<Mutex<()>>>) -> hyper::Result<()> {
     let service = service_fn(|request| {
-        let reply = reply(pages, &request);
-        async { Ok::<_, Infallible>(reply) }
+        let (pages, turn) = (Arc::clone(&pages), turn.clone());
+        async move {
+            let Some(turn) = turn else {
+                return Ok(reply(&pages, &request));
+            };
+            // Kept to the end of the page, even if the client has gone.
+            let turn = turn.lock_owned().await;
+            let made = spawn_blocking(move || {
+                let reply = reply(&pages, &request);
+                drop(turn);
+                reply
+            });
+            Ok::<_, Infallible>(made.await.unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR)))
+        }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -190,6 +215,38 @@ mod tests {
         // The server may close while the rest of the request is on its way.
         let _ = stream.read_to_end(&mut reply).await;
         String::from_utf8(reply).unwrap().to_lowercase()
+    }
+
+    #[tokio::test]
+    async fn slow_page_delays_no_other_server() {
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (end, ends) = std::sync::mpsc::channel();
+        let ends = std::sync::Mutex::new(ends);
+        let slow: Page = Arc::new(move |_| {
+            begun.send(()).unwrap();
+            Content {
+                status: StatusCode::OK,
+                media_type: "text/plain",
+                text: ends.lock().unwrap().recv().unwrap(),
+            }
+        });
+        let pages = vec![("/metrics", slow)];
+        let slow = serve(([127, 0, 0, 1], 0).into(), pages).await.unwrap().off_thread();
+        let address = slow.listener.local_addr().unwrap();
+        tokio::spawn(slow.run());
+        let scrape = || tokio::spawn(ask(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let scrapes = [scrape(), scrape()];
+        begins.recv().await.unwrap();
+        let probe = ask(server().await, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(probe.ends_with("\r\n\r\nok"), "{probe}");
+        // The second waits for its turn.
+        assert!(begins.try_recv().is_err());
+        for _ in &scrapes {
+            end.send("done".to_owned()).unwrap();
+        }
+        for scrape in scrapes {
+            assert!(scrape.await.unwrap().ends_with("\r\n\r\ndone"));
+        }
     }
 
     #[tokio::test]

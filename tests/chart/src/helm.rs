@@ -6,18 +6,11 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use xtask::tool::HELM;
 
 use crate::objects::{Objects, RELEASE};
-use crate::tool::Tool;
 
 const CHART: &str = "deploy/charts/vault-issuer";
-
-const HELM: Tool = Tool {
-    name: "helm",
-    package: "helm.sh/helm/v4/cmd/helm@v4.3.1",
-    tags: "",
-    version: "version",
-};
 
 /// The program `helm`.
 pub(crate) struct Helm {

@@ -8,7 +8,6 @@
 mod cases;
 mod helm;
 mod objects;
-mod tool;
 
 use std::env;
 use std::process::ExitCode;

@@ -2,6 +2,9 @@
 //!
 //! An example of issuer-api prints them, so that this program compiles without the Kubernetes types.
 
+use std::env;
+use std::process::Command;
+
 use anyhow::{Context, ensure};
 use xtask::process::{cargo, read};
 
@@ -9,16 +12,15 @@ use super::{CHART, File, GROUP, HEADER, literal};
 
 pub(super) const DIRECTORY: &str = "deploy/crds";
 
-pub(super) fn files() -> anyhow::Result<Vec<File>> {
-    let printed = read(&mut cargo([
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        "issuer-api",
-        "--example",
-        "crds",
-    ]))?;
+/// Returns the files; `is_built` says that the example lies beside this program already.
+pub(super) fn files(is_built: bool) -> anyhow::Result<Vec<File>> {
+    let printed = if is_built {
+        let own = env::current_exe()?;
+        read(&mut Command::new(own.with_file_name("examples").join("crds")))?
+    } else {
+        let example = ["--package", "issuer-api", "--example", "crds"];
+        read(cargo(["run", "--quiet", "--locked"]).args(example))?
+    };
     let mut files = Vec::new();
     for crd in printed.split("---\n").filter(|document| !document.is_empty()) {
         files.extend(manifest_and_template(crd)?);

@@ -27,6 +27,10 @@ struct Cli {
     /// Writes nothing and fails if a file is not what would be written.
     #[arg(long)]
     check: bool,
+
+    /// Takes the CRDs from the example of issuer-api that `cargo build --workspace --all-targets` has compiled.
+    #[arg(long)]
+    built: bool,
 }
 
 /// A file and what it should hold.
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> anyhow::Result<()> {
-        let mut files = crd::files()?;
+        let mut files = crd::files(self.built)?;
         files.extend(rbac::files()?);
         files.extend(values::files()?);
         files.extend(chart_files()?);

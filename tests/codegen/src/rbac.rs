@@ -1,8 +1,8 @@
 //! What the controller may do: the one source of its rights, for the plain manifests and for the chart.
 //!
 //! Architecture invariant: no right on Secrets or service account tokens holds in all namespaces. Those of
-//! [`credentials`] hold in the namespaces in which somebody has bound them. Those of [`tokens`] are bound nowhere: the
-//! chart and the examples grant tokens of named service accounts.
+//! [`credentials`] hold in the namespaces in which somebody has bound them. Those of [`secrets`] and [`tokens`] are bound
+//! nowhere: the chart and the examples grant those of named Secrets and service accounts.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -64,6 +64,19 @@ fn drop_in() -> Vec<PolicyRule> {
     ]
 }
 
+/// The same rights for a controller that is limited to namespaces, in each of them: it does not serve cluster issuers.
+fn namespaced(mut rules: Vec<PolicyRule>) -> Vec<PolicyRule> {
+    for rule in &mut rules {
+        rule.resources.retain(|resource| !resource.contains("clusterissuers"));
+    }
+    rules
+}
+
+/// In all namespaces, where a cluster issuer selects namespaces by their labels.
+fn namespaces() -> Vec<PolicyRule> {
+    vec![rule("", &["namespaces"], &["get"])]
+}
+
 /// In all namespaces, where Kubernetes' CertificateSigningRequests are signed: reads those of all signers, asks whether the
 /// requester may reference the issuer, and signs for our signer names
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#authorization>).
@@ -100,6 +113,12 @@ fn signs(group: &str, plurals: [&str; 2]) -> PolicyRule {
 /// In a namespace with issuers: their Secrets, and the ConfigMaps of their CA bundles, by name only.
 fn credentials() -> Vec<PolicyRule> {
     vec![rule("", &["configmaps"], &["get"]), rule("", &["secrets"], &["get"])]
+}
+
+/// In a namespace with issuers: Secrets that are named, which may be watched too. Without a name this would permit a watch
+/// of all.
+fn secrets() -> Vec<PolicyRule> {
+    vec![rule("", &["secrets"], &["get", "watch"])]
 }
 
 /// In a namespace with issuers that log in with service accounts.
@@ -187,6 +206,7 @@ pub(super) fn files() -> anyhow::Result<Vec<File>> {
         on_demand("drop-in", &drop_in())?,
         on_demand("drop-in-csrs", &drop_in_csrs())?,
         on_demand("kubernetes-csrs", &kubernetes_csrs())?,
+        on_demand("namespaces", &namespaces())?,
         file(
             "leader-election",
             &[
@@ -226,12 +246,16 @@ fn chart_rules() -> anyhow::Result<File> {
     let all = [
         ("approval", approval()),
         ("controller", controller()),
+        ("controller-namespaced", namespaced(controller())),
         ("credentials", credentials()),
         ("drop-in", drop_in()),
         ("drop-in-csrs", drop_in_csrs()),
+        ("drop-in-namespaced", namespaced(drop_in())),
         ("edit", edit()),
         ("kubernetes-csrs", kubernetes_csrs()),
         ("leader-election", leader_election()),
+        ("namespaces", namespaces()),
+        ("secrets", secrets()),
         ("tokens", tokens()),
         ("view", view()),
     ];

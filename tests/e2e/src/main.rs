@@ -18,6 +18,7 @@ mod grants;
 mod issued;
 mod pki;
 mod report;
+mod rights;
 mod runner;
 mod servers;
 mod test_namespace;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::{CASES, Case, On};
 use crate::report;
+use crate::rights;
 use crate::servers::components::{Components, go_found};
 use crate::servers::controller::{self, Profile};
 use crate::servers::env::Env;
@@ -150,6 +151,9 @@ impl Args {
         }
         let failed = passed.iter().filter(|passed| !**passed).count();
         say(&format!("{} passed, {failed} failed", passed.len() - failed));
+        if failed == 0 && self.case.is_empty() && self.provider == ProviderName::Local {
+            rights::all_used(&env).await?;
+        }
         if self.keep {
             env.keep()?;
             if let Provider::Kind(cluster) = &env.provider

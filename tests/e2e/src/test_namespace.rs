@@ -92,6 +92,24 @@ impl<'e> TestNamespace<'e> {
         apply_object(&self.env.client, binding).await
     }
 
+    /// Has the controller permitted to watch a Secret, as the chart's `credentials.secrets` does.
+    pub(crate) async fn permit_watch(&self, secret: &str) -> anyhow::Result<()> {
+        let name = format!("watch-{secret}");
+        let rule = json!({ "apiGroups": [""], "resources": ["secrets"], "resourceNames": [secret], "verbs": ["get", "watch"] });
+        let version = "rbac.authorization.k8s.io/v1";
+        let metadata = json!({ "name": name });
+        self.apply(json!({ "apiVersion": version, "kind": "Role", "metadata": metadata, "rules": [rule] }))
+            .await?;
+        self.apply(json!({
+            "apiVersion": version,
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
+            "subjects": [{ "kind": "ServiceAccount", "name": "vault-issuer", "namespace": NAMESPACE }],
+        }))
+        .await
+    }
+
     /// Returns the objects of a kind in the namespace.
     pub(crate) fn api<K>(&self) -> Api<K>
     where

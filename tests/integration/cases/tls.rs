@@ -24,6 +24,7 @@ fn bundles_are_read_as_go_reads_them() {
         let connect = Connect {
             origin: Origin::parse("https://vault.example.com:8200").unwrap(),
             allowed_servers: AllowedServers::All,
+            proxy: None,
             server_name: None,
             roots: Roots::bundle(files[name].clone()),
             identity: None,

@@ -2,6 +2,8 @@
 
 mod cases;
 mod issuance;
+mod proxies;
+mod wrapping;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
@@ -18,13 +20,13 @@ use issuer_kube::Transport;
 use issuer_ureq::Driver;
 use tokio::runtime::Runtime;
 
-use self::cases::{
-    ANSWERS, CASE, CERTIFICATES, CONNECTIONS, Case,
-    Event::{Call, Ended, Proceed},
-    OK, TLS, origin, plain, tls,
-};
-use crate::server::Act::{Hang, Read, Send};
-use crate::server::{Act, PKI, Server, Speaks};
+use self::cases::Event::{Call, Ended, Proceed};
+use self::cases::answers::ANSWERS;
+use self::cases::certificates::CERTIFICATES;
+use self::cases::connections::CONNECTIONS;
+use self::cases::{CASE, Case, OK, TLS, origin, plain, tls};
+use crate::server::ServerStep::{Hang, Read, Send};
+use crate::server::{PKI, Server, ServerStep, Speaks};
 
 /// The two drivers behind one interface.
 pub(crate) enum Either {
@@ -75,6 +77,7 @@ fn connect(port: u16) -> Connect {
     Connect {
         origin: origin("https", "127.0.0.1", port),
         allowed_servers: AllowedServers::All,
+        proxy: None,
         server_name: None,
         roots: Roots::bundle(PKI.ca()),
         identity: None,
@@ -228,7 +231,7 @@ fn resolved_addresses_must_be_allowed() {
 #[test]
 fn endless_head_is_not_http() {
     let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(300 << 10)).leak();
-    let script: &'static [Act] = vec![Read, Send(head), Hang].leak();
+    let script: &'static [ServerStep] = vec![Read, Send(head), Hang].leak();
     let case = Case {
         scripts: vec![script].leak(),
         events: &[Call(Err(TransportError::NotHttp)), Ended],

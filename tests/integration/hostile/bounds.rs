@@ -58,11 +58,11 @@ fn bodies() -> Vec<Vec<u8>> {
             ]
         })
         .collect();
-    let each = vec!["-----BEGIN CERTIFICATE-----\n"; 20_000];
-    bodies.push(json!({ "data": { "certificate": "", "ca_chain": vec![""; 300_000] } }));
+    let each = vec!["-----BEGIN CERTIFICATE-----\n"; limit() / 34];
+    bodies.push(json!({ "data": { "certificate": "", "ca_chain": vec![""; limit() / 4] } }));
     bodies.push(json!({ "data": { "certificate": "", "ca_chain": each } }));
     bodies.push(json!({ "errors": each }));
-    bodies.push(json!({ "errors": vec![""; 300_000] }));
+    bodies.push(json!({ "errors": vec![""; limit() / 4] }));
     bodies.push(json!({ "errors": [full_of("1 error occurred: * ")] }));
     bodies.push(json!({ "errors": [full_of("a b\u{7}\u{202e} ")] }));
     bodies.push(json!({ "errors": [full_of("aa.bb-cc_")] }));

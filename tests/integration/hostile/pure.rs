@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fake_vault::{Authority, FakeVault, KeyType, Pki, Role};
 use issuer_api::{Auth, SecretKeySelector, VaultSpec};
-use issuer_core::access::{self, Access, AccessError, SecretData};
+use issuer_core::access::{self, Access, AccessError, Held, SecretData};
 use issuer_core::reference::{IssuerKey, IssuerKind};
 use issuer_core::target::{IssuerPolicy, Target};
 use issuer_core::vault::Sign;
@@ -67,7 +67,7 @@ pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
         &IssuerPolicy::default(),
     )
     .unwrap();
-    let mut step = access::begin(target, "team", None, BEGIN);
+    let mut step = access::begin(target, "team", Held::default(), BEGIN);
     loop {
         step = match step {
             access::Step::Exchange(request, waits) => {

@@ -73,6 +73,7 @@ pub(crate) async fn run(vault: &Vault, login: Login) -> Ended {
     let stop = async { finished.await.unwrap() };
     let setup = RunSetup {
         config: world::config(),
+        watch_client: client.clone(),
         client,
         transport: Transport::new(),
         metrics: Arc::clone(&metrics),
@@ -171,7 +172,7 @@ fn since(query: &str) -> u64 {
 fn value(object: &Object) -> Value {
     match object {
         Object::ClusterIssuer(issuer) => serde_json::to_value(issuer),
-        Object::Issuer(issuer) => serde_json::to_value(issuer),
+        Object::DropInIssuer(issuer) | Object::Issuer(issuer) => serde_json::to_value(issuer),
         Object::Request(request) => serde_json::to_value(request),
         Object::Csr(csr) => serde_json::to_value(csr),
     }

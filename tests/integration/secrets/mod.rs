@@ -21,7 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use self::canaries::Canaries;
 use self::capture::capture;
 use crate::drivers::Either;
-use crate::world::{JWT, Login, SECRET_ID, Vault, World};
+use crate::world::{AWS_SECRET, AWS_SESSION, JWT, Login, SECRET_ID, Vault, World};
 
 /// The statuses with which a Vault may quote the request.
 const STATUSES: [u16; 12] = [200, 202, 307, 400, 403, 404, 405, 412, 413, 429, 500, 503];
@@ -51,6 +51,8 @@ fn add_secrets(canaries: &mut Canaries, vault: &Vault) {
     canaries.add("private key", number);
     canaries.add("secret ID", SECRET_ID.as_bytes());
     canaries.add("JWT", JWT.as_bytes());
+    canaries.add("AWS key", AWS_SECRET.as_bytes());
+    canaries.add("AWS session token", AWS_SESSION.as_bytes());
     canaries.add("given token", vault.token.as_bytes());
 }
 
@@ -193,6 +195,7 @@ fn holders_of_secrets_print_none() {
     let connect = Connect {
         origin: issuer_core::Origin::parse(&vault.server.url()).unwrap(),
         allowed_servers: AllowedServers::All,
+        proxy: None,
         server_name: None,
         roots: Roots::bundle(vault.server.ca_pem().into_bytes()),
         identity: Some(identity),

@@ -14,14 +14,14 @@ use futures::stream::FuturesUnordered;
 use issuer_api::VaultSpec;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{AwaitReply, Change, Controller, Event, Key, Outcome, StatusPatch, Step, WriteError};
-use issuer_core::reference::{IssuerKind, RequestKey, RequestKind, SecretRef};
+use issuer_core::reference::{IssuerKind, ListScope, RequestKey, RequestKind, SecretRef, TokenSource};
 use issuer_core::{Now, Operation, Reply, Request, Secret};
 use issuer_kube::{Metrics, Transport};
 use serde_json::json;
 
 pub(crate) use self::dice::Dice;
 pub(crate) use self::objects::{NAMESPACE, config, create_issuer, create_request, csr, issuer, ready};
-pub(crate) use self::vault::{BEGIN, JWT, Login, SECRET_ID, Vault};
+pub(crate) use self::vault::{AWS_SECRET, AWS_SESSION, BEGIN, JWT, Login, SECRET_ID, Vault};
 
 /// A time by which every run has converged.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -74,9 +74,9 @@ impl<'v> World<'v> {
             transcript: None,
         };
         let lists = [
-            Change::Issuers(IssuerKind::Cluster, BTreeSet::new()),
-            Change::Issuers(IssuerKind::Namespaced, BTreeSet::new()),
-            Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()),
+            Change::Issuers(IssuerKind::Cluster, ListScope::Cluster, BTreeSet::new()),
+            Change::Issuers(IssuerKind::Namespaced, ListScope::Cluster, BTreeSet::new()),
+            Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new()),
         ];
         lists.into_iter().for_each(|list| world.controller.observe(BEGIN, list));
         world
@@ -85,6 +85,20 @@ impl<'v> World<'v> {
     /// Changes the issuer's Vault or auth method.
     pub(crate) fn edit(&mut self, spec: &VaultSpec) {
         self.cluster.patch(&issuer(), &json!({ "spec": spec })).unwrap();
+    }
+
+    /// Creates or replaces a Secret with one key.
+    pub(crate) fn set_secret(&mut self, name: &str, key: &str, value: &str) {
+        let reference = SecretRef {
+            namespace: NAMESPACE.to_owned(),
+            name: name.to_owned(),
+        };
+        let data = SecretData {
+            resource_version: value.to_owned(),
+            data: BTreeMap::from([(key.to_owned(), Secret::from(value))]),
+            servers: None,
+        };
+        self.secrets.insert(reference, data);
     }
 
     /// Creates an approved request for `<name>.example.com`.
@@ -237,7 +251,8 @@ impl<'v> World<'v> {
                         task: Task { key, operation, waits },
                     });
                 }
-                Step::MintToken(spec, waits) => {
+                Step::MintToken(TokenSource::File(path), _) => panic!("{path} is read"),
+                Step::MintToken(TokenSource::Requested(spec), waits) => {
                     assert_eq!(
                         (spec.namespace.as_str(), spec.service_account.as_str()),
                         (NAMESPACE, "signer")
@@ -253,6 +268,7 @@ impl<'v> World<'v> {
                     let live = live.map(Into::into).ok_or(ReadError::NotFound);
                     waits.resume(controller, now, live)
                 }
+                Step::ReadNamespace(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                 Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                 Step::ReadSecret(secret, waits) => {
                     let found = self.secrets.get(&secret).cloned();
@@ -262,11 +278,8 @@ impl<'v> World<'v> {
                 Step::WriteStatus(patch, waits) => {
                     let written = self.cluster.write_status(&patch);
                     self.patches.push(patch);
-                    let written = written.map(drop).map_err(|refusal| match refusal.status() {
-                        404 => WriteError::NotFound,
-                        409 => WriteError::Conflict,
-                        _ => WriteError::Unavailable,
-                    });
+                    let written = written.map(drop);
+                    let written = written.map_err(|refusal| WriteError::of(Some(refusal.status())));
                     waits.resume(controller, now, written)
                 }
                 Step::Done(outcome) => {

@@ -6,7 +6,7 @@ use fake_kube::{FakeKube, Object};
 use fake_vault::KeyType;
 use issuer_api::{Base64, CertificateRequest, CertificateRequestSpec, IssuerRef, VaultIssuer};
 use issuer_core::reconcile::{Config, Key};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey};
+use issuer_core::reference::{IssuerKey, IssuerKind, Namespaces, RequestKey};
 use issuer_core::target::{AllowedServers, IssuerPolicy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType};
@@ -25,6 +25,7 @@ pub(crate) fn config() -> Config {
         drop_in: None,
         event_rate: 10,
         kubernetes_csrs: false,
+        namespaces: Namespaces::All,
         max_concurrent_reconciles: 8,
         // The Vaults of these tests lose more answers than one that is well would.
         max_lost_answers: u32::MAX,

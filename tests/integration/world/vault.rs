@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use fake_vault::serve::{Options, Server};
 use fake_vault::{
-    Accepts, AppRoleRole, AuthMethod, Authority, CertRole, Certified, FakeVault, JwtRole, Pki, Policy, Role,
-    TokenParams, Trusted,
+    Accepts, AppRoleRole, AuthMethod, Authority, AwsMethod, AwsRole, CertRole, Certified, FakeVault, IamPrincipal,
+    JwtRole, Pki, Policy, Role, TokenParams, Trusted,
 };
 use issuer_api::{
-    Auth, Base64, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
+    Auth, AwsAuth, Base64, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
     ServiceAccountRef, VaultSpec,
 };
 use issuer_core::access::SecretData;
@@ -33,21 +33,29 @@ pub(crate) const SECRET_ID: &str = "5f2c8d1e-9b47-4a30-8e6d-c1f07b93ad52";
 pub(crate) const JWT: &str =
     "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6dGVhbTpzaWduZXIifQ.Zm9yIG5vYm9keSdzIGV5ZXMgMDkx";
 
+pub(crate) const AWS_SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYq9w2LmA0d7";
+pub(crate) const AWS_SESSION: &str = "IQoJb3JpZ2luX2VjEHAaCXVzLWVhc3QtMSJHMEUCIQDkq7m3nR0z";
+
 /// The auth method of an issuer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Login {
     AppRole,
+    Aws,
     Certificate,
     Jwt,
     JwtServiceAccount,
     KubernetesSecret,
     ServiceAccount,
     Token,
+    /// An AppRole whose Secret holds a wrapping token, which a test has to make.
+    WrappedAppRole,
 }
 
 impl Login {
-    pub(crate) const ALL: [Self; 7] = [
+    /// Those that a Vault knows from its start.
+    pub(crate) const ALL: [Self; 8] = [
         Self::AppRole,
+        Self::Aws,
         Self::Certificate,
         Self::Jwt,
         Self::JwtServiceAccount,
@@ -82,6 +90,14 @@ impl Login {
                     ..issuer_api::AppRole::default()
                 });
             }
+            Self::Aws => {
+                auth.aws = Some(AwsAuth {
+                    role: "web".to_owned(),
+                    secret_name: Some("vault-aws".to_owned()),
+                    vault_header_value: Some("vault.example.com".to_owned()),
+                    ..AwsAuth::default()
+                });
+            }
             Self::Certificate => {
                 let secret_name = Some("vault-client".to_owned());
                 auth.client_certificate = Some(ClientCertificate {
@@ -107,8 +123,35 @@ impl Login {
                 auth.kubernetes = Some(kubernetes(None, Some(account)));
             }
             Self::Token => auth.token_secret_ref = Some(secret("vault-token")),
+            Self::WrappedAppRole => {
+                auth.app_role = Some(issuer_api::AppRole {
+                    role_id: Some("web-id".to_owned()),
+                    secret_id_wrapping_path: Some("auth/approle/role/web/secret-id".to_owned()),
+                    secret_ref: Some(secret("vault-wrapped")),
+                    ..issuer_api::AppRole::default()
+                });
+            }
         }
         auth
+    }
+}
+
+/// Returns an AWS method for the owner of the keys.
+fn aws(token: &TokenParams) -> AwsMethod {
+    let arn = "arn:aws:iam::123456789012:user/web";
+    let identity = IamPrincipal {
+        arn: arn.to_owned(),
+        secret: AWS_SECRET.to_owned(),
+        session_token: Some(AWS_SESSION.to_owned()),
+    };
+    let role = AwsRole {
+        principals: vec![arn.to_owned()],
+        token: token.clone(),
+    };
+    AwsMethod {
+        identities: [("AKIAIOSFODNN7EXAMPLE".to_owned(), identity)].into(),
+        server_id: Some("vault.example.com".to_owned()),
+        roles: [("web".to_owned(), role)].into(),
     }
 }
 
@@ -137,6 +180,7 @@ impl Vault {
         let params = TokenParams::policies(["signer"]).ttl(TOKEN_TTL, Duration::ZERO);
         let role = AppRoleRole::new("web-id", SECRET_ID, params.clone());
         fake.enable_auth("approle", AuthMethod::AppRole([("web".to_owned(), role)].into()));
+        fake.enable_auth("aws", AuthMethod::Aws(aws(&params)));
         let accepts = Accepts::Known([JWT.to_owned()].into());
         let role = JwtRole {
             accepts,
@@ -175,6 +219,13 @@ impl Vault {
         Arc::clone(&self.fake)
     }
 
+    /// Returns a wrapping token for a secret ID, for issuers with [`Login::WrappedAppRole`].
+    pub(crate) fn wrap_secret_id(&self) -> String {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let wrapped = self.fake().wrap_secret_id(self.server.now(), "approle", "web", day);
+        wrapped.unwrap()
+    }
+
     pub(crate) fn spec(&self, login: Login) -> VaultSpec {
         VaultSpec {
             server: self.server.url(),
@@ -188,6 +239,9 @@ impl Vault {
     pub(crate) fn secrets(&self) -> BTreeMap<SecretRef, SecretData> {
         let entries = [
             ("vault-approle", "secretId", SECRET_ID),
+            ("vault-aws", "accessKeyID", "AKIAIOSFODNN7EXAMPLE"),
+            ("vault-aws", "secretAccessKey", AWS_SECRET),
+            ("vault-aws", "sessionToken", AWS_SESSION),
             ("vault-client", "tls.crt", &self.client.chain_pem),
             ("vault-client", "tls.key", &self.client.key_pem),
             ("vault-jwt", "token", JWT),

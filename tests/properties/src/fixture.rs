@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fake_vault::{KeyType, key};
 use issuer_api::{AppRole, Auth, KubernetesAuth, SecretKeySelector, VaultSpec};
-use issuer_core::access::{self, Access, AwaitReply, SecretData};
+use issuer_core::access::{self, Access, AwaitReply, Held, SecretData};
 use issuer_core::target::{IssuerPolicy, SignPath, Target};
 use issuer_core::vault::{Lease, Vault};
 use issuer_core::{Flow, Now, Request, RequestSpec, Secret, Signatures, SigningRequest, Step};
@@ -96,6 +96,10 @@ pub(crate) fn check(auth: Auth, held: Option<Access>, now: Now) -> (Request, Awa
         resource_version: "1".to_owned(),
         data: BTreeMap::from([("credential".to_owned(), Secret::from("canary"))]),
         servers: None,
+    };
+    let held = Held {
+        access: held,
+        secret_id: None,
     };
     match access::begin(target, "team", held, now) {
         access::Step::ReadSecret(_, waits) => asked(waits.resume(now, Ok(secret))),

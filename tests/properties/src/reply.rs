@@ -1,6 +1,7 @@
 //! Replies in inputs: a line with the status, lines with headers, an empty line, the body.
 
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use issuer_core::target::{Method, SecretIdKey, Target};
 use issuer_core::{Body, Reply};
 
 /// Parses a reply. Text without an empty line is the body of a reply with status 200; malformed lines of the head are
@@ -35,6 +36,27 @@ pub(crate) fn with(status: u16, body: impl Into<Vec<u8>>) -> Response<Body> {
 /// The health of an active server.
 pub(crate) fn healthy() -> Reply {
     Ok(with(200, r#"{"initialized":true,"sealed":false}"#))
+}
+
+/// The keys of an assumed role, as AWS returns them.
+pub(crate) fn aws_keys() -> Reply {
+    let keys = "<AccessKeyId>canary</AccessKeyId><SecretAccessKey>canary</SecretAccessKey>";
+    Ok(with(200, format!("{keys}<SessionToken>canary</SessionToken>")))
+}
+
+/// What the wrapping token of an issuer stands for.
+pub(crate) fn wrapped(target: &Target) -> Reply {
+    let path = match &target.method {
+        Method::AppRole {
+            secret_id: Some(SecretIdKey {
+                wrapped_at: Some(path), ..
+            }),
+            ..
+        } => path.as_str(),
+        _ => "",
+    };
+    let data = serde_json::json!({ "creation_path": path });
+    Ok(with(200, serde_json::json!({ "data": data }).to_string()))
 }
 
 /// A successful login.

@@ -8,7 +8,7 @@ use fake_vault::{AppRoleRole, AuthMethod, Authority, FakeVault, Pki, Policy, Rol
 use issuer_api::{AppRole as Login, Auth, CertificateRequest, SecretKeySelector, VaultSpec};
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Change, Claim, Config, Controller, Key, ObservedIssuer, StatusPatch, Step, WriteError};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKind};
+use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKind};
 use issuer_core::{Now, Operation, Secret};
 use serde_json::Value;
 use simulator::world::Setup;
@@ -106,11 +106,12 @@ static READY: LazyLock<[Scene; 2]> = LazyLock::new(|| {
                 .observe(NOW, Change::Issuer(key.clone(), observed(path)));
             scene
                 .controller
-                .observe(NOW, Change::Issuers(kind, BTreeSet::from([key])));
+                .observe(NOW, Change::Issuers(kind, ListScope::Cluster, BTreeSet::from([key])));
         }
-        scene
-            .controller
-            .observe(NOW, Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()));
+        scene.controller.observe(
+            NOW,
+            Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new()),
+        );
         scene.run(NOW);
         assert!(scene.controller.readiness().all(|(_, is_ready)| is_ready));
         scene
@@ -182,6 +183,7 @@ impl Scene {
                         let request = request.map(Into::into).map_err(|_| ReadError::Unavailable);
                         waits.resume(controller, now, request)
                     }
+                    Step::ReadNamespace(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                     Step::ReadConfigMap(_, waits) => waits.resume(controller, now, Err(ReadError::NotFound)),
                     Step::ReadSecret(_, waits) => {
                         let data = BTreeMap::from([("secretId".to_owned(), Secret::from("secret"))]);

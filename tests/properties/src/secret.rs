@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use fake_vault::Authority;
-use issuer_api::{AppRole, Auth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector, VaultSpec};
-use issuer_core::access::{self, SecretData, Step};
-use issuer_core::reference::{ConfigMapRef, SecretRef};
+use issuer_api::{AppRole, Auth, AwsAuth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector, VaultSpec};
+use issuer_core::access::{self, Held, SecretData, Step};
+use issuer_core::reference::{ConfigMapRef, SecretRef, TokenSource};
 use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
 use issuer_core::{Operation, Request, Secret};
 
@@ -14,7 +14,15 @@ use crate::reply;
 use crate::text::{assert_hidden, assert_shown};
 
 /// The keys of the Secret, in the order of their values in an input; 0xff separates values.
-const KEYS: [&str; 4] = ["credential", "ca.crt", "tls.crt", "tls.key"];
+const KEYS: [&str; 7] = [
+    "credential",
+    "ca.crt",
+    "tls.crt",
+    "tls.key",
+    "accessKeyID",
+    "secretAccessKey",
+    "sessionToken",
+];
 
 /// The values of a Secret: an issuer either reports what is wrong with them or logs in with exactly their contents, and
 /// never prints any of them.
@@ -55,7 +63,7 @@ fn selector(key: &str) -> SecretKeySelector {
     }
 }
 
-fn methods() -> [(&'static str, Auth); 6] {
+fn methods() -> [(&'static str, Auth); 7] {
     let token = Auth {
         token_secret_ref: Some(selector("credential")),
         ..Auth::default()
@@ -93,6 +101,14 @@ fn methods() -> [(&'static str, Auth); 6] {
         }),
         ..Auth::default()
     };
+    let aws = Auth {
+        aws: Some(AwsAuth {
+            role: "web".to_owned(),
+            secret_name: Some("vault".to_owned()),
+            ..AwsAuth::default()
+        }),
+        ..Auth::default()
+    };
     let certificate = Auth {
         client_certificate: Some(ClientCertificate {
             secret_name: Some("vault".to_owned()),
@@ -106,6 +122,7 @@ fn methods() -> [(&'static str, Auth); 6] {
         ("role_id", role_id),
         ("jwt", kubernetes),
         ("jwt", jwt),
+        ("aws", aws),
         ("certificate", certificate),
     ]
 }
@@ -122,6 +139,10 @@ fn assert_used(name: &str, requests: &[Request], data: &BTreeMap<String, Secret>
             login.http.headers().get("x-vault-token").expect("a token").as_bytes(),
             held.as_bytes()
         ),
+        "aws" => {
+            let body: serde_json::Value = serde_json::from_slice(login.http.body().as_bytes()).expect("JSON");
+            assert!(body["iam_request_headers"].is_string());
+        }
         "certificate" => assert!(login.connect.identity.is_some()),
         field => {
             let body: serde_json::Value = serde_json::from_slice(login.http.body().as_bytes()).expect("JSON");
@@ -148,9 +169,16 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
     for key in target.method.keys() {
         hold(&key.key, "canary");
     }
-    if let Method::Certificate { .. } = &target.method {
-        hold("tls.crt", &CERTIFIED.0);
-        hold("tls.key", &CERTIFIED.1);
+    match &target.method {
+        Method::Aws { .. } => {
+            hold("accessKeyID", "canary");
+            hold("secretAccessKey", "canary");
+        }
+        Method::Certificate { .. } => {
+            hold("tls.crt", &CERTIFIED.0);
+            hold("tls.key", &CERTIFIED.1);
+        }
+        _ => {}
     }
     match &target.trust {
         Trust::ConfigMap(key) => drop(hold(&key.key, &CERTIFIED.0)),
@@ -173,7 +201,7 @@ pub(crate) fn requests(target: &Target) -> Result<Vec<Request>, String> {
 /// Runs a check against a healthy Vault; returns its requests or the error.
 fn walk(target: &Target, read: impl Fn(&SecretRef) -> SecretData) -> Result<Vec<Request>, String> {
     let mut requests = Vec::new();
-    let mut step = access::begin(target.clone(), "team", None, NOW);
+    let mut step = access::begin(target.clone(), "team", Held::default(), NOW);
     loop {
         assert_hidden(&format!("{step:?}"));
         step = match step {
@@ -185,15 +213,25 @@ fn walk(target: &Target, read: impl Fn(&SecretRef) -> SecretData) -> Result<Vec<
                 assert_eq!(name.namespace, "team");
                 waits.resume(NOW, Ok(read(&name)))
             }
-            Step::MintToken(spec, waits) => {
+            Step::MintToken(source, waits) => {
+                let TokenSource::Requested(spec) = source else {
+                    panic!("{source:?}");
+                };
                 assert_eq!(spec.namespace, "team");
                 waits.resume(NOW, Ok(Secret::from("canary")))
             }
             Step::Exchange(request, waits) => {
                 let reply = match request.operation {
+                    Operation::Login if request.http.uri().path().ends_with("/sys/wrapping/lookup") => {
+                        reply::wrapped(target)
+                    }
+                    Operation::Login if request.http.uri().path().ends_with("/sys/wrapping/unwrap") => {
+                        Ok(reply::with(200, r#"{"data":{"secret_id":"canary"}}"#))
+                    }
                     Operation::Health => reply::healthy(),
                     Operation::Lookup => Ok(reply::with(200, r#"{"data":{"ttl":100,"renewable":true}}"#)),
                     Operation::Probe => reply::wants_csr(),
+                    _ if request.connect.origin.host().starts_with("sts.") => reply::aws_keys(),
                     _ => reply::granted(),
                 };
                 requests.push(request);

@@ -1,5 +1,5 @@
 use issuer_api::VaultSpec;
-use issuer_core::target::{IssuerPolicy, Method, Target, Trust};
+use issuer_core::target::{AwsIdentity, IssuerPolicy, Method, Target, Trust};
 
 use crate::issuer::{key, permissive};
 use crate::paths::assert_within;
@@ -40,6 +40,14 @@ fn assert_target(spec: &VaultSpec, target: &Target) {
         assert!(!audiences.is_empty());
         let is_jwt = spec.auth.jwt.is_some();
         assert!(is_jwt || audiences.contains(&"vault://team/vault".to_owned()));
+    }
+    if let Method::Aws {
+        identity: AwsIdentity::WebIdentity { name, audiences, .. },
+        ..
+    } = &target.method
+    {
+        assert!(is_name(name), "{name:?}");
+        assert!(audiences.contains(&"sts.amazonaws.com".to_owned()));
     }
     for name in target.secrets() {
         assert!(is_name(&name), "{name:?}");

@@ -25,12 +25,13 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("simulator", &["issuer-api", "issuer-core", "fake-kube", "fake-vault"]),
 ];
 
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
     "chart",
     "codegen",
     "e2e",
     "image",
     "integration",
+    "micro",
     "properties",
     "tidy",
     "xtask",

@@ -4,6 +4,7 @@
 //! `cargo xtask tidy` starts this program. Each rule is a module with a function `check`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
+mod averages;
 mod circles;
 mod dependencies;
 mod docs;
@@ -55,6 +56,7 @@ fn check() -> anyhow::Result<()> {
     let mut findings = layout::check(&files)?;
     findings.extend(text::check(&files)?);
     findings.extend(voice::check(&files)?);
+    findings.extend(averages::check(&files)?);
     findings.extend(metrics::check(&files)?);
     findings.extend(workflows::check(&files)?);
     findings.extend(docs::check(&files)?);

@@ -66,7 +66,6 @@ fn findings_in(path: &str, text: &str) -> Vec<Finding> {
             rule,
         })
     };
-    let is_source = path.starts_with("crates/") && path.contains("/src/");
     let is_pure = PURE.iter().any(|pure| path.starts_with(pure)) && !is_test(path);
     let mut in_tests = false;
     for (line, number) in text.lines().zip(1..) {
@@ -88,7 +87,7 @@ fn findings_in(path: &str, text: &str) -> Vec<Finding> {
         }
     }
     let lines = text.lines().count();
-    if is_source && lines > LINES_MAX {
+    if path.ends_with(".rs") && lines > LINES_MAX {
         found(LINES_MAX + 1, format!("{lines} lines are more than {LINES_MAX}"));
     }
     findings
@@ -169,6 +168,8 @@ mod tests {
         assert_eq!(rules("crates/a/src/b.rs", &"x\n".repeat(500)), []);
         let expected = [(501, "501 lines are more than 500".into())];
         assert_eq!(rules("crates/a/src/b.rs", &"x\n".repeat(501)), expected);
+        assert_eq!(rules("tests/a/b.rs", &"x\n".repeat(501)), expected);
+        assert_eq!(rules("deploy/a.md", &"x\n".repeat(501)), []);
         assert_eq!(rules("a.md", "a \nb"), [(1, "trailing white space".into())]);
     }
 }

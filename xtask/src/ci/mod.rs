@@ -62,7 +62,10 @@ impl Args {
             return !(self.skip_e2e && is_end_to_end);
         }
         let named = |step: &Step| self.only.iter().any(|name| name == step.name);
-        named(step) || step.name == "build" && STEPS.iter().any(|other| other.needs_build() && named(other))
+        named(step)
+            || STEPS
+                .iter()
+                .any(|other| named(other) && other.compiled_by() == Some(step.name))
     }
 }
 

@@ -25,13 +25,16 @@ pub(super) enum Program {
     Cargo(&'static str),
     /// A program of the workspace, which the step `build` has compiled.
     Built(&'static str),
+    /// The same, compiled by the step `optimized`.
+    Optimized(&'static str),
 }
 
 /// All steps, in the order in which they start.
 ///
-/// The steps of cargo form one chain, in which what fails fastest comes first. The servers of the end-to-end tests are
-/// built beside it, and then Helm and promtool for the tests of the chart: Go and cargo leave each other idle time.
-pub(super) static STEPS: [Step; 15] = [
+/// The steps of cargo form one chain, in which what fails fastest comes first. Beside it, Go builds the servers of the
+/// end-to-end tests, which run while there is something else to do: they leave the processor idle half of the time. Helm
+/// and promtool, for the tests of the chart, are compiled last.
+pub(super) static STEPS: [Step; 17] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     // Everything at once: cargo compiles a dependency anew for each set of features that a smaller build asks of it.
@@ -51,8 +54,13 @@ pub(super) static STEPS: [Step; 15] = [
         Program::Cargo("doc --workspace --no-deps --document-private-items --locked"),
         &["clippy"],
     ),
-    step("test", Program::Cargo("test --workspace --locked"), &["doc"]),
-    step("codegen", Program::Built("codegen --check"), &["build"]),
+    // Both at once, for the same reason as above: with other features the core would be compiled twice.
+    step(
+        "optimized",
+        Program::Cargo("build --profile optimized --package simulator --package micro --locked"),
+        &["doc"],
+    ),
+    step("test", Program::Cargo("test --workspace --locked"), &["optimized"]),
     step("demo", Program::Cargo("xtask demo"), &["test"]),
     // Advisories come from GitHub, which a machine that builds from a registry mirror cannot reach; the workflow in
     // .github checks them.
@@ -61,23 +69,26 @@ pub(super) static STEPS: [Step; 15] = [
         Program::Cargo("deny --locked check bans licenses sources"),
         &["demo"],
     ),
-    // The scopes `pair` and `user-changes` take longer than all the rest: `cargo xtask sim --explore` explores them too.
-    step(
-        "explore",
-        Program::Cargo(
-            "xtask sim --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr",
-        ),
-        &["deny"],
-    ),
-    step("seeds", Program::Cargo("xtask sim --seeds 200"), &["explore"]),
-    step("chart", Program::Built("chart"), &["build", "components"]),
-    step("e2e", Program::Built("e2e run"), &["build", "components", "chart"]),
+    step("codegen", Program::Built("codegen --check --built"), &["build"]),
+    step("e2e", Program::Built("e2e run"), &["build", "components"]),
     // Not beside the cases of the step before, some of which measure times.
     step(
         "kind",
         Program::Built("e2e run --provider kind"),
         &["build", "components", "e2e"],
     ),
+    // The scopes `pair` and `user-changes` take longer than all the rest: `cargo xtask sim --explore` explores them too.
+    step(
+        "explore",
+        Program::Optimized(
+            "simulator --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr \
+             --scope namespaces --scope drop-in --scope drop-in-auto --scope drop-in-own --scope drop-in-leave",
+        ),
+        &["optimized"],
+    ),
+    step("seeds", Program::Optimized("simulator --seeds 200"), &["optimized"]),
+    step("micro", Program::Optimized("micro"), &["optimized"]),
+    step("chart", Program::Built("chart"), &["build", "components"]),
 ];
 
 const fn step(name: &'static str, program: Program, after: &'static [&'static str]) -> Step {
@@ -85,9 +96,13 @@ const fn step(name: &'static str, program: Program, after: &'static [&'static st
 }
 
 impl Step {
-    /// Returns `true` if the step runs a program that the step `build` compiles.
-    pub(super) fn needs_build(&self) -> bool {
-        matches!(self.program, Program::Built(_))
+    /// Returns the step that compiles the program, unless cargo does while it runs it.
+    pub(super) fn compiled_by(&self) -> Option<&'static str> {
+        match self.program {
+            Program::Cargo(_) => None,
+            Program::Built(_) => Some("build"),
+            Program::Optimized(_) => Some("optimized"),
+        }
     }
 
     /// Returns the command; installs the tool that it needs.
@@ -97,12 +112,8 @@ impl Step {
         }
         let (mut command, args) = match self.program {
             Program::Cargo(args) => (cargo([]), args),
-            Program::Built(line) => {
-                let (name, args) = line.split_once(' ').unwrap_or((line, ""));
-                let own = env::current_exe()?;
-                let folder = own.parent().context("this program is in no folder")?;
-                (Command::new(folder.join(name)), args)
-            }
+            Program::Built(line) => program("debug", line)?,
+            Program::Optimized(line) => program("optimized", line)?,
         };
         command.args(args.split_whitespace()).env("PATH", tools::path()?);
         if self.name == "doc" {
@@ -110,6 +121,14 @@ impl Step {
         }
         Ok(command)
     }
+}
+
+/// Returns the program of a command line, in the folder of a profile beside this program's, and the arguments.
+fn program(profile: &str, line: &'static str) -> anyhow::Result<(Command, &'static str)> {
+    let (name, args) = line.split_once(' ').unwrap_or((line, ""));
+    let own = env::current_exe()?;
+    let folders = own.ancestors().nth(2).context("this program is in no target folder")?;
+    Ok((Command::new(folders.join(profile).join(name)), args))
 }
 
 #[cfg(test)]
@@ -122,6 +141,15 @@ mod tests {
             for needed in step.after {
                 let found = STEPS.iter().position(|other| other.name == *needed).unwrap();
                 assert!(found < position, "{} starts before {needed}", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn programs_are_compiled_first() {
+        for step in &STEPS {
+            if let Some(compiling) = step.compiled_by() {
+                assert!(step.after.contains(&compiling), "{}", step.name);
             }
         }
     }

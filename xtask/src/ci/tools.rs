@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::iter;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::Context;
@@ -11,9 +12,14 @@ use xtask::process::{cargo, run};
 
 const CARGO_DENY: &str = "0.20.2";
 
+/// Returns where this version of cargo-deny is installed.
+fn cargo_deny() -> anyhow::Result<PathBuf> {
+    Ok(cache::dir()?.join(format!("tools/cargo-deny-{CARGO_DENY}")))
+}
+
 /// Returns the search path, with the tools of the cache at its end.
 pub(super) fn path() -> anyhow::Result<OsString> {
-    let tools = cache::dir()?.join("tools/bin");
+    let tools = cargo_deny()?.join("bin");
     let path = env::var_os("PATH").unwrap_or_default();
     env::join_paths(env::split_paths(&path).chain(iter::once(tools))).context("the cache directory's name has a colon")
 }
@@ -40,5 +46,5 @@ pub(super) fn install_cargo_deny() -> anyhow::Result<()> {
         "cargo-deny",
         "--root",
     ]);
-    run(install.arg(cache::dir()?.join("tools")))
+    run(install.arg(cargo_deny()?))
 }

@@ -1,4 +1,4 @@
-//! The table: the operations of an issuer, and those of other clients meanwhile.
+//! The table of CertificateRequests: the operations of an issuer, and those of other clients meanwhile.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::{ApiCase, ApiOperation, Earlier, Preconditions};
 use crate::object::merge;
 
 /// Returns the table, in the order in which the operations follow each other.
-pub fn cases() -> Vec<ApiCase> {
+pub(super) fn cases() -> Vec<ApiCase> {
     [
         nothing(),
         statuses(),
@@ -20,7 +20,7 @@ pub fn cases() -> Vec<ApiCase> {
     .concat()
 }
 
-fn case(name: &'static str, operation: ApiOperation, status: u16) -> ApiCase {
+pub(super) fn case(name: &'static str, operation: ApiOperation, status: u16) -> ApiCase {
     ApiCase {
         name,
         operation,
@@ -28,11 +28,11 @@ fn case(name: &'static str, operation: ApiOperation, status: u16) -> ApiCase {
     }
 }
 
-fn patch(name: &'static str, given: Preconditions, body: Value, status: u16) -> ApiCase {
+pub(super) fn patch(name: &'static str, given: Preconditions, body: Value, status: u16) -> ApiCase {
     case(name, ApiOperation::Patch(given, body), status)
 }
 
-fn patch_status(name: &'static str, given: Preconditions, body: Value, status: u16) -> ApiCase {
+pub(super) fn patch_status(name: &'static str, given: Preconditions, body: Value, status: u16) -> ApiCase {
     case(name, ApiOperation::PatchStatus(given, body), status)
 }
 
@@ -41,23 +41,23 @@ fn replace_status(name: &'static str, given: Preconditions, body: Value, status:
 }
 
 /// No preconditions.
-const ANY: Preconditions = Preconditions {
+pub(super) const ANY: Preconditions = Preconditions {
     uid: None,
     version: None,
 };
 
-fn version(version: Earlier) -> Preconditions {
+pub(super) fn version(version: Earlier) -> Preconditions {
     Preconditions {
         version: Some(version),
         ..ANY
     }
 }
 
-fn uid(uid: Earlier) -> Preconditions {
+pub(super) fn uid(uid: Earlier) -> Preconditions {
     Preconditions { uid: Some(uid), ..ANY }
 }
 
-fn both(uid: Earlier, version: Earlier) -> Preconditions {
+pub(super) fn both(uid: Earlier, version: Earlier) -> Preconditions {
     Preconditions {
         uid: Some(uid),
         version: Some(version),
@@ -65,14 +65,14 @@ fn both(uid: Earlier, version: Earlier) -> Preconditions {
 }
 
 /// Returns a status with these conditions.
-fn conditions(kinds: &[&str]) -> Value {
+pub(super) fn conditions(kinds: &[&str]) -> Value {
     let condition = |kind| json!({ "type": kind, "status": "True", "reason": "Because", "message": "it is so" });
     let conditions: Vec<Value> = kinds.iter().map(condition).collect();
     json!({ "status": { "conditions": conditions } })
 }
 
 /// Returns a status with this certificate.
-fn certificate(base64: Value) -> Value {
+pub(super) fn certificate(base64: Value) -> Value {
     json!({ "status": { "certificate": base64 } })
 }
 
@@ -80,7 +80,7 @@ fn meta(field: &str, text: &str) -> Value {
     json!({ "metadata": { field: text } })
 }
 
-fn note(text: Value) -> Value {
+pub(super) fn note(text: Value) -> Value {
     json!({ "metadata": { "annotations": { "example.com/note": text } } })
 }
 

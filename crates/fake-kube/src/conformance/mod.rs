@@ -1,21 +1,83 @@
-//! One table of operations that [`FakeKube`] and a real API server must answer alike.
+//! Tables of operations that [`FakeKube`](crate::FakeKube) and a real API server must answer alike: one for each [`Subject`].
 //!
 //! A [`Suite`] issues the calls one after the other and describes the replies by what must be the same on every server:
 //! uids and versions are numbered in the order in which they first appear. [`expected`] runs it against the model.
 
+mod apply;
 mod cases;
+mod csr;
+mod model;
 
 use std::fmt;
 
-use issuer_api::CertificateRequest;
-use issuer_core::reconcile::Key;
-use issuer_core::reference::{RequestKey, RequestKind};
 use serde_json::{Value, json};
 
+use crate::managed;
 use crate::object::merge;
-use crate::{FakeKube, Kind, Object, Refusal, WatchEvent};
 
-pub use cases::cases;
+pub use model::expected;
+
+/// The kind of the object that a table is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// cert-manager's `CertificateRequest`.
+    CertificateRequest,
+    /// Kubernetes' `CertificateSigningRequest`.
+    CertificateSigningRequest,
+    /// A kind with the schema of cert-manager's `Issuer`, which no controller serves.
+    Issuer,
+}
+
+impl Subject {
+    /// Every subject.
+    pub const ALL: [Self; 3] = [Self::CertificateRequest, Self::CertificateSigningRequest, Self::Issuer];
+
+    /// Returns the API group and version.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::CertificateRequest => "cert-manager.io/v1",
+            Self::CertificateSigningRequest => "certificates.k8s.io/v1",
+            Self::Issuer => "conformance.example.com/v1",
+        }
+    }
+
+    /// Returns the kind.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::CertificateRequest => "CertificateRequest",
+            Self::CertificateSigningRequest => "CertificateSigningRequest",
+            Self::Issuer => "Issuer",
+        }
+    }
+
+    /// Returns `true` if its objects are in a namespace.
+    pub fn is_namespaced(self) -> bool {
+        self != Self::CertificateSigningRequest
+    }
+
+    /// Returns the table, in the order in which the operations follow each other.
+    pub fn cases(self) -> Vec<ApiCase> {
+        match self {
+            Self::CertificateRequest => cases::cases(),
+            Self::CertificateSigningRequest => csr::cases(),
+            Self::Issuer => apply::cases(),
+        }
+    }
+
+    /// Returns the spec of a new object.
+    fn spec(self) -> Value {
+        match self {
+            Self::CertificateRequest => {
+                json!({ "request": "Q1NS", "issuerRef": { "name": "nobody", "kind": "Nobody", "group": "example.com" } })
+            }
+            Self::CertificateSigningRequest => csr::spec(),
+            Self::Issuer => json!({}),
+        }
+    }
+}
+
+/// Another field manager than the controller.
+pub const OTHER: &str = "cert-manager-issuers";
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,9 +90,18 @@ pub struct ApiCase {
     pub status: u16,
 }
 
-/// An operation on the CertificateRequest [`NAME`].
+/// An operation on the object [`NAME`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum ApiOperation {
+    /// Applies a part of the `status` subresource as the field manager [`CONTROLLER`](crate::CONTROLLER).
+    Apply {
+        /// The metadata.
+        given: Preconditions,
+        /// The rest.
+        body: Value,
+        /// Whether fields are taken from other managers.
+        force: bool,
+    },
     /// Creates it with these additional fields.
     Create(Value),
     /// Deletes it, with a precondition on the uid.
@@ -41,8 +112,12 @@ pub enum ApiOperation {
     List,
     /// Sends a merge patch.
     Patch(Preconditions, Value),
+    /// Sends a merge patch to the `approval` subresource.
+    PatchApproval(Preconditions, Value),
     /// Sends a merge patch to the `status` subresource.
     PatchStatus(Preconditions, Value),
+    /// Sends a merge patch to the `status` subresource as the field manager [`OTHER`].
+    PatchStatusAsOther(Value),
     /// Replaces the `status` subresource by this part of an object.
     ReplaceStatus(Preconditions, Value),
     /// Watches from the version of an earlier list; `None` is a version that the server has compacted.
@@ -70,6 +145,8 @@ pub enum Earlier {
 /// A call of the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
+    /// Apply this part of the `status` subresource of [`NAME`], by force or not.
+    Apply(Value, bool),
     /// Create this object.
     Create(Value),
     /// Delete [`NAME`], with a precondition on the uid.
@@ -80,8 +157,12 @@ pub enum Call {
     List,
     /// Apply this merge patch to [`NAME`].
     Patch(Value),
+    /// Apply this merge patch to the `approval` subresource of [`NAME`].
+    PatchApproval(Value),
     /// Apply this merge patch to the `status` subresource of [`NAME`].
     PatchStatus(Value),
+    /// Apply this merge patch to it as the field manager [`OTHER`].
+    PatchStatusAsOther(Value),
     /// Replace the `status` subresource of [`NAME`] with this object.
     ReplaceStatus(Value),
     /// Return the watch events after this version of a list; `None` is a version that the server has compacted.
@@ -91,7 +172,7 @@ pub enum Call {
 /// The object, the list, an array of watch events, or null for a deletion; otherwise the HTTP status of the refusal.
 pub type ApiReply = Result<Value, u16>;
 
-/// The name of the CertificateRequest that every operation is about.
+/// The name of the object that every operation is about.
 pub const NAME: &str = "conformance";
 
 /// The parts of a reply that must be the same on every server.
@@ -113,6 +194,7 @@ impl fmt::Display for Answer {
 /// A run of the table against one API server.
 #[derive(Clone, Debug)]
 pub struct Suite {
+    subject: Subject,
     namespace: String,
     open: std::vec::IntoIter<ApiCase>,
     asked: Option<&'static str>,
@@ -131,11 +213,12 @@ struct State {
 }
 
 impl Suite {
-    /// Begins a run in a namespace without CertificateRequests.
-    pub fn new(namespace: &str) -> Self {
+    /// Begins a run in a namespace without such objects.
+    pub fn new(subject: Subject, namespace: &str) -> Self {
         Self {
+            subject,
             namespace: namespace.to_owned(),
-            open: cases().into_iter(),
+            open: subject.cases().into_iter(),
             asked: None,
             states: Vec::new(),
             lists: Vec::new(),
@@ -164,21 +247,20 @@ impl Suite {
             body
         };
         Some(match case.operation {
+            ApiOperation::Apply { given, mut body, force } => {
+                merge(&mut body, &self.head());
+                Call::Apply(patch(given, body), force)
+            }
             ApiOperation::Create(more) => Call::Create(self.object(&more)),
             ApiOperation::Delete(of) => Call::Delete(of.and_then(uid)),
             ApiOperation::Get => Call::Get,
             ApiOperation::List => Call::List,
             ApiOperation::Patch(given, body) => Call::Patch(patch(given, body)),
+            ApiOperation::PatchApproval(given, body) => Call::PatchApproval(patch(given, body)),
             ApiOperation::PatchStatus(given, body) => Call::PatchStatus(patch(given, body)),
+            ApiOperation::PatchStatusAsOther(body) => Call::PatchStatusAsOther(body),
             ApiOperation::ReplaceStatus(given, mut body) => {
-                merge(
-                    &mut body,
-                    &json!({
-                        "apiVersion": "cert-manager.io/v1",
-                        "kind": "CertificateRequest",
-                        "metadata": { "name": NAME, "namespace": self.namespace },
-                    }),
-                );
+                merge(&mut body, &self.head());
                 Call::ReplaceStatus(patch(given, body))
             }
             ApiOperation::Watch(since) => Call::Watch(since.map(list)),
@@ -209,14 +291,20 @@ impl Suite {
     }
 
     fn object(&self, more: &Value) -> Value {
-        let mut object = json!({
-            "apiVersion": "cert-manager.io/v1",
-            "kind": "CertificateRequest",
-            "metadata": { "name": NAME, "namespace": self.namespace },
-            "spec": { "request": "Q1NS", "issuerRef": { "name": "nobody", "kind": "Nobody", "group": "example.com" } },
-        });
+        let mut object = self.head();
+        merge(&mut object, &json!({ "spec": self.subject.spec() }));
         merge(&mut object, more);
         object
+    }
+
+    /// Returns the kind and the name of the object.
+    fn head(&self) -> Value {
+        let namespace = self.subject.is_namespaced().then_some(&self.namespace);
+        json!({
+            "apiVersion": self.subject.api_version(),
+            "kind": self.subject.kind(),
+            "metadata": { "name": NAME, "namespace": namespace },
+        })
     }
 
     fn objects(&mut self, body: &Value) -> Vec<String> {
@@ -238,6 +326,35 @@ impl Suite {
         vec![self.describe(body)]
     }
 
+    /// Returns the status, without the times that an API server sets by its clock.
+    fn status(&self, object: &Value) -> Value {
+        let mut status = part(object, "/status");
+        let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+        if self.subject == Subject::CertificateSigningRequest {
+            for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+                condition.retain(|field, _| !matches!(field.as_str(), "lastTransitionTime" | "lastUpdateTime"));
+            }
+        }
+        status
+    }
+
+    /// Returns the owners of the fields of an issuer's condition `Ready`, sorted. Of other objects the model does not know
+    /// them.
+    fn owners(&self, object: &Value) -> Value {
+        if self.subject != Subject::Issuer {
+            return Value::Null;
+        }
+        let entries = part(object, "/metadata/managedFields");
+        let entries = entries.as_array().into_iter().flatten();
+        let owned = entries.filter_map(|entry| {
+            let fields: Vec<String> = managed::owned_fields(&part(entry, "/fieldsV1")).into_iter().collect();
+            (!fields.is_empty()).then(|| format!("{}: {}", text(entry, "/manager"), fields.join(" ")))
+        });
+        let mut owned: Vec<String> = owned.collect();
+        owned.sort();
+        if owned.is_empty() { Value::Null } else { json!(owned) }
+    }
+
     /// Describes an object by the fields that the table can change.
     fn describe(&mut self, object: &Value) -> String {
         let uid = place(&mut self.uids, text(object, "/metadata/uid"));
@@ -247,7 +364,8 @@ impl Suite {
         for (name, value) in [
             ("annotations", part(object, "/metadata/annotations")),
             ("duration", part(object, "/spec/duration")),
-            ("status", part(object, "/status")),
+            ("status", self.status(object)),
+            ("owners of Ready", self.owners(object)),
         ] {
             if !is_empty(&value) {
                 described += &format!(", {name} {value}");
@@ -289,53 +407,6 @@ fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
-/// Returns the answers of the model.
-pub fn expected() -> Vec<(&'static str, Answer)> {
-    let mut cluster = FakeKube::default();
-    let mut suite = Suite::new("default");
-    while let Some(call) = suite.next_call() {
-        let reply = serve(&mut cluster, call).map_err(Refusal::status);
-        suite.record(&reply);
-    }
-    suite.answers()
-}
-
-fn serve(cluster: &mut FakeKube, call: Call) -> Result<Value, Refusal> {
-    let key = Key::Request(RequestKey {
-        kind: RequestKind::CertificateRequest,
-        namespace: "default".to_owned(),
-        name: NAME.to_owned(),
-    });
-    let show = |object: &Object| object.request().map(|request| json!(request)).unwrap_or_default();
-    match call {
-        Call::Create(object) => {
-            let request: CertificateRequest = serde_json::from_value(object).map_err(|_| Refusal::Invalid)?;
-            cluster.create(Object::Request(request)).map(|object| show(&object))
-        }
-        Call::Delete(uid) => cluster.delete(&key, uid.as_deref()).map(|()| Value::Null),
-        Call::Get => cluster.get(&key).map(|object| show(object)),
-        Call::List => {
-            let items: Vec<Value> = cluster.list(Kind::Requests).map(|object| show(object)).collect();
-            Ok(json!({ "metadata": { "resourceVersion": cluster.revision().to_string() }, "items": items }))
-        }
-        Call::Patch(body) => cluster.patch(&key, &body).map(|object| show(&object)),
-        Call::PatchStatus(body) => cluster.patch_status(&key, &body).map(|object| show(&object)),
-        Call::ReplaceStatus(body) => cluster.replace_status(&key, &body).map(|object| show(&object)),
-        Call::Watch(since) => {
-            let since = match since {
-                Some(since) => since.parse().unwrap_or_default(),
-                None => {
-                    cluster.compact(Kind::Requests, cluster.revision());
-                    0
-                }
-            };
-            let events = cluster.watch(Kind::Requests, since)?;
-            let event = |event: &WatchEvent| json!({ "type": event.change.as_str(), "object": show(&event.object) });
-            Ok(events.map(event).collect())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -344,18 +415,20 @@ mod tests {
 
     #[test]
     fn every_case_has_its_recorded_status() {
-        let answers = expected();
-        assert_eq!(answers.len(), cases().len());
-        for ((name, answer), case) in answers.iter().zip(cases()) {
-            assert_eq!((*name, answer.status), (case.name, case.status), "{answer}");
+        for subject in Subject::ALL {
+            let (answers, cases) = (expected(subject), subject.cases());
+            assert_eq!(answers.len(), cases.len());
+            for ((name, answer), case) in answers.iter().zip(&cases) {
+                assert_eq!((*name, answer.status), (case.name, case.status), "{answer}");
+            }
+            let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
+            assert_eq!(names.len(), cases.len());
         }
-        let names: BTreeSet<_> = cases().into_iter().map(|case| case.name).collect();
-        assert_eq!(names.len(), cases().len());
     }
 
     #[test]
     fn answers_distinguish_states() {
-        let answers = expected();
+        let answers = expected(Subject::CertificateRequest);
         let answer = |name: &str| answers.iter().find(|(of, _)| *of == name).unwrap().1.to_string();
         assert_eq!(answer("read"), "200 [object 1, version 1, generation 1]");
         assert_eq!(answer("the same status"), answer("a first status"));

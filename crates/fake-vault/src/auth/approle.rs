@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use issuer_core::Now;
+use serde_json::json;
 
 use super::admitted::Admitted;
-use crate::answer::Refusal;
+use crate::answer::{Answer, Refusal};
 use crate::call::{Action, Call};
+use crate::dice::Dice;
 use crate::token::TokenParams;
 
 /// A role of the AppRole method.
@@ -18,6 +20,8 @@ pub struct AppRoleRole {
     pub bind_secret_id: bool,
     /// The role ID.
     pub role_id: String,
+    /// The lifetime of secret IDs that are made; zero for no end.
+    pub secret_id_ttl: Duration,
     /// The valid secret IDs.
     pub secret_ids: BTreeMap<String, SecretId>,
     /// The tokens that logins get.
@@ -40,6 +44,7 @@ impl AppRoleRole {
         Self {
             bind_secret_id: true,
             role_id: role_id.to_owned(),
+            secret_id_ttl: Duration::ZERO,
             secret_ids,
             token,
         }
@@ -50,9 +55,25 @@ impl AppRoleRole {
         Self {
             bind_secret_id: false,
             role_id: role_id.to_owned(),
+            secret_id_ttl: Duration::ZERO,
             secret_ids: BTreeMap::new(),
             token,
         }
+    }
+
+    /// Makes a secret ID for any number of logins.
+    pub(crate) fn make_secret_id(&mut self, now: Now, dice: &mut Dice) -> Answer {
+        let (secret_id, accessor) = (dice.uuid(), dice.uuid());
+        let expires = Some(now.monotonic + self.secret_id_ttl).filter(|_| !self.secret_id_ttl.is_zero());
+        let data = [
+            ("secret_id", json!(secret_id)),
+            ("secret_id_accessor", json!(accessor)),
+            ("secret_id_num_uses", json!(0)),
+            ("secret_id_ttl", json!(self.secret_id_ttl.as_secs())),
+        ];
+        self.secret_ids.insert(secret_id, SecretId { num_uses: 0, expires });
+        let data = data.into_iter().map(|(field, value)| (field.to_owned(), value));
+        Answer::data("approle", data.collect())
     }
 
     /// Checks a secret ID and counts its use.

@@ -2,6 +2,7 @@
 
 mod admitted;
 mod approle;
+mod aws;
 mod cert;
 mod jwt;
 
@@ -17,6 +18,7 @@ use crate::dice::Dice;
 use crate::token::{Origin, TokenParams};
 
 pub use approle::{AppRoleRole, SecretId};
+pub use aws::{AwsMethod, AwsRole, IamPrincipal};
 pub use cert::{CertRole, Trusted};
 pub use jwt::{Accepts, JwtRole};
 
@@ -25,6 +27,8 @@ pub use jwt::{Accepts, JwtRole};
 pub enum AuthMethod {
     /// Login with a role ID and a secret ID.
     AppRole(BTreeMap<String, AppRoleRole>),
+    /// Login with an AWS identity.
+    Aws(AwsMethod),
     /// Login with a TLS client certificate.
     Cert(BTreeMap<String, CertRole>),
     /// Login with a JWT.
@@ -44,6 +48,7 @@ impl AuthMethod {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::AppRole(_) => "approle",
+            Self::Aws(_) => "aws",
             Self::Cert(_) => "cert",
             Self::Jwt(_) => "jwt",
             Self::Kubernetes(_) => "kubernetes",
@@ -54,7 +59,7 @@ impl AuthMethod {
     pub(crate) fn app_role(&self, role: &str) -> Option<&AppRoleRole> {
         match self {
             Self::AppRole(roles) => roles.get(role),
-            Self::Cert(_) | Self::Jwt(_) | Self::Kubernetes(_) => None,
+            Self::Aws(_) | Self::Cert(_) | Self::Jwt(_) | Self::Kubernetes(_) => None,
         }
     }
 
@@ -62,13 +67,14 @@ impl AuthMethod {
     pub(crate) fn app_role_mut(&mut self, role: &str) -> Option<&mut AppRoleRole> {
         match self {
             Self::AppRole(roles) => roles.get_mut(role),
-            Self::Cert(_) | Self::Jwt(_) | Self::Kubernetes(_) => None,
+            Self::Aws(_) | Self::Cert(_) | Self::Jwt(_) | Self::Kubernetes(_) => None,
         }
     }
 
     pub(crate) fn remove_role(&mut self, role: &str) -> bool {
         match self {
             Self::AppRole(roles) => roles.remove(role).is_some(),
+            Self::Aws(method) => method.roles.remove(role).is_some(),
             Self::Cert(roles) => roles.remove(role).is_some(),
             Self::Jwt(roles) | Self::Kubernetes(roles) => roles.remove(role).is_some(),
         }
@@ -78,6 +84,7 @@ impl AuthMethod {
     pub(crate) fn renew(&self, now: Now, role: &str, call: &Call) -> Result<(), Refusal> {
         let exists = match self {
             Self::AppRole(roles) => roles.contains_key(role),
+            Self::Aws(method) => method.roles.contains_key(role),
             Self::Cert(roles) => return cert::renew(roles, role, now, call),
             Self::Jwt(roles) | Self::Kubernetes(roles) => roles.contains_key(role),
         };
@@ -100,6 +107,7 @@ impl AuthMethod {
             meta,
         } = match self {
             Self::AppRole(roles) => approle::login(roles, now, call)?,
+            Self::Aws(method) => aws::login(method, now, call)?,
             Self::Cert(roles) => cert::login(roles, now, call)?,
             Self::Jwt(roles) => jwt::login_jwt(roles, now, call)?,
             Self::Kubernetes(roles) => jwt::login_kubernetes(roles, now, call)?,

@@ -9,6 +9,7 @@ mod jwt;
 mod setup;
 mod shape;
 mod table;
+mod wrapping;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::server::FakeVault;
 
-pub use case::{Case, Phase, TokenKind};
+pub use case::{Case, Phase, TokenKind, WRAPPING_TOKEN};
 pub use setup::{SetUp, fake, set_up};
 pub use shape::Shape;
 pub use table::cases;
@@ -30,6 +31,7 @@ const REPETITIONS: u32 = 10_000;
 /// The server is sealed for the last ones, and stays so.
 pub fn run(root_token: &str, exchange: &mut dyn FnMut(Request<Body>) -> Response<Body>) -> Vec<(&'static str, Shape)> {
     let mut tokens = BTreeMap::new();
+    let mut wrapping = String::new();
     let dead = login("issuer", exchange);
     exchange(request(&Method::POST, "auth/token/revoke-self", Some(&dead), ""));
     let mut phase = Phase::Unsealed;
@@ -48,14 +50,20 @@ pub fn run(root_token: &str, exchange: &mut dyn FnMut(Request<Body>) -> Response
                 Some(token.clone())
             }
             TokenKind::Root => Some(root_token.to_owned()),
+            TokenKind::Wrapping => Some(wrapping.clone()),
         };
+        let body = case.body.replace(WRAPPING_TOKEN, &wrapping);
         let mut send = || {
-            Shape::of(&exchange(request(
-                &case.method,
-                case.path,
-                token.as_deref(),
-                &case.body,
-            )))
+            let mut request = request(&case.method, case.path, token.as_deref(), &body);
+            if case.is_wrapped {
+                let ttl = HeaderValue::from_static("60");
+                request.headers_mut().insert("x-vault-wrap-ttl", ttl);
+            }
+            let response = exchange(request);
+            if let Some(token) = text_at(&response, "/wrap_info/token") {
+                wrapping = token;
+            }
+            Shape::of(&response)
         };
         let mut shape = send();
         let mut repetitions = if case.is_eventual { REPETITIONS } else { 0 };
@@ -78,13 +86,12 @@ pub fn expected(now: Now) -> Vec<(&'static str, Shape)> {
 fn login(role: &str, exchange: &mut dyn FnMut(Request<Body>) -> Response<Body>) -> String {
     let credentials = json!({ "role_id": setup::role_id(role), "secret_id": setup::secret_id(role) });
     let login = request(&Method::POST, "auth/approle/login", None, &credentials.to_string());
-    let body = exchange(login).into_body();
-    let reply: Value = serde_json::from_slice(body.as_bytes()).unwrap_or_default();
-    reply
-        .pointer("/auth/client_token")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    text_at(&exchange(login), "/auth/client_token").unwrap_or_default()
+}
+
+fn text_at(response: &Response<Body>, pointer: &str) -> Option<String> {
+    let reply: Value = serde_json::from_slice(response.body().as_bytes()).ok()?;
+    Some(reply.pointer(pointer)?.as_str()?.to_owned())
 }
 
 fn request(method: &Method, path: &str, token: Option<&str>, body: &str) -> Request<Body> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::jwt;
-use crate::auth::{Accepts, AppRoleRole, AuthMethod, JwtRole};
+use crate::auth::{Accepts, AppRoleRole, AuthMethod, AwsMethod, JwtRole};
 use crate::ca::Authority;
 use crate::pki::{Pki, Role};
 use crate::policy::Capability::Update;
@@ -24,6 +24,9 @@ pub struct SetUp {
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The Vault server that logins with an AWS identity must be for.
+pub(super) const AWS_SERVER_ID: &str = "vault.example.com";
 
 /// An AppRole.
 struct Login {
@@ -59,6 +62,11 @@ pub fn fake() -> FakeVault {
     }
     let app_roles = logins().map(|login| (login.name.to_owned(), login.app_role()));
     vault.enable_auth("approle", AuthMethod::AppRole(app_roles.into()));
+    let aws = AwsMethod {
+        server_id: Some(AWS_SERVER_ID.to_owned()),
+        ..AwsMethod::default()
+    };
+    vault.enable_auth("aws", AuthMethod::Aws(aws));
     vault.enable_auth("jwt", AuthMethod::Jwt([("team".to_owned(), jwt_role())].into()));
     vault
 }
@@ -76,6 +84,11 @@ pub fn set_up() -> Vec<SetUp> {
         call("sys/mounts/limited", json!({ "type": "pki" })),
         call("sys/quotas/rate-limit/limited", limit),
         call("sys/auth/approle", json!({ "type": "approle" })),
+        call("sys/auth/aws", json!({ "type": "aws" })),
+        call(
+            "auth/aws/config/client",
+            json!({ "iam_server_id_header_value": AWS_SERVER_ID }),
+        ),
         call("sys/auth/jwt", json!({ "type": "jwt" })),
         call(
             "auth/jwt/config",

@@ -13,7 +13,7 @@ use x509_parser::extensions::ParsedExtension;
 pub struct Shape {
     /// The status.
     pub status: u16,
-    /// The JSON types of the fields at the top level, in `data` and in `auth`, by path. Arrays include their length.
+    /// The JSON types of the fields at the top level, in `data`, `auth` and `wrap_info`, by path. Arrays include their length.
     pub fields: BTreeMap<String, String>,
     /// The known phrases in the errors.
     pub errors: BTreeSet<&'static str>,
@@ -26,7 +26,7 @@ impl Shape {
     pub fn of(response: &Response<Body>) -> Self {
         let body: Value = serde_json::from_slice(response.body().as_bytes()).unwrap_or_default();
         let mut fields = BTreeMap::new();
-        for part in ["", "/data", "/auth"] {
+        for part in ["", "/data", "/auth", "/wrap_info"] {
             let Some(Value::Object(object)) = body.pointer(part) else {
                 continue;
             };
@@ -92,7 +92,7 @@ fn certificate(pem: &str) -> Option<Vec<String>> {
 }
 
 /// The phrases that distinguish errors.
-const PHRASES: [&str; 54] = [
+const PHRASES: [&str; 56] = [
     "'key' must be",
     "1 error occurred",
     "2 errors occurred",
@@ -116,6 +116,7 @@ const PHRASES: [&str; 54] = [
     "csr contains no data",
     "determine alias name",
     "email address",
+    "error validating wrapping token",
     "error verifying token signature",
     "format",
     "invalid audience",
@@ -147,6 +148,7 @@ const PHRASES: [&str; 54] = [
     "unknown role",
     "unsupported operation",
     "unsupported path",
+    "wrapping token is not valid",
 ];
 
 #[cfg(test)]

@@ -2,18 +2,21 @@
 //!
 //! The statuses are those that Vault 1.21.0 gave.
 
-use http::Method;
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, SanType};
 use serde_json::{Value, json};
 
 use super::case::TokenKind::{self, Dead, Fresh, None as NoToken, Of, Root};
-use super::case::{Case, Phase};
+use super::case::{Case, ISSUER, Phase, case};
 use super::jwt::jwt;
-use super::setup::{role_id, secret_id};
+use super::setup::{AWS_SERVER_ID, role_id, secret_id};
+use super::wrapping;
 use crate::answer::with;
 use crate::ca::{KeyType, key};
 
-const ISSUER: TokenKind = Of("issuer");
 const BATCH: TokenKind = Of("batch");
 
 /// Returns the cases in the order in which they are sent.
@@ -22,7 +25,9 @@ pub fn cases() -> Vec<Case> {
         system(),
         logins(),
         jwt_logins(),
+        aws_logins(),
         tokens(),
+        wrapping::cases(),
         signatures(),
         refusals(),
         fields(),
@@ -34,27 +39,6 @@ pub fn cases() -> Vec<Case> {
         sealed(),
     ]
     .concat()
-}
-
-fn case(
-    name: &'static str,
-    request: &'static str,
-    token: TokenKind,
-    body: impl Into<Option<Value>>,
-    status: u16,
-) -> Case {
-    let (method, path) = request.split_once(' ').unwrap_or_default();
-    let body: Option<Value> = body.into();
-    Case {
-        name,
-        phase: Phase::Unsealed,
-        method: method.parse().unwrap_or(Method::GET),
-        path,
-        token,
-        body: body.map(|body| body.to_string()).unwrap_or_default(),
-        status,
-        is_eventual: false,
-    }
 }
 
 #[rustfmt::skip]
@@ -125,6 +109,46 @@ fn jwt_logins() -> Vec<Case> {
         case("login with a JWT by GET", "GET auth/jwt/login", NoToken, None, 405),
     ]
 }
+
+/// The logins that Vault refuses before it asks AWS.
+#[rustfmt::skip]
+fn aws_logins() -> Vec<Case> {
+    let login = "POST auth/aws/login";
+    let with = |name, changes: &[(&'static str, &str)]| {
+        let mut request = BTreeMap::from([
+            ("role", "team"),
+            ("iam_http_request_method", "POST"),
+            ("iam_request_url", "https://sts.amazonaws.com/"),
+            ("iam_request_body", "Action=GetCallerIdentity&Version=2011-06-15"),
+            ("iam_request_headers", SIGNED_HEADERS),
+        ]);
+        request.extend(changes.iter().copied());
+        let encoded = request.into_iter().map(|(field, value)| match field {
+            "iam_request_url" | "iam_request_body" | "iam_request_headers" => (field, STANDARD.encode(value)),
+            _ => (field, value.to_owned()),
+        });
+        case(name, login, NoToken, json!(encoded.collect::<BTreeMap<_, _>>()), 400)
+    };
+    let other = SIGNED_HEADERS.replace(AWS_SERVER_ID, "other.example.com");
+    let unsigned = SIGNED_HEADERS.replace("SignedHeaders=host;x-vault-aws-iam-server-id", "SignedHeaders=host");
+    vec![
+        case("login with AWS by GET", "GET auth/aws/login", NoToken, None, 405),
+        case("login with no AWS request", login, NoToken, json!({ "role": "team" }), 400),
+        case("login with half an AWS request", login, NoToken, json!({ "iam_http_request_method": "POST" }), 400),
+        with("login with an AWS request by PUT", &[("iam_http_request_method", "PUT")]),
+        with("login with an AWS request with a query", &[("iam_request_url", "https://sts.amazonaws.com/?a=b")]),
+        with("login with another AWS request", &[("iam_request_body", "Action=AssumeRole")]),
+        with("login with an AWS request without headers", &[("iam_request_headers", "{}")]),
+        with("login with an AWS request with bad headers", &[("iam_request_headers", "junk")]),
+        with("login with an AWS request for another Vault", &[("iam_request_headers", &other)]),
+        with("login with an AWS request for any Vault", &[("iam_request_headers", &unsigned)]),
+    ]
+}
+
+/// The headers of a request to AWS.
+const SIGNED_HEADERS: &str = "{\"host\":[\"sts.amazonaws.com\"],\"x-vault-aws-iam-server-id\":[\"vault.example.com\"],\
+    \"authorization\":[\"AWS4-HMAC-SHA256 Credential=AKIA/20261128/us-east-1/sts/aws4_request, \
+    SignedHeaders=host;x-vault-aws-iam-server-id, Signature=0\"]}";
 
 #[rustfmt::skip]
 fn tokens() -> Vec<Case> {

@@ -102,6 +102,13 @@ impl Policy {
         })
     }
 
+    /// Returns the policy of wrapping tokens.
+    pub(crate) fn response_wrapping() -> Self {
+        Self::new()
+            .allow("cubbyhole/response", &[Capability::Create, Capability::Read])
+            .allow("sys/wrapping/unwrap", &[Capability::Update])
+    }
+
     /// Returns the policy in HCL, as `sys/policies/acl/:name` expects it.
     pub fn hcl(&self) -> String {
         let rule = |rule: &Rule| {

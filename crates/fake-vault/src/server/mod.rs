@@ -4,6 +4,7 @@ mod admin;
 mod hostile;
 mod limit;
 mod route;
+mod wrapping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,7 +24,7 @@ use crate::fault::{CaDefect, Faults};
 use crate::pki::{IssuedCertificate, Pki};
 use crate::policy::Policy;
 use crate::sys::Node;
-use crate::token::Tokens;
+use crate::token::{self, Tokens};
 
 pub use limit::RateLimit;
 
@@ -74,7 +75,11 @@ impl FakeVault {
 
     /// Returns an active, unsealed server with nothing mounted. Equal seeds make equal tokens and serial numbers.
     pub fn new(seed: u64) -> Self {
-        let policies = BTreeMap::from([("default".to_owned(), Policy::built_in())]);
+        let policies = [
+            ("default", Policy::built_in()),
+            (token::WRAPPING_POLICY, Policy::response_wrapping()),
+        ];
+        let policies = policies.map(|(name, policy)| (name.to_owned(), policy)).into();
         Self {
             auth: Arc::default(),
             secrets: Arc::default(),

@@ -50,7 +50,14 @@ impl FakeVault {
         }
         let answer = match self.login_mount(&path, inside) {
             Some(mount) => self.login(now, &mount, call)?,
-            None => self.authenticated(now, call, &path, inside, defect)?,
+            None if path == "sys/wrapping/lookup" => self.lookup_wrapping(call)?,
+            None => {
+                let answer = self.authenticated(now, call, &path, inside, defect)?;
+                match call.wrap_ttl {
+                    Some(ttl) => self.tokens.wrap(now, &mut self.dice, answer, (&path, ttl)),
+                    None => answer,
+                }
+            }
         };
         Ok(answer.into_response(self.dice.uuid()))
     }
@@ -101,6 +108,9 @@ impl FakeVault {
         inside: bool,
         defect: Option<CaDefect>,
     ) -> Result<Answer, Refusal> {
+        if path == "sys/wrapping/unwrap" {
+            self.wrapping_token(call)?;
+        }
         let id = call.token.clone().ok_or_else(Refusal::no_token)?;
         let grant = self.grant(&id, path)?;
         let is_self = path.starts_with("auth/token/") && path.ends_with("-self");
@@ -150,10 +160,18 @@ impl FakeVault {
                 Ok(Answer::default())
             }
             ("sys/capabilities-self", Action::Update) => self.capabilities_self(id, call),
+            ("sys/wrapping/unwrap", Action::Update) => {
+                let token = self.wrapping_token(call)?;
+                self.tokens.unwrap(&token)
+            }
             ("auth/token/lookup-self" | "auth/token/renew-self" | "auth/token/revoke-self", _)
-            | ("sys/capabilities-self", _) => Err(Refusal::unsupported_operation()),
+            | ("sys/capabilities-self" | "sys/wrapping/unwrap", _) => Err(Refusal::unsupported_operation()),
             _ if path.starts_with("sys/") || path.starts_with("auth/token/") => Err(Refusal::unsupported_path()),
-            _ => self.secret(now, call, path, id, defect),
+            _ => match self.secret_ids_of(path) {
+                Some((mount, role)) if call.action == Action::Update => self.make_secret_id(now, mount, role),
+                Some(_) => Err(Refusal::unsupported_operation()),
+                None => self.secret(now, call, path, id, defect),
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! The token store.
 
 mod params;
+mod wrapping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use crate::duration::SYSTEM_TTL;
 use crate::fields::Fields;
 
 pub use params::{TokenParams, TokenType};
+pub(crate) use wrapping::POLICY as WRAPPING_POLICY;
+use wrapping::Wrapped;
 
 /// The origin of a token.
 #[derive(Clone)]
@@ -49,6 +52,8 @@ pub(crate) struct Token {
     expires: Duration,
     uses_left: u64,
     leases: Vec<Leased>,
+    /// The answer that it stands for.
+    wraps: Option<Arc<Wrapped>>,
 }
 
 impl Token {
@@ -141,6 +146,7 @@ impl Tokens {
             expires: now.monotonic.saturating_add(ttl),
             uses_left: params.num_uses,
             leases: Vec::new(),
+            wraps: None,
         };
         let auth = token.auth(&id, ttl);
         self.earliest_end = self.earliest_end.min(token.expires);

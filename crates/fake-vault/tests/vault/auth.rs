@@ -6,10 +6,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fake_vault::{
-    Accepts, AppRoleRole, AuthMethod, Authority, CertRole, JwtRole, PeerCertificate, SecretId, TokenParams, TokenType,
-    Trusted,
+    Accepts, AppRoleRole, AuthMethod, Authority, AwsMethod, CertRole, IamPrincipal, JwtRole, PeerCertificate, SecretId,
+    TokenParams, TokenType, Trusted,
 };
 use http::Method;
+use issuer_core::Now;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, HOUR, Harness, error, request};
@@ -311,4 +312,56 @@ fn extension(peer: PeerCertificate) -> http::Extensions {
     let mut extensions = http::Extensions::new();
     extensions.insert(peer);
     extensions
+}
+
+/// A case of AWS's test suite for Signature Version 4, `post-x-www-form-urlencoded`.
+#[test]
+fn aws_finds_the_owner_of_the_keys() {
+    let identity = IamPrincipal {
+        arn: "arn:aws:iam::123456789012:user/web".to_owned(),
+        secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
+        session_token: None,
+    };
+    let method = |identity: IamPrincipal| AwsMethod {
+        identities: [("AKIDEXAMPLE".to_owned(), identity)].into(),
+        ..AwsMethod::default()
+    };
+    let authorization = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+        SignedHeaders=content-length;content-type;host;x-amz-content-sha256;x-amz-date, \
+        Signature=d3875051da38690788ef43de4db0d8f280229d82040bfac253562e56c3f20e0b";
+    let headers = [
+        ("authorization", authorization),
+        ("content-length", "13"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("host", "example.amazonaws.com"),
+        (
+            "x-amz-content-sha256",
+            "9095672bbd1f56dfc5b65f3e153adc8731a4a654192329106275f4c7b24d0b6e",
+        ),
+        ("x-amz-date", "20150830T123600Z"),
+    ];
+    let headers = BTreeMap::from(headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let at = |seconds: u64| Now {
+        monotonic: Duration::ZERO,
+        unix: Duration::from_secs(seconds),
+    };
+    let finds = |method: &AwsMethod, seconds: u64, body: &str| {
+        let caller = method.caller(at(seconds), headers.clone(), body.into());
+        caller.map(|identity| identity.arn.clone())
+    };
+    let signed = 1_440_938_160;
+    let known = method(identity.clone());
+    assert_eq!(finds(&known, signed, "Param1=value1"), Some(identity.arn.clone()));
+    assert_eq!(finds(&known, signed + 901, "Param1=value1"), None);
+    assert_eq!(finds(&known, signed, "Param1=value2"), None);
+    let other = IamPrincipal {
+        secret: "another".to_owned(),
+        ..identity.clone()
+    };
+    assert_eq!(finds(&method(other), signed, "Param1=value1"), None);
+    let temporary = IamPrincipal {
+        session_token: Some("session".to_owned()),
+        ..identity
+    };
+    assert_eq!(finds(&method(temporary), signed, "Param1=value1"), None);
 }

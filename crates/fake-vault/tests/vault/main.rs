@@ -15,3 +15,4 @@ mod lease;
 mod served;
 mod sign;
 mod system;
+mod wrapping;

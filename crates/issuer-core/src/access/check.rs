@@ -1,17 +1,20 @@
 //! The conversation of a check with Vault: health, a token, the permission to sign.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use issuer_api::ProbeMode;
 
-use super::resolve::{Login, Mint, Resolved};
+use super::login::{Login, Obtained, Obtaining, Recipient, TokenLogin};
+use super::resolve::Resolved;
 use super::{
     Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, Inputs, Issuer, Proof, ReadError, STALE, ServerHealth,
     Step, read_secrets,
 };
+use crate::reference::SourceRef;
 use crate::vault::login::{self, Looked};
 use crate::vault::{Credentials, Lease, ProbeError, Vault, VaultError, health, probe};
-use crate::{Now, Reply, Secret};
+use crate::{Flow, Now, Reply, Request, Secret};
 
 /// A check in conversation with Vault.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -20,6 +23,8 @@ pub(super) struct Check {
     vault: Vault,
     /// What a new token will be made from.
     inputs: Inputs,
+    /// The versions in which the Secrets were read.
+    versions: BTreeMap<SourceRef, String>,
     /// How to log in, once this check has read the Secrets.
     login: Option<Login>,
     /// The access that an earlier check left. It is the result, too, unless a new token takes its place.
@@ -37,6 +42,8 @@ pub(super) enum Sent {
     Login,
     /// With the token that is looked up.
     Lookup(Lease),
+    /// For the credentials to log in with.
+    Obtain(Box<Obtaining>),
     Probe(Lease, TokenSource),
     Renew(Lease),
 }
@@ -59,41 +66,49 @@ pub(super) enum TokenSource {
 impl Check {
     /// Requests the server's health, unless it is known, with the connection of the held access: its Secrets are not
     /// read again.
-    pub(super) fn with_held(issuer: Issuer, mut held: Access, now: Now) -> Step {
-        // After a failure the health is asked for again, since it may be the cause.
-        let skips_health = std::mem::take(&mut held.is_healthy) && held.proof.is_known();
+    pub(super) fn with_held(issuer: Issuer, held: Access, now: Now) -> Step {
         let check = Self {
             issuer,
             vault: held.vault.clone(),
             inputs: held.inputs.clone(),
+            versions: held.versions.clone(),
             login: None,
             held: Some(held),
             health: None,
             sent: now.monotonic,
         };
-        if skips_health {
-            check.authorize(now)
-        } else {
-            check.begin(now)
-        }
+        check.begin_unless_healthy(now)
     }
 
-    /// Requests the server's health, after the Secrets were read.
+    /// Requests the server's health, after the Secrets were read, unless it is known and they have not changed.
     pub(super) fn with_secrets(issuer: Issuer, resolved: Resolved, held: Option<Access>, now: Now) -> Step {
-        let Resolved { vault, login, inputs } = resolved;
+        let Resolved {
+            vault,
+            login,
+            inputs,
+            versions,
+        } = resolved;
         let check = Self {
             issuer,
             vault,
             inputs,
+            versions,
             login: Some(login),
-            held: held.map(|held| Access {
-                is_healthy: false,
-                ..held
-            }),
+            held,
             health: None,
             sent: now.monotonic,
         };
-        check.begin(now)
+        check.begin_unless_healthy(now)
+    }
+
+    /// Requests the server's health, unless it is known and the held access is of the same inputs. After a failure it is
+    /// requested again, since it may be the cause.
+    fn begin_unless_healthy(mut self, now: Now) -> Step {
+        let inputs = &self.inputs;
+        let is_known = self.held.as_mut().is_some_and(|held| {
+            std::mem::take(&mut held.is_healthy) && held.proof.is_known() && held.inputs == *inputs
+        });
+        if is_known { self.authorize(now) } else { self.begin(now) }
     }
 
     pub(super) fn issuer(&self) -> &Issuer {
@@ -109,7 +124,7 @@ impl Check {
         self.send(request, Sent::Health, now)
     }
 
-    fn send(mut self, request: crate::Request, sent: Sent, now: Now) -> Step {
+    fn send(mut self, request: Request, sent: Sent, now: Now) -> Step {
         self.sent = now.monotonic;
         Step::Exchange(request, AwaitReply { check: self, sent })
     }
@@ -120,13 +135,14 @@ impl Check {
             Sent::Health => self.on_health(now, reply),
             Sent::Login => match login::read(now, self.sent, reply) {
                 Ok(lease) => self.prove(lease, TokenSource::New, now),
-                Err(error) => self.on_login_failure(error, now),
+                Err(error) => self.keep_held(AccessError::Login(error), now),
             },
             Sent::Lookup(token) => match login::read_lookup(now, self.sent, token, reply) {
                 Ok(Looked::Up(lease)) => self.prove(lease, TokenSource::New, now),
                 Ok(Looked::Forbidden(lease)) => self.prove(lease, TokenSource::Given, now),
-                Err(error) => self.on_login_failure(error, now),
+                Err(error) => self.keep_held(AccessError::Login(error), now),
             },
+            Sent::Obtain(obtaining) => self.on_obtained(obtaining.resume(now, reply), now),
             Sent::Renew(lease) => self.on_renewal(lease, now, reply),
             Sent::Probe(lease, source) => self.on_probe(lease, source, now, reply),
         }
@@ -153,6 +169,7 @@ impl Check {
         };
         let (lease, proof, lapses) = (held.lease.clone(), held.proof, held.may_lapse(now));
         if lapses {
+            // No request needs the token now, and a login may use up a secret ID.
             self.keep(Ok(proof))
         } else if !lease.is_usable(now) {
             self.log_in(now)
@@ -169,13 +186,26 @@ impl Check {
     fn log_in(self, now: Now) -> Step {
         match self.login.clone() {
             None => read_secrets(self, now),
+            Some(Login::Token(login)) => Step::MintToken(login.source.clone(), AwaitToken { check: self, login }),
             Some(Login::With(credentials)) => self.log_in_with(&credentials, now),
-            Some(Login::Mint(mint)) => Step::MintToken(mint.spec.clone(), AwaitToken { check: self, mint }),
+            Some(Login::Wrapped(login)) => {
+                // A wrapping token works once, so later logins use the secret ID that it gave.
+                let unwrapped = self
+                    .issuer
+                    .secret_id
+                    .as_ref()
+                    .filter(|unwrapped| unwrapped.is_of(&login));
+                if let Some(credentials) = unwrapped.map(|unwrapped| login.with(unwrapped)) {
+                    return self.log_in_with(&credentials, now);
+                }
+                let (request, obtaining) = Obtaining::secret_id(self.vault.clone(), login);
+                self.send(request, Sent::Obtain(Box::new(obtaining)), now)
+            }
         }
     }
 
     fn log_in_with(self, credentials: &Credentials, now: Now) -> Step {
-        let request = login::request(&self.vault, credentials);
+        let request = login::request(&self.vault, credentials, now);
         let sent = match credentials.given_token() {
             Some(token) => Sent::Lookup(Lease::of_unknown_ttl(token.clone())),
             None => Sent::Login,
@@ -185,10 +215,16 @@ impl Check {
 
     /// Resumes the login with the Secrets.
     pub(super) fn on_secrets(self, resolved: Resolved, now: Now) -> Step {
-        let Resolved { vault, login, inputs } = resolved;
+        let Resolved {
+            vault,
+            login,
+            inputs,
+            versions,
+        } = resolved;
         let check = Self {
             vault,
             inputs,
+            versions,
             login: Some(login),
             ..self
         };
@@ -196,31 +232,41 @@ impl Check {
     }
 
     /// Resumes the login with the token of the service account.
-    pub(super) fn on_token(self, mint: Mint, now: Now, answer: Result<Secret, ReadError>) -> Step {
-        let Mint { mount, role, spec } = mint;
-        match answer {
-            Ok(token) => self.log_in_with(&Credentials::Jwt { mount, role, token }, now),
-            Err(error) => {
-                let cause = AccessError::Token {
-                    account: spec.service_account,
-                    namespace: spec.namespace,
-                    error,
-                };
-                self.keep_held_if(error == ReadError::Unavailable, cause, now)
+    pub(super) fn on_token(self, login: TokenLogin, now: Now, answer: Result<Secret, ReadError>) -> Step {
+        let TokenLogin {
+            mount,
+            role,
+            source,
+            recipient,
+        } = login;
+        match (answer, recipient) {
+            (Ok(token), Recipient::Vault) => self.log_in_with(&Credentials::Jwt { mount, role, token }, now),
+            (Ok(token), Recipient::Aws { sts, keys }) => {
+                let (request, obtaining) = Obtaining::aws_keys(mount, role, sts, keys, &token);
+                self.send(request, Sent::Obtain(Box::new(obtaining)), now)
             }
+            (Err(error), _) => self.keep_held(AccessError::no_token(source, error), now),
         }
     }
 
-    fn on_login_failure(self, error: VaultError, now: Now) -> Step {
-        self.keep_held_if(error.is_transient(), AccessError::Login(error), now)
+    /// Logs in with the credentials that were obtained, or requests the next part of them.
+    fn on_obtained(mut self, step: crate::Step<Obtaining>, now: Now) -> Step {
+        match step {
+            crate::Step::Send(request, obtaining) => self.send(request, Sent::Obtain(Box::new(obtaining)), now),
+            crate::Step::Done(Ok(Obtained { credentials, secret_id })) => {
+                self.issuer.secret_id = secret_id.or(self.issuer.secret_id);
+                self.log_in_with(&credentials, now)
+            }
+            crate::Step::Done(Err(error)) => self.keep_held(error, now),
+        }
     }
 
     /// There is no new token. If the cause is transient, the held token stays at work while it lasts, provided that it
     /// passes a probe.
-    pub(super) fn keep_held_if(self, transient: bool, cause: AccessError, now: Now) -> Step {
+    pub(super) fn keep_held(self, cause: AccessError, now: Now) -> Step {
         let issuer = &self.issuer;
         match &self.held {
-            Some(held) if transient && held.serves(&issuer.target) && held.lease.is_usable(now) => {
+            Some(held) if cause.is_transient() && held.serves(&issuer.target) && held.lease.is_usable(now) => {
                 let (vault, lease) = (held.vault.clone(), held.lease.clone());
                 Self { vault, ..self }.prove(lease, TokenSource::Kept, now)
             }
@@ -315,7 +361,9 @@ impl Check {
     /// another by now.
     fn keep(self, verdict: Result<Proof, AccessError>) -> Step {
         let Self {
+            issuer,
             inputs,
+            versions,
             login,
             held,
             health,
@@ -324,7 +372,10 @@ impl Check {
         let access = held.map(|mut held| {
             held.read = match login {
                 None => held.read.saturating_add(1),
-                Some(_) if held.inputs == inputs => 0,
+                Some(_) if held.inputs == inputs => {
+                    held.versions = versions;
+                    0
+                }
                 // A changed Secret has not led to a new token yet.
                 Some(_) => STALE,
             };
@@ -334,6 +385,7 @@ impl Check {
         Step::Done(CheckOutcome {
             access,
             superseded: None,
+            secret_id: issuer.secret_id,
             health,
             verdict: verdict.map(drop),
         })
@@ -353,6 +405,7 @@ impl Check {
             in_demand: false,
             is_healthy: false,
             inputs: self.inputs,
+            versions: self.versions,
             lease,
             path: self.issuer.target.path,
             proof: Proof::None,
@@ -366,6 +419,7 @@ impl Check {
         Step::Done(CheckOutcome {
             access: Some(access),
             superseded: self.held.filter(|_| !is_held),
+            secret_id: self.issuer.secret_id,
             health: self.health,
             verdict: verdict.map(drop),
         })

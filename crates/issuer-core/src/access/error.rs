@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use super::SecretData;
 use crate::TransportError;
-use crate::reference::SourceRef;
+use crate::reference::{SourceRef, TokenSource};
 use crate::target::SpecError;
-use crate::vault::{HealthError, ProbeError, VaultError};
+use crate::vault::{AwsError, HealthError, ProbeError, VaultError, WrappingError};
 
 /// Why a Kubernetes object was not read, or a service account token not issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +98,7 @@ impl SecretError {
                 object,
             },
             ReadError::NotFound => Self::NotFound { object },
+            // A read has no content that could be invalid.
             ReadError::Invalid | ReadError::Unavailable => Self::Unavailable { object },
         }
     }
@@ -128,6 +129,9 @@ impl SecretError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
+    /// AWS gave no keys to log in with.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
     /// The server cannot be used at the moment.
     #[error(transparent)]
     Health(#[from] HealthError),
@@ -153,6 +157,15 @@ pub enum AccessError {
         /// Why there is no token.
         error: ReadError,
     },
+    /// The token of the controller's own pod cannot be read.
+    #[error("the controller cannot read {path}, where EKS keeps its pod's token for AWS; it is tried again")]
+    TokenFile {
+        /// The path of the file.
+        path: String,
+    },
+    /// The secret ID was not unwrapped.
+    #[error(transparent)]
+    Wrapping(#[from] WrappingError),
 }
 
 fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
@@ -173,9 +186,35 @@ fn token_message(account: &str, namespace: &str, error: ReadError) -> String {
 }
 
 impl AccessError {
+    pub(super) fn no_token(source: TokenSource, error: ReadError) -> Self {
+        match source {
+            TokenSource::File(path) => Self::TokenFile { path },
+            TokenSource::Requested(spec) => Self::Token {
+                account: spec.service_account,
+                namespace: spec.namespace,
+                error,
+            },
+        }
+    }
+
+    /// Returns `true` if the same login may succeed later although nobody has changed the configuration.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Aws(error) => error.is_transient(),
+            Self::Login(error) => error.is_transient(),
+            Self::Secret(error) => matches!(error, SecretError::Unavailable { .. }),
+            Self::Token { error, .. } => *error == ReadError::Unavailable,
+            Self::TokenFile { .. } => true,
+            Self::Wrapping(error) => error.is_transient(),
+            // Not of the login.
+            Self::Health(_) | Self::Probe(_) | Self::Spec(_) => false,
+        }
+    }
+
     /// Returns the reason for conditions, events and metrics.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Aws(error) => error.reason(),
             Self::Health(HealthError::DrSecondary | HealthError::Unhealthy(_)) => "VaultUnhealthy",
             Self::Health(HealthError::Sealed) => "VaultSealed",
             Self::Health(HealthError::Uninitialized) => "VaultUninitialized",
@@ -197,6 +236,8 @@ impl AccessError {
                 ReadError::NotFound => "ServiceAccountNotFound",
                 ReadError::Unavailable => "TokenUnavailable",
             },
+            Self::TokenFile { .. } => "TokenUnavailable",
+            Self::Wrapping(error) => error.reason(),
         }
     }
 
@@ -205,10 +246,18 @@ impl AccessError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Health(_) => true,
-            Self::Login(error) | Self::Probe(ProbeError::Vault(error)) => {
+            Self::Login(error)
+            | Self::Probe(ProbeError::Vault(error))
+            | Self::Wrapping(WrappingError::Vault(error)) => {
                 matches!(error, VaultError::Sealed | VaultError::Transport(_))
             }
-            Self::Probe(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => false,
+            Self::Aws(_)
+            | Self::Probe(_)
+            | Self::Secret(_)
+            | Self::Spec(_)
+            | Self::Token { .. }
+            | Self::TokenFile { .. }
+            | Self::Wrapping(_) => false,
         }
     }
 
@@ -220,17 +269,31 @@ impl AccessError {
                 matches!(error, TransportError::Dial(_) | TransportError::Tls(_))
             }
             Self::Health(_) | Self::Probe(_) => false,
-            Self::Login(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => true,
+            Self::Aws(_)
+            | Self::Login(_)
+            | Self::Secret(_)
+            | Self::Spec(_)
+            | Self::Token { .. }
+            | Self::TokenFile { .. }
+            | Self::Wrapping(_) => true,
         }
     }
 
     /// Returns the least time to wait before the next check, if Vault named one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Health(HealthError::Vault(error)) | Self::Login(error) | Self::Probe(ProbeError::Vault(error)) => {
-                error.retry_after()
-            }
-            Self::Health(_) | Self::Probe(_) | Self::Secret(_) | Self::Spec(_) | Self::Token { .. } => None,
+            Self::Health(HealthError::Vault(error))
+            | Self::Login(error)
+            | Self::Probe(ProbeError::Vault(error))
+            | Self::Wrapping(WrappingError::Vault(error)) => error.retry_after(),
+            Self::Aws(_)
+            | Self::Health(_)
+            | Self::Probe(_)
+            | Self::Secret(_)
+            | Self::Spec(_)
+            | Self::Token { .. }
+            | Self::TokenFile { .. }
+            | Self::Wrapping(_) => None,
         }
     }
 }

@@ -78,7 +78,10 @@ impl Gathering {
 
     fn on_read(mut self, source: SourceRef, now: Now, answer: Result<SecretData, ReadError>) -> Step {
         match answer {
-            Ok(data) => {
+            Ok(mut data) => {
+                // The rest is nobody's to keep, and may change without any effect.
+                let target = &self.purpose.issuer().target;
+                data.data.retain(|key, _| target.needs(&source, key));
                 self.sources.insert(source, data);
                 self.advance(now)
             }
@@ -115,7 +118,7 @@ impl Purpose {
             }
             Self::Begin(_, held) => Step::Done(CheckOutcome::failed(held.map(|held| *held), error)),
             // The health is known by now, so the check goes on with the held token or ends.
-            Self::LogIn(check) => check.keep_held_if(transient, error.into(), now),
+            Self::LogIn(check) => check.keep_held(error.into(), now),
         }
     }
 }

@@ -11,6 +11,7 @@
 //!                                                         |                    | refused                |  |
 //!                                                         |                    v                        |  |
 //!                                                         +--> no token --> [ReadSecret] [MintToken]    |  |
+//!                                                         |           [AWS keys, unwrapped secret ID]   |  |
 //!                                                         |                    --> Login, Lookup -------+  |
 //!                                                         |                           ^                    |
 //!                                                         |                           +-- held, denied ----+
@@ -20,74 +21,42 @@
 //! ```
 //!
 //! Any other failure ends the check, and nothing but the health request is sent to a server that is sealed or out of
-//! reach. A token that fails is kept until another takes its place, and a good token stays at work if a new one cannot
-//! be had for a transient reason.
+//! reach. A token that fails is kept until another takes its place, and a valid token stays in use if a new one is not
+//! available for a transient reason.
 //!
-//! What a check does not cost: it does not use up a token whose uses Vault limits, and it does not log in while nobody
-//! needs a token, since each login may use up a secret ID.
+//! A secret ID that Vault hands out once, for a wrapping token, outlives the checks: the caller keeps it with the
+//! access.
+//!
+//! A check does not spend what Vault limits: no use of a token with `num_uses`, and no login while no request needs a
+//! token, since each login may use up a secret ID.
 
 mod check;
 mod error;
 mod gathering;
+mod login;
 mod resolve;
+mod secret_data;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use issuer_api::VerificationMode;
 
 pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::{AwaitConfigMap, AwaitSecret};
+pub use login::UnwrappedSecretId;
+pub use secret_data::SecretData;
 
-use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSpec};
+use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSource};
 use crate::target::{SignPath, Target};
 use crate::vault::{Lease, Vault};
-use crate::{Now, Origin, Reply, Request, Secret};
+use crate::{Now, Reply, Request, Secret};
 use check::{Check, Sent};
 use gathering::Gathering;
-use resolve::Mint;
-
-/// The data of a Secret, or that of a ConfigMap.
-#[derive(Clone, PartialEq)]
-pub struct SecretData {
-    /// The `metadata.resourceVersion`, by which a change is noticed.
-    pub resource_version: String,
-    /// The values by key.
-    pub data: BTreeMap<String, Secret>,
-    /// The value of the annotation [`SERVERS`](Self::SERVERS): URLs, separated by commas, of the only servers that it
-    /// may be used with.
-    pub servers: Option<String>,
-}
-
-impl SecretData {
-    /// The annotation by which the owner of a Secret limits it to some servers. Without it, the author of any issuer of
-    /// the namespace can send the Secret to a server of his own.
-    pub const SERVERS: &'static str = "vault-issuer.io/servers";
-
-    fn may_be_used_with(&self, server: &Origin) -> bool {
-        let listed = |servers: &String| {
-            let mut origins = servers.split(',').filter_map(Origin::parse);
-            origins.any(|origin| origin.has_same_server(server))
-        };
-        self.servers.as_ref().is_none_or(listed)
-    }
-}
-
-impl std::fmt::Debug for SecretData {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretData({})", self.resource_version)
-    }
-}
-
-impl Hash for SecretData {
-    /// Hashes the version only, which identifies the content.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.resource_version.hash(state);
-    }
-}
+use login::TokenLogin;
+use secret_data::Fingerprint;
 
 /// An issuer's connection to Vault, its signing endpoint, and the token to sign with.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -100,6 +69,8 @@ pub struct Access {
     pub lease: Lease,
     /// What the token was made from. If it changes, a new token is made.
     inputs: Inputs,
+    /// The versions in which the Secrets and the ConfigMap were read.
+    versions: BTreeMap<SourceRef, String>,
     /// Checks since the Secrets were read, [`STALE`] if they must be read again.
     read: u8,
     /// How it is known that the token may sign.
@@ -220,7 +191,8 @@ impl Access {
         }
     }
 
-    /// Notes that the server was healthy lately: the next check does not ask for its health if it relies on this access.
+    /// Notes that the server was healthy lately: the next check does not ask for its health if it relies on this
+    /// access.
     pub fn skip_health(&mut self) {
         self.is_healthy = true;
     }
@@ -247,20 +219,28 @@ impl Access {
         self.read = STALE;
     }
 
+    /// Returns the version in which a Secret or ConfigMap was read.
+    pub(crate) fn version(&self, source: &SourceRef) -> Option<&str> {
+        self.versions.get(source).map(String::as_str)
+    }
+
+    /// Compares the Secrets with the versions that watches show, `None` of one that is not watched. If they differ,
+    /// the next check reads the Secrets; if not, and all are watched, it need not.
+    pub(crate) fn compare<'a>(&mut self, shown: impl Fn(&SourceRef) -> Option<&'a str>) {
+        let versions = &self.versions;
+        let differs = |(source, version): (&SourceRef, &String)| shown(source).is_some_and(|shown| shown != version);
+        if versions.iter().any(differs) {
+            self.reread();
+        } else if self.read < STALE && versions.keys().all(|source| shown(source).is_some()) {
+            self.read = 0;
+        }
+    }
+
     /// Takes over what was noted of the same token while a check was under way with a copy of it.
     pub(crate) fn adopt(&mut self, noted: &Self) {
         // Requests went on with the original during the check; the copy does not know what they noted.
         self.in_demand |= noted.in_demand;
         if noted.lease.bears_leases() {
-            self.lease.note_lease();
-        }
-    }
-
-    /// Takes over the lease of the same token after a renewal.
-    pub(crate) fn extend(&mut self, renewed: Lease) {
-        let noted = self.lease.bears_leases();
-        self.lease = renewed;
-        if noted {
             self.lease.note_lease();
         }
     }
@@ -311,11 +291,11 @@ impl Access {
     }
 }
 
-/// The spec and the versions of the Secrets and the ConfigMap that an access was made from.
+/// The spec, and the contents of the Secrets and the ConfigMap, that an access was made from.
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Inputs {
     target: Target,
-    versions: BTreeMap<SourceRef, String>,
+    contents: BTreeMap<SourceRef, Fingerprint>,
 }
 
 /// A question, and the state that awaits its answer.
@@ -324,8 +304,8 @@ struct Inputs {
 pub enum Step {
     /// Send this request to Vault.
     Exchange(Request, AwaitReply),
-    /// Request this token of a service account.
-    MintToken(TokenSpec, AwaitToken),
+    /// Obtain this token of a service account.
+    MintToken(TokenSource, AwaitToken),
     /// Read this ConfigMap.
     ReadConfigMap(ConfigMapRef, AwaitConfigMap),
     /// Read this Secret.
@@ -341,6 +321,8 @@ pub struct CheckOutcome {
     pub access: Option<Access>,
     /// The access that a new one has replaced. Its token is to be revoked once no request uses it.
     pub superseded: Option<Access>,
+    /// The secret ID to keep for the next check, if this one or an earlier one has unwrapped it.
+    pub secret_id: Option<UnwrappedSecretId>,
     /// The health of the server, if the check asked for it.
     pub health: Option<ServerHealth>,
     /// `Ok` if certificates can be signed.
@@ -369,6 +351,7 @@ impl CheckOutcome {
         Self {
             access,
             superseded: None,
+            secret_id: None,
             health: None,
             verdict: Err(error),
         }
@@ -381,36 +364,51 @@ struct Issuer {
     target: Target,
     /// Where its Secrets and service accounts are.
     namespace: String,
+    /// The secret ID that an earlier check has unwrapped.
+    secret_id: Option<UnwrappedSecretId>,
 }
 
 impl Issuer {
     /// Returns the objects that it takes data from.
     fn sources(&self) -> BTreeSet<SourceRef> {
-        let namespace = &self.namespace;
-        let secrets = self.target.secrets().into_iter().map(|name| {
-            SourceRef::Secret(SecretRef {
-                namespace: namespace.clone(),
-                name,
-            })
-        });
-        let config_map = self.target.config_map().map(|name| {
-            SourceRef::ConfigMap(ConfigMapRef {
-                namespace: namespace.clone(),
-                name: name.to_owned(),
-            })
-        });
-        secrets.chain(config_map).collect()
+        sources(&self.target, &self.namespace)
     }
 }
 
-/// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are; `held` is
-/// the access that an earlier check left.
-pub fn begin(target: Target, namespace: &str, held: Option<Access>, now: Now) -> Step {
+/// Returns the Secrets and the ConfigMap of `namespace` that an issuer with this target takes data from.
+pub(crate) fn sources(target: &Target, namespace: &str) -> BTreeSet<SourceRef> {
+    let secrets = target.secrets().into_iter().map(|name| {
+        SourceRef::Secret(SecretRef {
+            namespace: namespace.to_owned(),
+            name,
+        })
+    });
+    let config_map = target.config_map().map(|name| {
+        SourceRef::ConfigMap(ConfigMapRef {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    });
+    secrets.chain(config_map).collect()
+}
+
+/// What an earlier check of an issuer left.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The access.
+    pub access: Option<Access>,
+    /// The secret ID that was unwrapped.
+    pub secret_id: Option<UnwrappedSecretId>,
+}
+
+/// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are.
+pub fn begin(target: Target, namespace: &str, held: Held, now: Now) -> Step {
     let issuer = Issuer {
         target,
         namespace: namespace.to_owned(),
+        secret_id: held.secret_id,
     };
-    match held {
+    match held.access {
         Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),
         // Without a held access of this spec, or with one whose Secrets were read long ago.
         held => Gathering::to_begin(issuer, held).advance(now),
@@ -426,13 +424,13 @@ fn read_secrets(check: Check, now: Now) -> Step {
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitToken {
     check: Check,
-    mint: Mint,
+    login: TokenLogin,
 }
 
 impl AwaitToken {
     /// Resumes the check with the token.
     pub fn resume(self, now: Now, answer: Result<Secret, ReadError>) -> Step {
-        self.check.on_token(self.mint, now, answer)
+        self.check.on_token(self.login, now, answer)
     }
 }
 

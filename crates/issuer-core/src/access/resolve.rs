@@ -5,34 +5,23 @@ use http::HeaderValue;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::login::{Login, Recipient, TokenLogin, WrappedLogin};
 use super::{Inputs, SecretData, SecretError};
-use crate::reference::{ConfigMapKey, ConfigMapRef, SecretKey, SecretRef, SourceRef, TokenSpec};
-use crate::target::{Method, Mount, RoleId, Target, Trust};
-use crate::vault::{Credentials, Vault};
+use crate::reference::{ConfigMapKey, ConfigMapRef, SecretKey, SecretRef, SourceRef, TokenSource, TokenSpec};
+use crate::target::{AmbientIdentity, AwsIdentity, Method, Mount, RoleId, SecretIdKey, Sts, Target, Trust};
+use crate::vault::aws::KeySource;
+use crate::vault::{AwsKeys, Credentials, Vault};
 use crate::{Connect, Identity, Limits, Roots, Secret, pem};
+
+/// The lifetime in seconds of a service account token that AWS gets: the least that Kubernetes grants.
+const AWS_TOKEN_SECONDS: i64 = 600;
 
 /// The connection to Vault and the credentials, made from a target and its Secrets.
 pub(super) struct Resolved {
     pub(super) vault: Vault,
     pub(super) login: Login,
     pub(super) inputs: Inputs,
-}
-
-/// How to log in.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) enum Login {
-    /// With these credentials.
-    With(Credentials),
-    /// With a token that is to be requested for a service account.
-    Mint(Mint),
-}
-
-/// A login with a service account token that is yet to be requested.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Mint {
-    pub(super) mount: Mount,
-    pub(super) role: String,
-    pub(super) spec: TokenSpec,
+    pub(super) versions: BTreeMap<SourceRef, String>,
 }
 
 /// Resolves a target whose Secrets and ConfigMap have been read from `namespace`. Connections equal to those of `held`
@@ -43,24 +32,32 @@ pub(super) fn resolve(
     sources: &BTreeMap<SourceRef, SecretData>,
     held: Option<&Vault>,
 ) -> Result<Resolved, SecretError> {
-    if let Some((source, _)) = sources.iter().find(|(_, data)| !data.may_be_used_with(&target.origin)) {
-        return Err(SecretError::OtherServer {
-            object: source.clone(),
-            server: target.origin.to_string(),
-        });
+    // Before anything is taken from them: the owner of a Secret decides where it may be sent.
+    for server in [Some(&target.origin), target.own_proxy.as_ref()].into_iter().flatten() {
+        if let Some((source, _)) = sources.iter().find(|(_, data)| !data.may_be_used_with(server)) {
+            return Err(SecretError::OtherServer {
+                object: source.clone(),
+                server: server.to_string(),
+            });
+        }
     }
+    let contents = sources
+        .iter()
+        .map(|(source, data)| (source.clone(), data.fingerprint()));
     let versions = sources
         .iter()
         .map(|(source, data)| (source.clone(), data.resource_version.clone()));
+    let versions = versions.collect();
     let inputs = Inputs {
         target: target.clone(),
-        versions: versions.collect(),
+        contents: contents.collect(),
     };
     let sources = Sources { namespace, sources };
     Ok(Resolved {
         vault: vault(target, &sources, held)?,
         login: login(target, &sources)?,
         inputs,
+        versions,
     })
 }
 
@@ -79,6 +76,7 @@ fn vault(target: &Target, sources: &Sources<'_>, held: Option<&Vault>) -> Result
     let connect = Connect {
         origin: target.origin.clone(),
         allowed_servers: target.allowed_servers.clone(),
+        proxy: target.proxy.clone(),
         server_name: target.server_name.clone(),
         roots,
         identity,
@@ -114,17 +112,13 @@ fn login(target: &Target, sources: &Sources<'_>) -> Result<Login, SecretError> {
             mount,
             role_id,
             secret_id,
-        } => Credentials::AppRole {
-            mount: mount.clone(),
-            role_id: match role_id {
-                RoleId::Inline(id) => Secret::from(id.as_str()),
-                RoleId::Secret(key) => sources.text(&sources.in_secret(key), "role ID")?,
-            },
-            secret_id: secret_id
-                .as_ref()
-                .map(|key| sources.text_or_empty(&sources.in_secret(key), "secret ID"))
-                .transpose()?,
-        },
+        } => return app_role_login(mount, role_id, secret_id.as_ref(), sources),
+        Method::Aws {
+            mount,
+            role,
+            sts,
+            identity,
+        } => return aws_login(mount, role, sts, identity, sources),
         Method::Certificate { mount, role, .. } => Credentials::Certificate {
             mount: mount.clone(),
             role: role.clone(),
@@ -141,19 +135,86 @@ fn login(target: &Target, sources: &Sources<'_>) -> Result<Login, SecretError> {
             audiences,
             expiration_seconds,
         } => {
-            let spec = TokenSpec {
-                namespace: sources.namespace.to_owned(),
-                service_account: name.clone(),
-                audiences: audiences.clone(),
-                expiration_seconds: *expiration_seconds,
-            };
-            return Ok(Login::Mint(Mint {
+            return Ok(Login::Token(TokenLogin {
                 mount: mount.clone(),
                 role: role.clone(),
-                spec,
+                source: sources.token_of(name, audiences, *expiration_seconds),
+                recipient: Recipient::Vault,
             }));
         }
         Method::Token(key) => Credentials::Token(sources.text(&sources.in_secret(key), "Vault token")?),
+    }))
+}
+
+fn app_role_login(
+    mount: &Mount,
+    role_id: &RoleId,
+    secret_id: Option<&SecretIdKey>,
+    sources: &Sources<'_>,
+) -> Result<Login, SecretError> {
+    let mount = mount.clone();
+    let role_id = match role_id {
+        RoleId::Inline(id) => Secret::from(id.as_str()),
+        RoleId::Secret(key) => sources.text(&sources.in_secret(key), "role ID")?,
+    };
+    let secret_id = match secret_id {
+        Some(SecretIdKey {
+            key,
+            wrapped_at: Some(path),
+        }) => {
+            return Ok(Login::Wrapped(WrappedLogin {
+                mount,
+                role_id,
+                token: sources.text(&sources.in_secret(key), "wrapping token")?,
+                wrapped_at: path.clone(),
+            }));
+        }
+        Some(SecretIdKey { key, wrapped_at: None }) => {
+            Some(sources.text_or_empty(&sources.in_secret(key), "secret ID")?)
+        }
+        None => None,
+    };
+    Ok(Login::With(Credentials::AppRole {
+        mount,
+        role_id,
+        secret_id,
+    }))
+}
+
+fn aws_login(
+    mount: &Mount,
+    role: &str,
+    sts: &Sts,
+    identity: &AwsIdentity,
+    sources: &Sources<'_>,
+) -> Result<Login, SecretError> {
+    let (mount, role, sts) = (mount.clone(), role.to_owned(), sts.clone());
+    let assumed = |arn: &str| KeySource::Role {
+        sts: sts.endpoint.clone(),
+        proxy: sts.proxy.clone(),
+        arn: arn.to_owned(),
+    };
+    let (source, keys) = match identity {
+        AwsIdentity::Keys(secret) => {
+            let keys = sources.aws_keys(secret)?;
+            return Ok(Login::With(Credentials::Aws { mount, role, sts, keys }));
+        }
+        AwsIdentity::Ambient(AmbientIdentity::Pod { endpoint, token_file }) => {
+            let keys = KeySource::PodIdentity(endpoint.clone());
+            (TokenSource::File(token_file.clone()), keys)
+        }
+        AwsIdentity::Ambient(AmbientIdentity::Role { arn, token_file }) => {
+            (TokenSource::File(token_file.clone()), assumed(arn))
+        }
+        AwsIdentity::WebIdentity { arn, name, audiences } => {
+            (sources.token_of(name, audiences, AWS_TOKEN_SECONDS), assumed(arn))
+        }
+    };
+    Ok(Login::Token(TokenLogin {
+        mount,
+        role,
+        source,
+        recipient: Recipient::Aws { sts, keys },
     }))
 }
 
@@ -185,6 +246,16 @@ impl Entry {
 }
 
 impl Sources<'_> {
+    /// Returns the token to request for a service account.
+    fn token_of(&self, service_account: &str, audiences: &[String], expiration_seconds: i64) -> TokenSource {
+        TokenSource::Requested(TokenSpec {
+            namespace: self.namespace.to_owned(),
+            service_account: service_account.to_owned(),
+            audiences: audiences.to_vec(),
+            expiration_seconds,
+        })
+    }
+
     fn in_secret(&self, key: &SecretKey) -> Entry {
         let object = SecretRef {
             namespace: self.namespace.to_owned(),
@@ -242,6 +313,26 @@ impl Sources<'_> {
             .expose_str()
             .is_some_and(|text| HeaderValue::from_str(text).is_ok());
         if fits { Ok(value.clone()) } else { Err(entry.not(what)) }
+    }
+
+    /// Returns the access keys in a Secret.
+    fn aws_keys(&self, secret: &str) -> Result<AwsKeys, SecretError> {
+        let entry = |key: &str| {
+            self.in_secret(&SecretKey {
+                name: secret.to_owned(),
+                key: key.to_owned(),
+            })
+        };
+        let session_token = entry("sessionToken");
+        Ok(AwsKeys {
+            id: self.text(&entry("accessKeyID"), "access key ID")?,
+            secret: self.text(&entry("secretAccessKey"), "secret access key")?,
+            // Only temporary keys have one.
+            session_token: match self.find(&session_token) {
+                Err(SecretError::NoKey { .. }) => None,
+                _ => Some(self.text(&session_token, "session token")?),
+            },
+        })
     }
 
     fn certificates(&self, entry: &Entry) -> Result<Vec<u8>, SecretError> {

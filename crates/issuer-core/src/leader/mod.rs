@@ -18,9 +18,9 @@
 use std::mem;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use k8s_openapi::jiff::Timestamp;
 
 use crate::{Now, SplitMix64};
 
@@ -144,7 +144,7 @@ pub enum Step {
     Released,
 }
 
-/// Awaits the lease, or word that there is none.
+/// Awaits the lease, or the answer that it does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AwaitLease(());
 
@@ -208,6 +208,7 @@ impl Elector {
     pub fn release(&mut self) {
         self.releasing = true;
         self.held_until = Duration::ZERO;
+        // The others should not have to wait for the retry period.
         self.due = Duration::ZERO;
     }
 
@@ -304,6 +305,7 @@ impl Elector {
 
     /// Returns how long a candidate waits: the retry period and up to 1.2 times as much again, as in client-go.
     fn pause(&mut self) -> Duration {
+        // A product and a shift instead of a remainder: in range, evenly spread, without floating point.
         let thousandths = ((self.random.next_u64() >> 32) * u64::from(JITTER)) >> 32;
         self.timing.retry + stretch(self.timing.retry, u32::try_from(thousandths).unwrap_or(JITTER))
     }
@@ -376,6 +378,7 @@ fn holder(lease: &Lease) -> Option<&str> {
 
 fn duration(lease: &Lease) -> Duration {
     let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+    // A lease without a duration, or with a negative one, keeps nobody waiting.
     Duration::from_secs(seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(0))
 }
 

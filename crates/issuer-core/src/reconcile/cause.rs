@@ -11,6 +11,8 @@ pub(super) enum Cause<'a> {
     KindUnknown(Option<&'a str>),
     /// No object can have the name in `spec.issuerRef.name`.
     NameInvalid,
+    /// The controller may not read the namespace, whose labels decide whether the issuer signs.
+    NamespaceForbidden(&'a IssuerKey, &'a str),
     /// The API server has not said whether the requester may use the issuer.
     ReferenceUnknown(ReadError),
     SignFailed(&'a SignError),
@@ -21,6 +23,7 @@ impl Cause<'_> {
         match self {
             Self::IssuerMissing(_) | Self::KindUnknown(_) | Self::NameInvalid => "IssuerNotFound",
             Self::IssuerNotReady(_) => "IssuerNotReady",
+            Self::NamespaceForbidden(..) => "NamespaceForbidden",
             Self::ReferenceUnknown(_) => "ReferenceUnknown",
             Self::SignFailed(error) => error.reason(),
         }
@@ -44,14 +47,23 @@ impl Cause<'_> {
             Self::ReferenceUnknown(_) => {
                 "Waiting for the API server, which did not answer whether the requester may use the issuer".to_owned()
             }
+            Self::NamespaceForbidden(issuer, namespace) => format!(
+                "{issuer} selects namespaces by labels, and the controller may not read those of namespace {namespace}: \
+                 grant it the verb get on namespaces (\"Select namespaces by labels\" in deploy/docs/install.md)"
+            ),
             Self::SignFailed(error) => format!("Not signed yet, it is tried again: {error}"),
         }
     }
 
     pub(super) fn is_warning(self) -> bool {
+        // An issuer may be created after its requests, and one that is not ready has a warning of its own.
         matches!(
             self,
-            Self::KindUnknown(_) | Self::NameInvalid | Self::ReferenceUnknown(_) | Self::SignFailed(_)
+            Self::KindUnknown(_)
+                | Self::NameInvalid
+                | Self::NamespaceForbidden(..)
+                | Self::ReferenceUnknown(_)
+                | Self::SignFailed(_)
         )
     }
 }

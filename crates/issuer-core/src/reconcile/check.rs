@@ -7,8 +7,8 @@ use super::observed::ObservedIssuer;
 use super::outcome::{Again, Ending, Event, Key, Outcome, Verdict, WriteError};
 use super::state::State;
 use super::status::{self, StatusPatch};
-use crate::access::{self, AccessError, ServerHealth, Warning};
-use crate::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSpec};
+use crate::access::{self, AccessError, Held, ServerHealth, Warning};
+use crate::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSource};
 use crate::target::Target;
 use crate::{Now, Request};
 
@@ -24,7 +24,7 @@ pub(super) struct Task {
 /// A question of this task.
 pub(super) enum Step {
     Exchange(Request, Task, access::AwaitReply),
-    MintToken(TokenSpec, Task, access::AwaitToken),
+    MintToken(TokenSource, Task, access::AwaitToken),
     ReadConfigMap(ConfigMapRef, Task, access::AwaitConfigMap),
     ReadSecret(SecretRef, Task, access::AwaitSecret),
     Write(StatusPatch, Writing),
@@ -35,18 +35,23 @@ pub(super) enum Step {
 /// Begins to check an issuer: its spec, its Secrets, its Vault.
 pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let namespace = state.secret_namespace(&key);
+    // Where two controllers sign for an issuer, each request costs two certificates.
     if state.withdrawn.contains(&key.kind) {
         return withdrawn(state, key);
     }
     let Some(issuer) = state.issuers.get(&key) else {
         return end(state, key, Outcome::Idle, Again::Never);
     };
-    let mut held = issuer.access.clone();
-    if let Some(access) = held
-        .as_mut()
-        .filter(|access| state.servers.is_healthy(&access.vault, now))
-    {
-        access.skip_health();
+    let mut held = Held {
+        access: issuer.access.clone(),
+        secret_id: issuer.secret_id.clone(),
+    };
+    if let Some(access) = &mut held.access {
+        // Many issuers may share one server, whose health is then read once for all of them.
+        if state.servers.is_healthy(&access.vault, now) {
+            access.skip_health();
+        }
+        state.compare(access);
     }
     let target = Target::parse(&issuer.observed.spec, &key, &namespace, &state.config.policy);
     let task = Task {
@@ -55,8 +60,14 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
         key,
     };
     let step = match target {
-        Ok(target) => access::begin(target, &namespace, held, now),
-        Err(error) => access::Step::Done(access::CheckOutcome::failed(held, error)),
+        Ok(target) => {
+            state
+                .sources
+                .assign(&task.key, access::sources(&target, &namespace), now);
+            access::begin(target, &namespace, held, now)
+        }
+        // The token is kept: it is good again as soon as the spec is corrected.
+        Err(error) => access::Step::Done(access::CheckOutcome::failed(held.access, error)),
     };
     task.advance(state, now, step)
 }
@@ -82,7 +93,7 @@ impl Task {
     pub(super) fn advance(self, state: &mut State, now: Now, step: access::Step) -> Step {
         match step {
             access::Step::Exchange(request, access) => Step::Exchange(request, self, access),
-            access::Step::MintToken(spec, access) => Step::MintToken(spec, self, access),
+            access::Step::MintToken(source, access) => Step::MintToken(source, self, access),
             access::Step::ReadConfigMap(config_map, access) => Step::ReadConfigMap(config_map, self, access),
             access::Step::ReadSecret(secret, access) => Step::ReadSecret(secret, self, access),
             access::Step::Done(outcome) => self.on_checked(state, now, outcome),
@@ -94,6 +105,7 @@ impl Task {
         let access::CheckOutcome {
             access,
             superseded,
+            secret_id,
             health,
             verdict,
         } = checked;
@@ -104,15 +116,14 @@ impl Task {
         let known = state.issuers.get_mut(&self.key);
         let Some(issuer) = known.filter(|issuer| issuer.observed.uid == self.uid) else {
             // The access that the issuer held was retired with it.
-            state.retire(access, now.monotonic);
+            state.retire(&self.key, access, now.monotonic);
             return end(state, self.key, Outcome::Idle, Again::Never);
         };
         let superseded = issuer.keep(access, superseded);
+        issuer.secret_id = secret_id.or_else(|| issuer.secret_id.take());
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
         let warning = issuer.warning(now);
-        // Requests may be being signed with the superseded token.
-        let in_use = superseded.as_ref().map(|access| state.sign_timeout(access));
-        state.retire(superseded, now.monotonic + in_use.unwrap_or_default());
+        state.supersede(&self.key, superseded, now);
         if revision != self.revision {
             return self.on_outdated(state, now, revision.0, verdict);
         }
@@ -140,6 +151,7 @@ impl Task {
                     let again = again.map_or(until, |again| again.min(until));
                     return end(state, self.key, outcome, Some(again));
                 }
+                // Server-side apply refuses to take a condition over from another manager unless it is forced.
                 let force = mode == IssuerStatusMode::Own;
                 status::drop_in(&self.key, &observed, verdict.clone(), force, now)
             }
@@ -248,11 +260,14 @@ impl Writing {
             Err(WriteError::NotFound) => end(state, key, outcome, again),
             // The next check, which must not become due sooner, writes what it finds.
             Err(_) if suspended => end(state, key, Outcome::Unsaved, Again::Never),
+            // The next check writes what it finds; before that, the same would be refused.
+            Err(WriteError::Refused) => end(state, key, Outcome::Unsaved, again),
             // The next check follows soon and writes the status; it must not be brought forward.
             Err(_) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
                 end(state, key, Outcome::Unsaved, again)
             }
             Err(error) => {
+                // A conflict is over as soon as the watch shows the other write; other failures may last.
                 let wait = Duration::from_secs(if error == WriteError::Conflict { 1 } else { 15 });
                 let soon = now.monotonic + wait;
                 let again = again.map_or(soon, |again| again.min(soon));

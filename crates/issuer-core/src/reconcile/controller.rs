@@ -1,49 +1,64 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use issuer_api::IssuerRef;
+
 use super::observed::{Change, Config};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Key, WriteError};
 use super::report::Report;
+use super::sources::SourceEvent;
 use super::state::State;
 use super::step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitToken, AwaitWrite, Replied,
-    Step, Written,
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent,
+    AwaitToken, AwaitWrite, Replied, Step, Written,
 };
 use super::{check, request, revoke};
 use crate::access::{ReadError, SecretData};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind, SourceRef};
+use crate::target::NamespaceLabels;
 use crate::{Now, Reply, Secret};
 
 /// The controller: everything it knows, and all its decisions.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Controller {
     state: State,
-    listed: Listed,
-    /// Until when the API server wants to be left alone.
+    /// The lists that have not been seen completely. Before all have, nothing is begun: an issuer or a request that is
+    /// missing may only not have been listed yet.
+    unlisted: BTreeSet<List>,
+    /// Until when the API server has asked its clients to wait.
     paused: Duration,
 }
 
-/// The longest time for which the API server is left alone.
+/// The longest time for which the API server can make this process wait.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// The same for a process that stops, which has only seconds left to save what is signed.
 const PAUSE_STOPPING: Duration = Duration::from_secs(1);
 
-/// The lists that have been seen completely. Before all have, nothing is begun: an issuer or a request that is missing
-/// may only not have been listed yet.
-#[derive(Clone, Debug, Default, PartialEq, Hash)]
-struct Listed {
-    requests: BTreeSet<RequestKind>,
-    issuers: BTreeSet<IssuerKind>,
+/// A list of all objects of one kind in one scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum List {
+    Issuers(IssuerKind, ListScope),
+    Requests(RequestKind, ListScope),
+}
+
+/// Returns every list that the driver makes.
+fn lists(config: &Config) -> BTreeSet<List> {
+    let mut lists = BTreeSet::new();
+    for scope in config.namespaces.scopes() {
+        lists.extend(config.kinds().map(|kind| List::Issuers(kind, scope.clone())));
+        lists.extend(config.request_kinds().map(|kind| List::Requests(kind, scope.clone())));
+    }
+    lists
 }
 
 impl Controller {
-    /// Creates a controller that knows nothing. Equal seeds and equal inputs make equal decisions.
+    /// Creates a controller that has observed nothing. Equal seeds and inputs lead to equal decisions.
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
+            unlisted: lists(&config),
             state: State::new(config, seed),
-            listed: Listed::default(),
             paused: Duration::ZERO,
         }
     }
@@ -54,20 +69,27 @@ impl Controller {
         match change {
             Change::Issuer(key, observed) => state.observe_issuer(key, observed, now),
             Change::IssuerGone(key) => state.forget_issuer(&key),
-            Change::Issuers(kind, all) => {
-                state.keep_issuers(kind, &all);
-                self.listed.issuers.insert(kind);
+            Change::Issuers(kind, scope, all) => {
+                state.keep_issuers(kind, &scope, &all);
+                self.unlisted.remove(&List::Issuers(kind, scope));
             }
             Change::Request(request) => state.observe_request(request, now),
             Change::RequestGone(key) => state.request_gone(&key),
-            Change::Requests(kind, all) => {
-                state.keep_requests(kind, &all);
-                self.listed.requests.insert(kind);
+            Change::Requests(kind, scope, all) => {
+                state.keep_requests(kind, &scope, &all);
+                self.unlisted.remove(&List::Requests(kind, scope));
             }
         }
     }
 
-    /// Begins no task for a time, at most a minute: the API server, which nearly every task asks, has asked to wait.
+    /// Returns `false` if nothing depends on a request with this name, uid and issuer: it need not be observed, nor
+    /// decoded. Where cert-manager's issuers are served, most requests are of issuers of other types.
+    pub fn needs(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
+        self.state.needs_request(key, uid, issuer)
+    }
+
+    /// Begins no task for a time, at most a minute: the API server, which nearly every task needs, has asked its
+    /// clients to wait.
     pub fn pause(&mut self, now: Now, wait: Duration) {
         let most = if self.state.stopping { PAUSE_STOPPING } else { PAUSE };
         self.paused = self.paused.max(now.monotonic + wait.min(most));
@@ -90,12 +112,31 @@ impl Controller {
 
     /// Returns the [`Now::monotonic`] at which the next task is due if nothing changes; it may be in the past.
     pub fn next_due(&self) -> Option<Duration> {
+        // Nothing is begun before the lists are complete, so nothing is due.
         let due = self.state.next_due().filter(|_| self.is_listed())?;
         Some(due.max(self.paused))
     }
 
-    /// Begins no more tasks but those that save what is signed, which are due at once, and those that revoke tokens.
+    /// Begins to watch a Secret or a ConfigMap, by its name, if one is to be watched. A watch lasts for as long as an
+    /// issuer uses the object, so it is no task: nothing waits for it.
+    pub fn poll_watch(&mut self, now: Now) -> Option<(SourceRef, AwaitSourceEvent)> {
+        if now.monotonic < self.paused {
+            return None;
+        }
+        let source = self.state.next_watch(now)?;
+        Some((source.clone(), AwaitSourceEvent(source)))
+    }
+
+    /// Returns the [`Now::monotonic`] at which the next watch is due; it may be in the past.
+    pub fn next_watch_due(&self) -> Option<Duration> {
+        let due = self.state.sources.next().filter(|_| !self.state.stopping)?;
+        Some(due.max(self.paused))
+    }
+
+    /// Begins no more tasks except those that save signed certificates, which become due at once, and those that
+    /// revoke tokens.
     pub fn stop(&mut self, now: Now) {
+        // What is signed is lost unless it is saved now, even if the API server has asked to wait.
         self.paused = Duration::ZERO;
         self.state.stop(now);
     }
@@ -135,7 +176,8 @@ impl Controller {
         self.state.issuers.readiness()
     }
 
-    /// Describes the issuers, the requests that wait for them and the queue. Takes time for each issuer and each request.
+    /// Describes the issuers, the requests that wait for them and the queue. Its cost is linear in the number of
+    /// issuers and requests.
     pub fn report(&self, now: Now) -> Report {
         self.state.report(now)
     }
@@ -152,10 +194,7 @@ impl Controller {
     }
 
     fn is_listed(&self) -> bool {
-        let Listed { requests, issuers } = &self.listed;
-        let config = &self.state.config;
-        config.request_kinds().all(|kind| requests.contains(&kind))
-            && config.kinds().all(|kind| issuers.contains(&kind))
+        self.unlisted.is_empty()
     }
 }
 
@@ -198,6 +237,15 @@ impl AwaitSecret {
     }
 }
 
+impl AwaitSourceEvent {
+    /// Resumes with what the watch shows, or the error by which it has failed. Returns `None` if the watch must be
+    /// closed; one that has [ended](SourceEvent::Ended) is opened again otherwise.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<SourceEvent, ReadError>) -> Option<Self> {
+        let goes_on = controller.state.observe_source(&self.0, now, answer);
+        goes_on.then_some(self)
+    }
+}
+
 impl AwaitRequest {
     /// Resumes the task with the request.
     pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<ObservedRequest, ReadError>) -> Step {
@@ -209,6 +257,13 @@ impl AwaitReview {
     /// Resumes the task with the answer: `true` if the user may.
     pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<bool, ReadError>) -> Step {
         self.0.resume(&mut controller.state, now, answer).into()
+    }
+}
+
+impl AwaitNamespace {
+    /// Resumes the task with the labels of the namespace.
+    pub fn resume(self, controller: &mut Controller, now: Now, answer: Result<NamespaceLabels, ReadError>) -> Step {
+        self.0.on_namespace(&mut controller.state, now, answer).into()
     }
 }
 

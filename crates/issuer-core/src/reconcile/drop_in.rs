@@ -20,12 +20,12 @@ pub struct DropIn {
 /// Who writes the condition Ready of cert-manager's issuers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum IssuerStatusMode {
-    /// The controller that has written it, and this one where none has.
+    /// The controller that already writes it; this one if there is none.
     #[default]
     Auto,
-    /// Others.
+    /// Other controllers write it.
     Leave,
-    /// This controller, whatever others write.
+    /// This controller, even if others write it too.
     Own,
 }
 
@@ -85,7 +85,7 @@ impl IssuerStatusMode {
 
 /// Returns the built-in controller that has made a write; `None` if another program has.
 ///
-/// Only writes to the status count: everybody who may create a request chooses the name under which they do.
+/// Only writes to the status count: anyone who may create a request can choose the name of the field manager.
 pub fn built_in_writer(entry: &ManagedFieldsEntry) -> Option<&str> {
     let manager = entry.manager.as_deref()?;
     let is_status = entry.subresource.as_deref() == Some("status");

@@ -10,9 +10,10 @@ use super::backoff::backoff;
 use super::losses::Losses;
 use super::observed::ObservedIssuer;
 use super::outcome::Outcome;
+use super::recovery::Recovery;
 use crate::Now;
-use crate::access::{Access, AccessError, Warning};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey};
+use crate::access::{Access, AccessError, UnwrappedSecretId, Warning};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKey};
 use crate::vault::{SignError, VaultError};
 
 /// All issuers. Its methods return what follows from a change and schedule nothing themselves.
@@ -24,6 +25,8 @@ pub(super) struct Issuers(BTreeMap<IssuerKey, Issuer>);
 pub(super) struct Issuer {
     pub(super) observed: ObservedIssuer,
     pub(super) access: Option<Access>,
+    /// The secret ID that a check has unwrapped, which Vault hands out once.
+    pub(super) secret_id: Option<UnwrappedSecretId>,
     epoch: Epoch,
     readiness: Readiness,
     /// The epoch in which it was last not ready.
@@ -119,15 +122,6 @@ pub(super) struct Settled {
     pub(super) recovery: Option<Recovery>,
 }
 
-/// Why an issuer that could not sign can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Recovery {
-    /// A check has succeeded after one that failed.
-    Recovered,
-    /// Its spec has changed.
-    Corrected,
-}
-
 /// When an issuer must be checked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextCheck {
@@ -162,6 +156,7 @@ impl Issuer {
         Self {
             observed,
             access: None,
+            secret_id: None,
             epoch: Epoch::default(),
             readiness: Readiness::Unknown,
             outage: Epoch::default(),
@@ -186,6 +181,7 @@ impl Issuer {
 
     /// Returns what its status says: an issuer is ready until a check fails.
     pub(super) fn is_ready(&self) -> bool {
+        // If a suspended issuer counted as not ready, each lost answer would change its condition twice.
         matches!(self.readiness, Readiness::Ready | Readiness::Suspended)
     }
 
@@ -203,6 +199,23 @@ impl Issuer {
         };
         self.access = adopt(checked);
         adopt(superseded)
+    }
+
+    /// Records a signature, and whether its request had lost an answer before; returns `true` if that shows that a fault
+    /// of the issuer is over.
+    pub(super) fn signed(&mut self, ca_not_after: Option<Timestamp>, had_lost: bool) -> bool {
+        self.ca_not_after = ca_not_after;
+        self.throttled = 0;
+        self.losses.signed(had_lost)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.readiness {
+            Readiness::Withdrawn => Phase::Missing,
+            Readiness::NotReady => Phase::NotReady,
+            Readiness::Ready => Phase::Ready,
+            Readiness::Suspended | Readiness::Unknown => Phase::Checking,
+        }
     }
 
     /// Returns what its users should know although its last check succeeded.
@@ -288,17 +301,13 @@ impl Issuers {
     }
 
     pub(super) fn phase(&self, key: &IssuerKey) -> Phase {
-        match self.get(key).map(|issuer| issuer.readiness) {
-            None | Some(Readiness::Withdrawn) => Phase::Missing,
-            Some(Readiness::NotReady) => Phase::NotReady,
-            Some(Readiness::Ready) => Phase::Ready,
-            Some(Readiness::Suspended | Readiness::Unknown) => Phase::Checking,
-        }
+        self.get(key).map_or(Phase::Missing, Issuer::phase)
     }
 
-    /// Returns the issuers of a kind that a complete list does not contain.
-    pub(super) fn unlisted(&self, kind: IssuerKind, listed: &BTreeSet<IssuerKey>) -> Vec<IssuerKey> {
-        let gone = self.keys().filter(|key| key.kind == kind && !listed.contains(key));
+    /// Returns the issuers of a kind that a complete list covers and does not contain.
+    pub(super) fn unlisted(&self, kind: IssuerKind, scope: &ListScope, listed: &BTreeSet<IssuerKey>) -> Vec<IssuerKey> {
+        let is_covered = |key: &&IssuerKey| key.kind == kind && scope.covers(&key.namespace);
+        let gone = self.keys().filter(is_covered).filter(|key| !listed.contains(key));
         gone.cloned().collect()
     }
 
@@ -327,6 +336,7 @@ impl Issuers {
     /// Gives an issuer up to another controller; returns the access to retire.
     pub(super) fn withdraw(&mut self, key: &IssuerKey) -> Option<Access> {
         let issuer = self.0.get_mut(key)?;
+        // So that a check that is under way decides nothing.
         issuer.end_epoch();
         issuer.readiness = Readiness::Withdrawn;
         issuer.access.take()
@@ -374,8 +384,12 @@ impl Issuers {
     /// A rate limit is not the fault of one request, and a check at once would run into it too.
     pub(super) fn suspend(&mut self, key: &IssuerKey, error: &SignError, lost: Option<LostAnswer>) -> Option<Duration> {
         let issuer = self.0.get_mut(key)?;
-        let decided = matches!(issuer.readiness, Readiness::NotReady | Readiness::Unknown);
-        // While the issuer is known to fail, a lost answer says nothing about the request.
+        let decided = matches!(
+            issuer.readiness,
+            Readiness::NotReady | Readiness::Unknown | Readiness::Withdrawn
+        );
+        // While the issuer is known to fail, a lost answer says nothing about the request, and no check will decide about one
+        // that another controller answers.
         issuer.accused.extend(lost.filter(|_| !decided));
         if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
             return None;
@@ -413,16 +427,6 @@ impl Issuers {
                 access.demand();
             }
         }
-    }
-
-    /// Records a signature, and whether its request had lost an answer before; returns `true` if that shows that a fault
-    /// of the issuer is over.
-    pub(super) fn signed(&mut self, key: &IssuerKey, had_lost: bool) -> bool {
-        let Some(issuer) = self.0.get_mut(key) else {
-            return false;
-        };
-        issuer.throttled = 0;
-        issuer.losses.signed(had_lost)
     }
 
     /// Returns the answers that an issuer has lost.

@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
+use std::sync::Arc;
 
 use crate::Verified;
 use crate::reference::{IssuerKey, RequestKey};
@@ -9,13 +10,21 @@ use crate::reference::{IssuerKey, RequestKey};
 /// so a certificate cannot reach another request of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Ledger {
-    /// The entry of each request, and the issuer that signs or has signed it.
-    entries: BTreeMap<String, (Entry, Option<IssuerKey>)>,
-    /// The number of entries of each issuer.
-    signed: BTreeMap<IssuerKey, usize>,
+    /// The entry of each request, and the account of one that an issuer signs or has signed.
+    entries: BTreeMap<String, (Entry, Option<Account>)>,
+    /// The number of entries of each issuer, in all and by tenant.
+    signed: BTreeMap<IssuerKey, (usize, BTreeMap<Arc<str>, usize>)>,
     /// The uid of each request that has finished or is gone, until the watch shows it. What the watch shows of the same
     /// uid before that is stale.
     finished: BTreeMap<RequestKey, String>,
+}
+
+/// The issuer and the tenant against whose room a certificate counts until it is saved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Account {
+    pub(super) issuer: IssuerKey,
+    /// Whose request it is: a namespace, or the requester of a Kubernetes CSR.
+    pub(super) tenant: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -70,42 +79,73 @@ impl Conclusion {
 impl Ledger {
     /// The number of unsaved certificates of one issuer beyond which it signs nothing more: what it has signed is lost if
     /// the process ends, and takes memory until then.
-    const CAPACITY: usize = 100;
+    const ISSUER: usize = 500;
+
+    /// The same for one tenant of the issuer: the API server may refuse to save those of one namespace.
+    const TENANT: usize = 100;
 
     pub(super) fn find(&self, uid: &str) -> Option<&Entry> {
         self.entries.get(uid).map(|(entry, _)| entry)
     }
 
     /// Records that an issuer signs a request.
-    pub(super) fn sign(&mut self, uid: &str, issuer: IssuerKey) {
-        *self.signed.entry(issuer.clone()).or_default() += 1;
-        self.entries.insert(uid.to_owned(), (Entry::Signing, Some(issuer)));
+    pub(super) fn sign(&mut self, uid: &str, account: Account) {
+        let (all, by_tenant) = self.signed.entry(account.issuer.clone()).or_default();
+        *all += 1;
+        *by_tenant.entry(Arc::clone(&account.tenant)).or_default() += 1;
+        self.entries.insert(uid.to_owned(), (Entry::Signing, Some(account)));
     }
 
-    /// Records a conclusion.
-    pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) {
-        // The signer stays: until it is saved, the certificate counts against the issuer's room.
-        let signer = self.entries.remove(uid).and_then(|(_, signer)| signer);
+    /// Returns `true` if the issuer is signing a request. Takes time for each entry.
+    pub(super) fn is_signing(&self, issuer: &IssuerKey) -> bool {
+        let mut entries = self.entries.values();
+        self.signed.contains_key(issuer)
+            && entries.any(|(entry, account)| {
+                let of_issuer = account.as_ref().is_some_and(|account| account.issuer == *issuer);
+                *entry == Entry::Signing && of_issuer
+            })
+    }
+
+    /// Records a conclusion. Returns the account that has room for one more, unless a certificate waits to be saved.
+    pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) -> Option<Account> {
+        let (kept, freed) = match conclusion {
+            Conclusion::Issued(_) => (self.entries.remove(uid).and_then(|(_, account)| account), None),
+            _ => (None, self.forget(uid)),
+        };
         self.entries
-            .insert(uid.to_owned(), (Entry::Concluded(conclusion), signer));
+            .insert(uid.to_owned(), (Entry::Concluded(conclusion), kept));
+        freed
     }
 
-    /// Forgets a request; returns the issuer that has signed it, which has room for one more.
-    pub(super) fn forget(&mut self, uid: &str) -> Option<IssuerKey> {
-        let (_, signer) = self.entries.remove(uid)?;
-        let signer = signer?;
-        if let Some(count) = self.signed.get_mut(&signer) {
-            *count -= 1;
-            if *count == 0 {
-                self.signed.remove(&signer);
+    /// Forgets a request; returns its account, which has room for one more.
+    pub(super) fn forget(&mut self, uid: &str) -> Option<Account> {
+        let (_, account) = self.entries.remove(uid)?;
+        let account = account?;
+        if let Some((all, by_tenant)) = self.signed.get_mut(&account.issuer) {
+            *all -= 1;
+            if let btree_map::Entry::Occupied(mut own) = by_tenant.entry(Arc::clone(&account.tenant)) {
+                *own.get_mut() -= 1;
+                if *own.get() == 0 {
+                    own.remove();
+                }
+            }
+            if *all == 0 {
+                self.signed.remove(&account.issuer);
             }
         }
-        Some(signer)
+        Some(account)
     }
 
-    /// Returns `true` if the issuer may sign more.
+    /// Returns `true` if the issuer has fewer unsaved certificates than it may.
     pub(super) fn has_room(&self, issuer: &IssuerKey) -> bool {
-        self.signed.get(issuer).is_none_or(|count| *count < Self::CAPACITY)
+        self.signed.get(issuer).is_none_or(|(all, _)| *all < Self::ISSUER)
+    }
+
+    /// The same for one tenant; the issuer's own bound is not considered.
+    pub(super) fn has_room_for(&self, account: &Account) -> bool {
+        let signed = self.signed.get(&account.issuer);
+        let own = signed.and_then(|(_, by_tenant)| by_tenant.get(&account.tenant));
+        own.is_none_or(|count| *count < Self::TENANT)
     }
 
     /// Returns the number of requests that are being signed or wait to be saved.
@@ -116,6 +156,11 @@ impl Ledger {
     /// Records that a request has finished or is gone, which the watch has not shown yet.
     pub(super) fn finish(&mut self, key: RequestKey, uid: &str) {
         self.finished.insert(key, uid.to_owned());
+    }
+
+    /// Returns `true` if the watch has yet to show that a request of this name has finished or is gone.
+    pub(super) fn awaits_watch(&self, key: &RequestKey) -> bool {
+        self.finished.contains_key(key)
     }
 
     pub(super) fn is_finished(&self, key: &RequestKey, uid: &str) -> bool {
@@ -130,5 +175,37 @@ impl Ledger {
     /// Records that the watch has shown everything, and of these keys that they exist.
     pub(super) fn caught_up_but(&mut self, exists: impl Fn(&RequestKey) -> bool) {
         self.finished.retain(|key, _| exists(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::IssuerKind;
+
+    #[test]
+    fn many_tenants_fill_an_issuer() {
+        let issuer = IssuerKey {
+            kind: IssuerKind::Cluster,
+            namespace: String::new(),
+            name: "shared".to_owned(),
+        };
+        let account = |tenant: usize| Account {
+            issuer: issuer.clone(),
+            tenant: format!("team-{tenant}").into(),
+        };
+        let mut ledger = Ledger::default();
+        for number in 0..Ledger::ISSUER {
+            let tenant = account(number % 6);
+            assert!(ledger.has_room(&issuer) && ledger.has_room_for(&tenant), "{number}");
+            ledger.sign(&number.to_string(), tenant);
+        }
+        assert!(!ledger.has_room(&issuer) && ledger.has_room_for(&account(6)));
+        assert_eq!(ledger.forget("7"), Some(account(1)));
+        assert!(ledger.has_room(&issuer));
+        for number in 0..Ledger::ISSUER {
+            ledger.forget(&number.to_string());
+        }
+        assert_eq!(ledger, Ledger::default());
     }
 }

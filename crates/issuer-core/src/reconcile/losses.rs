@@ -49,6 +49,7 @@ impl Losses {
     ///
     /// That others were signed since is evidence against the request.
     pub(super) fn record(&mut self, before: Option<u64>, now: Duration) -> Fault {
+        // A request counts once for each stretch without a signature.
         if before != Some(self.signatures) && self.requests < Self::MANY {
             self.requests += 1;
         }

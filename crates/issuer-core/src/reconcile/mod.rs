@@ -52,6 +52,9 @@
 //!                         +--+ checked again with backoff, or only when the spec changes if the spec is wrong
 //! ```
 //!
+//! A Secret or ConfigMap that an issuer uses is watched, if the API server permits it, besides these tasks:
+//! [`Controller::poll_watch`]. A change leads to a check.
+//!
 //! Only the check logs in. It is also the circuit breaker: while an issuer is not ready, nothing is sent for its requests.
 //! And it decides whose fault a failed signature is. If it fails, the issuer is not ready, and its requests wait for it. If
 //! it succeeds, the request alone backs off; where that has cost an answer, it fails after
@@ -78,15 +81,18 @@ mod observed;
 mod observed_request;
 mod outcome;
 mod queue;
+mod recovery;
 mod report;
 mod request;
 mod requests;
 mod revoke;
 mod servers;
 mod snapshot;
+mod sources;
 mod state;
 mod status;
 mod step;
+mod tenant;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -99,7 +105,9 @@ pub use observed_request::ObservedRequest;
 pub use outcome::{Event, Key, Outcome, WriteError};
 pub use report::{Backlog, IssuerReport, Report, Waiting};
 pub use request::{ReferenceReview, Requester};
+pub use sources::SourceEvent;
 pub use status::{PatchKind, StatusPatch};
 pub use step::{
-    AwaitConfigMap, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitToken, AwaitWrite, Step,
+    AwaitConfigMap, AwaitNamespace, AwaitPublish, AwaitReply, AwaitRequest, AwaitReview, AwaitSecret, AwaitSourceEvent,
+    AwaitToken, AwaitWrite, Step,
 };

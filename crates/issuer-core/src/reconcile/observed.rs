@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::claim::Claim;
 use super::drop_in::{DropIn, ReadyWriters};
 use super::observed_request::ObservedRequest;
-use crate::VerifyOptions;
-use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
-use crate::target::IssuerPolicy;
+use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
+use crate::target::{self, Admission, IssuerPolicy, NamespaceLabels};
+use crate::{Origin, VerifyOptions};
 
 /// The settings of a [`Controller`](super::Controller).
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -23,17 +23,19 @@ pub struct Config {
     pub cluster_resource_namespace: String,
     /// How cert-manager's own issuers are served; `None` if they are not.
     pub drop_in: Option<DropIn>,
-    /// The events a second, on average, that say no more than that a request was signed; ten times as many may be published
-    /// at once. All other events are always published.
+    /// The number of events per second, on average, that say no more than that a request was signed; a burst may be
+    /// ten times as large. All other events are published.
     pub event_rate: u32,
     /// Whether Kubernetes' CertificateSigningRequests are signed, besides CertificateRequests.
     pub kubernetes_csrs: bool,
+    /// The namespaces that are served.
+    pub namespaces: Namespaces,
     /// The number of requests of one issuer that are worked on at once.
     pub max_concurrent_reconciles: usize,
-    /// The number of answers that a request may cost, by a timeout or a server error while its issuer is well, before
-    /// it fails.
+    /// The number of answers lost to timeouts or server errors after which a request fails, if its issuer passes its
+    /// checks.
     pub max_lost_answers: u32,
-    /// The time from the start of a request to sign to the end of the reply, unless the issuer has its own.
+    /// The timeout of a request to sign, unless the issuer sets its own.
     pub sign_timeout: Duration,
     /// What issuers are permitted to do.
     pub policy: IssuerPolicy,
@@ -45,17 +47,17 @@ impl Config {
     /// Returns the kinds of issuer that are served.
     pub fn kinds(&self) -> impl Iterator<Item = IssuerKind> {
         let drop_in = self.drop_in.is_some();
-        IssuerKind::ALL
-            .into_iter()
-            .filter(move |kind| drop_in || !kind.is_drop_in())
+        let cluster = self.namespaces == Namespaces::All;
+        let serves = move |kind: &IssuerKind| (drop_in || !kind.is_drop_in()) && (cluster || !kind.is_cluster());
+        IssuerKind::ALL.into_iter().filter(serves)
     }
 
-    /// Returns the kinds of request that are served.
+    /// Returns the kinds of request that are served. A CertificateSigningRequest is in no namespace, so watching them
+    /// takes a right in the whole cluster.
     pub fn request_kinds(&self) -> impl Iterator<Item = RequestKind> {
-        let csrs = self.kubernetes_csrs;
-        RequestKind::ALL
-            .into_iter()
-            .filter(move |kind| csrs || *kind != RequestKind::CertificateSigningRequest)
+        let csrs = self.kubernetes_csrs && self.namespaces == Namespaces::All;
+        let serves = move |kind: &RequestKind| csrs || *kind != RequestKind::CertificateSigningRequest;
+        RequestKind::ALL.into_iter().filter(serves)
     }
 }
 
@@ -66,14 +68,14 @@ pub enum Change {
     Issuer(IssuerKey, ObservedIssuer),
     /// An issuer was deleted.
     IssuerGone(IssuerKey),
-    /// A list has ended: these are all the issuers of a kind.
-    Issuers(IssuerKind, BTreeSet<IssuerKey>),
+    /// A list has ended: these are all the issuers of a kind that it covers.
+    Issuers(IssuerKind, ListScope, BTreeSet<IssuerKey>),
     /// A request was added or modified.
     Request(ObservedRequest),
     /// A request was deleted.
     RequestGone(RequestKey),
-    /// A list has ended: these are all the requests of a kind.
-    Requests(RequestKind, BTreeSet<RequestKey>),
+    /// A list has ended: these are all the requests of a kind that it covers.
+    Requests(RequestKind, ListScope, BTreeSet<RequestKey>),
 }
 
 /// An issuer of either kind, as a watch shows it.
@@ -101,10 +103,17 @@ impl Hash for ObservedIssuer {
 }
 
 impl ObservedIssuer {
-    /// Returns `true` if the issuer signs requests of this namespace.
-    pub(super) fn serves(&self, namespace: &str) -> bool {
+    /// Returns the URL of its server; empty if it is none.
+    pub(super) fn server(&self) -> String {
+        Origin::parse(&self.spec.server).map_or_else(String::new, |origin| origin.to_string())
+    }
+
+    /// Returns whether the issuer signs requests of this namespace, whose labels may be known.
+    pub(super) fn admission(&self, namespace: &str, labels: Option<&NamespaceLabels>) -> Admission {
         let allowed = self.spec.allowed_namespaces.as_ref();
-        allowed.is_none_or(|allowed| allowed.names.iter().any(|name| name == namespace))
+        allowed.map_or(Admission::Granted, |allowed| {
+            target::admission(allowed, namespace, labels)
+        })
     }
 
     fn new(meta: ObjectMeta, spec: VaultSpec, status: Option<IssuerStatus>) -> Self {

@@ -71,6 +71,23 @@ impl ObservedRequest {
         }
     }
 
+    /// Returns the tenant whose turns a request takes that has no namespace: that of the service account that has created it,
+    /// or else the user, as `user:NAME`. No namespace has a colon.
+    ///
+    /// It is not the namespace of the issuer: those who may reference one issuer would delay each other. Nobody chooses a
+    /// name here and takes the turns of others, since the API server records the user.
+    pub(super) fn requesting_tenant(&self) -> Option<String> {
+        let Self::Kubernetes(request) = self else {
+            return None;
+        };
+        let user = &request.spec.username;
+        let account = user.strip_prefix("system:serviceaccount:");
+        Some(match account.and_then(|account| account.split_once(':')) {
+            Some((namespace, _)) => namespace.to_owned(),
+            None => format!("user:{user}"),
+        })
+    }
+
     /// Returns `spec.issuerRef`, which only a CertificateRequest has.
     pub(super) fn issuer_ref(&self) -> Option<&IssuerRef> {
         match self {

@@ -31,7 +31,9 @@ pub enum Outcome {
     Pending(&'static str),
     /// The issuer can sign.
     Ready,
-    /// A token was revoked.
+    /// A token could not be revoked, for this reason; it is tried again or left to expire.
+    NotRevoked(&'static str),
+    /// A token was revoked, or Vault does not know it any more.
     Revoked,
     /// A status write failed and will be retried.
     Unsaved,
@@ -41,7 +43,9 @@ impl Outcome {
     /// Returns the reason, of an outcome that has one.
     pub fn reason(self) -> Option<&'static str> {
         match self {
-            Self::Failed(reason) | Self::NotReady(reason) | Self::Pending(reason) => Some(reason),
+            Self::Failed(reason) | Self::NotReady(reason) | Self::NotRevoked(reason) | Self::Pending(reason) => {
+                Some(reason)
+            }
             _ => None,
         }
     }
@@ -56,6 +60,7 @@ impl Outcome {
             Self::NotReady(_) => "not_ready",
             Self::Pending(_) => "pending",
             Self::Ready => "ready",
+            Self::NotRevoked(_) => "not_revoked",
             Self::Revoked => "revoked",
             Self::Unsaved => "unsaved",
         }
@@ -86,12 +91,28 @@ pub enum WriteError {
     Forbidden,
     /// The object does not exist.
     NotFound,
+    /// The API server refuses it, until the object or a policy changes: it is invalid, too large, or not admitted (400, 413,
+    /// 422).
+    Refused,
     /// The request failed or timed out.
     Unavailable,
 }
 
+impl WriteError {
+    /// Classifies the HTTP status of a refusal; `None` if no answer came.
+    pub fn of(status: Option<u16>) -> Self {
+        match status {
+            Some(403) => Self::Forbidden,
+            Some(404) => Self::NotFound,
+            Some(409) => Self::Conflict,
+            Some(400 | 413 | 422) => Self::Refused,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
 impl Work for Key {
-    /// Returns the namespace, empty for cluster issuers and tokens.
+    /// Returns the namespace, empty for cluster issuers, Kubernetes CSRs and tokens.
     fn tenant(&self) -> &str {
         match self {
             Self::Issuer(key) => &key.namespace,
@@ -133,5 +154,27 @@ impl Ending {
     pub(super) fn new(key: Key, outcome: Outcome, again: impl Into<Again>) -> Self {
         let again = again.into();
         Self { key, outcome, again }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_writes_are_told_apart() {
+        for (status, expected) in [
+            (400, WriteError::Refused),
+            (403, WriteError::Forbidden),
+            (404, WriteError::NotFound),
+            (409, WriteError::Conflict),
+            (413, WriteError::Refused),
+            (422, WriteError::Refused),
+            (429, WriteError::Unavailable),
+            (500, WriteError::Unavailable),
+        ] {
+            assert_eq!(WriteError::of(Some(status)), expected, "{status}");
+        }
+        assert_eq!(WriteError::of(None), WriteError::Unavailable);
     }
 }

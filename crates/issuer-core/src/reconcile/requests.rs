@@ -1,16 +1,17 @@
 //! The requests that have not finished. Nothing is kept of a request that has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::Seen;
 use super::observed_request::ObservedRequest;
+use super::recovery::Recovery;
 use super::snapshot::{Packed, Snapshot};
 use super::texts;
 use crate::Now;
-use crate::reference::{IssuerKey, RequestKey};
+use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
 
 /// A CSR that is longer than this, in base64, is not kept but read again when the request is signed.
 const CSR_KEPT: usize = 4096;
@@ -45,6 +46,8 @@ pub(super) struct Tracked {
     pub(super) lacks_csr: bool,
     /// The issuer that it names; `None` if it cannot name one.
     pub(super) issuer: Option<IssuerKey>,
+    /// The tenant whose turns it takes, if that is not its namespace.
+    pub(super) tenant: Option<Arc<str>>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
     /// Failed attempts in a row, to sign or to save.
@@ -90,6 +93,7 @@ impl Tracked {
             object: Arc::default(),
             lacks_csr: false,
             issuer,
+            tenant: None,
             claim: None,
             told: Told::Nothing,
             attempts: 0,
@@ -106,6 +110,9 @@ impl Tracked {
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
         }
+        if self.tenant.is_none() {
+            self.tenant = object.requesting_tenant().map(Arc::from);
+        }
         self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {
             object.drop_csr();
@@ -118,6 +125,11 @@ impl Tracked {
         if self.not_before <= now.monotonic {
             self.not_before = Duration::ZERO;
         }
+    }
+
+    /// Returns the tenant whose turns and room it takes, given its key.
+    pub(super) fn tenant(&self, key: &RequestKey) -> Arc<str> {
+        self.tenant.clone().unwrap_or_else(|| key.namespace.as_str().into())
     }
 
     /// Returns `true` if the request may be signed as soon as its issuer can.
@@ -154,13 +166,66 @@ impl Requests {
         self.by_key.values().map(Box::as_ref)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &RequestKey> {
-        self.by_key.keys()
+    /// Returns the names of the requests that are `wanted`.
+    pub(super) fn keys_of(&self, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
+        let wanted = self.by_key.iter().filter(|(_, tracked)| wanted(tracked));
+        wanted.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Returns the names of the requests that are `wanted`, of those that may name an issuer: of one in a namespace, those of
+    /// that namespace and those that have none. So the cost of deleting many issuers depends on the requests of their own
+    /// namespace, and on all Kubernetes CSRs.
+    pub(super) fn keys_near(&self, issuer: &IssuerKey, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
+        let first = |kind, namespace: &str| RequestKey {
+            kind,
+            namespace: namespace.to_owned(),
+            name: String::new(),
+        };
+        let near = RequestKind::ALL.into_iter().flat_map(|kind| {
+            let namespace = match kind {
+                RequestKind::CertificateRequest => &*issuer.namespace,
+                RequestKind::CertificateSigningRequest => "",
+            };
+            let is_near =
+                move |key: &RequestKey| key.kind == kind && (issuer.kind.is_cluster() || key.namespace == namespace);
+            let range = self.by_key.range(first(kind, namespace)..);
+            range.take_while(move |(key, _)| is_near(key))
+        });
+        let wanted = near.filter(|(_, tracked)| wanted(tracked));
+        wanted.map(|(key, _)| key.clone()).collect()
     }
 
     /// Returns the request of this name if it still has this uid.
     pub(super) fn with_uid(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
+    }
+
+    /// Returns the requests of a kind that a complete list covers and does not contain.
+    pub(super) fn unlisted(
+        &self,
+        kind: RequestKind,
+        scope: &ListScope,
+        listed: &BTreeSet<RequestKey>,
+    ) -> Vec<RequestKey> {
+        // One pass over both, which are sorted: there may be tens of thousands.
+        let mut listed = listed.iter().peekable();
+        let mut is_listed = |key: &RequestKey| {
+            while listed.next_if(|listed| *listed < key).is_some() {}
+            listed.peek() == Some(&key)
+        };
+        let is_covered = |key: &&RequestKey| key.kind == kind && scope.covers(&key.namespace);
+        let unlisted = self.by_key.keys().filter(is_covered).filter(|key| !is_listed(key));
+        unlisted.cloned().collect()
+    }
+
+    /// Ends the backoff of a request, which was for a state of its issuer that is over.
+    pub(super) fn recover(&mut self, key: &RequestKey, recovery: Recovery) {
+        if let Some(tracked) = self.get_mut(key) {
+            (tracked.attempts, tracked.not_before) = (0, Duration::ZERO);
+            if recovery != Recovery::Recovered {
+                (tracked.lost_answers, tracked.lost_at) = (0, None);
+            }
+        }
     }
 
     /// Tracks a request; what is known about it is kept, so one with another uid must be removed before.
@@ -188,17 +253,28 @@ impl Requests {
         Some(tracked)
     }
 
+    /// Returns the request that a task holds, or the denial that a watch has shown meanwhile. Returns `None` if the
+    /// request has finished or is gone.
+    pub(super) fn latest(&mut self, key: &RequestKey, held: &Snapshot) -> Option<Snapshot> {
+        let tracked = self.with_uid(key, held.uid())?;
+        if tracked.object.is_denied {
+            tracked.object.decode(key)
+        } else {
+            Some(held.clone())
+        }
+    }
+
     /// Replaces the request by the result of a read, and returns it whole. Returns `None` if a watch has shown meanwhile
     /// that it has finished or is gone.
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
-        texts::cut(&mut read);
         let tracked = self.with_uid(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {
             return tracked.object.decode(key);
         }
+        texts::cut(&mut read);
         let whole = Snapshot::from(read.clone());
         self.observe(key, read, None);
         Some(whole)
@@ -210,7 +286,43 @@ mod tests {
     use issuer_api::{Base64, CertificateRequest};
 
     use super::*;
-    use crate::reference::RequestKind;
+    use crate::reference::IssuerKind;
+
+    #[test]
+    fn requests_near_an_issuer() {
+        let mut requests = Requests::default();
+        for (kind, namespace) in [
+            (RequestKind::CertificateRequest, "a"),
+            (RequestKind::CertificateRequest, "team"),
+            (RequestKind::CertificateRequest, "team-b"),
+            (RequestKind::CertificateSigningRequest, ""),
+        ] {
+            let key = RequestKey {
+                kind,
+                namespace: namespace.to_owned(),
+                name: "web".to_owned(),
+            };
+            requests.observe(&key, CertificateRequest::default().into(), None);
+        }
+        for (kind, namespace, near) in [
+            (IssuerKind::DropInNamespaced, "team", &["team", ""][..]),
+            (IssuerKind::DropInNamespaced, "z", &[""]),
+            (IssuerKind::DropInCluster, "", &["a", "team", "team-b", ""]),
+        ] {
+            let issuer = IssuerKey {
+                kind,
+                namespace: namespace.to_owned(),
+                name: "vault".to_owned(),
+            };
+            let seen = std::cell::Cell::new(0);
+            let keys = requests.keys_near(&issuer, |_| {
+                seen.set(seen.get() + 1);
+                true
+            });
+            let namespaces: Vec<_> = keys.iter().map(|key| key.namespace.as_str()).collect();
+            assert_eq!((namespaces, seen.get()), (near.to_vec(), near.len()));
+        }
+    }
 
     #[test]
     fn csrs_behind_a_backlog_are_not_kept() {

@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use super::outcome::{Again, Ending, Key, Outcome};
 use super::state::State;
-use crate::vault::{Lease, Revoke, Upkeep};
+use crate::vault::{Lease, Revocation, Revoke, Upkeep, VaultError};
 use crate::{Flow, Now, Reply, Request};
 
 /// The end of one token that is no longer used: its revocation or, if certificates would be revoked with it, its renewal
@@ -25,15 +27,15 @@ pub(super) enum Step {
 
 pub(super) fn begin(state: &mut State, now: Now, token: u64) -> Step {
     match state.retired(token) {
-        Some(access) if access.lease.bears_leases() && !state.stopping => {
-            let step = Upkeep::begin(&access.vault, &access.lease, now);
+        Some(retired) if retired.lease.bears_leases() && !state.stopping => {
+            let step = Upkeep::begin(&retired.vault, &retired.lease, now);
             renew(state, now, token, step)
         }
-        Some(access) => {
-            let step = Revoke::begin(&access.vault, &access.lease);
-            revoke(state, token, step)
+        Some(retired) => {
+            let step = Revoke::begin(&retired.vault, &retired.lease);
+            revoke(state, now, token, step)
         }
-        None => end(state, token),
+        None => end(state, token, Outcome::Idle, None),
     }
 }
 
@@ -42,7 +44,7 @@ impl Task {
         let Self { token, flow } = self;
         match flow {
             Ended::Renews(flow) => renew(state, now, token, flow.resume(now, reply)),
-            Ended::Revokes(flow) => revoke(state, token, flow.resume(now, reply)),
+            Ended::Revokes(flow) => revoke(state, now, token, flow.resume(now, reply)),
         }
     }
 }
@@ -55,27 +57,35 @@ fn renew(state: &mut State, now: Now, token: u64, step: crate::Step<Upkeep>) -> 
         }
         crate::Step::Done(lease) => lease,
     };
-    let next = lease.as_ref().and_then(|lease| lease.next_refresh(now));
-    match (lease, next) {
-        (Some(lease), Some(at)) if !state.stopping => {
-            state.extend_token(token, lease);
-            Step::Done(state.end(Ending::new(Key::Token(token), Outcome::Idle, Some(at))))
-        }
-        _ => end(state, token),
-    }
+    let lease = lease.filter(|_| !state.stopping);
+    let again = lease.and_then(|lease| state.extend_token(token, lease, now));
+    end(state, token, Outcome::Idle, again)
 }
 
-fn revoke(state: &mut State, token: u64, step: crate::Step<Revoke>) -> Step {
-    match step {
+fn revoke(state: &mut State, now: Now, token: u64, step: crate::Step<Revoke>) -> Step {
+    let revocation: Result<Revocation, VaultError> = match step {
         crate::Step::Send(request, flow) => {
             let flow = Ended::Revokes(flow);
-            Step::Send(request, Task { token, flow })
+            return Step::Send(request, Task { token, flow });
         }
-        crate::Step::Done(()) => end(state, token),
+        crate::Step::Done(revocation) => revocation,
+    };
+    match revocation {
+        Ok(Revocation::Done) => end(state, token, Outcome::Revoked, None),
+        Ok(Revocation::LeftOut) => end(state, token, Outcome::Idle, None),
+        // It is dead already, or its policies do not permit it to revoke itself: nothing tells these apart.
+        Err(VaultError::Denied) => end(state, token, Outcome::NotRevoked(VaultError::Denied.reason()), None),
+        Err(error) => {
+            let again = state.revoke_again(token, error.retry_after(), now);
+            end(state, token, Outcome::NotRevoked(error.reason()), again)
+        }
     }
 }
 
-fn end(state: &mut State, token: u64) -> Step {
-    state.forget_token(token);
-    Step::Done(state.end(Ending::new(Key::Token(token), Outcome::Revoked, Again::Never)))
+/// Ends the task, and forgets the token unless it is due again.
+fn end(state: &mut State, token: u64, outcome: Outcome, again: Option<Duration>) -> Step {
+    if again.is_none() {
+        state.forget_token(token);
+    }
+    Step::Done(state.end(Ending::new(Key::Token(token), outcome, Again::from(again))))
 }

@@ -184,7 +184,7 @@ pub(super) fn drop_in(
         body: json!({
             "apiVersion": of.kind.api_version(),
             "kind": of.kind.as_str(),
-            "metadata": { "name": of.name, "uid": issuer.uid },
+            "metadata": { "name": of.name, "uid": issuer.uid, "resourceVersion": issuer.resource_version },
             "status": { "conditions": [ready] },
         }),
         kind: PatchKind::Apply { force },

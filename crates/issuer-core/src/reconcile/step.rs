@@ -2,7 +2,7 @@ use super::outcome::{Ending, Event, Outcome};
 use super::request::ReferenceReview;
 use super::status::StatusPatch;
 use super::{check, request, revoke};
-use crate::reference::{ConfigMapRef, RequestKey, SecretRef, TokenSpec};
+use crate::reference::{ConfigMapRef, RequestKey, SecretRef, SourceRef, TokenSource};
 use crate::{Request, access};
 
 /// A question for the driver, with the continuation that takes its answer.
@@ -11,12 +11,14 @@ use crate::{Request, access};
 pub enum Step {
     /// Send this request to Vault.
     Exchange(Request, AwaitReply),
-    /// Request this token of a service account.
-    MintToken(TokenSpec, AwaitToken),
+    /// Obtain this token of a service account.
+    MintToken(TokenSource, AwaitToken),
     /// Publish this event.
     Publish(Event, AwaitPublish),
     /// Read this ConfigMap.
     ReadConfigMap(ConfigMapRef, AwaitConfigMap),
+    /// Read the labels of this namespace from the API server, not from a cache.
+    ReadNamespace(String, AwaitNamespace),
     /// Read this request from the API server, not from a cache.
     ReadRequest(RequestKey, AwaitRequest),
     /// Read this Secret.
@@ -53,9 +55,18 @@ pub struct AwaitConfigMap(pub(super) check::Task, pub(super) access::AwaitConfig
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitSecret(pub(super) check::Task, pub(super) access::AwaitSecret);
 
+/// Awaits what the watch of a Secret or a ConfigMap shows next.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitSourceEvent(pub(super) SourceRef);
+
 /// Awaits a request, read anew.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct AwaitRequest(pub(super) request::Task);
+
+/// Awaits the labels of a namespace.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct AwaitNamespace(pub(super) request::Task);
 
 /// Awaits whether a user may reference an issuer.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -82,7 +93,7 @@ impl From<check::Step> for Step {
             check::Step::Exchange(request, task, access) => {
                 Self::Exchange(request, AwaitReply(Replied::Check(task, access.into())))
             }
-            check::Step::MintToken(spec, task, access) => Self::MintToken(spec, AwaitToken(task, access.into())),
+            check::Step::MintToken(source, task, access) => Self::MintToken(source, AwaitToken(task, access.into())),
             check::Step::ReadConfigMap(config_map, task, access) => {
                 Self::ReadConfigMap(config_map, AwaitConfigMap(task, access))
             }
@@ -98,6 +109,7 @@ impl From<request::Step> for Step {
     fn from(step: request::Step) -> Self {
         match step {
             request::Step::Send(request, signing) => Self::Exchange(request, AwaitReply(Replied::Sign(signing))),
+            request::Step::ReadNamespace(name, task) => Self::ReadNamespace(name, AwaitNamespace(task)),
             request::Step::Read(key, task) => Self::ReadRequest(key, AwaitRequest(task)),
             request::Step::Review(review, reviewing) => Self::ReviewReference(review, AwaitReview(reviewing)),
             request::Step::Write(patch, writing) => Self::WriteStatus(patch, AwaitWrite(Written::Request(writing))),

@@ -43,7 +43,7 @@ pub struct RequestSpec<'a> {
 /// ```
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct SigningRequest {
-    /// The CSR as PEM, encoded anew: nothing that stood beside it goes to Vault.
+    /// The CSR as PEM, encoded again, so that nothing beside it is sent to Vault.
     csr: String,
     /// The DER `SubjectPublicKeyInfo`.
     pub(crate) key: Vec<u8>,
@@ -55,12 +55,12 @@ pub struct SigningRequest {
     pub(crate) usages: Vec<Usage>,
 }
 
-/// How long the certificate shall be valid.
+/// The requested lifetime of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Lifetime {
-    /// `spec.duration`: never longer.
+    /// At most `spec.duration`.
     Asked(Duration),
-    /// There is no `spec.duration`: as cert-manager does, 90 days are asked for.
+    /// cert-manager's default of 90 days, since there is no `spec.duration`.
     Default,
     /// The role decides.
     Role,
@@ -70,10 +70,10 @@ enum Lifetime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SigningRequestError {
-    /// The requested duration is not a duration, or is one of less than a second.
+    /// The requested duration is malformed or shorter than a second.
     #[error("the requested duration is not one of a second or more, such as 2160h or 1h30m")]
     Duration,
-    /// The PEM block holds something else than a PKCS#10 request.
+    /// The PEM block is not a PKCS#10 request.
     #[error("spec.request is not a well-formed PKCS#10 certificate signing request")]
     Malformed,
     /// The subject alternative names cannot be read.
@@ -93,12 +93,12 @@ pub enum SigningRequestError {
 impl SigningRequest {
     /// Parses and checks the fields of a request.
     ///
-    /// What Go's `crypto/x509` reads is accepted, since cert-manager's webhook and Vault read CSRs with it. A signature of
-    /// an algorithm that cannot be verified here, such as one with SHA-1, is left to Vault, which verifies it too.
+    /// Accepts what Go's `crypto/x509` accepts, since cert-manager's webhook and Vault read CSRs with it. A signature
+    /// of an algorithm that cannot be verified here, such as one with SHA-1, is left to Vault, which verifies it too.
     ///
-    /// A `duration` of zero stands for the role's default, and none for cert-manager's 90 days. Basic constraints that the
-    /// CSR itself requests are not read: cert-manager's webhook compares them with `spec.isCA`, and `sign` and
-    /// `sign-verbatim` ignore them.
+    /// A `duration` of zero selects the role's default, and a missing one cert-manager's default of 90 days. Basic
+    /// constraints that the CSR itself requests are not read: cert-manager's webhook compares them with `spec.isCA`,
+    /// and `sign` and `sign-verbatim` ignore them.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl SigningRequest {
         self.is_ca
     }
 
-    /// Returns the longest validity that is acceptable; `None` if the role decides.
+    /// Returns the longest lifetime that the certificate may have; `None` if the role decides.
     pub(crate) fn longest(&self) -> Option<Duration> {
         match self.lifetime {
             Lifetime::Asked(duration) => Some(duration),
@@ -166,9 +166,9 @@ impl SigningRequest {
     ///
     /// With a role's `use_csr_common_name` and `use_csr_sans`, which are on by default, Vault takes the names from the
     /// CSR and ignores those given here. It would not ignore `other_sans` but add them a second time, so they are not
-    /// given: a role without `use_csr_sans` cannot sign them. A CA's subject, key usages and extensions are all taken from
-    /// the CSR. Parameters that change nothing, such as `format`, are left out: a policy with `allowed_parameters` that
-    /// suits cert-manager's own issuer suits this body.
+    /// given: a role without `use_csr_sans` cannot sign them. A CA's subject, key usages and extensions are all taken
+    /// from the CSR. Parameters that change nothing, such as `format`, are left out: a policy with
+    /// `allowed_parameters` that suits cert-manager's own issuer suits this body.
     pub(crate) fn parameters(&self) -> Value {
         let always = [
             ("csr", Value::from(self.csr.as_str())),
@@ -201,8 +201,8 @@ impl SigningRequest {
     }
 }
 
-/// Returns the name for Vault's `alt_names`, which is a string of names with commas: a DNS name with an `@` would be taken
-/// for an e-mail address, one with a comma for two names.
+/// Returns the name for Vault's `alt_names`, which is a string of names with commas: a DNS name with an `@` would be
+/// taken for an e-mail address, one with a comma for two names.
 fn alt_name(name: &Name) -> Option<String> {
     let (text, is_email) = match name {
         Name::Dns(name) => (name, false),

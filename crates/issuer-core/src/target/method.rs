@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use issuer_api::{AppRole, Auth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector};
+use issuer_api::{AppRole, Auth, AwsAuth, ClientCertificate, JwtAuth, KubernetesAuth, SecretKeySelector};
 
-use super::{IssuerPolicy, Mount, SpecError, filled, object_name, secret_key};
-use crate::reference::{IssuerKey, SecretKey};
+use super::aws::{AwsIdentity, Sts};
+use super::issuer::Issuer;
+use super::{Mount, SpecError, WrappingPath, filled, object_name, secret_key};
+use crate::reference::SecretKey;
 
 /// The lifetime of a service account token in seconds, unless the spec sets another: the least that Kubernetes grants.
 const TOKEN_SECONDS: i64 = 600;
@@ -22,8 +24,19 @@ pub enum Method {
         mount: Mount,
         /// The role ID.
         role_id: RoleId,
-        /// The key that holds the secret ID, if the role needs one.
-        secret_id: Option<SecretKey>,
+        /// The secret ID, if the role needs one.
+        secret_id: Option<SecretIdKey>,
+    },
+    /// With an AWS identity.
+    Aws {
+        /// The mount of the method.
+        mount: Mount,
+        /// The role to log in as.
+        role: String,
+        /// Where AWS is asked to confirm the identity.
+        sts: Sts,
+        /// The identity.
+        identity: AwsIdentity,
     },
     /// With a TLS client certificate.
     Certificate {
@@ -69,6 +82,15 @@ pub enum RoleId {
     Secret(SecretKey),
 }
 
+/// The secret ID of an AppRole.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct SecretIdKey {
+    /// The key that holds it, or a token that Vault exchanges for it.
+    pub key: SecretKey,
+    /// The endpoint at which it was wrapped, if the key holds a token.
+    pub wrapped_at: Option<WrappingPath>,
+}
+
 impl Method {
     /// Returns the keys of Secrets whose values the login sends.
     pub fn keys(&self) -> Vec<&SecretKey> {
@@ -78,26 +100,61 @@ impl Method {
                     RoleId::Inline(_) => None,
                     RoleId::Secret(key) => Some(key),
                 };
+                let secret_id = secret_id.as_ref().map(|id| &id.key);
                 role_id.into_iter().chain(secret_id).collect()
             }
             Self::Jwt { token: key, .. } | Self::Token(key) => vec![key],
-            Self::Certificate { .. } | Self::ServiceAccount { .. } => Vec::new(),
+            Self::Aws { .. } | Self::Certificate { .. } | Self::ServiceAccount { .. } => Vec::new(),
         }
     }
 
-    /// Returns the names of the Secrets that the login needs.
-    pub(super) fn secrets(&self) -> Vec<&str> {
+    /// Returns `true` if the login needs a secret ID that Vault hands out once.
+    pub fn is_wrapped(&self) -> bool {
         match self {
-            Self::Certificate { secret, .. } => secret.iter().map(String::as_str).collect(),
-            other => other.keys().into_iter().map(|key| key.name.as_str()).collect(),
+            Self::AppRole { secret_id, .. } => secret_id.as_ref().is_some_and(|id| id.wrapped_at.is_some()),
+            _ => false,
         }
     }
+
+    /// Returns the name of each Secret that the login needs, and a key of it.
+    pub(super) fn entries(&self) -> Vec<(&str, &str)> {
+        let in_secret = |secret, keys: &[&'static str]| keys.iter().map(|key| (secret, *key)).collect();
+        match self {
+            Self::Aws {
+                identity: AwsIdentity::Keys(secret),
+                ..
+            } => in_secret(secret.as_str(), &["accessKeyID", "secretAccessKey", "sessionToken"]),
+            Self::Certificate {
+                secret: Some(secret), ..
+            } => in_secret(secret, &["tls.crt", "tls.key"]),
+            other => other.keys().into_iter().map(entry).collect(),
+        }
+    }
+}
+
+/// Returns the name of the Secret, and the key.
+pub(super) fn entry(key: &SecretKey) -> (&str, &str) {
+    (&key.name, &key.key)
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AppRole { mount, .. } => write!(f, "an AppRole at {mount}"),
+            Self::Aws {
+                mount, role, identity, ..
+            } => match identity {
+                AwsIdentity::Ambient(_) => {
+                    write!(f, "the AWS identity of the controller's pod, as {role} at {mount}")
+                }
+                AwsIdentity::Keys(_) => write!(f, "AWS access keys from a Secret, as {role} at {mount}"),
+                AwsIdentity::WebIdentity { arn, name, .. } => {
+                    write!(
+                        f,
+                        "the AWS identity {arn} of service account {name}, as {role} at {mount}"
+                    )
+                }
+            },
             Self::Certificate { mount, .. } => write!(f, "a client certificate at {mount}"),
             Self::Jwt { mount, role, .. } => write!(f, "a service account token from a Secret, as {role} at {mount}"),
             Self::ServiceAccount { mount, role, name, .. } => {
@@ -106,17 +163,6 @@ impl fmt::Display for Method {
             Self::Token(_) => f.write_str("a given token"),
         }
     }
-}
-
-/// The issuer whose method is parsed.
-#[derive(Clone, Copy)]
-pub(super) struct Issuer<'a> {
-    pub(super) key: &'a IssuerKey,
-    /// Where its service accounts are.
-    pub(super) namespace: &'a str,
-    pub(super) policy: &'a IssuerPolicy,
-    /// Its server's URL, as the spec has it.
-    pub(super) server: &'a str,
 }
 
 /// Where a JSON Web Token comes from.
@@ -137,6 +183,7 @@ impl Issuer<'_> {
             auth.app_role.as_ref().map(app_role),
             auth.kubernetes.as_ref().map(|kubernetes| self.kubernetes(kubernetes)),
             auth.jwt.as_ref().map(|jwt| self.jwt(jwt)),
+            auth.aws.as_ref().map(|aws| self.aws(aws)),
             auth.client_certificate.as_ref().map(client_certificate),
         ];
         let mut set = methods.into_iter().flatten();
@@ -162,6 +209,7 @@ impl Issuer<'_> {
                 self.permit_account(&name, &account.audiences, "spec.auth.kubernetes.serviceAccountRef")?;
                 Source::Account {
                     name,
+                    // cert-manager adds its own audience to those of the spec, and roles may be bound to either.
                     audiences: [account.audiences.clone(), self.audiences()].concat(),
                     expiration_seconds: TOKEN_SECONDS,
                 }
@@ -196,22 +244,14 @@ impl Issuer<'_> {
         Ok(with_jwt(mount, role, source))
     }
 
-    /// Returns the audiences that name the issuer and its server.
-    fn audiences(self) -> Vec<String> {
-        vec![self.key.audience(), self.server.to_owned()]
-    }
-
-    /// Returns an error if the policy forbids to request a token of the service account `name` for these audiences, which
-    /// `field` lists.
-    fn permit_account(self, name: &str, audiences: &[String], field: &'static str) -> Result<(), SpecError> {
-        let own = self.policy.own_account.as_ref();
-        if own.is_some_and(|own| own.namespace == self.namespace && own.name == name) {
-            return Err(SpecError::OwnAccount(field));
-        }
-        let forbidden = audiences
-            .iter()
-            .position(|audience| audience != self.server && !self.policy.permits_audience(audience));
-        forbidden.map_or(Ok(()), |place| Err(SpecError::Audience(field, place)))
+    fn aws(self, auth: &AwsAuth) -> Result<Method, SpecError> {
+        let (sts, identity) = self.aws_identity(auth)?;
+        Ok(Method::Aws {
+            mount: mount(auth.mount_path.as_deref(), "aws", "spec.auth.aws.mountPath")?,
+            role: filled(&auth.role, "spec.auth.aws.role")?,
+            sts,
+            identity,
+        })
     }
 }
 
@@ -246,14 +286,28 @@ fn app_role(role: &AppRole) -> Result<Method, SpecError> {
         (None, Some(key)) => RoleId::Secret(secret_key(key, "roleId", "spec.auth.appRole.roleIdSecretRef.name")?),
         _ => return Err(SpecError::RoleIdSource),
     };
-    let secret_id = role.secret_ref.as_ref();
     Ok(Method::AppRole {
         mount: mount(role.path.as_deref(), "approle", "spec.auth.appRole.path")?,
         role_id,
-        secret_id: secret_id
-            .map(|key| secret_key(key, "secretId", "spec.auth.appRole.secretRef.name"))
-            .transpose()?,
+        secret_id: secret_id(role)?,
     })
+}
+
+fn secret_id(role: &AppRole) -> Result<Option<SecretIdKey>, SpecError> {
+    let path = role.secret_id_wrapping_path.as_deref();
+    let wrapped_at = match path.map(WrappingPath::parse) {
+        Some(None) => return Err(SpecError::WrappingPath),
+        Some(path) => path,
+        None => None,
+    };
+    match &role.secret_ref {
+        Some(key) => Ok(Some(SecretIdKey {
+            key: secret_key(key, "secretId", "spec.auth.appRole.secretRef.name")?,
+            wrapped_at,
+        })),
+        None if wrapped_at.is_some() => Err(SpecError::WrappingPath),
+        None => Ok(None),
+    }
 }
 
 fn client_certificate(certificate: &ClientCertificate) -> Result<Method, SpecError> {

@@ -1,8 +1,14 @@
 //! An issuer's spec, parsed once at the edge.
 
+mod ambient;
+mod aws;
+mod issuer;
 mod method;
+mod namespaces;
 mod path;
 mod policy;
+mod proxy;
+mod servers;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,14 +16,19 @@ use std::time::Duration;
 use http::HeaderValue;
 use issuer_api::{ProbeMode, SecretKeySelector, VaultSpec, VerificationMode};
 
-pub use method::{Method, RoleId};
-pub use path::{CaMismatch, Mount, SignPath};
-pub use policy::{
-    AllowedAudiences, AllowedServers, IssuerPolicy, Network, ServerPattern, ServerPatternError, ServiceAccount,
-};
+pub use ambient::{AmbientAws, AmbientIdentity, AwsEnvironment};
+pub use aws::{AwsIdentity, Sts};
+use method::entry;
+pub use method::{Method, RoleId, SecretIdKey};
+pub use namespaces::NamespaceLabels;
+pub(crate) use namespaces::{Admission, admission};
+pub use path::{CaMismatch, Mount, SignPath, WrappingPath};
+pub use policy::{AllowedAudiences, IssuerPolicy, ServiceAccount};
+pub use proxy::{ProxySettings, ProxySettingsError};
+pub use servers::{AllowedServers, Network, ServerPattern, ServerPatternError};
 
-use crate::reference::{ConfigMapKey, IssuerKey, IssuerKind, SecretKey, is_object_name};
-use crate::{Origin, duration};
+use crate::reference::{ConfigMapKey, IssuerKey, IssuerKind, SecretKey, SourceRef, is_object_name};
+use crate::{Origin, Proxy, duration};
 
 /// An issuer's spec, parsed and checked.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -26,6 +37,10 @@ pub struct Target {
     pub origin: Origin,
     /// The servers that the operator permits.
     pub allowed_servers: AllowedServers,
+    /// The proxy that the server is reached through.
+    pub proxy: Option<Proxy>,
+    /// The URL of that proxy if the issuer itself names it: with a CA of the issuer's, it may pose as the server.
+    pub own_proxy: Option<Origin>,
     /// The Vault namespace of the PKI mount, fit for a header; `None` for the root namespace.
     pub namespace: Option<HeaderValue>,
     /// The Vault namespace of the auth method and its tokens.
@@ -72,7 +87,7 @@ pub enum SpecError {
     #[error("{0} is not a mount path such as approle, auth/approle or /v1/auth/approle")]
     Mount(&'static str),
     /// None or several methods are set.
-    #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate")]
+    #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, jwt, aws, clientCertificate")]
     Method,
     /// Neither or both of the two sources are set.
     #[error("{0}: set exactly one of secretRef, serviceAccountRef")]
@@ -80,6 +95,34 @@ pub enum SpecError {
     /// Neither or both of the two sources are set.
     #[error("spec.auth.appRole: set exactly one of roleId, roleIdSecretRef")]
     RoleIdSource,
+    /// Several of the sources of an AWS identity are set, or half of one.
+    #[error("spec.auth.aws: set secretName, or serviceAccountRef and iamRoleArn, or none of them")]
+    AwsIdentity,
+    /// The operator does not permit the issuer to log in as the controller's pod.
+    #[error(
+        "spec.auth.aws: set secretName, or serviceAccountRef and iamRoleArn: the operator does not let this issuer use the \
+         AWS identity of the controller's pod ({0})"
+    )]
+    AmbientAws(&'static str),
+    /// The controller's pod has no AWS identity.
+    #[error(
+        "spec.auth.aws: the controller's pod has no AWS identity: its service account needs a Pod Identity association or an \
+         IAM role, by which EKS sets AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, or \
+         AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE"
+    )]
+    NoAmbientAws,
+    /// The region is malformed.
+    #[error("spec.auth.aws.region must be the name of a region such as eu-central-1")]
+    Region,
+    /// The value does not fit into a header.
+    #[error("spec.auth.aws.vaultHeaderValue may hold printable ASCII characters only")]
+    ServerId,
+    /// There is no wrapping token, or the path is malformed.
+    #[error(
+        "spec.auth.appRole.secretIdWrappingPath must be a path such as auth/approle/role/my-role/secret-id, beside a \
+         secretRef that holds the wrapping token"
+    )]
+    WrappingPath,
     /// The lifetime of a service account token is out of range.
     #[error("{0}.expirationSeconds must be from 600 to 86400")]
     TokenLifetime(&'static str),
@@ -101,6 +144,9 @@ pub enum SpecError {
     /// An issuer of one namespace limits the namespaces.
     #[error("spec.allowedNamespaces is for VaultClusterIssuers: a VaultIssuer signs for its own namespace only")]
     AllowedNamespaces,
+    /// A requirement of the selector lacks values, or has values that its operator does not take.
+    #[error("spec.allowedNamespaces.selector: In and NotIn need values, Exists and DoesNotExist take none")]
+    NamespaceSelector,
     /// There is no certificate to log in with.
     #[error("spec.auth.clientCertificate needs secretName, or spec.clientCertSecretRef and spec.clientKeySecretRef")]
     NoCertificate,
@@ -131,9 +177,27 @@ pub enum SpecError {
     /// The URL is plain http.
     #[error(
         "spec.server is a http:// URL, which would send the credentials in clear; use https://, \
-         or start the controller with --allow-http"
+         or start the controller with --allow-http or --allow-http-servers"
     )]
     PlainHttp,
+    /// The URL of the proxy is malformed.
+    #[error(
+        "spec.proxy must be a URL such as http://proxy.example.com:3128, without user and password, which belong into the \
+         controller's HTTPS_PROXY; TLS with the proxy itself (https://) and SOCKS are not supported"
+    )]
+    Proxy,
+    /// The operator does not permit the proxy.
+    #[error("spec.proxy is not allowed: the operator has to list it (--allowed-servers)")]
+    ProxyNotAllowed,
+    /// There is no TLS, so the proxy would read the token.
+    #[error("spec.proxy needs a https:// server: a proxy would read the credentials that a http:// server is sent")]
+    ProxyPlainHttp,
+    /// The operator permits networks only, and a proxy hides the address of the server.
+    #[error(
+        "spec.server is reached through a proxy, which resolves its name: the operator has to list that name \
+         (--allowed-servers)"
+    )]
+    ServerNotNamed,
     /// The URL is malformed.
     #[error("spec.server must be a URL such as https://vault.example.com:8200")]
     Server,
@@ -159,8 +223,15 @@ impl Target {
         if !policy.allowed_servers.permits_host(origin.host()) {
             return Err(SpecError::ServerNotAllowed);
         }
-        if spec.allowed_namespaces.is_some() && key.kind == IssuerKind::Namespaced {
-            return Err(SpecError::AllowedNamespaces);
+        let proxy = proxy::proxy(spec, &origin, &policy.allowed_servers, &policy.proxies)?;
+        let own_proxy = match spec.proxy.as_deref() {
+            None | Some("") => None,
+            Some(url) => Some(Origin::parse(url).ok_or(SpecError::Proxy)?),
+        };
+        match &spec.allowed_namespaces {
+            Some(_) if key.kind == IssuerKind::Namespaced => return Err(SpecError::AllowedNamespaces),
+            Some(allowed) => namespaces::check(allowed)?,
+            None => {}
         }
         let pki_namespace = vault_namespace(spec.namespace.as_deref(), "spec.namespace")?;
         let login_namespace = match spec.auth.namespace.as_deref() {
@@ -181,11 +252,11 @@ impl Target {
             Some(Some(timeout)) if (SIGN_TIMEOUT.0..=SIGN_TIMEOUT.1).contains(&timeout) => Some(timeout),
             Some(_) => return Err(SpecError::SignTimeout),
         };
-        let issuer = method::Issuer {
+        let issuer = issuer::Issuer {
             key,
             namespace,
             policy,
-            server: &spec.server,
+            server: Some(&*spec.server).filter(|_| own_proxy.is_none()),
         };
         let method = issuer.method(&spec.auth)?;
         let presents = !matches!(method, Method::Certificate { secret: None, .. }) || identity.is_some();
@@ -195,8 +266,11 @@ impl Target {
         Ok(Self {
             origin,
             allowed_servers: policy.allowed_servers.clone(),
+            proxy,
+            own_proxy,
             namespace: pki_namespace,
             login_namespace,
+            // Go clients write an unset string as an empty one.
             server_name: spec.server_name.clone().filter(|name| !name.is_empty()),
             trust,
             identity,
@@ -218,15 +292,29 @@ impl Target {
 
     /// Returns the names of the Secrets that the issuer refers to.
     pub fn secrets(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        if let Trust::Secret(key) = &self.trust {
-            names.insert(key.name.clone());
+        self.entries().map(|(secret, _)| secret.to_owned()).collect()
+    }
+
+    /// Returns `true` if the issuer needs the value of this key of a Secret or a ConfigMap.
+    pub fn needs(&self, source: &SourceRef, key: &str) -> bool {
+        match (source, &self.trust) {
+            (SourceRef::ConfigMap(_), Trust::ConfigMap(needed)) => needed.name == source.name() && needed.key == key,
+            (SourceRef::ConfigMap(_), _) => false,
+            (SourceRef::Secret(_), _) => self.entries().any(|needed| needed == (source.name(), key)),
         }
-        if let Some((certificate, key)) = &self.identity {
-            names.extend([certificate.name.clone(), key.name.clone()]);
-        }
-        names.extend(self.method.secrets().into_iter().map(str::to_owned));
-        names
+    }
+
+    /// Returns the name of each Secret that the issuer needs, and a key of it.
+    fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        let trusted = match &self.trust {
+            Trust::Secret(key) => Some(entry(key)),
+            Trust::ConfigMap(_) | Trust::Inline(_) | Trust::System => None,
+        };
+        let identity = self
+            .identity
+            .iter()
+            .flat_map(|(certificate, key)| [entry(certificate), entry(key)]);
+        trusted.into_iter().chain(identity).chain(self.method.entries())
     }
 }
 
@@ -255,6 +343,7 @@ fn trust(spec: &VaultSpec) -> Result<Trust, SpecError> {
     ) {
         (None, None, None) => Ok(Trust::System),
         (Some(bundle), None, None) if bundle.len() > CA_BUNDLE_MAX => Err(SpecError::CaBundleSize),
+        // What is not base64 becomes a bundle without certificates, which is reported when it is used.
         (Some(bundle), None, None) => Ok(Trust::Inline(bundle.decode().unwrap_or_default())),
         (None, Some(secret), None) => Ok(Trust::Secret(secret_key(
             secret,

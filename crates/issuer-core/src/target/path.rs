@@ -41,6 +41,28 @@ impl fmt::Display for Mount {
     }
 }
 
+/// The endpoint whose answer a wrapping token stands for, such as `auth/approle/role/web/secret-id`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WrappingPath(String);
+
+impl WrappingPath {
+    /// Parses a path below `auth/`, with or without `/v1` and slashes at the ends.
+    pub fn parse(path: &str) -> Option<Self> {
+        let segments = segments(path)?;
+        matches!(segments.as_slice(), ["auth", _, .., _]).then(|| Self(segments.join("/")))
+    }
+
+    /// Returns the path, without `/v1/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns `true` if Vault means this endpoint by `path`.
+    pub(crate) fn is(&self, path: &str) -> bool {
+        path.trim_matches('/') == self.0
+    }
+}
+
 /// A signing endpoint of a PKI mount.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SignPath {

@@ -222,6 +222,7 @@ fn only_cluster_issuers_limit_namespaces() {
     let spec = VaultSpec {
         allowed_namespaces: Some(AllowedNamespaces {
             names: vec!["web".to_owned()],
+            selector: None,
         }),
         ..spec()
     };
@@ -258,6 +259,36 @@ fn role_id_has_one_source() {
     );
     for (role_id, secret) in [(None, None), (Some("id"), Some("role"))] {
         assert_eq!(parse(role_id, secret), Err(SpecError::RoleIdSource));
+    }
+}
+
+#[test]
+fn wrapping_path_needs_a_token() {
+    let parse = |path: &str, secret: Option<&str>| {
+        let role = AppRole {
+            role_id: Some("id".to_owned()),
+            secret_id_wrapping_path: Some(path.to_owned()),
+            secret_ref: secret.map(selector),
+            ..AppRole::default()
+        };
+        let auth = Auth {
+            app_role: Some(role),
+            ..Auth::default()
+        };
+        parse(&VaultSpec { auth, ..spec() }, &IssuerPolicy::default())
+    };
+    for path in ["auth/approle/role/web/secret-id", "/v1/auth/a/b/role/web/secret-id/"] {
+        let target = parse(path, Some("wrapped")).unwrap();
+        assert!(target.method.is_wrapped(), "{path}");
+    }
+    for (path, secret) in [
+        ("auth/approle/role/web/secret-id", None),
+        ("approle/role/web/secret-id", Some("wrapped")),
+        ("auth/approle", Some("wrapped")),
+        ("auth/../sys/x", Some("wrapped")),
+        ("", Some("wrapped")),
+    ] {
+        assert_eq!(parse(path, secret), Err(SpecError::WrappingPath), "{path}");
     }
 }
 

@@ -109,6 +109,7 @@ impl VaultError {
             Self::Sealed => "VaultSealed",
             Self::Throttled { .. } => "VaultThrottled",
             Self::Transport(TransportError::Dial(_)) => "InvalidConnection",
+            Self::Transport(TransportError::Proxy(_)) => "ProxyFailed",
             Self::Transport(TransportError::Tls(_)) => "TlsFailed",
             Self::Transport(_) => "VaultUnreachable",
             Self::Unavailable { .. } => "VaultUnavailable",
@@ -137,6 +138,7 @@ pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static 
     let body = reply.body().as_bytes();
     if status == StatusCode::OK {
         return serde_json::from_slice(body).map_err(|error| {
+            // JSON of another shape is the answer of a plugin or another version; no JSON at all is that of a proxy.
             let what = if error.is_data() {
                 Misbehaviour::Field(field)
             } else {
@@ -205,6 +207,7 @@ fn retry_after(now: Now, reply: &http::Response<Body>) -> Option<Duration> {
             until(now, date)
         }
     };
+    // At most ten minutes: a wrong clock on either side must not stop an issuer for hours.
     Some(wait.clamp(Duration::from_secs(1), Duration::from_secs(600)))
 }
 

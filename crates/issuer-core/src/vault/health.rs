@@ -49,6 +49,7 @@ pub(crate) fn read(now: Now, reply: Reply) -> Result<(), HealthError> {
             Ok(Health { initialized: false }) => Err(HealthError::Uninitialized),
             // A standby answers 429 with a body; without one it is a rate limit, of Vault or of a gateway.
             Err(_) if status == 429 => Err(error::refusal(now, &reply).into()),
+            // A proxy answers the endpoint itself: the login and the probe decide.
             Err(_) => Ok(()),
         },
         201..=299 | 400 | 403 | 404 => Ok(()),

@@ -127,6 +127,7 @@ impl Lease {
     /// ten seconds, before Vault expires it.
     pub fn is_usable(&self, now: Now) -> bool {
         self.ttl.is_none_or(|ttl| {
+            // A request takes time to arrive: sent at the last moment, it would be denied as with a revoked token.
             let margin = (ttl / 10).min(Duration::from_secs(10));
             now.monotonic < self.since + ttl - margin
         })

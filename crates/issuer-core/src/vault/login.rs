@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::aws::{AwsKeys, SignedRequest};
 use super::lease::Grant;
 use super::{Lease, Misbehaviour, Vault, VaultError, error};
-use crate::target::Mount;
+use crate::target::{Mount, Sts};
 use crate::{Now, Operation, Reply, Request, Secret};
 
 /// The credentials of an issuer.
@@ -21,6 +22,17 @@ pub enum Credentials {
         role_id: Secret,
         /// The secret ID.
         secret_id: Option<Secret>,
+    },
+    /// The access keys of an AWS identity.
+    Aws {
+        /// The mount of the method.
+        mount: Mount,
+        /// The role.
+        role: String,
+        /// Where AWS is asked to confirm the identity.
+        sts: Sts,
+        /// The keys.
+        keys: AwsKeys,
     },
     /// The client certificate of [`Vault::login`].
     Certificate {
@@ -56,6 +68,7 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AppRole { .. } => "AppRole",
+            Self::Aws { .. } => "Aws",
             Self::Certificate { .. } => "Certificate",
             Self::Jwt { .. } => "Jwt",
             Self::Token(_) => "Token",
@@ -64,7 +77,7 @@ impl fmt::Debug for Credentials {
 }
 
 /// Returns the request that turns credentials into a lease: a lookup for a given token, a login for all others.
-pub(crate) fn request(vault: &Vault, credentials: &Credentials) -> Request {
+pub(crate) fn request(vault: &Vault, credentials: &Credentials, now: Now) -> Request {
     let (mount, body) = match credentials {
         Credentials::AppRole {
             mount,
@@ -77,8 +90,18 @@ pub(crate) fn request(vault: &Vault, credentials: &Credentials) -> Request {
                 [("role_id", text(role_id))].into_iter().chain(secret_id).collect(),
             )
         }
+        Credentials::Aws { mount, role, sts, keys } => {
+            let signed = SignedRequest::new(sts, keys, now);
+            return vault.post(
+                Operation::Login,
+                &format!("auth/{mount}/login"),
+                None,
+                &signed.fields(role),
+            );
+        }
         Credentials::Certificate { mount, role } => (mount, role.iter().map(|role| ("name", role.as_str())).collect()),
         Credentials::Jwt { mount, role, token } => (mount, vec![("role", role.as_str()), ("jwt", text(token))]),
+        // A given token needs no login, but only a lookup shows how long it lives.
         Credentials::Token(token) => {
             return vault.get(Operation::Lookup, "auth/token/lookup-self", Some(token));
         }
@@ -91,6 +114,9 @@ pub(crate) fn request(vault: &Vault, credentials: &Credentials) -> Request {
 fn text(credential: &Secret) -> &str {
     credential.expose_str().unwrap_or_default()
 }
+
+/// The longest token, in bytes: batch tokens, the longest of Vault's, are far shorter. It is kept for each issuer.
+const TOKEN: usize = 16 << 10;
 
 #[derive(Deserialize)]
 struct LoginReply {
@@ -127,7 +153,10 @@ pub(crate) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, Vaul
     let auth = auth.ok_or(Misbehaviour::Field("auth"))?;
     let grant = auth.grant();
     match auth.client_token {
-        Some(token) if !token.is_empty() => Ok(Lease::made(Secret::from(token.into_bytes()), grant, sent)),
+        Some(token) if (1..=TOKEN).contains(&token.len()) => {
+            Ok(Lease::made(Secret::from(token.into_bytes()), grant, sent))
+        }
+        // A method with a second factor answers 200 as well, but without a token.
         _ if auth.mfa_requirement.is_some() => Err(Misbehaviour::SecondFactor.into()),
         _ => Err(Misbehaviour::Field("auth.client_token").into()),
     }

@@ -4,6 +4,7 @@
 //! none for `sys/health`, which Vault serves in the root namespace only. Sensitive headers are marked as such. Replies are
 //! JSON: `{"errors": [..]}` from status 400 on, and an envelope with `data` or `auth` below.
 
+pub(crate) mod aws;
 mod error;
 pub(crate) mod health;
 mod lease;
@@ -12,20 +13,23 @@ pub(crate) mod probe;
 mod redacted;
 mod revoke;
 mod sign;
+pub(crate) mod wrapping;
 
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
+pub use aws::{AwsError, AwsKeys};
 pub use error::{Misbehaviour, VaultError};
 pub use health::HealthError;
 pub use lease::Lease;
 pub use login::Credentials;
 pub use probe::ProbeError;
 pub use redacted::Redacted;
-pub use revoke::{Revoke, Upkeep};
+pub use revoke::{Revocation, Revoke, Upkeep};
 pub use sign::{Disposition, SIGN_TIMEOUT, Sign, SignError};
+pub use wrapping::WrappingError;
 
 use crate::{Body, Connect, Operation, Request, Secret};
 
@@ -45,6 +49,16 @@ pub struct Vault {
 }
 
 impl Vault {
+    /// Returns what it takes to renew and to revoke a token.
+    pub(crate) fn for_tokens(&self) -> Self {
+        Self {
+            connect: Arc::clone(&self.login),
+            login: Arc::clone(&self.login),
+            namespace: None,
+            login_namespace: self.login_namespace.clone(),
+        }
+    }
+
     fn get(&self, operation: Operation, path: &str, token: Option<&Secret>) -> Request {
         self.request(operation, Method::GET, path, token, Body::default())
     }

@@ -33,6 +33,7 @@ impl Redacted {
             }
             text.push_str(&word);
         }
+        // Vault joins the errors of its plugins so (github.com/hashicorp/go-multierror).
         for framing in ["1 error occurred: ", "2 errors occurred: "] {
             if let Some(rest) = text.strip_prefix(framing) {
                 text = rest.to_owned();

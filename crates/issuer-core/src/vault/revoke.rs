@@ -1,34 +1,53 @@
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::{Lease, Vault, VaultError, login};
+use super::{Lease, Vault, VaultError, error, login};
 use crate::{Flow, Now, Operation, Reply, Step};
 
-/// Revokes a token. The result is not reported: a token that cannot be revoked expires by itself.
+/// The longest time that a revocation may take: a process that stops has only seconds for the tokens of all.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Revokes a token.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Revoke(());
+
+/// The result of a revocation that has not failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// Vault has revoked the token.
+    Done,
+    /// Nothing was sent: the token is not ours to revoke, or bears leases.
+    LeftOut,
+}
 
 impl Revoke {
     /// Requests the revocation (`auth/token/revoke-self`) of a token that our own login made. A token that was given
     /// belongs to the user. One that bears leases is left to expire: with it, Vault would revoke the certificates.
     pub fn begin(vault: &Vault, lease: &Lease) -> Step<Self> {
         if !lease.is_made() || lease.bears_leases() {
-            return Step::Done(());
+            return Step::Done(Ok(Revocation::LeftOut));
         }
-        let request = vault.post(
+        let mut request = vault.post(
             Operation::Revoke,
             "auth/token/revoke-self",
             Some(lease.token()),
             &json!({}),
         );
+        request.timeout = request.timeout.min(TIMEOUT);
         Step::Send(request, Self(()))
     }
 }
 
 impl Flow for Revoke {
-    type Output = ();
+    type Output = Result<Revocation, VaultError>;
 
-    fn resume(self, _: Now, _: Reply) -> Step<Self> {
-        Step::Done(())
+    fn resume(self, now: Now, reply: Reply) -> Step<Self> {
+        Step::Done(match reply {
+            Ok(reply) if reply.status().is_success() => Ok(Revocation::Done),
+            Ok(reply) => Err(error::refusal(now, &reply)),
+            Err(error) => Err(error.into()),
+        })
     }
 }
 
@@ -36,7 +55,7 @@ impl Flow for Revoke {
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Upkeep {
     lease: Lease,
-    sent: std::time::Duration,
+    sent: Duration,
 }
 
 impl Upkeep {

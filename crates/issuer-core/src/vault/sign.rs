@@ -7,15 +7,15 @@ use crate::target::SignPath;
 use crate::verify::{Issued, Verified, VerifyError, VerifyOptions, verify};
 use crate::{Flow, Now, Operation, Reply, Request, SigningRequest, Step};
 
-/// Has one certificate signed and verifies it.
+/// Requests the signature of one certificate and verifies the answer.
 ///
-/// Signing is not idempotent: every reply with status 200 is another certificate. So a request is never repeated here. The
-/// one exception changes it: a role with `not_after` refuses every `ttl`, so a default `ttl` is then left out.
+/// Signing is not idempotent: every reply with status 200 is another certificate. So a request is never repeated here.
+/// The one exception changes it: a role with `not_after` refuses every `ttl`, so a default `ttl` is then left out.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Sign {
     wanted: SigningRequest,
     options: VerifyOptions,
-    /// What it takes to ask again without a `ttl`; `None` if that must not be.
+    /// The means to ask again without a `ttl`; `None` if that is not permitted.
     again: Option<Box<Endpoint>>,
 }
 
@@ -175,8 +175,8 @@ impl Sign {
     ///
     /// # Errors
     ///
-    /// Is done at once, with an error, if the endpoint would drop a name that the CSR asks for: the certificate would be
-    /// signed in vain.
+    /// Is done at once, with an error, if the endpoint would drop a name that the CSR asks for: the certificate would
+    /// be signed in vain.
     pub fn begin(
         vault: &Vault,
         path: &SignPath,

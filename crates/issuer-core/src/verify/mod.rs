@@ -236,6 +236,7 @@ fn certificates(text: &str) -> impl Iterator<Item = Result<Vec<u8>, VerifyError>
 
 fn check_key(wanted: &SigningRequest, leaf: &Certificate<'_>) -> Result<(), VerifyError> {
     match (wanted.is_ca, leaf.is_ca) {
+        // The key first: with another one, nothing else in the certificate is about this request.
         _ if leaf.key() != wanted.key => Err(VerifyError::Key),
         (true, false) => Err(VerifyError::NotCa),
         (false, true) => Err(VerifyError::Ca),
@@ -273,6 +274,7 @@ fn check_validity(leaf: &Certificate<'_>, now: Now) -> Result<Timestamp, VerifyE
     let now = seconds(now.unix);
     let (not_before, not_after) = leaf.validity();
     let end = timestamp(not_after);
+    // No tolerance at the end: clients with the right time refuse the certificate.
     if not_after <= now {
         Err(VerifyError::Expired(end))
     } else if not_before > now.saturating_add(TOLERANCE) {
@@ -341,6 +343,7 @@ fn write(
     let pem = |certificate: &Certificate<'_>| pem::encode("CERTIFICATE", certificate.der);
     let top = match path.root.or_else(|| path.issuers.last().copied()) {
         Some(top) => Some(top),
+        // A self-signed certificate is its own CA: clients must trust it itself.
         None => Some(leaf).filter(|leaf| leaf.is_self_signed(signatures)),
     };
     // Without the root, which clients have to know themselves (RFC 8446, section 4.4.2): the path leaves it out.

@@ -21,20 +21,24 @@ type Labels<'a> = [(&'static str, &'a str); 4];
 
 /// What is known of issuers. Each scrape writes it out, so that no series outlives its issuer.
 #[derive(Debug, Default)]
-pub(super) struct IssuerMetrics(Mutex<Known>);
+pub(super) struct IssuerMetrics {
+    known: Mutex<Known>,
+    /// The state of the controller at the last scrape; `None` if this process does not lead, and knows of no issuer. It has a
+    /// lock of its own, so that no task waits while thousands of series are written.
+    report: Mutex<Option<Report>>,
+}
 
-#[derive(Debug, Default)]
+/// What is counted as it happens.
+#[derive(Clone, Debug, Default)]
 struct Known {
-    /// The state of the controller at the last scrape.
-    report: Option<Report>,
     /// Why issuers are not ready.
     reasons: BTreeMap<IssuerKey, &'static str>,
-    /// The requests that have finished, by issuer; of none if theirs did not exist, whose name anybody may choose.
+    /// The requests that have finished, by issuer; without one if it did not exist, since anyone can invent its name.
     finished: BTreeMap<Option<IssuerKey>, Finished>,
 }
 
 /// Numbers of requests.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Finished {
     denied: u64,
     issued: u64,
@@ -53,10 +57,14 @@ impl Finished {
 
 impl IssuerMetrics {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a check.
+    fn report(&self) -> MutexGuard<'_, Option<Report>> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a check.
     pub(super) fn checked(&self, issuer: &IssuerKey, outcome: Outcome) {
         let mut known = self.known();
         match outcome {
@@ -87,24 +95,25 @@ impl IssuerMetrics {
 
     /// Sets the state to show; `None` if this process does not lead, and knows of no issuer.
     pub(super) fn observe(&self, report: Option<Report>) {
-        let mut known = self.known();
         if let Some(report) = &report {
             let exist: BTreeSet<&IssuerKey> = report.issuers.iter().map(|issuer| &issuer.key).collect();
+            let mut known = self.known();
             known.reasons.retain(|issuer, _| exist.contains(issuer));
             known
                 .finished
                 .retain(|issuer, _| issuer.as_ref().is_none_or(|issuer| exist.contains(issuer)));
         }
-        known.report = report;
+        *self.report() = report;
     }
 }
 
 impl Collector for IssuerMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let known = self.known();
-        let Some(report) = &known.report else {
+        let report = self.report();
+        let Some(report) = &*report else {
             return Ok(());
         };
+        let known = self.known().clone();
         known.encode_issuers(report, &mut encoder)?;
         known.encode_requests(report, &mut encoder)
     }
@@ -191,4 +200,33 @@ fn write<L: EncodeLabelSet, V: EncodeMetric>(
         value.encode(family.encode_family(&labels)?)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use issuer_core::reconcile::Backlog;
+    use issuer_core::reference::IssuerKind;
+
+    use super::*;
+
+    #[test]
+    fn scrape_delays_no_task() {
+        let metrics = IssuerMetrics::default();
+        let issuer = IssuerKey {
+            kind: IssuerKind::Cluster,
+            namespace: String::new(),
+            name: "vault".to_owned(),
+        };
+        metrics.observe(Some(Report {
+            issuers: Vec::new(),
+            unassigned: Waiting::default(),
+            backlog: Backlog::default(),
+        }));
+        let scrape = metrics.report();
+        metrics.checked(&issuer, Outcome::NotReady("Sealed"));
+        metrics.finished(Some(&issuer), Outcome::Issued);
+        let known = metrics.known.try_lock().unwrap();
+        assert_eq!((known.reasons.len(), known.finished.len()), (1, 1));
+        assert!(scrape.is_some());
+    }
 }

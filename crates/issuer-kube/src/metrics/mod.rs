@@ -6,13 +6,12 @@ mod tests;
 mod text;
 
 use std::fmt;
-use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use issuer_core::reconcile::{Backlog, Controller, Key, Outcome};
-use issuer_core::reference::{IssuerKey, IssuerKind};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKind};
 use issuer_core::{Now, Operation, Reply};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -143,7 +142,8 @@ impl Metrics {
                 metrics.vault_request(operation, outcome);
             }
         }
-        for kind in iter::once("CertificateRequest").chain(IssuerKind::ALL.map(IssuerKind::as_str)) {
+        let requests = RequestKind::ALL.map(RequestKind::as_str);
+        for kind in requests.into_iter().chain(IssuerKind::ALL.map(IssuerKind::as_str)) {
             metrics.watch_failures.get_or_create_owned(&kind_label(kind));
             metrics.unreadable.get_or_create_owned(&kind_label(kind));
         }
@@ -336,8 +336,8 @@ fn queue(key: &Key) -> &'static str {
     }
 }
 
-/// Classifies a reply. A healthy standby and a probe without a CSR are answered with errors that are good news; a redirect
-/// is none, since it is not followed.
+/// Classifies a reply. The error statuses of a healthy standby and of a probe without a CSR count as `ok`; a redirect, which
+/// is not followed, does not.
 fn outcome(operation: Operation, reply: &Reply) -> &'static str {
     match (operation, reply.as_ref().map(|reply| reply.status().as_u16())) {
         (_, Err(_)) => "transport",

@@ -288,3 +288,16 @@ fn format_follows_the_header_accept() {
     let plain = metrics.encode(TextFormat::Prometheus);
     assert!(!plain.contains("# EOF") && plain.contains("\n# TYPE vault_issuer_leader gauge\n"));
 }
+
+#[test]
+fn failed_watches_are_counted_by_kind() {
+    let metrics = Metrics::new();
+    for kind in ["VaultIssuer", "CertificateRequest", "VaultIssuer"] {
+        metrics.watch_failed(kind);
+    }
+    has(&metrics, r#"vault_issuer_watch_failures_total{kind="VaultIssuer"} 2"#);
+    has(
+        &metrics,
+        r#"vault_issuer_watch_failures_total{kind="CertificateRequest"} 1"#,
+    );
+}

@@ -12,8 +12,8 @@ pub enum TextFormat {
 }
 
 impl TextFormat {
-    /// Returns the format that a header `Accept` asks for, as Prometheus' own libraries choose it: OpenMetrics for who
-    /// names it.
+    /// Returns the format that a header `Accept` asks for, as Prometheus' own libraries choose it: OpenMetrics for
+    /// clients that name it.
     pub fn accepted_by(accept: &str) -> Self {
         let names = |media_type: &str| media_type.trim().starts_with("application/openmetrics-text");
         if accept.split(',').any(names) {

@@ -10,15 +10,18 @@ use std::collections::BTreeSet;
 
 use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    CertificateSigningRequest, CertificateSigningRequestSpec, IssuerStatus, VaultSpec,
+    CertificateSigningRequest, CertificateSigningRequestSpec, IssuerRef, IssuerStatus, VaultSpec,
 };
-use issuer_core::reconcile::{Change, Key, ObservedIssuer, ObservedRequest};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use issuer_core::reconcile::{Change, Config, Key, ObservedIssuer, ObservedRequest};
+use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub(crate) use managed::FIELD_MANAGER;
+
+/// Has the API server answer with the metadata alone.
+pub(crate) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The length of an error, in characters: its text may quote a whole field.
 const ERROR: usize = 200;
@@ -28,6 +31,13 @@ const ERROR: usize = 200;
 pub(crate) enum Watched {
     Issuers(IssuerKind),
     Requests(RequestKind),
+}
+
+/// A list that is kept up to date: the objects of one kind in one scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WatchedList {
+    pub(crate) watched: Watched,
+    pub(crate) scope: ListScope,
 }
 
 /// The text of an object, or of the watch event that holds it.
@@ -58,6 +68,28 @@ struct Annotations {
     duration: Option<String>,
     #[serde(rename = "experimental.cert-manager.io/request-is-ca")]
     is_ca: Option<String>,
+}
+
+/// The part of a CertificateRequest that decides whether anything depends on the rest.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct RequestHeader {
+    metadata: Names,
+    spec: Reference,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Names {
+    name: String,
+    namespace: String,
+    uid: String,
+    resource_version: String,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reference {
+    issuer_ref: IssuerRef,
 }
 
 #[derive(Deserialize)]
@@ -113,16 +145,33 @@ impl Json<'_> {
     }
 }
 
-impl Watched {
-    /// Returns every kind that is watched, where these kinds are served.
-    pub(crate) fn all_of(
-        requests: impl IntoIterator<Item = RequestKind>,
-        issuers: impl IntoIterator<Item = IssuerKind>,
-    ) -> Vec<Self> {
-        let issuers = issuers.into_iter().map(Self::Issuers);
-        requests.into_iter().map(Self::Requests).chain(issuers).collect()
+impl RequestHeader {
+    /// Returns the namespace and name of the request.
+    pub(crate) fn key(&self) -> RequestKey {
+        RequestKey {
+            kind: RequestKind::CertificateRequest,
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.clone(),
+        }
     }
 
+    /// Returns `metadata.uid`.
+    pub(crate) fn uid(&self) -> &str {
+        &self.metadata.uid
+    }
+
+    /// Returns the issuer that the request names.
+    pub(crate) fn issuer(&self) -> &IssuerRef {
+        &self.spec.issuer_ref
+    }
+
+    /// Returns `metadata.resourceVersion`.
+    pub(crate) fn into_version(self) -> String {
+        self.metadata.resource_version
+    }
+}
+
+impl Watched {
     /// Returns `true` if its objects are cert-manager's own issuers.
     pub(crate) fn is_drop_in(self) -> bool {
         matches!(self, Self::Issuers(kind) if kind.is_drop_in())
@@ -133,14 +182,6 @@ impl Watched {
         match self {
             Self::Issuers(kind) => kind.as_str(),
             Self::Requests(kind) => kind.as_str(),
-        }
-    }
-
-    /// Returns the path of all objects of this kind, in all namespaces.
-    pub(crate) fn path(self) -> String {
-        match self {
-            Self::Issuers(kind) => format!("/apis/{}/{}", kind.api_version(), kind.plural()),
-            Self::Requests(kind) => format!("/apis/{}/{}", kind.api_version(), kind.plural()),
         }
     }
 
@@ -194,17 +235,53 @@ impl Watched {
         };
         decoded.map_err(|error| error.to_string().chars().take(ERROR).collect())
     }
+}
 
-    /// Returns the change that these are all the objects of this kind.
-    pub(crate) fn all(self, keys: BTreeSet<Key>) -> Change {
-        match self {
-            Self::Issuers(kind) => {
+impl WatchedList {
+    /// Returns every list of a controller with this configuration.
+    pub(crate) fn all_of(config: &Config) -> Vec<Self> {
+        let mut lists = Vec::new();
+        for scope in config.namespaces.scopes() {
+            let requests = config.request_kinds().map(Watched::Requests);
+            let kinds = requests.chain(config.kinds().map(Watched::Issuers));
+            lists.extend(kinds.map(|watched| Self {
+                watched,
+                scope: scope.clone(),
+            }));
+        }
+        lists
+    }
+
+    /// Returns its name among the checks of the process, such as `VaultIssuer` or `VaultIssuer in team-a`.
+    pub(crate) fn name(&self) -> Cow<'static, str> {
+        let kind = self.watched.kind();
+        match self.scope.namespace() {
+            None => kind.into(),
+            Some(namespace) => format!("{kind} in {namespace}").into(),
+        }
+    }
+
+    /// Returns the path of its objects.
+    pub(crate) fn path(&self) -> String {
+        let namespace = self.scope.namespace();
+        let within = namespace.map_or_else(String::new, |namespace| format!("namespaces/{namespace}/"));
+        match self.watched {
+            Watched::Requests(kind) => format!("/apis/{}/{within}{}", kind.api_version(), kind.plural()),
+            Watched::Issuers(kind) => format!("/apis/{}/{within}{}", kind.api_version(), kind.plural()),
+        }
+    }
+
+    /// Returns the change that these are all its objects.
+    pub(crate) fn all(&self, keys: BTreeSet<Key>) -> Change {
+        let scope = self.scope.clone();
+        match self.watched {
+            Watched::Issuers(kind) => {
                 let issuer = |key| if let Key::Issuer(key) = key { Some(key) } else { None };
-                Change::Issuers(kind, keys.into_iter().filter_map(issuer).collect())
+                Change::Issuers(kind, scope, keys.into_iter().filter_map(issuer).collect())
             }
-            Self::Requests(kind) => {
+            Watched::Requests(kind) => {
                 let request = |key| if let Key::Request(key) = key { Some(key) } else { None };
-                Change::Requests(kind, keys.into_iter().filter_map(request).collect())
+                Change::Requests(kind, scope, keys.into_iter().filter_map(request).collect())
             }
         }
     }

@@ -140,10 +140,8 @@ fn metadata() -> Value {
 }
 
 fn any_object() -> impl Strategy<Value = (Watched, Value)> {
-    let watched = Watched::all_of(
-        [RequestKind::CertificateRequest],
-        [IssuerKind::Namespaced, IssuerKind::Cluster],
-    );
+    let issuers = [IssuerKind::Namespaced, IssuerKind::Cluster].map(Watched::Issuers);
+    let watched: Vec<_> = issuers.into_iter().chain([REQUESTS]).collect();
     proptest::sample::select(watched).prop_flat_map(|watched| {
         admitted(&schema(watched)).prop_map(move |mut object| {
             object["metadata"] = metadata();
@@ -305,19 +303,37 @@ fn csrs_are_decoded_with_their_requester() {
 
 #[test]
 fn kinds_are_at_their_paths() {
-    let paths: Vec<_> = Watched::all_of(RequestKind::ALL, IssuerKind::ALL)
-        .into_iter()
-        .map(Watched::path)
-        .collect();
+    let paths = |scope: ListScope| {
+        let issuers = IssuerKind::ALL.map(Watched::Issuers);
+        let kinds = issuers.into_iter().chain([REQUESTS]);
+        let list = |watched| WatchedList {
+            watched,
+            scope: scope.clone(),
+        };
+        kinds.map(list).map(|list| list.path()).collect::<Vec<_>>()
+    };
+    let csrs = WatchedList {
+        watched: Watched::Requests(RequestKind::CertificateSigningRequest),
+        scope: ListScope::Cluster,
+    };
+    assert_eq!(csrs.path(), "/apis/certificates.k8s.io/v1/certificatesigningrequests");
     assert_eq!(
-        paths,
+        paths(ListScope::Cluster),
         [
-            "/apis/cert-manager.io/v1/certificaterequests",
-            "/apis/certificates.k8s.io/v1/certificatesigningrequests",
             "/apis/vault-issuer.io/v1alpha1/vaultclusterissuers",
             "/apis/vault-issuer.io/v1alpha1/vaultissuers",
             "/apis/cert-manager.io/v1/clusterissuers",
             "/apis/cert-manager.io/v1/issuers",
+            "/apis/cert-manager.io/v1/certificaterequests",
+        ]
+    );
+    assert_eq!(
+        paths(ListScope::Namespace("team".to_owned()))[1..],
+        [
+            "/apis/vault-issuer.io/v1alpha1/namespaces/team/vaultissuers",
+            "/apis/cert-manager.io/v1/namespaces/team/clusterissuers",
+            "/apis/cert-manager.io/v1/namespaces/team/issuers",
+            "/apis/cert-manager.io/v1/namespaces/team/certificaterequests",
         ]
     );
 }

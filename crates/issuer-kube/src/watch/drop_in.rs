@@ -5,15 +5,15 @@ use issuer_core::reconcile::Key;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::object::Watched;
+use crate::object::{Watched, WatchedList};
 
 /// Time in which further issuers may appear before the requests are listed again.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// cert-manager's own issuers that sign with Vault.
 ///
-/// Nothing is kept of a request whose issuer is not among them: most are of other types, whose requests cost nothing. So when
-/// one appears, the requests are listed again.
+/// A request whose issuer is not among them is not decoded, and nothing is kept of it: most are of other types. So when an
+/// issuer appears, the requests are listed again.
 pub(super) struct DropInIssuers {
     /// Whether they are served at all.
     served: bool,
@@ -23,16 +23,16 @@ pub(super) struct DropInIssuers {
 #[derive(Debug, Default)]
 struct State {
     known: BTreeSet<Key>,
-    /// The kinds that have not been listed yet.
-    unlisted: Vec<Watched>,
+    /// The lists that have not been seen yet.
+    unlisted: Vec<WatchedList>,
 }
 
 /// Waits for issuers to appear.
 pub(super) struct Appeared(watch::Receiver<State>);
 
 impl DropInIssuers {
-    pub(super) fn new(kinds: &[Watched]) -> Self {
-        let unlisted: Vec<_> = kinds.iter().copied().filter(|kind| kind.is_drop_in()).collect();
+    pub(super) fn new(lists: &[WatchedList]) -> Self {
+        let unlisted: Vec<_> = lists.iter().filter(|list| list.watched.is_drop_in()).cloned().collect();
         let served = !unlisted.is_empty();
         let state = State {
             unlisted,
@@ -44,23 +44,26 @@ impl DropInIssuers {
         }
     }
 
-    /// Returns `true` if there is a kind of them that is watched.
+    /// Returns `true` if there is a list of them.
     pub(super) fn is_served(&self) -> bool {
         self.served
     }
 
-    /// Takes note that these are all the objects of a kind.
-    pub(super) fn listed(&self, watched: Watched, all: &BTreeSet<Key>) {
+    /// Records that these are all the objects of a list.
+    pub(super) fn listed(&self, list: &WatchedList, all: &BTreeSet<Key>) {
         self.state.send_if_modified(|state| {
-            let is_watched = |key: &Key| matches!(key, Key::Issuer(issuer) if Watched::Issuers(issuer.kind) == watched);
-            state.known.retain(|key| !is_watched(key) || all.contains(key));
+            let is_covered = |key: &Key| {
+                let Key::Issuer(issuer) = key else { return false };
+                Watched::Issuers(issuer.kind) == list.watched && list.scope.covers(&issuer.namespace)
+            };
+            state.known.retain(|key| !is_covered(key) || all.contains(key));
             let before = state.unlisted.len();
-            state.unlisted.retain(|kind| *kind != watched);
+            state.unlisted.retain(|unlisted| unlisted != list);
             state.unlisted.len() != before
         });
     }
 
-    /// Takes note of an issuer that exists or does not.
+    /// Records an issuer that exists, or does not.
     pub(super) fn note(&self, key: Key, exists: bool) {
         self.state.send_if_modified(|state| {
             if !exists {
@@ -77,7 +80,7 @@ impl DropInIssuers {
 }
 
 impl Appeared {
-    /// Resolves when every kind has been listed once.
+    /// Resolves when every list has been seen once.
     pub(super) async fn listed(&self) {
         let listed = self.0.clone().wait_for(|state| state.unlisted.is_empty()).await.is_ok();
         if !listed {

@@ -24,7 +24,7 @@ use crate::client::EXCHANGE;
 use crate::failure::Failure;
 use crate::items::{Items, Page};
 use crate::log::LogThrottle;
-use crate::object::{Decoded, Json, Watched, event_type, gone};
+use crate::object::{Decoded, Json, RequestHeader, Watched, WatchedList, event_type, gone};
 
 /// The CertificateRequests of our group: where only our own kinds of issuer are served, the API server sends no other.
 const SELECTOR: &str = "spec.issuerRef.group=vault-issuer.io";
@@ -45,18 +45,20 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// The failures in a row after which a watch that was in sync no longer counts so: half a minute.
 const STALE: u32 = 5;
 
-/// Receives what the watches see.
+/// Receives what the watches observe.
 pub(crate) trait Observer {
-    /// Takes a change.
+    /// Receives a change.
     fn observe(&self, change: Change);
-    /// Takes note of an object that cannot be decoded, once for each of its versions.
+    /// Returns `false` if nothing depends on a request, which then need not be decoded.
+    fn needs(&self, request: &RequestHeader) -> bool;
+    /// Receives an object that cannot be decoded, once for each of its versions.
     fn unreadable(&self, object: Unreadable);
-    /// Takes note that the watch of a kind runs, and will again within this time.
-    fn alive(&self, watched: Watched, within: Duration);
-    /// Takes note that all objects of a kind have been seen.
-    fn synced(&self, watched: Watched);
-    /// Takes note of a list or watch that failed; `is_synced` as long as what was seen is hardly out of date.
-    fn failed(&self, watched: Watched, error: &str, is_synced: bool);
+    /// Receives the heartbeat of a list; the next one follows within this time.
+    fn alive(&self, list: &WatchedList, within: Duration);
+    /// Learns that all objects of a list have been seen.
+    fn synced(&self, list: &WatchedList);
+    /// Learns that a list or a watch has failed; `is_synced` as long as what was seen is hardly out of date.
+    fn failed(&self, list: &WatchedList, error: &str, is_synced: bool);
 }
 
 /// An object that cannot be decoded.
@@ -75,17 +77,18 @@ struct Seen {
     unreadable: BTreeSet<Key>,
 }
 
-/// Watches these kinds until it is dropped.
-pub(crate) async fn watch(client: &Client, kinds: &[Watched], observer: &impl Observer) {
-    let drop_in = DropInIssuers::new(kinds);
-    let follow = |watched: &Watched| Reflector::new(client, *watched, observer, &drop_in).run();
-    futures::future::join_all(kinds.iter().map(follow)).await;
+/// Keeps these lists up to date until it is dropped.
+pub(crate) async fn watch(client: &Client, lists: &[WatchedList], observer: &impl Observer) {
+    let drop_in = DropInIssuers::new(lists);
+    let follow = |list| Reflector::new(client, list, observer, &drop_in).run();
+    futures::future::join_all(lists.iter().map(follow)).await;
 }
 
-/// Keeps an observer up to date with all objects of one kind.
+/// Keeps an observer up to date with all objects of one list.
 struct Reflector<'a, O> {
     client: &'a Client,
     observer: &'a O,
+    list: &'a WatchedList,
     watched: Watched,
     drop_in: &'a DropInIssuers,
     /// Whether the API server can select requests by issuer group, as it can since cert-manager 1.20.
@@ -100,11 +103,12 @@ struct Reflector<'a, O> {
 }
 
 impl<'a, O: Observer> Reflector<'a, O> {
-    fn new(client: &'a Client, watched: Watched, observer: &'a O, drop_in: &'a DropInIssuers) -> Self {
+    fn new(client: &'a Client, list: &'a WatchedList, observer: &'a O, drop_in: &'a DropInIssuers) -> Self {
         Self {
             client,
             observer,
-            watched,
+            list,
+            watched: list.watched,
             drop_in,
             selects: false,
             unreadable: BTreeMap::new(),
@@ -122,7 +126,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
         }
         loop {
             self.observer
-                .alive(self.watched, Duration::from_secs(WATCH.into()) + MARGIN);
+                .alive(self.list, Duration::from_secs(WATCH.into()) + MARGIN);
             let (verb, ended) = match self.version.clone() {
                 None => {
                     if let Some(appeared) = &mut appeared {
@@ -147,14 +151,18 @@ impl<'a, O: Observer> Reflector<'a, O> {
         }
     }
 
-    /// Takes note that a watch works.
+    /// Records that a watch works.
     fn succeeded(&mut self) {
         if self.throttle.is_over() {
-            tracing::info!(kind = self.watched.kind(), "watching again");
+            tracing::info!(
+                kind = self.watched.kind(),
+                namespace = self.list.scope.namespace(),
+                "watching again"
+            );
         }
         // What a watch misses while it fails, it shows once it goes on.
         if self.failures >= STALE && self.version.is_some() {
-            self.observer.synced(self.watched);
+            self.observer.synced(self.list);
         }
         self.failures = 0;
     }
@@ -170,12 +178,29 @@ impl<'a, O: Observer> Reflector<'a, O> {
         self.failures = self.failures.saturating_add(1);
         let error = failure.to_string();
         let is_synced = self.version.is_some() && self.failures < STALE;
-        self.observer.failed(self.watched, &error, is_synced);
+        self.observer.failed(self.list, &error, is_synced);
         if self.throttle.is_due(&error, now.monotonic) {
-            tracing::warn!(kind = self.watched.kind(), error, "failed to {verb}; it is retried");
+            tracing::warn!(
+                kind = self.watched.kind(),
+                namespace = self.list.scope.namespace(),
+                error,
+                "failed to {verb}; it is retried"
+            );
         }
-        self.observer.alive(self.watched, wait);
+        self.pass_over(failure);
+        self.observer.alive(self.list, wait);
         sleep(wait).await;
+    }
+
+    /// Reports a namespace as empty that may not be listed, and was not before: it has been deleted or its rights are
+    /// missing, and the other namespaces must not wait for it.
+    fn pass_over(&self, failure: &Failure) {
+        let is_one_of_several = self.list.scope.namespace().is_some();
+        if is_one_of_several && self.version.is_none() && matches!(failure.code, Some(403 | 404)) {
+            let none = BTreeSet::new();
+            self.drop_in.listed(self.list, &none);
+            self.observer.observe(self.list.all(none));
+        }
     }
 
     /// Lists all objects, page by page.
@@ -196,10 +221,10 @@ impl<'a, O: Observer> Reflector<'a, O> {
             };
             if page.next.is_empty() {
                 self.unreadable.retain(|key, _| seen.unreadable.contains(key));
-                self.drop_in.listed(self.watched, &seen.readable);
-                self.observer.observe(self.watched.all(seen.readable));
+                self.drop_in.listed(self.list, &seen.readable);
+                self.observer.observe(self.list.all(seen.readable));
                 self.version = Some(page.resource_version);
-                self.observer.synced(self.watched);
+                self.observer.synced(self.list);
                 return Ok(());
             }
             next = Some(page.next);
@@ -207,14 +232,14 @@ impl<'a, O: Observer> Reflector<'a, O> {
     }
 
     async fn page(&mut self, next: Option<String>, seen: &mut Seen) -> Result<Page, Failure> {
-        self.observer.alive(self.watched, EXCHANGE);
+        self.observer.alive(self.list, EXCHANGE);
         let params = ListParams {
             continue_token: next,
             field_selector: self.selector(),
             limit: Some(PAGE),
             ..ListParams::default()
         };
-        let request = Request::new(self.watched.path()).list(&params);
+        let request = Request::new(self.list.path()).list(&params);
         let mut body = self.send(request.map_err(Failure::new)?).await?;
         let mut items = Items::default();
         while let Some(frame) = body.frame().await {
@@ -236,7 +261,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
             timeout: Some(WATCH),
             ..WatchParams::default()
         };
-        let request = Request::new(self.watched.path()).watch(&params, version);
+        let request = Request::new(self.list.path()).watch(&params, version);
         let request = request.map_err(Failure::new)?;
         let limit = Duration::from_secs(WATCH.into()) + MARGIN;
         let begun = Instant::now();
@@ -288,6 +313,9 @@ impl<'a, O: Observer> Reflector<'a, O> {
     ///
     /// Returns an error if the object has no metadata.
     fn take(&mut self, json: Json<'_>, seen: &mut Seen) -> serde_json::Result<String> {
+        if let Some(version) = self.unneeded(json) {
+            return Ok(version);
+        }
         let error = match self.watched.decode(json) {
             Ok(Decoded { key, version, change }) => {
                 self.unreadable.remove(&key);
@@ -323,6 +351,17 @@ impl<'a, O: Observer> Reflector<'a, O> {
             error,
         });
         Ok(version)
+    }
+
+    /// Returns the version of a request that nothing depends on. Only where cert-manager's issuers are served does the
+    /// API server send such.
+    fn unneeded(&self, json: Json<'_>) -> Option<String> {
+        let may_be = self.watched == Watched::Requests(RequestKind::CertificateRequest) && self.drop_in.is_served();
+        if !may_be {
+            return None;
+        }
+        let header: RequestHeader = json.decode().ok()?;
+        (!self.observer.needs(&header)).then(|| header.into_version())
     }
 
     fn gone(&mut self, key: Key) {

@@ -2,7 +2,7 @@ use issuer_core::Operation;
 use issuer_core::reconcile::ObservedRequest;
 use issuer_core::reference::IssuerKey;
 
-use crate::fixture::Flaw;
+use crate::fixture::{Flaw, IssuerId};
 use crate::observation::{Observation, Sent};
 use crate::world::{Finding, World, ensure};
 
@@ -92,4 +92,20 @@ pub(super) fn requester_may_reference(world: &World, observation: &Observation) 
             )
         },
     )
+}
+
+/// S29.
+pub(super) fn namespace_is_selected(world: &World, observation: &Observation) -> Finding {
+    let Some((sent, _)) = sign(observation) else {
+        return Ok(());
+    };
+    let selects = world.issuer_of(&sent.key) == Some(IssuerId::Shared);
+    let read = world.record.namespaces_read.get(&(sent.process, sent.key.clone()));
+    ensure(!selects || read == Some(&true), || {
+        let found = match read {
+            Some(_) => "whose labels the issuer does not select",
+            None => "whose labels were not read",
+        };
+        format!("{:?} signs {:?} of a namespace {found}", sent.process, sent.key)
+    })
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use fake_kube::{Kind, Object};
-use issuer_core::reconcile::Key;
+use issuer_core::reconcile::{Key, ObservedRequest};
 
 use super::approval::{is_ours, is_terminal};
 use super::token::live_tokens;
@@ -20,8 +20,8 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
                 .is_some_and(|status| status.failure_time.is_some());
             let reason = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
             let finished = reason == Some("Issued") || failed;
-            let foreign = request.spec.issuer_ref.group.as_deref() != Some(issuer_api::GROUP);
-            ensure(!request.is("Denied") || foreign || finished, || {
+            let is_served = is_served(world, &request.clone().into());
+            ensure(!request.is("Denied") || !is_served || finished, || {
                 format!("{:?} is denied, but its reason is {reason:?}", request.metadata.name)
             })
         })
@@ -31,7 +31,7 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
 pub(super) fn finished_is_forgotten(world: &World) -> Finding {
     let open: BTreeSet<&str> = world
         .requests()
-        .filter(|request| is_open(request))
+        .filter(|object| is_open(world, object))
         .map(|request| request.uid())
         .collect();
     for (id, process) in world.running() {
@@ -50,15 +50,24 @@ pub(super) fn finished_is_forgotten(world: &World) -> Finding {
 }
 
 /// Returns `true` if a request is ours and not finished.
-fn is_open(object: &Object) -> bool {
+fn is_open(world: &World, object: &Object) -> bool {
     object
         .observed()
-        .is_some_and(|request| is_ours(&request) && !is_terminal(&request))
+        .is_some_and(|request| is_served(world, &request) && !is_terminal(&request))
+}
+
+/// Returns `true` if a request is of our group, or of one of cert-manager's issuers that exists.
+fn is_served(world: &World, request: &ObservedRequest) -> bool {
+    let issuer = request.issuer();
+    match issuer.filter(|issuer| issuer.kind.is_drop_in()) {
+        Some(issuer) => world.cluster.get(&Key::Issuer(issuer)).is_ok(),
+        None => is_ours(request),
+    }
 }
 
 /// S20, after convergence.
 pub(super) fn one_token(world: &World) -> Finding {
-    let issuers = [Kind::Issuers, Kind::ClusterIssuers]
+    let issuers = [Kind::Issuers, Kind::ClusterIssuers, Kind::DropInIssuers]
         .into_iter()
         .flat_map(|kind| world.cluster.list(kind));
     let issuers = issuers.filter(|issuer| matches!(issuer.key(), Key::Issuer(_))).count();

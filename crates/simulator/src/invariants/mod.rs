@@ -5,6 +5,7 @@
 
 mod approval;
 mod convergence;
+mod drop_in;
 mod secrecy;
 mod signature;
 mod status;
@@ -18,7 +19,7 @@ const fn invariant(promise: Promise, place: Place) -> Invariant {
 }
 
 /// The check of every promise.
-pub static ALL: [Invariant; 37] = [
+pub static ALL: [Invariant; 40] = [
     invariant(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     invariant(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     invariant(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -82,8 +83,20 @@ pub static ALL: [Invariant; 37] = [
     invariant(promise::LEASED_TOKEN_IS_KEPT, Place::Step(token::leased_token_is_kept)),
     invariant(promise::USES_ARE_FOR_SIGNING, Place::Step(token::uses_are_for_signing)),
     invariant(
+        promise::NEVER_BESIDE_BUILT_IN,
+        Place::Step(drop_in::never_beside_built_in),
+    ),
+    invariant(
+        promise::READY_OF_OTHERS_IS_LEFT,
+        Place::Step(drop_in::ready_of_others_is_left),
+    ),
+    invariant(
         promise::REQUESTER_MAY_REFERENCE,
         Place::Step(approval::requester_may_reference),
+    ),
+    invariant(
+        promise::NAMESPACE_IS_SELECTED,
+        Place::Step(approval::namespace_is_selected),
     ),
     invariant(promise::CONVERGES, Place::Explorer),
     invariant(promise::STAYS_QUIET, Place::Explorer),

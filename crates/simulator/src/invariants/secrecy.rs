@@ -84,7 +84,7 @@ pub(super) fn replies_are_bounded(_: &World, observation: &Observation) -> Findi
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };
-    ensure(sent.limit <= 1 << 20, || {
+    ensure(sent.limit <= 256 << 10, || {
         format!("a reply of {} bytes would be read", sent.limit)
     })
 }

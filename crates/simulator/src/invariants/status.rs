@@ -7,9 +7,12 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 51] = [
+const REASONS: [&str; 60] = [
     "AnswersLost",
     "AuthMountNotFound",
+    "AwsDenied",
+    "AwsUnavailable",
+    "BuiltInActive",
     "CaExpires",
     "CaMissing",
     "CaMismatch",
@@ -31,11 +34,13 @@ const REASONS: [&str; 51] = [
     "IssuerNotReady",
     "LoginDenied",
     "NameNotSupported",
+    "NamespaceForbidden",
     "NamespaceNotAllowed",
     "PathNotFound",
     "Pending",
     "PermissionDenied",
     "ProbeInconclusive",
+    "ProxyFailed",
     "ReferenceUnknown",
     "SignaturesFail",
     "RoleNotFound",
@@ -46,6 +51,8 @@ const REASONS: [&str; 51] = [
     "SecretUnavailable",
     "ServiceAccountNotFound",
     "SignRefused",
+    "StatusRefused",
+    "StatusYielded",
     "TlsFailed",
     "TokenForbidden",
     "TokenRefused",
@@ -59,6 +66,8 @@ const REASONS: [&str; 51] = [
     "VaultUnreachable",
     "VaultVerified",
     "WaitingForApproval",
+    "WrappingTokenMismatch",
+    "WrappingTokenSpent",
 ];
 
 /// Returns a request before and after a status write.
@@ -194,6 +203,7 @@ pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) ->
     ensure(
         known.is_some_and(|known| {
             known.refused
+                || known.unselected
                 || known.unanswered >= world.setup.config.max_lost_answers
                 || !known.fixture.flaw.reaches_vault()
         }),

@@ -73,7 +73,8 @@ pub(super) fn good_token_is_kept(world: &World, observation: &Observation) -> Fi
     let changed = world.record.last_change(record.issuer);
     let changed = changed.is_some_and(|at| at + LAG >= record.created);
     let deleted = world.issuer(record.issuer).is_none();
-    ensure(replaced || changed || deleted || sent.stopping, || {
+    let given_up = sent.beside_built_in && record.issuer == IssuerId::DropIn;
+    ensure(replaced || changed || deleted || given_up || sent.stopping, || {
         format!("{:?} revokes the token that {:?} uses", sent.key, record.issuer)
     })
 }

@@ -200,7 +200,7 @@ pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Viol
     let corrected = BEGIN + HOUR;
     let mut agenda = create(0..requests, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::Seal(0)));
-    agenda.push((corrected, Scheduled::Act(UserAction::MoveIssuer(IssuerId::Team))));
+    agenda.push((corrected, Scheduled::User(UserAction::MoveIssuer(IssuerId::Team))));
     let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], requests), agenda, mutant);
     run.until(corrected + HOUR)?;
     let bound = API + check() + issuance(&run, requests);

@@ -36,7 +36,7 @@ pub(crate) struct FaultPeriod {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Scheduled {
     /// An action of a user.
-    Act(UserAction),
+    User(UserAction),
     Crash(ProcessId),
     /// A server fails to sign from now on, or no longer.
     FailToSign(usize, bool),

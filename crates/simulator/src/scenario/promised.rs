@@ -38,7 +38,7 @@ pub(super) fn issuance(run: &Run, requests: u16) -> Duration {
 /// Plans the creation and approval of requests.
 pub(super) fn create(numbers: Range<u16>, at: Duration) -> Vec<(Duration, Scheduled)> {
     numbers
-        .map(|number| (at, Scheduled::Act(UserAction::CreateApproved(number))))
+        .map(|number| (at, Scheduled::User(UserAction::CreateApproved(number))))
         .collect()
 }
 

@@ -56,13 +56,14 @@ pub(super) fn plan(dice: &mut Dice, mutant: Option<Mutant>) -> (Plan, Duration) 
         watch: dice.magnitude(milli, 20 * SECOND),
         varies: true,
     };
-    let plan = Plan {
+    let mut plan = Plan {
         setup,
         pace,
         fault_periods: fault_periods(dice, long),
         agenda,
         term: dice.chance(700).then(|| dice.magnitude(10 * MINUTE, long)),
     };
+    labels(dice, &plan.setup, long, &mut plan.agenda);
     (plan, long)
 }
 
@@ -108,12 +109,12 @@ fn user_actions(dice: &mut Dice, setup: &Setup, long: Duration, agenda: &mut Vec
         let mut then = at;
         let mut later = |dice: &mut Dice, action| {
             then += dice.magnitude(SECOND / 4, HOUR);
-            (then.min(long), Scheduled::Act(action))
+            (then.min(long), Scheduled::User(action))
         };
         if dice.chance(800) {
-            agenda.push((at, Scheduled::Act(UserAction::CreateApproved(number))));
+            agenda.push((at, Scheduled::User(UserAction::CreateApproved(number))));
         } else {
-            agenda.push((at, Scheduled::Act(UserAction::Create(number))));
+            agenda.push((at, Scheduled::User(UserAction::Create(number))));
             let decided = if dice.chance(700) {
                 UserAction::Approve(number)
             } else {
@@ -148,11 +149,26 @@ fn changes(dice: &mut Dice, issuer: IssuerId, long: Duration, agenda: &mut Vec<(
             UserAction::TouchIssuer(issuer),
         ];
         let action = dice.pick(&actions).filter(|_| at < long);
-        agenda.extend(action.map(|action| (at, Scheduled::Act(action))));
+        agenda.extend(action.map(|action| (at, Scheduled::User(action))));
         if action == Some(UserAction::DeleteIssuer(issuer)) && dice.chance(900) {
             at += dice.magnitude(SECOND, HOUR);
-            agenda.push((at.min(long), Scheduled::Act(UserAction::CreateIssuer(issuer))));
+            agenda.push((at.min(long), Scheduled::User(UserAction::CreateIssuer(issuer))));
         }
+    }
+}
+
+/// Plans times in which the cluster issuer does not select the namespace of its requests.
+fn labels(dice: &mut Dice, setup: &Setup, long: Duration, agenda: &mut Vec<(Duration, Scheduled)>) {
+    let mut fixtures = (0..).zip(&setup.requests);
+    let selected = fixtures.find(|(_, fixture)| fixture.issuer == IssuerId::Shared);
+    let Some((number, _)) = selected.filter(|_| dice.chance(300)) else {
+        return;
+    };
+    for _ in 0..=dice.below(2) {
+        let at = dice.span(Duration::ZERO, long);
+        let until = (at + dice.magnitude(SECOND, HOUR)).min(long);
+        agenda.push((at, Scheduled::User(UserAction::UnlabelNamespace(number))));
+        agenda.push((until, Scheduled::User(UserAction::LabelNamespace(number))));
     }
 }
 

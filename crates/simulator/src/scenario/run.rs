@@ -267,7 +267,7 @@ impl Run {
                 .is_some_and(|process| process.phase == Phase::Working)
         };
         match scheduled {
-            Scheduled::Act(action) if self.world.is_possible(action) => {
+            Scheduled::User(action) if self.world.is_possible(action) => {
                 return self.perform(Transition::User(action));
             }
             Scheduled::Start(id) if self.world.process(id).is_none() => {
@@ -289,7 +289,7 @@ impl Run {
                 self.world.vault_mut(host).set_sealed(false);
                 return Ok(());
             }
-            Scheduled::Act(_) | Scheduled::Crash(_) | Scheduled::Start(_) | Scheduled::Stop(_) => return Ok(()),
+            Scheduled::User(_) | Scheduled::Crash(_) | Scheduled::Start(_) | Scheduled::Stop(_) => return Ok(()),
         }
         self.faults += 1;
         self.log_mut().into_iter().for_each(|log| log.action(now, &scheduled));

@@ -3,12 +3,15 @@ use std::sync::Arc;
 use fake_kube::Object;
 use issuer_core::access::ReadError;
 use issuer_core::reconcile::{Key, Step, WriteError};
+use issuer_core::target::NamespaceLabels;
 use issuer_core::{Request, TransportError};
 
 use super::{Checked, World};
+use crate::fixture;
 use crate::mutant::{self, Mutant};
-use crate::observation::{Observation, Received};
+use crate::observation::{NamespaceRead, Observation, Received};
 use crate::process::{ANSWER_TIMEOUT, Answer, Arrival, InFlight, PROMPT, Process};
+use crate::record;
 use crate::transition::{ProcessId, StepFault};
 use crate::vault;
 
@@ -108,6 +111,12 @@ impl World {
                 process.view(&object);
             }
         }
+        if let Answer::Namespace(Ok(labels)) = &mut answer {
+            self.note(&Observation::NamespaceRead(namespace_read(id, process, &key, labels)))?;
+            if self.setup.mutant == Some(Mutant::IgnoredLabels) {
+                *labels = fixture::namespace_labels();
+            }
+        }
         let failed = matches!(answer, Answer::Written(Err(_)));
         process.hindered |= failed || sent + PROMPT < self.now;
         let now = process.clock.now(self.now);
@@ -117,6 +126,7 @@ impl World {
             (Step::MintToken(_, waits), Answer::Token(token)) => waits.resume(controller, now, token),
             (Step::Publish(_, waits), _) => waits.resume(controller),
             (Step::ReadConfigMap(_, waits), Answer::Secret(data)) => waits.resume(controller, now, data),
+            (Step::ReadNamespace(_, waits), Answer::Namespace(labels)) => waits.resume(controller, now, labels),
             (Step::ReadRequest(_, waits), Answer::Request(request)) => waits.resume(controller, now, request),
             (Step::ReadSecret(_, waits), Answer::Secret(secret)) => waits.resume(controller, now, secret),
             (Step::ReviewReference(_, waits), Answer::Reviewed(allowed)) => waits.resume(controller, now, allowed),
@@ -145,6 +155,20 @@ fn received(process: ProcessId, key: &Key, request: &Request, arrival: &Arrival)
     }
 }
 
+fn namespace_read(id: ProcessId, process: &Process, key: &Key, labels: &NamespaceLabels) -> NamespaceRead {
+    let view = match key {
+        Key::Request(request) => process.views.get(request),
+        Key::Issuer(_) | Key::Token(_) => None,
+    };
+    let selected = fixture::namespace_labels();
+    NamespaceRead {
+        process: id,
+        key: key.clone(),
+        request: view.and_then(|request| record::number(request.uid())),
+        selected: selected.iter().all(|(label, value)| labels.get(label) == Some(value)),
+    }
+}
+
 impl Answer {
     /// Replaces the answer by a timeout.
     fn time_out(&mut self) {
@@ -153,6 +177,7 @@ impl Answer {
                 arrival.lost = arrival.tag != 0 || arrival.grants.is_some();
                 arrival.reply = Err(TransportError::Timeout);
             }
+            Self::Namespace(answer) => *answer = Err(ReadError::Unavailable),
             Self::Request(answer) => *answer = Err(ReadError::Unavailable),
             Self::Reviewed(answer) => *answer = Err(ReadError::Unavailable),
             Self::Secret(answer) => *answer = Err(ReadError::Unavailable),

@@ -11,7 +11,9 @@ impl World {
     pub(crate) fn is_fault(&self, transition: Transition) -> bool {
         match transition {
             Transition::Crash(_) | Transition::Fail(..) | Transition::Relist(..) | Transition::Stop(_) => true,
-            Transition::User(action) => self.setup.script.get(self.done) != Some(&action),
+            Transition::User(action) => {
+                self.setup.script.get(self.done) != Some(&action) && self.built_in_answer() != Some(action)
+            }
             Transition::Answer(..)
             | Transition::Apply(..)
             | Transition::Deliver(..)
@@ -45,6 +47,9 @@ impl World {
         }
         if let Some(action) = self.setup.script.get(self.done) {
             add(Transition::User(*action));
+        }
+        if let Some(answer) = self.built_in_answer() {
+            add(Transition::User(answer));
         }
         for (id, process) in self.running() {
             Kind::ALL
@@ -169,6 +174,9 @@ impl World {
                 });
             }
         }
+        if let Some(answer) = self.built_in_answer() {
+            return Some(Transition::User(answer));
+        }
         if self.is_converged() {
             return None;
         }
@@ -202,6 +210,7 @@ impl World {
         let down = |id: &ProcessId| matches!(self.slot(*id), Err(Down::Crashed | Down::Stopped));
         self.is_sealed()
             || self.done < self.setup.script.len()
+            || self.built_in_answer().is_some()
             || self.setup.processes.iter().any(down)
             || !self.is_quiescent()
             || self.is_converged()
@@ -279,6 +288,7 @@ pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
         },
         Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Refused | Slow),
         Step::ReadConfigMap(..)
+        | Step::ReadNamespace(..)
         | Step::ReadRequest(..)
         | Step::ReadSecret(..)
         | Step::ReviewReference(..)

@@ -1,11 +1,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use fake_kube::{Kind, Object};
+use fake_kube::{CONTROLLER, Kind, Object, ready_managers};
 use issuer_api::CertificateSigningRequest;
+use issuer_core::reconcile::IssuerStatusMode;
 
 use super::{Checked, World};
-use crate::fixture::Flaw;
+use crate::fixture::{self, Flaw, IssuerId};
 use crate::process::Phase;
 use crate::promise;
 use crate::record::RequestRecord;
@@ -34,7 +35,7 @@ impl World {
     pub(crate) fn is_settled(&self) -> bool {
         let works = self.running().next().is_some()
             && self.running().all(|(_, process)| {
-                let idle = process.controller.unsaved() == 0 && process.controller.is_retired();
+                let idle = process.controller.is_drained() && process.controller.is_retired();
                 process.phase == Phase::Working && idle
             });
         works
@@ -42,7 +43,7 @@ impl World {
             && !self.is_sealed()
             && self.done == self.setup.script.len()
             && self.requests().all(|request| self.is_finished(request))
-            && self.issuers().all(is_ready)
+            && self.issuers().all(|issuer| self.is_settled_issuer(issuer))
     }
 
     /// Runs the undisturbed world until it has converged.
@@ -75,7 +76,7 @@ impl World {
                 let message = ready.and_then(|ready| ready.message.as_deref());
                 format!("{} ({})", object.uid(), message.unwrap_or("no message"))
             });
-        let unready = self.issuers().filter(|issuer| !is_ready(issuer));
+        let unready = self.issuers().filter(|issuer| !self.is_settled_issuer(issuer));
         let unready = unready.map(|issuer| format!("{} is not ready", issuer.uid()));
         unfinished.chain(unready).collect::<Vec<_>>().join("; ")
     }
@@ -133,8 +134,22 @@ impl World {
     }
 
     fn issuers(&self) -> impl Iterator<Item = &Object> {
-        let kinds = [Kind::Issuers, Kind::ClusterIssuers].into_iter();
+        let kinds = [Kind::Issuers, Kind::ClusterIssuers, Kind::DropInIssuers].into_iter();
         kinds.flat_map(|kind| self.cluster.list(kind)).map(|issuer| &**issuer)
+    }
+
+    /// Returns `true` if an issuer is ready, and its condition Ready written by the controller whose it is to write.
+    fn is_settled_issuer(&self, issuer: &Object) -> bool {
+        let is_others = ready_managers(issuer.meta()).any(|manager| manager != CONTROLLER);
+        let drop_in = self.setup.config.drop_in.as_ref();
+        let mode = drop_in.filter(|_| matches!(issuer, Object::DropInIssuer(_)));
+        let of_others = |issuer: &Object| issuer.ready().is_some_and(|ready| ready.message == fixture::VERIFIED);
+        match mode.map(|drop_in| drop_in.issuer_status) {
+            None => is_ready(issuer),
+            Some(IssuerStatusMode::Auto) => is_others || is_ready(issuer),
+            Some(IssuerStatusMode::Leave) => true,
+            Some(IssuerStatusMode::Own) => is_ready(issuer) && !of_others(issuer),
+        }
     }
 
     /// Returns `true` if a request is finished or waits for a user.
@@ -145,7 +160,7 @@ impl World {
         let request = match object {
             Object::Request(request) => request,
             Object::Csr(csr) => return self.is_csr_finished(csr, known),
-            Object::ClusterIssuer(_) | Object::Issuer(_) => return false,
+            Object::ClusterIssuer(_) | Object::DropInIssuer(_) | Object::Issuer(_) => return false,
         };
         let ready = request.condition("Ready");
         let reason = ready.and_then(|ready| ready.reason.as_deref());
@@ -158,10 +173,17 @@ impl World {
         if !request.is("Approved") {
             return true;
         }
-        let waits = self.issuer(known.fixture.issuer).is_none() && reason == Some("Pending");
+        let orphan = self.issuer(known.fixture.issuer).is_none();
+        // It may be an issuer of another type by now, whose controller answers.
+        if orphan && known.fixture.issuer == IssuerId::DropIn {
+            return true;
+        }
+        let waits = orphan && reason == Some("Pending");
         match reason {
             Some("Issued") => object.certificate().is_some(),
-            Some("Failed") => known.fixture.flaw != Flaw::None || known.refused || known.unanswered > 0,
+            Some("Failed") => {
+                known.fixture.flaw != Flaw::None || known.refused || known.unselected || known.unanswered > 0
+            }
             Some("Pending") if known.fixture.flaw.may_stay_pending() => true,
             _ => waits,
         }

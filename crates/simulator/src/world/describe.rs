@@ -44,6 +44,7 @@ fn describe_step(step: &Step) -> String {
         Step::MintToken(..) => "request a token".to_owned(),
         Step::Publish(event, _) => format!("event {}", event.reason),
         Step::ReadConfigMap(..) => "read its ConfigMap".to_owned(),
+        Step::ReadNamespace(..) => "read its namespace".to_owned(),
         Step::ReadRequest(..) => "read it".to_owned(),
         Step::ReadSecret(..) => "read its Secret".to_owned(),
         Step::ReviewReference(..) => "ask whether its requester may reference the issuer".to_owned(),

@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher as _};
 
-use fake_kube::Kind;
+use fake_kube::{Kind, Object};
 
 use super::{Slot, World};
 use crate::digest::{Digest, EPOCH};
+use crate::fixture;
 use crate::record;
 
 impl World {
@@ -13,7 +14,7 @@ impl World {
     pub fn digest(&self) -> u128 {
         let mut digest = self.new_digest();
         self.add_present(&mut digest);
-        (self.done, self.idle).hash(&mut digest);
+        (self.done, self.idle, self.built_in).hash(&mut digest);
         self.add_record(&mut digest);
         digest.value()
     }
@@ -37,11 +38,15 @@ impl World {
             uid.hash(digest);
             let record = self.record.request(uid);
             record
-                .map(|request| (request.number, request.fixture, request.credit, request.refused))
+                .map(|request| {
+                    let parts = (request.number, request.fixture, request.credit);
+                    (parts, request.refused, request.unselected)
+                })
                 .hash(digest);
             let signs = record::number(uid).map(|csr| self.vaults.each_ref().map(|vault| vault.signs_of(csr)));
             signs.hash(digest);
         }
+        self.record.namespaces_read.hash(digest);
     }
 
     fn add_present(&self, digest: &mut Digest<'_>) {
@@ -60,10 +65,14 @@ impl World {
             digest.write_usize(self.cluster.list(kind).count());
             for object in self.cluster.list(kind) {
                 (object.uid(), object.version()).hash(digest);
+                add_built_in_write(object, digest);
             }
         }
         for (_, secret) in self.cluster.secrets() {
             secret.resource_version.hash(digest);
+        }
+        for namespace in self.cluster.namespaces() {
+            namespace.hash(digest);
         }
     }
 
@@ -76,11 +85,19 @@ impl World {
                     let undelivered = self.cluster.watch(kind, process.cursor(kind));
                     for event in undelivered.into_iter().flatten() {
                         (event.change, event.object.uid(), event.object.version()).hash(&mut digest);
+                        add_built_in_write(&event.object, &mut digest);
                     }
                 }
             }
             Err(down) => down.hash(&mut digest),
         }
         digest.value()
+    }
+}
+
+/// Adds the time of the last write of the built-in controller, which decides what it means to a process.
+fn add_built_in_write(object: &Object, digest: &mut Digest<'_>) {
+    if let Some(at) = fixture::built_in_write(object) {
+        (EPOCH + at).hash(digest);
     }
 }

@@ -50,6 +50,12 @@ impl World {
                 () if forbidden => ReadError::Forbidden,
                 () => ReadError::NotFound,
             })),
+            Step::ReadNamespace(..) if refused => Answer::Namespace(Err(ReadError::Unavailable)),
+            Step::ReadNamespace(..) if forbidden => Answer::Namespace(Err(ReadError::Forbidden)),
+            Step::ReadNamespace(name, _) => {
+                let labels = self.cluster.namespace(name).cloned();
+                Answer::Namespace(labels.ok_or(ReadError::NotFound))
+            }
             Step::ReadRequest(name, _) => Answer::Request(match self.cluster.get(&Key::Request(name.clone())) {
                 _ if refused => Err(ReadError::Unavailable),
                 _ if forbidden => Err(ReadError::Forbidden),
@@ -167,12 +173,6 @@ impl World {
     }
 }
 
-/// Classifies a refusal like the driver.
 fn write_error(refusal: Refusal) -> WriteError {
-    match refusal.status() {
-        403 => WriteError::Forbidden,
-        404 => WriteError::NotFound,
-        409 => WriteError::Conflict,
-        _ => WriteError::Unavailable,
-    }
+    WriteError::of(Some(refusal.status()))
 }

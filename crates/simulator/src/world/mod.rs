@@ -66,6 +66,8 @@ pub struct World {
     pub(crate) rotations: u32,
     /// The number of started processes, which gives each an identity of its own for claims.
     pub(crate) starts: u32,
+    /// Whether the built-in controller answers the requests of cert-manager's issuers.
+    pub(crate) built_in: bool,
     /// The log, in a long run.
     pub(crate) log: Option<Box<Log>>,
 }
@@ -89,9 +91,13 @@ impl World {
             idle: 0,
             rotations: 0,
             starts: 0,
+            built_in: false,
             log: None,
             setup,
         };
+        for namespace in fixture::NAMESPACES {
+            Arc::make_mut(&mut world.cluster).set_namespace(namespace, fixture::namespace_labels());
+        }
         for issuer in world.setup.issuers {
             world.act(UserAction::CreateIssuer(*issuer));
         }

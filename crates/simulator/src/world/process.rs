@@ -5,6 +5,7 @@ use std::time::Duration;
 use fake_kube::Kind;
 use issuer_core::Request;
 use issuer_core::reconcile::{Claim, Controller, Key, Step};
+use issuer_core::reference::TokenSource;
 
 use super::{Checked, Down, World};
 use crate::fixture;
@@ -57,7 +58,9 @@ impl World {
                 identity: format!("process-{}", self.starts),
             });
         }
+        let serves = config.drop_in.is_some();
         let mut process = Process::new(Controller::new(config, seed), clock);
+        process.serving_since = serves.then_some(self.now);
         if self.running().next().is_some() {
             let claims = self.setup.claims;
             let record = Arc::make_mut(&mut self.record);
@@ -127,11 +130,15 @@ impl World {
         };
         let observation = match &step {
             Step::Exchange(request, _) => Some(Observation::Sent(self.sent(id, process, &key, begun, request))),
-            Step::MintToken(spec, _) => Some(Observation::TokenRequested(id, key.clone(), spec.clone())),
+            Step::MintToken(TokenSource::Requested(spec), _) => {
+                Some(Observation::TokenRequested(id, key.clone(), spec.clone()))
+            }
             Step::ReadSecret(secret, _) => Some(Observation::SecretRead(id, key.clone(), secret.clone())),
             Step::Done(outcome) => Some(Observation::Finished(id, key.clone(), *outcome)),
-            Step::Publish(..)
+            Step::MintToken(TokenSource::File(_), _)
+            | Step::Publish(..)
             | Step::ReadConfigMap(..)
+            | Step::ReadNamespace(..)
             | Step::ReadRequest(..)
             | Step::ReviewReference(..)
             | Step::WriteStatus(..) => None,
@@ -187,6 +194,7 @@ impl World {
             view,
             known,
             stopping: process.phase != Phase::Working,
+            beside_built_in: process.saw_built_in,
         }
     }
 

@@ -2,6 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use issuer_core::reconcile::Config;
+use issuer_core::reference::Namespaces;
 
 use super::World;
 use crate::clock::Clock;
@@ -71,6 +72,7 @@ impl Setup {
             drop_in: None,
             event_rate: 10,
             kubernetes_csrs: false,
+            namespaces: Namespaces::All,
             max_concurrent_reconciles: 10,
             max_lost_answers: 3,
             policy: issuer_core::target::IssuerPolicy::default(),

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use fake_kube::{Kind, Object};
 use issuer_core::reconcile::Key;
-use issuer_core::reference::SecretRef;
+use issuer_core::reference::{RequestKind, SecretRef};
+use issuer_core::target::NamespaceLabels;
 use serde_json::{Value, json};
 
 use super::World;
@@ -26,11 +27,15 @@ impl World {
             // cert-manager's webhook does not admit the removal of an approval or denial.
             UserAction::Approve(number) => request(number).is_some_and(|r| !r.is("Approved") && !r.is("Denied")),
             UserAction::Deny(number) => request(number).is_some_and(|r| !r.is("Denied")),
+            UserAction::BuiltInFails(number) | UserAction::BuiltInSigns(number) => self.awaits_built_in(number),
+            UserAction::LabelNamespace(number) => self.has_labels(number) == Some(false),
+            UserAction::UnlabelNamespace(number) => self.has_labels(number) == Some(true),
             UserAction::CreateIssuer(issuer) => self.issuer(issuer).is_none(),
             UserAction::DeleteIssuer(issuer)
             | UserAction::EditIssuer(issuer)
             | UserAction::MoveIssuer(issuer)
             | UserAction::TouchIssuer(issuer)
+            | UserAction::WriteReady(issuer)
             | UserAction::Rotate(issuer) => self.issuer(issuer).is_some(),
         }
     }
@@ -50,6 +55,13 @@ impl World {
             UserAction::CreateApproved(number) => self.create_approved(number),
             UserAction::Approve(number) => self.decide(number, "Approved"),
             UserAction::Deny(number) => self.decide(number, "Denied"),
+            UserAction::BuiltInFails(number) => self.answer_as_built_in(number, None),
+            UserAction::BuiltInSigns(number) => {
+                self.answer_as_built_in(number, Some("signed by the built-in controller"))
+            }
+            UserAction::WriteReady(issuer) => self.write_ready(issuer),
+            UserAction::LabelNamespace(number) => self.set_labels(number, fixture::namespace_labels()),
+            UserAction::UnlabelNamespace(number) => self.set_labels(number, NamespaceLabels::new()),
             UserAction::Delete(number) => self.delete(number),
             UserAction::Recreate(number) => {
                 self.delete(number);
@@ -89,6 +101,18 @@ impl World {
         let _exists = Arc::make_mut(&mut self.cluster).create(object);
     }
 
+    /// Returns `true` if the namespace of a request has labels; `None` if the request is in none.
+    fn has_labels(&self, number: u16) -> Option<bool> {
+        let labels = self.cluster.namespace(self.fixture(number)?.namespace())?;
+        Some(!labels.is_empty())
+    }
+
+    fn set_labels(&mut self, number: u16, labels: NamespaceLabels) {
+        if let Some(fixture) = self.fixture(number) {
+            Arc::make_mut(&mut self.cluster).set_namespace(fixture.namespace(), labels);
+        }
+    }
+
     fn set_secret(&mut self, secret: SecretRef, value: &str) {
         Arc::make_mut(&mut self.cluster).set_secret(secret, "secretId", value);
     }
@@ -108,6 +132,7 @@ impl World {
             fixture,
             credit,
             refused: false,
+            unselected: false,
             unanswered: 0,
             writes: 0,
         };
@@ -161,6 +186,49 @@ impl World {
         let _refused = Arc::make_mut(&mut self.cluster).patch(key, body);
     }
 
+    fn answer_as_built_in(&mut self, number: u16, certificate: Option<&str>) {
+        self.built_in = true;
+        let Some(key) = self.request_key(number) else {
+            return;
+        };
+        let Some(request) = self.cluster.get(&key).ok().and_then(|object| object.request()) else {
+            return;
+        };
+        let status = fixture::built_in_answer(request, certificate, self.now);
+        self.patch_status_as(&key, &status, fixture::BUILT_IN);
+    }
+
+    fn write_ready(&mut self, issuer: IssuerId) {
+        let Some(object) = self.issuer(issuer) else {
+            return;
+        };
+        let status = fixture::ready_status(object, self.now);
+        self.patch_status_as(&Key::Issuer(issuer.key()), &status, fixture::ISSUERS);
+    }
+
+    fn patch_status_as(&mut self, key: &Key, status: &Value, manager: &str) {
+        let body = json!({ "status": status });
+        let by = (manager, fixture::time(self.now));
+        let _refused = Arc::make_mut(&mut self.cluster).patch_status_as(key, &body, by);
+    }
+
+    /// Returns the next answer of the built-in controller, if it runs and a request waits for it.
+    pub(crate) fn built_in_answer(&self) -> Option<UserAction> {
+        let mut numbers = (0..).take(self.setup.requests.len()).filter(|_| self.built_in);
+        numbers
+            .find(|number| self.awaits_built_in(*number))
+            .map(UserAction::BuiltInSigns)
+    }
+
+    /// Returns `true` if a request is open, and its issuer one of cert-manager's.
+    fn awaits_built_in(&self, number: u16) -> bool {
+        let issuer = self.fixture(number).map(|fixture| fixture.issuer);
+        let served = issuer.filter(|issuer| issuer.key().kind.is_drop_in() && self.issuer(*issuer).is_some());
+        let key = served.and_then(|_| self.request_key(number));
+        let request = key.as_ref().and_then(|key| self.cluster.get(key).ok()?.request());
+        request.is_some_and(|request| request.is("Approved") && !request.is("Denied") && !request.is_terminal())
+    }
+
     /// Sets a condition like an approver.
     fn decide(&mut self, number: u16, kind: &str) {
         let Some(key) = self.request_key(number) else {
@@ -186,6 +254,10 @@ impl World {
             message: None,
         });
         let body = json!({ "status": { "conditions": conditions } });
-        let _refused = Arc::make_mut(&mut self.cluster).patch_status(&key, &body);
+        let cluster = Arc::make_mut(&mut self.cluster);
+        let _refused = match request.key().kind {
+            RequestKind::CertificateRequest => cluster.patch_status(&key, &body),
+            RequestKind::CertificateSigningRequest => cluster.patch_approval(&key, &body),
+        };
     }
 }

@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fake_kube::{Kind, Object, Verb};
-use issuer_core::reconcile::{Change, Key, ObservedIssuer};
-use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use fake_kube::{CONTROLLER, Kind, Object, Verb, ready_managers};
+use issuer_api::VaultIssuer;
+use issuer_core::reconcile::{Change, Key, ObservedIssuer, ReadyWriters};
+use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
 
 use super::{Checked, World};
 use crate::fixture;
@@ -31,6 +32,10 @@ impl World {
             Verb::Deleted => deleted(&event.object),
         };
         self.observe(process, change);
+        if kind == Kind::DropInIssuers && event.change == Verb::Added {
+            // Nothing was kept of its requests, so the driver lists them again.
+            self.list(process, Kind::Requests);
+        }
         self.run(id, process)
     }
 
@@ -39,7 +44,7 @@ impl World {
         if !self.setup.requests_only {
             return Ok(());
         }
-        for kind in [Kind::Issuers, Kind::ClusterIssuers] {
+        for kind in [Kind::Issuers, Kind::ClusterIssuers, Kind::DropInIssuers] {
             for id in ProcessId::ALL {
                 while self.process(id).is_some_and(|process| self.lags(process, kind)) {
                     self.with_process(id, |world, process| world.deliver_event(id, process, kind))?;
@@ -57,6 +62,13 @@ impl World {
             self.observe(process, changed(object));
         }
         self.observe(process, listed(kind, self.cluster.keys(kind)));
+        if kind == Kind::DropInIssuers {
+            // The simulated cluster has no ClusterIssuer of cert-manager's.
+            self.observe(
+                process,
+                Change::Issuers(IssuerKind::DropInCluster, ListScope::Cluster, BTreeSet::new()),
+            );
+        }
         process.set_cursor(kind, self.cluster.revision());
     }
 
@@ -88,9 +100,22 @@ fn changed(object: &Arc<Object>) -> Change {
     match (Object::clone(object), key) {
         (Object::ClusterIssuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
         (Object::Issuer(issuer), Key::Issuer(key)) => Change::Issuer(key, ObservedIssuer::from(issuer)),
+        (Object::DropInIssuer(issuer), Key::Issuer(key)) => Change::Issuer(key, drop_in(issuer)),
         (Object::Request(request), _) => Change::Request(request.into()),
         (Object::Csr(csr), _) => Change::Request(csr.into()),
-        (Object::ClusterIssuer(_) | Object::Issuer(_), _) => nothing(),
+        (Object::ClusterIssuer(_) | Object::DropInIssuer(_) | Object::Issuer(_), _) => nothing(),
+    }
+}
+
+/// Returns one of cert-manager's issuers like the driver, with the writers of its condition Ready.
+fn drop_in(issuer: VaultIssuer) -> ObservedIssuer {
+    let ready_writers = ReadyWriters {
+        ours: ready_managers(&issuer.metadata).any(|manager| manager == CONTROLLER),
+        others: ready_managers(&issuer.metadata).any(|manager| manager != CONTROLLER),
+    };
+    ObservedIssuer {
+        ready_writers,
+        ..ObservedIssuer::from(issuer)
     }
 }
 
@@ -104,7 +129,7 @@ fn deleted(object: &Object) -> Change {
 
 /// A change that no object makes.
 fn nothing() -> Change {
-    Change::Requests(RequestKind::CertificateRequest, BTreeSet::new())
+    Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new())
 }
 
 fn listed(kind: Kind, keys: BTreeSet<Key>) -> Change {
@@ -119,9 +144,14 @@ fn listed(kind: Kind, keys: BTreeSet<Key>) -> Change {
             .collect()
     };
     match kind {
-        Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, issuers(keys)),
-        Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, issuers(keys)),
-        Kind::Requests => Change::Requests(RequestKind::CertificateRequest, requests(keys)),
-        Kind::Csrs => Change::Requests(RequestKind::CertificateSigningRequest, requests(keys)),
+        Kind::Issuers => Change::Issuers(IssuerKind::Namespaced, ListScope::Cluster, issuers(keys)),
+        Kind::ClusterIssuers => Change::Issuers(IssuerKind::Cluster, ListScope::Cluster, issuers(keys)),
+        Kind::DropInIssuers => Change::Issuers(IssuerKind::DropInNamespaced, ListScope::Cluster, issuers(keys)),
+        Kind::Requests => Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, requests(keys)),
+        Kind::Csrs => Change::Requests(
+            RequestKind::CertificateSigningRequest,
+            ListScope::Cluster,
+            requests(keys),
+        ),
     }
 }

@@ -31,3 +31,11 @@ pub struct ClusterArgs {
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
 }
+
+impl ClusterArgs {
+    /// Returns `true` if the arguments name a cluster; otherwise they mean the default one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_named(&self) -> bool {
+        self.context.is_some() || self.kubeconfig.is_some()
+    }
+}

@@ -3,7 +3,7 @@ use clap::{ArgAction, Parser};
 /// Whether Kubernetes' own requests are served.
 #[derive(Clone, Debug, Parser)]
 pub struct CsrArgs {
-    /// Whether Kubernetes' CertificateSigningRequests are signed too, whose requesters may reference the issuer
+    /// Whether Kubernetes' CertificateSigningRequests are signed too, if the requester may reference the issuer
     #[arg(
         long,
         env = "VAULT_ISSUER_SIGN_KUBERNETES_CSRS",

@@ -1,8 +1,11 @@
 //! The command line. Flags that cert-manager has too bear the same names.
 
+mod ambient;
 mod cluster;
 mod csrs;
+mod drop_in;
 mod migrate;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,9 +16,12 @@ use clap_complete::Shell;
 use issuer_core::SizeLimits;
 use issuer_core::target::ServerPattern;
 
+pub use self::ambient::AmbientArgs;
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
 pub use self::csrs::CsrArgs;
+pub use self::drop_in::{DropInArgs, IssuerStatusChoice};
 pub use self::migrate::MigrateArgs;
+pub use self::watch::WatchArgs;
 pub use crate::issuer_name::IssuerName;
 
 /// Signs cert-manager's CertificateRequests with HashiCorp Vault or OpenBao.
@@ -37,21 +43,24 @@ pub enum Command {
     /// Runs the controller
     #[cfg(feature = "cluster")]
     Controller(ControllerArgs),
-    /// Writes what takes the place of cert-manager's own issuers that sign with Vault, as YAML to review
+    /// Writes what replaces cert-manager's own issuers that sign with Vault, as YAML for review
     Migrate(MigrateArgs),
     /// Signs a certificate signing request with an issuer
     Sign(SignArgs),
 }
 
-/// The flags of the controller. Every flag has an environment variable. Of a flag that is given twice, the last counts, so
-/// that arguments appended by a chart override its own.
+/// The flags of the controller. Every flag has an environment variable. Of a flag that is given twice, the last
+/// counts, so that arguments appended by a chart override its own.
 #[derive(Clone, Debug, Parser)]
 #[command(args_override_self = true)]
 pub struct ControllerArgs {
+    /// What the controller watches.
+    #[command(flatten)]
+    pub watch: WatchArgs,
     /// The namespace in which VaultClusterIssuers have their Secrets and service accounts [default: the pod's]
     #[arg(long, env = "VAULT_ISSUER_CLUSTER_RESOURCE_NAMESPACE")]
     pub cluster_resource_namespace: Option<String>,
-    /// How many CertificateRequests of one issuer are worked on at once
+    /// The number of CertificateRequests of one issuer that are processed at once
     #[arg(
         long,
         env = "VAULT_ISSUER_MAX_CONCURRENT_RECONCILES",
@@ -59,14 +68,14 @@ pub struct ControllerArgs {
         value_parser = clap::value_parser!(u16).range(1..),
     )]
     pub max_concurrent_reconciles: u16,
-    /// Bytes of PEM that cert-manager reads of a certificate: its flag of this name
+    /// The size of the largest certificate that cert-manager reads, in bytes of PEM: its flag of this name
     #[arg(long, env = "VAULT_ISSUER_MAX_CERTIFICATE_SIZE", default_value_t = SizeLimits::default().certificate)]
     pub max_certificate_size: usize,
-    /// Bytes of PEM that cert-manager reads of a certificate chain: its flag of this name
+    /// The size of the largest certificate chain that cert-manager reads, in bytes of PEM: its flag of this name
     #[arg(long, env = "VAULT_ISSUER_MAX_CERTIFICATE_CHAIN_LENGTH", default_value_t = SizeLimits::default().chain)]
     pub max_certificate_chain_length: usize,
-    /// How many answers a CertificateRequest may cost (by a timeout or a server error while its issuer is well) before
-    /// it fails
+    /// The number of lost answers (timeouts, or server errors while its issuer passes its checks) after which a
+    /// CertificateRequest fails
     #[arg(
         long,
         env = "VAULT_ISSUER_MAX_LOST_ANSWERS",
@@ -74,11 +83,11 @@ pub struct ControllerArgs {
         value_parser = clap::value_parser!(u32).range(1..),
     )]
     pub max_lost_answers: u32,
-    /// How many events a second, on average, may say that a certificate was issued; ten times as many at once. All other
-    /// events are always recorded
+    /// How many events a second, on average, may say that a certificate was issued; ten times as many at once. All
+    /// other events are recorded as long as the API server keeps up
     #[arg(long, env = "VAULT_ISSUER_EVENT_RATE", default_value_t = 10)]
     pub event_rate: u32,
-    /// How long a signature may take before its answer counts as lost
+    /// The timeout of a request to sign
     #[arg(long, env = "VAULT_ISSUER_SIGN_TIMEOUT", default_value = "60s", value_parser = duration)]
     pub sign_timeout: Duration,
     /// Where to serve /metrics: an address and port, :PORT for all addresses, or 0 for none
@@ -97,7 +106,7 @@ pub struct ControllerArgs {
         value_parser = address,
     )]
     pub health_probe_bind_address: Address,
-    /// Whether to work only while holding the Lease, as is needed where several replicas run
+    /// Whether to elect a leader, as is necessary for several replicas
     #[arg(
         long,
         env = "VAULT_ISSUER_LEADER_ELECT",
@@ -114,7 +123,7 @@ pub struct ControllerArgs {
     /// The name of the Lease
     #[arg(long, env = "VAULT_ISSUER_LEADER_ELECTION_ID", default_value = "vault-issuer")]
     pub leader_election_id: String,
-    /// How long the others wait for a leader that is silent
+    /// How long the other replicas wait for a leader that does not renew the Lease
     #[arg(
         long,
         env = "VAULT_ISSUER_LEADER_ELECTION_LEASE_DURATION",
@@ -122,7 +131,7 @@ pub struct ControllerArgs {
         value_parser = duration,
     )]
     pub leader_election_lease_duration: Duration,
-    /// How long the leader goes on without renewing the Lease
+    /// How long the leader continues without renewing the Lease
     #[arg(
         long,
         env = "VAULT_ISSUER_LEADER_ELECTION_RENEW_DEADLINE",
@@ -157,8 +166,8 @@ pub struct ControllerArgs {
         action = ArgAction::Set,
     )]
     pub allow_http: bool,
-    /// Servers that issuers may name with http:// although --allow-http is not set, with commas in between: hosts, domains
-    /// such as *.example.com, and networks of servers that are named by address
+    /// Servers that issuers may name with http:// although --allow-http is not set, with commas in between: hosts,
+    /// domains such as *.example.com, and networks of servers that are named by address
     #[arg(
         long,
         env = "VAULT_ISSUER_ALLOW_HTTP_SERVERS",
@@ -175,8 +184,8 @@ pub struct ControllerArgs {
         value_delimiter = ','
     )]
     pub allow_audiences: Vec<String>,
-    /// Servers that issuers may name, with commas in between: hosts, domains such as *.example.com, and networks such as
-    /// 10.0.0.0/8 [default: all but those at loopback and link-local addresses]
+    /// Servers that issuers may name, with commas in between: hosts, domains such as *.example.com, and networks such
+    /// as 10.0.0.0/8 [default: all but those at loopback and link-local addresses]
     #[arg(
         long,
         env = "VAULT_ISSUER_ALLOWED_SERVERS",
@@ -184,8 +193,8 @@ pub struct ControllerArgs {
         value_delimiter = ','
     )]
     pub allowed_servers: Vec<ServerPattern>,
-    /// Whether each CertificateRequest is claimed with a write of its status before it is signed: even two replicas that
-    /// both believe to lead then sign it once, at the cost of a write and a read for each certificate
+    /// Whether each CertificateRequest is claimed with a write of its status before it is signed: two replicas that
+    /// both believe that they lead then sign it only once, at the cost of a write and a read for each certificate
     #[arg(
         long,
         env = "VAULT_ISSUER_CLAIM_REQUESTS",
@@ -205,48 +214,12 @@ pub struct ControllerArgs {
     /// Which requests are served besides cert-manager's.
     #[command(flatten)]
     pub csrs: CsrArgs,
+    /// Which issuers may log in as the controller's pod.
+    #[command(flatten)]
+    pub ambient: AmbientArgs,
     /// How the controller logs.
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-/// Whether and how cert-manager's own issuers are served.
-#[derive(Clone, Debug, Parser)]
-pub struct DropInArgs {
-    /// Whether cert-manager's own Issuers and ClusterIssuers with spec.vault are served: only where cert-manager runs with
-    /// --controllers=*,-certificaterequests-issuer-vault
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_SERVE_CERT_MANAGER_ISSUERS",
-        default_value_t = false,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = ArgAction::Set,
-    )]
-    pub serve_cert_manager_issuers: bool,
-    /// Who writes the condition Ready of cert-manager's issuers
-    #[arg(long, env = "VAULT_ISSUER_ISSUER_STATUS", default_value = "auto")]
-    pub issuer_status: IssuerStatusChoice,
-    /// The namespace in which ClusterIssuers have their Secrets and service accounts: cert-manager's cluster resource
-    /// namespace
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_DROP_IN_CLUSTER_RESOURCE_NAMESPACE",
-        default_value = "cert-manager"
-    )]
-    pub drop_in_cluster_resource_namespace: String,
-}
-
-/// Who writes the condition Ready of cert-manager's issuers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IssuerStatusChoice {
-    /// This controller, unless another has written it.
-    Auto,
-    /// Others.
-    Leave,
-    /// This controller.
-    Own,
 }
 
 /// The level and format of the log, which goes to stderr.
@@ -263,9 +236,9 @@ pub struct LogArgs {
 /// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// A line for people.
+    /// One line of text.
     Text,
 }
 
@@ -285,6 +258,10 @@ pub struct IssuerArgs {
     /// Where cluster issuers have their Secrets.
     #[command(flatten)]
     pub namespaces: ResourceNamespaceArgs,
+    /// A file with a token of the service account that the issuer names, as kubectl create token writes it [default:
+    /// the cluster issues one; with files, the cluster of --context or --kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub service_account_token: Option<PathBuf>,
     /// Whether the issuer may name an http:// server, to which credentials are sent in cleartext
     #[arg(long)]
     pub allow_http: bool,
@@ -321,13 +298,13 @@ pub struct SignArgs {
     /// How long the certificate shall be valid, such as 24h [default: 2160h]
     #[arg(long, value_parser = duration_text)]
     pub duration: Option<String>,
-    /// Asks for a CA certificate
+    /// Requests a CA certificate
     #[arg(long)]
     pub is_ca: bool,
     /// Where the certificate and its intermediates go, PEM [default: the standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Where the CA certificate goes, PEM
+    /// The file for the CA certificate, PEM
     #[arg(long = "ca-out", value_name = "FILE")]
     pub ca_output: Option<PathBuf>,
 }
@@ -398,6 +375,7 @@ mod tests {
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader_elect && !args.allow_http && !args.csrs.sign_kubernetes_csrs);
+        assert!(!args.ambient.issuer_ambient_credentials && !args.ambient.cluster_issuer_ambient_credentials);
         assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
         assert_eq!(args.leader_election_namespace, None);
         assert_eq!(args.leader_election_id, "vault-issuer");

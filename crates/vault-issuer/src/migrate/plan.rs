@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use issuer_core::reference::{IssuerKey, IssuerKind};
-use issuer_core::target::{Method, Target};
+use issuer_core::target::{AwsIdentity, Method, Target};
 use serde_json::{Value, json};
 
 use super::objects::Objects;
@@ -132,17 +132,27 @@ impl<'a> Plan<'a> {
                 "$ kubectl get secret {secret} --namespace {from} --output json | jq '{{apiVersion, kind, type, data, metadata: {{name: .metadata.name}}}}' | kubectl apply --namespace {namespace} -f -"
             ));
         }
-        if let Method::ServiceAccount { mount, role, name, .. } = &target.method {
-            let accounts = self.accounts.entry(namespace.to_owned()).or_default();
-            accounts.insert(name.clone());
-            if moves {
-                commands.push(format!(
-                    "$ kubectl create serviceaccount {name} --namespace {namespace}"
-                ));
-                commands.push(format!(
-                    "$ vault write auth/{mount}/role/{role} bound_service_account_namespaces={from},{namespace}"
-                ));
+        let (name, change) = match &target.method {
+            Method::ServiceAccount { mount, role, name, .. } => {
+                let change = format!("bound_service_account_namespaces={from},{namespace}");
+                (name, format!("$ vault write auth/{mount}/role/{role} {change}"))
             }
+            Method::Aws {
+                identity: AwsIdentity::WebIdentity { arn, name, .. },
+                ..
+            } => {
+                let subject = format!("system:serviceaccount:{namespace}:{name}");
+                (name, format!("The trust policy of {arn} must allow {subject}"))
+            }
+            _ => return commands,
+        };
+        let accounts = self.accounts.entry(namespace.to_owned()).or_default();
+        accounts.insert(name.clone());
+        if moves {
+            commands.push(format!(
+                "$ kubectl create serviceaccount {name} --namespace {namespace}"
+            ));
+            commands.push(change);
         }
         commands
     }

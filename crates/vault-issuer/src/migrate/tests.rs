@@ -176,7 +176,7 @@ fn differences_are_named_before_they_happen() {
         (
             ISSUER.replace("https://", "http://"),
             "# WARNING: spec.server is a http:// URL, which would send the credentials in clear; use https://, or start the \
-             controller with --allow-http\n",
+             controller with --allow-http or --allow-http-servers\n",
         ),
         (
             ISSUER.replace("auth: {", "auth: {tokenSecretRef: {name: t}, "),
@@ -191,6 +191,13 @@ fn differences_are_named_before_they_happen() {
             "# WARNING: spec.server is not allowed: the operator has to list it (--allowed-servers)\n",
         ),
         (audiences, "(--allow-audiences)\n"),
+        (
+            ISSUER.replace(
+                "{appRole: {path: approle, roleId: r, secretRef: {name: vault-approle, key: secretId}}}",
+                "{aws: {role: web}}",
+            ),
+            "AWS identity of the controller's pod (--issuer-ambient-credentials)\n",
+        ),
         (
             format!(
                 "{ISSUER}---\n{}",

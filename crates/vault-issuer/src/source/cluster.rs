@@ -11,7 +11,7 @@ use kube::{Client, Error};
 use tokio::runtime::Runtime;
 
 use super::built_in;
-use crate::args::{IssuerArgs, IssuerName};
+use crate::args::{ClusterArgs, IssuerName};
 use crate::manifest::{Issuer, issuer};
 
 /// Reads what issuers refer to, with the rights of the kubeconfig's user.
@@ -22,6 +22,20 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Connects to the cluster of the arguments.
+    pub(super) fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = issuer_kube::client(args.kubeconfig.clone(), args.context.clone(), Arc::default());
+        let client = runtime.block_on(client)?;
+        let api = ApiServer::new(client.clone(), "vault-issuer-cli".to_owned());
+        Ok(Self { runtime, client, api })
+    }
+
+    /// Reads an issuer.
+    pub(super) fn issuer(&self, name: &IssuerName, namespace: Option<&str>) -> anyhow::Result<Issuer> {
+        self.runtime.block_on(read(self.client.clone(), name, namespace))
+    }
+
     /// Looks for another controller that answers requests of an issuer.
     pub(super) fn built_in_trace(&self, issuer: &IssuerKey) -> anyhow::Result<Option<String>> {
         self.runtime.block_on(built_in::trace(self.client.clone(), issuer))
@@ -41,23 +55,6 @@ impl Reader {
     pub(super) fn token(&self, spec: &TokenSpec) -> Result<Secret, ReadError> {
         self.runtime.block_on(self.api.mint_token(spec))
     }
-}
-
-/// Reads the issuer `name`.
-pub(super) fn find(args: &IssuerArgs, name: &IssuerName) -> anyhow::Result<(Issuer, Reader)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (client, issuer) = runtime.block_on(async {
-        let client = issuer_kube::client(
-            args.cluster.kubeconfig.clone(),
-            args.cluster.context.clone(),
-            Arc::default(),
-        )
-        .await?;
-        let issuer = read(client.clone(), name, args.namespace.as_deref()).await?;
-        anyhow::Ok((client, issuer))
-    })?;
-    let api = ApiServer::new(client.clone(), "vault-issuer-cli".to_owned());
-    Ok((issuer, Reader { runtime, client, api }))
 }
 
 async fn read(client: Client, name: &IssuerName, namespace: Option<&str>) -> anyhow::Result<Issuer> {

@@ -3,64 +3,102 @@ mod built_in;
 #[cfg(feature = "cluster")]
 mod cluster;
 
+use std::path::Path;
+#[cfg(feature = "cluster")]
+use std::rc::Rc;
+
 use anyhow::ensure;
 use issuer_core::Secret;
 use issuer_core::access::{AccessError, ReadError, SecretData};
 use issuer_core::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSpec};
 
 use crate::args::{IssuerArgs, IssuerName};
-use crate::manifest::{Issuer, Manifests};
+use crate::manifest::{self, Issuer, Manifests};
 
-/// Where an issuer, its Secrets and its service accounts come from.
-pub(crate) enum Source {
+/// Where an issuer, and what it refers to, comes from.
+pub(crate) struct Source {
+    objects: Objects,
+    tokens: Tokens,
+}
+
+/// Where an issuer, its Secrets and its ConfigMaps come from.
+enum Objects {
     /// The cluster, as the user of the kubeconfig may see it.
     #[cfg(feature = "cluster")]
-    Cluster(cluster::Reader),
+    Cluster(Rc<cluster::Reader>),
     /// Files.
     Files(Manifests),
+}
+
+/// Where the tokens of service accounts come from.
+enum Tokens {
+    /// The cluster issues them.
+    #[cfg(feature = "cluster")]
+    Cluster(Rc<cluster::Reader>),
+    /// A file.
+    Given(Secret),
+    /// Nowhere.
+    None,
 }
 
 impl Source {
     /// Finds the issuers that the arguments name, at least one.
     pub(crate) fn find(args: &IssuerArgs) -> anyhow::Result<(Vec<Issuer>, Self)> {
+        let given = args.service_account_token.as_deref().map(token).transpose()?;
         match &args.issuer {
             #[cfg(feature = "cluster")]
             Some(name) if args.files.is_empty() => {
-                let (issuer, reader) = cluster::find(args, name)?;
-                Ok((vec![issuer], Self::Cluster(reader)))
+                let reader = Rc::new(cluster::Reader::connect(&args.cluster)?);
+                let issuer = reader.issuer(name, args.namespace.as_deref())?;
+                let tokens = given.map_or_else(|| Tokens::Cluster(Rc::clone(&reader)), Tokens::Given);
+                let objects = Objects::Cluster(reader);
+                Ok((vec![issuer], Self { objects, tokens }))
             }
-            name => in_files(args, name.as_ref()),
+            name => {
+                let (issuers, manifests) = in_files(args, name.as_ref())?;
+                let tokens = match given {
+                    Some(token) => Tokens::Given(token),
+                    #[cfg(feature = "cluster")]
+                    None if args.cluster.is_named() => {
+                        Tokens::Cluster(Rc::new(cluster::Reader::connect(&args.cluster)?))
+                    }
+                    None => Tokens::None,
+                };
+                let objects = Objects::Files(manifests);
+                Ok((issuers, Self { objects, tokens }))
+            }
         }
     }
 
     /// Reads a Secret.
     pub(crate) fn secret(&self, reference: &SecretRef) -> Result<SecretData, ReadError> {
-        match self {
+        match &self.objects {
             #[cfg(feature = "cluster")]
-            Self::Cluster(reader) => reader.secret(reference),
-            Self::Files(manifests) => manifests.secret(reference),
+            Objects::Cluster(reader) => reader.secret(reference),
+            Objects::Files(manifests) => manifests.secret(reference),
         }
     }
 
     /// Reads a ConfigMap.
     pub(crate) fn config_map(&self, reference: &ConfigMapRef) -> Result<SecretData, ReadError> {
-        match self {
+        match &self.objects {
             #[cfg(feature = "cluster")]
-            Self::Cluster(reader) => reader.config_map(reference),
-            Self::Files(manifests) => manifests.config_map(reference),
+            Objects::Cluster(reader) => reader.config_map(reference),
+            Objects::Files(manifests) => manifests.config_map(reference),
         }
     }
 
-    /// Requests a service account's token; `None` where there is no cluster to ask.
+    /// Returns a token of a service account, and its description; `None` if none is given and no cluster is named.
     #[cfg_attr(
         not(feature = "cluster"),
         expect(unused_variables, reason = "only a cluster issues tokens")
     )]
-    pub(crate) fn token(&self, spec: &TokenSpec) -> Option<Result<Secret, ReadError>> {
-        match self {
+    pub(crate) fn token(&self, spec: &TokenSpec) -> Option<(Result<Secret, ReadError>, String)> {
+        match &self.tokens {
             #[cfg(feature = "cluster")]
-            Self::Cluster(reader) => Some(reader.token(spec)),
-            Self::Files(_) => None,
+            Tokens::Cluster(reader) => Some((reader.token(spec), format!("token for {}", spec.audiences.join(", ")))),
+            Tokens::Given(token) => Some((Ok(token.clone()), "the given token".to_owned())),
+            Tokens::None => None,
         }
     }
 
@@ -70,29 +108,31 @@ impl Source {
         expect(unused_variables, reason = "only a cluster has requests")
     )]
     pub(crate) fn built_in_trace(&self, issuer: &IssuerKey) -> anyhow::Result<Option<String>> {
-        match self {
+        match &self.objects {
             #[cfg(feature = "cluster")]
-            Self::Cluster(reader) if issuer.kind.is_drop_in() => reader.built_in_trace(issuer),
+            Objects::Cluster(reader) if issuer.kind.is_drop_in() => reader.built_in_trace(issuer),
             #[cfg(feature = "cluster")]
-            Self::Cluster(_) => Ok(None),
-            Self::Files(_) => Ok(None),
+            Objects::Cluster(_) => Ok(None),
+            Objects::Files(_) => Ok(None),
         }
     }
 
     /// Returns a hint where the controller might see something else.
     pub(crate) fn hint(&self, error: &AccessError) -> &'static str {
-        match (self, error.reason()) {
+        match (&self.objects, error.reason()) {
             #[cfg(feature = "cluster")]
-            (Self::Cluster(_), "ConfigMapForbidden" | "SecretForbidden" | "TokenForbidden") => {
+            (_, "ConfigMapForbidden" | "SecretForbidden" | "TokenForbidden") => {
                 "; it was asked for with your own rights, which need not be the controller's"
             }
-            (Self::Files(_), "ConfigMapNotFound" | "SecretNotFound") => "; give a file that holds it with another -f",
+            (Objects::Files(_), "ConfigMapNotFound" | "SecretNotFound") => {
+                "; give a file that holds it with another -f"
+            }
             _ => "",
         }
     }
 }
 
-fn in_files(args: &IssuerArgs, name: Option<&IssuerName>) -> anyhow::Result<(Vec<Issuer>, Source)> {
+fn in_files(args: &IssuerArgs, name: Option<&IssuerName>) -> anyhow::Result<(Vec<Issuer>, Manifests)> {
     let namespace = args.namespace.as_deref().unwrap_or("default");
     let mut manifests = Manifests::read(&args.files, namespace)?;
     let mut issuers = std::mem::take(&mut manifests.issuers);
@@ -101,5 +141,13 @@ fn in_files(args: &IssuerArgs, name: Option<&IssuerName>) -> anyhow::Result<(Vec
         ensure!(!issuers.is_empty(), "the files hold no {} {name}", kind.as_str());
     }
     ensure!(!issuers.is_empty(), "the files hold no issuer that signs with Vault");
-    Ok((issuers, Source::Files(manifests)))
+    Ok((issuers, manifests))
+}
+
+/// Reads a token from a file.
+fn token(file: &Path) -> anyhow::Result<Secret> {
+    let bytes = manifest::bytes(file)?;
+    let token = bytes.trim_ascii();
+    ensure!(!token.is_empty(), "{} holds no token", file.display());
+    Ok(Secret::from(token.to_vec()))
 }

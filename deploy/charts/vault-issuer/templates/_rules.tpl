@@ -52,6 +52,44 @@
   - patch
 {{- end }}
 
+{{- define "vault-issuer.rules.controller-namespaced" -}}
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - certificaterequests
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - certificaterequests/status
+  verbs:
+  - update
+- apiGroups:
+  - vault-issuer.io
+  resources:
+  - vaultissuers
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - vault-issuer.io
+  resources:
+  - vaultissuers/status
+  verbs:
+  - patch
+- apiGroups:
+  - events.k8s.io
+  resources:
+  - events
+  verbs:
+  - create
+  - patch
+{{- end }}
+
 {{- define "vault-issuer.rules.credentials" -}}
 - apiGroups:
   - ""
@@ -96,6 +134,23 @@
   - signers
   verbs:
   - sign
+{{- end }}
+
+{{- define "vault-issuer.rules.drop-in-namespaced" -}}
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - issuers
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - cert-manager.io
+  resources:
+  - issuers/status
+  verbs:
+  - patch
 {{- end }}
 
 {{- define "vault-issuer.rules.edit" -}}
@@ -162,6 +217,25 @@
   verbs:
   - get
   - update
+{{- end }}
+
+{{- define "vault-issuer.rules.namespaces" -}}
+- apiGroups:
+  - ""
+  resources:
+  - namespaces
+  verbs:
+  - get
+{{- end }}
+
+{{- define "vault-issuer.rules.secrets" -}}
+- apiGroups:
+  - ""
+  resources:
+  - secrets
+  verbs:
+  - get
+  - watch
 {{- end }}
 
 {{- define "vault-issuer.rules.tokens" -}}

@@ -9,6 +9,17 @@
 {{- fail "strategy.type RollingUpdate needs app.leaderElection.enabled: a rollout runs the old and the new controller at once" }}
 {{- end }}
 {{- end }}
+{{- if .Values.namespaces }}
+{{- if .Values.credentials.allNamespaces }}
+{{- fail "namespaces and credentials.allNamespaces do not go together: list credentials.namespaces" }}
+{{- end }}
+{{- if .Values.kubernetesCsrs.enabled }}
+{{- fail "namespaces and kubernetesCsrs.enabled do not go together: CertificateSigningRequests are in no namespace" }}
+{{- end }}
+{{- if .Values.rbac.readNamespaces }}
+{{- fail "namespaces and rbac.readNamespaces do not go together: VaultClusterIssuers are not served" }}
+{{- end }}
+{{- end }}
 {{- $durations := dict
       "app.issuerCheckInterval" .Values.app.issuerCheckInterval
       "app.signTimeout" .Values.app.signTimeout

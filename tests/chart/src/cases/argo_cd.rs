@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use xtask::process::read;
+use xtask::tool::Tool;
 
 use crate::helm::Helm;
-use crate::tool::Tool;
 
 /// The interpreter that Argo CD has inside.
 const LUA: Tool = Tool {

@@ -18,8 +18,12 @@ pub(super) fn same_as_chart(helm: &Helm) -> anyhow::Result<()> {
     ensure!(chart_pod == plain_pod, "the chart has {chart_pod}, deploy/ {plain_pod}");
 
     // The directory has the rights of every mode, which the kustomization leaves out.
-    let drop_in = json!({ "enabled": true, "clusterResourceNamespace": "vault-issuer" });
-    let chart = helm.template(&json!({ "dropIn": drop_in, "kubernetesCsrs": { "enabled": true } }))?;
+    let values = json!({
+        "dropIn": { "enabled": true, "clusterResourceNamespace": "vault-issuer" },
+        "kubernetesCsrs": { "enabled": true },
+        "rbac": { "readNamespaces": true },
+    });
+    let chart = helm.template(&values)?;
     let plain = Objects::read_directory("deploy/rbac")?;
     for object in plain.iter() {
         let kind = object["kind"].as_str().context("an object has a kind")?;

@@ -14,11 +14,13 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 29] = [
+pub(crate) const CASES: [Case; 34] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
-    ("values-refused", values::refused),
+    ("values-malformed", values::malformed),
+    ("values-unusable", values::unusable),
     ("values-as-arguments", values::as_arguments),
+    ("values-as-variables", values::as_variables),
     ("extra-objects", values::extra_objects),
     ("deployment-strategy", deployment::strategy),
     ("deployment-labels", deployment::labels),
@@ -31,7 +33,10 @@ pub(crate) const CASES: [Case; 29] = [
     ("notes-without-approval", names::no_approval),
     ("rbac-tokens-by-name", rbac::tokens_by_name),
     ("rbac-drop-in-on-demand", rbac::drop_in_on_demand),
+    ("rbac-namespaces", rbac::namespaces),
+    ("rbac-namespace-labels", rbac::namespace_labels),
     ("rbac-kubernetes-csrs-on-demand", rbac::kubernetes_csrs_on_demand),
+    ("rbac-secrets-by-name", rbac::secrets_by_name),
     ("rbac-secrets-by-namespace", rbac::secrets_by_namespace),
     ("rbac-lease-namespace", rbac::lease_namespace),
     ("rbac-approval", rbac::approval),

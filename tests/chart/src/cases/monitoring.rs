@@ -7,10 +7,10 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use xtask::process::read;
+use xtask::tool::Tool;
 
 use crate::helm::Helm;
 use crate::objects::Objects;
-use crate::tool::Tool;
 
 /// Without the service discovery of every cloud, of which it uses none here.
 const PROMTOOL: Tool = Tool {

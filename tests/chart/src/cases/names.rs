@@ -13,6 +13,7 @@ pub(super) fn unique(helm: &Helm) -> anyhow::Result<()> {
         "app": { "metrics": { "service": { "servicemonitor": { "enabled": true } } } },
         "credentials": {
             "namespaces": ["team-a", "team-a", "vault-issuer"],
+            "secrets": [{ "namespace": "team-a", "name": "a" }],
             "serviceAccounts": [{ "namespace": "team-a", "name": "a" }, { "namespace": "team-b", "name": "b" }],
         },
         "dashboard": { "enabled": true },

@@ -66,6 +66,21 @@ pub(super) fn tokens_by_name(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Secrets are watched only by their names.
+pub(super) fn secrets_by_name(helm: &Helm) -> anyhow::Result<()> {
+    let secrets = [("team-a", "a"), ("vault-issuer", "b"), ("team-a", "c"), ("team-a", "a")];
+    let secrets = secrets.map(|(namespace, name)| json!({ "namespace": namespace, "name": name }));
+    let values = json!({ "credentials": { "secrets": secrets } });
+    let granted = grants(&helm.template(&values)?, "secrets")?;
+    let expected = [
+        r#""team-a" ["a","c"] ["get","watch"]"#,
+        r#""vault-issuer" ["b"] ["get","watch"]"#,
+        r#""vault-issuer" null ["get"]"#,
+    ];
+    ensure!(granted.iter().eq(expected), "{granted:?}");
+    Ok(())
+}
+
 /// cert-manager's own issuers are read and written only where they are served.
 pub(super) fn drop_in_on_demand(helm: &Helm) -> anyhow::Result<()> {
     let resources = ["issuers", "clusterissuers", "issuers/status", "clusterissuers/status"];
@@ -85,6 +100,62 @@ pub(super) fn drop_in_on_demand(helm: &Helm) -> anyhow::Result<()> {
             "{resource}: {granted:?}"
         );
     }
+    Ok(())
+}
+
+/// A controller that is limited to namespaces has no right elsewhere, and several releases go together.
+pub(super) fn namespaces(helm: &Helm) -> anyhow::Result<()> {
+    let values = json!({
+        "namespaces": ["team-a", "team-b"],
+        "credentials": { "namespaces": ["team-a"], "serviceAccounts": [{ "namespace": "team-b", "name": "login" }] },
+        "dropIn": { "enabled": true },
+        "approval": { "enabled": false },
+        "crds": { "enabled": false },
+    });
+    for release in ["vault-issuer", "second"] {
+        let objects = helm.template_as(release, &values)?;
+        for object in objects.iter() {
+            // Helm puts the others into the namespace of the release.
+            let name = &object["metadata"]["name"];
+            let kind = object["kind"].as_str().unwrap_or_default();
+            ensure!(!kind.starts_with("Cluster"), "{kind} {name} holds in the whole cluster");
+        }
+        let reads = r#"["get","list","watch"]"#;
+        for (resource, expected) in [
+            (
+                "certificaterequests",
+                vec![format!(r#""team-a" null {reads}"#), format!(r#""team-b" null {reads}"#)],
+            ),
+            (
+                "vaultissuers",
+                vec![format!(r#""team-a" null {reads}"#), format!(r#""team-b" null {reads}"#)],
+            ),
+            (
+                "issuers",
+                vec![format!(r#""team-a" null {reads}"#), format!(r#""team-b" null {reads}"#)],
+            ),
+            ("secrets", vec![r#""team-a" null ["get"]"#.to_owned()]),
+            (TOKENS, vec![r#""team-b" ["login"] ["create"]"#.to_owned()]),
+            ("vaultclusterissuers", vec![]),
+            ("clusterissuers", vec![]),
+            ("namespaces", vec![]),
+        ] {
+            let granted = grants(&objects, resource)?;
+            ensure!(granted.iter().eq(expected.iter()), "{release}, {resource}: {granted:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Namespaces may be read, one by one, where that is asked for.
+pub(super) fn namespace_labels(helm: &Helm) -> anyhow::Result<()> {
+    let granted = grants(&helm.template(&json!({}))?, "namespaces")?;
+    ensure!(granted.is_empty(), "{granted:?}");
+    let granted = grants(
+        &helm.template(&json!({ "rbac": { "readNamespaces": true } }))?,
+        "namespaces",
+    )?;
+    ensure!(granted.iter().eq([r#"null null ["get"]"#]), "{granted:?}");
     Ok(())
 }
 

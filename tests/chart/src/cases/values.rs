@@ -15,6 +15,7 @@ pub(super) fn accepted(helm: &Helm) -> anyhow::Result<()> {
         json!({ "app": { "maxConcurrentReconciles": 65535, "metrics": { "enabled": false } } }),
         json!({ "image": { "digest": format!("sha256:{}", "0".repeat(64)) } }),
         json!({ "podDisruptionBudget": { "minAvailable": "50%" } }),
+        json!({ "namespaces": ["team-a"], "dropIn": { "enabled": true } }),
         json!({ "rbac": { "create": false }, "serviceAccount": { "create": false, "name": "own" } }),
     ] {
         helm.template(&values)?;
@@ -22,85 +23,120 @@ pub(super) fn accepted(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Values with which the controller or the API server would refuse to work are refused, with the value's name.
-#[expect(clippy::too_many_lines, reason = "one table")]
-pub(super) fn refused(helm: &Helm) -> anyhow::Result<()> {
-    let election = |changes: Value| json!({ "app": { "leaderElection": changes } });
-    let metrics = |changes: Value| json!({ "app": { "metrics": changes } });
+/// Values of a wrong type or form are refused, with the value's name.
+pub(super) fn malformed(helm: &Helm) -> anyhow::Result<()> {
+    refused(
+        helm,
+        [
+            (json!({ "unknown": 1 }), "unknown"),
+            (json!({ "app": { "unknown": 1 } }), "unknown"),
+            (json!({ "replicaCount": -1 }), "replicaCount"),
+            (json!({ "image": { "digest": "latest" } }), "digest"),
+            (json!({ "image": { "pullPolicy": "Sometimes" } }), "pullPolicy"),
+            (json!({ "serviceAccount": { "name": "Bad_Name" } }), "serviceAccount"),
+            (json!({ "app": { "logFormat": "xml" } }), "logFormat"),
+            (json!({ "app": { "logLevel": "loud" } }), "logLevel"),
+            (
+                json!({ "app": { "maxConcurrentReconciles": 65536 } }),
+                "maxConcurrentReconciles",
+            ),
+            (
+                json!({ "app": { "issuerCheckInterval": "abc" } }),
+                "issuerCheckInterval",
+            ),
+            (election(json!({ "leaseDuration": "15" })), "leaseDuration"),
+            (metrics(json!({ "service": { "type": "Foo" } })), "type"),
+            (json!({ "namespaces": ["Team A"] }), "namespaces"),
+            (
+                json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
+                "serviceAccounts",
+            ),
+            (json!({ "credentials": { "secrets": ["approle"] } }), "secrets"),
+        ],
+    )
+}
+
+/// Values with which the controller would not start, or would not work, are refused with the reason.
+pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
     let monitor = json!({ "enabled": true });
-    let table = [
-        (json!({ "unknown": 1 }), "unknown"),
-        (json!({ "app": { "unknown": 1 } }), "unknown"),
-        (json!({ "replicaCount": -1 }), "replicaCount"),
-        (json!({ "image": { "digest": "latest" } }), "digest"),
-        (json!({ "image": { "pullPolicy": "Sometimes" } }), "pullPolicy"),
-        (json!({ "serviceAccount": { "name": "Bad_Name" } }), "serviceAccount"),
-        (json!({ "app": { "logFormat": "xml" } }), "logFormat"),
-        (json!({ "app": { "logLevel": "loud" } }), "logLevel"),
-        (
-            json!({ "app": { "maxConcurrentReconciles": 65536 } }),
-            "maxConcurrentReconciles",
-        ),
-        (
-            json!({ "app": { "issuerCheckInterval": "abc" } }),
-            "issuerCheckInterval",
-        ),
-        (
-            json!({ "app": { "issuerCheckInterval": "0s" } }),
-            "app.issuerCheckInterval must be at least 1s",
-        ),
-        (
-            json!({ "app": { "signTimeout": "0.5s" } }),
-            "app.signTimeout must be at least 1s",
-        ),
-        (election(json!({ "leaseDuration": "15" })), "leaseDuration"),
-        (
-            election(json!({ "renewDeadline": "15s" })),
-            "app.leaderElection.leaseDuration must be greater",
-        ),
-        (
-            election(json!({ "leaseDuration": "15.9s", "renewDeadline": "15.5s" })),
-            "must be greater",
-        ),
-        (
-            election(json!({ "retryPeriod": "9s" })),
-            "app.leaderElection.renewDeadline must be greater",
-        ),
-        (
-            election(json!({ "enabled": false })),
-            "more than one replica needs app.leaderElection.enabled",
-        ),
-        (
-            json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1, "strategy": { "type": "RollingUpdate" } }),
-            "strategy.type RollingUpdate needs app.leaderElection.enabled",
-        ),
-        (metrics(json!({ "port": 8081 })), "must differ"),
-        (metrics(json!({ "service": { "type": "Foo" } })), "type"),
-        (
-            metrics(json!({ "enabled": false, "service": { "servicemonitor": monitor } })),
-            "app.metrics.service.servicemonitor needs app.metrics.enabled",
-        ),
-        (
-            metrics(json!({ "enabled": false, "podmonitor": monitor })),
-            "app.metrics.podmonitor needs app.metrics.enabled",
-        ),
-        (
-            metrics(json!({ "service": { "enabled": false, "servicemonitor": monitor } })),
-            "needs app.metrics.service.enabled",
-        ),
-        (
-            metrics(json!({ "service": { "servicemonitor": monitor }, "podmonitor": monitor })),
-            "both would scrape the same pods",
-        ),
-        (
-            json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
-            "give one of",
-        ),
-        (
-            json!({ "credentials": { "serviceAccounts": [{ "name": "login" }] } }),
-            "serviceAccounts",
-        ),
-    ];
+    refused(
+        helm,
+        [
+            (
+                json!({ "app": { "issuerCheckInterval": "0s" } }),
+                "app.issuerCheckInterval must be at least 1s",
+            ),
+            (
+                json!({ "app": { "signTimeout": "0.5s" } }),
+                "app.signTimeout must be at least 1s",
+            ),
+            (
+                election(json!({ "renewDeadline": "15s" })),
+                "app.leaderElection.leaseDuration must be greater",
+            ),
+            (
+                election(json!({ "leaseDuration": "15.9s", "renewDeadline": "15.5s" })),
+                "must be greater",
+            ),
+            (
+                election(json!({ "retryPeriod": "9s" })),
+                "app.leaderElection.renewDeadline must be greater",
+            ),
+            (
+                election(json!({ "enabled": false })),
+                "more than one replica needs app.leaderElection.enabled",
+            ),
+            (
+                json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1, "strategy": { "type": "RollingUpdate" } }),
+                "strategy.type RollingUpdate needs app.leaderElection.enabled",
+            ),
+            (metrics(json!({ "port": 8081 })), "must differ"),
+            (
+                metrics(json!({ "enabled": false, "service": { "servicemonitor": monitor } })),
+                "app.metrics.service.servicemonitor needs app.metrics.enabled",
+            ),
+            (
+                metrics(json!({ "enabled": false, "podmonitor": monitor })),
+                "app.metrics.podmonitor needs app.metrics.enabled",
+            ),
+            (
+                metrics(json!({ "service": { "enabled": false, "servicemonitor": monitor } })),
+                "needs app.metrics.service.enabled",
+            ),
+            (
+                metrics(json!({ "service": { "servicemonitor": monitor }, "podmonitor": monitor })),
+                "both would scrape the same pods",
+            ),
+            (
+                json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
+                "give one of",
+            ),
+            (
+                json!({ "namespaces": ["team-a"], "credentials": { "allNamespaces": true } }),
+                "list credentials.namespaces",
+            ),
+            (
+                json!({ "namespaces": ["team-a"], "kubernetesCsrs": { "enabled": true } }),
+                "CertificateSigningRequests are in no namespace",
+            ),
+            (
+                json!({ "namespaces": ["team-a"], "rbac": { "readNamespaces": true } }),
+                "VaultClusterIssuers are not served",
+            ),
+        ],
+    )
+}
+
+fn election(changes: Value) -> Value {
+    json!({ "app": { "leaderElection": changes } })
+}
+
+fn metrics(changes: Value) -> Value {
+    json!({ "app": { "metrics": changes } })
+}
+
+/// Checks that each of the values is refused with its message.
+fn refused<const N: usize>(helm: &Helm, table: [(Value, &str); N]) -> anyhow::Result<()> {
     for (values, message) in table {
         let refusal = helm.refusal(&values)?;
         ensure!(refusal.contains(message), "{values}: {message} is not in: {refusal}");
@@ -119,6 +155,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
             "allowHttp": true,
             "allowHttpServers": ["vault.lab", "*.test"],
             "allowedServers": ["vault.example.com", "10.0.0.0/8"],
+            "ambientCredentials": { "issuers": true, "clusterIssuers": true },
             "claimRequests": true,
             "eventRate": 0,
             "extraArgs": ["--log-level=debug"],
@@ -138,6 +175,8 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         "--allow-http-servers=vault.lab,*.test",
         "--allowed-servers=vault.example.com,10.0.0.0/8",
         "--claim-requests",
+        "--cluster-issuer-ambient-credentials",
+        "--issuer-ambient-credentials",
         "--drop-in-cluster-resource-namespace=certs",
         "--event-rate=0",
         "--issuer-status=own",
@@ -153,6 +192,11 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
         ensure!(arguments.contains(&flag), "{flag} is not in {arguments:?}");
     }
     ensure!(arguments.last() == Some(&"--log-level=debug"), "{arguments:?}");
+    let limited = helm.template(&json!({ "namespaces": ["team-a", "team-b"] }))?;
+    let arguments = limited.arguments()?;
+    for flag in ["--namespace=team-a", "--namespace=team-b"] {
+        ensure!(arguments.contains(&flag), "{flag} is not in {arguments:?}");
+    }
     let arguments = helm.template(&json!({}))?;
     let arguments = arguments.arguments()?;
     for flag in [
@@ -164,6 +208,26 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     ] {
         ensure!(!arguments.contains(&flag), "{flag} is in {arguments:?}");
     }
+    Ok(())
+}
+
+/// The proxy becomes variables of the container, before those of one's own.
+pub(super) fn as_variables(helm: &Helm) -> anyhow::Result<()> {
+    let env = |values: &Value| -> anyhow::Result<Value> {
+        let objects = helm.template(values)?;
+        Ok(objects.deployment()?["template"]["spec"]["containers"][0]["env"].clone())
+    };
+    let own = json!({ "name": "SSL_CERT_FILE", "value": "/etc/ca/ca.crt" });
+    let proxy = "http://proxy.example.com:3128";
+    let both = env(&json!({ "https_proxy": proxy, "no_proxy": ".svc,10.0.0.0/8", "app": { "extraEnv": [own] } }))?;
+    let expected = json!([
+        { "name": "HTTPS_PROXY", "value": proxy },
+        { "name": "NO_PROXY", "value": ".svc,10.0.0.0/8" },
+        own,
+    ]);
+    ensure!(both == expected, "{both}");
+    let none = env(&json!({}))?;
+    ensure!(none.is_null(), "{none}");
     Ok(())
 }
 

@@ -144,7 +144,7 @@ pub(super) async fn servers_cpu(env: &Env) -> anyhow::Result<Duration> {
 }
 
 /// Returns the user and system time of a process (proc_pid_stat(5), fields 14 and 15).
-pub(super) fn cpu(pid: u32) -> anyhow::Result<Duration> {
+pub(crate) fn cpu(pid: u32) -> anyhow::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("an odd /proc/PID/stat")?;
     let ticks: Vec<u64> = fields
@@ -159,7 +159,7 @@ pub(super) fn cpu(pid: u32) -> anyhow::Result<Duration> {
 }
 
 /// Returns the peak resident memory of a process in bytes (proc_pid_status(5), VmHWM).
-pub(super) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
+pub(crate) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()

@@ -8,7 +8,7 @@
 mod contestant;
 mod latency;
 mod loader;
-mod measure;
+pub(crate) mod measure;
 mod output;
 mod plot;
 mod scale;

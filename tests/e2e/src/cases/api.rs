@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, bail, ensure};
-use issuer_api::VaultIssuer;
+use issuer_api::{VaultClusterIssuer, VaultIssuer};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, PostParams};
 use serde_json::{Value, json};
@@ -16,7 +16,17 @@ type Row = (Value, &'static str);
 /// Each rule rejects one spec and accepts one that differs in what the rule is about.
 pub(super) async fn rules(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let mut rejected = BTreeSet::new();
-    for (change, message) in [spec_rows(), auth_rows(), method_rows(), jwt_rows()].concat() {
+    for (change, message) in [
+        spec_rows(),
+        scope_rows(),
+        auth_rows(),
+        method_rows(),
+        jwt_rows(),
+        wrapping_rows(),
+        aws_rows(),
+    ]
+    .concat()
+    {
         let answer = create(test, &change).await?;
         match (message, answer) {
             ("", None) => {}
@@ -117,8 +127,39 @@ fn spec_rows() -> Vec<Row> {
     ]
 }
 
+/// Rows about proxies, and about namespaces, which cluster issuers have.
+fn scope_rows() -> Vec<Row> {
+    let proxy = "proxy must be a URL";
+    let values = "In and NotIn need values, Exists and DoesNotExist take none";
+    let selects = |requirement: Value| {
+        let selector = json!({ "matchLabels": { "team": "web" }, "matchExpressions": [requirement] });
+        json!({ "allowedNamespaces": { "selector": selector } })
+    };
+    vec![
+        (json!({ "proxy": "http://proxy.example.com:3128" }), ""),
+        (json!({ "proxy": "https://proxy.example.com:3128" }), proxy),
+        (json!({ "proxy": "proxy.example.com:3128" }), proxy),
+        (json!({ "proxy": "http://user:password@proxy.example.com" }), proxy),
+        (json!({ "allowedNamespaces": {} }), "set names, selector or both"),
+        (json!({ "allowedNamespaces": { "names": ["web"] } }), ""),
+        (json!({ "allowedNamespaces": { "selector": {} } }), ""),
+        (selects(json!({ "key": "env", "operator": "In", "values": ["a"] })), ""),
+        (selects(json!({ "key": "env", "operator": "In" })), values),
+        (
+            selects(json!({ "key": "env", "operator": "NotIn", "values": [] })),
+            values,
+        ),
+        (selects(json!({ "key": "env", "operator": "Exists" })), ""),
+        (
+            selects(json!({ "key": "env", "operator": "DoesNotExist", "values": ["a"] })),
+            values,
+        ),
+        (selects(json!({ "key": "env", "operator": "Like" })), "operator"),
+    ]
+}
+
 fn auth_rows() -> Vec<Row> {
-    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, clientCertificate";
+    let method = "set exactly one of tokenSecretRef, appRole, kubernetes, jwt, aws, clientCertificate";
     let token = json!({ "name": "token" });
     vec![
         (json!({ "auth": {} }), method),
@@ -131,6 +172,50 @@ fn auth_rows() -> Vec<Row> {
         (
             json!({ "auth": { "tokenSecretRef": { "name": "" } } }),
             "spec.auth.tokenSecretRef.name",
+        ),
+    ]
+}
+
+fn wrapping_rows() -> Vec<Row> {
+    let path = "auth/approle/role/web/secret-id";
+    let needs_token = "secretIdWrappingPath needs a secretRef";
+    let wrapped = json!({ "roleId": "id", "secretIdWrappingPath": path });
+    let mut complete = wrapped.clone();
+    complete["secretRef"] = json!({ "name": "wrapped" });
+    let auth = |role: Value| json!({ "auth": { "appRole": role } });
+    vec![(auth(wrapped), needs_token), (auth(complete), "")]
+}
+
+fn aws_rows() -> Vec<Row> {
+    let source = "set at most one of secretName, serviceAccountRef";
+    let pair = "set serviceAccountRef and iamRoleArn together";
+    let (account, arn) = (json!({ "name": "vault-login" }), "arn:aws:iam::123456789012:role/web");
+    let aws = |mut fields: Value| {
+        fields["role"] = json!("web");
+        json!({ "auth": { "aws": fields } })
+    };
+    vec![
+        (aws(json!({})), ""),
+        (aws(json!({ "iamRoleArn": arn })), pair),
+        (aws(json!({ "secretName": "keys", "region": "eu-central-1" })), ""),
+        (aws(json!({ "serviceAccountRef": account, "iamRoleArn": arn })), ""),
+        (
+            aws(json!({ "secretName": "keys", "serviceAccountRef": account, "iamRoleArn": arn })),
+            source,
+        ),
+        (aws(json!({ "serviceAccountRef": account })), pair),
+        (aws(json!({ "secretName": "keys", "iamRoleArn": arn })), pair),
+        (
+            aws(json!({ "serviceAccountRef": account, "iamRoleArn": "web" })),
+            "spec.auth.aws.iamRoleArn",
+        ),
+        (
+            aws(json!({ "secretName": "keys", "region": "example.com/" })),
+            "spec.auth.aws.region",
+        ),
+        (
+            aws(json!({ "secretName": "keys", "mountPath": "../sys" })),
+            "mountPath must not contain",
         ),
     ]
 }
@@ -213,7 +298,7 @@ fn method_rows() -> Vec<Row> {
     ]
 }
 
-/// Creates an issuer without storing it; what the API server objects to, if it does.
+/// Creates an issuer, of the whole cluster where namespaces are limited, without storing it; what the API server objects to, if it does.
 async fn create(test: &TestNamespace<'_>, change: &Value) -> anyhow::Result<Option<String>> {
     let mut spec = json!({
         "server": "https://vault.example.com:8200",
@@ -223,8 +308,16 @@ async fn create(test: &TestNamespace<'_>, change: &Value) -> anyhow::Result<Opti
     if let (Value::Object(spec), Value::Object(change)) = (&mut spec, change.clone()) {
         spec.extend(change);
     }
-    let resource = ApiResource::erase::<VaultIssuer>(&());
-    let issuers: Api<DynamicObject> = Api::namespaced_with(test.env.client.clone(), &test.namespace, &resource);
+    let client = test.env.client.clone();
+    let (resource, issuers): (_, Api<DynamicObject>) = if change.get("allowedNamespaces").is_some() {
+        let resource = ApiResource::erase::<VaultClusterIssuer>(&());
+        let issuers = Api::all_with(client, &resource);
+        (resource, issuers)
+    } else {
+        let resource = ApiResource::erase::<VaultIssuer>(&());
+        let issuers = Api::namespaced_with(client, &test.namespace, &resource);
+        (resource, issuers)
+    };
     let issuer = DynamicObject::new("vault", &resource).data(json!({ "spec": spec }));
     let params = PostParams {
         dry_run: true,

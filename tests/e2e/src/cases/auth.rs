@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
+use super::tools;
 use crate::pki::{Csr, Names};
 use crate::servers::audit::Answered;
 use crate::servers::cluster;
@@ -168,6 +169,48 @@ pub(super) async fn kubernetes_account(test: &TestNamespace<'_>) -> anyhow::Resu
     signs(test, spec).await
 }
 
+/// `check` of cert-manager's own issuer in a file, with a token that is given, and with one that the cluster issues.
+pub(super) async fn check_from_file(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let audience = format!("vault://{}/vault", test.namespace);
+    kubernetes_role(test, &path, json!({ "audience": audience })).await?;
+    account(test).await?;
+    let auth = json!({ "role": test.case, "serviceAccountRef": { "name": "vault-login" } });
+    let issuer = json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Issuer",
+        "metadata": { "name": "vault", "namespace": test.namespace },
+        "spec": { "vault": test.spec(&path, json!({ "kubernetes": auth })) },
+    });
+    let token = cluster::token_for(&test.env.client, &test.namespace, "vault-login", &[&audience]).await?;
+
+    let (dir, kubeconfig) = {
+        let local = test.env.local_servers().await?;
+        (local.dir.clone(), local.cluster.kubeconfig(cluster::ADMIN))
+    };
+    let write = |name: &str, text: &str| -> anyhow::Result<String> {
+        let file = dir.join(name);
+        std::fs::write(&file, text)?;
+        Ok(file.display().to_string())
+    };
+    let file = write("check-from-file.json", &issuer.to_string())?;
+    let token = write("check-from-file.token", &token)?;
+    let kubeconfig = kubeconfig.display().to_string();
+    for (flag, value, note) in [
+        ("--service-account-token", &token, "the given token"),
+        ("--kubeconfig", &kubeconfig, "token for vault://"),
+    ] {
+        let (good, output) = tools::run(test, &["check", "-f", &file, flag, value]).await?;
+        ensure!(good && output.contains(note), "check {flag} says {output}");
+    }
+    let (good, output) = tools::run(test, &["check", "-f", &file]).await?;
+    ensure!(
+        !good && output.contains("--service-account-token"),
+        "check says {output}"
+    );
+    Ok(())
+}
+
 /// JWT auth with a token of a service account, whose only audience is the spec's, and with a token from a Secret. Vault
 /// knows the key of the API server's tokens, so it asks nobody.
 pub(super) async fn jwt(test: &TestNamespace<'_>) -> anyhow::Result<()> {
@@ -306,8 +349,51 @@ pub(super) async fn ca_from_config_map(test: &TestNamespace<'_>) -> anyhow::Resu
     signs(test, spec("bundle")).await
 }
 
+/// An AppRole whose Secret holds a wrapping token: Vault unwraps it once, and a spent one is reported.
+pub(super) async fn approle_wrapped(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let mount = test.approle_mount().await?;
+    // A login that lives for a short time is repeated with the secret ID that was unwrapped.
+    let short = json!({ "token_ttl": "20s", "token_max_ttl": "20s" });
+    let mut auth = test.approle(&mount, &test.policy(&[&path]).await?, short).await?;
+    let wrapped_at = format!("auth/{mount}/role/{}/secret-id", test.case);
+    let admin = &test.env.vault.admin;
+    let token = admin.wrapped(&wrapped_at).await?;
+    test.secret("wrapped", &[("secretId", &token)]).await?;
+    auth["appRole"]["secretRef"]["name"] = json!("wrapped");
+    auth["appRole"]["secretIdWrappingPath"] = json!(format!("/v1/{wrapped_at}"));
+    let spec = test.spec(&path, auth);
+
+    // The token was made at another path.
+    let mut other = spec.clone();
+    other["auth"]["appRole"]["secretIdWrappingPath"] = json!("auth/approle/role/other/secret-id");
+    test.issuer("other", other).await?;
+    test.unready("other", "WrappingTokenMismatch", SOON).await?;
+
+    signs(test, spec.clone()).await?;
+    let login = format!("auth/{mount}/login");
+    eventually(LATER, async || {
+        let logins = test.env.vault.audit.signatures(&login)?;
+        ensure!(logins >= 2, "{logins} logins");
+        Ok(())
+    })
+    .await?;
+    let unwrapped = test.env.vault.audit.signatures("sys/wrapping/unwrap")?;
+    ensure!(unwrapped == 1, "{unwrapped} secret IDs were unwrapped");
+
+    // The token is spent; another brings the issuer back.
+    let mut late = spec;
+    late["auth"]["appRole"]["secretRef"]["name"] = json!("late");
+    test.secret("late", &[("secretId", &token)]).await?;
+    test.issuer("late", late).await?;
+    test.unready("late", "WrappingTokenSpent", SOON).await?;
+    let token = admin.wrapped(&wrapped_at).await?;
+    test.secret("late", &[("secretId", &token)]).await?;
+    test.ready("late", LATER).await
+}
+
 /// Creates the issuer `vault` and has it sign a request.
-async fn signs(test: &TestNamespace<'_>, spec: Value) -> anyhow::Result<()> {
+pub(super) async fn signs(test: &TestNamespace<'_>, spec: Value) -> anyhow::Result<()> {
     test.issuer("vault", spec).await?;
     test.ready("vault", SOON).await?;
     let csr = Csr::new(&Names::common("login.example.com"))?;
@@ -328,7 +414,7 @@ async fn signs_with_token(test: &TestNamespace<'_>, mut params: Value) -> anyhow
     Ok(token)
 }
 
-async fn account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+pub(super) async fn account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let metadata = json!({ "name": "vault-login" });
     test.apply(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata }))
         .await

@@ -1,22 +1,30 @@
 //! cert-manager's own issuers, served by our controller. These cases run alone: they switch controllers of cert-manager off.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use issuer_api::CertificateRequest;
+use jiff::Timestamp;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
+use crate::bench::measure::{cpu, peak_memory};
 use crate::pki::{Csr, Names};
 use crate::servers::cluster::apply_object;
 use crate::servers::controller::NAMESPACE;
+use crate::servers::etcd::Batch;
 use crate::servers::process::eventually;
+use crate::servers::say;
 use crate::test_namespace::{LATER, SOON, TestNamespace};
 
-/// cert-manager's controllers that sign with Vault.
+/// cert-manager's controller of CertificateRequests that signs with Vault.
 const BUILT_IN: &str = "certificaterequests-issuer-vault";
+
+/// That of Kubernetes CSRs.
+const BUILT_IN_CSRS: &str = "certificatesigningrequests-issuer-vault";
 
 /// cert-manager's controllers that write the status of issuers.
 const STATUS: [&str; 2] = ["issuers", "clusterissuers"];
@@ -27,8 +35,14 @@ const FLAGS: [&str; 2] = [
     "--drop-in-cluster-resource-namespace=vault-issuer",
 ];
 
-/// The requests of each quarter of the switch.
-const QUARTER: usize = 50;
+/// The requests that are made at once during the switch.
+const BATCH: usize = 10;
+
+/// How often they are.
+const BATCHES: usize = 20;
+
+/// The requests of issuers of other types.
+const OTHERS: usize = 10_000;
 
 /// Certificates of both kinds, while cert-manager's other controllers run.
 pub(super) async fn certificates(test: &TestNamespace<'_>) -> anyhow::Result<()> {
@@ -88,35 +102,54 @@ pub(super) async fn status(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     end(test).await
 }
 
-/// From the built-in controller to ours and back while requests are made: each is signed once from the switch on.
+/// From the built-in controller to ours and back, while requests are made all the time. A request is signed by one of the
+/// two, and by ours once.
 pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let path = issuers(test).await?;
     ready(test, "True").await?;
-    requests(test, 0).await?;
-    issued(test, QUARTER).await?;
-    // The built-in controller signs a request again when its write of the status meets a conflict.
-    let before = test.signatures(&path)?;
+    // Each request has a common name of its own, by which its signatures are found.
+    let plain = json!({ "audit_non_hmac_request_keys": ["common_name"] });
+    test.env.vault.admin.write("sys/mounts/pki/tune", plain).await?;
+
     let mut local = test.env.local_servers().await?;
+    load(test, 0..4).await?;
+    local.cert_manager.stop()?;
+    let begin = Timestamp::now();
+    load(test, 4..6).await?;
     local.cert_manager.restart_without(&[BUILT_IN])?;
-    requests(test, 1).await?;
-    local.restart_controller_with(&FLAGS).await?;
+    load(test, 6..8).await?;
+    tokio::try_join!(local.restart_controller_with(&FLAGS), load(test, 8..12))?;
+    load(test, 12..14).await?;
+    issued(test, 14 * BATCH).await?;
+
+    load(test, 14..15).await?;
+    tokio::try_join!(local.restart_controller_with(&[]), load(test, 15..17))?;
+    let end = Timestamp::now();
+    local.cert_manager.restart_without(&[])?;
+    load(test, 17..BATCHES).await?;
     drop(local);
-    requests(test, 2).await?;
-    issued(test, 3 * QUARTER).await?;
+    issued(test, BATCHES * BATCH).await?;
+
+    let signed = test.env.vault.audit.signed(&path)?;
+    ensure!(signed.len() == BATCHES * BATCH, "{} requests are signed", signed.len());
+    let mut of_ours = 0;
+    for (name, times) in &signed {
+        let ours = times.iter().filter(|at| (begin..end).contains(*at)).count();
+        // What the built-in controller had signed but not saved when it was stopped is signed again, and so is, by itself,
+        // what it could not save because of a conflict.
+        let after = times.iter().filter(|at| **at >= end).count();
+        ensure!(ours <= 1 && (ours == 0 || after == 0), "{name} is signed at {times:?}");
+        of_ours += ours;
+    }
+    // Between the two waits nobody else has signed, and since the end ours has not.
     ensure!(
-        written_by(test, "request-2-0", "vault-issuer").await?,
+        (10 * BATCH..=17 * BATCH).contains(&of_ours),
+        "ours has signed {of_ours} requests"
+    );
+    ensure!(
+        written_by(test, "request-12-0", "vault-issuer").await?,
         "another has signed"
     );
-
-    // Back again, with requests under way.
-    let mut local = test.env.local_servers().await?;
-    requests(test, 3).await?;
-    local.restart_controller_with(&[]).await?;
-    local.cert_manager.restart_without(&[])?;
-    drop(local);
-    issued(test, 4 * QUARTER).await?;
-    let signatures = test.signatures(&path)? - before;
-    ensure!(signatures == 3 * QUARTER, "{signatures} signatures since the switch");
     Ok(())
 }
 
@@ -163,9 +196,51 @@ pub(super) async fn beside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 pub(super) async fn begin(test: &TestNamespace<'_>, flags: &[&str]) -> anyhow::Result<String> {
     let path = issuers(test).await?;
     let mut local = test.env.local_servers().await?;
-    local.cert_manager.restart_without(&[BUILT_IN])?;
+    local.cert_manager.restart_without(&[BUILT_IN, BUILT_IN_CSRS])?;
     local.restart_controller_with(&[&FLAGS[..], flags].concat()).await?;
     Ok(path)
+}
+
+/// Requests of issuers of other types cost the controller a look at each, and no memory.
+pub(super) async fn others(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    issuers(test).await?;
+    // Nobody else watches the many requests.
+    let mut local = test.env.local_servers().await?;
+    local.cert_manager.stop()?;
+    let etcd = local.cluster.etcd();
+    drop(local);
+    let (cpu_alone, memory_alone) = cost(test, "alone").await?;
+
+    request_of(test, "acme", "acme").await?;
+    let folder = format!("cert-manager.io/certificaterequests/{}", test.namespace);
+    let acme = etcd.read(&folder, "acme").await?;
+    let names: Vec<_> = (0..OTHERS).map(|number| format!("acme-{number}")).collect();
+    etcd.copy(&folder, &acme, &names, Batch::Many).await?;
+    let (cpu, memory) = cost(test, "among-others").await?;
+    etcd.delete(&folder, "acme").await?;
+
+    let (cpu, memory) = (cpu.saturating_sub(cpu_alone), memory.saturating_sub(memory_alone));
+    say(&format!(
+        "{OTHERS} requests of other issuers: {cpu:?} of CPU, {} KiB",
+        memory >> 10
+    ));
+    ensure!(cpu < Duration::from_secs(2), "they cost {cpu:?}");
+    ensure!(memory < 4 << 20, "they take {memory} bytes");
+    end(test).await
+}
+
+/// Starts our controller, has it sign a request, and returns its CPU time and its memory at most.
+async fn cost(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<(Duration, u64)> {
+    test.env.local_servers().await?.restart_controller_with(&FLAGS).await?;
+    request(test, name).await?;
+    eventually(SOON, async || {
+        let request = test.api::<CertificateRequest>().get(name).await?;
+        ensure!(request.is("Ready"), "{name} is not issued");
+        Ok(())
+    })
+    .await?;
+    let pid = test.env.local_servers().await?.controller()?.process().id();
+    Ok((cpu(pid)?, peak_memory(pid)?))
 }
 
 /// Ends drop-in mode, for the cases that follow.
@@ -232,16 +307,22 @@ pub(super) async fn certificate(test: &TestNamespace<'_>, name: &str, kind: &str
     .await
 }
 
-/// Creates a quarter of the requests.
-async fn requests(test: &TestNamespace<'_>, quarter: usize) -> anyhow::Result<()> {
-    for number in 0..QUARTER {
-        request(test, &format!("request-{quarter}-{number}")).await?;
+/// Creates batches of requests one after the other, and does not wait for their certificates.
+async fn load(test: &TestNamespace<'_>, batches: Range<usize>) -> anyhow::Result<()> {
+    for batch in batches {
+        let names = (0..BATCH).map(|number| format!("request-{batch}-{number}"));
+        futures::future::try_join_all(names.map(async |name| request(test, &name).await)).await?;
     }
     Ok(())
 }
 
 /// Creates an approved request of the Issuer `vault`.
 async fn request(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<()> {
+    request_of(test, name, "vault").await
+}
+
+/// Creates an approved request of another Issuer.
+async fn request_of(test: &TestNamespace<'_>, name: &str, issuer: &str) -> anyhow::Result<()> {
     let csr = Csr::new(&Names::common(&format!("{name}.example.com")))?;
     test.apply(json!({
         "apiVersion": "cert-manager.io/v1",
@@ -249,7 +330,7 @@ async fn request(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<()> {
         "metadata": { "name": name },
         "spec": {
             "request": issuer_api::Base64::encode(&csr.pem),
-            "issuerRef": { "kind": "Issuer", "name": "vault", "group": "cert-manager.io" },
+            "issuerRef": { "kind": "Issuer", "name": issuer, "group": "cert-manager.io" },
         },
     }))
     .await?;

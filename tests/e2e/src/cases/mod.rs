@@ -2,6 +2,7 @@
 
 mod api;
 mod auth;
+mod aws;
 mod certificates;
 mod cluster;
 mod contents;
@@ -16,6 +17,7 @@ mod outages;
 mod quiet;
 mod requests;
 mod roles;
+mod scope;
 mod secrets;
 mod tools;
 mod writes;
@@ -85,6 +87,7 @@ pub(super) const CASES: &[Case] = &[
     loopback!("manifests", tools::manifests),
     loopback!("metrics", tools::metrics),
     loopback!("check-and-sign", tools::binary),
+    loopback!("check-from-file", auth::check_from_file),
     together!("certificate", certificates::namespaced),
     together!("certificate-cluster-issuer", certificates::cluster),
     loopback!("certificate-denied", certificates::denied),
@@ -95,6 +98,10 @@ pub(super) const CASES: &[Case] = &[
     together!("auth-approle-role-id", auth::approle_role_id),
     loopback!("auth-approle-no-secret-id", auth::approle_no_secret_id),
     loopback!("auth-jwt", auth::jwt),
+    loopback!("auth-approle-wrapped", auth::approle_wrapped),
+    loopback!("auth-aws", aws::keys),
+    loopback!("auth-aws-pod-identity", aws::pod_identity),
+    loopback!("auth-aws-service-account", aws::service_account),
     together!("login-client-certificate", auth::client_certificate),
     together!("ca-from-config-map", auth::ca_from_config_map),
     together!("mutual-tls", auth::mutual_tls),
@@ -126,12 +133,14 @@ pub(super) const CASES: &[Case] = &[
     together!("wrong-secret", healing::wrong_secret),
     together!("wrong-bundle", healing::wrong_bundle),
     loopback!("unreachable", healing::unreachable),
+    loopback!("proxy", scope::proxy),
     together!("missing-secret", healing::missing_secret),
     together!("rotated-secret", healing::rotated_secret),
     together!("revoked-token", healing::revoked_token),
     together!("remade-issuer", healing::remade_issuer),
     together!("bad-specs", secrets::bad_specs),
     together!("bad-secrets", secrets::bad),
+    together!("watched-secret", secrets::watched),
     together!("bad-bundles", secrets::bad_bundles),
     loopback!("bad-answers", hostile::answers),
     loopback!("vault-namespace", hostile::namespace),
@@ -157,6 +166,8 @@ pub(super) const CASES: &[Case] = &[
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),
     alone!("drop-in-beside", drop_in::beside),
+    alone!("drop-in-others", drop_in::others),
+    alone!("namespaces", scope::limited),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),
     deployed!("rollout", deployed::leader::rollout),

@@ -16,7 +16,8 @@ use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 /// The number of waiting requests.
 const MANY: usize = 10;
 
-/// Vault is sealed while requests wait: none fails, and all are signed after it is unsealed.
+/// Vault is sealed while requests wait: none fails, and all are signed after it is unsealed. A second time is counted in
+/// the event of the first.
 pub(super) async fn sealed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let path = test.signer(json!({})).await?;
     let admin = test.env.vault.admin.clone();
@@ -27,7 +28,20 @@ pub(super) async fn sealed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     none_final(test).await?;
     let keys = test.env.local_servers().await?.vault.keys().clone();
     admin.unseal(&keys).await?;
-    all_issued(test, &waiting, &path).await
+    all_issued(test, &waiting, &path).await?;
+
+    admin.write("sys/seal", json!({})).await?;
+    test.unready("vault", "VaultSealed", LATER).await?;
+    let counted = eventually(SOON, async || {
+        let event = test.event("vault", "VaultSealed").await?;
+        let count = event.series.and_then(|series| series.count);
+        ensure!(count == Some(2), "the event VaultSealed has the count {count:?}");
+        Ok(())
+    });
+    let counted = counted.await;
+    admin.unseal(&keys).await?;
+    test.ready("vault", LATER).await?;
+    counted
 }
 
 /// Vault restarts while requests wait.

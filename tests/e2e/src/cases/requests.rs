@@ -82,8 +82,8 @@ fn forged(pem: &str) -> anyhow::Result<String> {
     ))
 }
 
-/// A cluster issuer refuses the requests of a namespace that it does not name, for good, and says why; after a correction
-/// it signs new ones.
+/// A cluster issuer refuses the requests of a namespace that it neither names nor selects, for good, and says why; after a
+/// correction it signs new ones.
 pub(super) async fn allowed_namespaces(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let path = test.role(json!({})).await?;
     let auth = test
@@ -112,10 +112,11 @@ pub(super) async fn allowed_namespaces(test: &TestNamespace<'_>) -> anyhow::Resu
     ensure!(test.signatures(&path)? == 0, "a refused request was signed");
 
     spec["allowedNamespaces"] = json!({ "names": ["elsewhere", test.namespace] });
-    test.cluster_issuer(spec).await?;
+    test.cluster_issuer(spec.clone()).await?;
     test.cluster_ready().await?;
     test.request("signed", &csr.pem, ask).await?;
-    test.issued("signed", &csr, SOON).await.map(drop)
+    test.issued("signed", &csr, SOON).await?;
+    super::scope::selected_namespaces(test, spec).await
 }
 
 /// A name that the role refuses: the request fails for good, with Vault's reason.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::pki::{Csr, Names};
 use crate::servers::controller::NAMESPACE;
+use crate::servers::process::eventually;
 use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
 /// Credentials that are missing, empty, not PEM, not a pair, unknown to Vault, or for another server.
@@ -135,6 +136,31 @@ async fn says(test: &TestNamespace<'_>, name: &str, hint: &str) -> anyhow::Resul
     let status = issuer.status.unwrap_or_default();
     let message = &status.ready().context("no Ready condition")?.message;
     ensure!(message.contains(hint), "{name}: {message:?} does not say {hint}");
+    Ok(())
+}
+
+/// A Secret that the controller may watch: it logs in anew when the Secret changes, though the old token works.
+pub(super) async fn watched(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    test.permit_watch("approle").await?;
+    let path = test.role(json!({})).await?;
+    let mount = test.approle_mount().await?;
+    let auth = test.approle(&mount, &test.policy(&[&path]).await?, json!({})).await?;
+    test.issuer("vault", test.spec(&path, auth)).await?;
+    test.ready("vault", SOON).await?;
+    let login = format!("auth/{mount}/login");
+    for logins in 1..4 {
+        if logins > 1 {
+            let changed = test.secret_id(&mount).await?;
+            test.secret("approle", &[("secretId", &changed)]).await?;
+        }
+        // Without the watch it would take up to ten minutes.
+        eventually(LATER, async || {
+            let seen = test.signatures(&login)?;
+            ensure!(seen == logins, "{seen} logins, not {logins}");
+            Ok(())
+        })
+        .await?;
+    }
     Ok(())
 }
 

@@ -46,6 +46,15 @@ pub(super) async fn binary(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 
 /// Runs the binary as an administrator; returns whether it succeeded, and its output.
 pub(super) async fn run(test: &TestNamespace<'_>, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
+    run_with(test, arguments, &[]).await
+}
+
+/// Runs the binary as an administrator in an environment with these variables.
+pub(super) async fn run_with(
+    test: &TestNamespace<'_>,
+    arguments: &[&str],
+    variables: &[(&str, String)],
+) -> anyhow::Result<(bool, String)> {
     let (binary, kubeconfig) = {
         let local = test.env.local_servers().await?;
         (local.binary.path.clone(), local.cluster.kubeconfig(ADMIN))
@@ -54,7 +63,8 @@ pub(super) async fn run(test: &TestNamespace<'_>, arguments: &[&str]) -> anyhow:
     command
         .args(arguments)
         .args(["--namespace", &test.namespace])
-        .env("KUBECONFIG", kubeconfig);
+        .env("KUBECONFIG", kubeconfig)
+        .envs(variables.iter().map(|(name, value)| (*name, value)));
     let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output()).await??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok((status.success(), text(stdout) + &text(stderr)))

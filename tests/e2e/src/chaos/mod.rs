@@ -45,7 +45,7 @@ const FLAGS: [&str; 6] = [
     "1s",
 ];
 
-/// Without claims, two controllers that both believe to lead may both sign a request.
+/// Without claims, two controllers that both believe that they lead may both sign a request.
 pub(super) async fn unclaimed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     chaos(test, false).await
 }

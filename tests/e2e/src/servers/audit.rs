@@ -1,9 +1,12 @@
 //! Vault's audit log, from which the requests of an issuer are counted.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use anyhow::Context;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use xtask::process;
@@ -29,6 +32,10 @@ pub(crate) struct Answered {
     pub(crate) done: bool,
     /// The AppRole of the token, or empty.
     pub(crate) role: String,
+    /// The common name that is asked for, or empty; a hash unless the mount keeps it plain.
+    common_name: String,
+    /// When it was answered.
+    at: String,
 }
 
 impl Audit {
@@ -52,6 +59,17 @@ impl Audit {
             .count())
     }
 
+    /// Returns the times of the signatures on a path, by common name.
+    pub(crate) fn signed(&self, path: &str) -> anyhow::Result<BTreeMap<String, Vec<Timestamp>>> {
+        let mut signed = BTreeMap::<_, Vec<_>>::new();
+        let answered = self.answered()?.into_iter();
+        for answer in answered.filter(|answer| answer.done && answer.path == path) {
+            let at = answer.at.parse().with_context(|| format!("{} is no time", answer.at))?;
+            signed.entry(answer.common_name).or_default().push(at);
+        }
+        Ok(signed)
+    }
+
     /// Returns the text of the log.
     pub(crate) fn text(&self) -> anyhow::Result<String> {
         match self {
@@ -72,5 +90,7 @@ fn answered(line: &Value) -> Answered {
         path: text(&line["request"]["path"]),
         done: !refused,
         role: text(&line["auth"]["metadata"]["role_name"]),
+        common_name: text(&line["request"]["data"]["common_name"]),
+        at: text(&line["time"]),
     }
 }

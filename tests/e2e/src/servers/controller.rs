@@ -107,6 +107,17 @@ impl Controller {
         page(self.metrics, "/metrics").await
     }
 
+    /// Returns the checks of the readiness probe, whether they pass or not.
+    pub(crate) async fn readiness(&self) -> anyhow::Result<String> {
+        let url = format!("http://127.0.0.1:{}/readyz?verbose", self.probes);
+        tokio::task::spawn_blocking(move || {
+            let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+            let agent = ureq::Agent::new_with_config(config);
+            Ok(agent.get(&url).call()?.body_mut().read_to_string()?)
+        })
+        .await?
+    }
+
     /// Asks the liveness probe; returns the time until the answer.
     pub(crate) async fn liveness(&self) -> anyhow::Result<Duration> {
         let begun = Instant::now();

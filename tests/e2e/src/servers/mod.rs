@@ -1,10 +1,12 @@
 //! The servers that cases run on, and who runs them.
 
 pub(crate) mod audit;
+pub(crate) mod aws;
 mod cached;
 pub(crate) mod certmanager;
 pub(crate) mod cluster;
 pub(crate) mod components;
+pub(crate) mod connect_proxy;
 pub(crate) mod controller;
 pub(crate) mod env;
 pub(crate) mod etcd;

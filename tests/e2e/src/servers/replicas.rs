@@ -106,7 +106,6 @@ impl Replicas {
         let id = holder.rsplit('_').nth(1).and_then(|id| id.parse().ok());
         let id = id.with_context(|| format!("{holder:?} leads"))?;
         let begun = lease.acquire_time.context("a Lease without acquireTime")?.0;
-        let begun = Timestamp::from_nanosecond(begun.as_nanosecond())?;
         for one in &self.both {
             let mut one = one.lock().await;
             if one.process().id() == id {

@@ -458,12 +458,15 @@ fn probe_is_repeated_for_a_lag_only() {
 }
 
 #[test]
-fn known_health_ends_with_the_secrets() {
+fn known_health_ends_with_new_secrets() {
     let mut access = held(app_role());
     access.skip_health();
     access.reread();
+    let changed = issuer(app_role()).secret("approle", "2", &[("secretId", "y")]);
+    let checked = changed.holds(&access).run();
+    assert_eq!(checked.asked[..2], ["Secret team/approle", "health"]);
     let checked = issuer(app_role()).holds(&access).run();
-    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+    assert_eq!(checked.asked, ["Secret team/approle"]);
     let checked = issuer(app_role()).holds(&checked.ready()).run();
     assert_eq!(checked.asked, ["health"]);
 }

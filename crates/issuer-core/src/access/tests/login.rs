@@ -117,7 +117,9 @@ fn given_token_may_lack_the_lookup() {
 
 #[test]
 fn login_without_token_is_misbehaviour() {
+    let endless = format!(r#"{{"auth":{{"client_token":"{}"}}}}"#, "x".repeat(20_000));
     for (body, says) in [
+        (endless.as_str(), "auth.client_token is missing"),
         (r#"{"auth":null}"#, "auth is missing"),
         (r#"{"auth":{"client_token":""}}"#, "auth.client_token is missing"),
         (r#"{"auth":{"mfa_requirement":{}}}"#, "second factor"),

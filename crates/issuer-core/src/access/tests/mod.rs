@@ -1,6 +1,7 @@
 //! Checks of one issuer, each a script of answers and what follows from it.
 
 mod check;
+mod credentials;
 mod limits;
 mod login;
 mod resolve;
@@ -15,7 +16,7 @@ use issuer_api::{
 };
 
 use super::*;
-use crate::reference::{IssuerKey, IssuerKind};
+use crate::reference::{IssuerKey, IssuerKind, TokenSpec};
 use crate::target::IssuerPolicy;
 use crate::{Body, Operation, TransportError};
 
@@ -123,7 +124,8 @@ fn granted(token: &str, seconds: u64, renewable: bool) -> Reply {
 /// A check whose questions are answered well, except for the answers that a test gives.
 struct Scenario {
     spec: VaultSpec,
-    held: Option<Access>,
+    policy: IssuerPolicy,
+    held: Held,
     now: Now,
     secrets: BTreeMap<&'static str, Result<SecretData, ReadError>>,
     config_maps: BTreeMap<&'static str, Result<SecretData, ReadError>>,
@@ -178,7 +180,8 @@ fn issuer(auth: Auth) -> Scenario {
             auth,
             ..VaultSpec::default()
         },
-        held: None,
+        policy: IssuerPolicy::default(),
+        held: Held::default(),
         now: at(0),
         secrets: BTreeMap::new(),
         config_maps: BTreeMap::new(),
@@ -197,7 +200,7 @@ impl Scenario {
     }
 
     fn holds(mut self, access: &Access) -> Self {
-        self.held = Some(access.clone());
+        self.held.access = Some(access.clone());
         self
     }
 
@@ -261,9 +264,9 @@ impl Scenario {
             namespace: "team".to_owned(),
             name: "vault".to_owned(),
         };
-        let target = Target::parse(&self.spec, &key, "team", &IssuerPolicy::default()).unwrap();
+        let target = Target::parse(&self.spec, &key, "team", &self.policy).unwrap();
         let (mut asked, mut requests, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
-        let mut step = begin(target, "team", self.held.take(), self.now);
+        let mut step = begin(target, "team", std::mem::take(&mut self.held), self.now);
         loop {
             step = match step {
                 Step::ReadConfigMap(config_map, waits) => {
@@ -276,9 +279,14 @@ impl Scenario {
                     let answer = self.secrets.get(&*secret.name).cloned();
                     waits.resume(self.now, answer.unwrap_or(Err(ReadError::NotFound)))
                 }
-                Step::MintToken(spec, waits) => {
-                    asked.push(format!("token {}/{}", spec.namespace, spec.service_account));
-                    tokens.push(spec);
+                Step::MintToken(source, waits) => {
+                    match source {
+                        TokenSource::File(path) => asked.push(format!("file {path}")),
+                        TokenSource::Requested(spec) => {
+                            asked.push(format!("token {}/{}", spec.namespace, spec.service_account));
+                            tokens.push(spec);
+                        }
+                    }
                     waits.resume(self.now, self.token.clone())
                 }
                 Step::Exchange(request, waits) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use issuer_api::ConfigMapKeySelector;
 
+use super::credentials::aws;
 use super::*;
 use crate::Roots;
 
@@ -51,6 +52,21 @@ fn secrets_stay_with_their_servers() {
                        not list this server";
         assert_eq!(checked.not_ready(), ("SecretNotAllowed", message.to_owned()));
     }
+    for (servers, reason) in [
+        ("https://a", Some("SecretNotAllowed")),
+        ("https://a, http://proxy:3128", None),
+    ] {
+        let mut check = issuer(app_role());
+        check.spec.proxy = Some("http://proxy:3128".to_owned());
+        if let Some(Ok(secret)) = check.secrets.get_mut("approle") {
+            secret.servers = Some(servers.to_owned());
+        }
+        let checked = check.run();
+        match reason {
+            Some(reason) => assert_eq!(checked.not_ready().0, reason),
+            None => drop(checked.ready()),
+        }
+    }
 }
 
 #[test]
@@ -85,6 +101,16 @@ fn ca_bundle_must_hold_a_certificate() {
     let mut check = issuer(app_role()).secret("ca", "1", &[("ca.crt", "no PEM")]);
     check.spec.ca_bundle_secret_ref = Some(selector("ca"));
     assert_eq!(check.run().not_ready().0, "SecretInvalid");
+}
+
+#[test]
+fn all_requests_go_through_the_proxy() {
+    let mut check = issuer(app_role());
+    check.spec.proxy = Some("http://proxy.example:3128".to_owned());
+    let vault = check.run().ready().vault;
+    for connect in [&vault.connect, &vault.login] {
+        assert_eq!(connect.peer(), ("proxy.example", 3128));
+    }
 }
 
 #[test]
@@ -207,4 +233,47 @@ fn kept_token_stays_with_its_connection() {
     assert_ne!(connections[1], &held.vault.connect, "the login uses the new CA");
     assert_eq!(connections[2], &held.vault.connect, "the probe uses the old one");
     assert_eq!(checked.ready().vault, held.vault);
+}
+
+#[test]
+fn touched_secret_keeps_the_token() {
+    let mut held = held(app_role());
+    held.reread();
+    let check = issuer(app_role()).secret("approle", "2", &[("secretId", "x")]);
+    let checked = check.holds(&held).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+    let mut kept = checked.ready();
+    assert_eq!(kept.lease, held.lease);
+    // The version that was read is noted, so the watch tells nothing new.
+    kept.compare(|_| Some("2"));
+    let checked = issuer(app_role()).holds(&kept).run();
+    assert_eq!(checked.asked, ["health"]);
+    kept.compare(|_| Some("3"));
+    let checked = issuer(app_role()).holds(&kept).run();
+    assert_eq!(checked.asked, ["Secret team/approle", "health"]);
+}
+
+#[test]
+fn unneeded_keys_are_not_kept() {
+    let keys = [("accessKeyID", "AKIA"), ("secretAccessKey", "x"), ("sessionToken", "y")];
+    let pair = [("tls.crt", CERTIFICATE), ("tls.key", KEY)];
+    for (auth, secret, needed) in [
+        (app_role(), "approle", &[("secretId", "x")][..]),
+        (app_role_in_secret(), "role", &[("roleId", "r")]),
+        (given_token(), "token", &[("token", "hvs.given")]),
+        (kubernetes(Some("jwt")), "jwt", &[("token", "jwt")]),
+        (certificate(Some("pair")), "pair", &pair),
+        (aws(Some("keys")), "keys", &keys),
+    ] {
+        let gathered = |others: &[(&str, &str)]| {
+            let mut check = issuer(auth.clone()).secret(secret, "1", &[needed, others].concat());
+            check = check.config_map("ca", "1", &[&[("ca.crt", CERTIFICATE)], others].concat());
+            check.spec.ca_bundle_config_map_ref = Some(ConfigMapKeySelector {
+                name: "ca".to_owned(),
+                key: None,
+            });
+            check.run().ready().inputs
+        };
+        assert_eq!(gathered(&[("other", "x")]), gathered(&[]), "{secret}");
+    }
 }

@@ -1,51 +1,94 @@
+mod owner;
 #[cfg(test)]
 mod tests;
+mod waiter;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::owner::Owner;
+pub(super) use self::waiter::Waiter;
 use super::lane::{Class, Lane, Work};
+use super::recovery::Recovery;
 
 /// Work that is due at a time, in lanes that cannot delay each other.
 ///
 /// * A key is worked on by one task at a time: what becomes due meanwhile waits until that task ends.
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
 /// * Work that has failed before runs at no more than half of that.
-/// * A lane serves its tenants in turn, so the backlog of one namespace delays another by one task.
-/// * A lane may be closed for some classes of work: they stay where they are, at no cost, until it opens.
-/// * All lanes together run at most `total` tasks, and one more for each lane that runs none.
+/// * A lane serves its tenants in turn, so the backlog of one delays another by one task.
+/// * A lane may be closed for some classes of work, or for what is not owed to a tenant: they stay where they are, at no
+///   cost, until it opens.
+/// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
+///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
+/// * All lanes together run at most `total` tasks, and one more for each owner that runs none and has a slot reserved. Some
+///   lanes neither count nor wait for that.
 ///
-/// Every operation takes logarithmic time, but for those whose documentation says otherwise.
+/// Every operation takes logarithmic time, however many keys become due at once, but for those whose documentation says
+/// otherwise.
 ///
 /// No library serves: the queues of controller runtimes know neither lanes nor tenants, and their states cannot be
 /// compared.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Queue<L, K> {
+pub(super) struct Queue<L: LaneName, K> {
     /// The width of a lane that has none of its own.
     width: usize,
     total: usize,
-    lanes: BTreeMap<L, Lane<K>>,
-    /// The lane and time of each key that is due and not running.
-    due: BTreeMap<K, (L, Duration)>,
+    lanes: BTreeMap<L, Lane<Waiter<K>>>,
+    /// The keys that are due and not running.
+    due: BTreeMap<K, Due<L>>,
     running: BTreeMap<K, Running<L>>,
-    /// The lanes that have work and run none.
-    idle: BTreeSet<(Duration, L)>,
-    /// The lanes that have work, run some, and have a slot left.
-    busy: BTreeSet<(Duration, L)>,
+    /// The owners of lanes that have work.
+    owners: BTreeMap<L::Owner, Owner<L>>,
+    /// The owners that may run a task however many run.
+    reserved: BTreeSet<(Duration, L::Owner)>,
+    /// The owners that may run a task while fewer than `total` run.
+    shared: BTreeSet<(Duration, L::Owner)>,
+    /// The number of tasks that run and count against `total`.
+    counted: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Running<L> {
     lane: L,
     class: Class,
-    /// When it is due again, if that was decided while it runs.
-    again: Option<(L, Class, Duration)>,
+    /// When and where it is due again, if that was decided while it runs.
+    again: Option<(Class, Due<L>)>,
+}
+
+/// When and where a key is due.
+#[derive(Clone, Debug, PartialEq, Hash)]
+struct Due<L> {
+    at: Duration,
+    lane: L,
+    /// The tenant that it is for, unless the key says it.
+    tenant: Option<Arc<str>>,
+}
+
+impl<L> Due<L> {
+    fn waiter<K>(&self, key: K) -> Waiter<K> {
+        let tenant = self.tenant.clone();
+        Waiter { key, tenant }
+    }
 }
 
 /// The name of a lane.
 pub(super) trait LaneName: Ord + Clone {
+    /// Those who cause the work of the lane.
+    type Owner: Ord + Clone;
+
+    /// Returns the owner, whose lanes have a common share.
+    fn owner(&self) -> Self::Owner;
+
     /// Returns the number of tasks that the lane runs at once, given the usual one.
     fn width(&self, width: usize) -> usize;
+
+    /// Returns the number of tasks that the lanes of its owner run at once, given the usual width.
+    fn share(&self, width: usize) -> usize;
+
+    /// Returns `true` if its tasks count against the total.
+    fn is_counted(&self) -> bool;
 }
 
 impl<L: LaneName, K: Work> Queue<L, K> {
@@ -56,28 +99,39 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             lanes: BTreeMap::new(),
             due: BTreeMap::new(),
             running: BTreeMap::new(),
-            idle: BTreeSet::new(),
-            busy: BTreeSet::new(),
+            owners: BTreeMap::new(),
+            reserved: BTreeSet::new(),
+            shared: BTreeSet::new(),
+            counted: 0,
         }
     }
 
     /// Makes a key due at `at`, or earlier if it already is. It belongs to this lane and class from now on.
-    pub(super) fn push(&mut self, lane: L, class: Class, key: K, at: Duration, now: Duration) {
+    pub(super) fn push(&mut self, lane: L, class: Class, waiter: impl Into<Waiter<K>>, at: Duration, now: Duration) {
+        let Waiter { key, tenant } = waiter.into();
+        self.place(key, class, Due { at, lane, tenant }, now);
+    }
+
+    fn place(&mut self, key: K, class: Class, mut due: Due<L>, now: Duration) {
         if let Some(running) = self.running.get_mut(&key) {
-            let at = running.again.as_ref().map_or(at, |(.., again)| at.min(*again));
-            running.again = Some((lane, class, at));
+            let before = running.again.as_ref().map_or(due.at, |(_, again)| again.at);
+            due.at = due.at.min(before);
+            running.again = Some((class, due));
             return;
         }
         // Taken out first: the key may change its lane or its class.
-        let at = self.take(&key).map_or(at, |(_, due)| at.min(due));
-        self.due.insert(key.clone(), (lane.clone(), at));
-        self.change(lane, |lane| lane.insert(class, key, at, now));
+        if let Some(before) = self.take(&key) {
+            due.at = due.at.min(before.at);
+        }
+        let (lane, waiter, at) = (due.lane.clone(), due.waiter(key.clone()), due.at);
+        self.due.insert(key, due);
+        self.change(lane, |lane| lane.insert(class, waiter, at, now));
     }
 
     /// Moves a key that is due to another class, at the same time.
     pub(super) fn reclassify(&mut self, key: &K, class: Class, now: Duration) {
-        if let Some((lane, at)) = self.due.get(key).cloned() {
-            self.push(lane, class, key.clone(), at, now);
+        if let Some(due) = self.due.get(key).cloned() {
+            self.place(key.clone(), class, due, now);
         }
     }
 
@@ -88,36 +142,45 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Makes a key that is due before `at` due at that time.
     pub(super) fn postpone(&mut self, key: &K, at: Duration) {
-        if let Some((.., again)) = self.running.get_mut(key).and_then(|running| running.again.as_mut()) {
-            *again = at.max(*again);
+        if let Some((_, again)) = self.running.get_mut(key).and_then(|running| running.again.as_mut()) {
+            again.at = at.max(again.at);
         }
-        let Some((lane, due)) = self.due.get_mut(key).filter(|(_, due)| *due < at) else {
+        let Some(due) = self.due.get_mut(key).filter(|due| due.at < at) else {
             return;
         };
-        let before = std::mem::replace(due, at);
-        let lane = lane.clone();
-        let key = key.clone();
+        let before = std::mem::replace(&mut due.at, at);
+        let (lane, waiter) = (due.lane.clone(), due.waiter(key.clone()));
         self.change(lane, |lane| {
-            if let Some(class) = lane.remove(&key, before) {
-                lane.insert(class, key, at, Duration::ZERO);
+            if let Some(class) = lane.remove(&waiter, before) {
+                lane.insert(class, waiter, at, Duration::ZERO);
             }
         });
     }
 
-    /// Takes a key that is due, of the lane that has waited longest for a slot.
-    pub(super) fn pop(&mut self, now: Duration) -> Option<K> {
+    /// Takes a key that is due, of the lane that has waited longest for a slot. Calls `recovered` for each key that was
+    /// released and whose turn it is to be made ready, before it is taken.
+    pub(super) fn pop(&mut self, now: Duration, mut recovered: impl FnMut(&K, Recovery)) -> Option<K> {
         loop {
             let (at, name) = self.first()?;
-            if *at > now {
+            if at > now {
                 return None;
             }
             let name = name.clone();
             let lane = self.lanes.get_mut(&name)?;
             // What became due meanwhile may belong to a tenant whose turn comes first.
-            lane.promote(now);
+            for (Waiter { key, .. }, recovery) in lane.promote(now) {
+                recovered(&key, recovery);
+                if let Some(due) = self.due.get_mut(&key) {
+                    due.at = now;
+                }
+            }
             let taken = lane.next(now);
+            if let Some(owner) = self.owners.get_mut(&name.owner()).filter(|_| taken.is_some()) {
+                owner.running += 1;
+                self.counted += usize::from(name.is_counted());
+            }
             self.rank(&name);
-            if let Some((class, key)) = taken {
+            if let Some((class, Waiter { key, .. })) = taken {
                 self.due.remove(&key);
                 let running = Running {
                     lane: name,
@@ -135,10 +198,15 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         let Some(Running { lane, class, again }) = self.running.remove(key) else {
             return;
         };
-        self.change(lane, |lane| lane.finish(class));
-        if let Some((lane, class, at)) = again {
-            self.push(lane, class, key.clone(), at, Duration::ZERO);
+        if let Some(owner) = self.owners.get_mut(&lane.owner()) {
+            owner.running -= 1;
+            self.counted -= usize::from(lane.is_counted());
         }
+        // Placed first: a lane without work forgets what it is closed for.
+        if let Some((class, due)) = again {
+            self.place(key.clone(), class, due, Duration::ZERO);
+        }
+        self.change(lane, |lane| lane.finish(class));
     }
 
     /// Makes a key not due.
@@ -156,35 +224,35 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Makes everything in a lane due now that is not owed, as if it had never failed, and returns it; takes time for each
-    /// key.
-    pub(super) fn hasten(&mut self, lane: &L, now: Duration) -> Vec<K> {
-        let mut hastened = Vec::new();
-        for (class, then) in [
-            (Class::Untold, Class::Untold),
-            (Class::Told, Class::Told),
-            (Class::Retried, Class::Told),
-        ] {
-            for key in self.lanes.get(lane).map_or_else(Vec::new, |lane| lane.keys(class)) {
-                self.push(lane.clone(), then, key.clone(), now, now);
-                hastened.push(key);
-            }
+    /// Sets whether a tenant of a lane is full: nothing but owed work is then begun for it. A lane without work forgets this.
+    pub(super) fn limit(&mut self, lane: &L, tenant: &Arc<str>, is_full: bool) {
+        if self
+            .lanes
+            .get(lane)
+            .is_some_and(|lane| lane.full.contains(tenant) != is_full)
+        {
+            self.change(lane.clone(), |lane| lane.limit(tenant, is_full));
         }
-        hastened
     }
 
-    /// Moves everything that is told, or retried, in a lane to [`Class::Untold`]; takes time for each key.
-    pub(super) fn retell(&mut self, lane: &L, now: Duration) {
-        let told = |lane: &Lane<K>| [lane.keys(Class::Told), lane.keys(Class::Retried)].concat();
-        for key in self.lanes.get(lane).map_or_else(Vec::new, told) {
-            let at = self.due.get(&key).map_or(now, |(_, at)| *at);
-            self.push(lane.clone(), Class::Untold, key, at, now);
+    /// Sets whether a lane has a reserved slot. A lane without work forgets this, and has one again.
+    pub(super) fn reserve(&mut self, lane: &L, is_reserved: bool) {
+        if self.lanes.get(lane).is_some_and(|lane| lane.is_reserved != is_reserved) {
+            self.change(lane.clone(), |lane| lane.is_reserved = is_reserved);
+        }
+    }
+
+    /// Makes everything in a lane due that is not owed, as if it had never failed, and moves it to the class `last` if it is
+    /// of a later one. Each key is made ready when a slot is left for it, so that a crowd takes no turn of its own.
+    pub(super) fn release(&mut self, lane: &L, last: Class, recovery: Recovery, now: Duration) {
+        if self.has_work(lane) {
+            self.change(lane.clone(), |lane| lane.release(last, recovery, now));
         }
     }
 
     /// Returns when there will be something to take, if nothing changes; it may have passed.
     pub(super) fn next(&self) -> Option<Duration> {
-        self.first().map(|(at, _)| *at)
+        self.first().map(|(at, _)| at)
     }
 
     /// Returns each lane that has work, and the number of its keys that are due and could run if there was a slot.
@@ -192,49 +260,93 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         self.lanes.iter().map(move |(name, lane)| (name, lane.backlog(now)))
     }
 
+    /// Returns the keys that are worked on.
+    pub(super) fn running(&self) -> impl Iterator<Item = &K> {
+        self.running.keys()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
 
-    fn first(&self) -> Option<&(Duration, L)> {
-        // The limit is for lanes that run something: one that runs nothing always gets its first slot.
-        let busy = self.busy.first().filter(|_| self.running.len() < self.total);
-        self.idle.first().into_iter().chain(busy).min()
+    /// Returns the lane that comes next, and since when or from when on it can run something.
+    fn first(&self) -> Option<(Duration, &L)> {
+        let shared = self.shared.first().filter(|_| self.counted < self.total);
+        let reserved = self.reserved.first();
+        // Of two that have waited as long, the one that waits for nobody.
+        let is_reserved = match (reserved, shared) {
+            (Some(reserved), Some(shared)) => reserved <= shared,
+            (reserved, _) => reserved.is_some(),
+        };
+        let (_, key) = if is_reserved { reserved? } else { shared? };
+        let owner = self.owners.get(key)?;
+        let (at, lane) = if is_reserved {
+            owner.reserved()?
+        } else {
+            owner.shared()?
+        };
+        Some((*at, lane))
     }
 
-    fn take(&mut self, key: &K) -> Option<(L, Duration)> {
-        let (lane, at) = self.due.remove(key)?;
-        self.change(lane.clone(), |lane| {
-            lane.remove(key, at);
+    fn take(&mut self, key: &K) -> Option<Due<L>> {
+        let due = self.due.remove(key)?;
+        let waiter = due.waiter(key.clone());
+        self.change(due.lane.clone(), |lane| {
+            lane.remove(&waiter, due.at);
         });
-        Some((lane, at))
+        Some(due)
     }
 
     /// Changes a lane, which exists as long as it has work.
-    fn change(&mut self, name: L, change: impl FnOnce(&mut Lane<K>)) {
-        let width = name.width(self.width);
+    fn change(&mut self, name: L, change: impl FnOnce(&mut Lane<Waiter<K>>)) {
+        let (width, share) = (name.width(self.width), name.share(self.width));
         let lane = self.lanes.entry(name.clone()).or_insert_with(|| Lane::new(width));
+        self.owners
+            .entry(name.owner())
+            .or_insert_with(|| Owner::new(share, name.is_counted()));
         change(lane);
         self.rank(&name);
     }
 
-    /// Brings `idle` and `busy` up to date with a lane.
+    /// Brings the ranks of a lane and of its owner up to date.
     fn rank(&mut self, name: &L) {
-        let Some(lane) = self.lanes.get_mut(name) else {
+        let key = name.owner();
+        let (Some(lane), Some(owner)) = (self.lanes.get_mut(name), self.owners.get_mut(&key)) else {
             return;
         };
         if let Some(head) = lane.head.take() {
-            let entry = (head, name.clone());
-            let _ = self.idle.remove(&entry) || self.busy.remove(&entry);
+            owner.remove(head, name);
         }
         if lane.is_unused() {
             self.lanes.remove(name);
-            return;
+        } else {
+            lane.head = lane.first();
+            if let Some(head) = lane.head {
+                owner.insert(head, name, lane.is_idle() && lane.is_reserved);
+            }
         }
-        lane.head = lane.first();
-        if let Some(head) = lane.head {
-            let ranks = if lane.is_idle() { &mut self.idle } else { &mut self.busy };
-            ranks.insert((head, name.clone()));
+        let heads = owner.ranks();
+        let before = std::mem::replace(&mut owner.heads, heads);
+        if owner.is_unused() {
+            self.owners.remove(&key);
         }
+        let after = self.owners.get(&key).map(|owner| owner.heads).unwrap_or_default();
+        move_entry(&mut self.reserved, &key, before.reserved, after.reserved);
+        move_entry(&mut self.shared, &key, before.shared, after.shared);
+    }
+}
+
+/// Moves an entry of a ranking from one time to another.
+fn move_entry<T: Ord + Clone>(
+    ranks: &mut BTreeSet<(Duration, T)>,
+    key: &T,
+    from: Option<Duration>,
+    to: Option<Duration>,
+) {
+    if from != to {
+        if let Some(from) = from {
+            ranks.remove(&(from, key.clone()));
+        }
+        ranks.extend(to.map(|to| (to, key.clone())));
     }
 }

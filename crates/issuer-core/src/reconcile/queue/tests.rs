@@ -1,6 +1,25 @@
+use std::cell::Cell;
+use std::cmp::Ordering;
+
+use super::super::lane::PORTION;
 use super::*;
 
+/// The owner of a lane is what stands before a slash; checks are not counted.
 impl LaneName for &'static str {
+    type Owner = &'static str;
+
+    fn owner(&self) -> &'static str {
+        self.split('/').next().unwrap()
+    }
+
+    fn share(&self, width: usize) -> usize {
+        2 * width
+    }
+
+    fn is_counted(&self) -> bool {
+        !self.starts_with("check")
+    }
+
     fn width(&self, width: usize) -> usize {
         if *self == "wide" { 2 * width } else { width }
     }
@@ -27,8 +46,12 @@ fn push(queue: &mut Queue<&'static str, Item>, lane: &'static str, item: Item, a
     queue.push(lane, Class::Told, item, s(at), s(0));
 }
 
+fn pop(queue: &mut Queue<&'static str, Item>, now: u64) -> Option<Item> {
+    queue.pop(s(now), |_, _| {})
+}
+
 fn drain(queue: &mut Queue<&'static str, Item>, now: u64) -> Vec<Item> {
-    std::iter::from_fn(|| queue.pop(s(now)).inspect(|item| queue.finish(item))).collect()
+    std::iter::from_fn(|| pop(queue, now).inspect(|item| queue.finish(item))).collect()
 }
 
 #[test]
@@ -38,9 +61,9 @@ fn earliest_time_counts() {
         push(&mut queue, "a", ("t", 1), at);
     }
     assert_eq!(queue.next(), Some(s(5)));
-    assert_eq!(queue.pop(s(4)), None);
-    assert_eq!(queue.pop(s(5)), Some(("t", 1)));
-    assert_eq!(queue.pop(s(99)), None);
+    assert_eq!(pop(&mut queue, 4), None);
+    assert_eq!(pop(&mut queue, 5), Some(("t", 1)));
+    assert_eq!(pop(&mut queue, 99), None);
 }
 
 #[test]
@@ -59,18 +82,18 @@ fn postponing_never_hastens() {
 fn key_runs_once_at_a_time() {
     let mut queue = queue(9, 9);
     push(&mut queue, "a", ("t", 1), 0);
-    assert_eq!(queue.pop(s(0)), Some(("t", 1)));
+    assert_eq!(pop(&mut queue, 0), Some(("t", 1)));
     push(&mut queue, "a", ("t", 1), 0);
-    assert_eq!((queue.pop(s(0)), queue.next()), (None, None));
+    assert_eq!((pop(&mut queue, 0), queue.next()), (None, None));
     queue.finish(&("t", 1));
-    assert_eq!(queue.pop(s(0)), Some(("t", 1)));
+    assert_eq!(pop(&mut queue, 0), Some(("t", 1)));
 }
 
 #[test]
 fn cancelled_key_does_not_run_again() {
     let mut queue = queue(9, 9);
     push(&mut queue, "a", ("t", 1), 0);
-    queue.pop(s(0)).unwrap();
+    pop(&mut queue, 0).unwrap();
     push(&mut queue, "a", ("t", 1), 0);
     queue.cancel(&("t", 1));
     queue.finish(&("t", 1));
@@ -83,11 +106,11 @@ fn full_lane_delays_no_other() {
     push(&mut queue, "slow", ("t", 1), 0);
     push(&mut queue, "slow", ("t", 2), 0);
     push(&mut queue, "quick", ("t", 3), 1);
-    assert_eq!(queue.pop(s(1)), Some(("t", 1)));
-    assert_eq!(queue.pop(s(1)), Some(("t", 3)));
-    assert_eq!(queue.pop(s(1)), None);
+    assert_eq!(pop(&mut queue, 1), Some(("t", 1)));
+    assert_eq!(pop(&mut queue, 1), Some(("t", 3)));
+    assert_eq!(pop(&mut queue, 1), None);
     queue.finish(&("t", 1));
-    assert_eq!(queue.pop(s(1)), Some(("t", 2)));
+    assert_eq!(pop(&mut queue, 1), Some(("t", 2)));
 }
 
 #[test]
@@ -103,7 +126,7 @@ fn backlog_is_due_and_open() {
             .collect::<Vec<_>>()
     };
     assert_eq!(backlog(&queue), vec![("a", 3)]);
-    queue.pop(s(0)).unwrap();
+    pop(&mut queue, 0).unwrap();
     assert_eq!(backlog(&queue), vec![("a", 2)]);
     queue.open(&"a", Class::Untold);
     assert_eq!(backlog(&queue), vec![("a", 0)]);
@@ -136,12 +159,76 @@ fn total_leaves_each_lane_one_task() {
         push(&mut queue, "a", ("t", number), 0);
     }
     push(&mut queue, "b", ("t", 9), 1);
-    let taken: Vec<_> = std::iter::from_fn(|| queue.pop(s(1))).collect();
+    let taken: Vec<_> = std::iter::from_fn(|| pop(&mut queue, 1)).collect();
     assert_eq!(taken, [("t", 0), ("t", 1), ("t", 9)]);
     queue.finish(&("t", 9));
-    assert_eq!(queue.pop(s(1)), None);
+    assert_eq!(pop(&mut queue, 1), None);
     queue.finish(&("t", 0));
-    assert_eq!(queue.pop(s(1)), Some(("t", 2)));
+    assert_eq!(pop(&mut queue, 1), Some(("t", 2)));
+}
+
+#[test]
+fn lanes_without_a_reserved_slot_share_the_total() {
+    let mut queue = queue(9, 2);
+    for (number, lane) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        push(&mut queue, lane, ("t", number as u32), 0);
+        queue.reserve(&lane, lane == "d");
+    }
+    let taken: Vec<_> = std::iter::from_fn(|| pop(&mut queue, 1)).collect();
+    assert_eq!(taken, [("t", 0), ("t", 1), ("t", 3)]);
+    queue.reserve(&"c", true);
+    assert_eq!(pop(&mut queue, 1), Some(("t", 2)));
+}
+
+/// Queues five items in each lane, due at once.
+fn crowd(queue: &mut Queue<&'static str, Item>, lanes: &[&'static str]) {
+    for lane in lanes {
+        for number in 0..5 {
+            push(queue, lane, (lane, number), 0);
+        }
+    }
+}
+
+fn taken(queue: &mut Queue<&'static str, Item>) -> Vec<Item> {
+    std::iter::from_fn(|| pop(queue, 1)).collect()
+}
+
+#[test]
+fn owner_takes_no_slots_of_others() {
+    let mut queue = queue(3, 9);
+    let lanes = ["a/1", "a/2", "a/3", "a/4", "a/5", "a/6", "a/7", "a/8"];
+    crowd(&mut queue, &lanes);
+    crowd(&mut queue, &["b"]);
+    let all = taken(&mut queue);
+    // Twice its share at most, of which each lane has one before any has two.
+    let of = |owner: &str| all.iter().filter(|(lane, _)| lane.starts_with(owner)).count();
+    assert!(lanes.iter().all(|lane| of(lane) >= 1));
+    assert_eq!((of("a"), of("b")), (8, 1));
+    // A slot of the owner lets it run another, and none of others.
+    queue.finish(&("b", 0));
+    assert_eq!(taken(&mut queue), [("b", 1)]);
+}
+
+#[test]
+fn share_bounds_lanes_without_number() {
+    let mut queue = queue(1, 100);
+    crowd(&mut queue, &["a/1", "a/2", "a/3", "a/4", "a/5", "a/6"]);
+    assert_eq!(taken(&mut queue).len(), 4);
+    assert_eq!(queue.next(), None);
+    crowd(&mut queue, &["b/1"]);
+    assert_eq!(taken(&mut queue), [("b/1", 0)]);
+}
+
+#[test]
+fn uncounted_lanes_do_not_wait_for_others() {
+    let mut queue = queue(3, 2);
+    crowd(&mut queue, &["a", "b"]);
+    assert_eq!(taken(&mut queue).len(), 2);
+    crowd(&mut queue, &["check/1", "check/2"]);
+    assert_eq!(taken(&mut queue).len(), 6);
+    // Nor do others wait for them.
+    queue.finish(&("a", 0));
+    assert_eq!(taken(&mut queue).len(), 1);
 }
 
 #[test]
@@ -152,7 +239,7 @@ fn longest_waiting_lane_is_served_first() {
         push(&mut queue, "z", ("t", 5 + number), 0);
     }
     let order = [1, 2, 3, 4].map(|now| {
-        let item = queue.pop(s(now)).unwrap();
+        let item = pop(&mut queue, now).unwrap();
         queue.finish(&item);
         item.1
     });
@@ -191,7 +278,7 @@ fn retried_work_yields_but_never_starves() {
     let mut turns = Vec::new();
     for number in 10..130 {
         queue.push("a", Class::Told, ("t", number), s(1), s(1));
-        let key = queue.pop(s(1)).unwrap();
+        let key = pop(&mut queue, 1).unwrap();
         queue.finish(&key);
         turns.push(key.1 < 10);
     }
@@ -207,7 +294,7 @@ fn retried_work_holds_half_the_slots() {
         for number in 0..9 {
             queue.push("a", Class::Retried, ("t", number), s(0), s(0));
         }
-        let taken = |queue: &mut Queue<_, _>| std::iter::from_fn(|| queue.pop(s(0))).collect::<Vec<Item>>();
+        let taken = |queue: &mut _| std::iter::from_fn(|| pop(queue, 0)).collect::<Vec<Item>>();
         assert_eq!(taken(&mut queue).len(), slots);
         assert_eq!(queue.next(), None);
         for number in 10..19 {
@@ -234,25 +321,131 @@ fn reclassified_work_keeps_its_time() {
 }
 
 #[test]
-fn hastened_lane_is_due_now() {
+fn released_lane_is_due_now() {
     let mut queue = queue(9, 9);
     push(&mut queue, "a", ("t", 1), 50);
+    queue.push("a", Class::Retried, ("t", 3), s(0), s(0));
     queue.push("a", Class::Owed, ("t", 2), s(60), s(0));
-    queue.hasten(&"a", s(3));
-    assert_eq!(drain(&mut queue, 3), [("t", 1)]);
+    queue.release(&"a", Class::Told, Recovery::Recovered, s(3));
+    queue.release(&"none", Class::Told, Recovery::Recovered, s(3));
+    assert_eq!(queue.backlog(s(3)).map(|(_, keys)| keys).collect::<Vec<_>>(), [2]);
+    assert_eq!(queue.next(), Some(s(0)));
+    assert_eq!(drain(&mut queue, 3), [("t", 1), ("t", 3)]);
     assert_eq!(queue.next(), Some(s(60)));
 }
 
 #[test]
-fn retold_lane_runs_what_was_told() {
+fn released_work_may_be_told_again() {
     let mut queue = queue(9, 9);
     push(&mut queue, "a", ("t", 1), 0);
     push(&mut queue, "a", ("t", 2), 7);
+    queue.push("a", Class::Retried, ("t", 3), s(9), s(0));
     queue.open(&"a", Class::Untold);
     assert_eq!(queue.next(), None);
-    queue.retell(&"a", s(0));
-    assert_eq!(drain(&mut queue, 0), [("t", 1)]);
-    assert_eq!(queue.next(), Some(s(7)));
+    queue.release(&"a", Class::Told, Recovery::Recovered, s(1));
+    assert_eq!(queue.next(), None);
+    queue.release(&"a", Class::Untold, Recovery::Replaced, s(2));
+    let mut recovered = Vec::new();
+    let first = queue.pop(s(2), |key, recovery| recovered.push((*key, recovery)));
+    assert_eq!(first, Some(("t", 1)));
+    assert_eq!(recovered, [2, 3, 1].map(|number| (("t", number), Recovery::Replaced)));
+    assert_eq!(drain(&mut queue, 2), [("t", 2), ("t", 3)]);
+}
+
+#[test]
+fn released_work_can_be_changed() {
+    let mut queue = queue(1, 9);
+    for number in 0..4 {
+        push(&mut queue, "a", ("t", number), 50);
+    }
+    queue.release(&"a", Class::Told, Recovery::Recovered, s(0));
+    queue.cancel(&("t", 0));
+    queue.push("b", Class::Owed, ("t", 1), s(0), s(0));
+    queue.postpone(&("t", 2), s(60));
+    assert_eq!(drain(&mut queue, 0), [("t", 3), ("t", 1)]);
+    queue.cancel(&("t", 2));
+    assert_eq!(queue, self::queue(1, 9));
+}
+
+/// A key that counts how often one is compared or copied.
+#[derive(Debug)]
+struct Counted(u32);
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    COUNT.with(|count| count.set(count.get() + 1));
+}
+
+fn cost<T>(action: impl FnOnce() -> T) -> (T, usize) {
+    COUNT.with(|count| count.set(0));
+    (action(), COUNT.with(Cell::get))
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        count();
+        Self(self.0)
+    }
+}
+
+impl PartialEq for Counted {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Counted {}
+
+impl PartialOrd for Counted {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Counted {
+    fn cmp(&self, other: &Self) -> Ordering {
+        count();
+        self.0.cmp(&other.0)
+    }
+}
+
+impl Work for Counted {
+    fn tenant(&self) -> &str {
+        if self.0.is_multiple_of(2) { "even" } else { "odd" }
+    }
+}
+
+#[test]
+fn crowd_takes_no_turn_of_its_own() {
+    const CROWD: u32 = 20_000;
+    // A key is compared with at most eleven in each of five levels of a few trees.
+    const TURN: usize = PORTION * 200;
+    for (class, at, released) in [
+        (Class::Told, 50, false),
+        (Class::Retried, 50, false),
+        (Class::Told, 900, true),
+        (Class::Retried, 900, true),
+        (Class::Retried, 0, true),
+    ] {
+        let mut queue = Queue::new(10, 100);
+        for number in 0..CROWD {
+            queue.push("a", class, Counted(number), s(at), s(0));
+        }
+        if released {
+            let ((), cost) = cost(|| queue.release(&"a", Class::Told, Recovery::Recovered, s(100)));
+            assert_eq!(cost, 0);
+        }
+        for _ in 0..CROWD {
+            let (key, cost) = cost(|| queue.pop(s(100), |_, _| {}));
+            let key = key.unwrap();
+            queue.finish(&key);
+            assert!(cost < TURN, "{class:?}: {cost}");
+        }
+        assert_eq!(queue.next(), None);
+    }
 }
 
 #[test]
@@ -262,9 +455,24 @@ fn empty_lane_is_removed() {
     push(&mut queue, "a", ("t", 2), 0);
     queue.open(&"a", Class::Untold);
     queue.open(&"a", Class::Told);
-    queue.pop(s(0)).unwrap();
+    pop(&mut queue, 0).unwrap();
     queue.cancel(&("t", 2));
     assert!(!queue.is_idle());
     queue.finish(&("t", 1));
     assert_eq!(queue, self::queue(1, 9));
+}
+
+#[test]
+fn full_tenant_stops_no_other() {
+    let mut queue = queue(9, 9);
+    for item in [("a", 1), ("a", 2), ("b", 3)] {
+        push(&mut queue, "lane", item, 0);
+    }
+    queue.limit(&"lane", &"a".into(), true);
+    queue.push("lane", Class::Owed, ("a", 4), s(0), s(0));
+    assert_eq!(drain(&mut queue, 1), [("a", 4), ("b", 3)]);
+    assert_eq!(queue.next(), None);
+    assert_eq!(queue.backlog(s(1)).collect::<Vec<_>>(), [(&"lane", 0)]);
+    queue.limit(&"lane", &"a".into(), false);
+    assert_eq!(drain(&mut queue, 1), [("a", 1), ("a", 2)]);
 }

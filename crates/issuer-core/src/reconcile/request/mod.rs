@@ -1,3 +1,4 @@
+mod namespace;
 mod review;
 mod signing;
 mod writing;
@@ -22,6 +23,7 @@ use super::state::State;
 use super::status::{self, StatusPatch};
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
+use crate::target::{Admission, NamespaceLabels};
 use crate::vault::{Disposition, Sign, SignError};
 use crate::{Now, Request, RequestSpec, SigningRequest, VerifyOptions};
 
@@ -43,6 +45,8 @@ pub(super) struct Task {
     key: RequestKey,
     object: Snapshot,
     rereads: u8,
+    /// The labels of its namespace, once they have been read.
+    labels: Option<NamespaceLabels>,
     /// Whether the API server has said that the requester may use the issuer.
     may_reference: bool,
 }
@@ -51,6 +55,7 @@ pub(super) struct Task {
 pub(super) enum Step {
     Send(Request, Box<Signing>),
     Read(RequestKey, Task),
+    ReadNamespace(String, Task),
     Review(ReferenceReview, Box<Reviewing>),
     Write(StatusPatch, Box<Writing>),
     Publish(Event, Ending),
@@ -69,6 +74,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: RequestKey) -> Step {
         key,
         object,
         rereads: 0,
+        labels: None,
         may_reference: false,
     };
     if state.must_read(&task.key) {
@@ -147,10 +153,9 @@ impl Task {
             };
             return self.pend(state, now, cause, Again::Never);
         };
-        let known = state.issuers.get(&issuer);
-        if known.is_some_and(|known| !known.observed.serves(&self.key.namespace)) {
-            let message = self.not_allowed(&issuer);
-            return self.conclude(state, now, Conclusion::Failed("NamespaceNotAllowed", message));
+        let admission = self.admission(state, &issuer);
+        if admission == Admission::Refused {
+            return self.refuse_namespace(state, now, &issuer);
         }
         let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
             Ok(ready) => ready,
@@ -168,26 +173,20 @@ impl Task {
             Err(Unready::Missing) => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
             Err(Unready::NotReady) => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         };
+        if admission == Admission::DependsOnLabels {
+            return Step::ReadNamespace(self.key.namespace.clone(), self);
+        }
         match self.question(&issuer) {
             Some(question) => self.review(question),
             None => self.parse_and_sign(state, now, (issuer, epoch), &access),
         }
     }
 
-    /// Returns the message of a request that the `allowedNamespaces` of its issuer exclude.
-    fn not_allowed(&self, issuer: &IssuerKey) -> String {
-        let namespace = &self.key.namespace;
-        match self.key.kind {
-            RequestKind::CertificateRequest => {
-                format!("{issuer} does not sign for namespace {namespace}: its allowedNamespaces do not name it")
-            }
-            RequestKind::CertificateSigningRequest => {
-                format!("{issuer} signs for its allowedNamespaces only, and this request has no namespace")
-            }
-        }
-    }
-
     fn parse_and_sign(self, state: &mut State, now: Now, (issuer, epoch): (IssuerKey, Epoch), access: &Access) -> Step {
+        // Its CSR is not read either while there is no room, so it must not be judged by that.
+        if !state.has_room(&self.key, &issuer) {
+            return self.end(state, Outcome::Idle, Again::WhenReady);
+        }
         let object = self.object.clone();
         // Broken base64 leaves an empty text, which is reported as one without PEM.
         let csr = object.csr().decode().unwrap_or_default();
@@ -212,9 +211,6 @@ impl Task {
         if state.stopping {
             // The process was asked to stop while this task read the request; another one signs it.
             return self.end(state, Outcome::Idle, Again::Never);
-        }
-        if !state.ledger.has_room(&issuer) {
-            return self.end(state, Outcome::Idle, Again::WhenReady);
         }
         match state.holder(&self.key, &self.object, access, now) {
             Holder::Us => self.sign(state, now, (issuer, epoch), access, wanted),
@@ -243,7 +239,7 @@ impl Task {
             ..state.config.verify.clone()
         };
         let step = Sign::begin(&access.vault, &access.path, &access.lease, wanted, options);
-        state.begin_signing(self.uid(), &issuer);
+        state.begin_signing(&self.key, self.uid(), &issuer);
         let context = Context {
             task: self,
             issuer,
@@ -298,6 +294,10 @@ impl Task {
 
     /// Continues with the request as the API server has it now.
     pub(super) fn on_read(self, state: &mut State, now: Now, answer: Result<ObservedRequest, ReadError>) -> Step {
+        if let Ok(read) = &answer {
+            // A read may show the built-in controller before the watch does.
+            state.yield_to_built_in(read, read.issuer().as_ref(), now);
+        }
         match answer {
             Ok(read) if read.uid() == self.uid() => match state.requests.refresh(&self.key, read) {
                 Some(object) => Self { object, ..self }.decide(state, now),
@@ -348,6 +348,9 @@ impl Task {
 
     /// Lets the request wait until `again`, and its status say why.
     fn pend(self, state: &mut State, now: Now, cause: Cause<'_>, again: Again) -> Step {
+        if state.leave_to_others(&self.key) {
+            return self.end(state, Outcome::Idle, Again::Never);
+        }
         let (reason, message) = (cause.reason(), cause.message());
         let outcome = Outcome::Pending(reason);
         let told = state

@@ -15,9 +15,17 @@ impl State {
         }
     }
 
-    /// Stops serving the kind of `issuer` if another controller has answered this request since we serve it: a
-    /// certificate must not be signed twice.
-    pub(in crate::reconcile) fn yield_to_built_in(&mut self, request: &ObservedRequest, issuer: &IssuerKey, now: Now) {
+    /// Stops serving the kind of `issuer`, if it is one of cert-manager's and another controller has answered this request
+    /// since the kind is served: a certificate must not be signed twice.
+    pub(in crate::reconcile) fn yield_to_built_in(
+        &mut self,
+        request: &ObservedRequest,
+        issuer: Option<&IssuerKey>,
+        now: Now,
+    ) {
+        let Some(issuer) = issuer.filter(|issuer| issuer.kind.is_drop_in()) else {
+            return;
+        };
         let signs = self.issuers.get(issuer).is_some() && !self.withdrawn.contains(&issuer.kind);
         let since = self.serving_since.filter(|_| signs);
         if since.is_some_and(|since| built_in_wrote(request, since)) {
@@ -25,18 +33,19 @@ impl State {
         }
     }
 
-    /// Signs nothing for a kind from now on. What is signed is saved; a check of each
-    /// issuer, which publishes why, becomes due.
+    /// Signs nothing for a kind from now on. What is signed is saved; a check of each issuer, which publishes why, becomes
+    /// due.
     fn withdraw(&mut self, kind: IssuerKind, now: Now) {
         self.withdrawn.insert(kind);
         let keys: Vec<_> = self.issuers.keys().filter(|key| key.kind == kind).cloned().collect();
         for key in keys {
             let access = self.issuers.withdraw(&key);
-            // Requests may be being signed with this token.
-            self.retire(access, now.monotonic + self.config.sign_timeout);
+            self.supersede(&key, access, now);
+            self.sources.forget(&key);
             self.gate(&key);
             self.due(&Key::Issuer(key), now.monotonic, now.monotonic);
         }
+        self.leave_requests_to_others();
     }
 
     /// Returns how the condition Ready of cert-manager's issuers is written; `None` for our own kinds.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use super::{Lane, State};
 use crate::Now;
 use crate::access::AccessError;
-use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Recovery, Settled};
+use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Settled};
+use crate::reconcile::lane::Class;
 use crate::reconcile::losses::Fault;
 use crate::reconcile::observed::ObservedIssuer;
 use crate::reconcile::outcome::{Key, Outcome};
-use crate::reference::{IssuerKey, IssuerKind};
+use crate::reconcile::recovery::Recovery;
+use crate::reference::{IssuerKey, IssuerKind, ListScope};
 use crate::vault::SignError;
 
 impl State {
@@ -28,9 +30,9 @@ impl State {
             Observed::CheckNow => {}
             Observed::Replaced(access) => {
                 self.queue.cancel(&Key::Issuer(key.clone()));
-                self.retire(access, Duration::ZERO);
-                // Its requests say that it does not exist.
-                self.queue.retell(&Lane::Requests(key.clone()), now.monotonic);
+                self.retire(&key, access, Duration::ZERO);
+                // Its requests say that it does not exist, or what the issuer said that it replaces.
+                self.release(&key, Class::Untold, Recovery::Replaced, now);
             }
         }
         self.gate(&key);
@@ -39,14 +41,24 @@ impl State {
 
     pub(in crate::reconcile) fn forget_issuer(&mut self, key: &IssuerKey) {
         self.queue.cancel(&Key::Issuer(key.clone()));
+        self.sources.forget(key);
+        let was_served = self.issuers.get(key).is_some();
         let access = self.issuers.remove(key);
-        self.retire(access, Duration::ZERO);
+        self.retire(key, access, Duration::ZERO);
         self.gate(key);
+        if was_served && key.kind.is_drop_in() {
+            self.leave_requests_near(key);
+        }
     }
 
-    /// Forgets the issuers of a kind that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_issuers(&mut self, kind: IssuerKind, listed: &BTreeSet<IssuerKey>) {
-        for key in self.issuers.unlisted(kind, listed) {
+    /// Forgets the issuers of a kind that a complete list covers and does not contain.
+    pub(in crate::reconcile) fn keep_issuers(
+        &mut self,
+        kind: IssuerKind,
+        scope: &ListScope,
+        listed: &BTreeSet<IssuerKey>,
+    ) {
+        for key in self.issuers.unlisted(kind, scope, listed) {
             self.forget_issuer(&key);
         }
     }
@@ -77,7 +89,7 @@ impl State {
             recovery,
         } = settled;
         if let Some(recovery) = recovery {
-            self.hasten_requests(key, recovery, now);
+            self.release(key, Class::Told, recovery, now);
         }
         for lost in blamed {
             self.blame(key, lost, now);
@@ -137,7 +149,7 @@ impl State {
         self.check_now(key, now);
     }
 
-    fn check_now(&mut self, key: &IssuerKey, now: Now) {
+    pub(super) fn check_now(&mut self, key: &IssuerKey, now: Now) {
         self.due(&Key::Issuer(key.clone()), now.monotonic, now.monotonic);
     }
 
@@ -147,16 +159,9 @@ impl State {
     }
 
     /// Ends the backoff of all requests of an issuer, which was for a state of the issuer that is over.
-    pub(super) fn hasten_requests(&mut self, issuer: &IssuerKey, recovery: Recovery, now: Now) {
-        for key in self.queue.hasten(&Lane::Requests(issuer.clone()), now.monotonic) {
-            let Key::Request(key) = key else { continue };
-            if let Some(tracked) = self.requests.get_mut(&key) {
-                (tracked.attempts, tracked.not_before) = (0, Duration::ZERO);
-                if recovery == Recovery::Corrected {
-                    (tracked.lost_answers, tracked.lost_at) = (0, None);
-                }
-            }
-        }
+    pub(super) fn release(&mut self, issuer: &IssuerKey, last: Class, recovery: Recovery, now: Now) {
+        let lane = Lane::Requests(issuer.clone());
+        self.queue.release(&lane, last, recovery, now.monotonic);
     }
 
     /// Counts an answer that a request has cost while its issuer was well, unless the issuer is to blame all the same.

@@ -8,32 +8,33 @@
 
 mod drop_in;
 mod issuers;
+mod lanes;
 mod report;
 mod requests;
+mod sources;
 mod tokens;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use self::lanes::Lane;
 use self::tokens::Tokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
-use super::lane::Class;
-use super::ledger::Ledger;
+use super::lane::{Class, PORTION};
+use super::ledger::{Account, Conclusion, Entry, Ledger};
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
-use super::queue::{LaneName, Queue};
+use super::queue::{Queue, Waiter};
 use super::requests::{Requests, Told, Tracked};
 use super::servers::Servers;
+use super::sources::Sources;
 use crate::reference::{IssuerKey, IssuerKind};
 use crate::{KnownSignatures, Now};
 
-/// The number of tasks that run at once, but for the first of each lane.
+/// The number of tasks for requests that run at once, but for the first of each tenant.
 const TOTAL: usize = 512;
-
-/// The number of checks, and of revocations, that run at once.
-const CHECKS: usize = 32;
 
 /// The state that all tasks share.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -44,6 +45,7 @@ pub(super) struct State {
     pub(super) known: KnownSignatures,
     pub(super) ledger: Ledger,
     pub(super) servers: Servers,
+    pub(super) sources: Sources,
     pub(super) requests: Requests,
     pub(super) stopping: bool,
     pub(super) jitter: Jitter,
@@ -53,26 +55,6 @@ pub(super) struct State {
     serving_since: Option<Duration>,
     queue: Queue<Lane, Key>,
     retired: Tokens,
-}
-
-/// Tasks that share their slots.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Lane {
-    Checks,
-    /// The requests of an issuer.
-    Requests(IssuerKey),
-    /// The requests whose issuer is of no kind that exists.
-    Unassigned,
-    Tokens,
-}
-
-impl LaneName for Lane {
-    fn width(&self, width: usize) -> usize {
-        match self {
-            Self::Checks | Self::Tokens => CHECKS,
-            Self::Requests(_) | Self::Unassigned => width,
-        }
-    }
 }
 
 impl State {
@@ -88,6 +70,7 @@ impl State {
             jitter: Jitter::new(seed),
             ledger: Ledger::default(),
             servers: Servers::default(),
+            sources: Sources::new(seed),
             requests: Requests::default(),
             retired: Tokens::default(),
             stopping: false,
@@ -98,7 +81,14 @@ impl State {
 
     /// Takes the next key that is due. A state that is stopping returns only what is owed.
     pub(super) fn next_task(&mut self, now: Now) -> Option<Key> {
-        while let Some(key) = self.queue.pop(now.monotonic) {
+        // Not more at once: thousands that are dropped would delay what is owed.
+        for _ in 0..PORTION {
+            let Self { queue, requests, .. } = self;
+            let key = queue.pop(now.monotonic, |key, recovery| {
+                if let Key::Request(key) = key {
+                    requests.recover(key, recovery);
+                }
+            })?;
             if !self.stopping || self.is_owed(&key) {
                 return Some(key);
             }
@@ -131,23 +121,37 @@ impl State {
     /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let keys = self.requests.keys().cloned().map(Key::Request);
+        let owed = self
+            .requests
+            .keys_of(|tracked| self.ledger.find(tracked.object.uid()).is_some());
         // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
-        for key in keys.filter(|key| self.is_owed(key)).collect::<Vec<_>>() {
-            self.due(&key, now.monotonic, now.monotonic);
+        for key in owed {
+            self.due(&Key::Request(key), now.monotonic, now.monotonic);
         }
     }
 
     /// Makes a key due at `at`, or earlier if it already is; nothing if its object does not exist.
     fn due(&mut self, key: &Key, at: Duration, now: Duration) {
         match key {
-            Key::Issuer(issuer) if self.issuers.get(issuer).is_none() => {}
             Key::Issuer(issuer) => {
+                let Some(server) = self.issuers.get(issuer).map(|known| known.observed.server()) else {
+                    return;
+                };
                 let class = self.class_of_check(issuer);
-                self.queue.push(Lane::Checks, class, key.clone(), at, now);
+                self.queue.push(Lane::Checks(server), class, key.clone(), at, now);
             }
-            Key::Token(_) => self.queue.push(Lane::Tokens, Class::Owed, key.clone(), at, now),
+            Key::Token(token) => {
+                let Some(lane) = self.retired.lane(*token) else {
+                    return;
+                };
+                self.queue.push(lane.clone(), Class::Owed, key.clone(), at, now);
+                // Tokens of deleted issuers may be for any number of servers.
+                self.queue.reserve(&lane, false);
+            }
             Key::Request(request) => {
+                if self.leave_to_others(request) {
+                    return;
+                }
                 let Some(tracked) = self.requests.get(request) else {
                     return;
                 };
@@ -158,12 +162,26 @@ impl State {
                 } else {
                     at.max(tracked.not_before)
                 };
-                match tracked.issuer.clone() {
-                    None => self.queue.push(Lane::Unassigned, class, key.clone(), at, now),
+                // What is not to be signed must not take the slots of what is: a tenant may have thousands that are denied,
+                // or whose failure the API server refuses.
+                let signed = match self.ledger.find(tracked.object.uid()) {
+                    Some(Entry::Signing) => true,
+                    Some(Entry::Concluded(conclusion)) => matches!(conclusion, Conclusion::Issued(_)),
+                    None => tracked.is_open(),
+                };
+                let waiter = Waiter {
+                    key: key.clone(),
+                    tenant: tracked.tenant.clone(),
+                };
+                let tenant = tracked.tenant(request);
+                match tracked.issuer.clone().filter(|_| signed) {
+                    None => self.queue.push(Lane::Unassigned, class, waiter, at, now),
                     Some(issuer) => {
-                        self.queue
-                            .push(Lane::Requests(issuer.clone()), class, key.clone(), at, now);
+                        self.queue.push(Lane::Requests(issuer.clone()), class, waiter, at, now);
                         self.gate(&issuer);
+                        let account = Account { issuer, tenant };
+                        self.limit(&account);
+                        let Account { issuer, .. } = account;
                         if self.issuers.phase(&issuer) == Phase::Checking {
                             let class = self.class_of_check(&issuer);
                             self.queue.reclassify(&Key::Issuer(issuer), class, now);
@@ -200,12 +218,23 @@ impl State {
     /// Opens the lane of an issuer for what can be done now: to sign, only to say why nothing is signed, or neither
     /// while a check decides that.
     fn gate(&mut self, issuer: &IssuerKey) {
-        let open = match self.issuers.phase(issuer) {
+        let phase = self.issuers.phase(issuer);
+        let open = match phase {
             Phase::Ready if self.ledger.has_room(issuer) => Class::Retried,
             Phase::Ready | Phase::Checking => Class::Owed,
             Phase::Missing | Phase::NotReady => Class::Untold,
         };
-        self.queue.open(&Lane::Requests(issuer.clone()), open);
+        let lane = Lane::Requests(issuer.clone());
+        self.queue.open(&lane, open);
+        // Anybody may name thousands of issuers that do not exist.
+        self.queue.reserve(&lane, phase != Phase::Missing);
+    }
+
+    /// Lets the requests of a tenant wait while too many of its certificates are not saved.
+    fn limit(&mut self, account: &Account) {
+        let is_full = !self.ledger.has_room_for(account);
+        let lane = Lane::Requests(account.issuer.clone());
+        self.queue.limit(&lane, &account.tenant, is_full);
     }
 
     fn is_owed(&self, key: &Key) -> bool {

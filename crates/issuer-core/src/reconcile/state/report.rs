@@ -50,9 +50,9 @@ impl State {
         let mut backlog = Backlog::default();
         for (lane, keys) in self.queue.backlog(now.monotonic) {
             let count = match lane {
-                Lane::Checks => &mut backlog.issuers,
+                Lane::Checks(_) => &mut backlog.issuers,
                 Lane::Requests(_) | Lane::Unassigned => &mut backlog.requests,
-                Lane::Tokens => &mut backlog.tokens,
+                Lane::Tokens(..) => &mut backlog.tokens,
             };
             *count += keys;
         }

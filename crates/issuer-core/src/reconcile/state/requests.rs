@@ -3,18 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use issuer_api::IssuerRef;
+
 use super::State;
 use crate::Now;
 use crate::access::Access;
 use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
 use crate::reconcile::issuers::Phase;
-use crate::reconcile::ledger::Conclusion;
+use crate::reconcile::ledger::{Account, Conclusion};
 use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
-use crate::reconcile::requests::Told;
+use crate::reconcile::requests::{Told, Tracked};
 use crate::reconcile::status::{self, StatusPatch};
-use crate::reference::{IssuerKey, RequestKey, RequestKind};
+use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
 
 /// How long a request may wait for approval before an event says so: approval takes a moment even where it is automatic.
 const APPROVAL: Duration = Duration::from_secs(10);
@@ -23,10 +25,9 @@ impl State {
     pub(in crate::reconcile) fn observe_request(&mut self, request: ObservedRequest, now: Now) {
         let key = request.key();
         let issuer = request.issuer();
-        if let Some(issuer) = issuer.as_ref().filter(|issuer| issuer.kind.is_drop_in()) {
-            self.yield_to_built_in(&request, issuer, now);
-        }
-        if !self.serves(&request, issuer.as_ref()) || request.is_terminal() {
+        self.yield_to_built_in(&request, issuer.as_ref(), now);
+        let is_served = self.serves(issuer.as_ref(), request.is_of_our_group(), request.uid());
+        if !is_served || request.is_terminal() {
             self.forget_request(&key);
             self.forget_result(request.uid());
             self.ledger.caught_up(&key);
@@ -36,6 +37,7 @@ impl State {
             return;
         }
         self.ledger.caught_up(&key);
+        // Another uid is another request, although it has the same name: nothing that is known of the old one holds for it.
         if self.requests.with_uid(&key, request.uid()).is_none() {
             self.forget_request(&key);
         }
@@ -54,15 +56,55 @@ impl State {
         }
     }
 
-    /// Returns `true` if a request is ours to answer: one of our group, or of an issuer of cert-manager's that signs with
-    /// Vault. Where that issuer has gone, what was signed before is saved all the same.
-    fn serves(&self, request: &ObservedRequest, issuer: Option<&IssuerKey>) -> bool {
+    /// Returns `true` if a request of this issuer is ours to answer: one of our group, or of an issuer of cert-manager's that
+    /// signs with Vault, and of a kind that is served. Where that issuer has gone, what was signed before is saved all the
+    /// same.
+    fn serves(&self, issuer: Option<&IssuerKey>, is_of_our_group: bool, uid: &str) -> bool {
         match issuer {
+            Some(issuer) if !self.config.kinds().any(|kind| kind == issuer.kind) => false,
             Some(issuer) if issuer.kind.is_drop_in() => {
-                self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(request.uid()).is_some()
+                self.issuers.phase(issuer) != Phase::Missing || self.ledger.find(uid).is_some()
             }
-            _ => request.is_of_our_group(),
+            _ => is_of_our_group,
         }
+    }
+
+    /// Returns `true` if another controller answers a request now: its issuer is one of cert-manager's and has gone, is of
+    /// another type, or was given up to the built-in controller. What is signed is saved all the same.
+    fn is_of_others(&self, tracked: &Tracked) -> bool {
+        let issuer = tracked.issuer.as_ref().filter(|issuer| issuer.kind.is_drop_in());
+        issuer.is_some_and(|issuer| !self.serves(Some(issuer), false, tracked.object.uid()))
+    }
+
+    /// Forgets a request if another controller answers it now; returns `true` if so.
+    pub(in crate::reconcile) fn leave_to_others(&mut self, key: &RequestKey) -> bool {
+        let tracked = self.requests.get(key);
+        let is_of_others = tracked.is_some_and(|tracked| self.is_of_others(tracked));
+        if is_of_others {
+            self.forget_request(key);
+        }
+        is_of_others
+    }
+
+    /// Forgets the requests that other controllers answer now that a kind of issuers is not served any more.
+    pub(super) fn leave_requests_to_others(&mut self) {
+        for key in self.requests.keys_of(|tracked| self.is_of_others(tracked)) {
+            self.forget_request(&key);
+        }
+    }
+
+    /// Forgets the requests that other controllers answer now that an issuer is gone.
+    pub(super) fn leave_requests_near(&mut self, issuer: &IssuerKey) {
+        for key in self.requests.keys_near(issuer, |tracked| self.is_of_others(tracked)) {
+            self.forget_request(&key);
+        }
+    }
+
+    /// Returns `true` if a request with this name, uid and issuer changes anything here.
+    pub(in crate::reconcile) fn needs_request(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
+        let named = IssuerKey::of(issuer, &key.namespace);
+        let is_known = self.requests.get(key).is_some() || self.ledger.awaits_watch(key);
+        is_known || self.serves(named.as_ref(), issuer.group.as_deref() == Some(issuer_api::GROUP), uid)
     }
 
     /// A watch has shown that a request does not exist.
@@ -71,19 +113,18 @@ impl State {
         self.ledger.caught_up(key);
     }
 
-    /// Forgets the requests of a kind that a complete list does not contain.
-    pub(in crate::reconcile) fn keep_requests(&mut self, kind: RequestKind, listed: &BTreeSet<RequestKey>) {
-        let may_exist = |key: &RequestKey| key.kind != kind || listed.contains(key);
-        for key in self
-            .requests
-            .keys()
-            .filter(|key| !may_exist(key))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
+    /// Forgets the requests of a kind that a complete list covers and does not contain.
+    pub(in crate::reconcile) fn keep_requests(
+        &mut self,
+        kind: RequestKind,
+        scope: &ListScope,
+        listed: &BTreeSet<RequestKey>,
+    ) {
+        for key in self.requests.unlisted(kind, scope, listed) {
             self.forget_request(&key);
         }
-        self.ledger.caught_up_but(may_exist);
+        self.ledger
+            .caught_up_but(|key| key.kind != kind || !scope.covers(&key.namespace) || listed.contains(key));
     }
 
     pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {
@@ -120,7 +161,7 @@ impl State {
         let Some(tracked) = self.requests.get(key).filter(|tracked| tracked.lacks_csr) else {
             return false;
         };
-        let can_sign = |issuer: &IssuerKey| self.issuers.phase(issuer) == Phase::Ready && self.ledger.has_room(issuer);
+        let can_sign = |issuer: &IssuerKey| self.issuers.phase(issuer) == Phase::Ready && self.has_room(key, issuer);
         let is_recorded = self.ledger.find(tracked.object.uid()).is_some();
         tracked.is_open() && !is_recorded && tracked.issuer.as_ref().is_some_and(can_sign)
     }
@@ -181,19 +222,54 @@ impl State {
         Some(status::claim(object, condition))
     }
 
+    /// Returns `true` if an issuer may sign a request before others are saved.
+    pub(in crate::reconcile) fn has_room(&self, key: &RequestKey, issuer: &IssuerKey) -> bool {
+        self.ledger.has_room(issuer) && self.ledger.has_room_for(&self.account(key, issuer))
+    }
+
+    fn account(&self, key: &RequestKey, issuer: &IssuerKey) -> Account {
+        let tracked = self.requests.get(key);
+        Account {
+            issuer: issuer.clone(),
+            tenant: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.tenant(key)),
+        }
+    }
+
     /// Records that an issuer signs a request.
-    pub(in crate::reconcile) fn begin_signing(&mut self, uid: &str, issuer: &IssuerKey) {
-        self.ledger.sign(uid, issuer.clone());
+    pub(in crate::reconcile) fn begin_signing(&mut self, key: &RequestKey, uid: &str, issuer: &IssuerKey) {
+        let account = self.account(key, issuer);
+        self.ledger.sign(uid, account.clone());
         self.gate(issuer);
+        self.limit(&account);
     }
 
     pub(in crate::reconcile) fn record_conclusion(&mut self, uid: &str, conclusion: Conclusion) {
-        self.ledger.conclude(uid, conclusion);
+        let freed = self.ledger.conclude(uid, conclusion);
+        self.admit(freed);
     }
 
     pub(in crate::reconcile) fn forget_result(&mut self, uid: &str) {
-        if let Some(issuer) = self.ledger.forget(uid) {
-            self.gate(&issuer);
+        let freed = self.ledger.forget(uid);
+        self.admit(freed);
+    }
+
+    /// Lets the requests of an account go on that has room for one more.
+    fn admit(&mut self, freed: Option<Account>) {
+        if let Some(account) = freed {
+            self.gate(&account.issuer);
+            self.limit(&account);
         }
+    }
+
+    /// Returns the number of failed attempts in a row to sign or to save a request.
+    pub(in crate::reconcile) fn attempts(&self, key: &RequestKey) -> u32 {
+        self.requests.get(key).map_or(0, |tracked| tracked.attempts)
+    }
+
+    /// Records that the API server refuses a conclusion; returns `true` if no event has said so yet.
+    pub(in crate::reconcile) fn announce_refusal(&mut self, key: &RequestKey, uid: &str, reason: &'static str) -> bool {
+        let cause = Told::Cause(reason);
+        let tracked = self.requests.with_uid(key, uid);
+        tracked.is_some_and(|tracked| std::mem::replace(&mut tracked.told, cause) != cause)
     }
 }

@@ -1,5 +1,7 @@
 //! Whose fault a failure is: a request's own failures delay no other request.
 
+use issuer_api::ConditionStatus;
+
 use super::scenario::{Answer, Scenario, issuer, issuer_key, request};
 use crate::reconcile::Change;
 
@@ -181,4 +183,44 @@ fn corrected_issuer_ends_all_backoff() {
     scenario.issuer = issuer(2);
     scenario.change(Change::Issuer(issuer_key(), issuer(2)));
     assert_eq!(count(&scenario.run(), "sign web"), 1);
+}
+
+#[test]
+fn replaced_issuer_ends_all_backoff() {
+    // More than one turn makes ready.
+    const CROWD: usize = 100;
+    let mut scenario = Scenario::ready();
+    for number in 0..CROWD {
+        let name = format!("web-{number}");
+        scenario.signs.insert(name.clone(), CA_EXPIRES);
+        scenario.create(request(&name).approved());
+    }
+    scenario.pass(2000);
+    scenario.signs.clear();
+    assert!(scenario.run().is_empty());
+    scenario.issuer.uid = "uid-next".to_owned();
+    scenario.change(Change::Issuer(issuer_key(), scenario.issuer.clone()));
+    let log = scenario.run();
+    assert_eq!(log.iter().filter(|line| line.starts_with("sign ")).count(), CROWD);
+}
+
+#[test]
+fn metric_agrees_with_the_condition() {
+    for (checks, ready) in [
+        (Answer::Well, ConditionStatus::True),
+        (Answer::Refuses(503, "Vault is sealed"), ConditionStatus::False),
+    ] {
+        let mut scenario = Scenario::ready();
+        scenario.signs.insert("web".to_owned(), Answer::Lost);
+        scenario.checks = checks;
+        scenario.create(request("web").approved());
+        // The signature, which suspends the issuer, then the check, which decides.
+        while let Some((key, step)) = scenario.controller.poll(scenario.now) {
+            scenario.answer(&key, step);
+            let condition = scenario.issuer.status.ready().unwrap().status;
+            let metric = scenario.controller.readiness().all(|(_, is_ready)| is_ready);
+            assert_eq!(metric, condition == ConditionStatus::True);
+        }
+        assert_eq!(scenario.issuer.status.ready().unwrap().status, ready);
+    }
 }

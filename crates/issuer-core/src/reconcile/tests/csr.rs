@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use issuer_api::AllowedNamespaces;
 use serde_json::json;
 
+use super::allowed_namespaces::cluster_issuer;
 use super::scenario::{Answer, Scenario, config, csr, csr_key, issuer, issuer_key, request};
 use crate::access::ReadError;
 use crate::reconcile::{
     Change, Claim, Config, Controller, DropIn, IssuerStatusMode, Outcome, PatchKind, Step, WriteError,
 };
-use crate::reference::{IssuerKey, IssuerKind, RequestKind};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, RequestKind};
 
 const GRANT: &str = "alice vaultissuers.vault-issuer.io team/vault";
 
@@ -116,6 +117,33 @@ fn unanswered_review_is_repeated() {
 }
 
 #[test]
+fn requesters_take_turns() {
+    let mut scenario = ready();
+    scenario.grants.extend([
+        "bob vaultissuers.vault-issuer.io team/vault",
+        "system:serviceaccount:web:a vaultissuers.vault-issuer.io team/vault",
+        "system:serviceaccount:web:b vaultissuers.vault-issuer.io team/vault",
+    ]);
+    let names = ["alice-0", "alice-1", "alice-2", "alice-3", "bob", "web-a", "web-b"];
+    for name in names {
+        let mut csr = csr(name);
+        csr.spec.username = match name.split_once('-') {
+            Some(("web", account)) => format!("system:serviceaccount:web:{account}"),
+            Some((user, _)) => user.to_owned(),
+            None => name.to_owned(),
+        };
+        scenario.add(csr.into());
+    }
+    let log = scenario.run();
+    let order: Vec<_> = log.iter().filter_map(|line| line.strip_prefix("sign ")).collect();
+    // The service accounts of a namespace are one tenant.
+    assert_eq!(
+        order,
+        ["alice-0", "bob", "web-a", "alice-1", "web-b", "alice-2", "alice-3"]
+    );
+}
+
+#[test]
 fn permission_is_asked_for_each_attempt() {
     let mut scenario = ready();
     scenario.signs.insert("web".to_owned(), Answer::Lost);
@@ -214,17 +242,6 @@ fn malformed_csr_of_kubernetes_fails() {
     assert!(log.contains(&"write web InvalidRequest".to_owned()), "{log:?}");
 }
 
-fn cluster_issuer(allowed: Option<AllowedNamespaces>) -> Change {
-    let mut observed = issuer(1);
-    observed.spec.allowed_namespaces = allowed;
-    let key = IssuerKey {
-        kind: IssuerKind::Cluster,
-        namespace: String::new(),
-        name: "vault".to_owned(),
-    };
-    Change::Issuer(key, observed)
-}
-
 #[test]
 fn cluster_issuer_needs_permission_too() {
     for (grant, reason) in [
@@ -233,7 +250,7 @@ fn cluster_issuer_needs_permission_too() {
     ] {
         let mut scenario = Scenario::empty(config());
         scenario.grants.insert(grant);
-        scenario.change(cluster_issuer(None));
+        scenario.change(cluster_issuer(1, None));
         scenario.run();
         let mut of_cluster = csr("web");
         of_cluster.spec.signer_name = "vaultclusterissuers.vault-issuer.io/vault".to_owned();
@@ -246,9 +263,13 @@ fn cluster_issuer_needs_permission_too() {
 #[test]
 fn allowed_namespaces_exclude_csrs() {
     let mut scenario = Scenario::empty(config());
-    scenario.change(cluster_issuer(Some(AllowedNamespaces {
-        names: vec!["team".to_owned()],
-    })));
+    scenario.change(cluster_issuer(
+        1,
+        Some(AllowedNamespaces {
+            names: vec!["team".to_owned()],
+            selector: None,
+        }),
+    ));
     scenario.run();
     let mut of_cluster = csr("web");
     of_cluster.spec.signer_name = "vaultclusterissuers.vault-issuer.io/vault".to_owned();
@@ -325,10 +346,15 @@ fn a_list_is_of_one_kind() {
     let mut unapproved = csr("web");
     unapproved.status = None;
     scenario.add(unapproved.into());
-    scenario.change(Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()));
+    scenario.change(Change::Requests(
+        RequestKind::CertificateRequest,
+        ListScope::Cluster,
+        BTreeSet::new(),
+    ));
     assert_eq!(scenario.controller.tracked(), 1);
     scenario.change(Change::Requests(
         RequestKind::CertificateSigningRequest,
+        ListScope::Cluster,
         BTreeSet::new(),
     ));
     assert_eq!(scenario.controller.tracked(), 0);
@@ -345,12 +371,19 @@ fn nothing_begins_before_csrs_are_listed() {
     );
     let now = super::scenario::at(0);
     for kind in IssuerKind::ALL {
-        controller.observe(now, Change::Issuers(kind, BTreeSet::new()));
+        controller.observe(now, Change::Issuers(kind, ListScope::Cluster, BTreeSet::new()));
     }
     controller.observe(now, Change::Issuer(issuer_key(), issuer(1)));
-    controller.observe(now, Change::Requests(RequestKind::CertificateRequest, BTreeSet::new()));
+    controller.observe(
+        now,
+        Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new()),
+    );
     assert!(controller.poll(now).is_none());
-    let csrs = Change::Requests(RequestKind::CertificateSigningRequest, BTreeSet::new());
+    let csrs = Change::Requests(
+        RequestKind::CertificateSigningRequest,
+        ListScope::Cluster,
+        BTreeSet::new(),
+    );
     controller.observe(now, csrs);
     assert!(controller.poll(now).is_some());
 }

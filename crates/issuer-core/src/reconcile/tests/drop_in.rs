@@ -4,7 +4,7 @@ use issuer_api::{Condition, ConditionStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 
 use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
-use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, PatchKind, ReadyWriters, Step};
+use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, ObservedRequest, PatchKind, ReadyWriters, Step};
 use crate::reference::{IssuerKey, IssuerKind};
 
 /// A controller that serves cert-manager's issuers, of which it knows none.
@@ -87,7 +87,7 @@ fn both_kinds_may_have_one_name() {
 }
 
 #[test]
-fn requests_of_other_issuers_cost_nothing() {
+fn other_issuers_cost_nothing() {
     let mut scenario = ready();
     for index in 0..100 {
         scenario.create(of_issuer(&format!("acme-{index}")).with(|request| {
@@ -99,7 +99,7 @@ fn requests_of_other_issuers_cost_nothing() {
 }
 
 #[test]
-fn nothing_is_served_unless_it_is_asked_for() {
+fn not_served_by_default() {
     let mut scenario = Scenario::ready();
     scenario.create(of_issuer("web"));
     assert!(lines(&mut scenario).is_empty());
@@ -107,7 +107,7 @@ fn nothing_is_served_unless_it_is_asked_for() {
 }
 
 #[test]
-fn an_issuer_that_changes_its_type_is_left_alone() {
+fn issuer_of_another_type_is_left() {
     let mut scenario = ready();
     scenario.checks = Answer::Refuses(503, "Vault is sealed");
     scenario.pass(120);
@@ -120,7 +120,7 @@ fn an_issuer_that_changes_its_type_is_left_alone() {
 }
 
 #[test]
-fn a_signed_certificate_outlives_its_issuer() {
+fn signed_certificate_outlives_its_issuer() {
     let mut scenario = ready();
     scenario.signs.insert("web".to_owned(), Answer::Held);
     scenario.create(of_issuer("web"));
@@ -135,7 +135,7 @@ fn a_signed_certificate_outlives_its_issuer() {
 }
 
 #[test]
-fn secrets_of_cluster_issuers_have_their_own_namespace() {
+fn cluster_issuers_have_own_namespace() {
     let mut scenario = empty(IssuerStatusMode::Leave);
     let key = IssuerKey {
         kind: IssuerKind::DropInCluster,
@@ -151,7 +151,7 @@ fn secrets_of_cluster_issuers_have_their_own_namespace() {
 }
 
 #[test]
-fn an_unwritten_verdict_is_published_once() {
+fn unwritten_verdict_is_published_once() {
     let mut scenario = ready();
     for (checks, event) in [
         (Answer::Refuses(503, "Vault is sealed"), "event issuer VaultSealed"),
@@ -165,7 +165,7 @@ fn an_unwritten_verdict_is_published_once() {
 }
 
 #[test]
-fn status_is_ours_where_nobody_writes_it() {
+fn unwritten_status_is_ours() {
     let mut scenario = empty(IssuerStatusMode::Auto);
     scenario.modify_issuer(|_| {});
     assert!(lines(&mut scenario).is_empty(), "others get the time to write it");
@@ -177,7 +177,7 @@ fn status_is_ours_where_nobody_writes_it() {
 }
 
 #[test]
-fn status_is_left_to_those_who_write_it() {
+fn status_of_others_is_left() {
     let mut scenario = empty(IssuerStatusMode::Auto);
     ready_by_others(&mut scenario);
     scenario.modify_issuer(|_| {});
@@ -223,7 +223,10 @@ fn own_status_is_applied_by_force() {
         assert_eq!(patch.kind, PatchKind::Apply { force: forced });
         assert_eq!(patch.body["apiVersion"], "cert-manager.io/v1");
         assert_eq!(patch.body["kind"], "Issuer");
-        assert_eq!(patch.body["metadata"]["resourceVersion"], serde_json::Value::Null);
+        assert_eq!(
+            patch.body["metadata"]["resourceVersion"],
+            *scenario.issuer.resource_version
+        );
         assert_eq!(patch.body["status"]["conditions"].as_array().unwrap().len(), 1);
     }
 }
@@ -231,10 +234,9 @@ fn own_status_is_applied_by_force() {
 /// A finished request that a controller wrote so long after the start.
 fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
     of_issuer("other").with(|request| {
-        let at = k8s_openapi::jiff::Timestamp::from_second(at(seconds).timestamp().as_second()).unwrap();
         request.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
             manager: Some(manager.to_owned()),
-            time: Some(Time(at)),
+            time: Some(Time(at(seconds).timestamp())),
             subresource: Some("status".to_owned()),
             ..ManagedFieldsEntry::default()
         }]);
@@ -244,7 +246,7 @@ fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
 }
 
 #[test]
-fn nothing_is_signed_beside_the_built_in() {
+fn never_signs_beside_built_in() {
     for manager in [
         "cert-manager-certificaterequests-issuer-vault",
         "cert-manager-certificatesigningrequests-issuer-vault",
@@ -271,7 +273,7 @@ fn nothing_is_signed_beside_the_built_in() {
 }
 
 #[test]
-fn a_message_of_the_built_in_is_a_trace_too() {
+fn message_betrays_built_in() {
     let text = "Vault failed to sign certificate: permission denied";
     let mut scenario = ready();
     scenario.create(of_issuer("other").condition("Ready", "Failed", text).with(|request| {
@@ -284,7 +286,7 @@ fn a_message_of_the_built_in_is_a_trace_too() {
 }
 
 #[test]
-fn what_the_built_in_wrote_before_means_nothing() {
+fn earlier_writes_mean_nothing() {
     let mut scenario = ready();
     scenario.create(written_by("cert-manager-certificaterequests-issuer-vault", 0));
     scenario.create(written_by("cert-manager-certificaterequests-issuer-ca", 60));
@@ -297,15 +299,99 @@ fn what_the_built_in_wrote_before_means_nothing() {
     assert_eq!(scenario.controller.withdrawn().count(), 0);
 }
 
-#[test]
-fn what_is_signed_is_saved_when_the_built_in_appears() {
+/// Returns a scenario in which Vault has not answered the signature of `web` when the built-in controller shows itself.
+fn held_beside_built_in() -> Scenario {
     let mut scenario = ready();
     scenario.signs.insert("web".to_owned(), Answer::Held);
     scenario.create(of_issuer("web"));
     scenario.run();
     scenario.create(written_by("vault.cert-manager.io", 60));
     scenario.run();
+    scenario
+}
+
+#[test]
+fn signed_is_saved_beside_built_in() {
+    let mut scenario = held_beside_built_in();
     scenario.release("web", &Answer::Well);
     assert_eq!(scenario.reason("web"), "Issued");
     assert_eq!(scenario.controller.unsaved(), 0);
+}
+
+#[test]
+fn lost_answer_is_forgotten_beside_built_in() {
+    let mut scenario = held_beside_built_in();
+    let uid = of_issuer("web").build().metadata.uid.unwrap();
+    scenario.release("web", &Answer::Lost);
+    // S18: no check will decide whose fault it was.
+    let kept = format!("{:?}", scenario.controller);
+    assert!(!kept.contains(&format!("{uid:?}")), "{kept}");
+}
+
+#[test]
+fn read_shows_built_in() {
+    let mut scenario = ready();
+    // A CSR of this length is read again before it is signed.
+    scenario.create(of_issuer("web").with(|request| {
+        let mut csr = request.spec.request.decode().unwrap();
+        csr.extend([b'\n'; 5000]);
+        request.spec.request = issuer_api::Base64::encode(csr);
+    }));
+    let marks = written_by("vault.cert-manager.io", 60).build().metadata.managed_fields;
+    for object in scenario.objects.values_mut() {
+        if let ObservedRequest::CertManager(request) = object {
+            request.metadata.managed_fields.clone_from(&marks);
+        }
+    }
+    assert_eq!(lines(&mut scenario), ["event issuer BuiltInActive"]);
+}
+
+#[test]
+fn unneeded_requests_are_recognised() {
+    let mut scenario = ready();
+    let needs = |scenario: &Scenario, name: &str, issuer: &str, group: Option<&str>| {
+        let request = of_issuer(name).with(|request| {
+            request.spec.issuer_ref.name = issuer.to_owned();
+            request.spec.issuer_ref.group = group.map(str::to_owned);
+        });
+        let request = request.build();
+        let key = crate::reference::RequestKey::of(&request);
+        scenario.controller.needs(&key, request.uid(), &request.spec.issuer_ref)
+    };
+    assert!(needs(&scenario, "web", "vault", None));
+    assert!(needs(&scenario, "web", "vault", Some("cert-manager.io")));
+    assert!(needs(&scenario, "web", "vault", Some("vault-issuer.io")));
+    assert!(!needs(&scenario, "web", "acme", None));
+    assert!(!needs(&scenario, "web", "vault", Some("awspca.cert-manager.io")));
+
+    // What is being signed is needed until the watch has shown that it is saved, though its issuer has gone.
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(of_issuer("web"));
+    scenario.run();
+    gone(&mut scenario);
+    assert!(needs(&scenario, "web", "vault", None));
+    scenario.watch_lags = true;
+    scenario.release("web", &Answer::Well);
+    assert!(needs(&scenario, "web", "vault", None));
+    scenario.show("web");
+    assert!(!needs(&scenario, "web", "vault", None));
+}
+
+#[test]
+fn requests_go_with_their_issuer() {
+    let leave: [fn(&mut Scenario); 2] = [gone, |scenario| {
+        scenario.create(written_by("vault.cert-manager.io", 600));
+    }];
+    for leave in leave {
+        let mut scenario = ready();
+        scenario.checks = Answer::Refuses(503, "Vault is sealed");
+        scenario.pass(120);
+        scenario.create(of_issuer("web"));
+        assert_eq!(lines(&mut scenario)[0], "write web Pending");
+        assert_eq!(scenario.controller.tracked(), 1);
+        leave(&mut scenario);
+        assert_eq!(scenario.controller.tracked(), 0);
+        let log = scenario.pass(600);
+        assert!(log.iter().all(|line| !line.contains("web")), "{log:?}");
+    }
 }

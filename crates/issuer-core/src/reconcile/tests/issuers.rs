@@ -8,7 +8,7 @@ use crate::access::AccessError;
 use crate::reconcile::issuers::{Issuers, Observed};
 use crate::reconcile::state::State;
 use crate::reconcile::{Change, Controller, ObservedIssuer};
-use crate::reference::IssuerKind;
+use crate::reference::{IssuerKind, ListScope};
 use crate::vault::{SignError, VaultError};
 
 /// The issuer, as a watch shows it with this status.
@@ -65,6 +65,18 @@ fn outage_is_polled_every_15_seconds() {
 }
 
 #[test]
+fn refused_login_is_repeated_each_minute() {
+    let mut state = State::new(config(), 1);
+    state.observe_issuer(issuer_key(), issuer(1), at(0));
+    for least in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
+        let denied = Err(AccessError::Login(VaultError::Denied));
+        let (_, again) = state.apply_verdict(&issuer_key(), &denied, at(0));
+        let wait = (again.unwrap() - at(0).monotonic).as_secs_f64();
+        assert!((least..=least * 1.1).contains(&wait), "{least}: {wait}");
+    }
+}
+
+#[test]
 fn relist_removes_only_missing_issuers_of_its_kind() {
     use IssuerKind::{Cluster, Namespaced};
     for (kind, listed, left) in [
@@ -74,7 +86,7 @@ fn relist_removes_only_missing_issuers_of_its_kind() {
     ] {
         let mut controller = Controller::new(config(), 1);
         controller.observe(at(0), Change::Issuer(issuer_key(), issuer(1)));
-        controller.observe(at(1), Change::Issuers(kind, listed));
+        controller.observe(at(1), Change::Issuers(kind, ListScope::Cluster, listed));
         assert_eq!(controller.readiness().count(), left);
     }
 }
@@ -115,7 +127,7 @@ fn signature_ends_the_backoff_of_a_rate_limit() {
         issuers.suspend(&issuer_key(), &limit, None).map(|wait| wait.as_secs())
     };
     assert_eq!([(); 3].map(|()| wait(&mut issuers)), [Some(1), Some(2), Some(4)]);
-    issuers.signed(&issuer_key(), false);
+    issuers.get_mut(&issuer_key()).unwrap().signed(None, false);
     assert_eq!(wait(&mut issuers), Some(1));
 }
 

@@ -96,6 +96,22 @@ fn failed_signature_says_more_than_its_issuer() {
     assert_eq!(message(&scenario), "Not signed yet, it is tried again: Vault is sealed");
 }
 
+#[test]
+fn only_another_reason_is_written_again() {
+    let mut scenario = Scenario::ready();
+    scenario.create(request("web").approved());
+    let mut fail = |status, text, seconds| {
+        scenario.signs.insert("web".to_owned(), Answer::Refuses(status, text));
+        let log = scenario.pass(seconds);
+        let count = |asked| log.iter().filter(|line| *line == asked).count();
+        assert_ne!(count("sign web"), 0);
+        count("write web Pending")
+    };
+    assert_eq!(fail(500, "storage of node a", 1), 1);
+    assert_eq!(fail(500, "storage of node b", 60), 0);
+    assert_eq!(fail(403, "permission denied", 140), 1);
+}
+
 fn message(scenario: &Scenario) -> &str {
     let ready = scenario.object("web").condition("Ready");
     ready.and_then(|ready| ready.message.as_deref()).unwrap_or_default()

@@ -9,8 +9,7 @@ fn second(seconds: i64) -> Timestamp {
 }
 
 fn created(name: &str, seconds: i64) -> RequestBuilder {
-    let time = k8s_openapi::jiff::Timestamp::from_second(seconds).unwrap();
-    request(name).with(|request| request.metadata.creation_timestamp = Some(Time(time)))
+    request(name).with(|request| request.metadata.creation_timestamp = Some(Time(second(seconds))))
 }
 
 #[test]

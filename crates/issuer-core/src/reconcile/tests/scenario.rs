@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
 use issuer_api::{AppRole, Auth, CertificateRequest, CertificateSigningRequest, SecretKeySelector, VaultSpec};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -11,12 +12,12 @@ use serde_json::{Value, json};
 use super::builder::{KEY, params};
 pub(super) use super::builder::{RequestBuilder, csr, request};
 use crate::access::{ReadError, SecretData};
-use crate::fixture::signatures;
+use crate::fixture::{secret_data, signatures};
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer};
 use crate::reconcile::{ObservedRequest, Outcome, ReadyWriters, ReferenceReview, StatusPatch, Step, WriteError};
-use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
-use crate::target::IssuerPolicy;
-use crate::{Body, Now, Operation, Reply, Secret};
+use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
+use crate::target::{IssuerPolicy, NamespaceLabels};
+use crate::{Body, Now, Operation, Reply};
 
 /// The moment, in seconds since every scenario began.
 pub(super) fn at(seconds: u64) -> Now {
@@ -33,6 +34,7 @@ pub(super) fn config() -> Config {
         drop_in: None,
         event_rate: 10,
         kubernetes_csrs: false,
+        namespaces: Namespaces::All,
         max_concurrent_reconciles: 10,
         max_lost_answers: 3,
         policy: IssuerPolicy::default(),
@@ -90,6 +92,8 @@ pub(super) enum Answer {
     Well,
     /// With this status and these `errors`.
     Refuses(u16, &'static str),
+    /// With 429 and this `Retry-After`, in seconds.
+    Throttles(u64),
     /// Not at all: the reply is lost.
     Lost,
     /// When [`Scenario::release`] is called.
@@ -102,8 +106,14 @@ pub(super) struct Scenario {
     pub(super) now: Now,
     /// How Vault answers health, lookup and probe.
     pub(super) checks: Answer,
+    /// A host that answers nothing.
+    pub(super) silent: Option<&'static str>,
+    /// How Vault answers revocations.
+    pub(super) revocations: Answer,
     /// The answer to a login and to a renewal.
     pub(super) auth: Value,
+    /// The version of every Secret, and its content.
+    pub(super) secret_version: &'static str,
     /// Whether certificates have leases.
     pub(super) leases: bool,
     /// How Vault answers the signing of requests; `Well` if a name is missing.
@@ -119,6 +129,8 @@ pub(super) struct Scenario {
     pub(super) review_errors: VecDeque<ReadError>,
     pub(super) issuer: ObservedIssuer,
     pub(super) issuer_key: IssuerKey,
+    /// The labels of every namespace.
+    pub(super) labels: Result<NamespaceLabels, ReadError>,
     /// The notes of all events about requests.
     pub(super) notes: Vec<String>,
     /// What was asked since the log was last taken: `sign NAME`, `check`, `write NAME REASON: MESSAGE`, ...
@@ -133,7 +145,10 @@ impl Scenario {
             controller: Controller::new(config, 1),
             now: at(0),
             checks: Answer::Well,
+            silent: None,
+            revocations: Answer::Well,
             auth: json!({ "client_token": "hvs.made", "lease_duration": 600, "renewable": true }),
+            secret_version: "1",
             leases: false,
             signs: BTreeMap::new(),
             write_errors: VecDeque::new(),
@@ -143,15 +158,16 @@ impl Scenario {
             review_errors: VecDeque::new(),
             issuer: issuer(1),
             issuer_key: issuer_key(),
+            labels: Ok(NamespaceLabels::new()),
             notes: Vec::new(),
             log: Vec::new(),
             held: Vec::new(),
         };
         for kind in IssuerKind::ALL {
-            scenario.change(Change::Issuers(kind, BTreeSet::new()));
+            scenario.change(Change::Issuers(kind, ListScope::Cluster, BTreeSet::new()));
         }
         for kind in RequestKind::ALL {
-            scenario.change(Change::Requests(kind, BTreeSet::new()));
+            scenario.change(Change::Requests(kind, ListScope::Cluster, BTreeSet::new()));
         }
         scenario
     }
@@ -276,6 +292,9 @@ impl Scenario {
             step = match step {
                 Step::Done(Outcome::Unsaved) => return self.log.push("unsaved".to_owned()),
                 Step::Done(_) => return,
+                Step::Exchange(request, _) if self.silent.is_some() && request.http.uri().host() == self.silent => {
+                    return self.log.push(format!("unanswered {}", request.operation.as_str()));
+                }
                 Step::Exchange(request, waits) if request.operation == Operation::Sign => {
                     let name = name(key);
                     self.log.push(format!("sign {name}"));
@@ -289,7 +308,11 @@ impl Scenario {
                 }
                 Step::Exchange(request, waits) => {
                     self.log.push(request.operation.as_str().to_owned());
-                    let reply = check_reply(request.operation, &self.checks, &self.auth);
+                    let answer = match request.operation {
+                        Operation::Revoke => &self.revocations,
+                        _ => &self.checks,
+                    };
+                    let reply = check_reply(request.operation, answer, &self.auth);
                     waits.resume(&mut self.controller, self.now, reply)
                 }
                 Step::MintToken(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
@@ -302,14 +325,15 @@ impl Scenario {
                     let object = self.objects.get(&key).cloned().ok_or(ReadError::NotFound);
                     waits.resume(&mut self.controller, self.now, object)
                 }
+                Step::ReadNamespace(name, waits) => {
+                    self.log.push(format!("read namespace {name}"));
+                    waits.resume(&mut self.controller, self.now, self.labels.clone())
+                }
                 Step::ReadConfigMap(_, waits) => waits.resume(&mut self.controller, self.now, Err(ReadError::NotFound)),
                 Step::ReadSecret(_, waits) => {
-                    let data = BTreeMap::from([("token".to_owned(), Secret::from("hvs.static"))]);
-                    let resource_version = "1".to_owned();
                     let secret = SecretData {
-                        resource_version,
-                        data,
-                        servers: None,
+                        resource_version: self.secret_version.to_owned(),
+                        ..secret_data("token", self.secret_version)
                     };
                     waits.resume(&mut self.controller, self.now, Ok(secret))
                 }
@@ -439,16 +463,22 @@ fn refusal(answer: &Answer) -> Option<Reply> {
     match answer {
         Answer::Well => None,
         Answer::Refuses(status, text) => Some(reply(*status, &json!({ "errors": [text] }))),
+        Answer::Throttles(seconds) => {
+            let mut throttled = reply(429, &json!({ "errors": [] })).unwrap();
+            throttled.headers_mut().insert(RETRY_AFTER, (*seconds).into());
+            Some(Ok(throttled))
+        }
         Answer::Lost => Some(Err(crate::TransportError::Timeout)),
         Answer::Held => panic!("only signatures are held back"),
     }
 }
 
-fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -> Reply {
+pub(super) fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -> Reply {
     refusal(answer).unwrap_or_else(|| match operation {
         Operation::Probe => reply(400, &json!({ "errors": ["\"csr\" is empty"] })),
         Operation::Health => reply(200, &json!({ "initialized": true, "sealed": false })),
-        Operation::Login | Operation::Renew => reply(200, &json!({ "auth": auth })),
+        // What is asked before a login reads `data`.
+        Operation::Login | Operation::Renew => reply(200, &json!({ "auth": auth, "data": auth })),
         _ => reply(200, &json!({ "data": { "ttl": 0, "renewable": false } })),
     })
 }

@@ -19,6 +19,10 @@ fn shared() -> IssuerKey {
     }
 }
 
+fn signatures(log: &[String]) -> usize {
+    log.iter().filter(|line| line.starts_with("sign ")).count()
+}
+
 #[test]
 fn waiting_requests_are_not_polled() {
     let mut scenario = Scenario::ready();
@@ -154,6 +158,33 @@ fn unsaved_certificates_fill_one_issuer_only() {
 }
 
 #[test]
+fn unsaved_certificates_of_one_tenant_stop_no_other() {
+    let mut scenario = Scenario::ready();
+    scenario.change(Change::Issuer(shared(), issuer(1)));
+    scenario.run();
+    scenario.write_errors.extend([WriteError::Forbidden; 100]);
+    let of_tenant = |namespace: &str, number: u32| {
+        let request = request(&format!("{namespace}-{number}")).approved();
+        request.in_namespace(namespace).of("VaultClusterIssuer", "shared")
+    };
+    for number in 0..103 {
+        scenario.create(of_tenant("hostile", number));
+    }
+    assert_eq!(signatures(&scenario.run()), 100);
+    assert_eq!(scenario.controller.unsaved(), 100);
+    let log = [
+        "sign other-0",
+        "write other-0 Issued",
+        "event other-0 Normal CertificateIssued",
+    ];
+    scenario.create(of_tenant("other", 0));
+    assert_eq!(scenario.run(), log);
+    // What is saved at last makes room for the rest.
+    assert_eq!(signatures(&scenario.pass(2)), 3);
+    assert_eq!(scenario.controller.unsaved(), 0);
+}
+
+#[test]
 fn long_csr_is_read_again() {
     let mut scenario = Scenario::ready();
     let whole = request("web").approved().build();
@@ -226,4 +257,35 @@ fn issuer_has_its_own_time_to_sign() {
         };
         assert_eq!((sign.operation, sign.timeout.as_secs()), (Operation::Sign, seconds));
     }
+}
+
+#[test]
+fn unsigned_crowd_delays_no_signature() {
+    for denied in [false, true] {
+        let mut scenario = Scenario::ready();
+        for number in 0..200 {
+            let crowd = request(&format!("crowd-{number}"));
+            scenario.create(if denied { crowd.denied() } else { crowd });
+        }
+        scenario.now.monotonic += secs(11);
+        scenario.create(request("web").approved());
+        // Nothing of the crowd is answered.
+        let polled = std::iter::from_fn(|| scenario.controller.poll(scenario.now));
+        let signs = polled.filter(|(_, step)| matches!(step, Step::Exchange(..))).count();
+        assert_eq!(signs, 1, "{denied}");
+    }
+}
+
+#[test]
+fn missing_issuers_take_no_room() {
+    let mut scenario = Scenario::ready();
+    for number in 0..2000 {
+        let crowd = request(&format!("crowd-{number}")).approved();
+        scenario.create(crowd.of("VaultIssuer", &format!("missing-{number}")));
+    }
+    scenario.create(request("web").approved());
+    // Nothing of the crowd is answered.
+    let polled: Vec<_> = std::iter::from_fn(|| scenario.controller.poll(scenario.now)).collect();
+    assert_eq!(polled.len(), 32);
+    assert!(polled.iter().any(|(polled, _)| *polled == Key::Request(key("web"))));
 }

@@ -42,6 +42,7 @@ const UNREADY: &str = "unready";
 impl<'a> Population<'a> {
     /// Makes the objects to be copied, and stops the controllers.
     pub(super) async fn prepare(test: &'a TestNamespace<'a>) -> anyhow::Result<Self> {
+        test.permit_watch("approle").await?;
         let path = test.signer(json!({ "no_store": true })).await?;
         let auth = json!({ "path": "approle", "roleId": "none", "secretRef": { "name": "approle" } });
         let mut spec = test.spec(&path, json!({ "appRole": auth }));

@@ -36,6 +36,7 @@ impl Cluster {
         let common = json!({
             "app": { "logLevel": "debug" },
             "credentials": { "allNamespaces": true },
+            "rbac": { "readNamespaces": true },
             "image": { "repository": repository, "tag": tag },
         });
         let (first, second) = (self.file("common.json"), self.file("values.json"));

@@ -7,12 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use xtask::cache;
+use anyhow::Context;
 
 use crate::servers::cached::{self, go};
 use crate::servers::components::Components;
-use crate::servers::say;
 use xtask::process::{read, run};
+use xtask::tool::HELM;
 
 /// The programs: wrapper module, package, name.
 const PROGRAMS: [(&str, &str, &str); 6] = [
@@ -23,9 +23,6 @@ const PROGRAMS: [(&str, &str, &str); 6] = [
     ("node", "k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
     ("node", "k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),
 ];
-
-/// As in the tests of the chart, which share the cache's program.
-const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.3.1";
 
 /// The node image and the programs that make a cluster of it.
 pub(super) struct Node {
@@ -40,13 +37,7 @@ impl Node {
         let wrappers = root.join("tests/components");
         let key = key(&wrappers, components)?;
         let folder = cached::folder("node", &key, |folder| build_into(&wrappers, components, folder))?;
-        let helm = cache::dir()?.join("tools/bin/helm");
-        if !helm.is_file() {
-            say("building Helm (once; takes minutes)");
-            let mut go = Command::new("go");
-            go.args(["install", "-trimpath", "-ldflags=-s -w", HELM]);
-            run(go.env("CGO_ENABLED", "0").env("GOBIN", cache::dir()?.join("tools/bin")))?;
-        }
+        let helm = HELM.find()?.context("neither Helm nor Go is installed")?;
         Ok(Self { folder, helm })
     }
 
@@ -121,11 +112,5 @@ mod tests {
         let wrappers = xtask::root().join("tests/components");
         let of = |name: &str| cached::version(&wrappers.join(name), "k8s.io/kubernetes").unwrap();
         assert_eq!(of("node"), of("kubernetes"));
-    }
-
-    #[test]
-    fn helm_is_that_of_chart_tests() {
-        let chart = fs::read_to_string(xtask::root().join("tests/chart/src/helm.rs")).unwrap();
-        assert!(chart.contains(&format!("\"{HELM}\"")));
     }
 }

@@ -120,6 +120,21 @@ impl Admin {
         self.expect(Method::POST, path, Some(body)).await
     }
 
+    /// Writes to a path and has Vault wrap the response; returns the wrapping token.
+    pub(crate) async fn wrapped(&self, path: &str) -> anyhow::Result<String> {
+        let request = http::Request::post(format!("{}/v1/{path}", self.base))
+            .header("X-Vault-Token", &self.token)
+            .header("X-Vault-Wrap-TTL", "10m")
+            .body(b"{}".to_vec())?;
+        let agent = self.agent.clone();
+        let answer: Value = tokio::task::spawn_blocking(move || {
+            let text = agent.run(request)?.body_mut().read_to_string()?;
+            anyhow::Ok(serde_json::from_str(&text)?)
+        })
+        .await??;
+        text(&answer["wrap_info"]["token"])
+    }
+
     /// Deletes a path.
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         self.expect(Method::DELETE, path, None).await.map(drop)

@@ -1,3 +1,5 @@
+mod unneeded;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -8,7 +10,7 @@ use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{Full, StreamBody};
-use issuer_core::reference::{IssuerKind, RequestKind};
+use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
 use serde_json::{Value, json};
 use tower::BoxError;
 
@@ -54,10 +56,16 @@ impl Server {
 
     /// Follows one kind until nothing more is answered.
     async fn follow(&self, watched: Watched) -> Record {
+        self.follow_in(ListScope::Cluster, watched).await
+    }
+
+    /// The same in one scope.
+    async fn follow_in(&self, scope: ListScope, watched: Watched) -> Record {
         let record = Record::default();
         let client = self.client();
-        let drop_in = DropInIssuers::new(&[watched]);
-        let run = Reflector::new(&client, watched, &record, &drop_in).run();
+        let list = WatchedList { watched, scope };
+        let drop_in = DropInIssuers::new(std::slice::from_ref(&list));
+        let run = Reflector::new(&client, &list, &record, &drop_in).run();
         assert!(timeout(Duration::from_secs(3600), run).await.is_err());
         record
     }
@@ -68,6 +76,14 @@ impl Server {
 
     fn times(&self) -> Vec<Duration> {
         self.asked.lock().unwrap().iter().map(|(at, _)| *at).collect()
+    }
+}
+
+/// Returns the list of a kind in the whole cluster.
+fn everywhere(watched: Watched) -> WatchedList {
+    WatchedList {
+        watched,
+        scope: ListScope::Cluster,
     }
 }
 
@@ -88,7 +104,7 @@ impl Observer for Record {
                 format!("{} at {}", request.key().name, request.version())
             }
             Change::RequestGone(key) => format!("{} is gone", key.name),
-            Change::Requests(_, all) => {
+            Change::Requests(_, _, all) => {
                 let names: Vec<_> = all.into_iter().map(|key| key.name).collect();
                 format!("all: {}", names.join(" "))
             }
@@ -98,6 +114,10 @@ impl Observer for Record {
         self.0.lock().unwrap().push(line);
     }
 
+    fn needs(&self, _: &RequestHeader) -> bool {
+        true
+    }
+
     fn unreadable(&self, object: Unreadable) {
         self.0
             .lock()
@@ -105,15 +125,15 @@ impl Observer for Record {
             .push(format!("unreadable {}: {}", object.uid, object.error));
     }
 
-    fn alive(&self, _: Watched, within: Duration) {
+    fn alive(&self, _: &WatchedList, within: Duration) {
         assert!(within <= Duration::from_secs(60));
     }
 
-    fn synced(&self, watched: Watched) {
-        self.0.lock().unwrap().push(format!("{} synced", watched.kind()));
+    fn synced(&self, list: &WatchedList) {
+        self.0.lock().unwrap().push(format!("{} synced", list.name()));
     }
 
-    fn failed(&self, _: Watched, error: &str, is_synced: bool) {
+    fn failed(&self, _: &WatchedList, error: &str, is_synced: bool) {
         let state = if is_synced { "in sync" } else { "out of sync" };
         self.0.lock().unwrap().push(format!("{state}: {error}"));
     }
@@ -376,11 +396,13 @@ async fn each_kind_is_followed() {
     let server = Server::new([]);
     let record = Record::default();
     let client = server.client();
-    let kinds = Watched::all_of(
-        [RequestKind::CertificateRequest],
-        [IssuerKind::Cluster, IssuerKind::Namespaced],
-    );
-    let watches = watch(&client, &kinds, &record);
+    let kinds = [
+        REQUESTS,
+        Watched::Issuers(IssuerKind::Cluster),
+        Watched::Issuers(IssuerKind::Namespaced),
+    ];
+    let lists = kinds.map(everywhere);
+    let watches = watch(&client, &lists, &record);
     assert!(timeout(Duration::from_secs(1), watches).await.is_err());
     let mut paths: Vec<_> = server
         .asked()
@@ -411,10 +433,10 @@ async fn lists_after(issuers: &[(&str, Value)]) -> Vec<String> {
         Server::new([list(&[], "2", ""), open(issuers)]),
         Server::new([list(&[], "1", ""), open(&[]), list(&[request("a", "4")], "5", "")]),
     );
-    let kinds = [REQUESTS, Watched::Issuers(IssuerKind::DropInNamespaced)];
-    let (drop_in, record) = (DropInIssuers::new(&kinds), Record::default());
+    let lists = [REQUESTS, Watched::Issuers(IssuerKind::DropInNamespaced)].map(everywhere);
+    let (drop_in, record) = (DropInIssuers::new(&lists), Record::default());
     let clients = [request_server.client(), issuer_server.client()];
-    let follow = |index: usize| Reflector::new(&clients[index], kinds[index], &record, &drop_in).run();
+    let follow = |index: usize| Reflector::new(&clients[index], &lists[index], &record, &drop_in).run();
     let both = futures::future::join(follow(0), follow(1));
     assert!(timeout(Duration::from_secs(20), both).await.is_err());
     request_server.asked()
@@ -432,4 +454,36 @@ async fn requests_are_listed_again_when_their_issuer_appears() {
 async fn other_types_of_issuer_cause_no_list() {
     let asked = lists_after(&[("ADDED", issuer("acme", "acme")), ("DELETED", issuer("acme", "acme"))]).await;
     assert_eq!(asked.len(), 2, "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_is_listed_and_watched_alone() {
+    let server = Server::new([list(&[request("a", "1")], "2", ""), open(&[])]);
+    let scope = ListScope::Namespace("ns".to_owned());
+    let lines = server.follow_in(scope, REQUESTS).await.lines();
+    assert_eq!(lines[..3], ["a at 1", "all: a", "CertificateRequest in ns synced"]);
+    let path = "/apis/cert-manager.io/v1/namespaces/ns/certificaterequests?";
+    let asked = server.asked();
+    assert!(
+        asked.len() > 1 && asked.iter().all(|uri| uri.starts_with(path)),
+        "{asked:?}"
+    );
+}
+
+/// The lists of all other namespaces are there, and the controller waits for none.
+#[tokio::test(start_paused = true)]
+async fn a_forbidden_namespace_counts_as_empty() {
+    let scope = || ListScope::Namespace("ns".to_owned());
+    let server = Server::new([refuse(403, None), list(&[request("a", "1")], "2", "")]);
+    let lines = server.follow_in(scope(), REQUESTS).await.lines();
+    assert!(lines[0].starts_with("out of sync: "), "{lines:?}");
+    assert_eq!(lines[1..4], ["all: ", "a at 1", "all: a"], "{lines:?}");
+    // What was seen before is not forgotten.
+    let server = Server::new([list(&[request("a", "1")], "2", ""), refuse(403, None)]);
+    let lines = server.follow_in(scope(), REQUESTS).await.lines();
+    assert!(!lines.contains(&"all: ".to_owned()), "{lines:?}");
+    // Where the whole cluster is watched, the list decides.
+    let server = Server::new([refuse(403, None)]);
+    let lines = server.follow(REQUESTS).await.lines();
+    assert!(!lines.contains(&"all: ".to_owned()), "{lines:?}");
 }

@@ -1,11 +1,14 @@
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use issuer_core::reconcile::{Change, Config, Controller, Event, Key, Outcome, Step};
-use issuer_core::reference::IssuerKey;
-use issuer_core::{Reply, Request};
+use issuer_core::reconcile::{AwaitSourceEvent, Change, Config, Controller, Event, Key, Outcome, SourceEvent, Step};
+use issuer_core::reference::{IssuerKey, SourceRef};
+use issuer_core::{ConnectError, Reply, Request};
 use issuer_tls::EXCHANGES_MAX;
 use kube::Client;
 use tokio::sync::{Notify, Semaphore};
@@ -13,9 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
-use crate::object::Watched;
+use crate::object::{RequestHeader, WatchedList};
+use crate::source_watch::SourceWatch;
 use crate::watch::{self, Observer, Unreadable};
-use crate::{ControllerHealth, Leadership, Metrics, Transport};
+use crate::{ControllerHealth, Leadership, Metrics, Transport, token};
 
 /// Time for a stopping controller to wait for signatures under way and to save them.
 ///
@@ -26,10 +30,10 @@ const DRAIN: Duration = Duration::from_secs(35);
 /// Time for a stopping controller to revoke its tokens and to record its last events.
 const REVOKE: Duration = Duration::from_secs(10);
 
-/// The longest sleep of the loop, so that it gives signs of life.
+/// The longest sleep of the loop, so that it sends heartbeats.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// How much later than planned a part of the process may give its sign of life: a paused or starved process is not hung.
+/// How much later than planned a part of the process may send its heartbeat: a paused or starved process is not hung.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// The name of the loop among the parts of the process.
@@ -44,8 +48,11 @@ const API_REQUESTS: usize = 32;
 /// Events that are recorded at once; further ones wait, and no task with them.
 const EVENT_REQUESTS: usize = 4;
 
-/// Events that wait at most; after that, tasks wait too.
+/// Events that wait at most; after that, tasks wait too, but not for long.
 const EVENTS: usize = 256;
+
+/// How long a task waits for room for its event: a crowd of events must not delay the certificates of others.
+const EVENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The controller of this process, before it runs.
 pub struct RunSetup {
@@ -53,6 +60,8 @@ pub struct RunSetup {
     pub config: Config,
     /// The client of the API server.
     pub client: Client,
+    /// The client for watches of single objects.
+    pub watch_client: Client,
     /// The transport to Vault.
     pub transport: Transport,
     /// The metrics of this process.
@@ -74,15 +83,18 @@ struct Task {
 /// The state that the tasks share: the controller, and the clients that answer its questions.
 struct Driver {
     api: ApiServer,
+    /// The API server, for watches of single objects.
+    watch_api: ApiServer,
     controller: Arc<Mutex<Controller>>,
     health: Arc<ControllerHealth>,
     metrics: Arc<Metrics>,
     transport: Transport,
-    /// The kinds that are watched.
-    watched: Vec<Watched>,
+    /// The lists that are kept up to date.
+    lists: Vec<WatchedList>,
     /// Notified whenever there may be something to do.
     changed: Notify,
-    /// Exchanges with Vault at once; further ones wait.
+    /// Room for exchanges with Vault. The controller begins fewer tasks than there is room for, unless there are very many
+    /// tenants.
     exchanges: Semaphore,
     api_requests: Semaphore,
     event_requests: Semaphore,
@@ -90,8 +102,9 @@ struct Driver {
     events: Arc<Semaphore>,
 }
 
-/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, gives the leadership
-/// up with `release`, revokes the tokens and returns the result of `release`. That takes at most 45 seconds beside it.
+/// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, releases the leadership
+/// with `release`, revokes the tokens and returns the result of `release`. Apart from `release`, that takes at most 45
+/// seconds.
 pub async fn run<R>(
     setup: RunSetup,
     mut leadership: Leadership,
@@ -102,7 +115,7 @@ pub async fn run<R>(
     let driver = Arc::new(Driver::new(setup));
     let watches = tokio::spawn({
         let driver = Arc::clone(&driver);
-        async move { watch::watch(&client, &driver.watched, &driver).await }
+        async move { watch::watch(&client, &driver.lists, &driver).await }
     });
     let mut tasks = JoinSet::new();
     let leads = leadership.clone();
@@ -134,8 +147,8 @@ pub async fn run<R>(
         tracing::warn!("stopping before all tokens were revoked; they expire");
     }
     watches.abort();
-    for watched in &driver.watched {
-        driver.health.ended(watched.kind());
+    for list in &driver.lists {
+        driver.health.ended(&list.name());
     }
     driver.health.ended(LOOP);
     released
@@ -148,6 +161,10 @@ impl Observer for Arc<Driver> {
         }
         self.controller().observe(Transport::now(), change);
         self.changed.notify_one();
+    }
+
+    fn needs(&self, request: &RequestHeader) -> bool {
+        self.controller().needs(&request.key(), request.uid(), request.issuer())
     }
 
     fn unreadable(&self, object: Unreadable) {
@@ -169,38 +186,39 @@ impl Observer for Arc<Driver> {
         tokio::spawn(async move { driver.publish(event).await });
     }
 
-    fn alive(&self, watched: Watched, within: Duration) {
+    fn alive(&self, list: &WatchedList, within: Duration) {
         let next = Transport::now().monotonic + within + GRACE;
-        self.health.alive(watched.kind(), next);
+        self.health.alive(list.name(), next);
     }
 
-    fn synced(&self, watched: Watched) {
-        self.health.set(watched.kind(), Ok(()));
+    fn synced(&self, list: &WatchedList) {
+        self.health.set(list.name(), Ok(()));
     }
 
-    fn failed(&self, watched: Watched, error: &str, is_synced: bool) {
-        self.metrics.watch_failed(watched.kind());
+    fn failed(&self, list: &WatchedList, error: &str, is_synced: bool) {
+        self.metrics.watch_failed(list.watched.kind());
         if !is_synced {
-            self.health.set(watched.kind(), Err(format!("not in sync: {error}")));
+            self.health.set(list.name(), Err(format!("not in sync: {error}")));
         }
     }
 }
 
 impl Driver {
     fn new(setup: RunSetup) -> Self {
-        let watched = Watched::all_of(setup.config.request_kinds(), setup.config.kinds());
+        let lists = WatchedList::all_of(&setup.config);
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
         setup.metrics.follow(Arc::clone(&controller));
-        for watched in &watched {
-            setup.health.set(watched.kind(), Err("not listed yet".to_owned()));
+        for list in &lists {
+            setup.health.set(list.name(), Err("not listed yet".to_owned()));
         }
         Self {
+            watch_api: ApiServer::new(setup.watch_client, setup.instance.clone()),
             api: ApiServer::new(setup.client, setup.instance),
             controller,
             health: setup.health,
             metrics: setup.metrics,
             transport: setup.transport,
-            watched,
+            lists,
             changed: Notify::new(),
             exchanges: Semaphore::new(EXCHANGES_MAX),
             api_requests: Semaphore::new(API_REQUESTS),
@@ -265,7 +283,17 @@ impl Driver {
                 step => drop(tasks.spawn(Arc::clone(self).answer(task, step))),
             }
         }
-        let due = controller.next_due().unwrap_or(Duration::MAX);
+        for _ in 0..TURN {
+            if !may() {
+                break;
+            }
+            let Some((source, state)) = controller.poll_watch(Transport::now()) else {
+                break;
+            };
+            drop(tasks.spawn(Arc::clone(self).follow(source, state)));
+        }
+        let due = [controller.next_due(), controller.next_watch_due()];
+        let due = due.into_iter().flatten().min().unwrap_or(Duration::MAX);
         due.saturating_sub(Transport::now().monotonic).min(IDLE)
     }
 
@@ -277,8 +305,8 @@ impl Driver {
                     let reply = Box::pin(self.exchange(request)).await;
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
-                Step::MintToken(spec, state) => {
-                    let answer = self.ask(Box::pin(self.api.mint_token(&spec))).await;
+                Step::MintToken(source, state) => {
+                    let answer = self.ask(Box::pin(token::obtain(&self.api, source))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Publish(event, state) => {
@@ -287,6 +315,10 @@ impl Driver {
                 }
                 Step::ReadConfigMap(config_map, state) => {
                     let answer = self.ask(Box::pin(self.api.read_config_map(&config_map))).await;
+                    state.resume(&mut self.controller(), Transport::now(), answer)
+                }
+                Step::ReadNamespace(name, state) => {
+                    let answer = self.ask(Box::pin(self.api.read_namespace(&name))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadRequest(request, state) => {
@@ -314,25 +346,56 @@ impl Driver {
         }
     }
 
+    /// Reports what the watch of a Secret or a ConfigMap shows, until it is to be closed.
+    async fn follow(self: Arc<Self>, source: SourceRef, mut state: AwaitSourceEvent) {
+        let mut watch = None;
+        loop {
+            let event = match &mut watch {
+                Some(open) => SourceWatch::next(open).await,
+                None => {
+                    let opened = self.ask(Box::pin(self.watch_api.open_watch(&source))).await;
+                    opened.map(|open| {
+                        watch = Some(open);
+                        SourceEvent::Opened
+                    })
+                }
+            };
+            if event == Ok(SourceEvent::Ended) {
+                watch = None;
+            }
+            let next = state.resume(&mut self.controller(), Transport::now(), event);
+            self.changed.notify_one();
+            match next {
+                Some(next) => state = next,
+                None => return,
+            }
+        }
+    }
+
     /// Asks the API server, once there is a slot.
     ///
     /// The question is boxed, so that a task takes no room for all the questions that it might ask.
     async fn ask<T>(&self, question: Pin<Box<impl Future<Output = T>>>) -> T {
         let _slot = self.api_requests.acquire().await;
         let answer = question.await;
-        if let Some(wait) = self.api.take_wait() {
+        if let Some(wait) = self.api.take_wait().max(self.watch_api.take_wait()) {
             tracing::warn!(?wait, "the API server is overloaded; waiting");
             self.controller().pause(Transport::now(), wait);
         }
         answer
     }
 
-    /// Logs an event and has it recorded, and waits only if there is no room for it: nothing depends on it.
+    /// Logs an event and has it recorded. Waits for a moment if there is no room for it, and leaves it to the log if there is
+    /// none then: nothing depends on it.
     ///
     /// An event says what has changed, so what lasts is logged once.
     async fn publish(self: &Arc<Self>, event: Event) {
         log_event(&event);
-        let room = Arc::clone(&self.events).acquire_owned().await;
+        let room = Arc::clone(&self.events).acquire_owned();
+        let Ok(room) = tokio::time::timeout(EVENT_PATIENCE, room).await else {
+            tracing::debug!(reason = event.reason, "too many events; one is not recorded");
+            return;
+        };
         let driver = Arc::clone(self);
         tokio::spawn(async move {
             let _room = room;
@@ -349,12 +412,19 @@ impl Driver {
         }
     }
 
-    /// Asks Vault, once there is a slot.
-    async fn exchange(&self, request: Request) -> Reply {
-        let _slot = self.exchanges.acquire().await;
+    /// Asks Vault, once there is room. The wait is part of the time to connect, and of the time that the request may take:
+    /// what it carries is as old as the request.
+    async fn exchange(&self, mut request: Request) -> Reply {
         let operation = request.operation;
         let began = Transport::now().monotonic;
-        let reply = self.transport.call(request).await;
+        let patience = request.connect.limits.connect.min(request.timeout);
+        let reply = match tokio::time::timeout(patience, self.exchanges.acquire()).await {
+            Ok(_room) => {
+                request.timeout = request.timeout.saturating_sub(Transport::now().monotonic - began);
+                self.transport.call(request).await
+            }
+            Err(_) => Err(ConnectError::Timeout.into()),
+        };
         let took = Transport::now().monotonic - began;
         self.metrics.exchanged(operation, &reply, took);
         match &reply {
@@ -389,121 +459,5 @@ impl Driver {
                 "task done"
             ),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use bytes::Bytes;
-    use http::{Method, Response};
-    use http_body_util::Full;
-    use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
-    use issuer_core::reference::{IssuerKind, RequestKind};
-    use issuer_core::target::IssuerPolicy;
-    use kube::client::Body;
-    use tower::BoxError;
-
-    use super::*;
-
-    fn room<F>(_: impl Fn(Arc<Driver>, Task, Step) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn shutdown_fits_into_the_grace_period() {
-        // The chart's terminationGracePeriodSeconds, and the longest release of the Lease by default.
-        let (grace, release) = (Duration::from_secs(60), Duration::from_secs(10));
-        let margin = Duration::from_secs(5);
-        assert!(DRAIN + release + REVOKE + margin <= grace);
-    }
-
-    /// Every task that waits for an answer takes this room; the questions themselves are boxed.
-    #[test]
-    fn a_task_takes_little_room() {
-        assert!(room(Driver::answer) <= 7 << 10, "{}", room(Driver::answer));
-    }
-
-    /// A driver whose API server answers everything but requests to record an event.
-    fn driver() -> Arc<Driver> {
-        let service = tower::service_fn(|request: http::Request<Body>| async move {
-            if request.method() == Method::POST {
-                futures::future::pending::<()>().await;
-            }
-            Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"{}"))))
-        });
-        let driver = Driver::new(RunSetup {
-            config: Config {
-                claim: None,
-                check_interval: Duration::from_secs(60),
-                cluster_resource_namespace: String::new(),
-                drop_in: None,
-                event_rate: 10,
-                kubernetes_csrs: false,
-                max_concurrent_reconciles: 1,
-                max_lost_answers: 1,
-                policy: IssuerPolicy::default(),
-                sign_timeout: Duration::from_secs(60),
-                verify: issuer_tls::signatures().into(),
-            },
-            client: Client::new(service, "default"),
-            transport: Transport::new(),
-            metrics: Arc::new(Metrics::new()),
-            health: Arc::new(ControllerHealth::new()),
-            instance: String::new(),
-        });
-        let requests = Change::Requests(RequestKind::CertificateRequest, BTreeSet::new());
-        let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(|kind| Change::Issuers(kind, BTreeSet::new()));
-        for change in lists.into_iter().chain([requests]) {
-            driver.controller().observe(Transport::now(), change);
-        }
-        Arc::new(driver)
-    }
-
-    /// Builds a request that waits for its issuer, which its status and an event say.
-    fn waiting(name: String) -> CertificateRequest {
-        let mut request = CertificateRequest::default();
-        request.metadata.uid = Some(format!("uid-{name}"));
-        request.metadata.name = Some(name);
-        request.metadata.namespace = Some("team".to_owned());
-        request.spec.issuer_ref = IssuerRef {
-            name: "none".to_owned(),
-            kind: Some("VaultIssuer".to_owned()),
-            group: Some(issuer_api::GROUP.to_owned()),
-        };
-        let approved = RequestCondition {
-            kind: "Approved".to_owned(),
-            status: "True".to_owned(),
-            last_transition_time: None,
-            reason: None,
-            message: None,
-            others: BTreeMap::new(),
-        };
-        request.status.get_or_insert_default().conditions.push(approved);
-        request
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_task_waits_for_an_event() {
-        let driver = driver();
-        let mut tasks = JoinSet::new();
-        for number in 0..EVENTS {
-            let request = waiting(format!("web-{number}"));
-            driver
-                .controller()
-                .observe(Transport::now(), Change::Request(request.into()));
-            driver.start(&mut tasks, || true);
-            let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
-            ended.unwrap().unwrap().unwrap();
-        }
-        assert_eq!(driver.events.available_permits(), 0);
-        let request = waiting("one-more".to_owned());
-        driver
-            .controller()
-            .observe(Transport::now(), Change::Request(request.into()));
-        driver.start(&mut tasks, || true);
-        let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
-        assert!(ended.is_err(), "more events wait than there is room for");
     }
 }

@@ -1,0 +1,147 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use http::{Method, Response};
+use http_body_util::Full;
+use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
+use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
+use issuer_core::target::AllowedServers;
+use issuer_core::{Connect, Limits, Operation, Origin, Roots};
+use kube::client::Body;
+use tower::BoxError;
+
+use super::*;
+use crate::fixture::config;
+
+fn room<A, B, F>(_: impl Fn(Arc<Driver>, A, B) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn shutdown_fits_into_the_grace_period() {
+    // The chart's terminationGracePeriodSeconds, and the longest release of the Lease by default.
+    let (grace, release) = (Duration::from_secs(60), Duration::from_secs(10));
+    let margin = Duration::from_secs(5);
+    assert!(DRAIN + release + REVOKE + margin <= grace);
+}
+
+/// Every task that waits for an answer takes this room; the questions themselves are boxed.
+#[test]
+fn a_task_takes_little_room() {
+    assert!(room(Driver::answer) <= 7 << 10, "{}", room(Driver::answer));
+}
+
+/// Every Secret that is watched takes this room beside its connection.
+#[test]
+fn a_watch_takes_little_room() {
+    assert!(room(Driver::follow) <= 2 << 10, "{}", room(Driver::follow));
+}
+
+/// A driver whose API server answers everything but requests to record an event.
+fn driver() -> Arc<Driver> {
+    let service = tower::service_fn(|request: http::Request<Body>| async move {
+        if request.method() == Method::POST {
+            futures::future::pending::<()>().await;
+        }
+        Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"{}"))))
+    });
+    let driver = Driver::new(RunSetup {
+        config: config(),
+        watch_client: Client::new(service, "default"),
+        client: Client::new(service, "default"),
+        transport: Transport::new(),
+        metrics: Arc::new(Metrics::new()),
+        health: Arc::new(ControllerHealth::new()),
+        instance: String::new(),
+    });
+    let requests = Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new());
+    let issuers = |kind| Change::Issuers(kind, ListScope::Cluster, BTreeSet::new());
+    let lists = [IssuerKind::Cluster, IssuerKind::Namespaced].map(issuers);
+    for change in lists.into_iter().chain([requests]) {
+        driver.controller().observe(Transport::now(), change);
+    }
+    Arc::new(driver)
+}
+
+/// Builds a request that waits for its issuer, which its status and an event say.
+fn waiting(name: String) -> CertificateRequest {
+    let mut request = CertificateRequest::default();
+    request.metadata.uid = Some(format!("uid-{name}"));
+    request.metadata.name = Some(name);
+    request.metadata.namespace = Some("team".to_owned());
+    request.spec.issuer_ref = IssuerRef {
+        name: "none".to_owned(),
+        kind: Some("VaultIssuer".to_owned()),
+        group: Some(issuer_api::GROUP.to_owned()),
+    };
+    let approved = RequestCondition {
+        kind: "Approved".to_owned(),
+        status: "True".to_owned(),
+        last_transition_time: None,
+        reason: None,
+        message: None,
+        others: BTreeMap::new(),
+    };
+    request.status.get_or_insert_default().conditions.push(approved);
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_task_waits_for_an_event() {
+    let driver = driver();
+    let mut tasks = JoinSet::new();
+    for number in 0..EVENTS {
+        let request = waiting(format!("web-{number}"));
+        driver
+            .controller()
+            .observe(Transport::now(), Change::Request(request.into()));
+        driver.start(&mut tasks, || true);
+        let ended = tokio::time::timeout(Duration::from_secs(3600), tasks.join_next()).await;
+        ended.unwrap().unwrap().unwrap();
+    }
+    assert_eq!(driver.events.available_permits(), 0);
+    let request = waiting("one-more".to_owned());
+    driver
+        .controller()
+        .observe(Transport::now(), Change::Request(request.into()));
+    driver.start(&mut tasks, || true);
+    // It waits for room, of which there is none, and then goes on without the event.
+    let began = tokio::time::Instant::now();
+    tasks.join_next().await.unwrap().unwrap();
+    assert_eq!(began.elapsed(), EVENT_PATIENCE);
+    assert_eq!(driver.events.available_permits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_for_room_is_part_of_connecting() {
+    let driver = driver();
+    let room = driver.exchanges.acquire_many(EXCHANGES_MAX as u32).await.unwrap();
+    let connect = Connect {
+        origin: Origin::parse("http://127.0.0.1:9").unwrap(),
+        allowed_servers: AllowedServers::All,
+        server_name: None,
+        roots: Roots::System,
+        identity: None,
+        limits: Limits::default(),
+        proxy: None,
+    };
+    let request = |timeout| Request {
+        connect: Arc::new(connect.clone()),
+        operation: Operation::Sign,
+        timeout,
+        http: http::Request::post("http://127.0.0.1:9/v1/pki/sign/web")
+            .body(issuer_core::Body::default())
+            .unwrap(),
+    };
+    for (timeout, waited) in [
+        (Duration::from_secs(600), connect.limits.connect),
+        (EVENT_PATIENCE, EVENT_PATIENCE),
+    ] {
+        let began = tokio::time::Instant::now();
+        // Vault has surely not seen it, so it counts as no answer that was lost.
+        let reply = driver.exchange(request(timeout)).await;
+        assert_eq!(reply.err(), Some(ConnectError::Timeout.into()));
+        assert_eq!(began.elapsed(), waited);
+    }
+    drop(room);
+}

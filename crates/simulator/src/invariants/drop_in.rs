@@ -1,0 +1,45 @@
+use fake_kube::{CONTROLLER, Object, ready_managers};
+use issuer_core::Operation;
+use issuer_core::reconcile::IssuerStatusMode;
+
+use crate::fixture::IssuerId;
+use crate::observation::Observation;
+use crate::world::{Finding, World, ensure};
+
+/// S26.
+pub(super) fn never_beside_built_in(world: &World, observation: &Observation) -> Finding {
+    let Observation::Sent(sent) = observation else {
+        return Ok(());
+    };
+    let signs = sent.operation == Operation::Sign && world.issuer_of(&sent.key) == Some(IssuerId::DropIn);
+    ensure(!signs || !sent.beside_built_in, || {
+        format!("{:?} signs {:?} beside the built-in controller", sent.process, sent.key)
+    })
+}
+
+/// S27.
+pub(super) fn ready_of_others_is_left(world: &World, observation: &Observation) -> Finding {
+    let Observation::Wrote(wrote) = observation else {
+        return Ok(());
+    };
+    let (Some(before), Ok(after)) = (&wrote.before, &wrote.after) else {
+        return Ok(());
+    };
+    let (Object::DropInIssuer(_), Some(drop_in)) = (&**before, &world.setup.config.drop_in) else {
+        return Ok(());
+    };
+    let has_other_writer = ready_managers(before.meta()).any(|manager| manager != CONTROLLER);
+    let allowed = match drop_in.issuer_status {
+        IssuerStatusMode::Auto => !has_other_writer,
+        IssuerStatusMode::Leave => false,
+        IssuerStatusMode::Own => true,
+    };
+    ensure(allowed, || {
+        format!(
+            "{:?} replaces {:?} by {:?}",
+            wrote.process,
+            before.ready(),
+            after.ready()
+        )
+    })
+}

@@ -1,0 +1,17 @@
+use std::env;
+
+use anyhow::Context;
+use issuer_core::target::ProxySettings;
+
+/// Reads the proxy to Vault from the environment. Like Go, it takes the name in upper case first.
+pub(crate) fn proxies() -> anyhow::Result<ProxySettings> {
+    let proxy = first(["HTTPS_PROXY", "https_proxy"]);
+    let no_proxy = first(["NO_PROXY", "no_proxy"]);
+    ProxySettings::parse(&proxy, &no_proxy).context("HTTPS_PROXY cannot be used")
+}
+
+/// Returns the first of these variables that is not empty.
+fn first(names: [&str; 2]) -> String {
+    let mut values = names.into_iter().filter_map(|name| env::var(name).ok());
+    values.find(|value| !value.is_empty()).unwrap_or_default()
+}
