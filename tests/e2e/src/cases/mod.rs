@@ -74,6 +74,8 @@ macro_rules! deployed {
 
 /// All cases, the slow ones first.
 pub(super) const CASES: &[Case] = &[
+    // Creates a cluster of its own.
+    case!("ipv6", deployed::ipv6::ipv6, alone: false, Kind),
     together!("login-short", auth::short_login),
     together!("token-periodic", auth::periodic_token),
     together!("limited-uses", roles::limited_uses),
@@ -179,6 +181,5 @@ pub(super) const CASES: &[Case] = &[
     deployed!("helm-reinstall", deployed::release::reinstall),
     deployed!("kustomization", deployed::release::kustomization),
     deployed!("no-election", deployed::release::unelected),
-    deployed!("ipv6", deployed::ipv6::ipv6),
     deployed!("token-rotation", deployed::token::rotation),
 ];

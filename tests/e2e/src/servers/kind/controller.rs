@@ -42,8 +42,10 @@ impl Cluster {
         let (first, second) = (self.file("common.json"), self.file("values.json"));
         fs::write(&first, common.to_string())?;
         fs::write(&second, values.to_string())?;
-        let mut helm = self.helm(&["upgrade", "--install", RELEASE, CHART, "--reset-values", "--wait"]);
-        helm.args(["--timeout", limit]).args(flags);
+        let mut helm = self.helm(&["upgrade", "--install", "--reset-values", "--wait", RELEASE]);
+        helm.arg(xtask::root().join(CHART))
+            .args(["--timeout", limit])
+            .args(flags);
         helm.arg("--values").arg(first);
         helm.arg("--values").arg(second);
         aside(helm).await.map(drop)

@@ -127,18 +127,18 @@ pub(crate) async fn start(
 ) -> anyhow::Result<(Client, Vault, Cluster)> {
     say("creating a kind cluster");
     // From here on the cluster is deleted on every return.
-    let nodes = Nodes::create(dir, shape, engine)?;
+    let nodes = Nodes::create(dir, shape, engine).await?;
     let client = cluster::client(nodes.kubeconfig()).await?;
     let mut cluster = Cluster {
         client: client.clone(),
         forward: None,
         nodes,
     };
-    load_images(&cluster.nodes)?;
+    load_images(&cluster.nodes).await?;
     say("installing cert-manager");
     match cluster.engine() {
         Some(engine) => parts::install_cert_manager(&cluster, &engine.cert_manager_crds()).await?,
-        None => parts::install_cert_manager_chart(&cluster)?,
+        None => parts::install_cert_manager_chart(&cluster).await?,
     }
     say("installing vault-issuer");
     cluster::apply_object(&client, parts::restricted_namespace()).await?;
@@ -148,21 +148,24 @@ pub(crate) async fn start(
 }
 
 /// Loads the images that no registry has: ours into all nodes, those of the servers into the node they run on.
-fn load_images(nodes: &Nodes) -> anyhow::Result<()> {
+async fn load_images(nodes: &Nodes) -> anyhow::Result<()> {
     let Some(engine) = nodes.engine() else {
         say("building the image");
         let image = offline::CONTROLLER;
         run(Command::new("docker").args(["build", "--file", "deploy/Dockerfile", "--tag", image, "."]))?;
-        return run(&mut nodes.kind(&["load", "docker-image", image]));
+        return aside(nodes.kind(&["load", "docker-image", image])).await.map(drop);
     };
     say("loading the images");
     let [cert_manager, vault, own] = engine.archives();
     let control_plane = nodes.control_plane();
     for archive in [cert_manager, vault] {
         let mut kind = nodes.kind(&["load", "image-archive", "--nodes", &control_plane]);
-        run(kind.arg(archive))?;
+        kind.arg(archive);
+        aside(kind).await?;
     }
-    run(nodes.kind(&["load", "image-archive"]).arg(own))
+    let mut kind = nodes.kind(&["load", "image-archive"]);
+    kind.arg(own);
+    aside(kind).await.map(drop)
 }
 
 /// Starts the pod `vault` and prepares the server in it.
@@ -183,7 +186,7 @@ async fn start_vault(dir: &Path, cluster: &mut Cluster, shape: Shape) -> anyhow:
         "--namespace",
         "vault",
     ];
-    run(&mut cluster.kubectl(&ready))?;
+    aside(cluster.kubectl(&ready)).await?;
     let port = free_port()?;
     let ports = format!("{port}:8200");
     let mut forward = cluster.kubectl(&["port-forward", "pod/vault", &ports, "--namespace", "vault"]);

@@ -61,7 +61,7 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     /// Creates the nodes, on `engine` if one is given, with files in `dir`.
-    pub(super) fn create(dir: &Path, shape: Shape, engine: Option<Arc<Engine>>) -> anyhow::Result<Self> {
+    pub(super) async fn create(dir: &Path, shape: Shape, engine: Option<Arc<Engine>>) -> anyhow::Result<Self> {
         let name = shape.name();
         let configuration = dir.join(format!("{name}.json"));
         fs::write(&configuration, shape.configuration(engine.is_some()).to_string())?;
@@ -78,7 +78,7 @@ impl Nodes {
         if nodes.engine.is_some() {
             kind.args(["--image", Engine::NODE_IMAGE]);
         }
-        run(&mut kind)?;
+        aside(kind).await?;
         Ok(nodes)
     }
 

@@ -8,13 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::Cluster;
+use super::{Cluster, aside};
 use crate::pki::Authority;
 use crate::servers::cluster;
 use crate::servers::controller::NAMESPACE;
 use crate::servers::offline;
 use crate::servers::vault::{Listeners, SERVER_NAME, configuration};
-use xtask::process::run;
 
 const CERT_MANAGER: &str = "v1.21.2";
 const OPENBAO: &str = "openbao/openbao:2.6.2";
@@ -32,7 +31,7 @@ fn beside_control_plane() -> (Value, Value) {
 }
 
 /// Installs cert-manager's own chart.
-pub(super) fn install_cert_manager_chart(cluster: &Cluster) -> anyhow::Result<()> {
+pub(super) async fn install_cert_manager_chart(cluster: &Cluster) -> anyhow::Result<()> {
     let (selector, tolerations) = beside_control_plane();
     let part = json!({ "nodeSelector": selector, "tolerations": tolerations });
     let mut values = json!({ "crds": { "enabled": true }, "webhook": part, "cainjector": part });
@@ -56,7 +55,8 @@ pub(super) fn install_cert_manager_chart(cluster: &Cluster) -> anyhow::Result<()
         "cert-manager",
         "--create-namespace",
     ]);
-    run(helm.args(["--wait", "--timeout", "5m", "--values"]).arg(file))
+    helm.args(["--wait", "--timeout", "5m", "--values"]).arg(file);
+    aside(helm).await.map(drop)
 }
 
 /// Runs the controllers of cert-manager with all permissions, and without its webhook.
@@ -110,7 +110,7 @@ pub(super) async fn install_cert_manager(cluster: &Cluster, crds: &Path) -> anyh
         "--namespace",
         "cert-manager",
     ];
-    run(&mut cluster.kubectl(&ready))
+    aside(cluster.kubectl(&ready)).await.map(drop)
 }
 
 /// Returns a pod with OpenBao, or with Vault where there is no registry, its Service, service account and files; it
