@@ -19,7 +19,7 @@ use crate::test_namespace::{SOON, TestNamespace};
 const TOKEN: &str = "controller-token";
 
 /// How long a client may use a token that it has read: kube reads the file once a minute.
-const READ_AGAIN: Duration = Duration::from_secs(75);
+const READ_AGAIN: Duration = Duration::from_secs(65);
 
 /// How long the API server may accept a token that is not valid any more: it caches answers for ten seconds.
 const CACHED: Duration = Duration::from_secs(12);
