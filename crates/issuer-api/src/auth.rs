@@ -159,7 +159,7 @@ pub struct ServiceAccountRef {
     /// issuer) and the server's URL. An audience that does not begin with `vault://` must be allowed by the operator
     /// (`--allow-audiences`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 16), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
 }
 
@@ -206,7 +206,7 @@ pub struct JwtServiceAccountRef {
     /// cluster issuer) and the server's URL. Any other audience that does not begin with `vault://` must be allowed by
     /// the operator (`--allow-audiences`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 16), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
     /// The lifetime of the token in seconds, from 600 to 86400. Defaults to 600: it is used once, to log in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -276,7 +276,7 @@ pub struct AwsServiceAccountRef {
     /// Further audiences of the token for AWS. It always has `sts.amazonaws.com`. An audience that does not begin
     /// with `vault://` must be allowed by the operator (`--allow-audiences`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 16), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
 }
 

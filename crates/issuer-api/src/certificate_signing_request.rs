@@ -1,5 +1,5 @@
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
@@ -53,19 +53,20 @@ pub struct CertificateSigningRequestSpec {
 }
 
 impl CertificateSigningRequest {
-    /// cert-manager's annotation for the duration of the certificate, which takes precedence over
-    /// `spec.expirationSeconds`
+    /// cert-manager's annotation for the duration of the certificate
     /// (<https://cert-manager.io/docs/usage/kube-csr/#certificate-signing-request-annotations>).
     pub const DURATION: &str = "experimental.cert-manager.io/request-duration";
+
+    /// The shortest duration that may be requested. The API server refuses less in `spec.expirationSeconds`, and
+    /// cert-manager's controllers in the annotation too.
+    pub const LEAST_DURATION: Duration = Duration::from_secs(600);
 
     /// cert-manager's annotation that requests a CA certificate if its value is `true`.
     pub const IS_CA: &str = "experimental.cert-manager.io/request-is-ca";
 
-    /// Returns the requested duration, as Go prints one; `None` if the signer may choose.
-    pub fn duration(&self) -> Option<Cow<'_, str>> {
-        let seconds = self.spec.expiration_seconds;
-        let asked = self.annotation(Self::DURATION).map(Cow::Borrowed);
-        asked.or_else(|| seconds.map(|seconds| Cow::Owned(format!("{seconds}s"))))
+    /// Returns the duration of the annotation, as Go prints one.
+    pub fn annotated_duration(&self) -> Option<&str> {
+        self.annotation(Self::DURATION)
     }
 
     /// Returns `true` if a CA certificate is requested.
@@ -93,37 +94,21 @@ mod tests {
 
     use super::*;
 
-    const DURATION: &str = CertificateSigningRequest::DURATION;
     const IS_CA: &str = CertificateSigningRequest::IS_CA;
 
-    fn request(annotations: Value, expiration: Value, status: Value) -> CertificateSigningRequest {
-        let spec = json!({ "request": "QQ==", "signerName": "example.com/a", "expirationSeconds": expiration });
+    fn request(annotations: Value, status: Value) -> CertificateSigningRequest {
+        let spec = json!({ "request": "QQ==", "signerName": "example.com/a" });
         let object = json!({ "metadata": { "annotations": annotations }, "spec": spec, "status": status });
         serde_json::from_value(object).unwrap()
     }
 
     #[test]
-    fn annotation_wins_over_expiration_seconds() {
-        for (annotations, expiration, expected) in [
-            (json!({}), json!(null), None),
-            (json!(null), json!(3600), Some("3600s")),
-            (json!({ DURATION: "896h" }), json!(null), Some("896h")),
-            (json!({ DURATION: "896h" }), json!(3600), Some("896h")),
-            // It is an error later, and not a request for the default.
-            (json!({ DURATION: "" }), json!(3600), Some("")),
-        ] {
-            let request = request(annotations, expiration, json!({}));
-            assert_eq!(request.duration().as_deref(), expected, "{request:?}");
-        }
-    }
-
-    #[test]
     fn only_true_asks_for_ca() {
         for (value, expected) in [("true", true), ("True", false), ("false", false), ("", false)] {
-            let request = request(json!({ IS_CA: value }), json!(null), json!({}));
+            let request = request(json!({ IS_CA: value }), json!({}));
             assert_eq!(request.is_ca(), expected, "{value}");
         }
-        assert!(!request(json!({}), json!(null), json!({})).is_ca());
+        assert!(!request(json!({}), json!({})).is_ca());
     }
 
     #[test]
@@ -140,11 +125,7 @@ mod tests {
             (conditions(&["Approved", "Failed"]), true),
             (json!({ "certificate": "QQ==" }), true),
         ] {
-            assert_eq!(
-                request(json!({}), json!(null), status.clone()).is_terminal(),
-                expected,
-                "{status}"
-            );
+            assert_eq!(request(json!({}), status.clone()).is_terminal(), expected, "{status}");
         }
     }
 }

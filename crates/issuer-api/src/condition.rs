@@ -27,7 +27,7 @@ pub struct Condition {
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
     /// When the status last changed, RFC 3339.
-    #[schemars(extend("format" = "date-time"))]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
     pub last_transition_time: String,
     /// The reason, one of a fixed set, in CamelCase.
     #[schemars(length(min = 1, max = 1024))]
@@ -48,7 +48,7 @@ pub struct IssuerStatus {
     /// Conditions by type. `Ready` is `True` if certificates can be signed; `Warning` is `True` if they can, but the
     /// configuration should be changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 

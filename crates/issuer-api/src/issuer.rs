@@ -261,6 +261,39 @@ fn crd<K: kube_core::Resource<DynamicType = ()> + JsonSchema>(
 mod tests {
     use super::*;
 
+    /// Panics unless every text, list and map below a schema has a bound.
+    fn assert_bounded(place: &str, schema: &Value) {
+        let has = |word: &str| schema.get(word).is_some();
+        match schema["type"].as_str().unwrap_or_default() {
+            "string" => assert!(has("maxLength") || has("enum"), "{place}"),
+            "array" => {
+                assert!(has("maxItems"), "{place}");
+                assert_bounded(place, &schema["items"]);
+            }
+            "object" => {
+                for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+                    assert_bounded(&format!("{place}.{name}"), field);
+                }
+                if let Some(values) = schema.get("additionalProperties") {
+                    assert!(has("maxProperties"), "{place}");
+                    assert_bounded(place, values);
+                }
+            }
+            "integer" | "boolean" => {}
+            other => panic!("{place}: {other}"),
+        }
+    }
+
+    #[test]
+    fn every_field_is_bounded() {
+        for crd in crds().unwrap() {
+            let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+            for part in ["spec", "status"] {
+                assert_bounded(part, &schema["openAPIV3Schema"]["properties"][part]);
+            }
+        }
+    }
+
     #[test]
     fn schemas_are_structural_and_have_rules() {
         let crds = crds().unwrap();

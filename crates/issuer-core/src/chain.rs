@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::oid_registry::{
-    OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
-    OID_X509_EXT_SUBJECT_ALT_NAME, Oid,
+    OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE,
+    OID_X509_EXT_KEY_USAGE, OID_X509_EXT_SUBJECT_ALT_NAME, OID_X509_EXT_SUBJECT_KEY_IDENTIFIER, Oid,
 };
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
@@ -102,10 +102,31 @@ impl<'a> Certificate<'a> {
         (!negative && !digits.is_empty()).then(|| digits.join(":"))
     }
 
+    /// Returns `true` if the certificate's issuer has the name of `issuer`.
+    fn is_named_by(&self, issuer: &Certificate<'_>) -> bool {
+        self.tbs.issuer.as_raw() == issuer.tbs.subject.as_raw()
+    }
+
+    /// Returns `true` unless the key identifier of the certificate's issuer differs from that of `issuer`. It is a hint: the
+    /// signature decides.
+    fn is_named_by_key(&self, issuer: &Certificate<'_>) -> bool {
+        let authority = self.tbs.get_extension_unique(&OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER);
+        let subject = issuer.tbs.get_extension_unique(&OID_X509_EXT_SUBJECT_KEY_IDENTIFIER);
+        let (Ok(Some(authority)), Ok(Some(subject))) = (authority, subject) else {
+            return true;
+        };
+        match (authority.parsed_extension(), subject.parsed_extension()) {
+            (ParsedExtension::AuthorityKeyIdentifier(authority), ParsedExtension::SubjectKeyIdentifier(subject)) => {
+                authority.key_identifier.as_ref().is_none_or(|key| key == subject)
+            }
+            _ => true,
+        }
+    }
+
     /// Compares the certificate's issuer with `issuer`, by name and signature.
-    pub(crate) fn is_signed_by(&self, issuer: &Certificate<'_>, signatures: &Signatures) -> Verdict {
+    fn is_signed_by(&self, issuer: &Certificate<'_>, signatures: &Signatures) -> Verdict {
         // The names too: one key may belong to CAs of several names.
-        if self.tbs.issuer.as_raw() != issuer.tbs.subject.as_raw() {
+        if !self.is_named_by(issuer) {
             return Verdict::Wrong;
         }
         let Signed {
@@ -123,33 +144,87 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// Verifies the signatures of CA certificates, each once.
-struct CaSignatures<'k> {
+/// Verifies the signatures of one answer: at most [`BUDGET`] of them, and those of CA certificates that are known not
+/// again.
+pub(crate) struct Verifier<'k> {
     signatures: &'k Signatures,
     known: &'k mut KnownSignatures,
+    /// How many more may be verified.
+    left: usize,
 }
 
-impl CaSignatures<'_> {
-    /// Compares the issuer of a CA certificate with `issuer`, by name and signature.
-    fn verify(&mut self, ca: &Certificate<'_>, issuer: &Certificate<'_>) -> Verdict {
-        if ca.tbs.issuer.as_raw() == issuer.tbs.subject.as_raw() && self.known.contains(ca.der, issuer.key()) {
-            return Verdict::Valid;
+/// The most signatures of an answer that are verified, which takes up to ten milliseconds: a server may send many CAs of
+/// one name, of which each may have signed each. Of the longest chain that is read, each of sixteen certificates takes one,
+/// or two if its issuer has the same name.
+pub(crate) const BUDGET: usize = 32;
+
+impl<'k> Verifier<'k> {
+    pub(crate) fn new(signatures: &'k Signatures, known: &'k mut KnownSignatures) -> Self {
+        Self {
+            signatures,
+            known,
+            left: BUDGET,
         }
-        let verdict = ca.is_signed_by(issuer, self.signatures);
+    }
+
+    /// Compares the issuer of a certificate with `issuer`, by name and signature.
+    pub(crate) fn verify(
+        &mut self,
+        certificate: &Certificate<'_>,
+        issuer: &Certificate<'_>,
+    ) -> Result<Verdict, PathError> {
+        if certificate.is_named_by(issuer) {
+            self.left = self.left.checked_sub(1).ok_or(PathError::Expensive)?;
+        }
+        Ok(certificate.is_signed_by(issuer, self.signatures))
+    }
+
+    /// As [`verify`](Self::verify), but remembers a valid signature of a CA certificate.
+    fn verify_ca(&mut self, ca: &Certificate<'_>, issuer: &Certificate<'_>) -> Result<Verdict, PathError> {
+        if ca.is_named_by(issuer) && self.known.contains(ca.der, issuer.key()) {
+            return Ok(Verdict::Valid);
+        }
+        let verdict = self.verify(ca, issuer)?;
         if verdict == Verdict::Valid {
             self.known.insert(ca.der, issuer.key());
         }
-        verdict
+        Ok(verdict)
+    }
+
+    /// Returns the key of a candidate that has signed a certificate. No other key can have made the same signature, so each
+    /// is tried once, and first those that the certificate names.
+    fn issuing_key<'a>(
+        &mut self,
+        certificate: &Certificate<'a>,
+        candidates: &[&Certificate<'a>],
+        verify: impl Fn(&mut Self, &Certificate<'a>, &Certificate<'a>) -> Result<Verdict, PathError>,
+    ) -> Result<&'a [u8], PathError> {
+        let is_named = |candidate: &&&Certificate<'a>| certificate.is_named_by(candidate);
+        let mut named: Vec<_> = candidates.iter().filter(is_named).collect();
+        named.sort_by_key(|candidate| !certificate.is_named_by_key(candidate));
+        let mut tried = BTreeSet::new();
+        let mut error = PathError::Broken;
+        for candidate in named {
+            if !tried.insert(candidate.key()) {
+                continue;
+            }
+            match verify(self, certificate, candidate)? {
+                Verdict::Valid => return Ok(candidate.key()),
+                Verdict::Unsupported => error = PathError::Unsupported,
+                Verdict::Wrong => {}
+            }
+        }
+        Err(error)
     }
 
     /// Returns `true` if the CA is a root, as [`Certificate::is_self_signed`].
-    fn is_root(&mut self, ca: &Certificate<'_>) -> bool {
-        self.verify(ca, ca) != Verdict::Wrong
+    fn is_root(&mut self, ca: &Certificate<'_>) -> Result<bool, PathError> {
+        Ok(self.verify_ca(ca, ca)? != Verdict::Wrong)
     }
 
     /// Returns `true` if the certificate may sign others: as a CA, or as a root of X.509 version 1, which has no extensions.
-    fn may_sign(&mut self, ca: &Certificate<'_>) -> bool {
-        ca.is_ca || (ca.tbs.version != X509Version::V3 && self.is_root(ca))
+    fn may_sign(&mut self, ca: &Certificate<'_>) -> Result<bool, PathError> {
+        Ok(ca.is_ca || (ca.tbs.version != X509Version::V3 && self.is_root(ca)?))
     }
 }
 
@@ -179,6 +254,8 @@ pub(crate) struct Path<'p, 'a> {
 pub(crate) enum PathError {
     /// No certificate of the pool signed the leaf.
     Broken,
+    /// The search takes more than [`BUDGET`] signatures.
+    Expensive,
     /// The algorithm of the leaf's signature cannot be verified.
     Unsupported,
 }
@@ -195,23 +272,16 @@ struct Link<'p, 'a> {
 impl<'p, 'a> Path<'p, 'a> {
     /// Finds the shortest path from `leaf` to a self-signed certificate of the pool, or else the longest path.
     ///
-    /// The search is breadth first and reaches each certificate once, so it verifies at most `pool.len()` squared
-    /// signatures. Among equals, the first in the pool is chosen. Above the leaf's issuer, a signature that cannot be
-    /// verified ends the path: clients have their own copy of what is above.
+    /// The search is breadth first and reaches each certificate once. Among equals, the first in the pool is chosen. Above
+    /// the leaf's issuer, a signature that cannot be verified ends the path: clients have their own copy of what is above.
     pub(crate) fn find(
         leaf: &Certificate<'a>,
         pool: &'p [Certificate<'a>],
-        signatures: &Signatures,
-        known: &mut KnownSignatures,
+        verifier: &mut Verifier<'_>,
     ) -> Result<Self, PathError> {
-        let links = climb(leaf, pool, CaSignatures { signatures, known });
-        let unsupported = |ca: &Certificate<'_>| leaf.is_signed_by(ca, signatures) == Verdict::Unsupported;
+        let links = climb(leaf, pool, verifier)?;
         if links.is_empty() {
-            // A leaf is refused for good only if its signature is surely wrong.
-            return Err(match pool.iter().any(unsupported) {
-                true => PathError::Unsupported,
-                false => PathError::Broken,
-            });
+            return Err(PathError::Broken);
         }
         let root = links.iter().position(|link| link.is_root);
         let farthest = || {
@@ -250,35 +320,43 @@ impl<'p, 'a> Path<'p, 'a> {
 fn climb<'p, 'a>(
     leaf: &Certificate<'a>,
     pool: &'p [Certificate<'a>],
-    mut signatures: CaSignatures<'_>,
-) -> Vec<Link<'p, 'a>> {
+    verifier: &mut Verifier<'_>,
+) -> Result<Vec<Link<'p, 'a>>, PathError> {
     let mut links: Vec<Link<'p, 'a>> = Vec::new();
-    let mut rest: Vec<&Certificate<'a>> = pool.iter().collect();
+    let mut rest: Vec<&'p Certificate<'a>> = pool.iter().collect();
     let mut below = None;
     loop {
         let child = below.and_then(|at: usize| links.get(at));
         let (child, depth) = child.map_or((None, 0), |link| (Some(link.certificate), link.depth + 1));
+        let key = match child {
+            // A leaf is refused for good only if its signature is surely wrong.
+            None => Some(verifier.issuing_key(leaf, &rest, Verifier::verify)?),
+            Some(ca) => match verifier.issuing_key(ca, &rest, Verifier::verify_ca) {
+                Err(PathError::Expensive) => return Err(PathError::Expensive),
+                key => key.ok(),
+            },
+        };
+        let child = child.unwrap_or(leaf);
+        let mut others = Vec::with_capacity(rest.len());
         // A certificate that was reached is not tried again, so cross-signatures in a circle end.
-        rest.retain(|candidate| {
-            let signed = match child {
-                Some(ca) => signatures.verify(ca, candidate),
-                None => leaf.is_signed_by(candidate, signatures.signatures),
-            };
-            let leads = signed == Verdict::Valid && signatures.may_sign(candidate);
-            if leads {
+        for candidate in std::mem::take(&mut rest) {
+            let signed = Some(candidate.key()) == key && child.is_named_by(candidate);
+            if signed && verifier.may_sign(candidate)? {
                 links.push(Link {
                     certificate: candidate,
-                    is_root: signatures.is_root(candidate),
+                    is_root: verifier.is_root(candidate)?,
                     below,
                     depth,
                 });
+            } else {
+                others.push(candidate);
             }
-            !leads
-        });
+        }
+        rest = others;
         below = Some(below.map_or(0, |at| at + 1));
         // All that were reached have been climbed from.
         if below >= Some(links.len()) {
-            return links;
+            return Ok(links);
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::target::AllowedServers;
@@ -28,6 +29,11 @@ pub struct Connect {
 }
 
 impl Connect {
+    /// Returns the scheme, host and port of the server, and the proxy: the same text for the same server.
+    pub(crate) fn server(&self) -> String {
+        self.origin.server(self.proxy())
+    }
+
     /// Returns the proxy to use. Without TLS there is none: it would read the token.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref().filter(|_| self.origin.is_tls())
@@ -68,26 +74,31 @@ pub enum Roots {
 impl Roots {
     /// Trusts the certificates of a bundle: PEM, at least one block.
     pub fn bundle(pem: impl Into<Vec<u8>>) -> Self {
-        let pem = pem.into();
-        // This hasher has no random key: equal bundles have equal digests.
-        let mut hasher = DefaultHasher::new();
-        pem.hash(&mut hasher);
-        Self::Bundle(CaBundle {
-            digest: hasher.finish(),
-            pem,
-        })
+        Self::Bundle(CaBundle::new(pem))
     }
 }
 
-/// CA certificates, PEM.
+/// CA certificates, PEM. Clones share them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaBundle {
     /// The hash of the rest, made once: a connection is looked up for each request, and bundles are large.
     digest: u64,
-    pem: Vec<u8>,
+    pem: Arc<[u8]>,
 }
 
 impl CaBundle {
+    /// Keeps the certificates.
+    pub(crate) fn new(pem: impl Into<Vec<u8>>) -> Self {
+        let pem = pem.into();
+        // This hasher has no random key: equal bundles have equal digests.
+        let mut hasher = DefaultHasher::new();
+        pem.hash(&mut hasher);
+        Self {
+            digest: hasher.finish(),
+            pem: pem.into(),
+        }
+    }
+
     /// Returns the certificates.
     pub fn pem(&self) -> &[u8] {
         &self.pem

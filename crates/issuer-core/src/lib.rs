@@ -99,7 +99,7 @@
 //!
 //! | to change | go to |
 //! |---|---|
-//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), `target/method.rs` (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `access/login.rs` (if it takes more than one), `fake-vault/src/auth/`, `tests/integration/world/vault.rs` and `tests/properties/src/secret.rs` (an issuer with it), a case in `tests/e2e/src/cases/auth.rs`, `deploy/examples/`, the table of fields in `README.md` |
+//! | an auth method | `issuer-api/src/auth.rs` (fields, CEL rules), `target/method.rs` (parsed), `access/resolve.rs` (its Secrets), `vault/login.rs` (the request), `access/login.rs` and `access/error.rs` (if it takes more than one), `vault-issuer/src/remedy.rs` (what `check` advises), `fake-vault/src/auth/`, `simulator/src/fixture/` and `simulator/src/invariants/secrecy.rs` (an issuer with it, and the credentials that it may send), `tests/integration/world/vault.rs` and `tests/properties/src/secret.rs` (an issuer with it), `tests/e2e/src/cases/api.rs` (its CEL rules) and `auth.rs` (a login), `deploy/examples/`, the table of fields in `README.md`; `cargo xtask codegen` |
 //! | a field of the spec | `issuer-api/src/issuer.rs`, [`target`], `cargo xtask codegen` |
 //! | the reason of a condition | `reason()` of the error that it comes from, `deploy/docs/troubleshooting.md` |
 //! | how a refusal of Vault is classified | `vault/error.rs`, `vault/sign.rs`; a row in `fake-vault/src/conformance/` |

@@ -55,14 +55,18 @@ impl Signatures {
             .filter(|known| *known.public_key_alg_id() == *key.algorithm)
             .peekable();
         if fitting.peek().is_some() {
+            // The time grows with the square of the size, and libraries may only find out late that they refuse it.
+            if key.is_too_large() {
+                return Verdict::Unsupported;
+            }
             let valid = |known: &&dyn SignatureVerificationAlgorithm| {
                 known.verify_signature(key.bits, message, signature).is_ok()
             };
             return match fitting.any(valid) {
                 true => Verdict::Valid,
                 // A library's refusal of the key's size must not pass for a forged signature.
-                false if key.is_of_checked_size() => Verdict::Wrong,
-                false => Verdict::Unsupported,
+                false if key.is_too_small() => Verdict::Unsupported,
+                false => Verdict::Wrong,
             };
         }
         // An EC key cannot have made an RSA signature; an unknown curve might have made the ECDSA one.
@@ -99,14 +103,21 @@ impl<'a> SubjectPublicKey<'a> {
         })
     }
 
-    /// Returns `true` if crypto libraries verify signatures of a key of this size: they refuse RSA below 2048 and above
-    /// 8192 bits as if the signature were wrong.
-    fn is_of_checked_size(&self) -> bool {
-        *self.algorithm != *alg_id::RSA_ENCRYPTION
-            || self.modulus_bits().is_none_or(|bits| (2048..=8192).contains(&bits))
+    /// Returns `true` for an RSA key of more than 8192 bits, of which no library verifies signatures.
+    fn is_too_large(&self) -> bool {
+        self.modulus_bits().is_some_and(|bits| bits > 8192)
     }
 
+    /// Returns `true` for an RSA key of less than 2048 bits: libraries refuse it as if the signature were wrong.
+    fn is_too_small(&self) -> bool {
+        self.modulus_bits().is_some_and(|bits| bits < 2048)
+    }
+
+    /// Returns the size of an RSA key; `None` for other keys.
     fn modulus_bits(&self) -> Option<usize> {
+        if *self.algorithm != *alg_id::RSA_ENCRYPTION {
+            return None;
+        }
         let (modulus, _) = der::split(der::only(der::SEQUENCE, self.bits)?)?;
         let zeros = modulus.content.iter().take_while(|byte| **byte == 0).count();
         let first = modulus.content.get(zeros)?;

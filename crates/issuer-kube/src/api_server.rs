@@ -33,7 +33,7 @@ use crate::source_watch::SourceWatch;
 pub struct ApiServer {
     client: Client,
     events: Arc<Events>,
-    /// The longest `Retry-After` of the API server since it was last taken.
+    /// The longest wait that the API server has asked for since it was last taken, other than for a single request.
     wait: Arc<Mutex<Option<Duration>>>,
 }
 
@@ -48,7 +48,8 @@ impl ApiServer {
         }
     }
 
-    /// Returns the time that the API server has asked to wait (`Retry-After`), once.
+    /// Returns the time for which the API server has asked to be sent nothing (`Retry-After`), once. A `Retry-After` in the
+    /// answer to one request, such as that of an admission webhook, does not count: its object has a backoff of its own.
     pub fn take_wait(&self) -> Option<Duration> {
         self.wait.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -200,7 +201,7 @@ impl ApiServer {
         }
         let failure = Failure::refused(response).await;
         let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
-        *wait = failure.retry_after.max(*wait);
+        *wait = failure.general_wait().max(*wait);
         Err(failure)
     }
 }
@@ -401,6 +402,47 @@ mod tests {
             },
         });
         assert_eq!(object["spec"], expected);
+    }
+
+    /// What tenants can cause: a quota, an admission webhook, a request that takes too long to store.
+    #[tokio::test]
+    async fn refusal_of_one_request_asks_no_other_to_wait() {
+        for (code, reason) in [
+            (429, "TooManyRequests"),
+            (429, ""),
+            (500, "ServerTimeout"),
+            (503, "ServiceUnavailable"),
+        ] {
+            let service = tower::service_fn(move |_: http::Request<Body>| async move {
+                let status = json!({
+                    "kind": "Status",
+                    "apiVersion": "v1",
+                    "status": "Failure",
+                    "message": "admission webhook \"quota.team\" denied the request",
+                    "reason": reason,
+                    "details": { "retryAfterSeconds": 3600 },
+                    "code": code,
+                });
+                let mut reply = Response::new(Full::new(Bytes::from(status.to_string())));
+                *reply.status_mut() = StatusCode::from_u16(code).unwrap();
+                reply
+                    .headers_mut()
+                    .insert("Retry-After", HeaderValue::from_static("3600"));
+                Ok::<_, Infallible>(reply)
+            });
+            let api = ApiServer::new(Client::new(service, "default"), String::new());
+            let write = StatusPatch {
+                of: Key::Request(RequestKey {
+                    kind: RequestKind::CertificateRequest,
+                    namespace: "team".to_owned(),
+                    name: "web".to_owned(),
+                }),
+                kind: PatchKind::Replace,
+                body: json!({}),
+            };
+            assert_eq!(api.write_status(&write).await, Err(WriteError::Unavailable), "{code}");
+            assert_eq!(api.take_wait(), None, "{code} {reason}");
+        }
     }
 
     #[tokio::test]

@@ -20,6 +20,8 @@ pub(crate) struct Failure {
     pub(crate) code: Option<u16>,
     /// The time that the API server asked to wait.
     pub(crate) retry_after: Option<Duration>,
+    /// Whether the refusal is about this request, and not about all that this process sends.
+    is_own: bool,
     cause: String,
 }
 
@@ -29,6 +31,7 @@ impl Failure {
         Self {
             code: None,
             retry_after: None,
+            is_own: false,
             cause: cause.to_string(),
         }
     }
@@ -51,6 +54,16 @@ impl Failure {
         }
     }
 
+    /// Returns the time for which the API server has asked all its clients, or this process, to send nothing.
+    ///
+    /// What refuses before a request is looked at, priority and fairness or a server that shuts down, writes plain text.
+    /// A Status is the answer to one request, for example of a quota or of an admission webhook: then that request alone
+    /// waits, since those who may cause the answer must not stop others.
+    /// <https://github.com/kubernetes/kubernetes/blob/v1.34.0/staging/src/k8s.io/apiserver/pkg/server/filters/maxinflight.go>
+    pub(crate) fn general_wait(&self) -> Option<Duration> {
+        self.retry_after.filter(|_| !self.is_own)
+    }
+
     /// Describes a refusal in a watch that has begun.
     pub(crate) fn of(status: &Status) -> Self {
         let details = status.details.as_ref();
@@ -64,6 +77,7 @@ impl Failure {
         };
         Self {
             code: Some(status.code),
+            is_own: status.status.is_some() || !status.reason.is_empty(),
             retry_after: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
             cause,
         }

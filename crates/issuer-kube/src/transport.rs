@@ -4,37 +4,23 @@
 //! dropping the future closes the connection. The pooled client of hyper-util does not serve: it spawns a task for each
 //! connection, which outlives a request that is dropped.
 
-use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
-use std::io::{self, ErrorKind};
-use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::{Either, select};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use issuer_core::{Body, Connect, ConnectError, DialError, Flow, Now, Reply, Request, Step, TransportError};
-use issuer_tls::{
-    Cache, HEAD_MAX, IDLE, IDLE_MAX, USER_AGENT as AGENT, body_buffer, client_config, defer_write_error,
-    exchange_error, handshake_error, now, server_name,
-};
+use http_body_util::Full;
+use issuer_core::{Body, Connect, DialError, Flow, Now, Reply, Request, Step, TransportError};
+use issuer_tls::{Cache, IDLE, IDLE_MAX, USER_AGENT as AGENT, client_config, now, server_name};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::dial::dial;
-
-/// How long a connection is used at most, so that a changed address of the server is followed.
-const AGE_MAX: Duration = Duration::from_secs(300);
+use crate::link::Link;
+use crate::resolve::Resolver;
+use crate::room::{Room, Rooms, Slot};
 
 /// Sends requests to Vault for all the tasks of a process; clones share their connections.
 ///
@@ -60,6 +46,8 @@ const AGE_MAX: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug, Default)]
 pub struct Transport {
     pools: Arc<Cache<Pool>>,
+    resolver: Resolver,
+    rooms: Arc<Rooms>,
 }
 
 impl Transport {
@@ -76,11 +64,22 @@ impl Transport {
     ///
     /// [`TransportError`] if there is no complete reply; a reply may have any HTTP status.
     pub async fn call(&self, request: Request) -> Reply {
+        self.call_for("", request).await
+    }
+
+    /// Sends a request like [`call`](Self::call), for a tenant: the names that are looked up for one and the connections that
+    /// are kept for one are bounded, so that no tenant takes those of others.
+    ///
+    /// # Errors
+    ///
+    /// As for `call`.
+    pub async fn call_for(&self, tenant: &str, request: Request) -> Reply {
         let connect = Arc::clone(&request.connect);
-        let pool = self.pools.entry(&connect, || Pool::new(&connect))?;
+        let pool = self.pools.entry(&connect, || Pool::new(&connect, &self.resolver))?;
+        let room = self.rooms.of(tenant);
         let body_limit = request.body_limit();
-        pool.call(&connect, (wire(request.http), body_limit), request.timeout)
-            .await
+        let (timeout, request) = (request.timeout, wire(request.http));
+        pool.call(&connect, (request, body_limit), timeout, &room).await
     }
 
     /// Drives a conversation to its end.
@@ -138,11 +137,19 @@ fn wire(request: http::Request<Body>) -> Outgoing {
 /// The idle connections to one server, the last used last, and the TLS configuration for new ones.
 struct Pool {
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    idle: Mutex<Vec<(Instant, Link)>>,
+    idle: Mutex<Vec<Idle>>,
+    resolver: Resolver,
+}
+
+/// A connection that is not used, in the room of the tenant that used it last.
+struct Idle {
+    since: Instant,
+    link: Link,
+    _slot: Slot,
 }
 
 impl Pool {
-    fn new(connect: &Connect) -> Result<Self, DialError> {
+    fn new(connect: &Connect, resolver: &Resolver) -> Result<Self, DialError> {
         let tls = if connect.origin.is_tls() {
             Some((client_config(connect)?.into(), server_name(connect)?))
         } else {
@@ -151,31 +158,41 @@ impl Pool {
         Ok(Self {
             tls,
             idle: Mutex::default(),
+            resolver: resolver.clone(),
         })
     }
 
-    async fn call(&self, connect: &Connect, (request, body_limit): (Outgoing, usize), timeout: Duration) -> Reply {
+    async fn call(
+        &self,
+        connect: &Connect,
+        (request, body_limit): (Outgoing, usize),
+        timeout: Duration,
+        room: &Arc<Room>,
+    ) -> Reply {
         let limits = connect.limits;
         let start = Instant::now();
         let deadline = start + timeout;
         let link = match self.take() {
             Some(link) => link,
-            None => self.dial(connect, deadline.min(start + limits.connect)).await?,
+            None => {
+                let deadline = deadline.min(start + limits.connect);
+                self.dial(connect, deadline, room).await?
+            }
         };
         let exchange = link.exchange(request, body_limit);
         let (response, link) = timeout_at(deadline, exchange)
             .await
             .map_err(|_| TransportError::Timeout)??;
-        self.keep(link);
+        self.keep(link, room);
         Ok(response)
     }
 
     fn take(&self) -> Option<Link> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let stale = idle.partition_point(|(since, _)| since.elapsed() >= IDLE);
+        let stale = idle.partition_point(|idle| idle.since.elapsed() >= IDLE);
         drop(idle.drain(..stale));
         // To look at a connection takes a system call, so only one that is about to be used is looked at.
-        while let Some((_, link)) = idle.pop() {
+        while let Some(Idle { link, .. }) = idle.pop() {
             if link.is_young() && link.is_open() {
                 return Some(link);
             }
@@ -183,38 +200,25 @@ impl Pool {
         None
     }
 
-    fn keep(&self, link: Option<Link>) {
+    fn keep(&self, link: Option<Link>, room: &Arc<Room>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(link) = link
             && idle.len() < IDLE_MAX
             && link.is_young()
+            && let Some(slot) = room.idle()
         {
-            idle.push((Instant::now(), link));
+            let since = Instant::now();
+            idle.push(Idle {
+                since,
+                link,
+                _slot: slot,
+            });
         }
     }
 
-    async fn dial(&self, connect: &Connect, deadline: Instant) -> Result<Link, TransportError> {
-        let tcp = dial(connect, deadline).await?;
-        let (tcp, probe) = twice(tcp).map_err(|_| ConnectError::Unreachable)?;
-        let stream: Box<dyn Stream> = match &self.tls {
-            Some((tls, name)) => {
-                let shaken = timeout_at(deadline, tls.connect(name.clone(), DeferWriteErrors(tcp))).await;
-                let shaken = shaken.map_err(|_| ConnectError::Timeout)?;
-                Box::new(shaken.map_err(|error| handshake_error(&error))?)
-            }
-            None => Box::new(tcp),
-        };
-        let mut http = http1::Builder::new();
-        http.max_buf_size(HEAD_MAX);
-        let hands = http.handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = hands.map_err(|_| TransportError::Reset)?;
-        Ok(Link {
-            sender,
-            connection,
-            probe,
-            since: Instant::now(),
-            first: true,
-        })
+    async fn dial(&self, connect: &Connect, deadline: Instant, room: &Arc<Room>) -> Result<Link, TransportError> {
+        let tcp = dial(connect, deadline, &self.resolver, room).await?;
+        Link::new(tcp, self.tls.as_ref(), deadline).await
     }
 }
 
@@ -222,145 +226,6 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pool")
     }
-}
-
-/// Returns the connection, and a second handle to look at it without the runtime.
-fn twice(tcp: TcpStream) -> io::Result<(TcpStream, std::net::TcpStream)> {
-    let tcp = tcp.into_std()?;
-    let probe = tcp.try_clone()?;
-    Ok((TcpStream::from_std(tcp)?, probe))
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-/// A connection whose write errors are left to reading; see [`defer_write_error`].
-struct DeferWriteErrors(TcpStream);
-
-impl AsyncRead for DeferWriteErrors {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, bytes)
-    }
-}
-
-impl AsyncWrite for DeferWriteErrors {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
-        written.map(|written| defer_write_error(written, bytes.len()))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-/// A connection; `first` until the server has answered on it.
-struct Link {
-    sender: SendRequest<Full<Bytes>>,
-    connection: Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>,
-    probe: std::net::TcpStream,
-    since: Instant,
-    first: bool,
-}
-
-impl Link {
-    /// Returns `true` if the connection may be used once more.
-    fn is_young(&self) -> bool {
-        self.since.elapsed() < AGE_MAX
-    }
-
-    /// Returns `true` if the server has neither closed the idle connection nor sent anything on it.
-    fn is_open(&self) -> bool {
-        self.probe
-            .peek(&mut [0])
-            .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-    }
-
-    /// Sends a request and returns the reply, and the connection if it can be used again.
-    async fn exchange(
-        self,
-        request: Outgoing,
-        limit: usize,
-    ) -> Result<(http::Response<Body>, Option<Self>), TransportError> {
-        let Self {
-            mut sender,
-            connection,
-            probe,
-            since,
-            first,
-        } = self;
-        let (reply, connection) = {
-            let reply = pin!(async {
-                let response = sender.send_request(request).await;
-                read(response.map_err(|error| transport_error(&error, first))?, limit).await
-            });
-            match select(reply, connection).await {
-                Either::Left((reply, connection)) => (reply?, connection),
-                Either::Right((_, reply)) => return Ok((reply.await?, None)),
-            }
-        };
-        let link = Self {
-            sender,
-            connection,
-            probe,
-            since,
-            first: false,
-        };
-        Ok((reply, link.idle().await))
-    }
-
-    /// Returns the connection if it is ready for another request.
-    async fn idle(mut self) -> Option<Self> {
-        let open = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_pending()));
-        (open.await && self.sender.is_ready()).then_some(self)
-    }
-}
-
-async fn read(response: http::Response<Incoming>, limit: usize) -> Reply {
-    let (parts, mut incoming) = response.into_parts();
-    let mut bytes = body_buffer(incoming.size_hint().exact(), limit)?;
-    while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|error| transport_error(&error, false))?;
-        let data = frame.into_data().unwrap_or_default();
-        if data.len() > limit - bytes.len() {
-            return Err(TransportError::TooLarge);
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(http::Response::from_parts(parts, bytes.into()))
-}
-
-fn transport_error(error: &hyper::Error, first: bool) -> TransportError {
-    match io_cause(error) {
-        _ if error.is_parse() => TransportError::NotHttp,
-        Some(cause) if is_decoding(cause) => TransportError::NotHttp,
-        Some(cause) => exchange_error(cause, first),
-        // The server has sent something before it was asked.
-        None if error.source().is_some_and(|cause| cause.is::<hyper::Error>()) => TransportError::NotHttp,
-        None => TransportError::Reset,
-    }
-}
-
-/// Returns `true` if hyper could not decode a body.
-fn is_decoding(error: &io::Error) -> bool {
-    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) && !is_tls
-}
-
-fn io_cause(error: &hyper::Error) -> Option<&io::Error> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref() {
-            return Some(error);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 #[cfg(test)]
@@ -434,6 +299,38 @@ mod tests {
             assert!(replies.into_iter().all(|reply| reply.is_ok()));
         }
         assert_eq!(accepted.load(Ordering::SeqCst), TOGETHER);
+    }
+
+    #[tokio::test]
+    async fn tenant_keeps_connections_within_its_room() {
+        let (port, accepted) = server(2).await;
+        let connect = connect(port);
+        let pool = Pool::new(&connect, &Resolver::default()).unwrap();
+        let room = Arc::new(Room::new(1, 1));
+        for connections in [2, 3, 4] {
+            let call = || {
+                let request = (wire(health(&connect).http), 1 << 10);
+                pool.call(&connect, request, Duration::from_secs(60), &room)
+            };
+            let (one, other) = tokio::join!(call(), call());
+            assert!(one.is_ok() && other.is_ok());
+            assert_eq!(accepted.load(Ordering::SeqCst), connections);
+        }
+        // Another tenant that reaches the server in the same way takes what is kept.
+        let others = Arc::new(Room::new(1, 2));
+        let call = || {
+            pool.call(
+                &connect,
+                (wire(health(&connect).http), 1 << 10),
+                Duration::from_secs(60),
+                &others,
+            )
+        };
+        for _ in 0..3 {
+            let (one, other) = tokio::join!(call(), call());
+            assert!(one.is_ok() && other.is_ok());
+        }
+        assert_eq!(accepted.load(Ordering::SeqCst), 5);
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@
 //!
 //! The world does not know its checks: they are part of its [`Setup`](world::Setup).
 
+mod aws;
 mod cache;
 pub mod clock;
 pub mod digest;
@@ -23,6 +24,7 @@ pub mod explorer;
 pub mod fixture;
 pub mod invariants;
 mod log;
+pub mod login;
 pub mod mutant;
 pub mod observation;
 pub mod process;
@@ -40,7 +42,7 @@ pub use explorer::replay;
 pub mod prelude {
     pub use fake_kube::Kind::{self, ClusterIssuers, Issuers, Requests};
 
-    pub use crate::fixture::IssuerId::{self, DropIn, Other, Shared, Team};
+    pub use crate::fixture::IssuerId::{self, Aws, DropIn, Jwt, Other, Shared, Team, Wrapped};
     pub use crate::transition::ProcessId::{self, A, B};
     pub use crate::transition::StepFault::{self, *};
     pub use crate::transition::Transition::{self, *};

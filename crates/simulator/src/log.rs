@@ -10,6 +10,7 @@ use issuer_core::reconcile::Key;
 use serde_json::Value;
 
 use crate::fixture::IssuerId;
+use crate::login::LoginRequest;
 use crate::observation::{Observation, Received, Wrote};
 use crate::promise::{self, Violation};
 use crate::transition::{ProcessId, Transition};
@@ -114,9 +115,15 @@ fn write(observation: &Observation, state: &mut impl Hasher) {
         }
         Observation::Crashed(process, tokens) => (1_u8, process, tokens).hash(state),
         Observation::Finished(process, key, outcome) => (2_u8, process, key, outcome).hash(state),
-        Observation::TokenRequested(process, key, spec) => {
-            (3_u8, process, key, &spec.namespace, &spec.service_account).hash(state)
-        }
+        Observation::TokenRequested(process, key, spec) => (
+            3_u8,
+            process,
+            key,
+            &spec.namespace,
+            &spec.service_account,
+            &spec.audiences,
+        )
+            .hash(state),
         Observation::NamespaceRead(read) => (11_u8, read.process, &read.key, read.request, read.selected).hash(state),
         Observation::SecretRead(process, key, secret) => {
             (4_u8, process, key, &secret.namespace, &secret.name).hash(state)
@@ -132,6 +139,7 @@ fn write(observation: &Observation, state: &mut impl Hasher) {
                 served.signed,
                 granted,
                 &served.renewed,
+                &served.unwrapped,
             )
                 .hash(state);
         }
@@ -163,12 +171,11 @@ fn write_reply(received: &Received, state: &mut impl Hasher) {
 /// Describes an observation in one line, without secrets.
 fn brief(observation: &Observation) -> String {
     match observation {
-        Observation::Sent(sent) => format!(
-            "  {:?} sends {} for {}",
-            sent.process,
-            sent.operation.as_str(),
-            key_name(&sent.key)
-        ),
+        Observation::Sent(sent) => {
+            let what = sent.login.map(LoginRequest::as_str);
+            let what = what.unwrap_or(sent.operation.as_str());
+            format!("  {:?} sends {what} for {}", sent.process, key_name(&sent.key))
+        }
         Observation::Crashed(process, tokens) => format!("  {process:?} crashed with {tokens} live tokens"),
         Observation::Finished(process, key, outcome) => {
             format!("  {process:?} finished {}: {outcome:?}", key_name(key))

@@ -9,12 +9,15 @@ use fake_kube::FakeKube;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use issuer_api::CertificateRequest;
-use issuer_core::reconcile::{Change, Key, ObservedRequest, PatchKind, Step};
-use issuer_core::{Body, Connect, Operation};
+use issuer_core::reconcile::{AwaitReply, Change, Key, ObservedRequest, PatchKind, Step};
+use issuer_core::reference::TokenSource;
+use issuer_core::{Body, Connect, Operation, Request};
 use serde_json::{Value, json};
 
+use crate::aws;
 use crate::clock::Clock;
-use crate::fixture::{self, Flaw};
+use crate::fixture::{self, Flaw, IssuerId};
+use crate::login::LoginRequest;
 use crate::process::{Arrival, Process};
 use crate::vault::VaultServer;
 
@@ -65,6 +68,8 @@ pub enum Mutant {
     MissedIssuers,
     /// Sees one request only, and so blames it for what happens to all.
     MissedRequests,
+    /// Sends the token that is for AWS to Vault.
+    MisdirectedToken,
     /// Omits the failureTime.
     MissingFailureTime,
     /// Writes its token into events.
@@ -75,16 +80,22 @@ pub enum Mutant {
     SlowClock,
     /// Writes the certificate of another request.
     SwappedCertificate,
+    /// Takes what managed fields say for true.
+    TrustedManagedFields,
     /// Signs without reading the labels of the namespace.
     UnreadLabels,
     /// Signs without asking whether the requester may reference the issuer.
     UnaskedReference,
+    /// Unwraps a secret ID without a lookup of its wrapping token.
+    UncheckedWrapping,
     /// Reads replies of any size.
     UnboundedReply,
     /// Writes without uid and resourceVersion.
     UnconditionalWrite,
     /// Stops without saving anything.
     UnsavedStop,
+    /// Requests tokens that the API server accepts, too.
+    WiderAudience,
     /// Writes a certificate with another name.
     WrongName,
     /// Sends requests to another server.
@@ -124,6 +135,10 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
             let next = waits.resume(&mut process.controller, now, Ok(fixture::namespace_labels()));
             send(mutant, process, key, next, near)
         }
+        Step::MintToken(TokenSource::Requested(mut spec), waits) if mutant == Mutant::WiderAudience => {
+            spec.audiences.push("https://kubernetes.default.svc".to_owned());
+            Step::MintToken(TokenSource::Requested(spec), waits)
+        }
         Step::ReadSecret(mut secret, waits) if mutant == Mutant::ForeignSecret => {
             secret.namespace = "other".to_owned();
             Step::ReadSecret(secret, waits)
@@ -133,42 +148,64 @@ pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step,
             event.note.extend(token.map(|grant| &*grant.token));
             Step::Publish(event, waits)
         }
-        Step::Exchange(mut request, waits) => match mutant {
-            Mutant::UnboundedReply => {
-                let mut connect = Connect::clone(&request.connect);
-                connect.limits.body = usize::MAX;
-                request.connect = connect.into();
-                Step::Exchange(request, waits)
-            }
-            Mutant::WrongServer => {
-                let url = request
-                    .http
-                    .uri()
-                    .to_string()
-                    .replace(fixture::HOSTS[0], fixture::HOSTS[1]);
-                if let Ok(uri) = url.parse() {
-                    *request.http.uri_mut() = uri;
-                }
-                Step::Exchange(request, waits)
-            }
-            Mutant::EarlyRevocation if request.operation == Operation::Probe => {
-                request.operation = Operation::Revoke;
-                let url = format!("https://{}:8200/v1/auth/token/revoke-self", fixture::HOSTS[0]);
-                if let Ok(uri) = url.parse() {
-                    *request.http.uri_mut() = uri;
-                }
-                Step::Exchange(request, waits)
-            }
-            Mutant::LeakedToken if request.operation == Operation::Revoke => {
-                let mut reply = Response::new(Body::default());
-                *reply.status_mut() = StatusCode::NO_CONTENT;
-                let now = process.clock.now(near.now);
-                let next = waits.resume(&mut process.controller, now, Ok(reply));
-                send(mutant, process, key, next, near)
-            }
-            _ => Step::Exchange(request, waits),
-        },
+        Step::Exchange(request, waits) => exchange(mutant, process, key, (request, waits), near),
         step => step,
+    }
+}
+
+/// Changes a request before it is sent.
+fn exchange(
+    mutant: Mutant,
+    process: &mut Process,
+    key: &Key,
+    (mut request, waits): (Request, AwaitReply),
+    near: Near<'_>,
+) -> Step {
+    let redirect = |request: &mut Request, url: String| {
+        if let Ok(uri) = url.parse() {
+            *request.http.uri_mut() = uri;
+        }
+    };
+    let at_first = |path: &str| format!("https://{}:8200{path}", fixture::HOSTS[0]);
+    let instead = match mutant {
+        Mutant::UnboundedReply => {
+            let mut connect = Connect::clone(&request.connect);
+            connect.limits.body = usize::MAX;
+            request.connect = connect.into();
+            None
+        }
+        Mutant::WrongServer => {
+            let url = request.http.uri().to_string();
+            redirect(&mut request, url.replace(fixture::HOSTS[0], fixture::HOSTS[1]));
+            None
+        }
+        Mutant::EarlyRevocation if request.operation == Operation::Probe => {
+            request.operation = Operation::Revoke;
+            redirect(&mut request, at_first("/v1/auth/token/revoke-self"));
+            None
+        }
+        Mutant::MisdirectedToken if aws::is_sts(&request) => {
+            redirect(&mut request, at_first("/v1/auth/jwt/login"));
+            None
+        }
+        Mutant::LeakedToken if request.operation == Operation::Revoke => {
+            let mut reply = Response::new(Body::default());
+            *reply.status_mut() = StatusCode::NO_CONTENT;
+            Some(reply)
+        }
+        Mutant::UncheckedWrapping if LoginRequest::of(&request) == Some(LoginRequest::Lookup) => {
+            let found = json!({ "data": { "creation_path": IssuerId::Wrapped.wrapping_path() } });
+            Some(Response::new(Body::from(found.to_string().into_bytes())))
+        }
+        _ => None,
+    };
+    match instead {
+        Some(reply) => {
+            let now = process.clock.now(near.now);
+            let next = waits.resume(&mut process.controller, now, Ok(reply));
+            send(mutant, process, key, next, near)
+        }
+        None => Step::Exchange(request, waits),
     }
 }
 
@@ -255,6 +292,10 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
             request.metadata.managed_fields = None;
             Some(Change::Request(request.into()))
         }
+        (Mutant::TrustedManagedFields, Change::Request(ObservedRequest::CertManager(mut request))) => {
+            show_forged_write(&mut request);
+            Some(Change::Request(request.into()))
+        }
         (Mutant::IgnoredGroup, Change::Request(ObservedRequest::CertManager(mut request))) => {
             request.spec.issuer_ref.group = Some(issuer_api::GROUP.to_owned());
             Some(Change::Request(request.into()))
@@ -268,6 +309,26 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
         }
         (_, change) => Some(change),
     }
+}
+
+/// Shows a write that is forged in the managed fields as the status that it would have left.
+fn show_forged_write(request: &mut CertificateRequest) {
+    let entries = request.metadata.managed_fields.iter().flatten();
+    let mut forged = entries.filter(|entry| entry.manager.as_deref() == Some(fixture::FORGED));
+    let Some(at) = forged.next().and_then(|entry| entry.time.as_ref()) else {
+        return;
+    };
+    let ready = issuer_api::RequestCondition {
+        others: std::collections::BTreeMap::new(),
+        kind: "Ready".to_owned(),
+        status: "False".to_owned(),
+        last_transition_time: Some(at.0.to_string()),
+        reason: Some("Pending".to_owned()),
+        message: Some("Failed to initialise vault client for signing: no reply".to_owned()),
+    };
+    let conditions = &mut request.status.get_or_insert_default().conditions;
+    conditions.retain(|condition| condition.kind != "Ready");
+    conditions.push(ready);
 }
 
 fn approve(request: &mut CertificateRequest) {

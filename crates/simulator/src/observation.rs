@@ -8,6 +8,7 @@ use issuer_core::reconcile::{Event, Key, Outcome, StatusPatch};
 use issuer_core::reference::{SecretRef, TokenSpec};
 use issuer_core::{Operation, Reply};
 
+use crate::login::LoginRequest;
 use crate::transition::ProcessId;
 use crate::vault::Grant;
 
@@ -51,6 +52,10 @@ pub struct Sent {
     pub begun: Duration,
     /// The operation.
     pub operation: Operation,
+    /// The kind of the request, if it is of a login.
+    pub login: Option<LoginRequest>,
+    /// The wrapping token that it is about, in such a request.
+    pub wrapping: Option<String>,
     /// The destination: scheme, host and port.
     pub origin: String,
     /// The token in the request.
@@ -108,6 +113,8 @@ pub struct Served {
     pub granted: Option<(Grant, usize)>,
     /// The token that was renewed.
     pub renewed: Option<String>,
+    /// The wrapping token that was exchanged for a secret ID, and the number of the server.
+    pub unwrapped: Option<(Arc<str>, usize)>,
 }
 
 /// A reply of Vault when it arrives.
@@ -119,6 +126,10 @@ pub struct Received {
     pub key: Key,
     /// The operation of the request.
     pub operation: Operation,
+    /// The kind of the request, if it was of a login.
+    pub login: Option<LoginRequest>,
+    /// The wrapping token that it was about, in such a request.
+    pub wrapping: Option<String>,
     /// The URL of the request.
     pub url: String,
     /// The token in the request.

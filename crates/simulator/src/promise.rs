@@ -81,6 +81,8 @@ promises! {
     S27 READY_OF_OTHERS_IS_LEFT: "the condition Ready of cert-manager's issuers that another controller writes is left to it"
     S28 REQUESTER_MAY_REFERENCE: "a Kubernetes CSR is signed only if its requester may reference the issuer"
     S29 NAMESPACE_IS_SELECTED: "a cluster issuer with a selector signs a request only in an attempt that has read labels of its namespace which it selects"
+    S30 UNWRAPPED_ONCE: "a wrapping token is looked up before it is used, used once, and its secret ID kept: no process asks for one that it has"
+    S31 FORGERS_STOP_NO_KIND: "a kind of cert-manager's issuers is given up only if another controller has answered a request, even if managed fields say so"
     L1 CONVERGES: "every request is finished in bounded time after the last fault"
     L2 STAYS_QUIET: "after convergence only the periodic checks remain, for 24 hours"
     L3 OUTAGE_IS_CHEAP: "an outage costs at most 20 requests to Vault per issuer and 3 writes per request in its first hour"

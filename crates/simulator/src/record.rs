@@ -1,6 +1,6 @@
 //! The record of past observations that the checks need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use issuer_core::Operation;
 use issuer_core::reconcile::Key;
 
 use crate::fixture::{IssuerId, RequestFixture};
-use crate::observation::{Observation, Received};
+use crate::login::LoginRequest;
+use crate::observation::{Observation, Received, Served};
 use crate::transition::ProcessId;
 use crate::vault;
 
@@ -43,8 +44,21 @@ pub struct Record {
     pub changed: BTreeMap<IssuerId, Vec<Duration>>,
     /// The number of accepted status writes.
     pub writes: u32,
+    /// The wrapping tokens of all rotations.
+    pub wrapping: BTreeMap<Arc<str>, WrappingRecord>,
     /// The number of requests to Vault for each issuer, without health checks.
-    pub sent: [u32; 3],
+    pub sent: [u32; IssuerId::ALL.len()],
+}
+
+/// The record of one wrapping token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WrappingRecord {
+    /// The numbers of the servers that have exchanged it for its secret ID.
+    pub unwrapped: BTreeSet<usize>,
+    /// The processes that have received the answer to a lookup, and not asked for the secret ID since.
+    pub looked_up: BTreeSet<ProcessId>,
+    /// The processes that have received its secret ID.
+    pub received: BTreeSet<ProcessId>,
 }
 
 /// The record of one request.
@@ -130,6 +144,10 @@ impl Record {
             Observation::Started(process) => {
                 self.held_off.retain(|(held, _), _| held != process);
                 self.namespaces_read.retain(|(read, _), _| read != process);
+                for wrapping in self.wrapping.values_mut() {
+                    wrapping.looked_up.remove(process);
+                    wrapping.received.remove(process);
+                }
             }
             Observation::Finished(process, key, _) => drop(self.namespaces_read.remove(&(*process, key.clone()))),
             Observation::NamespaceRead(read) => {
@@ -140,29 +158,14 @@ impl Record {
                     .into_iter()
                     .for_each(|request| request.unselected |= !read.selected);
             }
-            Observation::Served(served) => {
-                self.signs += u32::from(served.signed.is_some());
-                if let Some(request) = served.signed.and_then(|csr| self.request_mut(csr)) {
-                    request.credit -= 1;
-                }
-                if let (Some((grant, host)), Some(issuer)) = (&served.granted, issuer) {
-                    self.logins += 1;
-                    let token = TokenRecord {
-                        issuer,
-                        host: *host,
-                        process: served.process,
-                        order: self.logins,
-                        created: now,
-                        at: now,
-                        leased: false,
-                    };
-                    self.tokens.insert(Arc::clone(&grant.token), token);
-                }
-                let renewed = served.renewed.as_deref().and_then(|token| self.tokens.get_mut(token));
-                renewed.into_iter().for_each(|token| token.at = now);
-            }
+            Observation::Served(served) => self.served(now, served, issuer),
             Observation::Received(received) => self.received(now, received, issuer),
             Observation::Sent(sent) => {
+                if let (Some(LoginRequest::Unwrap), Some(token)) = (sent.login, sent.wrapping.as_deref())
+                    && let Some(wrapping) = self.wrapping.get_mut(token)
+                {
+                    wrapping.looked_up.remove(&sent.process);
+                }
                 if let (Some(issuer), true) = (issuer, sent.operation != Operation::Health) {
                     self.sent
                         .iter_mut()
@@ -198,6 +201,47 @@ impl Record {
         }
     }
 
+    fn served(&mut self, now: Duration, served: &Served, issuer: Option<IssuerId>) {
+        self.signs += u32::from(served.signed.is_some());
+        if let Some(request) = served.signed.and_then(|csr| self.request_mut(csr)) {
+            request.credit -= 1;
+        }
+        if let (Some((grant, host)), Some(issuer)) = (&served.granted, issuer) {
+            self.logins += 1;
+            let token = TokenRecord {
+                issuer,
+                host: *host,
+                process: served.process,
+                order: self.logins,
+                created: now,
+                at: now,
+                leased: false,
+            };
+            self.tokens.insert(Arc::clone(&grant.token), token);
+        }
+        let renewed = served.renewed.as_deref().and_then(|token| self.tokens.get_mut(token));
+        renewed.into_iter().for_each(|token| token.at = now);
+        if let Some((token, host)) = &served.unwrapped {
+            let wrapping = self.wrapping.entry(Arc::clone(token)).or_default();
+            wrapping.unwrapped.insert(*host);
+        }
+    }
+
+    /// Records what a process learns about a wrapping token.
+    fn received_wrapped(&mut self, received: &Received) {
+        let succeeded = received.reply.as_ref().is_ok_and(|reply| reply.status().is_success());
+        let wrapping = received.wrapping.as_deref().filter(|_| succeeded);
+        let Some(wrapping) = wrapping.and_then(|token| self.wrapping.get_mut(token)) else {
+            return;
+        };
+        let processes = match received.login {
+            Some(LoginRequest::Lookup) => &mut wrapping.looked_up,
+            Some(LoginRequest::Unwrap) => &mut wrapping.received,
+            Some(LoginRequest::AwsKeys | LoginRequest::Token) | None => return,
+        };
+        processes.insert(received.process);
+    }
+
     fn received(&mut self, now: Duration, received: &Received, issuer: Option<IssuerId>) {
         if received.lost {
             if received.operation == Operation::Login {
@@ -207,6 +251,7 @@ impl Record {
                 request.credit += 1;
             }
         }
+        self.received_wrapped(received);
         let revoked = received.reply.as_ref().is_ok_and(|reply| reply.status().is_success());
         if received.operation == Operation::Revoke && !revoked {
             self.orphans += 1;

@@ -6,8 +6,8 @@ use issuer_core::reference::RequestKind;
 use crate::fixture::{Flaw, IssuerId, RequestFixture};
 use crate::invariants;
 use crate::transition::UserAction::{
-    BuiltInFails, BuiltInSigns, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, LabelNamespace, MoveIssuer,
-    Recreate, Rotate, Touch, TouchIssuer, UnlabelNamespace, WriteReady,
+    BuiltInFails, BuiltInSigns, CreateApproved, Delete, DeleteIssuer, Deny, EditIssuer, Forge, LabelNamespace,
+    MoveIssuer, Recreate, Rotate, Touch, TouchIssuer, UnlabelNamespace, WriteReady,
 };
 use crate::transition::{ProcessId, StepFault, Transition};
 use crate::world::Setup;
@@ -24,7 +24,7 @@ pub struct Scope {
 }
 
 /// Every scope.
-pub const ALL: [Scope; 13] = [
+pub const ALL: [Scope; 15] = [
     Scope {
         name: "start",
         about: "one controller from its start, one request; at most 1 fault, of any kind",
@@ -75,9 +75,23 @@ pub const ALL: [Scope; 13] = [
         setup: namespaces,
     },
     Scope {
+        name: "aws",
+        about: "a request to an issuer that logs in with keys that AWS gives to its service account, one controller; at most 1 \
+                fault, of any kind or by users",
+        setup: aws,
+    },
+    Scope {
+        name: "wrapped",
+        about: "a request to an issuer whose secret ID Vault hands out once, one controller; at most 2 faults: a lost, late or \
+                refused answer, revoked tokens, a crash, a stop, a rotation, or another path; an operator rotates the secret ID \
+                where the condition asks for it",
+        setup: wrapped,
+    },
+    Scope {
         name: "drop-in",
         about: "two requests to an issuer of cert-manager's, one controller; at most 2 faults: a lost, late or refused answer, \
-                a crash, or an act of the built-in controller, which from the first one on signs what waits",
+                a crash, an act of the built-in controller, which from the first one on signs what waits, or of a user who forges \
+                one",
         setup: drop_in,
     },
     Scope {
@@ -158,6 +172,7 @@ fn drop_in() -> Setup {
             BuiltInFails(0),
             BuiltInSigns(0),
             BuiltInSigns(1),
+            Forge(0),
             DeleteIssuer(IssuerId::DropIn),
         ],
         faults: vec![
@@ -276,6 +291,29 @@ fn namespaces() -> Setup {
             EditIssuer(IssuerId::Shared),
         ],
         ..running(1, &[ProcessId::A], 2)
+    }
+}
+
+fn aws() -> Setup {
+    Setup {
+        issuers: &[IssuerId::Aws],
+        requests: vec![RequestFixture::good(IssuerId::Aws)],
+        disruptions: vec![
+            EditIssuer(IssuerId::Aws),
+            MoveIssuer(IssuerId::Aws),
+            DeleteIssuer(IssuerId::Aws),
+        ],
+        ..scope(1, &[ProcessId::A], 1)
+    }
+}
+
+fn wrapped() -> Setup {
+    Setup {
+        issuers: &[IssuerId::Wrapped],
+        requests: vec![RequestFixture::good(IssuerId::Wrapped)],
+        disruptions: vec![Rotate(IssuerId::Wrapped), EditIssuer(IssuerId::Wrapped)],
+        faults: vec![StepFault::Lost, StepFault::Refused, StepFault::Revoked, StepFault::Slow],
+        ..scope(1, &[ProcessId::A], 2)
     }
 }
 

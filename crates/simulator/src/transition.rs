@@ -61,13 +61,13 @@ pub enum Transition {
 /// A fault of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StepFault {
-    /// Vault answers 500 and does nothing.
+    /// Vault, or AWS, fails with a server error and does nothing.
     Broken,
     /// The step takes effect; then the process crashes.
     CrashAfter,
-    /// Kubernetes answers 403.
+    /// Kubernetes, or AWS, answers 403.
     Forbidden,
-    /// Vault handles the request; its answer cannot be parsed.
+    /// Vault, or AWS, handles the request; its answer cannot be parsed.
     Garbage,
     /// The step takes effect; its answer is lost.
     Lost,
@@ -129,8 +129,11 @@ pub enum UserAction {
     CreateApproved(u16),
     /// Deletes a request, then creates and approves another of the same name.
     Recreate(u16),
-    /// Rotates the secret ID of an issuer, in Vault and in its Secret.
+    /// Rotates the secret ID of an issuer, in Vault and in its Secret, which may hold a wrapping token in its place.
     Rotate(IssuerId),
+    /// A user who may update a request, but not its status, forges the managed fields: as if the built-in controller's
+    /// successor had written the status.
+    Forge(u16),
     /// Labels the namespace of a request, so that the cluster issuer selects it.
     LabelNamespace(u16),
     /// Removes the labels of the namespace of a request, so that the cluster issuer does not select it.

@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::clock::UNIX;
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId, VaultSettings};
+use crate::login::wrapping_token;
 
 /// Exchanges by server state and request: the state afterwards and the answer. Bounded, because a state is some kilobytes.
 static EXCHANGES: Cache<(Arc<VaultServer>, Arc<Exchanged>)> = Cache::new(10_000);
@@ -44,6 +45,8 @@ pub struct VaultServer {
     grants: Vec<Grant>,
     /// The secret IDs of all rotations, oldest first.
     rotated: Vec<Arc<str>>,
+    /// The wrapping tokens that can be exchanged for a secret ID.
+    wrapping: Vec<Arc<str>>,
     /// The number of logins so far.
     logins: u32,
     settings: VaultSettings,
@@ -60,7 +63,12 @@ pub struct Exchanged {
     pub signed: Option<u32>,
     /// The token that was created.
     pub granted: Option<Grant>,
+    /// The wrapping token that was exchanged for a secret ID.
+    pub unwrapped: Option<Arc<str>>,
 }
+
+/// The lifetime of wrapping tokens: more than any run lasts.
+const WRAP_TTL: Duration = Duration::from_secs(20 * 24 * 3600);
 
 impl VaultServer {
     /// Returns a server in its initial state.
@@ -73,6 +81,7 @@ impl VaultServer {
             issued: BTreeMap::new(),
             grants: Vec::new(),
             rotated: Vec::new(),
+            wrapping: Vec::new(),
             host,
             logins: 0,
             settings,
@@ -116,7 +125,7 @@ impl VaultServer {
             .collect();
         (
             (self.sealed, self.fails_to_sign),
-            &self.rotated,
+            (&self.rotated, &self.wrapping),
             &self.signs,
             grants,
             self.logins,
@@ -146,6 +155,9 @@ impl VaultServer {
         if let Some(fault) = fault.or_else(|| broken.then_some(Fault::InternalError)) {
             self.fake.faults_mut().script(None, fault);
         }
+        let used = wrapping_token(request);
+        let mut live = self.wrapping.iter();
+        let wrapping = live.find(|live| Some(&***live) == used.as_deref()).cloned();
         let before = self.fake.counts();
         let handled = self.fake.exchange(clock, request.http.clone());
         let after = self.fake.counts();
@@ -177,6 +189,7 @@ impl VaultServer {
             late,
             signed,
             granted,
+            unwrapped: wrapping.filter(|token| !self.wrapping.contains(token)),
         }
     }
 
@@ -184,7 +197,8 @@ impl VaultServer {
     fn granted(&mut self, now: Duration, clock: Now, number: u32) -> Option<Grant> {
         self.logins += 1;
         let live = self.fake.live_tokens(clock);
-        let known: HashSet<&str> = self.grants.iter().map(|grant| &*grant.token).collect();
+        let grants = self.grants.iter().map(|grant| &*grant.token);
+        let known: HashSet<&str> = grants.chain(self.wrapping.iter().map(|token| &**token)).collect();
         let token = live.into_iter().find(|token| !known.contains(token.as_str()))?;
         let grant = Grant {
             number,
@@ -198,6 +212,7 @@ impl VaultServer {
     fn prune(&mut self, clock: Now) {
         let live: HashSet<String> = self.fake.live_tokens(clock).into_iter().collect();
         self.grants.retain(|grant| live.contains(&*grant.token));
+        self.wrapping.retain(|token| live.contains(&**token));
     }
 
     fn free_number(&self, held: &BTreeSet<u32>) -> u32 {
@@ -241,21 +256,42 @@ impl VaultServer {
         self.fails_to_sign = fails;
     }
 
+    /// Returns the wrapping tokens that can be exchanged for a secret ID.
+    pub fn wrapping(&self) -> &[Arc<str>] {
+        &self.wrapping
+    }
+
     /// Revokes all tokens without the knowledge of their holders.
     pub fn revoke_all(&mut self) {
         self.fake.revoke_all();
         self.grants.clear();
+        self.wrapping.clear();
     }
 
-    /// Replaces the secret ID of an issuer's AppRole.
-    pub fn rotate(&mut self, issuer: IssuerId, secret_id: &str) {
+    /// Replaces the secret ID of an issuer's AppRole; returns the value for its Secret: the secret ID, or a wrapping token,
+    /// which is the same at both servers.
+    pub fn rotate(&mut self, now: Duration, issuer: IssuerId, secret_id: &str) -> Arc<str> {
+        let role = ("approle", issuer.namespace());
+        // Logins and signatures use small seeds.
+        self.fake
+            .reseed(u64::MAX - u64::try_from(self.rotated.len()).unwrap_or_default());
         self.rotated.push(secret_id.into());
-        self.fake.rotate_secret_id("approle", issuer.namespace(), secret_id);
+        if issuer != IssuerId::Wrapped {
+            self.fake.rotate_secret_id(role.0, role.1, secret_id);
+            return secret_id.into();
+        }
+        let wrapped = self
+            .fake
+            .rotate_wrapped_secret_id(clock(now), role, secret_id, WRAP_TTL);
+        let token: Arc<str> = wrapped.unwrap_or_default().into();
+        self.wrapping.push(Arc::clone(&token));
+        token
     }
 
     /// Adds the state to a digest of the world, whose times are counted from [`EPOCH`].
     pub(crate) fn digest(&self, digest: &mut Digest<'_>) {
         (self.sealed, self.fails_to_sign, self.rotated.len()).hash(digest);
+        self.wrapping.hash(digest);
         for grant in &self.grants {
             (grant.number, EPOCH + grant.at).hash(digest);
         }

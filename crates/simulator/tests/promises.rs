@@ -27,7 +27,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 29] = [
+const BUGS: [SeededBug; 34] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -61,10 +61,15 @@ const BUGS: [SeededBug; 29] = [
     bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
     bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], beside),
+    bug(Mutant::TrustedManagedFields, &[promise::FORGERS_STOP_NO_KIND], forged),
     bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], overtaken),
     bug(Mutant::IgnoredLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
     bug(Mutant::UnreadLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
     bug(Mutant::UnaskedReference, &[promise::REQUESTER_MAY_REFERENCE], stranger),
+    bug(Mutant::WiderAudience, &[promise::CREDENTIALS_OF_ISSUER], by_jwt),
+    bug(Mutant::MisdirectedToken, &[promise::CREDENTIALS_STAY_AT_ORIGIN], by_aws),
+    bug(Mutant::UncheckedWrapping, &[promise::UNWRAPPED_ONCE], wrapped),
+    bug(Mutant::LostMemory, &[promise::UNWRAPPED_ONCE], wrapped),
 ];
 
 /// One controller and one request, without faults.
@@ -105,6 +110,33 @@ fn unlabelled() -> Setup {
         issuers: &[Shared],
         requests: vec![RequestFixture::good(Shared)],
         script: vec![CreateApproved(0), UnlabelNamespace(0), LabelNamespace(0)],
+        ..calm()
+    }
+}
+
+fn by_jwt() -> Setup {
+    Setup {
+        issuers: &[Jwt],
+        requests: vec![RequestFixture::good(Jwt)],
+        ..calm()
+    }
+}
+
+fn by_aws() -> Setup {
+    Setup {
+        issuers: &[Aws],
+        requests: vec![RequestFixture::good(Aws)],
+        ..calm()
+    }
+}
+
+/// A secret ID is wrapped, and the write of a status may fail.
+fn wrapped() -> Setup {
+    Setup {
+        issuers: &[Wrapped],
+        requests: vec![RequestFixture::good(Wrapped)],
+        faults: vec![Refused],
+        max_faults: 1,
         ..calm()
     }
 }
@@ -187,6 +219,14 @@ fn beside() -> Setup {
         disruptions: vec![BuiltInFails(0), BuiltInSigns(0)],
         crashes: true,
         max_faults: 2,
+        ..undisturbed("drop-in")
+    }
+}
+
+/// Two requests to an issuer of cert-manager's, of which a user forges one, and no built-in controller.
+fn forged() -> Setup {
+    Setup {
+        disruptions: vec![Forge(0)],
         ..undisturbed("drop-in")
     }
 }

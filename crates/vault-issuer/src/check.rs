@@ -3,7 +3,9 @@ use std::io::{self, Write};
 use anyhow::bail;
 use issuer_core::access::{self, Access, AccessError, CheckOutcome, Held, ReadError};
 use issuer_core::reference::{IssuerKind, TokenSource};
-use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy, Target};
+use issuer_core::target::{
+    AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy, ServiceAccount, Target,
+};
 use issuer_core::vault::Revoke;
 use issuer_core::{Operation, Reply, Request, Secret, Step, TransportError};
 use issuer_ureq::Driver;
@@ -12,15 +14,19 @@ use crate::args::{CheckArgs, IssuerArgs};
 use crate::manifest::Issuer;
 use crate::proxies::proxies;
 use crate::remedy::Needs;
-use crate::source::Source;
+use crate::source::{Right, Source};
 
 /// Checks issuers with a line for each step; fails if one of them cannot sign.
 pub(crate) fn run(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (issuers, source) = Source::find(&args.issuer)?;
+    let controller = ServiceAccount {
+        namespace: args.controller_namespace.clone(),
+        name: args.controller_service_account.clone(),
+    };
     let mut failures = Vec::new();
     for issuer in &issuers {
         let mut check = Check::new(&args.issuer, &source, out);
-        if let Err(cause) = check.run(issuer) {
+        if let Err(cause) = check.run(issuer, &controller) {
             failures.push(format!("{} cannot sign: {cause:#}", issuer.key));
         } else {
             writeln!(out, "{} can sign.", issuer.key)?;
@@ -43,6 +49,8 @@ pub(crate) struct Check<'a> {
     reached: bool,
     /// Whether the step that failed has its line.
     failed: bool,
+    /// The rights that the issuer takes.
+    rights: Vec<Right>,
 }
 
 impl<'a> Check<'a> {
@@ -54,6 +62,7 @@ impl<'a> Check<'a> {
             out,
             reached: false,
             failed: false,
+            rights: Vec::new(),
         }
     }
 
@@ -61,9 +70,18 @@ impl<'a> Check<'a> {
         &self.driver
     }
 
-    /// Checks an issuer, and revokes the token that it logged in for.
-    fn run(&mut self, issuer: &Issuer) -> anyhow::Result<()> {
-        let access = self.establish(issuer)?;
+    /// Checks an issuer, and revokes the token that it logged in for. Compares the rights of the controller with those that
+    /// the issuer takes: the check itself has the user's.
+    fn run(&mut self, issuer: &Issuer, controller: &ServiceAccount) -> anyhow::Result<()> {
+        let access = self.establish(issuer);
+        for right in self.source.lacking(controller, &self.rights) {
+            writeln!(
+                self.out,
+                "  warning rights: the controller ({}/{}) may not {right}",
+                controller.namespace, controller.name
+            )?;
+        }
+        let access = access?;
         self.revoke(&access)?;
         if let Some(trace) = self.source.built_in_trace(&issuer.key)? {
             writeln!(self.out, "  warning {trace}")?;
@@ -156,15 +174,13 @@ impl<'a> Check<'a> {
         loop {
             step = match step {
                 access::Step::ReadConfigMap(config_map, state) => {
-                    let name = format!("ConfigMap {}/{}", config_map.namespace, config_map.name);
                     let answer = self.source.config_map(&config_map);
-                    self.read(&name, &answer)?;
+                    self.read(Right::of_config_map(&config_map), &answer)?;
                     state.resume(Driver::now(), answer)
                 }
                 access::Step::ReadSecret(secret, state) => {
-                    let name = format!("Secret {}/{}", secret.namespace, secret.name);
                     let answer = self.source.secret(&secret);
-                    self.read(&name, &answer)?;
+                    self.read(Right::of_secret(&secret), &answer)?;
                     state.resume(Driver::now(), answer)
                 }
                 access::Step::MintToken(TokenSource::File(path), state) => {
@@ -176,7 +192,9 @@ impl<'a> Check<'a> {
                     state.resume(Driver::now(), answer.map_err(|_| ReadError::Unavailable))
                 }
                 access::Step::MintToken(TokenSource::Requested(spec), state) => {
-                    let name = format!("ServiceAccount {}/{}", spec.namespace, spec.service_account);
+                    let right = Right::of_token(&spec);
+                    let name = right.object();
+                    self.rights.push(right);
                     let Some((answer, note)) = self.source.token(&spec) else {
                         self.failed(&name)?;
                         bail!(
@@ -222,10 +240,12 @@ impl<'a> Check<'a> {
     }
 
     /// Writes the line of a Secret or ConfigMap that was read.
-    fn read(&mut self, name: &str, answer: &Result<access::SecretData, ReadError>) -> io::Result<()> {
+    fn read(&mut self, right: Right, answer: &Result<access::SecretData, ReadError>) -> io::Result<()> {
+        let name = right.object();
+        self.rights.push(right);
         match answer {
-            Ok(data) => self.passed(name, &format!("keys {}", keys(data))),
-            Err(_) => self.failed(name),
+            Ok(data) => self.passed(&name, &format!("keys {}", keys(data))),
+            Err(_) => self.failed(&name),
         }
     }
 

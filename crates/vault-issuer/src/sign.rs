@@ -24,7 +24,7 @@ pub(crate) fn run(args: &SignArgs, out: &mut dyn Write, notes: &mut dyn Write) -
         csr: &csr,
         duration: args.duration.as_deref(),
         is_ca: args.is_ca,
-        usages: &[],
+        ..RequestSpec::default()
     };
     let wanted =
         SigningRequest::parse(spec, &signatures).with_context(|| format!("{} cannot be signed", args.csr.display()))?;

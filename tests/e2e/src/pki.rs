@@ -75,6 +75,8 @@ pub(crate) struct Csr {
 pub(crate) struct Names<'a> {
     /// The subject's common name.
     pub(crate) common_name: &'a str,
+    /// The subject's organization, if there is one.
+    pub(crate) organization: &'a str,
     /// DNS names.
     pub(crate) dns: &'a [&'a str],
     /// IP addresses.
@@ -111,6 +113,10 @@ impl Csr {
         let mut params = named(names.common_name);
         if names.common_name.is_empty() {
             params.distinguished_name = DistinguishedName::new();
+        }
+        if !names.organization.is_empty() {
+            let subject = &mut params.distinguished_name;
+            subject.push(DnType::OrganizationName, names.organization);
         }
         let sans = &mut params.subject_alt_names;
         for name in names.dns {

@@ -22,6 +22,7 @@ fn request(object: Value) -> (Option<IssuerKey>, bool) {
         duration: request.spec.duration.as_deref(),
         is_ca: request.spec.is_ca,
         usages: &request.spec.usages,
+        ..RequestSpec::default()
     };
     let parsed = SigningRequest::parse(spec, &issuer_tls::signatures());
     let namespace = request.metadata.namespace.as_deref().unwrap();

@@ -142,6 +142,18 @@ fn failures_before_the_login_are_explained() {
             "which would send the credentials in clear",
         ),
         (
+            "socks",
+            |scene| {
+                scene.edit(
+                    "issuer.yaml",
+                    "  server:",
+                    "  proxy: socks5://proxy.example.com:1080\n  server:",
+                )
+            },
+            &["FAILED  spec"],
+            "TLS with the proxy itself (https://) and SOCKS are not supported (InvalidSpec)",
+        ),
+        (
             "missing",
             |scene| scene.edit("secrets.yaml", "name: vault-approle", "name: other"),
             &["ok      spec", "FAILED  Secret team-a/vault-approle"],

@@ -284,7 +284,7 @@ impl<'v> World<'v> {
                 }
                 Step::Done(outcome) => {
                     self.metrics.finished(&key, None, outcome);
-                    self.metrics.observe(controller, now);
+                    self.metrics.observe(controller.report(now));
                     self.outcomes.push((key, outcome));
                     return None;
                 }

@@ -120,6 +120,7 @@ fn csr() -> Run {
             csr: black_box(fixture::CSR.as_bytes()),
             duration: Some(fixture::DURATION),
             is_ca: false,
+            least_duration: Duration::ZERO,
             usages: &usages,
         };
         black_box(SigningRequest::parse(spec, &signatures).unwrap());

@@ -47,6 +47,7 @@ pub(crate) fn signing_request() -> SigningRequest {
         csr: CSR.as_bytes(),
         duration: Some(DURATION),
         is_ca: false,
+        least_duration: Duration::ZERO,
         usages: &usages,
     };
     SigningRequest::parse(spec, &issuer_tls::signatures()).unwrap()

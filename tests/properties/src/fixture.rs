@@ -99,7 +99,7 @@ pub(crate) fn check(auth: Auth, held: Option<Access>, now: Now) -> (Request, Awa
     };
     let held = Held {
         access: held,
-        secret_id: None,
+        ..Held::default()
     };
     match access::begin(target, "team", held, now) {
         access::Step::ReadSecret(_, waits) => asked(waits.resume(now, Ok(secret))),
@@ -151,7 +151,7 @@ pub(crate) fn signing_request(is_ca: bool) -> SigningRequest {
         csr: csr.as_bytes(),
         duration: Some("24h"),
         is_ca,
-        usages: &[],
+        ..RequestSpec::default()
     };
     SigningRequest::parse(spec, &signatures()).unwrap()
 }

@@ -54,7 +54,7 @@ pub fn signing_request(data: &[u8]) {
             csr: text,
             duration: Some("90m"),
             is_ca,
-            usages: &[],
+            ..RequestSpec::default()
         };
         match SigningRequest::parse(spec, &Signatures(&CREDULOUS)) {
             Ok(signing_request) => {

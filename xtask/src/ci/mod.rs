@@ -1,7 +1,7 @@
 //! `ci`: everything that must hold before a change is merged.
 
 mod cold;
-mod memory;
+mod processes;
 mod schedule;
 mod steps;
 mod tools;

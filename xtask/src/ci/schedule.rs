@@ -13,7 +13,7 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use xtask::SKIPPED;
 
-use super::memory;
+use super::processes;
 use super::steps::Step;
 
 /// How often memory is measured and an end noticed.
@@ -136,8 +136,8 @@ impl Schedule<'_> {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
-            *most = memory::resident(child.id()).max(*most);
-            *peak = memory::resident(std::process::id()).max(*peak);
+            *most = processes::resident(child.id()).max(*most);
+            *peak = processes::resident(std::process::id()).max(*peak);
             if self.state().failed {
                 return stop(child);
             }
@@ -153,11 +153,19 @@ impl Schedule<'_> {
 
 /// Stops a step because another has failed.
 fn stop(mut child: Child) -> anyhow::Result<Outcome> {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        kill_process(pid, Signal::TERM)?;
-    }
+    let family = processes::family(child.id());
+    terminate(child.id());
     child.wait()?;
+    // A compiler does not end with the program that started it.
+    family.into_iter().for_each(terminate);
     Ok(Outcome::Skipped)
+}
+
+/// Ends a process, unless it has ended already.
+fn terminate(id: u32) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
 }
 
 fn outcome(status: ExitStatus) -> Outcome {
@@ -186,6 +194,9 @@ fn print_end(step: &Step, outcome: &Outcome, elapsed: Duration, log: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
     use super::super::steps::STEPS;
     use super::*;
 
@@ -223,5 +234,18 @@ mod tests {
     #[test]
     fn skipped_steps_are_not_waited_for() {
         assert_eq!(next(&State::default(), &steps(&["e2e"])), Some("e2e"));
+    }
+    #[test]
+    fn descendants_end_with_their_step() {
+        let script = "(sleep 5; echo late) & echo; wait";
+        let child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn();
+        let mut child = child.unwrap();
+        let mut output = child.stdout.take().unwrap();
+        // The shell has started the other process.
+        output.read_exact(&mut [0]).unwrap();
+        stop(child).unwrap();
+        let mut late = String::new();
+        output.read_to_string(&mut late).unwrap();
+        assert_eq!(late, "");
     }
 }

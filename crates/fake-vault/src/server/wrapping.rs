@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use issuer_core::Now;
+use serde_json::{Map, json};
 
 use super::FakeVault;
 use crate::answer::{Answer, Refusal};
@@ -16,6 +17,31 @@ impl FakeVault {
     /// role.
     pub fn wrap_secret_id(&mut self, now: Now, mount: &str, role: &str, ttl: Duration) -> Option<String> {
         let made = self.make_secret_id(now, mount, role).ok()?;
+        self.wrap_made_secret_id(now, made, (mount, role), ttl)
+    }
+
+    /// Replaces all secret IDs of an AppRole by `secret_id`; returns a token with this lifetime that stands for it. `None`
+    /// if there is no such role.
+    pub fn rotate_wrapped_secret_id(
+        &mut self,
+        now: Now,
+        (mount, role): (&str, &str),
+        secret_id: &str,
+        ttl: Duration,
+    ) -> Option<String> {
+        self.auth.get(mount)?.app_role(role)?;
+        self.rotate_secret_id(mount, role, secret_id);
+        let data = Map::from_iter([("secret_id".to_owned(), json!(secret_id))]);
+        self.wrap_made_secret_id(now, Answer::data("approle", data), (mount, role), ttl)
+    }
+
+    fn wrap_made_secret_id(
+        &mut self,
+        now: Now,
+        made: Answer,
+        (mount, role): (&str, &str),
+        ttl: Duration,
+    ) -> Option<String> {
         let path = format!("auth/{mount}/role/{role}/secret-id");
         let wrapped = self.tokens.wrap(now, &mut self.dice, made, (&path, ttl));
         Some(wrapped.wrap_info?.get("token")?.as_str()?.to_owned())

@@ -100,3 +100,14 @@ fn operator_wraps_secret_ids() {
         assert_eq!(harness.vault.wrap_secret_id(harness.now, mount, role, HOUR), None);
     }
 }
+
+#[test]
+fn rotated_secret_id_is_wrapped() {
+    let mut harness = Harness::new();
+    let vault = &mut harness.vault;
+    let wrapped = vault.rotate_wrapped_secret_id(harness.now, ("approle", "issuer"), "rotated", HOUR);
+    let missing = vault.rotate_wrapped_secret_id(harness.now, ("approle", "other"), "rotated", HOUR);
+    assert_eq!(missing, None);
+    let unwrapped = harness.post("sys/wrapping/unwrap", &wrapped.unwrap(), json!({}));
+    assert_eq!(unwrapped.1["data"]["secret_id"], "rotated");
+}

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::SecretData;
+use super::{Room, SecretData};
 use crate::TransportError;
 use crate::reference::{SourceRef, TokenSource};
 use crate::target::SpecError;
@@ -77,6 +77,16 @@ pub enum SecretError {
         /// The issuer's server.
         server: String,
     },
+    /// The issuers of the tenant hold as much as they may.
+    #[error(
+        "{object} is not kept, since the issuers of a namespace hold {} MiB at most, CA bundles included: shorten the bundles, \
+         or have fewer issuers",
+        Room::OF_TENANT.mebibytes()
+    )]
+    Quota {
+        /// The Secret or ConfigMap.
+        object: SourceRef,
+    },
     /// The request failed or timed out.
     #[error("{object} could not be read; it is tried again")]
     Unavailable {
@@ -117,6 +127,7 @@ impl SecretError {
             Self::Forbidden { object, .. } => of(object, "SecretForbidden", "ConfigMapForbidden"),
             Self::NotFound { object } => of(object, "SecretNotFound", "ConfigMapNotFound"),
             Self::OtherServer { .. } => "SecretNotAllowed",
+            Self::Quota { .. } => "QuotaExceeded",
             Self::Unavailable { object } => of(object, "SecretUnavailable", "ConfigMapUnavailable"),
         }
     }
@@ -141,6 +152,13 @@ pub enum AccessError {
     /// The signing endpoint rejected the probe.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// The issuers of the tenant hold as much as they may, so the spec of this one is not kept.
+    #[error(
+        "the spec is not kept, since the issuers of a namespace hold {} MiB at most, CA bundles included: shorten the bundles, \
+         or have fewer issuers, and change this one then",
+        Room::OF_TENANT.mebibytes()
+    )]
+    Quota,
     /// A Secret or a ConfigMap is missing or unusable.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -207,7 +225,7 @@ impl AccessError {
             Self::TokenFile { .. } => true,
             Self::Wrapping(error) => error.is_transient(),
             // Not of the login.
-            Self::Health(_) | Self::Probe(_) | Self::Spec(_) => false,
+            Self::Health(_) | Self::Probe(_) | Self::Quota | Self::Spec(_) => false,
         }
     }
 
@@ -228,6 +246,7 @@ impl AccessError {
             Self::Health(HealthError::Vault(error)) | Self::Login(error) | Self::Probe(ProbeError::Vault(error)) => {
                 error.reason()
             }
+            Self::Quota => "QuotaExceeded",
             Self::Secret(error) => error.reason(),
             Self::Spec(_) => "InvalidSpec",
             Self::Token { error, .. } => match error {
@@ -253,6 +272,7 @@ impl AccessError {
             }
             Self::Aws(_)
             | Self::Probe(_)
+            | Self::Quota
             | Self::Secret(_)
             | Self::Spec(_)
             | Self::Token { .. }
@@ -268,7 +288,7 @@ impl AccessError {
             | Self::Login(VaultError::Transport(error)) => {
                 matches!(error, TransportError::Dial(_) | TransportError::Tls(_))
             }
-            Self::Health(_) | Self::Probe(_) => false,
+            Self::Health(_) | Self::Probe(_) | Self::Quota => false,
             Self::Aws(_)
             | Self::Login(_)
             | Self::Secret(_)
@@ -289,6 +309,7 @@ impl AccessError {
             Self::Aws(_)
             | Self::Health(_)
             | Self::Probe(_)
+            | Self::Quota
             | Self::Secret(_)
             | Self::Spec(_)
             | Self::Token { .. }

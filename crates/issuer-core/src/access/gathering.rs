@@ -80,8 +80,17 @@ impl Gathering {
         match answer {
             Ok(mut data) => {
                 // The rest is nobody's to keep, and may change without any effect.
-                let target = &self.purpose.issuer().target;
+                let Issuer { target, room, .. } = self.purpose.issuer();
                 data.data.retain(|key, _| target.needs(&source, key));
+                let size = self
+                    .sources
+                    .values()
+                    .chain([&data])
+                    .map(SecretData::size)
+                    .sum::<usize>();
+                if size > room.0 {
+                    return self.purpose.fail(SecretError::Quota { object: source }, now);
+                }
                 self.sources.insert(source, data);
                 self.advance(now)
             }

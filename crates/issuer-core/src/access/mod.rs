@@ -35,6 +35,7 @@ mod error;
 mod gathering;
 mod login;
 mod resolve;
+mod room;
 mod secret_data;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ use issuer_api::VerificationMode;
 pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::{AwaitConfigMap, AwaitSecret};
 pub use login::UnwrappedSecretId;
+pub use room::Room;
 pub use secret_data::SecretData;
 
 use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSource};
@@ -189,6 +191,11 @@ impl Access {
         if leased {
             self.lease.note_lease();
         }
+    }
+
+    /// Returns how many bytes it may keep of Secrets and ConfigMaps.
+    pub(crate) fn size(&self) -> usize {
+        self.inputs.contents.values().map(|content| content.size).sum()
     }
 
     /// Notes that the server was healthy lately: the next check does not ask for its health if it relies on this
@@ -366,6 +373,8 @@ struct Issuer {
     namespace: String,
     /// The secret ID that an earlier check has unwrapped.
     secret_id: Option<UnwrappedSecretId>,
+    /// What may be kept of Secrets and ConfigMaps.
+    room: Room,
 }
 
 impl Issuer {
@@ -399,6 +408,8 @@ pub struct Held {
     pub access: Option<Access>,
     /// The secret ID that was unwrapped.
     pub secret_id: Option<UnwrappedSecretId>,
+    /// What may be kept of Secrets and ConfigMaps.
+    pub room: Room,
 }
 
 /// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are.
@@ -407,6 +418,7 @@ pub fn begin(target: Target, namespace: &str, held: Held, now: Now) -> Step {
         target,
         namespace: namespace.to_owned(),
         secret_id: held.secret_id,
+        room: held.room,
     };
     match held.access {
         Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),

@@ -64,7 +64,7 @@ pub(super) fn resolve(
 fn vault(target: &Target, sources: &Sources<'_>, held: Option<&Vault>) -> Result<Vault, SecretError> {
     let roots = match &target.trust {
         Trust::System => Roots::System,
-        Trust::Inline(pem) if holds_certificate(pem) => Roots::bundle(pem.clone()),
+        Trust::Inline(bundle) if holds_certificate(bundle.pem()) => Roots::Bundle(bundle.clone()),
         Trust::Inline(_) => return Err(SecretError::CaBundle),
         Trust::ConfigMap(key) => Roots::bundle(sources.certificates(&sources.in_config_map(key))?),
         Trust::Secret(key) => Roots::bundle(sources.certificates(&sources.in_secret(key))?),

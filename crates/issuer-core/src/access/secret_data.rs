@@ -28,7 +28,15 @@ impl SecretData {
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let mut hasher = DefaultHasher::new();
         (&self.data, &self.servers).hash(&mut hasher);
-        Fingerprint(hasher.finish())
+        Fingerprint {
+            digest: hasher.finish(),
+            size: self.size(),
+        }
+    }
+
+    /// Returns the length of all values.
+    pub(super) fn size(&self) -> usize {
+        self.data.values().map(|value| value.expose().len()).sum()
     }
 
     pub(super) fn may_be_used_with(&self, server: &Origin) -> bool {
@@ -83,7 +91,11 @@ impl fmt::Debug for SecretData {
 
 /// Stands for the content of a Secret or ConfigMap. It is not printed: a guess of the content could be checked with it.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) struct Fingerprint(u64);
+pub(super) struct Fingerprint {
+    digest: u64,
+    /// The length of the content.
+    pub(super) size: usize,
+}
 
 impl Hash for Fingerprint {
     /// Hashes nothing: the version identifies the content.

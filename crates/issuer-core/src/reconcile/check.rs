@@ -45,6 +45,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let mut held = Held {
         access: issuer.access.clone(),
         secret_id: issuer.secret_id.clone(),
+        room: state.issuers.room(&key),
     };
     if let Some(access) = &mut held.access {
         // Many issuers may share one server, whose health is then read once for all of them.
@@ -53,7 +54,12 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
         }
         state.compare(access);
     }
-    let target = Target::parse(&issuer.observed.spec, &key, &namespace, &state.config.policy);
+    let target = if issuer.size.is_beyond {
+        Err(AccessError::Quota)
+    } else {
+        let parsed = Target::parse(&issuer.observed.spec, &key, &namespace, &state.config.policy);
+        parsed.map_err(AccessError::from)
+    };
     let task = Task {
         uid: issuer.observed.uid.clone(),
         revision: issuer.revision(),
@@ -123,6 +129,7 @@ impl Task {
         issuer.secret_id = secret_id.or_else(|| issuer.secret_id.take());
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
         let warning = issuer.warning(now);
+        state.issuers.measure(&self.key);
         state.supersede(&self.key, superseded, now);
         if revision != self.revision {
             return self.on_outdated(state, now, revision.0, verdict);

@@ -1,12 +1,11 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use issuer_api::IssuerRef;
-
 use super::observed::{Change, Config};
-use super::observed_request::ObservedRequest;
+use super::observed_request::{NamedIssuer, ObservedRequest};
 use super::outcome::{Key, WriteError};
-use super::report::Report;
+use super::report::{Report, Reporter};
 use super::sources::SourceEvent;
 use super::state::State;
 use super::step::{
@@ -84,7 +83,7 @@ impl Controller {
 
     /// Returns `false` if nothing depends on a request with this name, uid and issuer: it need not be observed, nor
     /// decoded. Where cert-manager's issuers are served, most requests are of issuers of other types.
-    pub fn needs(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
+    pub fn needs(&self, key: &RequestKey, uid: &str, issuer: NamedIssuer<'_>) -> bool {
         self.state.needs_request(key, uid, issuer)
     }
 
@@ -176,16 +175,41 @@ impl Controller {
         self.state.issuers.readiness()
     }
 
+    /// Adds the next portion to a description of the issuers, of the requests that wait for them and of the queue; returns
+    /// the description once it is complete.
+    pub fn report_portion(&self, now: Now, reporter: &mut Reporter) -> Option<Report> {
+        self.state.report(now, reporter)
+    }
+
     /// Describes the issuers, the requests that wait for them and the queue. Its cost is linear in the number of
     /// issuers and requests.
     pub fn report(&self, now: Now) -> Report {
-        self.state.report(now)
+        let mut reporter = Reporter::default();
+        loop {
+            if let Some(report) = self.report_portion(now, &mut reporter) {
+                return report;
+            }
+        }
     }
 
     /// Returns the issuer that a request names, if both exist and the request has not finished.
     pub fn issuer_of(&self, request: &RequestKey) -> Option<&IssuerKey> {
         let issuer = self.state.requests.get(request)?.issuer.as_ref()?;
         self.state.issuers.get(issuer).map(|_| issuer)
+    }
+
+    /// Returns the namespace of the issuer that a task is for, empty for a cluster issuer: those who may write it choose the
+    /// server that is asked, so a driver bounds what each namespace takes of what it has little of.
+    pub fn tenant(&self, key: &Key) -> Arc<str> {
+        let issuer = match key {
+            Key::Issuer(issuer) => Some(issuer),
+            Key::Request(request) => {
+                let tracked = self.state.requests.get(request);
+                tracked.and_then(|tracked| tracked.issuer.as_ref())
+            }
+            Key::Token(token) => self.state.retired(*token).map(|retired| &retired.issuer),
+        };
+        issuer.map_or_else(Arc::default, |issuer| issuer.namespace.as_str().into())
     }
 
     /// Returns the kinds of cert-manager's issuers that are no longer served, since another controller signs for them.

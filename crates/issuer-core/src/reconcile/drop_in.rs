@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use super::observed_request::ObservedRequest;
@@ -45,10 +46,10 @@ const BUILT_IN_MANAGERS: [&str; 3] = [
     "vault.cert-manager.io",
 ];
 
-/// How the messages of these controllers begin, in a condition Ready.
-const BUILT_IN_MESSAGES: [&str; 3] = [
+/// How the messages begin that no other controller writes in a condition Ready. (That a Secret is missing, cert-manager's
+/// controller for Venafi says in the same words: the author of an issuer can change its type, and so choose who answers.)
+const BUILT_IN_MESSAGES: [&str; 2] = [
     "Failed to initialise vault client for signing: ",
-    "Required secret resource not found: ",
     "Vault failed to sign certificate: ",
 ];
 
@@ -59,7 +60,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// How long an issuer is left to others before its condition Ready is written where nobody has.
 pub(super) const COURTESY: Duration = Duration::from_secs(10);
 
-/// The reason for no longer serving a kind.
+/// The reason for no longer serving a kind, or for leaving a request alone.
 pub(super) const BUILT_IN_ACTIVE: &str = "BuiltInActive";
 
 impl IssuerStatusMode {
@@ -83,29 +84,42 @@ impl IssuerStatusMode {
     }
 }
 
-/// Returns the built-in controller that has made a write; `None` if another program has.
-///
-/// Only writes to the status count: anyone who may create a request can choose the name of the field manager.
+/// Returns the built-in controller whose write to the status an entry records; `None` if it is of another program, or of
+/// another part of the object.
 pub fn built_in_writer(entry: &ManagedFieldsEntry) -> Option<&str> {
     let manager = entry.manager.as_deref()?;
     let is_status = entry.subresource.as_deref() == Some("status");
     (is_status && BUILT_IN_MANAGERS.contains(&manager)).then_some(manager)
 }
 
-/// Returns `true` if a built-in controller has written to a request since `start`, a time since the Unix epoch.
-pub(super) fn built_in_wrote(request: &ObservedRequest, start: Duration) -> bool {
-    let is_late = |seconds: i64| u64::try_from(seconds).is_ok_and(|at| at > (start + CLOCK_SKEW).as_secs());
-    let managed = request.metadata().managed_fields.iter().flatten();
-    let manages = |entry: &ManagedFieldsEntry| {
-        let at = entry.time.as_ref().filter(|_| built_in_writer(entry).is_some());
-        at.is_some_and(|time| is_late(time.0.as_second()))
-    };
-    let ready = request.condition("Ready");
-    let message = ready.and_then(|ready| ready.message.as_deref()).unwrap_or_default();
-    let at = ready.and_then(|ready| ready.last_transition_time.as_deref());
-    let says_so = || {
-        let at = at.and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        BUILT_IN_MESSAGES.iter().any(|begin| message.starts_with(begin)) && at.is_some_and(|at| is_late(at.as_second()))
-    };
-    managed.into_iter().any(manages) || says_so()
+/// Returns when a built-in controller has last written the status of a request, as the managed fields say.
+///
+/// This proves nothing: managed fields are metadata, and those who may create or update a request can put any entry there
+/// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields>).
+pub(super) fn alleged_write(request: &ObservedRequest) -> Option<Timestamp> {
+    let entries = request.metadata().managed_fields.iter().flatten();
+    let of_built_in = entries.filter(|entry| built_in_writer(entry).is_some());
+    of_built_in.filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
+}
+
+/// Returns when a built-in controller has last written the condition Ready of a request, if the condition is in its words.
+///
+/// This is proof: writing the status takes a permission that requesters do not have. But the time stays that of an earlier
+/// condition with the same status, and the words of a success are the same as ours.
+pub(super) fn shown_write(request: &ObservedRequest) -> Option<Timestamp> {
+    let status = request.status().filter(|_| has_built_in_message(request))?;
+    let changed = request.condition("Ready")?.last_transition_time.as_deref();
+    let times = [changed, status.failure_time.as_deref()].into_iter().flatten();
+    times.filter_map(|time| time.parse().ok()).max()
+}
+
+/// Returns `true` if the condition Ready of a request is in the words of a built-in controller.
+pub(super) fn has_built_in_message(request: &ObservedRequest) -> bool {
+    let message = request.condition("Ready").and_then(|ready| ready.message.as_deref());
+    message.is_some_and(|message| BUILT_IN_MESSAGES.iter().any(|begin| message.starts_with(begin)))
+}
+
+/// Returns `true` if a write was made since `start`, a time since the Unix epoch.
+pub(super) fn is_since(start: Duration, write: Timestamp) -> bool {
+    u64::try_from(write.as_second()).is_ok_and(|at| at > (start + CLOCK_SKEW).as_secs())
 }

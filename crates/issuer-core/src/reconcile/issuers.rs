@@ -1,6 +1,8 @@
 //! The issuers that exist, and the results of their checks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::ConditionStatus;
@@ -10,6 +12,7 @@ use super::backoff::backoff;
 use super::losses::Losses;
 use super::observed::ObservedIssuer;
 use super::outcome::Outcome;
+use super::quota::{Quotas, Size};
 use super::recovery::Recovery;
 use crate::Now;
 use crate::access::{Access, AccessError, UnwrappedSecretId, Warning};
@@ -18,12 +21,18 @@ use crate::vault::{SignError, VaultError};
 
 /// All issuers. Its methods return what follows from a change and schedule nothing themselves.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
-pub(super) struct Issuers(BTreeMap<IssuerKey, Issuer>);
+pub(super) struct Issuers {
+    pub(super) by_key: BTreeMap<IssuerKey, Issuer>,
+    /// What they hold, by tenant.
+    pub(super) quotas: Quotas,
+}
 
 /// An issuer, and the results of its checks.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Issuer {
     pub(super) observed: ObservedIssuer,
+    /// The server that its spec names.
+    pub(super) server: Arc<str>,
     pub(super) access: Option<Access>,
     /// The secret ID that a check has unwrapped, which Vault hands out once.
     pub(super) secret_id: Option<UnwrappedSecretId>,
@@ -45,6 +54,8 @@ pub(super) struct Issuer {
     pub(super) ca_not_after: Option<Timestamp>,
     /// What is known of its condition Ready, where others may write that.
     pub(super) courtesy: Courtesy,
+    /// What it holds of the room of its tenant.
+    pub(super) size: Size,
 }
 
 /// What has been said about an issuer whose condition Ready others may write.
@@ -154,6 +165,7 @@ pub(super) enum Unready {
 impl Issuer {
     fn new(observed: ObservedIssuer) -> Self {
         Self {
+            server: observed.server(),
             observed,
             access: None,
             secret_id: None,
@@ -167,6 +179,7 @@ impl Issuer {
             change: None,
             ca_not_after: None,
             courtesy: Courtesy::default(),
+            size: Size::default(),
         }
     }
 
@@ -239,6 +252,7 @@ impl Issuer {
     }
 
     fn change_spec(&mut self) {
+        self.server = self.observed.server();
         self.readiness = Readiness::Unknown;
         (self.failures, self.throttled) = (0, 0);
         self.losses.forget();
@@ -280,24 +294,26 @@ impl Issuer {
 
 impl Issuers {
     pub(super) fn get(&self, key: &IssuerKey) -> Option<&Issuer> {
-        self.0.get(key)
+        self.by_key.get(key)
     }
 
     pub(super) fn get_mut(&mut self, key: &IssuerKey) -> Option<&mut Issuer> {
-        self.0.get_mut(key)
+        self.by_key.get_mut(key)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &IssuerKey> {
-        self.0.keys()
+        self.by_key.keys()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&IssuerKey, &Issuer)> {
-        self.0.iter()
+    /// Returns the issuers that follow a key, or all.
+    pub(super) fn after(&self, last: Option<&IssuerKey>) -> impl Iterator<Item = (&IssuerKey, &Issuer)> {
+        let first = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_key.range::<IssuerKey, _>((first, Bound::Unbounded))
     }
 
     /// Returns each issuer and whether it is ready.
     pub(super) fn readiness(&self) -> impl Iterator<Item = (&IssuerKey, bool)> {
-        self.0.iter().map(|(key, issuer)| (key, issuer.is_ready()))
+        self.by_key.iter().map(|(key, issuer)| (key, issuer.is_ready()))
     }
 
     pub(super) fn phase(&self, key: &IssuerKey) -> Phase {
@@ -311,11 +327,14 @@ impl Issuers {
         gone.cloned().collect()
     }
 
-    pub(super) fn observe(&mut self, key: IssuerKey, observed: ObservedIssuer) -> Observed {
-        match self.0.get_mut(&key) {
+    pub(super) fn observe(&mut self, key: IssuerKey, mut observed: ObservedIssuer) -> Observed {
+        let size = self.fit(&key, &mut observed);
+        let follows = match self.by_key.get_mut(&key) {
             Some(issuer) if issuer.observed.uid == observed.uid => {
-                let changed = issuer.observed.generation != observed.generation;
+                let is_kept_as_before = issuer.size.is_beyond == size.is_beyond;
+                let changed = issuer.observed.generation != observed.generation || !is_kept_as_before;
                 issuer.observed = observed;
+                issuer.size = size;
                 if changed {
                     issuer.change_spec();
                 }
@@ -327,15 +346,21 @@ impl Issuers {
             }
             _ => {
                 // Another uid is another issuer: nothing that was learned of the old one holds.
-                let replaced = self.0.insert(key, Issuer::new(observed));
+                let issuer = Issuer {
+                    size,
+                    ..Issuer::new(observed)
+                };
+                let replaced = self.by_key.insert(key.clone(), issuer);
                 Observed::Replaced(replaced.and_then(|issuer| issuer.access))
             }
-        }
+        };
+        self.measure(&key);
+        follows
     }
 
     /// Gives an issuer up to another controller; returns the access to retire.
     pub(super) fn withdraw(&mut self, key: &IssuerKey) -> Option<Access> {
-        let issuer = self.0.get_mut(key)?;
+        let issuer = self.by_key.get_mut(key)?;
         // So that a check that is under way decides nothing.
         issuer.end_epoch();
         issuer.readiness = Readiness::Withdrawn;
@@ -344,7 +369,9 @@ impl Issuers {
 
     /// Removes an issuer; returns the access to retire.
     pub(super) fn remove(&mut self, key: &IssuerKey) -> Option<Access> {
-        self.0.remove(key).and_then(|issuer| issuer.access)
+        let issuer = self.by_key.remove(key)?;
+        self.discharge(key, issuer.size);
+        issuer.access
     }
 
     /// Returns the access to sign with, if the last check succeeded and the token has not expired since.
@@ -364,14 +391,14 @@ impl Issuers {
 
     /// Notes a failure that may be the issuer's: the next check probes its endpoint.
     pub(super) fn doubt(&mut self, key: &IssuerKey) {
-        if let Some(access) = self.0.get_mut(key).and_then(|issuer| issuer.access.as_mut()) {
+        if let Some(access) = self.by_key.get_mut(key).and_then(|issuer| issuer.access.as_mut()) {
             access.doubt();
         }
     }
 
     /// Records the verdict of a check.
     pub(super) fn settle(&mut self, key: &IssuerKey, verdict: &Result<(), AccessError>, now: Now) -> Option<Settled> {
-        let issuer = self.0.get_mut(key)?;
+        let issuer = self.by_key.get_mut(key)?;
         Some(match verdict {
             Ok(()) => issuer.succeed(now),
             Err(error) => issuer.fail(error),
@@ -383,7 +410,7 @@ impl Issuers {
     ///
     /// A rate limit is not the fault of one request, and a check at once would run into it too.
     pub(super) fn suspend(&mut self, key: &IssuerKey, error: &SignError, lost: Option<LostAnswer>) -> Option<Duration> {
-        let issuer = self.0.get_mut(key)?;
+        let issuer = self.by_key.get_mut(key)?;
         let decided = matches!(
             issuer.readiness,
             Readiness::NotReady | Readiness::Unknown | Readiness::Withdrawn
@@ -418,7 +445,7 @@ impl Issuers {
     /// Suspends signing until the check that renews or replaces an expired token.
     pub(super) fn expire(&mut self, key: &IssuerKey) {
         if let Some(issuer) = self
-            .0
+            .by_key
             .get_mut(key)
             .filter(|issuer| issuer.readiness == Readiness::Ready)
         {
@@ -431,7 +458,7 @@ impl Issuers {
 
     /// Returns the answers that an issuer has lost.
     pub(super) fn losses(&mut self, key: &IssuerKey) -> Option<&mut Losses> {
-        self.0.get_mut(key).map(|issuer| &mut issuer.losses)
+        self.by_key.get_mut(key).map(|issuer| &mut issuer.losses)
     }
 }
 

@@ -1,6 +1,9 @@
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
+use issuer_api::Base64;
+
+use super::observed_request::ObservedRequest;
 use crate::Verified;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -12,19 +15,27 @@ use crate::reference::{IssuerKey, RequestKey};
 pub(super) struct Ledger {
     /// The entry of each request, and the account of one that an issuer signs or has signed.
     entries: BTreeMap<String, (Entry, Option<Account>)>,
-    /// The number of entries of each issuer, in all and by tenant.
-    signed: BTreeMap<IssuerKey, (usize, BTreeMap<Arc<str>, usize>)>,
+    /// The accounts of these entries, counted by issuer.
+    counts: BTreeMap<IssuerKey, Counts>,
     /// The uid of each request that has finished or is gone, until the watch shows it. What the watch shows of the same
     /// uid before that is stale.
     finished: BTreeMap<RequestKey, String>,
 }
 
-/// The issuer and the tenant against whose room a certificate counts until it is saved.
+/// The issuer and the requester against whose room a certificate counts until it is saved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Account {
     pub(super) issuer: IssuerKey,
-    /// Whose request it is: a namespace, or the requester of a Kubernetes CSR.
-    pub(super) tenant: Arc<str>,
+    pub(super) requester: Arc<str>,
+}
+
+/// The requests of one issuer that are being signed, or whose certificates are not saved.
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
+struct Counts {
+    all: usize,
+    /// Those that are being signed.
+    signing: usize,
+    by_requester: BTreeMap<Arc<str>, usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -67,6 +78,16 @@ impl Conclusion {
         matches!(self, Self::Issued(verified) if verified.chain().missing_usages.is_empty())
     }
 
+    /// Returns `true` if a request, which is finished, can have been finished by this conclusion.
+    pub(super) fn is_shown_by(&self, request: &ObservedRequest) -> bool {
+        let certificate = request.status().and_then(|status| status.certificate.as_ref());
+        let certificate = certificate.and_then(Base64::decode).filter(|pem| !pem.is_empty());
+        match self {
+            Self::Issued(verified) => certificate.is_some_and(|pem| pem == verified.chain().certificate.as_bytes()),
+            Self::Denied | Self::Failed(..) | Self::Invalid(_) => certificate.is_none(),
+        }
+    }
+
     pub(super) fn message(&self) -> &str {
         match self {
             Self::Denied => "The CertificateRequest was denied by an approval controller",
@@ -81,8 +102,8 @@ impl Ledger {
     /// the process ends, and takes memory until then.
     const ISSUER: usize = 500;
 
-    /// The same for one tenant of the issuer: the API server may refuse to save those of one namespace.
-    const TENANT: usize = 100;
+    /// The same for one requester: the API server may refuse to save those of one namespace.
+    const REQUESTER: usize = 100;
 
     pub(super) fn find(&self, uid: &str) -> Option<&Entry> {
         self.entries.get(uid).map(|(entry, _)| entry)
@@ -90,26 +111,22 @@ impl Ledger {
 
     /// Records that an issuer signs a request.
     pub(super) fn sign(&mut self, uid: &str, account: Account) {
-        let (all, by_tenant) = self.signed.entry(account.issuer.clone()).or_default();
-        *all += 1;
-        *by_tenant.entry(Arc::clone(&account.tenant)).or_default() += 1;
+        let counts = self.counts.entry(account.issuer.clone()).or_default();
+        counts.all += 1;
+        counts.signing += 1;
+        *counts.by_requester.entry(Arc::clone(&account.requester)).or_default() += 1;
         self.entries.insert(uid.to_owned(), (Entry::Signing, Some(account)));
     }
 
-    /// Returns `true` if the issuer is signing a request. Takes time for each entry.
+    /// Returns `true` if the issuer is signing a request.
     pub(super) fn is_signing(&self, issuer: &IssuerKey) -> bool {
-        let mut entries = self.entries.values();
-        self.signed.contains_key(issuer)
-            && entries.any(|(entry, account)| {
-                let of_issuer = account.as_ref().is_some_and(|account| account.issuer == *issuer);
-                *entry == Entry::Signing && of_issuer
-            })
+        self.counts.get(issuer).is_some_and(|counts| counts.signing > 0)
     }
 
     /// Records a conclusion. Returns the account that has room for one more, unless a certificate waits to be saved.
     pub(super) fn conclude(&mut self, uid: &str, conclusion: Conclusion) -> Option<Account> {
         let (kept, freed) = match conclusion {
-            Conclusion::Issued(_) => (self.entries.remove(uid).and_then(|(_, account)| account), None),
+            Conclusion::Issued(_) => (self.end_signing(uid), None),
             _ => (None, self.forget(uid)),
         };
         self.entries
@@ -117,20 +134,30 @@ impl Ledger {
         freed
     }
 
+    /// Removes the entry of a request, which is not being signed any more; returns its account, in which it still counts.
+    fn end_signing(&mut self, uid: &str) -> Option<Account> {
+        let (entry, account) = self.entries.remove(uid)?;
+        let account = account?;
+        if let Some(counts) = self.counts.get_mut(&account.issuer) {
+            counts.signing -= usize::from(entry == Entry::Signing);
+        }
+        Some(account)
+    }
+
     /// Forgets a request; returns its account, which has room for one more.
     pub(super) fn forget(&mut self, uid: &str) -> Option<Account> {
-        let (_, account) = self.entries.remove(uid)?;
-        let account = account?;
-        if let Some((all, by_tenant)) = self.signed.get_mut(&account.issuer) {
+        let account = self.end_signing(uid)?;
+        if let btree_map::Entry::Occupied(mut counts) = self.counts.entry(account.issuer.clone()) {
+            let Counts { all, by_requester, .. } = counts.get_mut();
             *all -= 1;
-            if let btree_map::Entry::Occupied(mut own) = by_tenant.entry(Arc::clone(&account.tenant)) {
+            if let btree_map::Entry::Occupied(mut own) = by_requester.entry(Arc::clone(&account.requester)) {
                 *own.get_mut() -= 1;
                 if *own.get() == 0 {
                     own.remove();
                 }
             }
             if *all == 0 {
-                self.signed.remove(&account.issuer);
+                counts.remove();
             }
         }
         Some(account)
@@ -138,14 +165,14 @@ impl Ledger {
 
     /// Returns `true` if the issuer has fewer unsaved certificates than it may.
     pub(super) fn has_room(&self, issuer: &IssuerKey) -> bool {
-        self.signed.get(issuer).is_none_or(|(all, _)| *all < Self::ISSUER)
+        self.counts.get(issuer).is_none_or(|counts| counts.all < Self::ISSUER)
     }
 
-    /// The same for one tenant; the issuer's own bound is not considered.
+    /// The same for one requester; the issuer's own bound is not considered.
     pub(super) fn has_room_for(&self, account: &Account) -> bool {
-        let signed = self.signed.get(&account.issuer);
-        let own = signed.and_then(|(_, by_tenant)| by_tenant.get(&account.tenant));
-        own.is_none_or(|count| *count < Self::TENANT)
+        let counts = self.counts.get(&account.issuer);
+        let own = counts.and_then(|counts| counts.by_requester.get(&account.requester));
+        own.is_none_or(|count| *count < Self::REQUESTER)
     }
 
     /// Returns the number of requests that are being signed or wait to be saved.
@@ -183,22 +210,25 @@ mod tests {
     use super::*;
     use crate::reference::IssuerKind;
 
+    fn account(requester: usize) -> Account {
+        Account {
+            issuer: IssuerKey {
+                kind: IssuerKind::Cluster,
+                namespace: String::new(),
+                name: "shared".to_owned(),
+            },
+            requester: format!("team-{requester}").into(),
+        }
+    }
+
     #[test]
-    fn many_tenants_fill_an_issuer() {
-        let issuer = IssuerKey {
-            kind: IssuerKind::Cluster,
-            namespace: String::new(),
-            name: "shared".to_owned(),
-        };
-        let account = |tenant: usize| Account {
-            issuer: issuer.clone(),
-            tenant: format!("team-{tenant}").into(),
-        };
+    fn many_requesters_fill_an_issuer() {
+        let issuer = account(0).issuer;
         let mut ledger = Ledger::default();
         for number in 0..Ledger::ISSUER {
-            let tenant = account(number % 6);
-            assert!(ledger.has_room(&issuer) && ledger.has_room_for(&tenant), "{number}");
-            ledger.sign(&number.to_string(), tenant);
+            let account = account(number % 6);
+            assert!(ledger.has_room(&issuer) && ledger.has_room_for(&account), "{number}");
+            ledger.sign(&number.to_string(), account);
         }
         assert!(!ledger.has_room(&issuer) && ledger.has_room_for(&account(6)));
         assert_eq!(ledger.forget("7"), Some(account(1)));
@@ -207,5 +237,34 @@ mod tests {
             ledger.forget(&number.to_string());
         }
         assert_eq!(ledger, Ledger::default());
+    }
+
+    #[test]
+    fn each_end_of_a_signature_is_counted() {
+        let issuer = account(0).issuer;
+        let ends: [fn(&mut Ledger); 3] = [
+            |ledger| {
+                ledger.forget("a");
+            },
+            |ledger| {
+                ledger.conclude("a", Conclusion::Denied);
+            },
+            // A denial that the watch shows while a failure waits to be saved.
+            |ledger| {
+                ledger.conclude("a", Conclusion::Invalid(String::new()));
+                ledger.conclude("a", Conclusion::Denied);
+            },
+        ];
+        for end in ends {
+            let mut ledger = Ledger::default();
+            assert!(!ledger.is_signing(&issuer));
+            ledger.sign("a", account(0));
+            ledger.sign("b", account(1));
+            end(&mut ledger);
+            assert!(ledger.is_signing(&issuer), "of b");
+            ledger.forget("b");
+            assert!(!ledger.is_signing(&issuer));
+            assert!(ledger.counts.is_empty());
+        }
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::{IssuerStatus, VaultClusterIssuer, VaultIssuer, VaultSpec};
@@ -9,8 +10,15 @@ use super::claim::Claim;
 use super::drop_in::{DropIn, ReadyWriters};
 use super::observed_request::ObservedRequest;
 use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
-use crate::target::{self, Admission, IssuerPolicy, NamespaceLabels};
-use crate::{Origin, VerifyOptions};
+use crate::target::{self, Admission, AllowedServers, IssuerPolicy, NamespaceLabels};
+use crate::{Origin, Proxy, VerifyOptions};
+
+/// The longest condition that is kept of an issuer without room, in bytes of reason and message: more than this controller
+/// writes.
+const CONDITION: usize = 4 << 10;
+
+/// The most conditions that are kept of it.
+const CONDITIONS: usize = 8;
 
 /// The settings of a [`Controller`](super::Controller).
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -103,9 +111,28 @@ impl Hash for ObservedIssuer {
 }
 
 impl ObservedIssuer {
-    /// Returns the URL of its server; empty if it is none.
-    pub(super) fn server(&self) -> String {
-        Origin::parse(&self.spec.server).map_or_else(String::new, |origin| origin.to_string())
+    /// Returns the server that its checks ask, and the proxy that it names; empty if the server is no URL. The path below
+    /// which the API is served makes no other server.
+    pub(super) fn server(&self) -> Arc<str> {
+        let Some(origin) = Origin::parse(&self.spec.server) else {
+            return Arc::default();
+        };
+        let proxy = self.spec.proxy.as_deref().unwrap_or_default();
+        origin.server(Proxy::parse(proxy, AllowedServers::All).as_ref()).into()
+    }
+
+    /// Returns the size of spec and status as JSON, which is about what they take in memory.
+    pub(super) fn size(&self) -> usize {
+        serde_json::to_vec(&(&self.spec, &self.status)).map_or(0, |text| text.len())
+    }
+
+    /// Forgets the spec, and of the status all that is large.
+    pub(super) fn clear(&mut self) {
+        self.spec = VaultSpec::default();
+        let conditions = &mut self.status.conditions;
+        conditions.retain(|condition| condition.reason.len() + condition.message.len() <= CONDITION);
+        conditions.truncate(CONDITIONS);
+        conditions.shrink_to_fit();
     }
 
     /// Returns whether the issuer signs requests of this namespace, whose labels may be known.

@@ -113,7 +113,7 @@ impl WriteError {
 
 impl Work for Key {
     /// Returns the namespace, empty for cluster issuers, Kubernetes CSRs and tokens.
-    fn tenant(&self) -> &str {
+    fn requester(&self) -> &str {
         match self {
             Self::Issuer(key) => &key.namespace,
             Self::Request(key) => &key.namespace,

@@ -1,8 +1,10 @@
 //! The state of the controller, as metrics show it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use crate::reference::IssuerKey;
+use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 
 /// What the controller knows at a moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +15,47 @@ pub struct Report {
     pub unassigned: Waiting,
     /// The tasks that wait for a slot.
     pub backlog: Backlog,
+    /// The number of certificates that are being signed or wait to be saved.
+    pub unsaved: usize,
+    /// The kinds of cert-manager's issuers that are no longer served.
+    pub withdrawn: Vec<IssuerKind>,
+}
+
+/// A report under way. It is made in portions, between which the controller can be used: there may be tens of thousands of
+/// requests. What changes meanwhile may be missing from it.
+#[derive(Debug, Default)]
+pub struct Reporter {
+    pub(super) waiting: BTreeMap<IssuerKey, Waiting>,
+    pub(super) unassigned: Waiting,
+    pub(super) issuers: Vec<IssuerReport>,
+    pub(super) next: Portion,
+}
+
+impl Reporter {
+    /// Adds a request that waits for an issuer.
+    pub(super) fn add(&mut self, issuer: &IssuerKey, created: Option<Timestamp>) {
+        match self.waiting.get_mut(issuer) {
+            Some(waiting) => waiting.add(created),
+            None => {
+                let mut waiting = Waiting::default();
+                waiting.add(created);
+                self.waiting.insert(issuer.clone(), waiting);
+            }
+        }
+    }
+}
+
+/// A portion of a report: what follows this key, or the first.
+#[derive(Debug)]
+pub(super) enum Portion {
+    Requests(Option<RequestKey>),
+    Issuers(Option<IssuerKey>),
+}
+
+impl Default for Portion {
+    fn default() -> Self {
+        Self::Requests(None)
+    }
 }
 
 /// An issuer, and the requests that wait for it.

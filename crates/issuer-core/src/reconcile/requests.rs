@@ -1,7 +1,8 @@
 //! The requests that have not finished. Nothing is kept of a request that has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::{Hash, Hasher};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +21,19 @@ const CSR_KEPT: usize = 4096;
 /// either: what waits behind thousands of others takes little memory, and is read again when its turn comes.
 const ROOM: usize = 8 << 20;
 
+/// How much of it one requester may take up: the crowd of one must not cost a read for each request of the others.
+const REQUESTER_ROOM: usize = ROOM / 4;
+
 /// All requests that have not finished. Its methods schedule nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Requests {
     by_key: BTreeMap<RequestKey, Box<Tracked>>,
     /// The number of requests that are open.
     open: usize,
-    /// The size of all.
+    /// The size of all that are kept whole.
     size: usize,
+    /// The same by requester.
+    by_requester: BTreeMap<Arc<str>, usize>,
 }
 
 impl Hash for Requests {
@@ -46,8 +52,8 @@ pub(super) struct Tracked {
     pub(super) lacks_csr: bool,
     /// The issuer that it names; `None` if it cannot name one.
     pub(super) issuer: Option<IssuerKey>,
-    /// The tenant whose turns it takes, if that is not its namespace.
-    pub(super) tenant: Option<Arc<str>>,
+    /// Its requester, if that is not its namespace.
+    pub(super) requester: Option<Arc<str>>,
     pub(super) claim: Option<Seen>,
     pub(super) told: Told,
     /// Failed attempts in a row, to sign or to save.
@@ -62,6 +68,8 @@ pub(super) struct Tracked {
     pub(super) not_before: Duration,
     /// Whether an event says that it waits for approval.
     pub(super) announced: bool,
+    /// The annotations of a Kubernetes CSR when it was first shown as approved.
+    approved: Option<BTreeMap<String, String>>,
 }
 
 /// What the status of a request says about why it waits.
@@ -93,7 +101,7 @@ impl Tracked {
             object: Arc::default(),
             lacks_csr: false,
             issuer,
-            tenant: None,
+            requester: None,
             claim: None,
             told: Told::Nothing,
             attempts: 0,
@@ -102,22 +110,40 @@ impl Tracked {
             last_error: String::new(),
             not_before: Duration::ZERO,
             announced: false,
+            approved: None,
         }
     }
 
     fn show(&mut self, mut object: ObservedRequest, has_room: bool) {
         texts::cut(&mut object);
+        self.keep_annotations(&mut object);
         if self.told == Told::Nothing {
             self.told = Told::of(&object);
-        }
-        if self.tenant.is_none() {
-            self.tenant = object.requesting_tenant().map(Arc::from);
         }
         self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {
             object.drop_csr();
         }
         self.object = Arc::new(Packed::new(&object));
+    }
+
+    /// Returns the size of a request that is kept whole.
+    fn whole(&self) -> usize {
+        if self.lacks_csr { 0 } else { self.object.size() }
+    }
+
+    /// Gives a Kubernetes CSR the annotations that it had when it was first shown as approved: what they ask for is what the
+    /// approver has seen, though the requester may be able to change them.
+    fn keep_annotations(&mut self, object: &mut ObservedRequest) {
+        let is_approved = object.is("Approved");
+        let ObservedRequest::Kubernetes(csr) = object else {
+            return;
+        };
+        match &self.approved {
+            Some(approved) => csr.metadata.annotations = Some(approved.clone()),
+            None if is_approved => self.approved = Some(csr.metadata.annotations.clone().unwrap_or_default()),
+            None => {}
+        }
     }
 
     /// Forgets a wait that is over.
@@ -127,9 +153,9 @@ impl Tracked {
         }
     }
 
-    /// Returns the tenant whose turns and room it takes, given its key.
-    pub(super) fn tenant(&self, key: &RequestKey) -> Arc<str> {
-        self.tenant.clone().unwrap_or_else(|| key.namespace.as_str().into())
+    /// Returns its requester, whose turns and room it takes, given its key.
+    pub(super) fn requester(&self, key: &RequestKey) -> Arc<str> {
+        self.requester.clone().unwrap_or_else(|| key.namespace.as_str().into())
     }
 
     /// Returns `true` if the request may be signed as soon as its issuer can.
@@ -162,8 +188,11 @@ impl Requests {
         self.by_key.get_mut(key).map(Box::as_mut)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Tracked> {
-        self.by_key.values().map(Box::as_ref)
+    /// Returns the requests that follow a key, or all.
+    pub(super) fn after(&self, last: Option<&RequestKey>) -> impl Iterator<Item = (&RequestKey, &Tracked)> {
+        let first = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.by_key.range::<RequestKey, _>((first, Bound::Unbounded));
+        rest.map(|(key, tracked)| (key, tracked.as_ref()))
     }
 
     /// Returns the names of the requests that are `wanted`.
@@ -237,11 +266,17 @@ impl Requests {
     ) -> &mut Tracked {
         let tracked = self.by_key.entry(key.clone());
         let tracked = tracked.or_insert_with(|| Box::new(Tracked::new(issuer)));
+        if tracked.requester.is_none() {
+            tracked.requester = object.requester().map(Arc::from);
+        }
         // The new object may be open where the old one was not, or the other way round.
         self.open -= usize::from(tracked.is_open());
-        self.size -= tracked.object.size();
-        tracked.show(object, self.size < ROOM);
-        self.size += tracked.object.size();
+        let requester = self.by_requester.entry(tracked.requester(key)).or_default();
+        let own = tracked.whole();
+        (self.size, *requester) = (self.size - own, *requester - own);
+        tracked.show(object, self.size < ROOM && *requester < REQUESTER_ROOM);
+        let own = tracked.whole();
+        (self.size, *requester) = (self.size + own, *requester + own);
         self.open += usize::from(tracked.is_open());
         tracked
     }
@@ -249,7 +284,13 @@ impl Requests {
     pub(super) fn remove(&mut self, key: &RequestKey) -> Option<Box<Tracked>> {
         let tracked = self.by_key.remove(key)?;
         self.open -= usize::from(tracked.is_open());
-        self.size -= tracked.object.size();
+        self.size -= tracked.whole();
+        if let btree_map::Entry::Occupied(mut requester) = self.by_requester.entry(tracked.requester(key)) {
+            *requester.get_mut() -= tracked.whole();
+            if *requester.get() == 0 {
+                requester.remove();
+            }
+        }
         Some(tracked)
     }
 
@@ -275,6 +316,7 @@ impl Requests {
             return tracked.object.decode(key);
         }
         texts::cut(&mut read);
+        tracked.keep_annotations(&mut read);
         let whole = Snapshot::from(read.clone());
         self.observe(key, read, None);
         Some(whole)
@@ -283,7 +325,8 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
-    use issuer_api::{Base64, CertificateRequest};
+    use issuer_api::{Base64, CertificateRequest, CertificateSigningRequest};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::reference::IssuerKind;
@@ -325,6 +368,39 @@ mod tests {
     }
 
     #[test]
+    fn annotations_of_the_approval_are_kept() {
+        let csr = |annotations: Value, conditions: Value| {
+            let csr = json!({
+                "metadata": { "name": "web", "uid": "u", "annotations": annotations },
+                "spec": { "request": "", "signerName": "" },
+                "status": { "conditions": conditions },
+            });
+            let csr: CertificateSigningRequest = serde_json::from_value(csr).unwrap();
+            ObservedRequest::from(csr)
+        };
+        let duration = CertificateSigningRequest::DURATION;
+        let seen = [
+            (json!({ duration: "1h" }), Some("1h")),
+            (json!({}), None),
+            (json!(null), None),
+        ];
+        for (annotations, expected) in seen {
+            let greedy = json!({ duration: "9000h", CertificateSigningRequest::IS_CA: "true" });
+            let approved = json!([{ "type": "Approved", "status": "True" }]);
+            let mut requests = Requests::default();
+            let object = csr(greedy.clone(), json!([]));
+            let key = object.key();
+            requests.observe(&key, object, None);
+            requests.observe(&key, csr(annotations, approved.clone()), None);
+            requests.observe(&key, csr(greedy.clone(), approved.clone()), None);
+            let waiting = requests.get(&key).unwrap().object.decode(&key).unwrap();
+            assert_eq!((waiting.duration().as_deref(), waiting.is_ca()), (expected, false));
+            let read = requests.refresh(&key, csr(greedy, approved)).unwrap();
+            assert_eq!((read.duration().as_deref(), read.is_ca()), (expected, false));
+        }
+    }
+
+    #[test]
     fn csrs_behind_a_backlog_are_not_kept() {
         const COUNT: usize = 4000;
         let mut requests = Requests::default();
@@ -342,7 +418,16 @@ mod tests {
         }
         let lacks = |key| requests.get(key).unwrap().lacks_csr;
         assert!(!lacks(&keys[0]) && lacks(&keys[COUNT - 1]));
-        assert!(requests.size <= ROOM + CSR_KEPT + COUNT * 200, "{}", requests.size);
+        let size: usize = requests.after(None).map(|(_, tracked)| tracked.object.size()).sum();
+        assert!(size <= REQUESTER_ROOM + CSR_KEPT + COUNT * 200, "{size}");
+
+        // The crowd of one requester takes no room of another.
+        let other = RequestKey {
+            namespace: "other".to_owned(),
+            ..keys[0].clone()
+        };
+        assert!(!requests.observe(&other, object.clone(), None).lacks_csr);
+        requests.remove(&other).unwrap();
 
         // What is shown again once there is room is kept.
         for key in &keys[..COUNT - 1] {

@@ -1,6 +1,6 @@
 //! The servers whose health is known, so that many issuers of one server ask for it once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -10,22 +10,38 @@ use crate::vault::Vault;
 /// Until when each server that was healthy counts as such, by the digest of the way in which it was reached: the
 /// connection itself would keep a bundle and a private key in memory that no issuer has any more.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
-pub(super) struct Servers(BTreeMap<u64, Duration>);
+pub(super) struct Servers {
+    until: BTreeMap<u64, Duration>,
+    /// The same, by time: those that have passed are forgotten first.
+    ends: BTreeSet<(Duration, u64)>,
+}
 
 impl Servers {
     /// Returns `true` if the server was healthy lately, reached in the same way.
     pub(super) fn is_healthy(&self, vault: &Vault, now: Now) -> bool {
-        self.0.get(&digest(vault)).is_some_and(|until| now.monotonic < *until)
+        self.until
+            .get(&digest(vault))
+            .is_some_and(|until| now.monotonic < *until)
     }
 
     /// Notes that a server is healthy `until` then, or that it is not.
     pub(super) fn note(&mut self, vault: &Vault, until: Option<Duration>, now: Now) {
         // An issuer may name another server each second.
-        self.0.retain(|_, until| now.monotonic < *until);
-        match until {
-            Some(until) => self.0.insert(digest(vault), until),
-            None => self.0.remove(&digest(vault)),
-        };
+        while let Some((_, passed)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
+            self.forget(passed);
+        }
+        let server = digest(vault);
+        self.forget(server);
+        if let Some(until) = until {
+            self.until.insert(server, until);
+            self.ends.insert((until, server));
+        }
+    }
+
+    fn forget(&mut self, server: u64) {
+        if let Some(until) = self.until.remove(&server) {
+            self.ends.remove(&(until, server));
+        }
     }
 }
 
@@ -71,7 +87,7 @@ mod tests {
         for second in 0..1000 {
             let server = vault(&format!("https://server-{second}"), Roots::System);
             servers.note(&server, Some(Duration::from_secs(second + 60)), at(second));
-            assert!(servers.0.len() <= 60);
+            assert!(servers.until.len() <= 60 && servers.ends.len() == servers.until.len());
         }
     }
 }

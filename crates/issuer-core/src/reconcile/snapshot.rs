@@ -8,6 +8,7 @@ use issuer_api::{CertificateRequest, CertificateSigningRequest};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::drop_in::alleged_write;
 use super::observed_request::ObservedRequest;
 use crate::reference::{RequestKey, RequestKind};
 
@@ -45,6 +46,8 @@ pub(super) struct Packed {
     pub(super) is_invalid: bool,
     /// When the request was created.
     pub(super) created: Option<Timestamp>,
+    /// When a built-in controller has written its status, as its managed fields say.
+    pub(super) alleged_write: Option<Timestamp>,
     uid: Box<str>,
     version: Box<str>,
     /// The spec, the status and of a Kubernetes CSR the annotations.
@@ -72,6 +75,7 @@ impl Packed {
             is_denied: request.is("Denied"),
             is_invalid: request.is("InvalidRequest"),
             created: created.map(|time| time.0),
+            alleged_write: alleged_write(request),
             uid: request.uid().into(),
             version: request.version().into(),
             // Encoding fails only for maps whose keys are not strings; there are none.

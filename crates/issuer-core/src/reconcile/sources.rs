@@ -1,6 +1,6 @@
 //! The Secrets and ConfigMaps that issuers take data from, and the watches that show their changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -12,6 +12,12 @@ use crate::reference::{IssuerKey, SourceRef};
 /// The number of objects that are watched at once: each takes a connection to the API server. What is not watched is
 /// read at every tenth check.
 const WATCHES: usize = 1000;
+
+/// The number of further watches, for objects of namespaces with fewer than [`OWN`]: the crowd of one must not take all.
+const RESERVE: usize = 250;
+
+/// The number of watches of a namespace up to which it may take a part of the reserve.
+const OWN: usize = 16;
 
 /// How long after its first use an object is watched, about: a start with a thousand issuers opens no thousand watches
 /// at once.
@@ -45,9 +51,10 @@ pub(super) struct Sources {
     by_ref: BTreeMap<SourceRef, Source>,
     of: BTreeMap<IssuerKey, BTreeSet<SourceRef>>,
     /// The objects to be watched, each from this time on.
-    due: BTreeSet<(Duration, SourceRef)>,
-    /// The number of objects that are watched.
-    watches: usize,
+    due: WatchQueue,
+    /// The number of objects that are watched, of each namespace and of all.
+    watches: BTreeMap<String, usize>,
+    all_watches: usize,
     jitter: Jitter,
 }
 
@@ -96,8 +103,9 @@ impl Sources {
         Self {
             by_ref: BTreeMap::new(),
             of: BTreeMap::new(),
-            due: BTreeSet::new(),
-            watches: 0,
+            due: WatchQueue::default(),
+            watches: BTreeMap::new(),
+            all_watches: 0,
             jitter: Jitter::new(seed),
         }
     }
@@ -117,7 +125,7 @@ impl Sources {
         for source in &sources {
             let known = self.by_ref.entry(source.clone()).or_insert_with(|| {
                 let at = now.monotonic + self.jitter.within(SPREAD);
-                self.due.insert((at, source.clone()));
+                self.due.insert(at, source.clone());
                 Source::new(at)
             });
             known.users.insert(issuer.clone());
@@ -143,24 +151,46 @@ impl Sources {
         if let Watch::Due(at) = known.watch
             && known.users.is_empty()
         {
-            self.due.remove(&(at, source.clone()));
+            self.due.remove(at, source);
             self.by_ref.remove(source);
         }
     }
 
     /// Takes the next object that is to be watched, if there is room for a watch.
     pub(super) fn begin(&mut self, now: Now) -> Option<SourceRef> {
-        self.next().filter(|at| *at <= now.monotonic)?;
-        let (_, source) = self.due.pop_first()?;
+        let (at, source) = self.first().filter(|(at, _)| *at <= now.monotonic)?;
+        let source = source.clone();
+        self.due.remove(at, &source);
         self.by_ref.get_mut(&source)?.watch = Watch::Opening;
-        self.watches += 1;
+        *self.watches.entry(source.namespace().to_owned()).or_default() += 1;
+        self.all_watches += 1;
         Some(source)
     }
 
     /// Returns when there will be an object to watch.
     pub(super) fn next(&self) -> Option<Duration> {
-        let due = self.due.first().filter(|_| self.watches < WATCHES);
-        due.map(|(at, _)| *at)
+        self.first().map(|(at, _)| at)
+    }
+
+    /// Returns the next object for whose watch there is room.
+    fn first(&self) -> Option<(Duration, &SourceRef)> {
+        let has_few = |namespace: &str| self.watches.get(namespace).is_none_or(|watches| *watches < OWN);
+        let all = self.all_watches;
+        // Few namespaces are passed over: each of them has several of the watches.
+        self.due
+            .firsts()
+            .find(|(_, source)| all < WATCHES || (all < WATCHES + RESERVE && has_few(source.namespace())))
+    }
+
+    /// Records that a watch has ended.
+    fn ended(&mut self, source: &SourceRef) {
+        self.all_watches -= 1;
+        if let btree_map::Entry::Occupied(mut watches) = self.watches.entry(source.namespace().to_owned()) {
+            *watches.get_mut() -= 1;
+            if *watches.get() == 0 {
+                watches.remove();
+            }
+        }
     }
 
     /// Returns the version of an object that is watched.
@@ -184,7 +214,7 @@ impl Sources {
         };
         if known.users.is_empty() {
             self.by_ref.remove(source);
-            self.watches -= 1;
+            self.ended(source);
             return Next::Close;
         }
         let lasted = matches!(known.watch, Watch::Open(since) if now.monotonic >= since + LASTED);
@@ -217,9 +247,48 @@ impl Sources {
         };
         let at = now.monotonic + self.jitter.over(wait);
         known.watch = Watch::Due(at);
-        self.due.insert((at, source.clone()));
-        self.watches -= 1;
+        self.due.insert(at, source.clone());
+        self.ended(source);
         Next::Close
+    }
+}
+
+/// The objects that are to be watched, by namespace and then by time.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct WatchQueue {
+    by_namespace: BTreeMap<String, BTreeSet<(Duration, SourceRef)>>,
+    /// The first of each namespace.
+    firsts: BTreeSet<(Duration, SourceRef)>,
+}
+
+impl WatchQueue {
+    fn insert(&mut self, at: Duration, source: SourceRef) {
+        self.change(source.namespace().to_owned(), |due| {
+            due.insert((at, source));
+        });
+    }
+
+    fn remove(&mut self, at: Duration, source: &SourceRef) {
+        self.change(source.namespace().to_owned(), |due| {
+            due.remove(&(at, source.clone()));
+        });
+    }
+
+    fn change(&mut self, namespace: String, change: impl FnOnce(&mut BTreeSet<(Duration, SourceRef)>)) {
+        let mut due = self.by_namespace.remove(&namespace).unwrap_or_default();
+        if let Some(first) = due.first() {
+            self.firsts.remove(first);
+        }
+        change(&mut due);
+        if let Some(first) = due.first() {
+            self.firsts.insert(first.clone());
+            self.by_namespace.insert(namespace, due);
+        }
+    }
+
+    /// Returns the first object of each namespace, the earliest first.
+    fn firsts(&self) -> impl Iterator<Item = (Duration, &SourceRef)> {
+        self.firsts.iter().map(|(at, source)| (*at, source))
     }
 }
 
@@ -283,6 +352,42 @@ mod tests {
     }
 
     #[test]
+    fn crowd_of_a_namespace_leaves_watches_to_others() {
+        let mut sources = Sources::new(1);
+        for number in 0..2 * WATCHES {
+            let used = BTreeSet::from([secret(format!("secret-{number}"))]);
+            sources.assign(&issuer(number), used, at(0));
+        }
+        let crowd = std::iter::from_fn(|| sources.begin(at(20))).count();
+        assert_eq!((crowd, sources.next()), (WATCHES, None));
+
+        // Each other namespace has some, though what the crowd wants is due before.
+        let mut others = 0;
+        for namespace in 0..2 * RESERVE / OWN {
+            for number in 0..OWN + 1 {
+                let key = IssuerKey {
+                    namespace: format!("other-{namespace}"),
+                    ..issuer(number)
+                };
+                let used = SourceRef::Secret(SecretRef {
+                    namespace: key.namespace.clone(),
+                    name: key.name.clone(),
+                });
+                sources.assign(&key, BTreeSet::from([used]), at(20));
+            }
+            let begun: Vec<_> = std::iter::from_fn(|| sources.begin(at(40))).collect();
+            assert!(
+                begun
+                    .iter()
+                    .all(|source| source.namespace() == format!("other-{namespace}"))
+            );
+            assert_eq!(begun.len(), OWN.min(RESERVE - others));
+            others += begun.len();
+        }
+        assert_eq!((others, sources.all_watches), (RESERVE, WATCHES + RESERVE));
+    }
+
+    #[test]
     fn watch_ends_with_its_last_issuer() {
         let mut sources = Sources::new(1);
         let shared = secret("shared".to_owned());
@@ -296,7 +401,8 @@ mod tests {
         assert_eq!(event(&mut sources, SourceEvent::Bookmark), Next::Continue);
         sources.assign(&issuer(1), BTreeSet::new(), at(20));
         assert_eq!(event(&mut sources, SourceEvent::Bookmark), Next::Close);
-        assert_eq!((sources.by_ref.len(), sources.of.len(), sources.watches), (0, 0, 0));
+        assert_eq!((sources.by_ref.len(), sources.of.len(), sources.all_watches), (0, 0, 0));
+        assert!(sources.watches.is_empty());
 
         // One that has not begun needs no end.
         sources.assign(&issuer(0), BTreeSet::from([shared]), at(20));

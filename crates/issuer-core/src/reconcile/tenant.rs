@@ -1,7 +1,7 @@
 use crate::reference::IssuerKey;
 
-/// Those who choose the server that is asked, and how it is asked: their work shares slots. For a Kubernetes CSR it is those
-/// who have written the issuer, too; among the requests of one issuer it takes the turns of its requester.
+/// Those who choose the server that is asked, and how it is asked: the work of their issuers shares slots. Those who ask for
+/// certificates are not tenants but requesters, who take turns within the lane of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Tenant {
     /// The owner of a cluster issuer.
@@ -17,14 +17,6 @@ impl Tenant {
             Self::ClusterIssuer(issuer.clone())
         } else {
             Self::Namespace(issuer.namespace.clone())
-        }
-    }
-
-    /// Returns `true` if an issuer belongs to the tenant.
-    pub(super) fn owns(&self, issuer: &IssuerKey) -> bool {
-        match self {
-            Self::ClusterIssuer(own) => own == issuer,
-            Self::Namespace(namespace) => !issuer.kind.is_cluster() && *namespace == issuer.namespace,
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct RequestSpec<'a> {
     pub csr: &'a [u8],
     /// `spec.duration`, as Go writes durations.
     pub duration: Option<&'a str>,
+    /// The shortest duration that may be asked for. If it is not zero, the role's default cannot be asked for either.
+    pub least_duration: Duration,
     /// `spec.isCA`.
     pub is_ca: bool,
     /// `spec.usages`.
@@ -73,6 +75,9 @@ pub enum SigningRequestError {
     /// The requested duration is malformed or shorter than a second.
     #[error("the requested duration is not one of a second or more, such as 2160h or 1h30m")]
     Duration,
+    /// The requested duration is shorter than requests of this kind may ask for.
+    #[error("the requested duration is shorter than {}s", .0.as_secs())]
+    DurationTooShort(Duration),
     /// The PEM block is not a PKCS#10 request.
     #[error("spec.request is not a well-formed PKCS#10 certificate signing request")]
     Malformed,
@@ -112,6 +117,9 @@ impl SigningRequest {
             return Err(SigningRequestError::Signature);
         }
         let lifetime = match spec.duration.map(duration::parse) {
+            Some(Some(asked)) if asked < spec.least_duration => {
+                return Err(SigningRequestError::DurationTooShort(spec.least_duration));
+            }
             Some(Some(Duration::ZERO)) => Lifetime::Role,
             // Less than a second would be sent as `0s`, which Vault takes for the role's default.
             Some(Some(asked)) if asked.as_secs() > 0 => Lifetime::Asked(asked),

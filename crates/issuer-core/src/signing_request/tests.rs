@@ -191,6 +191,30 @@ fn reads_every_duration() {
 }
 
 #[test]
+fn least_duration_excludes_role_default() {
+    let pem = pem::encode(
+        "CERTIFICATE REQUEST",
+        &csr(&params(None, vec![]), &KeyPair::generate().unwrap()),
+    );
+    let least_duration = Duration::from_secs(600);
+    let lifetime = |duration| {
+        let spec = RequestSpec {
+            duration,
+            least_duration,
+            ..spec(&pem)
+        };
+        SigningRequest::parse(spec, &signatures()).map(|wanted| wanted.lifetime)
+    };
+    let too_short = Err(SigningRequestError::DurationTooShort(least_duration));
+    for short in ["0s", "+0", "1s", "9m59.999s"] {
+        assert_eq!(lifetime(Some(short)), too_short, "{short}");
+    }
+    assert_eq!(lifetime(Some("10m")), Ok(Lifetime::Asked(least_duration)));
+    assert_eq!(lifetime(None), Ok(Lifetime::Default));
+    assert_eq!(lifetime(Some("soon")), Err(SigningRequestError::Duration));
+}
+
+#[test]
 fn role_decides_without_ttl() {
     let without = wanted(None, []).without_ttl();
     assert_eq!((without.longest(), without.parameters().get("ttl")), (None, None));

@@ -1,7 +1,9 @@
 //! An issuer's spec, parsed once at the edge.
 
+mod addresses;
 mod ambient;
 mod aws;
+mod bounds;
 mod issuer;
 mod method;
 mod namespaces;
@@ -28,7 +30,7 @@ pub use proxy::{ProxySettings, ProxySettingsError};
 pub use servers::{AllowedServers, Network, ServerPattern, ServerPatternError};
 
 use crate::reference::{ConfigMapKey, IssuerKey, IssuerKind, SecretKey, SourceRef, is_object_name};
-use crate::{Origin, Proxy, duration};
+use crate::{CaBundle, Origin, Proxy, duration};
 
 /// An issuer's spec, parsed and checked.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -71,8 +73,8 @@ const SIGN_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 pub enum Trust {
     /// The CA certificates in a ConfigMap.
     ConfigMap(ConfigMapKey),
-    /// The CA certificates in the spec, PEM.
-    Inline(Vec<u8>),
+    /// The CA certificates in the spec.
+    Inline(CaBundle),
     /// The CA certificates in a Secret.
     Secret(SecretKey),
     /// The system's CA certificates.
@@ -129,6 +131,9 @@ pub enum SpecError {
     /// A required field is empty.
     #[error("{0} must not be empty")]
     Empty(&'static str),
+    /// The value is longer than the CRDs permit.
+    #[error("{0} is too long")]
+    Long(&'static str),
     /// The namespace does not fit into a header.
     #[error("{0} may hold printable ASCII characters only")]
     Namespace(&'static str),
@@ -216,6 +221,7 @@ impl Target {
     ///
     /// Fails if a field is malformed, fields contradict each other, or the operator's policy does not permit it.
     pub fn parse(spec: &VaultSpec, key: &IssuerKey, namespace: &str, policy: &IssuerPolicy) -> Result<Self, SpecError> {
+        bounds::check(spec)?;
         let origin = Origin::parse(&spec.server).ok_or(SpecError::Server)?;
         if !origin.is_tls() && !policy.permits_http(origin.host()) {
             return Err(SpecError::PlainHttp);
@@ -344,7 +350,7 @@ fn trust(spec: &VaultSpec) -> Result<Trust, SpecError> {
         (None, None, None) => Ok(Trust::System),
         (Some(bundle), None, None) if bundle.len() > CA_BUNDLE_MAX => Err(SpecError::CaBundleSize),
         // What is not base64 becomes a bundle without certificates, which is reported when it is used.
-        (Some(bundle), None, None) => Ok(Trust::Inline(bundle.decode().unwrap_or_default())),
+        (Some(bundle), None, None) => Ok(Trust::Inline(CaBundle::new(bundle.decode().unwrap_or_default()))),
         (None, Some(secret), None) => Ok(Trust::Secret(secret_key(
             secret,
             "ca.crt",

@@ -204,6 +204,7 @@ mod tests {
         }
         for url in [
             "https://proxy.team",
+            "socks5://proxy.team:1080",
             "http://user:pw@proxy.team",
             "proxy.team:3128",
             "http://a b",

@@ -4,13 +4,16 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use super::addresses::{is_local, is_special};
+
 /// The servers that issuers may name: hosts and networks.
 ///
-/// By default every server is allowed, except at local addresses: loopback, link-local (where clouds serve the
-/// credentials of machines) and unspecified. With a list, only its servers are allowed, at local addresses too.
+/// By default every server is allowed, except at special addresses: loopback, link-local and others where clouds serve the
+/// credentials of machines, multicast, and the IPv6 addresses that are translated to these. With a list, only its servers are
+/// allowed, at special addresses too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AllowedServers {
-    /// Every server, at local addresses too.
+    /// Every server, at special addresses too.
     All,
     /// The servers of this list.
     Listed(Vec<ServerPattern>),
@@ -56,7 +59,8 @@ impl AllowedServers {
 
     /// Returns `true` if a host, a name or an address as in a URL, is the machine itself or on its link.
     pub(super) fn is_local(host: &str) -> bool {
-        !Self::default().permits_host(host)
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.parse().map_or_else(|_| is_localhost(host), is_local)
     }
 
     /// Returns `true` if a server whose URL has the host `host` may have this address.
@@ -65,7 +69,7 @@ impl AllowedServers {
             return true;
         };
         if patterns.is_empty() {
-            return !is_local(address);
+            return !is_special(address);
         }
         patterns.iter().any(|pattern| match pattern {
             ServerPattern::Network(network) => network.contains(address),
@@ -196,14 +200,6 @@ fn ends_in_number(host: &str) -> bool {
     digits(last) || hexadecimal
 }
 
-/// Returns `true` if an address leads to the controller's own machine or link.
-fn is_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || address.is_unspecified(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn local_addresses_must_be_listed() {
+    fn special_addresses_must_be_listed() {
         let hosts = [
             "127.0.0.1",
             "127.8.8.8",
@@ -223,6 +219,12 @@ mod tests {
             "[fe80::1]",
             "0.0.0.0",
             "[::]",
+            "[::127.0.0.1]",
+            "[64:ff9b::169.254.169.254]",
+            "[2002:7f00:1::1]",
+            "[fd00:ec2::254]",
+            "168.63.129.16",
+            "255.255.255.255",
             "localhost",
             "LocalHost.",
             "vault.localhost",

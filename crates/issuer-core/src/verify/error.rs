@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 
 use super::{CERTIFICATES_LIMIT, SizeLimits};
+use crate::chain::{BUDGET, PathError};
 
 /// Why the issued certificate does not match the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,12 @@ pub enum VerifyError {
     /// The serial number is zero or negative.
     #[error("Vault issued a certificate without a positive serial number")]
     Serial,
+    /// The search for the issuers takes too many signatures: many CAs of the answer have one name.
+    #[error(
+        "Vault's answer holds so many CA certificates of the same name that more than {BUDGET} signatures would have to be \
+         verified; leave those out of the chain of the mount's issuer that are not above it"
+    )]
+    TooExpensive,
     /// The answer has more certificates than are read.
     #[error("Vault's answer holds more than {CERTIFICATES_LIMIT} certificates")]
     TooMany,
@@ -64,4 +71,14 @@ pub enum VerifyError {
     /// The algorithm of the certificate's signature cannot be verified.
     #[error("Vault issued a certificate whose signature algorithm is not supported, such as one with SHA-1")]
     UnsupportedSignature,
+}
+
+impl From<PathError> for VerifyError {
+    fn from(error: PathError) -> Self {
+        match error {
+            PathError::Broken => Self::BrokenChain,
+            PathError::Expensive => Self::TooExpensive,
+            PathError::Unsupported => Self::UnsupportedSignature,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use issuer_api::VerificationMode;
 use jiff::Timestamp;
 
-use crate::chain::{Certificate, Path, PathError};
+use crate::chain::{Certificate, Path, Verifier};
 use crate::name::{CommonName, Name};
 use crate::signatures::Verdict;
 use crate::{KnownSignatures, Now, Signatures, SigningRequest, pem};
@@ -149,7 +149,6 @@ pub fn verify(
     now: Now,
     options: &VerifyOptions,
 ) -> Result<Verified, VerifyError> {
-    let signatures = &options.signatures;
     let answer = Answer::read(issued, options.limits)?;
     let leaf = Certificate::parse(&answer.leaf).ok_or(VerifyError::Malformed)?;
     // Comparisons first: signatures are verified only for a certificate that matches.
@@ -169,7 +168,12 @@ pub fn verify(
     let pool: Option<Vec<_>> = answer.pool.iter().map(|der| Certificate::parse(der)).collect();
     let pool = pool.ok_or(VerifyError::Malformed)?;
     let mut known = options.known.clone();
-    let path = issuers(&leaf, &pool, answer.issuing, signatures, &mut known)?;
+    let path = issuers(
+        &leaf,
+        &pool,
+        answer.issuing,
+        Verifier::new(&options.signatures, &mut known),
+    )?;
     let (certificate, ca) = write(&leaf, &path, options)?;
     let ends = path.issuers.iter().chain(&path.root).map(|ca| ca.validity().1);
     let chain = Chain {
@@ -310,27 +314,19 @@ fn issuers<'p, 'a>(
     leaf: &Certificate<'a>,
     pool: &'p [Certificate<'a>],
     issuing: usize,
-    signatures: &Signatures,
-    known: &mut KnownSignatures,
+    mut verifier: Verifier<'_>,
 ) -> Result<Path<'p, 'a>, VerifyError> {
-    if pool.is_empty() || leaf.is_signed_by(leaf, signatures) == Verdict::Valid {
+    if pool.is_empty() || verifier.verify(leaf, leaf)? == Verdict::Valid {
         return Ok(Path::default());
     }
-    let path = Path::find(leaf, pool, signatures, known).map_err(|error| match error {
-        PathError::Broken => VerifyError::BrokenChain,
-        PathError::Unsupported => VerifyError::UnsupportedSignature,
-    })?;
+    let path = Path::find(leaf, pool, &mut verifier)?;
     // The path may lead over another cross-signed CA; the one that Vault names must have signed all the same.
-    let mut issuing = pool.iter().take(issuing).peekable();
-    let named = issuing.peek().is_some();
-    let has_signed = |ca: &Certificate<'_>| {
-        let mut signers = path.signers.iter();
-        signers.any(|signer| ptr::eq(*signer, ca)) || leaf.is_signed_by(ca, signatures) == Verdict::Valid
-    };
-    if named && !issuing.any(has_signed) {
-        return Err(VerifyError::IssuingCa);
+    let mut has_signed = issuing == 0;
+    for ca in pool.iter().take(issuing) {
+        let is_signer = path.signers.iter().any(|signer| ptr::eq(*signer, ca));
+        has_signed = has_signed || is_signer || verifier.verify(leaf, ca)? == Verdict::Valid;
     }
-    Ok(path)
+    has_signed.then_some(path).ok_or(VerifyError::IssuingCa)
 }
 
 /// Returns the chain and its highest CA as cert-manager stores them, if it reads as much.

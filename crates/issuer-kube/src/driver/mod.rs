@@ -1,3 +1,4 @@
+mod event_room;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use kube::Client;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
+use self::event_room::EventRoom;
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
 use crate::object::{RequestHeader, WatchedList};
@@ -48,9 +50,6 @@ const API_REQUESTS: usize = 32;
 /// Events that are recorded at once; further ones wait, and no task with them.
 const EVENT_REQUESTS: usize = 4;
 
-/// Events that wait at most; after that, tasks wait too, but not for long.
-const EVENTS: usize = 256;
-
 /// How long a task waits for room for its event: a crowd of events must not delay the certificates of others.
 const EVENT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -77,6 +76,8 @@ struct Task {
     key: Key,
     /// The issuer that a request names, if it exists.
     issuer: Option<IssuerKey>,
+    /// The namespace of the issuer; empty for a cluster issuer.
+    tenant: Arc<str>,
     began: Duration,
 }
 
@@ -98,8 +99,7 @@ struct Driver {
     exchanges: Semaphore,
     api_requests: Semaphore,
     event_requests: Semaphore,
-    /// Room for events that wait.
-    events: Arc<Semaphore>,
+    events: Arc<EventRoom>,
 }
 
 /// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, releases the leadership
@@ -223,7 +223,7 @@ impl Driver {
             exchanges: Semaphore::new(EXCHANGES_MAX),
             api_requests: Semaphore::new(API_REQUESTS),
             event_requests: Semaphore::new(EVENT_REQUESTS),
-            events: Arc::new(Semaphore::new(EVENTS)),
+            events: Arc::new(EventRoom::new()),
         }
     }
 
@@ -275,8 +275,12 @@ impl Driver {
                 Key::Request(request) => controller.issuer_of(request).cloned(),
                 Key::Issuer(_) | Key::Token(_) => None,
             };
-            let began = now.monotonic;
-            let task = Task { key, issuer, began };
+            let task = Task {
+                tenant: controller.tenant(&key),
+                key,
+                issuer,
+                began: now.monotonic,
+            };
             match step {
                 // There is nothing to ask, so it needs no task of its own.
                 Step::Done(outcome) => self.done(&task, outcome),
@@ -302,7 +306,7 @@ impl Driver {
         loop {
             step = match step {
                 Step::Exchange(request, state) => {
-                    let reply = Box::pin(self.exchange(request)).await;
+                    let reply = Box::pin(self.exchange(&task.tenant, request)).await;
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
                 Step::MintToken(source, state) => {
@@ -391,14 +395,13 @@ impl Driver {
     /// An event says what has changed, so what lasts is logged once.
     async fn publish(self: &Arc<Self>, event: Event) {
         log_event(&event);
-        let room = Arc::clone(&self.events).acquire_owned();
-        let Ok(room) = tokio::time::timeout(EVENT_PATIENCE, room).await else {
+        let Some(place) = self.events.place(&event.regarding, EVENT_PATIENCE).await else {
             tracing::debug!(reason = event.reason, "too many events; one is not recorded");
             return;
         };
         let driver = Arc::clone(self);
         tokio::spawn(async move {
-            let _room = room;
+            let _place = place;
             let _slot = driver.event_requests.acquire().await;
             driver.api.publish(event).await;
         });
@@ -406,22 +409,21 @@ impl Driver {
 
     /// Waits until every event is recorded, but not for long.
     async fn events_recorded(&self) {
-        let all = self.events.acquire_many(EVENTS as u32);
-        if tokio::time::timeout(REVOKE, all).await.is_err() {
+        if tokio::time::timeout(REVOKE, self.events.emptied()).await.is_err() {
             tracing::warn!("stopping before all events were recorded");
         }
     }
 
-    /// Asks Vault, once there is room. The wait is part of the time to connect, and of the time that the request may take:
+    /// Asks Vault for a tenant, once there is room. The wait is part of the time to connect, and of the time that the request may take:
     /// what it carries is as old as the request.
-    async fn exchange(&self, mut request: Request) -> Reply {
+    async fn exchange(&self, tenant: &str, mut request: Request) -> Reply {
         let operation = request.operation;
         let began = Transport::now().monotonic;
         let patience = request.connect.limits.connect.min(request.timeout);
         let reply = match tokio::time::timeout(patience, self.exchanges.acquire()).await {
             Ok(_room) => {
                 request.timeout = request.timeout.saturating_sub(Transport::now().monotonic - began);
-                self.transport.call(request).await
+                self.transport.call_for(tenant, request).await
             }
             Err(_) => Err(ConnectError::Timeout.into()),
         };
@@ -440,7 +442,7 @@ impl Driver {
     }
 
     fn done(&self, task: &Task, outcome: Outcome) {
-        let Task { key, issuer, began } = task;
+        let Task { key, issuer, began, .. } = task;
         let took = Transport::now().monotonic.saturating_sub(*began);
         self.metrics.finished(key, issuer.as_ref(), outcome);
         self.metrics.worked(key, took);

@@ -56,6 +56,12 @@ impl Finished {
 }
 
 impl IssuerMetrics {
+    /// Returns `true` if no task would have to wait now to record something.
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.known.try_lock().is_ok()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,33 +206,4 @@ fn write<L: EncodeLabelSet, V: EncodeMetric>(
         value.encode(family.encode_family(&labels)?)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use issuer_core::reconcile::Backlog;
-    use issuer_core::reference::IssuerKind;
-
-    use super::*;
-
-    #[test]
-    fn scrape_delays_no_task() {
-        let metrics = IssuerMetrics::default();
-        let issuer = IssuerKey {
-            kind: IssuerKind::Cluster,
-            namespace: String::new(),
-            name: "vault".to_owned(),
-        };
-        metrics.observe(Some(Report {
-            issuers: Vec::new(),
-            unassigned: Waiting::default(),
-            backlog: Backlog::default(),
-        }));
-        let scrape = metrics.report();
-        metrics.checked(&issuer, Outcome::NotReady("Sealed"));
-        metrics.finished(Some(&issuer), Outcome::Issued);
-        let known = metrics.known.try_lock().unwrap();
-        assert_eq!((known.reasons.len(), known.finished.len()), (1, 1));
-        assert!(scrape.is_some());
-    }
 }

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use issuer_core::reconcile::{Backlog, Controller, Key, Outcome};
+use issuer_core::reconcile::{Backlog, Controller, Key, Outcome, Report, Reporter};
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKind};
-use issuer_core::{Now, Operation, Reply};
+use issuer_core::{Operation, Reply};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -254,15 +254,14 @@ impl Metrics {
     }
 
     /// Sets the gauges to the state of the controller.
-    pub fn observe(&self, controller: &Controller, now: Now) {
-        let report = controller.report(now);
-        self.set_unsaved(controller.unsaved());
+    pub fn observe(&self, report: Report) {
+        self.set_unsaved(report.unsaved);
         self.set_backlog(report.backlog);
-        self.issuers.observe(Some(report));
         self.withdrawn.clear();
-        for kind in controller.withdrawn() {
+        for kind in &report.withdrawn {
             self.withdrawn.get_or_create(&kind_label(kind.as_str())).set(1);
         }
+        self.issuers.observe(Some(report));
     }
 
     /// Sets whether this process leads. One that does not knows nothing of requests and issuers.
@@ -291,19 +290,39 @@ impl Metrics {
         }
     }
 
+    /// Writes all metrics. Nothing that a task needs is locked meanwhile.
+    fn write(&self, to: &mut impl fmt::Write) -> fmt::Result {
+        encode(to, &self.registry)
+    }
+
     /// Returns all metrics as text. The gauges are brought up to date only now, so an event costs nothing here.
     pub fn encode(&self, format: TextFormat) -> String {
         let controller = self.controller.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(controller) = controller {
-            let controller = controller.lock().unwrap_or_else(PoisonError::into_inner);
-            self.observe(&controller, Transport::now());
+            self.observe(report(&controller));
         }
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = self.write(&mut text);
         match format {
             TextFormat::OpenMetrics => text,
             TextFormat::Prometheus => text::prometheus(&text),
+        }
+    }
+}
+
+/// Describes a controller, which no task waits for longer than a portion of that takes.
+fn report(controller: &Mutex<Controller>) -> Report {
+    let (now, mut reporter) = (Transport::now(), Reporter::default());
+    loop {
+        let portion = {
+            let controller = controller.lock().unwrap_or_else(PoisonError::into_inner);
+            controller.report_portion(now, &mut reporter)
+        };
+        match portion {
+            Some(report) => return report,
+            // The lock is not fair: those who wait for it must get a chance.
+            None => std::thread::yield_now(),
         }
     }
 }

@@ -1,10 +1,58 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use issuer_core::reconcile::{IssuerReport, Report, Waiting};
+use issuer_core::reconcile::{Change, IssuerReport, ObservedIssuer, ReadyWriters, Waiting};
 use issuer_core::reference::{IssuerKind, RequestKey, RequestKind};
 use issuer_core::{Body, TransportError};
 
 use super::*;
+use crate::fixture::config;
+
+/// A text that must not be written while a task would have to wait for the controller or the metrics.
+struct Unlocked<'a> {
+    controller: &'a Mutex<Controller>,
+    metrics: &'a Metrics,
+    /// The length of the text.
+    length: usize,
+}
+
+impl fmt::Write for Unlocked<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        assert!(self.controller.try_lock().is_ok(), "{text}");
+        assert!(self.metrics.issuers.is_free(), "{text}");
+        self.length += text.len();
+        Ok(())
+    }
+}
+
+#[test]
+fn scrape_delays_no_task() {
+    let controller = Arc::new(Mutex::new(Controller::new(config(), 1)));
+    let observed = ObservedIssuer {
+        uid: "uid".to_owned(),
+        generation: 1,
+        resource_version: "1".to_owned(),
+        spec: issuer_api::VaultSpec::default(),
+        status: issuer_api::IssuerStatus::default(),
+        ready_writers: ReadyWriters::default(),
+    };
+    let change = Change::Issuer(issuer("a"), observed);
+    controller.lock().unwrap().observe(Transport::now(), change);
+    let metrics = Metrics::new();
+    metrics.follow(Arc::clone(&controller));
+    let text = text(&metrics);
+    assert!(
+        text.contains(&sample("vault_issuer_issuer_ready", "a", "", 0)),
+        "{text}"
+    );
+    let mut unlocked = Unlocked {
+        controller: &controller,
+        metrics: &metrics,
+        length: 0,
+    };
+    metrics.write(&mut unlocked).unwrap();
+    // The process's own figures may differ by some digits.
+    assert!(unlocked.length.abs_diff(text.len()) < 100);
+}
 
 fn reply(status: u16) -> Reply {
     let mut reply = http::Response::new(Body::default());
@@ -62,6 +110,8 @@ fn report(names: &[&str]) -> Report {
         issuers: issuers.collect(),
         unassigned: Waiting::default(),
         backlog: Backlog::default(),
+        unsaved: 0,
+        withdrawn: Vec::new(),
     }
 }
 

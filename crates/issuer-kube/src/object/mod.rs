@@ -12,7 +12,7 @@ use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
     CertificateSigningRequest, CertificateSigningRequestSpec, IssuerRef, IssuerStatus, VaultSpec,
 };
-use issuer_core::reconcile::{Change, Config, Key, ObservedIssuer, ObservedRequest};
+use issuer_core::reconcile::{Change, Config, Key, NamedIssuer, ObservedIssuer, ObservedRequest};
 use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
@@ -70,26 +70,41 @@ struct Annotations {
     is_ca: Option<String>,
 }
 
-/// The part of a CertificateRequest that decides whether anything depends on the rest.
-#[derive(Debug, PartialEq, Deserialize)]
+/// The part of a request that decides whether anything depends on the rest.
+#[derive(Debug, PartialEq)]
 pub(crate) struct RequestHeader {
-    metadata: Names,
-    spec: Reference,
+    kind: RequestKind,
+    names: Names,
+    issuer: Named,
+}
+
+/// How a request names its issuer.
+#[derive(Debug, PartialEq)]
+enum Named {
+    Reference(IssuerRef),
+    Signer(String),
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Names {
     name: String,
+    #[serde(default)]
     namespace: String,
     uid: String,
     resource_version: String,
 }
 
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Reference {
     issuer_ref: IssuerRef,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Signer {
+    signer_name: String,
 }
 
 #[derive(Deserialize)]
@@ -146,28 +161,51 @@ impl Json<'_> {
 }
 
 impl RequestHeader {
-    /// Returns the namespace and name of the request.
+    /// Decodes the header of a request, and nothing else of it.
+    pub(crate) fn read(kind: RequestKind, json: Json<'_>) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Header<Spec> {
+            metadata: Names,
+            spec: Spec,
+        }
+        let (names, issuer) = match kind {
+            RequestKind::CertificateRequest => {
+                let Header { metadata, spec } = json.decode::<Header<Reference>>()?;
+                (metadata, Named::Reference(spec.issuer_ref))
+            }
+            RequestKind::CertificateSigningRequest => {
+                let Header { metadata, spec } = json.decode::<Header<Signer>>()?;
+                (metadata, Named::Signer(spec.signer_name))
+            }
+        };
+        Ok(Self { kind, names, issuer })
+    }
+
+    /// Returns the kind and name of the request.
     pub(crate) fn key(&self) -> RequestKey {
         RequestKey {
-            kind: RequestKind::CertificateRequest,
-            namespace: self.metadata.namespace.clone(),
-            name: self.metadata.name.clone(),
+            kind: self.kind,
+            namespace: self.names.namespace.clone(),
+            name: self.names.name.clone(),
         }
     }
 
     /// Returns `metadata.uid`.
     pub(crate) fn uid(&self) -> &str {
-        &self.metadata.uid
+        &self.names.uid
     }
 
     /// Returns the issuer that the request names.
-    pub(crate) fn issuer(&self) -> &IssuerRef {
-        &self.spec.issuer_ref
+    pub(crate) fn issuer(&self) -> NamedIssuer<'_> {
+        match &self.issuer {
+            Named::Reference(reference) => NamedIssuer::Reference(reference),
+            Named::Signer(signer) => NamedIssuer::Signer(signer),
+        }
     }
 
     /// Returns `metadata.resourceVersion`.
     pub(crate) fn into_version(self) -> String {
-        self.metadata.resource_version
+        self.names.resource_version
     }
 }
 
@@ -252,6 +290,14 @@ impl WatchedList {
         lists
     }
 
+    /// Returns the list of the same kind in one namespace.
+    pub(crate) fn within(&self, namespace: &str) -> Self {
+        Self {
+            watched: self.watched,
+            scope: ListScope::Namespace(namespace.to_owned()),
+        }
+    }
+
     /// Returns its name among the checks of the process, such as `VaultIssuer` or `VaultIssuer in team-a`.
     pub(crate) fn name(&self) -> Cow<'static, str> {
         let kind = self.watched.kind();
@@ -299,11 +345,6 @@ pub(crate) fn gone(key: Key) -> Option<Change> {
 /// Decodes a CertificateSigningRequest. Most are of other signers, which cannot be excluded by a selector: nothing of
 /// these is kept.
 fn decode_csr(json: Json<'_>) -> serde_json::Result<Decoded> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Signer {
-        signer_name: String,
-    }
     let named: Object<Signer, IgnoredAny> = json.decode()?;
     let key = RequestKey {
         kind: RequestKind::CertificateSigningRequest,

@@ -292,7 +292,7 @@ fn csrs_are_decoded_with_their_requester() {
         decode_request(RequestKind::CertificateSigningRequest, text.as_bytes()).unwrap(),
         read.clone().into()
     );
-    assert_eq!(read.duration().as_deref(), Some("1h"));
+    assert_eq!(read.annotated_duration(), Some("1h"));
     assert_eq!(read.metadata.annotations.as_ref().map(|all| all.len()), Some(1));
     assert_eq!(read.metadata.namespace, None);
     assert_eq!(

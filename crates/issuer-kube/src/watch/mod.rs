@@ -13,12 +13,12 @@ use http_body_util::BodyExt;
 use issuer_core::reconcile::{Change, Key};
 use issuer_core::reference::RequestKind;
 use kube::Client;
-use kube::api::{ListParams, WatchParams};
+use kube::api::{ListParams, VersionMatch, WatchParams};
 use kube::client::Body;
 use kube::core::Request;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::drop_in::{Appeared, DropInIssuers};
+use self::drop_in::{Appeared, DropInIssuers, Part};
 use crate::Transport;
 use crate::client::EXCHANGE;
 use crate::failure::Failure;
@@ -120,7 +120,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     async fn run(mut self) {
         // A request of an issuer that is not known yet is passed over.
-        let mut appeared = matches!(self.watched, Watched::Requests(_)).then(|| self.drop_in.subscribe());
+        let mut appeared = matches!(self.watched, Watched::Requests(_)).then(|| self.drop_in.subscribe(self.list));
         if let Some(appeared) = &appeared {
             appeared.listed().await;
         }
@@ -137,10 +137,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
                 Some(version) => tokio::select! {
                     biased;
                     ended = self.watch(&version) => ("watch", ended),
-                    () = next(appeared.as_ref()) => {
-                        self.version = None;
-                        continue;
-                    }
+                    (appeared, parts) = next(appeared.as_mut()) => ("list", self.list_again(appeared, parts).await),
                 },
             };
             match ended {
@@ -210,7 +207,12 @@ impl<'a, O: Observer> Reflector<'a, O> {
         let mut seen = Seen::default();
         let mut next = None;
         loop {
-            let page = match self.page(next.take(), &mut seen).await {
+            let params = ListParams {
+                continue_token: next.take(),
+                field_selector: self.selector(),
+                ..ListParams::default()
+            };
+            let page = match self.page(&self.list.path(), params, &mut seen).await {
                 // Asked again without the selector; a later list tries it anew, for cert-manager may be upgraded.
                 Err(failure) if self.selects && failure.code == Some(400) => {
                     tracing::info!("this cert-manager cannot select requests by issuer group; listing all");
@@ -231,15 +233,55 @@ impl<'a, O: Observer> Reflector<'a, O> {
         }
     }
 
-    async fn page(&mut self, next: Option<String>, seen: &mut Seen) -> Result<Page, Failure> {
-        self.observer.alive(self.list, EXCHANGE);
-        let params = ListParams {
-            continue_token: next,
-            field_selector: self.selector(),
-            limit: Some(PAGE),
+    /// Lists parts again, so that requests are seen which were passed over.
+    async fn list_again(&mut self, appeared: &mut Appeared<'_>, parts: Vec<Part>) -> Result<(), Failure> {
+        for part in parts {
+            if part == Part::All {
+                appeared.part_listed(part);
+                self.version = None;
+                return Ok(());
+            }
+            match self.list_part(&part).await {
+                Ok(()) => appeared.part_listed(part),
+                Err(failure) => {
+                    appeared.part_failed(part);
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists a part, as it was in the version from which the watch goes on: a request must not be seen in a version
+    /// that is older than one that was seen before.
+    async fn list_part(&mut self, part: &Part) -> Result<(), Failure> {
+        let (path, field_selector) = match part {
+            Part::All => (self.list.path(), self.selector()),
+            Part::Namespace(namespace) => (self.list.within(namespace).path(), self.selector()),
+            Part::Signer(signer) => (self.list.path(), Some(format!("spec.signerName={signer}"))),
+        };
+        let mut params = ListParams {
+            field_selector,
+            resource_version: self.version.clone(),
+            version_match: Some(VersionMatch::Exact),
             ..ListParams::default()
         };
-        let request = Request::new(self.list.path()).list(&params);
+        loop {
+            let page = self.page(&path, params.clone(), &mut Seen::default()).await?;
+            if page.next.is_empty() {
+                return Ok(());
+            }
+            params.continue_token = Some(page.next);
+        }
+    }
+
+    async fn page(&mut self, path: &str, params: ListParams, seen: &mut Seen) -> Result<Page, Failure> {
+        self.observer.alive(self.list, EXCHANGE);
+        let params = ListParams {
+            limit: Some(PAGE),
+            ..params
+        };
+        let request = Request::new(path).list(&params);
         let mut body = self.send(request.map_err(Failure::new)?).await?;
         let mut items = Items::default();
         while let Some(frame) = body.frame().await {
@@ -353,14 +395,16 @@ impl<'a, O: Observer> Reflector<'a, O> {
         Ok(version)
     }
 
-    /// Returns the version of a request that nothing depends on. Only where cert-manager's issuers are served does the
-    /// API server send such.
+    /// Returns the version of a request that nothing depends on. Only where cert-manager's issuers are served are there
+    /// many such.
     fn unneeded(&self, json: Json<'_>) -> Option<String> {
-        let may_be = self.watched == Watched::Requests(RequestKind::CertificateRequest) && self.drop_in.is_served();
-        if !may_be {
+        let Watched::Requests(kind) = self.watched else {
+            return None;
+        };
+        if !self.drop_in.is_served() {
             return None;
         }
-        let header: RequestHeader = json.decode().ok()?;
+        let header = RequestHeader::read(kind, json).ok()?;
         (!self.observer.needs(&header)).then(|| header.into_version())
     }
 
@@ -388,10 +432,13 @@ impl<'a, O: Observer> Reflector<'a, O> {
     }
 }
 
-/// Resolves when a drop-in issuer appears, for the watch whose objects depend on that.
-async fn next(appeared: Option<&Appeared>) {
+/// Resolves when parts of a list are due, if its objects depend on the drop-in issuers.
+async fn next<'a, 'b>(appeared: Option<&'a mut Appeared<'b>>) -> (&'a mut Appeared<'b>, Vec<Part>) {
     match appeared {
-        Some(appeared) => appeared.next().await,
+        Some(appeared) => {
+            let parts = appeared.next().await;
+            (appeared, parts)
+        }
         None => std::future::pending().await,
     }
 }

@@ -1,6 +1,6 @@
 use fake_kube::{CONTROLLER, Object, ready_managers};
 use issuer_core::Operation;
-use issuer_core::reconcile::IssuerStatusMode;
+use issuer_core::reconcile::{IssuerStatusMode, Key};
 
 use crate::fixture::IssuerId;
 use crate::observation::Observation;
@@ -14,6 +14,20 @@ pub(super) fn never_beside_built_in(world: &World, observation: &Observation) ->
     let signs = sent.operation == Operation::Sign && world.issuer_of(&sent.key) == Some(IssuerId::DropIn);
     ensure(!signs || !sent.beside_built_in, || {
         format!("{:?} signs {:?} beside the built-in controller", sent.process, sent.key)
+    })
+}
+
+/// S31.
+pub(super) fn forgers_stop_no_kind(world: &World, observation: &Observation) -> Finding {
+    let Observation::Published(process, event) = observation else {
+        return Ok(());
+    };
+    let gives_up = event.reason == "BuiltInActive" && matches!(event.regarding, Key::Issuer(_));
+    ensure(!gives_up || world.built_in, || {
+        format!(
+            "{process:?} gives up {:?}, and no other controller runs",
+            event.regarding
+        )
     })
 }
 

@@ -19,7 +19,7 @@ const fn invariant(promise: Promise, place: Place) -> Invariant {
 }
 
 /// The check of every promise.
-pub static ALL: [Invariant; 40] = [
+pub static ALL: [Invariant; 42] = [
     invariant(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     invariant(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     invariant(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -97,6 +97,11 @@ pub static ALL: [Invariant; 40] = [
     invariant(
         promise::NAMESPACE_IS_SELECTED,
         Place::Step(approval::namespace_is_selected),
+    ),
+    invariant(promise::UNWRAPPED_ONCE, Place::Step(secrecy::unwrapped_once)),
+    invariant(
+        promise::FORGERS_STOP_NO_KIND,
+        Place::Step(drop_in::forgers_stop_no_kind),
     ),
     invariant(promise::CONVERGES, Place::Explorer),
     invariant(promise::STAYS_QUIET, Place::Explorer),

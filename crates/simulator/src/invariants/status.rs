@@ -7,7 +7,7 @@ use crate::observation::{Observation, Wrote};
 use crate::world::{Finding, World, ensure};
 
 /// Every reason of our conditions and events.
-const REASONS: [&str; 60] = [
+const REASONS: [&str; 61] = [
     "AnswersLost",
     "AuthMountNotFound",
     "AwsDenied",
@@ -41,6 +41,7 @@ const REASONS: [&str; 60] = [
     "PermissionDenied",
     "ProbeInconclusive",
     "ProxyFailed",
+    "QuotaExceeded",
     "ReferenceUnknown",
     "SignaturesFail",
     "RoleNotFound",

@@ -20,20 +20,22 @@ const FLAWS: [Flaw; 5] = [Flaw::BadSignature, Flaw::Ca, Flaw::Foreign, Flaw::NoC
 /// Returns a random plan, and the time at which faults end.
 pub(super) fn plan(dice: &mut Dice, mutant: Option<Mutant>) -> (Plan, Duration) {
     let long = dice.magnitude(10 * MINUTE, 72 * HOUR);
-    let issuers: &'static [IssuerId] = match dice.below(5) {
-        0 => &[IssuerId::Shared],
-        1 => &[IssuerId::Team],
-        2 => &[IssuerId::Team, IssuerId::Other],
-        _ => &IssuerId::ALL,
-    };
-    let requests: Vec<RequestFixture> = (0..amount(dice)).map(|_| request(dice, issuers)).collect();
     let processes: &'static [ProcessId] = if dice.chance(500) {
         &[ProcessId::A, ProcessId::B]
     } else {
         &[ProcessId::A]
     };
+    let issuers: &'static [IssuerId] = match dice.below(6) {
+        0 => &[IssuerId::Shared],
+        1 => &[IssuerId::Team],
+        2 => &[IssuerId::Team, IssuerId::Other],
+        _ if processes.len() > 1 => &IssuerId::CONCURRENT,
+        3 => &[IssuerId::Wrapped],
+        _ => &IssuerId::ALL,
+    };
+    let requests: Vec<RequestFixture> = (0..amount(dice)).map(|_| request(dice, issuers)).collect();
     let mut setup = Setup {
-        clocks: [clock(dice), clock(dice)],
+        clocks: [clock(dice, issuers), clock(dice, issuers)],
         processes,
         issuers,
         claims: dice.chance(300),
@@ -88,13 +90,14 @@ fn request(dice: &mut Dice, issuers: &[IssuerId]) -> RequestFixture {
 }
 
 /// Returns a clock that is wrong within the tolerances of the controller: an hour for the dates of certificates, ten seconds
-/// for the expiry of tokens.
-fn clock(dice: &mut Dice) -> Clock {
-    let skew = i64::try_from(dice.below(6000)).unwrap_or_default();
+/// for the expiry of tokens; and of AWS, which refuses what was signed more than 15 minutes ago.
+fn clock(dice: &mut Dice, issuers: &[IssuerId]) -> Clock {
+    let most: u32 = if issuers.contains(&IssuerId::Aws) { 500 } else { 3000 };
+    let skew = i64::try_from(dice.below(u64::from(2 * most))).unwrap_or_default();
     let rate = i32::try_from(dice.below(3)).unwrap_or_default();
     Clock {
         monotonic: dice.span(Duration::ZERO, 1000 * HOUR),
-        unix: if dice.chance(500) { skew - 3000 } else { 0 },
+        unix: if dice.chance(500) { skew - i64::from(most) } else { 0 },
         rate: if dice.chance(500) { rate - 1 } else { 0 },
     }
 }

@@ -144,6 +144,7 @@ impl Run {
     /// Performs the next action; returns `false` if there is none before the end.
     fn step(&mut self, end: Duration) -> Result<bool, Violation> {
         self.supervise();
+        self.respond();
         let (at, next) = self.next();
         let happens = at <= end;
         let at = at.min(end);
@@ -302,6 +303,19 @@ impl Run {
             .into_iter()
             .for_each(|log| log.transition(now, transition));
         self.world.perform(transition)
+    }
+
+    /// Plans the rotation that a condition asks for, soon.
+    fn respond(&mut self) {
+        let Some(rotation) = self.world.rotation_due().map(Scheduled::User) else {
+            return;
+        };
+        let until = self.world.now() + Duration::from_secs(60);
+        let mut planned = self.agenda.range(..=(until, usize::MAX));
+        if planned.all(|(_, scheduled)| *scheduled != rotation) {
+            let after = self.dice.magnitude(Duration::from_secs(1), Duration::from_secs(60));
+            self.plan(self.world.now() + after, rotation);
+        }
     }
 
     /// Plans to start a process if none runs, and to stop or crash one when its term is over.

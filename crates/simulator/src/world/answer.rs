@@ -8,6 +8,7 @@ use issuer_core::{Request, TransportError};
 
 use super::{Checked, World};
 use crate::fixture;
+use crate::login::{LoginRequest, wrapping_token};
 use crate::mutant::{self, Mutant};
 use crate::observation::{NamespaceRead, Observation, Received};
 use crate::process::{ANSWER_TIMEOUT, Answer, Arrival, InFlight, PROMPT, Process};
@@ -146,6 +147,8 @@ fn received(process: ProcessId, key: &Key, request: &Request, arrival: &Arrival)
         process,
         key: key.clone(),
         operation: request.operation,
+        login: LoginRequest::of(request),
+        wrapping: wrapping_token(request),
         url: request.http.uri().to_string(),
         token: vault::token(request),
         csr: vault::signed_csr(request),

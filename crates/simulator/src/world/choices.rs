@@ -3,6 +3,8 @@ use issuer_core::Operation;
 use issuer_core::reconcile::Step;
 
 use super::{Down, World};
+use crate::aws;
+use crate::login::LoginRequest;
 use crate::process::{InFlight, Phase, Process};
 use crate::transition::{ProcessId, StepFault, Transition, UserAction};
 
@@ -12,7 +14,7 @@ impl World {
         match transition {
             Transition::Crash(_) | Transition::Fail(..) | Transition::Relist(..) | Transition::Stop(_) => true,
             Transition::User(action) => {
-                self.setup.script.get(self.done) != Some(&action) && self.built_in_answer() != Some(action)
+                self.setup.script.get(self.done) != Some(&action) && self.responses().all(|response| response != action)
             }
             Transition::Answer(..)
             | Transition::Apply(..)
@@ -48,9 +50,7 @@ impl World {
         if let Some(action) = self.setup.script.get(self.done) {
             add(Transition::User(*action));
         }
-        if let Some(answer) = self.built_in_answer() {
-            add(Transition::User(answer));
-        }
+        self.responses().map(Transition::User).for_each(&mut add);
         for (id, process) in self.running() {
             Kind::ALL
                 .into_iter()
@@ -174,8 +174,8 @@ impl World {
                 });
             }
         }
-        if let Some(answer) = self.built_in_answer() {
-            return Some(Transition::User(answer));
+        if let Some(response) = self.responses().next() {
+            return Some(Transition::User(response));
         }
         if self.is_converged() {
             return None;
@@ -210,7 +210,7 @@ impl World {
         let down = |id: &ProcessId| matches!(self.slot(*id), Err(Down::Crashed | Down::Stopped));
         self.is_sealed()
             || self.done < self.setup.script.len()
-            || self.built_in_answer().is_some()
+            || self.responses().next().is_some()
             || self.setup.processes.iter().any(down)
             || !self.is_quiescent()
             || self.is_converged()
@@ -273,14 +273,23 @@ pub(crate) enum Relevance {
 /// Only requests with a token on the way to a signature are throttled. Vault exempts `sys/health` from rate limit quotas
 /// (<https://developer.hashicorp.com/vault/docs/concepts/resource-quotas>).
 pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
-    use StepFault::{Broken, CrashAfter, Forbidden, Lost, Refused, Revoked, Sealed, Slow, Throttled};
+    use StepFault::{
+        Broken, CrashAfter, Forbidden, Garbage, Lost, Refused, Revoked, Sealed, Slow, Throttled, WrongKey,
+    };
     let distinct = match step {
+        Step::Exchange(request, _) if aws::is_sts(request) => match fault {
+            Revoked | Sealed | WrongKey => return Relevance::Impossible,
+            _ => matches!(fault, Broken | Forbidden | Garbage | Lost | Slow),
+        },
         Step::Exchange(request, _) => match (request.operation, fault) {
             (_, Forbidden) => return Relevance::Impossible,
             (Operation::Sign | Operation::Probe | Operation::Lookup, Throttled) => true,
             (_, Throttled) => return Relevance::Impossible,
             (Operation::Health, _) => matches!(fault, Broken | Refused | Sealed | Slow),
-            (Operation::Login, _) => matches!(fault, Broken | CrashAfter | Lost | Refused | Sealed | Slow),
+            (Operation::Login, _) => match LoginRequest::of(request) {
+                Some(LoginRequest::Lookup) => matches!(fault, Broken | Refused | Revoked | Sealed | Slow),
+                _ => matches!(fault, Broken | CrashAfter | Lost | Refused | Sealed | Slow),
+            },
             (Operation::Probe | Operation::Lookup, _) => matches!(fault, Broken | Refused | Revoked | Sealed | Slow),
             (Operation::Renew, _) => matches!(fault, Broken | Lost | Refused | Revoked | Sealed),
             (Operation::Revoke, _) => matches!(fault, Lost | Refused | Slow),

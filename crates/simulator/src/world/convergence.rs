@@ -178,7 +178,9 @@ impl World {
         if orphan && known.fixture.issuer == IssuerId::DropIn {
             return true;
         }
-        let waits = orphan && reason == Some("Pending");
+        // A forger has left it to a controller that does not exist.
+        let is_forged = fixture::forged_write(object).is_some();
+        let waits = is_forged || (orphan && reason == Some("Pending"));
         match reason {
             Some("Issued") => object.certificate().is_some(),
             Some("Failed") => {

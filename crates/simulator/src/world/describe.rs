@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::World;
 use crate::log::key_name;
+use crate::login::LoginRequest;
 use crate::process::Process;
 use crate::transition::Transition;
 
@@ -40,7 +41,10 @@ impl World {
 
 fn describe_step(step: &Step) -> String {
     match step {
-        Step::Exchange(request, _) => request.operation.as_str().to_owned(),
+        Step::Exchange(request, _) => {
+            let login = LoginRequest::of(request).map(LoginRequest::as_str);
+            login.unwrap_or(request.operation.as_str()).to_owned()
+        }
         Step::MintToken(..) => "request a token".to_owned(),
         Step::Publish(event, _) => format!("event {}", event.reason),
         Step::ReadConfigMap(..) => "read its ConfigMap".to_owned(),

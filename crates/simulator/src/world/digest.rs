@@ -47,6 +47,7 @@ impl World {
             signs.hash(digest);
         }
         self.record.namespaces_read.hash(digest);
+        self.record.wrapping.hash(digest);
     }
 
     fn add_present(&self, digest: &mut Digest<'_>) {
@@ -65,7 +66,7 @@ impl World {
             digest.write_usize(self.cluster.list(kind).count());
             for object in self.cluster.list(kind) {
                 (object.uid(), object.version()).hash(digest);
-                add_built_in_write(object, digest);
+                add_write_times(object, digest);
             }
         }
         for (_, secret) in self.cluster.secrets() {
@@ -85,7 +86,7 @@ impl World {
                     let undelivered = self.cluster.watch(kind, process.cursor(kind));
                     for event in undelivered.into_iter().flatten() {
                         (event.change, event.object.uid(), event.object.version()).hash(&mut digest);
-                        add_built_in_write(&event.object, &mut digest);
+                        add_write_times(&event.object, &mut digest);
                     }
                 }
             }
@@ -95,9 +96,11 @@ impl World {
     }
 }
 
-/// Adds the time of the last write of the built-in controller, which decides what it means to a process.
-fn add_built_in_write(object: &Object, digest: &mut Digest<'_>) {
-    if let Some(at) = fixture::built_in_write(object) {
+/// Adds the times of the last write of the built-in controller and of one that is forged, which decide what they mean to a
+/// process.
+fn add_write_times(object: &Object, digest: &mut Digest<'_>) {
+    let times = [fixture::built_in_write(object), fixture::forged_write(object)];
+    for at in times.into_iter().flatten() {
         (EPOCH + at).hash(digest);
     }
 }

@@ -6,9 +6,10 @@ use fake_vault::{Fault, RetryAfter};
 use http::StatusCode;
 use issuer_core::access::ReadError;
 use issuer_core::reconcile::{Key, Step, WriteError};
-use issuer_core::{ConnectError, Operation, Request, Secret, TransportError};
+use issuer_core::{ConnectError, Operation, Request, TransportError};
 
 use super::World;
+use crate::aws;
 use crate::fixture::{self, Flaw};
 use crate::observation::{Observation, Served, Wrote};
 use crate::process::{Answer, Arrival, Process};
@@ -33,10 +34,10 @@ impl World {
         let forbidden = fault == Some(StepFault::Forbidden);
         Ok(match step {
             Step::Exchange(request, _) => Answer::Reply(self.exchange((id, process), key, request, fault)?),
-            Step::MintToken(..) => Answer::Token(match () {
+            Step::MintToken(source, _) => Answer::Token(match () {
                 () if refused => Err(ReadError::Unavailable),
                 () if forbidden => Err(ReadError::Forbidden),
-                () => Ok(Secret::from(fixture::service_account_token().as_str())),
+                () => fixture::requested_token(source),
             }),
             Step::Publish(event, _) => {
                 if !refused {
@@ -102,13 +103,17 @@ impl World {
         request: &Request,
         fault: Option<StepFault>,
     ) -> Result<Arrival, Violation> {
-        let unsent = |error| Arrival {
-            reply: Err(TransportError::Connect(error)),
+        let without_effect = |reply| Arrival {
+            reply,
             tag: 0,
             lost: false,
             wrong: false,
             grants: None,
         };
+        let unsent = |error| without_effect(Err(TransportError::Connect(error)));
+        if aws::is_sts(request) {
+            return Ok(without_effect(aws::exchange(request, fault)));
+        }
         let host = request.http.uri().host().unwrap_or_default();
         let Some(host) = fixture::HOSTS.iter().position(|known| *known == host) else {
             return Ok(unsent(ConnectError::Dns));
@@ -154,6 +159,7 @@ impl World {
             signed: done.signed,
             granted: done.granted.map(|grant| (grant, host)),
             renewed: vault::token(request).filter(|_| renewed),
+            unwrapped: done.unwrapped.map(|token| (token, host)),
         }))?;
         Ok(Arrival {
             tag: u64::from(signed.unwrap_or_default()) << 32 | u64::from(grants.unwrap_or_default()),

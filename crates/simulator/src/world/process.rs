@@ -8,7 +8,8 @@ use issuer_core::reconcile::{Claim, Controller, Key, Step};
 use issuer_core::reference::TokenSource;
 
 use super::{Checked, Down, World};
-use crate::fixture;
+use crate::fixture::{self, IssuerId};
+use crate::login::{LoginRequest, wrapping_token};
 use crate::mutant::{self, Mutant};
 use crate::observation::{Observation, Sent, Stopped};
 use crate::process::{GRACE, InFlight, PROMPT, Phase, Process};
@@ -170,12 +171,16 @@ impl World {
     }
 
     fn sent(&self, id: ProcessId, process: &Process, key: &Key, begun: Duration, request: &Request) -> Sent {
+        let login = LoginRequest::of(request);
         let uri = request.http.uri();
         let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
         let origin = format!("{}://{authority}", uri.scheme_str().unwrap_or_default());
         let host = fixture::HOSTS.iter().position(|host| origin.contains(host));
         let at = |issuer| host.is_some_and(|host| process.servers.contains(&(issuer, host)));
-        let known = self.issuer_of(key).is_none_or(at);
+        let known = match login {
+            Some(LoginRequest::AwsKeys) => self.issuer_of(key) == Some(IssuerId::Aws),
+            _ => self.issuer_of(key).is_none_or(at),
+        };
         let view = if let Key::Request(name) = key {
             process.views.get(name).cloned()
         } else {
@@ -186,6 +191,8 @@ impl World {
             key: key.clone(),
             begun,
             operation: request.operation,
+            login,
+            wrapping: wrapping_token(request),
             origin,
             token: vault::token(request),
             body: String::from_utf8_lossy(request.http.body().as_bytes()).into_owned(),

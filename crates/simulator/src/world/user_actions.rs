@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::World;
 use crate::clock::UNIX;
 use crate::fixture::{self, HOSTS, IssuerId};
-use crate::record::RequestRecord;
+use crate::record::{RequestRecord, WrappingRecord};
 use crate::transition::UserAction;
 
 impl World {
@@ -28,6 +28,7 @@ impl World {
             UserAction::Approve(number) => request(number).is_some_and(|r| !r.is("Approved") && !r.is("Denied")),
             UserAction::Deny(number) => request(number).is_some_and(|r| !r.is("Denied")),
             UserAction::BuiltInFails(number) | UserAction::BuiltInSigns(number) => self.awaits_built_in(number),
+            UserAction::Forge(number) => self.forges(number).is_some(),
             UserAction::LabelNamespace(number) => self.has_labels(number) == Some(false),
             UserAction::UnlabelNamespace(number) => self.has_labels(number) == Some(true),
             UserAction::CreateIssuer(issuer) => self.issuer(issuer).is_none(),
@@ -59,6 +60,11 @@ impl World {
             UserAction::BuiltInSigns(number) => {
                 self.answer_as_built_in(number, Some("signed by the built-in controller"))
             }
+            UserAction::Forge(number) => {
+                if let Some((key, body)) = self.forges(number) {
+                    self.patch(&key, &body);
+                }
+            }
             UserAction::WriteReady(issuer) => self.write_ready(issuer),
             UserAction::LabelNamespace(number) => self.set_labels(number, fixture::namespace_labels()),
             UserAction::UnlabelNamespace(number) => self.set_labels(number, NamespaceLabels::new()),
@@ -74,7 +80,11 @@ impl World {
             }
             UserAction::TouchIssuer(issuer) => self.touch(&Key::Issuer(issuer.key())),
             UserAction::CreateIssuer(issuer) => {
-                if let Some(secret) = issuer.secret().filter(|secret| self.cluster.secret(secret).is_none()) {
+                let unset = |secret: &SecretRef| self.cluster.secret(secret).is_none();
+                if issuer == IssuerId::Wrapped {
+                    // The token in the Secret of an issuer that existed before is used up.
+                    self.rotate(issuer);
+                } else if let Some(secret) = issuer.secret().filter(unset) {
                     self.set_secret(secret, &issuer.secret_id(0));
                 }
                 self.create_object(issuer.object());
@@ -84,16 +94,23 @@ impl World {
             }
             UserAction::EditIssuer(issuer) => self.edit(issuer, |host, path| (host, 1 - path)),
             UserAction::MoveIssuer(issuer) => self.edit(issuer, |host, path| (1 - host, path)),
-            UserAction::Rotate(issuer) => {
-                self.rotations += 1;
-                let secret_id = issuer.secret_id(self.rotations);
-                for host in [0, 1] {
-                    self.vault_mut(host).rotate(issuer, &secret_id);
-                }
-                if let Some(secret) = issuer.secret() {
-                    self.set_secret(secret, &secret_id);
-                }
-            }
+            UserAction::Rotate(issuer) => self.rotate(issuer),
+        }
+    }
+
+    fn rotate(&mut self, issuer: IssuerId) {
+        self.rotations += 1;
+        let secret_id = issuer.secret_id(self.rotations);
+        let now = self.now;
+        let [value, _] = [0, 1].map(|host| self.vault_mut(host).rotate(now, issuer, &secret_id));
+        if issuer == IssuerId::Wrapped {
+            let record = WrappingRecord::default();
+            Arc::make_mut(&mut self.record)
+                .wrapping
+                .insert(Arc::clone(&value), record);
+        }
+        if let Some(secret) = issuer.secret() {
+            self.set_secret(secret, &value);
         }
     }
 
@@ -186,6 +203,14 @@ impl World {
         let _refused = Arc::make_mut(&mut self.cluster).patch(key, body);
     }
 
+    /// Returns the patch that forges the managed fields of a request, unless they are forged.
+    fn forges(&self, number: u16) -> Option<(Key, Value)> {
+        let key = self.request_key(number)?;
+        let object = self.cluster.get(&key).ok()?;
+        let body = json!({ "metadata": { "managedFields": fixture::forged_fields(object, self.now) } });
+        fixture::forged_write(object).is_none().then_some((key, body))
+    }
+
     fn answer_as_built_in(&mut self, number: u16, certificate: Option<&str>) {
         self.built_in = true;
         let Some(key) = self.request_key(number) else {
@@ -218,6 +243,26 @@ impl World {
         numbers
             .find(|number| self.awaits_built_in(*number))
             .map(UserAction::BuiltInSigns)
+    }
+
+    /// Returns what users and other controllers do next by themselves.
+    pub(crate) fn responses(&self) -> impl Iterator<Item = UserAction> {
+        // Operators are slower than a check, so what is in flight is seen first.
+        let rotation = self.rotation_due().filter(|_| self.is_quiescent());
+        self.built_in_answer().into_iter().chain(rotation)
+    }
+
+    /// Returns the rotation that the condition of an issuer asks for: its wrapping token is used up.
+    pub(crate) fn rotation_due(&self) -> Option<UserAction> {
+        let issuer = IssuerId::Wrapped;
+        let object = self.setup.issuers.contains(&issuer).then(|| self.issuer(issuer))??;
+        let reported = object.ready().is_some_and(|ready| ready.reason == "WrappingTokenSpent");
+        let secret = self.cluster.secret(&issuer.secret()?)?;
+        let host = usize::from(!object.spec()?.server.contains(HOSTS[0]));
+        let mut live = self.vault(host).wrapping().iter();
+        // A condition may be older than the token.
+        let is_spent = live.all(|token| **token != *secret.resource_version);
+        (reported && is_spent).then_some(UserAction::Rotate(issuer))
     }
 
     /// Returns `true` if a request is open, and its issuer one of cert-manager's.

@@ -185,7 +185,7 @@ pub struct ControllerArgs {
     )]
     pub allow_audiences: Vec<String>,
     /// Servers that issuers may name, with commas in between: hosts, domains such as *.example.com, and networks such
-    /// as 10.0.0.0/8 [default: all but those at loopback and link-local addresses]
+    /// as 10.0.0.0/8 [default: all but those at loopback, link-local and other special addresses]
     #[arg(
         long,
         env = "VAULT_ISSUER_ALLOWED_SERVERS",
@@ -276,6 +276,12 @@ pub struct CheckArgs {
     /// The issuer.
     #[command(flatten)]
     pub issuer: IssuerArgs,
+    /// The namespace of the controller, whose rights are compared with what the issuer needs
+    #[arg(long, default_value = "vault-issuer")]
+    pub controller_namespace: String,
+    /// The service account of the controller
+    #[arg(long, default_value = "vault-issuer")]
+    pub controller_service_account: String,
 }
 
 /// The arguments of `completion`.

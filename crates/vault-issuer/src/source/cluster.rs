@@ -4,13 +4,14 @@ use anyhow::{Context, bail};
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSpec};
+use issuer_core::target::ServiceAccount;
 use issuer_kube::ApiServer;
 use kube::api::GetParams;
 use kube::core::Request;
 use kube::{Client, Error};
 use tokio::runtime::Runtime;
 
-use super::built_in;
+use super::{Right, built_in};
 use crate::args::{ClusterArgs, IssuerName};
 use crate::manifest::{Issuer, issuer};
 
@@ -39,6 +40,15 @@ impl Reader {
     /// Looks for another controller that answers requests of an issuer.
     pub(super) fn built_in_trace(&self, issuer: &IssuerKey) -> anyhow::Result<Option<String>> {
         self.runtime.block_on(built_in::trace(self.client.clone(), issuer))
+    }
+
+    /// Returns those of these rights that a service account lacks.
+    pub(super) fn lacking(&self, account: &ServiceAccount, rights: &[Right]) -> Vec<Right> {
+        let is_denied = |right: &&Right| {
+            let answer = right.is_denied(self.client.clone(), account);
+            self.runtime.block_on(answer)
+        };
+        rights.iter().filter(is_denied).cloned().collect()
     }
 
     /// Reads a Secret.

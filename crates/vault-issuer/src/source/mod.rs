@@ -2,6 +2,7 @@
 mod built_in;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod right;
 
 use std::path::Path;
 #[cfg(feature = "cluster")]
@@ -11,6 +12,9 @@ use anyhow::ensure;
 use issuer_core::Secret;
 use issuer_core::access::{AccessError, ReadError, SecretData};
 use issuer_core::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSpec};
+use issuer_core::target::ServiceAccount;
+
+pub(crate) use self::right::Right;
 
 use crate::args::{IssuerArgs, IssuerName};
 use crate::manifest::{self, Issuer, Manifests};
@@ -115,6 +119,20 @@ impl Source {
             Objects::Cluster(_) => Ok(None),
             Objects::Files(_) => Ok(None),
         }
+    }
+
+    /// Returns those of these rights that the controller lacks in the cluster. Those that the user may not ask about are not
+    /// among them.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(unused_variables, reason = "only a cluster grants rights")
+    )]
+    pub(crate) fn lacking(&self, controller: &ServiceAccount, rights: &[Right]) -> Vec<Right> {
+        #[cfg(feature = "cluster")]
+        if let (Objects::Cluster(reader), _) | (_, Tokens::Cluster(reader)) = (&self.objects, &self.tokens) {
+            return reader.lacking(controller, rights);
+        }
+        Vec::new()
     }
 
     /// Returns a hint where the controller might see something else.

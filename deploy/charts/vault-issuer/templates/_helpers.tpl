@@ -71,6 +71,17 @@ metadata:
 {{- default .Release.Namespace .Values.app.leaderElection.namespace }}
 {{- end }}
 
+{{- /*
+The name of the Lease. Releases that are limited to namespaces do not exclude each other, so each has a Lease of its own.
+*/}}
+{{- define "vault-issuer.leaseName" -}}
+{{- if .Values.namespaces }}
+{{- include "vault-issuer.fullname" . }}
+{{- else -}}
+vault-issuer
+{{- end }}
+{{- end }}
+
 {{- define "vault-issuer.image" -}}
 {{- $registry := .Values.image.registry | default (dig "imageRegistry" "" (.Values.global | default dict)) }}
 {{- with .Values.image }}

@@ -14,7 +14,7 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 34] = [
+pub(crate) const CASES: [Case; 35] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
     ("values-malformed", values::malformed),
@@ -39,6 +39,7 @@ pub(crate) const CASES: [Case; 34] = [
     ("rbac-secrets-by-name", rbac::secrets_by_name),
     ("rbac-secrets-by-namespace", rbac::secrets_by_namespace),
     ("rbac-lease-namespace", rbac::lease_namespace),
+    ("rbac-lease-name", rbac::lease_name),
     ("rbac-approval", rbac::approval),
     ("rbac-aggregation", rbac::aggregation),
     ("monitors", monitoring::monitors),

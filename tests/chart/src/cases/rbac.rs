@@ -235,6 +235,48 @@ pub(super) fn lease_namespace(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Releases that are limited to namespaces have a Lease each, or one would wait for the other for good. Those that are not
+/// share one, so two of them never sign at once.
+pub(super) fn lease_name(helm: &Helm) -> anyhow::Result<()> {
+    for (release, namespaces, lease) in [
+        ("vault-issuer", json!([]), "vault-issuer"),
+        ("second", json!([]), "vault-issuer"),
+        ("vault-issuer", json!(["team-a"]), "vault-issuer"),
+        ("first", json!(["team-a"]), "first-vault-issuer"),
+        ("second", json!(["team-b"]), "second-vault-issuer"),
+    ] {
+        let objects = helm.template_as(release, &json!({ "namespaces": namespaces }))?;
+        let arguments = objects.arguments()?;
+        let flag = "--leader-election-id=";
+        let named: Vec<_> = arguments
+            .iter()
+            .filter_map(|argument| argument.strip_prefix(flag))
+            .collect();
+        // The flag's default is the name that all share.
+        let used = named.first().copied().unwrap_or("vault-issuer");
+        ensure!(used == lease && named.len() <= 1, "{release} {namespaces}: {named:?}");
+        let granted = grants(&objects, "leases")?;
+        let expected = [
+            r#""vault-issuer" null ["create"]"#.to_owned(),
+            format!(r#""vault-issuer" ["{lease}"] ["get","update"]"#),
+        ];
+        let expected = BTreeSet::from(expected);
+        ensure!(granted == expected, "{release} {namespaces}: {granted:?}");
+    }
+    let values = json!({
+        "namespaces": ["team-a"],
+        "app": { "leaderElection": { "enabled": false } },
+        "replicaCount": 1,
+    });
+    let objects = helm.template(&values)?;
+    let arguments = objects.arguments()?;
+    let is_named = arguments
+        .iter()
+        .any(|argument| argument.starts_with("--leader-election-id"));
+    ensure!(!is_named, "a Lease without election: {arguments:?}");
+    Ok(())
+}
+
 /// The approver may approve requests for both kinds; without subjects nothing is bound.
 pub(super) fn approval(helm: &Helm) -> anyhow::Result<()> {
     let name = "cert-manager-controller-approve:vault-issuer-io";

@@ -258,7 +258,7 @@ pub(super) async fn jwt(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Allows the controller to request tokens of one service account, as the documentation describes.
-async fn grant_tokens(test: &TestNamespace<'_>, account: &str) -> anyhow::Result<()> {
+pub(super) async fn grant_tokens(test: &TestNamespace<'_>, account: &str) -> anyhow::Result<()> {
     let name = "vault-issuer-tokens";
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -420,7 +420,7 @@ pub(super) async fn account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
         .await
 }
 
-async fn kubernetes_role(test: &TestNamespace<'_>, path: &str, changes: Value) -> anyhow::Result<()> {
+pub(super) async fn kubernetes_role(test: &TestNamespace<'_>, path: &str, changes: Value) -> anyhow::Result<()> {
     let mut role = json!({
         "bound_service_account_names": "vault-login",
         "bound_service_account_namespaces": test.namespace,

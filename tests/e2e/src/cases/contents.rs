@@ -59,6 +59,7 @@ fn all(common_name: &str) -> Names<'_> {
     ];
     Names {
         common_name,
+        organization: "",
         dns: &["www.example.com", "*.example.org"],
         ip: ADDRESSES,
         uri: &["spiffe://example.org/ns/web"],

@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::core::Request;
 use serde_json::{Value, json};
 
-use crate::issued::Issued;
+use crate::issued::{Issued, common_name};
 use crate::pki::{Csr, Names};
 use crate::servers::cluster::apply_object;
 use crate::servers::controller::NAMESPACE;
@@ -31,12 +31,15 @@ const REQUESTER: &str = "system:node:e2e";
 /// The group of kubelets.
 const GROUP: &str = "system:nodes";
 
-/// A kubelet's request for a client certificate: untouched until it is approved, then signed once, for as long as it asks.
+/// A kubelet's request for a client certificate: untouched until it is approved, then signed once, for as long as it asks. Its
+/// organization is the role's, as always with `sign`, or its own with `sign-verbatim`.
 pub(super) async fn certificate(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let path = begin(test).await?;
-    let allowed = role(test, "Role", "vaultissuers", "vault");
-    grant(test, &allowed).await?;
-    let csr = Csr::new(&Names::common(REQUESTER))?;
+    let path = begin(test, json!({ "organization": [GROUP] })).await?;
+    grant(test, &role(test, "Role", "vaultissuers", "*")).await?;
+    let csr = Csr::new(&Names {
+        organization: GROUP,
+        ..Names::common(REQUESTER)
+    })?;
     let signer = format!("vaultissuers.vault-issuer.io/{}.vault", test.namespace);
     create(
         test,
@@ -48,35 +51,79 @@ pub(super) async fn certificate(test: &TestNamespace<'_>) -> anyhow::Result<()> 
     event(test, "kubelet", "WaitingForApproval").await?;
     ensure!(test.signatures(&path)? == 0, "signed without approval");
     decide(test, "kubelet", "Approved").await?;
-    let lifetime = issued(test, "kubelet", &csr).await?;
-    ensure!((3500..=3700).contains(&lifetime), "it is valid for {lifetime} seconds");
+    let certificate = issued(test, "kubelet", &csr).await?;
+    lasts(&certificate, 3600)?;
+    is_kubelet(&certificate)?;
     ensure!(test.signatures(&path)? == 1, "{} signatures", test.signatures(&path)?);
     let conditions = read(test, "kubelet").await?.status.unwrap_or_default().conditions;
     let kinds: Vec<_> = conditions.iter().map(|condition| condition.kind.as_str()).collect();
     ensure!(kinds == ["Approved"], "{kinds:?}");
+    annotated(test, &csr, &signer).await?;
 
-    // cert-manager's annotation wins over `expirationSeconds`.
-    let annotated = json!({
-        "annotations": { CertificateSigningRequest::DURATION: "30m" },
-        "signerName": signer,
-        "expirationSeconds": 7200,
-    });
-    create(test, "annotated", &csr, annotated).await?;
+    let verbatim = test.sign_verbatim().await?;
+    let policy = test.policy(&[&path, &verbatim]).await?;
+    let auth = test.approle("approle", &policy, json!({})).await?;
+    test.issuer("verbatim", test.spec(&verbatim, auth)).await?;
+    test.ready("verbatim", SOON).await?;
+    let signer = format!("vaultissuers.vault-issuer.io/{}.verbatim", test.namespace);
+    create(test, "verbatim", &csr, json!({ "signerName": signer })).await?;
+    decide(test, "verbatim", "Approved").await?;
+    is_kubelet(&issued(test, "verbatim", &csr).await?)?;
+    end(test).await
+}
+
+/// cert-manager's annotation may shorten `expirationSeconds`, but not below what that may ask for.
+async fn annotated(test: &TestNamespace<'_>, csr: &Csr, signer: &str) -> anyhow::Result<()> {
+    let spec = |duration: &str| {
+        json!({
+            "annotations": { CertificateSigningRequest::DURATION: duration },
+            "signerName": signer,
+            "expirationSeconds": 7200,
+        })
+    };
+    create(test, "annotated", csr, spec("30m")).await?;
     decide(test, "annotated", "Approved").await?;
-    let lifetime = issued(test, "annotated", &csr).await?;
-    ensure!((1700..=1900).contains(&lifetime), "it is valid for {lifetime} seconds");
+    lasts(&issued(test, "annotated", csr).await?, 1800)?;
     let annotations = read(test, "annotated").await?.metadata.annotations.unwrap_or_default();
     let kept = annotations.contains_key(CertificateSigningRequest::DURATION);
     ensure!(
         kept,
         "the write of the status has replaced the annotations by {annotations:?}"
     );
-    end(test).await
+    for (name, duration) in [("role-default", "0s"), ("short", "9m")] {
+        create(test, name, csr, spec(duration)).await?;
+        decide(test, name, "Approved").await?;
+        let message = failed(test, name, "InvalidRequest").await?;
+        ensure!(message.contains("shorter than 600s"), "{name}: {message}");
+    }
+    Ok(())
+}
+
+/// Checks the lifetime of a certificate, in seconds; Vault lets it begin half a minute earlier.
+fn lasts(certificate: &Issued, seconds: i64) -> anyhow::Result<()> {
+    let lifetime = certificate.lifetime()?;
+    ensure!(
+        (seconds - 100..=seconds + 100).contains(&lifetime),
+        "it is valid for {lifetime} seconds"
+    );
+    Ok(())
+}
+
+/// Checks that the subject is that of a kubelet, to which the API server gives its rights by the organization.
+fn is_kubelet(certificate: &Issued) -> anyhow::Result<()> {
+    let leaf = certificate.leaf()?;
+    let organizations: Vec<_> = leaf.subject().iter_organization().map(|name| name.as_str()).collect();
+    ensure!(
+        organizations == [Ok(GROUP)] && common_name(&leaf) == REQUESTER,
+        "its subject is {}",
+        leaf.subject()
+    );
+    Ok(())
 }
 
 /// A request whose requester may not reference the issuer fails for good; a permission for all names suffices.
 pub(super) async fn permission(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let path = begin(test).await?;
+    let path = begin(test, json!({})).await?;
     let csr = Csr::new(&Names::common("web.example.com"))?;
     let spec = json!({ "signerName": format!("vaultissuers.vault-issuer.io/{}.vault", test.namespace) });
     grant(test, &role(test, "Role", "vaultissuers", "other")).await?;
@@ -98,7 +145,7 @@ pub(super) async fn permission(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 /// A denied request is never signed, nor is one that is deleted while its issuer is missing; one that waits is signed when
 /// the issuer appears, and says until then in events why it waits.
 pub(super) async fn waiting(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let path = begin(test).await?;
+    let path = begin(test, json!({})).await?;
     grant(test, &role(test, "Role", "vaultissuers", "*")).await?;
     let csr = Csr::new(&Names::common("web.example.com"))?;
     let of =
@@ -129,7 +176,7 @@ pub(super) async fn waiting(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 
 /// A VaultClusterIssuer, whose requesters need a ClusterRole.
 pub(super) async fn cluster(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let path = begin(test).await?;
+    let path = begin(test, json!({})).await?;
     let auth = test.approle("approle", test.case, json!({})).await?;
     let id = test.secret_id("approle").await?;
     test.secret_in(NAMESPACE, test.case, &[("secretId", &id)]).await?;
@@ -167,18 +214,26 @@ pub(super) async fn drop_in(test: &TestNamespace<'_>) -> anyhow::Result<()> {
         decide(test, name, "Approved").await?;
         issued(test, name, &csr).await?;
     }
-    ensure!(test.signatures(&path)? == 2, "{} signatures", test.signatures(&path)?);
+    // Nothing is kept of a request whose issuer does not exist; it is found when the issuer appears.
+    grant(test, &role(test, "Role", "signers", "*")).await?;
+    let of_late = json!({ "signerName": format!("issuers.cert-manager.io/{}.late", test.namespace) });
+    create(test, "early", &csr, of_late).await?;
+    decide(test, "early", "Approved").await?;
+    super::drop_in::late_issuer(test, &path).await?;
+    issued(test, "early", &csr).await?;
+    ensure!(test.signatures(&path)? == 3, "{} signatures", test.signatures(&path)?);
     end(test).await?;
     super::drop_in::end(test).await
 }
 
-/// Creates the issuer `vault`, and starts our controller with the flag; returns the path on which the issuer signs.
-async fn begin(test: &TestNamespace<'_>) -> anyhow::Result<String> {
+/// Creates the issuer `vault` with this role, and starts our controller with the flag; returns the path on which the issuer
+/// signs.
+async fn begin(test: &TestNamespace<'_>, role: Value) -> anyhow::Result<String> {
     let mut local = test.env.local_servers().await?;
     local.restart_controller_with(&[FLAG]).await?;
     drop(local);
     may_request(test).await?;
-    test.signer(json!({})).await
+    test.signer(role).await
 }
 
 /// Allows the requester to create requests, as kubelets may.
@@ -315,8 +370,8 @@ async fn read(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<Certificat
     Ok(test.env.client.request(get).await?)
 }
 
-/// Waits until a request is issued, and checks its certificate; returns its lifetime in seconds.
-async fn issued(test: &TestNamespace<'_>, name: &str, csr: &Csr) -> anyhow::Result<i64> {
+/// Waits until a request is issued, and checks its certificate against its CSR.
+async fn issued(test: &TestNamespace<'_>, name: &str, csr: &Csr) -> anyhow::Result<Issued> {
     let certificate = eventually(LATER, async || {
         let status = read(test, name).await?.status.unwrap_or_default();
         let certificate = status.certificate.as_ref().and_then(Base64::decode);
@@ -325,7 +380,7 @@ async fn issued(test: &TestNamespace<'_>, name: &str, csr: &Csr) -> anyhow::Resu
     .await?;
     let issued = Issued::parse(&certificate, test.env.vault.root.as_bytes())?;
     issued.verify(&csr.spki)?;
-    issued.lifetime()
+    Ok(issued)
 }
 
 /// Waits until a request has failed for this reason; returns the message.

@@ -11,6 +11,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
+use super::{auth, tools};
 use crate::bench::measure::{cpu, peak_memory};
 use crate::pki::{Csr, Names};
 use crate::servers::cluster::apply_object;
@@ -66,6 +67,68 @@ pub(super) async fn certificates(test: &TestNamespace<'_>) -> anyhow::Result<()>
         !managers(&issuer_object(test).await?).contains(&"vault-issuer"),
         "the status is written beside cert-manager"
     );
+    end(test).await
+}
+
+/// Requests that are older than their issuer are signed when it appears, whichever kind it is of.
+pub(super) async fn late(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = begin(test, &[]).await?;
+    for number in 0..3 {
+        request_of(test, &format!("early-{number}"), "late").await?;
+    }
+    // Nothing is kept of them, and this one has been seen after them.
+    request(test, "seen").await?;
+    issued(test, 1).await?;
+    late_issuer(test, &path).await?;
+    issued(test, 4).await?;
+    let signatures = test.signatures(&path)?;
+    ensure!(signatures == 4, "{signatures} signatures");
+    end(test).await
+}
+
+/// An Issuer that logs in with a service account. The RoleBinding that cert-manager needs for that is of its own account, and
+/// `check` says before the switch what ours lacks.
+pub(super) async fn service_account(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let audience = format!("vault://{}/vault", test.namespace);
+    auth::kubernetes_role(test, &path, json!({ "audience": audience })).await?;
+    auth::account(test).await?;
+    let kubernetes = json!({
+        "role": test.case,
+        "mountPath": "/v1/auth/kubernetes",
+        "serviceAccountRef": { "name": "vault-login" },
+    });
+    issuer(
+        test,
+        "Issuer",
+        "vault",
+        test.spec(&path, json!({ "kubernetes": kubernetes })),
+    )
+    .await?;
+    let warning = format!(
+        "the controller (vault-issuer/vault-issuer) may not request tokens of ServiceAccount {}/vault-login",
+        test.namespace
+    );
+    // The administrator may.
+    let (good, output) = tools::run(test, &["check", "issuer/vault"]).await?;
+    ensure!(good && output.contains(&warning), "check says {output}");
+
+    let mut local = test.env.local_servers().await?;
+    local.cert_manager.restart_without(&[BUILT_IN, BUILT_IN_CSRS])?;
+    local.restart_controller_with(&FLAGS).await?;
+    drop(local);
+    request(test, "web").await?;
+    test.event("vault", "TokenForbidden").await?;
+    ensure!(test.signatures(&path)? == 0, "signed without the right to log in");
+    auth::grant_tokens(test, "vault-login").await?;
+    // The binding counts a moment after it is made.
+    eventually(SOON, async || {
+        let (good, output) = tools::run(test, &["check", "issuer/vault"]).await?;
+        ensure!(good && !output.contains("may not"), "check says {output}");
+        Ok(())
+    })
+    .await?;
+    issued(test, 1).await?;
     end(test).await
 }
 
@@ -269,6 +332,12 @@ pub(super) async fn issuers(test: &TestNamespace<'_>) -> anyhow::Result<String> 
     let spec = test.spec(&path, with_key(auth, test.case));
     issuer(test, "ClusterIssuer", test.case, spec).await?;
     Ok(path)
+}
+
+/// Creates an Issuer `late`, which signs on `path`.
+pub(super) async fn late_issuer(test: &TestNamespace<'_>, path: &str) -> anyhow::Result<()> {
+    let auth = test.approle("approle", &test.policy(&[path]).await?, json!({})).await?;
+    issuer(test, "Issuer", "late", test.spec(path, with_key(auth, "approle"))).await
 }
 
 /// Names the Secret with the key that cert-manager requires.

@@ -14,6 +14,7 @@ mod hostile;
 mod isolation;
 mod migrate;
 mod outages;
+mod permitted;
 mod quiet;
 mod requests;
 mod roles;
@@ -165,10 +166,14 @@ pub(super) const CASES: &[Case] = &[
     alone!("migrate", migrate::migrate),
     alone!("csr-drop-in", csr::drop_in),
     alone!("drop-in-certificates", drop_in::certificates),
+    alone!("drop-in-late-issuer", drop_in::late),
+    alone!("drop-in-service-account", drop_in::service_account),
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),
     alone!("drop-in-beside", drop_in::beside),
     alone!("drop-in-others", drop_in::others),
+    alone!("local-servers", permitted::local_servers),
+    alone!("http-servers", permitted::http_servers),
     alone!("namespaces", scope::limited),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),

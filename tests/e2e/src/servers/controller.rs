@@ -42,7 +42,12 @@ pub(crate) struct Launch {
     pub(crate) kubeconfig: PathBuf,
     /// The limit of its memory, if there is one.
     pub(crate) memory: Option<Arc<MemoryLimit>>,
+    /// The servers that issuers may name; `None` for the controller's default.
+    pub(crate) allowed_servers: Option<&'static str>,
 }
+
+/// Every server. The servers here have loopback addresses, which issuers may not name by default.
+pub(crate) const ALL_SERVERS: &str = "0.0.0.0/0,::/0";
 
 /// A running `vault-issuer controller`.
 pub(crate) struct Controller {
@@ -78,11 +83,12 @@ impl Launch {
             .args(["--health-probe-bind-address", &format!("127.0.0.1:{probes}")])
             .args(["--leader-elect", "--leader-election-namespace", NAMESPACE])
             .args(["--issuer-check-interval", "60s"])
-            // The servers here have loopback addresses.
-            .args(["--allowed-servers", "0.0.0.0/0,::/0"])
             .args(["--log-level", self.binary.log_level, "--log-format", "json"])
             .args(flags)
             .env("KUBECONFIG", &self.kubeconfig);
+        if let Some(servers) = self.allowed_servers {
+            command.args(["--allowed-servers", servers]);
+        }
         Ok(Controller {
             process: Process::start(&self.dir, name, &mut command)?,
             metrics,

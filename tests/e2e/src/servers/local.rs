@@ -11,7 +11,7 @@ use serde_json::json;
 use super::certmanager::CertManager;
 use super::cluster::{self, ADMIN, Cluster};
 use super::components::Components;
-use super::controller::{Binary, Controller, Launch, NAMESPACE};
+use super::controller::{ALL_SERVERS, Binary, Controller, Launch, NAMESPACE};
 use super::process::Process;
 use super::say;
 use super::vault::{self, Admin, Vault};
@@ -140,6 +140,7 @@ impl Local {
             binary: self.binary.clone(),
             kubeconfig: self.cluster.write_kubeconfig("vault-issuer", port, &self.token)?,
             memory: None,
+            allowed_servers: Some(ALL_SERVERS),
         })
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod kind;
 pub(crate) mod local;
 pub(crate) mod memory_limit;
 pub(crate) mod offline;
+pub(crate) mod plain_proxy;
 pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod proxy;

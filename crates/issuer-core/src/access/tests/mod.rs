@@ -194,6 +194,11 @@ fn issuer(auth: Auth) -> Scenario {
 }
 
 impl Scenario {
+    fn with_room(mut self, bytes: usize) -> Self {
+        self.held.room = Room(bytes);
+        self
+    }
+
     fn server(mut self, server: &str) -> Self {
         server.clone_into(&mut self.spec.server);
         self

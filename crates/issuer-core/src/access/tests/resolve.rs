@@ -277,3 +277,26 @@ fn unneeded_keys_are_not_kept() {
         assert_eq!(gathered(&[("other", "x")]), gathered(&[]), "{secret}");
     }
 }
+
+#[test]
+fn secrets_without_room_are_not_kept() {
+    let pem = CERTIFICATE.repeat(1000);
+    let check = || {
+        let mut check = issuer(app_role()).config_map("ca", "1", &[("ca.crt", pem.as_str()), ("other", pem.as_str())]);
+        check.spec.ca_bundle_config_map_ref = Some(ConfigMapKeySelector {
+            name: "ca".to_owned(),
+            key: None,
+        });
+        check
+    };
+    let access = check().run().ready();
+    assert_eq!(access.size(), pem.len() + "x".len());
+
+    // Nothing is sent to Vault: the next check would read, log in and be refused again.
+    let checked = check().with_room(access.size() - 1).run();
+    assert_eq!(checked.requests.len(), 0);
+    let (reason, message) = checked.not_ready();
+    assert_eq!(reason, "QuotaExceeded");
+    assert!(message.contains("16 MiB"), "{message}");
+    check().with_room(access.size()).run().ready();
+}

@@ -1,4 +1,5 @@
 mod owner;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod waiter;
@@ -8,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::owner::Owner;
+use self::shares::Shares;
 pub(super) use self::waiter::Waiter;
-use super::lane::{Class, Lane, Work};
+use super::lane::{Class, Lane, PORTION, Work};
 use super::recovery::Recovery;
 
 /// Work that is due at a time, in lanes that cannot delay each other.
@@ -17,18 +19,21 @@ use super::recovery::Recovery;
 /// * A key is worked on by one task at a time: what becomes due meanwhile waits until that task ends.
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
 /// * Work that has failed before runs at no more than half of that.
-/// * A lane serves its tenants in turn, so the backlog of one delays another by one task.
-/// * A lane may be closed for some classes of work, or for what is not owed to a tenant: they stay where they are, at no
+/// * A lane serves its requesters in turn, so the backlog of one delays another by one task.
+/// * A lane may be closed for some classes of work, or for what is not owed to a requester: they stay where they are, at no
 ///   cost, until it opens.
 /// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
 ///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
+/// * A tenant runs at most as many tasks as its share in all lanes that limit it; then those lanes are closed to it one after
+///   the other, as its turns come, and opened as its tasks end. So no tenant takes the slots of others, however many lanes
+///   it has work in.
 /// * All lanes together run at most `total` tasks, and one more for each owner that runs none and has a slot reserved. Some
 ///   lanes neither count nor wait for that.
 ///
 /// Every operation takes logarithmic time, however many keys become due at once, but for those whose documentation says
 /// otherwise.
 ///
-/// No library serves: the queues of controller runtimes know neither lanes nor tenants, and their states cannot be
+/// No library serves: the queues of controller runtimes know neither lanes nor requesters, and their states cannot be
 /// compared.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Queue<L: LaneName, K> {
@@ -47,12 +52,15 @@ pub(super) struct Queue<L: LaneName, K> {
     shared: BTreeSet<(Duration, L::Owner)>,
     /// The number of tasks that run and count against `total`.
     counted: usize,
+    shares: Shares<L>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Running<L> {
     lane: L,
     class: Class,
+    /// The tenant of whose share it takes a slot.
+    tenant: Option<Arc<str>>,
     /// When and where it is due again, if that was decided while it runs.
     again: Option<(Class, Due<L>)>,
 }
@@ -62,14 +70,14 @@ struct Running<L> {
 struct Due<L> {
     at: Duration,
     lane: L,
-    /// The tenant that it is for, unless the key says it.
-    tenant: Option<Arc<str>>,
+    /// Its requester, unless the key says it.
+    requester: Option<Arc<str>>,
 }
 
 impl<L> Due<L> {
     fn waiter<K>(&self, key: K) -> Waiter<K> {
-        let tenant = self.tenant.clone();
-        Waiter { key, tenant }
+        let requester = self.requester.clone();
+        Waiter { key, requester }
     }
 }
 
@@ -87,6 +95,9 @@ pub(super) trait LaneName: Ord + Clone {
     /// Returns the number of tasks that the lanes of its owner run at once, given the usual width.
     fn share(&self, width: usize) -> usize;
 
+    /// Returns the number of tasks that a tenant runs at once in all lanes of this kind, where that is limited.
+    fn tenant_share(&self, tenant: &str) -> Option<usize>;
+
     /// Returns `true` if its tasks count against the total.
     fn is_counted(&self) -> bool;
 }
@@ -103,13 +114,14 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             reserved: BTreeSet::new(),
             shared: BTreeSet::new(),
             counted: 0,
+            shares: Shares::new(),
         }
     }
 
     /// Makes a key due at `at`, or earlier if it already is. It belongs to this lane and class from now on.
     pub(super) fn push(&mut self, lane: L, class: Class, waiter: impl Into<Waiter<K>>, at: Duration, now: Duration) {
-        let Waiter { key, tenant } = waiter.into();
-        self.place(key, class, Due { at, lane, tenant }, now);
+        let Waiter { key, requester } = waiter.into();
+        self.place(key, class, Due { at, lane, requester }, now);
     }
 
     fn place(&mut self, key: K, class: Class, mut due: Due<L>, now: Duration) {
@@ -119,13 +131,25 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             running.again = Some((class, due));
             return;
         }
-        // Taken out first: the key may change its lane or its class.
-        if let Some(before) = self.take(&key) {
+        if let Some(before) = self.due.get(&key) {
             due.at = due.at.min(before.at);
         }
         let (lane, waiter, at) = (due.lane.clone(), due.waiter(key.clone()), due.at);
-        self.due.insert(key, due);
-        self.change(lane, |lane| lane.insert(class, waiter, at, now));
+        let before = self.due.insert(key, due);
+        // Within a lane it is moved at once: without work the lane would forget what it is closed for.
+        let (within, other) = match before {
+            Some(before) if before.lane == lane => (Some(before), None),
+            before => (None, before),
+        };
+        if let Some(other) = other {
+            self.remove(&other, waiter.key.clone());
+        }
+        self.change(lane, |lane| {
+            if let Some(before) = within {
+                lane.remove(&before.waiter(waiter.key.clone()), before.at);
+            }
+            lane.insert(class, waiter, at, now);
+        });
     }
 
     /// Moves a key that is due to another class, at the same time.
@@ -159,45 +183,92 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Takes a key that is due, of the lane that has waited longest for a slot. Calls `recovered` for each key that was
     /// released and whose turn it is to be made ready, before it is taken.
+    ///
+    /// Takes nothing, though something may be due, if it would have to look at more than a portion of the keys for that: they
+    /// may be those of a tenant that is full. What comes next is due then.
     pub(super) fn pop(&mut self, now: Duration, mut recovered: impl FnMut(&K, Recovery)) -> Option<K> {
-        loop {
-            let (at, name) = self.first()?;
-            if at > now {
-                return None;
-            }
-            let name = name.clone();
+        let mut room = PORTION;
+        while room > 0 {
+            room -= 1;
+            let Some(name) = self.first_due(now) else {
+                self.reopen()?;
+                continue;
+            };
+            let owner = name.owner();
             let lane = self.lanes.get_mut(&name)?;
             // What became due meanwhile may belong to a tenant whose turn comes first.
-            for (Waiter { key, .. }, recovery) in lane.promote(now) {
+            for (Waiter { key, .. }, recovery) in lane.promote(now, &mut room) {
                 recovered(&key, recovery);
                 if let Some(due) = self.due.get_mut(&key) {
                     due.at = now;
                 }
             }
+            if self.shares.is_any_full()
+                && let Some(tenant) = lane.turn()
+                && self.shares.close(&tenant, &name)
+            {
+                lane.limit(&tenant, true);
+                self.rank(&name, &owner);
+                continue;
+            }
             let taken = lane.next(now);
-            if let Some(owner) = self.owners.get_mut(&name.owner()).filter(|_| taken.is_some()) {
+            if taken.is_some()
+                && let Some(owner) = self.owners.get_mut(&owner)
+            {
                 owner.running += 1;
                 self.counted += usize::from(name.is_counted());
             }
-            self.rank(&name);
-            if let Some((class, Waiter { key, .. })) = taken {
-                self.due.remove(&key);
-                let running = Running {
-                    lane: name,
-                    class,
-                    again: None,
-                };
-                self.running.insert(key.clone(), running);
-                return Some(key);
+            self.rank(&name, &owner);
+            if let Some((class, tenant, Waiter { key, .. })) = taken {
+                return Some(self.begin(name, class, tenant, key));
             }
         }
+        None
+    }
+
+    /// Returns the lane that comes next, if it has work that is due.
+    fn first_due(&self, now: Duration) -> Option<L> {
+        let first = self.first().filter(|(at, _)| *at <= now);
+        first.map(|(_, name)| name.clone())
+    }
+
+    /// Opens a lane to a tenant whose share has room again.
+    fn reopen(&mut self) -> Option<()> {
+        let (tenant, name) = self.shares.reopen()?;
+        self.limit(&name, &tenant, false);
+        Some(())
+    }
+
+    fn begin(&mut self, lane: L, class: Class, tenant: Arc<str>, key: K) -> K {
+        self.due.remove(&key);
+        let share = lane.tenant_share(&tenant);
+        if let Some(share) = share {
+            self.shares.begin(&tenant, share);
+        }
+        let running = Running {
+            lane,
+            class,
+            tenant: share.map(|_| tenant),
+            again: None,
+        };
+        self.running.insert(key.clone(), running);
+        key
     }
 
     /// Ends the work on a key.
     pub(super) fn finish(&mut self, key: &K) {
-        let Some(Running { lane, class, again }) = self.running.remove(key) else {
+        let Some(Running {
+            lane,
+            class,
+            tenant,
+            again,
+        }) = self.running.remove(key)
+        else {
             return;
         };
+        if let Some(tenant) = tenant {
+            self.shares.finish(&tenant);
+        }
         if let Some(owner) = self.owners.get_mut(&lane.owner()) {
             owner.running -= 1;
             self.counted -= usize::from(lane.is_counted());
@@ -214,7 +285,9 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         if let Some(running) = self.running.get_mut(key) {
             running.again = None;
         }
-        self.take(key);
+        if let Some(due) = self.due.remove(key) {
+            self.remove(&due, key.clone());
+        }
     }
 
     /// Closes a lane for all classes after this one. A lane without work forgets it.
@@ -224,14 +297,14 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Sets whether a tenant of a lane is full: nothing but owed work is then begun for it. A lane without work forgets this.
-    pub(super) fn limit(&mut self, lane: &L, tenant: &Arc<str>, is_full: bool) {
+    /// Sets whether a requester of a lane is full: nothing but owed work is then begun for it. A lane without work forgets this.
+    pub(super) fn limit(&mut self, lane: &L, requester: &Arc<str>, is_full: bool) {
         if self
             .lanes
             .get(lane)
-            .is_some_and(|lane| lane.full.contains(tenant) != is_full)
+            .is_some_and(|lane| lane.full.contains(requester) != is_full)
         {
-            self.change(lane.clone(), |lane| lane.limit(tenant, is_full));
+            self.change(lane.clone(), |lane| lane.limit(requester, is_full));
         }
     }
 
@@ -252,6 +325,9 @@ impl<L: LaneName, K: Work> Queue<L, K> {
 
     /// Returns when there will be something to take, if nothing changes; it may have passed.
     pub(super) fn next(&self) -> Option<Duration> {
+        if self.shares.has_returning() {
+            return Some(Duration::ZERO);
+        }
         self.first().map(|(at, _)| at)
     }
 
@@ -288,36 +364,41 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         Some((*at, lane))
     }
 
-    fn take(&mut self, key: &K) -> Option<Due<L>> {
-        let due = self.due.remove(key)?;
-        let waiter = due.waiter(key.clone());
+    fn remove(&mut self, due: &Due<L>, key: K) {
         self.change(due.lane.clone(), |lane| {
-            lane.remove(&waiter, due.at);
+            lane.remove(&due.waiter(key), due.at);
         });
-        Some(due)
     }
 
     /// Changes a lane, which exists as long as it has work.
     fn change(&mut self, name: L, change: impl FnOnce(&mut Lane<Waiter<K>>)) {
-        let (width, share) = (name.width(self.width), name.share(self.width));
-        let lane = self.lanes.entry(name.clone()).or_insert_with(|| Lane::new(width));
-        self.owners
-            .entry(name.owner())
-            .or_insert_with(|| Owner::new(share, name.is_counted()));
-        change(lane);
-        self.rank(&name);
+        let owner = name.owner();
+        match self.lanes.get_mut(&name) {
+            Some(lane) => change(lane),
+            None => {
+                let lane = Lane::new(name.width(self.width));
+                change(self.lanes.entry(name.clone()).or_insert(lane));
+            }
+        }
+        if !self.owners.contains_key(&owner) {
+            let new = Owner::new(name.share(self.width), name.is_counted());
+            self.owners.insert(owner.clone(), new);
+        }
+        self.rank(&name, &owner);
     }
 
     /// Brings the ranks of a lane and of its owner up to date.
-    fn rank(&mut self, name: &L) {
-        let key = name.owner();
-        let (Some(lane), Some(owner)) = (self.lanes.get_mut(name), self.owners.get_mut(&key)) else {
+    fn rank(&mut self, name: &L, key: &L::Owner) {
+        let (Some(lane), Some(owner)) = (self.lanes.get_mut(name), self.owners.get_mut(key)) else {
             return;
         };
         if let Some(head) = lane.head.take() {
             owner.remove(head, name);
         }
         if lane.is_unused() {
+            for tenant in std::mem::take(&mut lane.full) {
+                self.shares.forget(&tenant, name);
+            }
             self.lanes.remove(name);
         } else {
             lane.head = lane.first();
@@ -328,11 +409,11 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         let heads = owner.ranks();
         let before = std::mem::replace(&mut owner.heads, heads);
         if owner.is_unused() {
-            self.owners.remove(&key);
+            self.owners.remove(key);
         }
-        let after = self.owners.get(&key).map(|owner| owner.heads).unwrap_or_default();
-        move_entry(&mut self.reserved, &key, before.reserved, after.reserved);
-        move_entry(&mut self.shared, &key, before.shared, after.shared);
+        let after = self.owners.get(key).map(|owner| owner.heads).unwrap_or_default();
+        move_entry(&mut self.reserved, key, before.reserved, after.reserved);
+        move_entry(&mut self.shared, key, before.shared, after.shared);
     }
 }
 

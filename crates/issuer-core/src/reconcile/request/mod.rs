@@ -13,6 +13,7 @@ use self::writing::Purpose;
 pub(super) use self::writing::Writing;
 use super::cause::Cause;
 use super::claim::Holder;
+use super::drop_in::BUILT_IN_ACTIVE;
 use super::issuers::{Epoch, LostAnswer, Unready};
 use super::ledger::{Conclusion, Entry};
 use super::observed_request::ObservedRequest;
@@ -117,6 +118,9 @@ impl Task {
         if !self.object.is("Approved") {
             return self.await_approval(state);
         }
+        if state.is_left_to_built_in(&self.key) {
+            return self.leave_to_built_in(state);
+        }
         if let Some(conclusion) = state.lost_answers(&self.key, self.uid()) {
             return self.conclude(state, now, conclusion);
         }
@@ -136,6 +140,18 @@ impl Task {
             Again::Never,
         );
         Step::Publish(event, ending)
+    }
+
+    /// Publishes once that the request is left to the built-in controller.
+    fn leave_to_built_in(self, state: &mut State) -> Step {
+        let outcome = Outcome::Pending(BUILT_IN_ACTIVE);
+        if !state.announce_reason(&self.key, self.uid(), BUILT_IN_ACTIVE) {
+            return self.end(state, outcome, Again::Never);
+        }
+        let note = "Not signed: by its managed fields, cert-manager's own Vault issuer writes its status. If that is not so, \
+                    remove the entry";
+        let event = self.event(true, BUILT_IN_ACTIVE, note.to_owned());
+        Step::Publish(event, Ending::new(Key::Request(self.key), outcome, Again::Never))
     }
 
     /// Signs the request if its issuer is ready; otherwise lets it wait.
@@ -194,6 +210,7 @@ impl Task {
         let spec = RequestSpec {
             csr: &csr,
             duration: duration.as_deref(),
+            least_duration: object.least_duration(),
             is_ca: object.is_ca(),
             usages: object.usages(),
         };

@@ -74,7 +74,7 @@ impl Writing {
             (Purpose::Conclude, _) if !state.stopping => {
                 let (key, uid) = (&self.task.key, self.task.uid());
                 let reason = self.outcome.reason().unwrap_or_default();
-                let is_news = state.announce_refusal(key, uid, reason);
+                let is_news = state.announce_reason(key, uid, reason);
                 let again = state.back_off(key, uid, REFUSED, now);
                 let event = self.event.filter(|_| is_news);
                 Self { event, ..self }.publish(state, now, Outcome::Unsaved, Again::At(again))
@@ -100,11 +100,12 @@ impl Writing {
 
     /// Ends the task, and publishes its event unless that is routine and the budget of such events is used up.
     fn publish(self, state: &mut State, now: Now, outcome: Outcome, again: Again) -> Step {
-        let ending = Ending::new(Key::Request(self.task.key), outcome, again);
         let (is_routine, rate) = (self.is_routine, state.config.event_rate);
+        let tenant = self.task.key.namespace.as_str().into();
+        let ending = Ending::new(Key::Request(self.task.key), outcome, again);
         match self
             .event
-            .filter(|_| !is_routine || state.events.take(rate, now.monotonic))
+            .filter(|_| !is_routine || state.events.take(tenant, rate, now.monotonic))
         {
             Some(event) => Step::Publish(event, ending),
             None => Step::Done(state.end(ending)),

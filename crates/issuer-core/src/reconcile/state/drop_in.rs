@@ -1,11 +1,14 @@
 //! What changes about cert-manager's own issuers.
 
+use jiff::Timestamp;
+
 use super::State;
 use crate::Now;
-use crate::reconcile::drop_in::{IssuerStatusMode, built_in_wrote};
+use crate::reconcile::drop_in::{IssuerStatusMode, alleged_write, has_built_in_message, is_since, shown_write};
+use crate::reconcile::ledger::Entry;
 use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
-use crate::reference::{IssuerKey, IssuerKind};
+use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 
 impl State {
     /// Notes when the first task may begin, if cert-manager's issuers are served.
@@ -17,6 +20,9 @@ impl State {
 
     /// Stops serving the kind of `issuer`, if it is one of cert-manager's and another controller has answered this request
     /// since the kind is served: a certificate must not be signed twice.
+    ///
+    /// Only the status is proof of that, since requesters cannot write it. Managed fields, which they can, count only where
+    /// the status shows an answer that is not ours. So nobody stops a kind by forging them.
     pub(in crate::reconcile) fn yield_to_built_in(
         &mut self,
         request: &ObservedRequest,
@@ -27,10 +33,49 @@ impl State {
             return;
         };
         let signs = self.issuers.get(issuer).is_some() && !self.withdrawn.contains(&issuer.kind);
-        let since = self.serving_since.filter(|_| signs);
-        if since.is_some_and(|since| built_in_wrote(request, since)) {
+        let Some(since) = self.serving_since.filter(|_| signs) else {
+            return;
+        };
+        let is_late = |write: Option<Timestamp>| write.is_some_and(|write| is_since(since, write));
+        if is_late(shown_write(request)) || is_late(alleged_write(request)) && self.shows_answer_of_others(request) {
             self.withdraw(issuer.kind, now);
         }
+    }
+
+    /// Returns `true` if a request that was open when it was last shown has an answer now that is not ours.
+    fn shows_answer_of_others(&self, request: &ObservedRequest) -> bool {
+        let key = request.key();
+        let tracked = self.requests.get(&key);
+        let Some(tracked) = tracked.filter(|tracked| tracked.object.uid() == request.uid()) else {
+            // Finished and forgotten: it may be ours.
+            return false;
+        };
+        if request.is_answered() {
+            return match self.ledger.find(request.uid()) {
+                Some(Entry::Concluded(ours)) => !ours.is_shown_by(request),
+                Some(Entry::Signing) | None => true,
+            };
+        }
+        let had_message = || {
+            tracked
+                .object
+                .decode(&key)
+                .is_some_and(|before| has_built_in_message(&before))
+        };
+        has_built_in_message(request) && !had_message()
+    }
+
+    /// Returns `true` if a request is left to the built-in controller, which writes its status, as its managed fields say. If
+    /// that is forged, it costs the forger this request and nobody else anything.
+    pub(in crate::reconcile) fn is_left_to_built_in(&self, key: &RequestKey) -> bool {
+        let tracked = self.requests.get(key).filter(|tracked| {
+            let issuer = tracked.issuer.as_ref();
+            issuer.is_some_and(|issuer| issuer.kind.is_drop_in())
+        });
+        let alleged = tracked.and_then(|tracked| tracked.object.alleged_write);
+        self.serving_since
+            .zip(alleged)
+            .is_some_and(|(since, write)| is_since(since, write))
     }
 
     /// Signs nothing for a kind from now on. What is signed is saved; a check of each issuer, which publishes why, becomes

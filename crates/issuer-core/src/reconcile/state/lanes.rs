@@ -1,5 +1,7 @@
 //! Which work shares its slots.
 
+use std::sync::Arc;
+
 use crate::reconcile::queue::LaneName;
 use crate::reconcile::tenant::Tenant;
 use crate::reference::IssuerKey;
@@ -10,6 +12,10 @@ const TENANT: usize = 32;
 /// The number of checks at one server that run at once.
 const CHECKS: usize = 16;
 
+/// The number of checks that run at once of the issuers of one namespace, and of all cluster issuers, whatever servers they
+/// name. Those who may write cluster issuers are trusted with more.
+const TENANT_CHECKS: (usize, usize) = (32, 256);
+
 /// The number of tokens of one tenant that are revoked or renewed at once, at one server and at all.
 const TOKENS: (usize, usize) = (4, 8);
 
@@ -17,19 +23,19 @@ const TOKENS: (usize, usize) = (4, 8);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Lane {
     /// The checks of the issuers of a server: one that does not answer delays no check at another.
-    Checks(String),
+    Checks(Arc<str>),
     /// The requests of an issuer.
     Requests(IssuerKey),
     /// The requests that no issuer signs: those that are not approved, or whose issuer is of no kind that exists.
     Unassigned,
     /// The tokens that a tenant has at a server.
-    Tokens(Tenant, String),
+    Tokens(Tenant, Arc<str>),
 }
 
 /// Those whose lanes have a common share of the slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum LaneOwner {
-    Checks(String),
+    Checks(Arc<str>),
     Requests(Tenant),
     Unassigned,
     Tokens(Tenant),
@@ -40,7 +46,7 @@ impl LaneName for Lane {
 
     fn owner(&self) -> LaneOwner {
         match self {
-            Self::Checks(server) => LaneOwner::Checks(server.clone()),
+            Self::Checks(server) => LaneOwner::Checks(Arc::clone(server)),
             Self::Requests(issuer) => LaneOwner::Requests(Tenant::of(issuer)),
             Self::Unassigned => LaneOwner::Unassigned,
             Self::Tokens(tenant, _) => LaneOwner::Tokens(tenant.clone()),
@@ -62,6 +68,12 @@ impl LaneName for Lane {
             Self::Unassigned => width,
             Self::Tokens(..) => TOKENS.1,
         }
+    }
+
+    fn tenant_share(&self, tenant: &str) -> Option<usize> {
+        let (namespace, cluster) = TENANT_CHECKS;
+        let is_cluster = tenant.is_empty();
+        matches!(self, Self::Checks(_)).then_some(if is_cluster { cluster } else { namespace })
     }
 
     /// Signatures that take minutes must not keep an issuer from being checked, nor its token from being renewed.

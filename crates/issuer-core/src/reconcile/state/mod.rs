@@ -11,14 +11,16 @@ mod issuers;
 mod lanes;
 mod report;
 mod requests;
+mod retired;
 mod sources;
 mod tokens;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::lanes::Lane;
-use self::tokens::Tokens;
+use self::retired::RetiredTokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
 use super::issuers::{Issuers, Phase};
@@ -54,7 +56,7 @@ pub(super) struct State {
     /// The time since the Unix epoch at which cert-manager's issuers were first served.
     serving_since: Option<Duration>,
     queue: Queue<Lane, Key>,
-    retired: Tokens,
+    retired: RetiredTokens,
 }
 
 impl State {
@@ -72,7 +74,7 @@ impl State {
             servers: Servers::default(),
             sources: Sources::new(seed),
             requests: Requests::default(),
-            retired: Tokens::default(),
+            retired: RetiredTokens::default(),
             stopping: false,
             withdrawn: BTreeSet::new(),
             serving_since: None,
@@ -134,7 +136,7 @@ impl State {
     fn due(&mut self, key: &Key, at: Duration, now: Duration) {
         match key {
             Key::Issuer(issuer) => {
-                let Some(server) = self.issuers.get(issuer).map(|known| known.observed.server()) else {
+                let Some(server) = self.issuers.get(issuer).map(|known| Arc::clone(&known.server)) else {
                     return;
                 };
                 let class = self.class_of_check(issuer);
@@ -162,7 +164,7 @@ impl State {
                 } else {
                     at.max(tracked.not_before)
                 };
-                // What is not to be signed must not take the slots of what is: a tenant may have thousands that are denied,
+                // What is not to be signed must not take the slots of what is: a requester may have thousands that are denied,
                 // or whose failure the API server refuses.
                 let signed = match self.ledger.find(tracked.object.uid()) {
                     Some(Entry::Signing) => true,
@@ -171,15 +173,15 @@ impl State {
                 };
                 let waiter = Waiter {
                     key: key.clone(),
-                    tenant: tracked.tenant.clone(),
+                    requester: tracked.requester.clone(),
                 };
-                let tenant = tracked.tenant(request);
+                let requester = tracked.requester(request);
                 match tracked.issuer.clone().filter(|_| signed) {
                     None => self.queue.push(Lane::Unassigned, class, waiter, at, now),
                     Some(issuer) => {
                         self.queue.push(Lane::Requests(issuer.clone()), class, waiter, at, now);
                         self.gate(&issuer);
-                        let account = Account { issuer, tenant };
+                        let account = Account { issuer, requester };
                         self.limit(&account);
                         let Account { issuer, .. } = account;
                         if self.issuers.phase(&issuer) == Phase::Checking {
@@ -230,11 +232,11 @@ impl State {
         self.queue.reserve(&lane, phase != Phase::Missing);
     }
 
-    /// Lets the requests of a tenant wait while too many of its certificates are not saved.
+    /// Lets the requests of a requester wait while too many of its certificates are not saved.
     fn limit(&mut self, account: &Account) {
         let is_full = !self.ledger.has_room_for(account);
         let lane = Lane::Requests(account.issuer.clone());
-        self.queue.limit(&lane, &account.tenant, is_full);
+        self.queue.limit(&lane, &account.requester, is_full);
     }
 
     fn is_owed(&self, key: &Key) -> bool {

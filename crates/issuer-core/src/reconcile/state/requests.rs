@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use issuer_api::IssuerRef;
-
 use super::State;
 use crate::Now;
 use crate::access::Access;
@@ -12,7 +10,7 @@ use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
 use crate::reconcile::issuers::Phase;
 use crate::reconcile::ledger::{Account, Conclusion};
-use crate::reconcile::observed_request::ObservedRequest;
+use crate::reconcile::observed_request::{NamedIssuer, ObservedRequest};
 use crate::reconcile::outcome::Key;
 use crate::reconcile::requests::{Told, Tracked};
 use crate::reconcile::status::{self, StatusPatch};
@@ -101,10 +99,10 @@ impl State {
     }
 
     /// Returns `true` if a request with this name, uid and issuer changes anything here.
-    pub(in crate::reconcile) fn needs_request(&self, key: &RequestKey, uid: &str, issuer: &IssuerRef) -> bool {
-        let named = IssuerKey::of(issuer, &key.namespace);
+    pub(in crate::reconcile) fn needs_request(&self, key: &RequestKey, uid: &str, issuer: NamedIssuer<'_>) -> bool {
+        let named = issuer.key(&key.namespace);
         let is_known = self.requests.get(key).is_some() || self.ledger.awaits_watch(key);
-        is_known || self.serves(named.as_ref(), issuer.group.as_deref() == Some(issuer_api::GROUP), uid)
+        is_known || self.serves(named.as_ref(), issuer.is_of_our_group(), uid)
     }
 
     /// A watch has shown that a request does not exist.
@@ -231,7 +229,7 @@ impl State {
         let tracked = self.requests.get(key);
         Account {
             issuer: issuer.clone(),
-            tenant: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.tenant(key)),
+            requester: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.requester(key)),
         }
     }
 
@@ -266,8 +264,8 @@ impl State {
         self.requests.get(key).map_or(0, |tracked| tracked.attempts)
     }
 
-    /// Records that the API server refuses a conclusion; returns `true` if no event has said so yet.
-    pub(in crate::reconcile) fn announce_refusal(&mut self, key: &RequestKey, uid: &str, reason: &'static str) -> bool {
+    /// Records that an event says why a request is not finished; returns `true` if none has given this reason yet.
+    pub(in crate::reconcile) fn announce_reason(&mut self, key: &RequestKey, uid: &str, reason: &'static str) -> bool {
         let cause = Told::Cause(reason);
         let tracked = self.requests.with_uid(key, uid);
         tracked.is_some_and(|tracked| std::mem::replace(&mut tracked.told, cause) != cause)

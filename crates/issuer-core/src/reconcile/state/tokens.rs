@@ -1,104 +1,34 @@
 //! The tokens that are no longer used, until they are revoked.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::State;
-use super::lanes::Lane;
+use super::retired::{Retired, RetiredTokens};
 use crate::access::Access;
 use crate::reconcile::backoff::backoff;
 use crate::reconcile::issuers::Phase;
 use crate::reconcile::lane::Class;
 use crate::reconcile::outcome::Key;
 use crate::reconcile::recovery::Recovery;
-use crate::reconcile::tenant::Tenant;
 use crate::reference::{IssuerKey, RequestKey};
-use crate::vault::{Lease, Vault};
+use crate::vault::Lease;
 use crate::{Chain, Now};
 
 /// The number of times that the revocation of a token is tried, within about twenty minutes. A token that cannot be revoked
 /// expires by itself.
 const ATTEMPTS: u32 = 8;
 
-/// The most tokens that are kept of one issuer, and of the issuers of one tenant. The first of more are left to expire: the
-/// token of an issuer may be superseded each second, and its server may extend every one.
-const KEPT: (usize, usize) = (8, 256);
-
 /// The shortest time between two renewals of a token that is not used any more: a server chooses its lifetime.
 const RENEWAL: Duration = Duration::from_secs(30);
 
-/// Tokens to be revoked, each with a number.
-#[derive(Clone, Debug, Default, PartialEq, Hash)]
-pub(super) struct Tokens {
-    by_number: BTreeMap<u64, Retired>,
-    last: u64,
-}
-
-/// What it takes to revoke or to renew a token.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(in crate::reconcile) struct Retired {
-    /// The issuer that has used it.
-    issuer: IssuerKey,
-    pub(in crate::reconcile) vault: Vault,
-    pub(in crate::reconcile) lease: Lease,
-    /// Failed revocations.
-    failures: u32,
-}
-
-impl Tokens {
-    /// Returns the lane of a token, if it is kept.
-    pub(super) fn lane(&self, token: u64) -> Option<Lane> {
-        let Retired { issuer, vault, .. } = self.by_number.get(&token)?;
-        Some(Lane::Tokens(Tenant::of(issuer), vault.login.origin.to_string()))
-    }
-
-    fn with_token_of(&mut self, lease: &Lease) -> Option<&mut Retired> {
-        let mut retired = self.by_number.values_mut();
-        retired.find(|retired| retired.lease.token() == lease.token())
-    }
-
-    /// Records a chain that was signed with the token of `lease`, if it is kept.
+impl RetiredTokens {
+    /// Notes that a chain that was signed with the token of `lease` is leased, if the token is kept.
     fn signed(&mut self, lease: &Lease, chain: &Chain) {
-        let used = self.with_token_of(lease).filter(|_| chain.is_leased);
-        if let Some(retired) = used {
-            retired.lease.note_lease();
+        if chain.is_leased
+            && let Some(token) = self.find(lease)
+        {
+            self.change(token, |retired| retired.lease.note_lease());
         }
-    }
-
-    fn insert(&mut self, issuer: &IssuerKey, access: Access) -> u64 {
-        let mut vault = access.vault.for_tokens();
-        let mut known = self.by_number.values().map(|retired| &retired.vault);
-        if let Some(known) = known.find(|known| known.login == vault.login) {
-            // The bundle of a connection may be large, and is kept once.
-            vault.connect = Arc::clone(&known.login);
-            vault.login = Arc::clone(&known.login);
-        }
-        self.last += 1;
-        let retired = Retired {
-            issuer: issuer.clone(),
-            vault,
-            lease: access.lease,
-            failures: 0,
-        };
-        self.by_number.insert(self.last, retired);
-        self.last
-    }
-
-    /// Returns the token to drop of an issuer, or of its tenant, if there are more than may be kept.
-    fn excess(&self, issuer: &IssuerKey) -> Option<u64> {
-        let tenant = Tenant::of(issuer);
-        let of_issuer = |other: &IssuerKey| other == issuer;
-        let of_tenant = |other: &IssuerKey| tenant.owns(other);
-        self.beyond(KEPT.0, of_issuer)
-            .or_else(|| self.beyond(KEPT.1, of_tenant))
-    }
-
-    fn beyond(&self, most: usize, is_of: impl Fn(&IssuerKey) -> bool) -> Option<u64> {
-        let own = || self.by_number.iter().filter(|(_, retired)| is_of(&retired.issuer));
-        // With a token that bears leases, certificates are revoked: the others go first.
-        let first = own().min_by_key(|(number, retired)| (retired.lease.bears_leases(), **number));
-        first.map(|(number, _)| *number).filter(|_| own().count() > most)
     }
 }
 
@@ -109,16 +39,16 @@ impl State {
             return;
         };
         // A check may return a token that was retired while it was under way.
-        if let Some(known) = self.retired.with_token_of(&access.lease) {
+        if let Some(known) = self.retired.find(&access.lease) {
             if access.lease.bears_leases() {
-                known.lease.note_lease();
+                self.retired.change(known, |known| known.lease.note_lease());
             }
             return;
         }
-        let token = self.retired.insert(issuer, access);
+        let token = self.retired.insert(issuer, &access.vault, access.lease);
         self.due(&Key::Token(token), at, Duration::ZERO);
         // A process that stops retires all at once, and revokes each of them.
-        if let Some(first) = self.retired.excess(issuer).filter(|_| !self.stopping) {
+        if let Some(first) = self.retired.excess(token).filter(|_| !self.stopping) {
             self.queue.cancel(&Key::Token(first));
             self.forget_token(first);
         }
@@ -177,12 +107,13 @@ impl State {
 
     /// Keeps a retired token with a new lease; returns when to renew it next.
     pub(in crate::reconcile) fn extend_token(&mut self, token: u64, mut lease: Lease, now: Now) -> Option<Duration> {
-        let retired = self.retired.by_number.get_mut(&token)?;
         let next = lease.next_refresh(now)?;
-        if retired.lease.bears_leases() {
-            lease.note_lease();
-        }
-        retired.lease = lease;
+        self.retired.change(token, |retired| {
+            if retired.lease.bears_leases() {
+                lease.note_lease();
+            }
+            retired.lease = lease;
+        })?;
         Some(next.max(now.monotonic + RENEWAL))
     }
 
@@ -193,12 +124,18 @@ impl State {
         retry_after: Option<Duration>,
         now: Now,
     ) -> Option<Duration> {
-        let retired = self.retired.by_number.get_mut(&token).filter(|_| !self.stopping)?;
-        retired.failures += 1;
-        if retired.failures >= ATTEMPTS || !retired.lease.is_usable(now) {
+        if self.stopping {
             return None;
         }
-        let wait = backoff(retired.failures, Duration::from_secs(5), Duration::from_secs(300));
+        let failures = self.retired.change(token, |retired| {
+            retired.failures += 1;
+            retired.failures
+        })?;
+        let is_usable = self.retired(token)?.lease.is_usable(now);
+        if failures >= ATTEMPTS || !is_usable {
+            return None;
+        }
+        let wait = backoff(failures, Duration::from_secs(5), Duration::from_secs(300));
         let wait = self.jitter.over(wait).max(retry_after.unwrap_or_default());
         Some(now.monotonic + wait)
     }
@@ -208,22 +145,22 @@ impl State {
         for key in self.issuers.keys().cloned().collect::<Vec<_>>() {
             self.forget_issuer(&key);
         }
-        for token in self.retired.by_number.keys().copied().collect::<Vec<_>>() {
+        for token in self.retired.numbers().collect::<Vec<_>>() {
             self.due(&Key::Token(token), Duration::ZERO, Duration::ZERO);
         }
     }
 
     pub(in crate::reconcile) fn retired(&self, token: u64) -> Option<&Retired> {
-        self.retired.by_number.get(&token)
+        self.retired.get(token)
     }
 
     pub(in crate::reconcile) fn forget_token(&mut self, token: u64) {
-        self.retired.by_number.remove(&token);
+        self.retired.remove(token);
     }
 
     /// Returns `true` if no retired token is left. A check that is under way may hold another.
     pub(in crate::reconcile) fn is_retired(&self) -> bool {
         let is_check = |key: &Key| matches!(key, Key::Issuer(_));
-        self.retired.by_number.is_empty() && !self.queue.running().any(is_check)
+        self.retired.is_empty() && !self.queue.running().any(is_check)
     }
 }

@@ -136,7 +136,7 @@ fn requesters_take_turns() {
     }
     let log = scenario.run();
     let order: Vec<_> = log.iter().filter_map(|line| line.strip_prefix("sign ")).collect();
-    // The service accounts of a namespace are one tenant.
+    // The service accounts of a namespace are one requester.
     assert_eq!(
         order,
         ["alice-0", "bob", "web-a", "alice-1", "web-b", "alice-2", "alice-3"]
@@ -240,6 +240,30 @@ fn malformed_csr_of_kubernetes_fails() {
     scenario.add(malformed.into());
     let log = scenario.run();
     assert!(log.contains(&"write web InvalidRequest".to_owned()), "{log:?}");
+}
+
+#[test]
+fn csr_with_short_duration_fails() {
+    for (annotation, expiration, reason) in [
+        ("0s", None, "InvalidRequest"),
+        ("0s", Some(3600), "Issued"),
+        ("9m", Some(3600), "InvalidRequest"),
+        ("2160h", Some(3600), "Issued"),
+    ] {
+        let mut scenario = ready();
+        let mut short = csr("web");
+        let name = issuer_api::CertificateSigningRequest::DURATION.to_owned();
+        short.metadata.annotations = Some([(name, annotation.to_owned())].into());
+        short.spec.expiration_seconds = expiration;
+        scenario.add(short.into());
+        let log = scenario.run();
+        assert!(log.contains(&format!("write web {reason}")), "{annotation}: {log:?}");
+        assert_eq!(
+            signatures(&log),
+            usize::from(reason == "Issued"),
+            "{annotation}: {log:?}"
+        );
+    }
 }
 
 #[test]

@@ -1,10 +1,8 @@
-use std::collections::BTreeSet;
-
 use issuer_api::{Condition, ConditionStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 
+use super::built_in::{VAULT_MANAGERS, answer};
 use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
-use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, ObservedRequest, PatchKind, ReadyWriters, Step};
+use crate::reconcile::{Change, Config, DropIn, IssuerStatusMode, Key, NamedIssuer, PatchKind, ReadyWriters, Step};
 use crate::reference::{IssuerKey, IssuerKind};
 
 /// A controller that serves cert-manager's issuers, of which it knows none.
@@ -22,7 +20,7 @@ fn empty(issuer_status: IssuerStatusMode) -> Scenario {
 }
 
 /// The same with cert-manager's Issuer `team/vault`, which is ready and whose status is left alone.
-fn ready() -> Scenario {
+pub(super) fn ready() -> Scenario {
     let mut scenario = empty(IssuerStatusMode::Leave);
     scenario.modify_issuer(|_| {});
     let log = scenario.run();
@@ -31,14 +29,14 @@ fn ready() -> Scenario {
 }
 
 /// An approved request of cert-manager's Issuer `team/vault`.
-fn of_issuer(name: &str) -> RequestBuilder {
+pub(super) fn of_issuer(name: &str) -> RequestBuilder {
     request(name).approved().with(|request| {
         request.spec.issuer_ref.kind = None;
         request.spec.issuer_ref.group = None;
     })
 }
 
-fn lines(scenario: &mut Scenario) -> Vec<String> {
+pub(super) fn lines(scenario: &mut Scenario) -> Vec<String> {
     let mut log = scenario.run();
     log.retain(|line| line.starts_with("sign") || line.starts_with("write") || line.starts_with("event"));
     log
@@ -231,121 +229,6 @@ fn own_status_is_applied_by_force() {
     }
 }
 
-/// A finished request that a controller wrote so long after the start.
-fn written_by(manager: &str, seconds: u64) -> RequestBuilder {
-    of_issuer("other").with(|request| {
-        request.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
-            manager: Some(manager.to_owned()),
-            time: Some(Time(at(seconds).timestamp())),
-            subresource: Some("status".to_owned()),
-            ..ManagedFieldsEntry::default()
-        }]);
-        let certificate = issuer_api::Base64::encode("certificate");
-        request.status.get_or_insert_default().certificate = Some(certificate);
-    })
-}
-
-#[test]
-fn never_signs_beside_built_in() {
-    for manager in [
-        "cert-manager-certificaterequests-issuer-vault",
-        "cert-manager-certificatesigningrequests-issuer-vault",
-        "vault.cert-manager.io",
-    ] {
-        let mut scenario = ready();
-        scenario.change(Change::Issuer(issuer_key(), issuer(1)));
-        scenario.run();
-        scenario.create(written_by(manager, 60));
-        assert_eq!(lines(&mut scenario), ["event issuer BuiltInActive"]);
-        let withdrawn: BTreeSet<_> = scenario.controller.withdrawn().collect();
-        assert_eq!(withdrawn, [IssuerKind::DropInNamespaced].into());
-        scenario.create(of_issuer("web"));
-        scenario.modify_issuer(|_| {});
-        let log = scenario.pass(600);
-        assert!(
-            log.iter()
-                .all(|line| !line.contains("BuiltInActive") && !line.contains("web")),
-            "{log:?}"
-        );
-        scenario.create(request("ours").approved());
-        assert_eq!(lines(&mut scenario)[0], "sign ours");
-    }
-}
-
-#[test]
-fn message_betrays_built_in() {
-    let text = "Vault failed to sign certificate: permission denied";
-    let mut scenario = ready();
-    scenario.create(of_issuer("other").condition("Ready", "Failed", text).with(|request| {
-        for condition in &mut request.status.as_mut().unwrap().conditions {
-            condition.last_transition_time = Some(at(60).timestamp().to_string());
-        }
-    }));
-    scenario.run();
-    assert_eq!(scenario.controller.withdrawn().count(), 1);
-}
-
-#[test]
-fn earlier_writes_mean_nothing() {
-    let mut scenario = ready();
-    scenario.create(written_by("cert-manager-certificaterequests-issuer-vault", 0));
-    scenario.create(written_by("cert-manager-certificaterequests-issuer-ca", 60));
-    // Anyone who may create a request can do so under this name.
-    scenario.create(written_by("vault.cert-manager.io", 60).with(|request| {
-        request.metadata.managed_fields.as_mut().unwrap()[0].subresource = None;
-    }));
-    scenario.create(of_issuer("web"));
-    assert_eq!(lines(&mut scenario)[0], "sign web");
-    assert_eq!(scenario.controller.withdrawn().count(), 0);
-}
-
-/// Returns a scenario in which Vault has not answered the signature of `web` when the built-in controller shows itself.
-fn held_beside_built_in() -> Scenario {
-    let mut scenario = ready();
-    scenario.signs.insert("web".to_owned(), Answer::Held);
-    scenario.create(of_issuer("web"));
-    scenario.run();
-    scenario.create(written_by("vault.cert-manager.io", 60));
-    scenario.run();
-    scenario
-}
-
-#[test]
-fn signed_is_saved_beside_built_in() {
-    let mut scenario = held_beside_built_in();
-    scenario.release("web", &Answer::Well);
-    assert_eq!(scenario.reason("web"), "Issued");
-    assert_eq!(scenario.controller.unsaved(), 0);
-}
-
-#[test]
-fn lost_answer_is_forgotten_beside_built_in() {
-    let mut scenario = held_beside_built_in();
-    let uid = of_issuer("web").build().metadata.uid.unwrap();
-    scenario.release("web", &Answer::Lost);
-    // S18: no check will decide whose fault it was.
-    let kept = format!("{:?}", scenario.controller);
-    assert!(!kept.contains(&format!("{uid:?}")), "{kept}");
-}
-
-#[test]
-fn read_shows_built_in() {
-    let mut scenario = ready();
-    // A CSR of this length is read again before it is signed.
-    scenario.create(of_issuer("web").with(|request| {
-        let mut csr = request.spec.request.decode().unwrap();
-        csr.extend([b'\n'; 5000]);
-        request.spec.request = issuer_api::Base64::encode(csr);
-    }));
-    let marks = written_by("vault.cert-manager.io", 60).build().metadata.managed_fields;
-    for object in scenario.objects.values_mut() {
-        if let ObservedRequest::CertManager(request) = object {
-            request.metadata.managed_fields.clone_from(&marks);
-        }
-    }
-    assert_eq!(lines(&mut scenario), ["event issuer BuiltInActive"]);
-}
-
 #[test]
 fn unneeded_requests_are_recognised() {
     let mut scenario = ready();
@@ -356,13 +239,29 @@ fn unneeded_requests_are_recognised() {
         });
         let request = request.build();
         let key = crate::reference::RequestKey::of(&request);
-        scenario.controller.needs(&key, request.uid(), &request.spec.issuer_ref)
+        let issuer = NamedIssuer::Reference(&request.spec.issuer_ref);
+        scenario.controller.needs(&key, request.uid(), issuer)
     };
     assert!(needs(&scenario, "web", "vault", None));
     assert!(needs(&scenario, "web", "vault", Some("cert-manager.io")));
     assert!(needs(&scenario, "web", "vault", Some("vault-issuer.io")));
     assert!(!needs(&scenario, "web", "acme", None));
     assert!(!needs(&scenario, "web", "vault", Some("awspca.cert-manager.io")));
+    let key = crate::reference::RequestKey {
+        kind: crate::reference::RequestKind::CertificateSigningRequest,
+        namespace: String::new(),
+        name: "csr".to_owned(),
+    };
+    for (signer, expected) in [
+        ("issuers.cert-manager.io/team.vault", true),
+        ("vaultissuers.vault-issuer.io/team.other", true),
+        ("issuers.cert-manager.io/team.acme", false),
+        ("clusterissuers.cert-manager.io/vault", false),
+        ("kubernetes.io/kubelet-serving", false),
+    ] {
+        let needed = scenario.controller.needs(&key, "uid", NamedIssuer::Signer(signer));
+        assert_eq!(needed, expected, "{signer}");
+    }
 
     // What is being signed is needed until the watch has shown that it is saved, though its issuer has gone.
     scenario.signs.insert("web".to_owned(), Answer::Held);
@@ -380,7 +279,7 @@ fn unneeded_requests_are_recognised() {
 #[test]
 fn requests_go_with_their_issuer() {
     let leave: [fn(&mut Scenario); 2] = [gone, |scenario| {
-        scenario.create(written_by("vault.cert-manager.io", 600));
+        answer(scenario, "other", VAULT_MANAGERS[2], 600);
     }];
     for leave in leave {
         let mut scenario = ready();

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::scenario::{Answer, RequestBuilder, Scenario, at, config, issuer, issuer_key, request};
-use crate::reconcile::{Backlog, Change, Waiting};
+use crate::reconcile::{Backlog, Change, Reporter, Waiting};
 
 fn second(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -36,6 +36,31 @@ fn waiting_requests_are_reported_by_issuer() {
     };
     assert_eq!((issuer.is_ready, issuer.waiting), (false, waiting(2, 200)));
     assert_eq!((issuer.token_expires, issuer.ca_expires), (None, None));
+}
+
+#[test]
+fn report_is_made_in_portions() {
+    let mut scenario = Scenario::empty(config());
+    for number in 0..600 {
+        let mut key = issuer_key();
+        key.name = format!("vault-{number}");
+        scenario.change(Change::Issuer(key.clone(), issuer(1)));
+        let name = key.name;
+        scenario.create(request(&format!("web-{number}")).approved().of("VaultIssuer", &name));
+        scenario.create(request(&format!("lost-{number}")).approved().of("VaultIssuer", "none"));
+    }
+    let mut reporter = Reporter::default();
+    let mut portions = 1;
+    let report = loop {
+        if let Some(report) = scenario.controller.report_portion(scenario.now, &mut reporter) {
+            break report;
+        }
+        portions += 1;
+    };
+    assert!(portions >= 5, "{portions}");
+    assert_eq!(report, scenario.controller.report(scenario.now));
+    assert_eq!((report.issuers.len(), report.unassigned.requests), (600, 600));
+    assert!(report.issuers.iter().all(|issuer| issuer.waiting.requests == 1));
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub(super) struct Scenario {
     pub(super) now: Now,
     /// How Vault answers health, lookup and probe.
     pub(super) checks: Answer,
-    /// A host that answers nothing.
+    /// The hosts that answer nothing begin with this.
     pub(super) silent: Option<&'static str>,
     /// How Vault answers revocations.
     pub(super) revocations: Answer,
@@ -292,7 +292,7 @@ impl Scenario {
             step = match step {
                 Step::Done(Outcome::Unsaved) => return self.log.push("unsaved".to_owned()),
                 Step::Done(_) => return,
-                Step::Exchange(request, _) if self.silent.is_some() && request.http.uri().host() == self.silent => {
+                Step::Exchange(request, _) if self.is_silent(&request) => {
                     return self.log.push(format!("unanswered {}", request.operation.as_str()));
                 }
                 Step::Exchange(request, waits) if request.operation == Operation::Sign => {

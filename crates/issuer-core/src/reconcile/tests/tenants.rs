@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::scenario::{Answer, Scenario, issuer, issuer_key, request};
+use crate::Request;
 use crate::reconcile::Change;
 use crate::reference::{IssuerKey, IssuerKind};
 
@@ -115,6 +116,59 @@ fn silent_server_delays_no_other_check() {
     scenario.run();
     let ready = scenario.controller.readiness().find(|(issuer, _)| **issuer == key);
     assert_eq!(ready, Some((&key, true)));
+}
+
+impl Scenario {
+    /// Returns `true` if the server that is asked answers nothing.
+    pub(super) fn is_silent(&self, request: &Request) -> bool {
+        let host = request.http.uri().host().unwrap_or_default().to_ascii_lowercase();
+        self.silent.is_some_and(|silent| host.starts_with(silent))
+    }
+}
+
+/// Adds an issuer at a server that answers, and asserts that it is checked at once.
+fn assert_checked(scenario: &mut Scenario, key: &IssuerKey) {
+    add(scenario, key.clone(), "good");
+    scenario.run();
+    let ready = scenario.controller.readiness().find(|(issuer, _)| *issuer == key);
+    assert_eq!(ready, Some((key, true)));
+}
+
+#[test]
+fn paths_of_one_host_are_one_server() {
+    let mut scenario = Scenario::ready();
+    scenario.silent = Some("silent");
+    for number in 0..100 {
+        let server = ["silent", "SILENT", "silent:443"][number % 3];
+        let key = namespaced("hostile", &format!("vault-{number}"));
+        add(&mut scenario, key, &format!("{server}/below/{number}"));
+    }
+    assert_eq!(scenario.run(), vec!["unanswered health"; 8]);
+}
+
+#[test]
+fn tenant_of_many_servers_delays_no_other_check() {
+    let mut scenario = Scenario::ready();
+    scenario.silent = Some("silent");
+    for number in 0..1000 {
+        let key = namespaced("hostile", &format!("vault-{number}"));
+        add(&mut scenario, key, &format!("silent-{number}"));
+    }
+    let mut log = Vec::new();
+    while scenario
+        .controller
+        .next_due()
+        .is_some_and(|due| due <= scenario.now.monotonic)
+    {
+        log.extend(scenario.run());
+    }
+    assert_eq!(log, vec!["unanswered health"; 32]);
+    assert_checked(&mut scenario, &namespaced("team-b", "vault"));
+    assert_checked(&mut scenario, &cluster("shared"));
+    // At the server of others it waits for its own checks, and delays none of theirs.
+    add(&mut scenario, namespaced("hostile", "good"), "good");
+    assert!(scenario.run().is_empty());
+    assert_checked(&mut scenario, &namespaced("team-c", "vault"));
 }
 
 #[test]

@@ -158,17 +158,17 @@ fn unsaved_certificates_fill_one_issuer_only() {
 }
 
 #[test]
-fn unsaved_certificates_of_one_tenant_stop_no_other() {
+fn unsaved_certificates_of_one_requester_stop_no_other() {
     let mut scenario = Scenario::ready();
     scenario.change(Change::Issuer(shared(), issuer(1)));
     scenario.run();
     scenario.write_errors.extend([WriteError::Forbidden; 100]);
-    let of_tenant = |namespace: &str, number: u32| {
+    let of_requester = |namespace: &str, number: u32| {
         let request = request(&format!("{namespace}-{number}")).approved();
         request.in_namespace(namespace).of("VaultClusterIssuer", "shared")
     };
     for number in 0..103 {
-        scenario.create(of_tenant("hostile", number));
+        scenario.create(of_requester("hostile", number));
     }
     assert_eq!(signatures(&scenario.run()), 100);
     assert_eq!(scenario.controller.unsaved(), 100);
@@ -177,7 +177,7 @@ fn unsaved_certificates_of_one_tenant_stop_no_other() {
         "write other-0 Issued",
         "event other-0 Normal CertificateIssued",
     ];
-    scenario.create(of_tenant("other", 0));
+    scenario.create(of_requester("other", 0));
     assert_eq!(scenario.run(), log);
     // What is saved at last makes room for the rest.
     assert_eq!(signatures(&scenario.pass(2)), 3);

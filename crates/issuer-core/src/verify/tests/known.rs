@@ -1,38 +1,7 @@
 //! Signatures of CAs that are verified once.
 
-use std::cell::Cell;
-
-use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
-
+use super::counted::{Counted, verified};
 use super::*;
-
-thread_local! {
-    /// The number of signatures that this thread has verified with [`Counted`].
-    static VERIFIED: Cell<usize> = const { Cell::new(0) };
-}
-
-/// ECDSA with P-256 and SHA-256, with a count of the signatures that were verified.
-#[derive(Debug)]
-struct Counted;
-
-impl SignatureVerificationAlgorithm for Counted {
-    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        VERIFIED.set(VERIFIED.get() + 1);
-        let all = signatures().0.iter();
-        let mut fitting = all.filter(|known| {
-            known.public_key_alg_id() == self.public_key_alg_id() && known.signature_alg_id() == self.signature_alg_id()
-        });
-        fitting.next().unwrap().verify_signature(key, message, signature)
-    }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_P256
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_SHA256
-    }
-}
 
 /// Answers to one customer, and what is known after the last of them.
 struct Counter {
@@ -56,10 +25,10 @@ impl Counter {
             ca_chain: chain.iter().map(|ca| pem(&[ca])).collect(),
             is_leased: false,
         };
-        let before = VERIFIED.get();
-        let verified = verify(&self.customer.wanted, &issued, at(0), &self.options)?;
-        self.options.known.extend(verified.known());
-        Ok(VERIFIED.get() - before)
+        let before = verified();
+        let chain = verify(&self.customer.wanted, &issued, at(0), &self.options)?;
+        self.options.known.extend(chain.known());
+        Ok(verified() - before)
     }
 }
 

@@ -8,7 +8,9 @@ use crate::RequestSpec;
 use crate::fixture::{START, at, signatures};
 use crate::usage::Usage;
 
+mod budget;
 mod chains;
+mod counted;
 mod hostile;
 mod known;
 

@@ -1,3 +1,4 @@
+mod appeared;
 mod unneeded;
 
 use std::collections::VecDeque;
@@ -425,35 +426,6 @@ fn issuer(name: &str, kind: &str) -> Value {
         "metadata": { "name": name, "namespace": "ns", "uid": format!("uid-{name}"), "resourceVersion": "3" },
         "spec": { kind: { "server": "https://vault", "path": "pki/sign/web", "auth": {} } },
     })
-}
-
-/// Follows the drop-in issuers, whose watch shows `issuers`, and the requests; returns what is asked about requests.
-async fn lists_after(issuers: &[(&str, Value)]) -> Vec<String> {
-    let (issuer_server, request_server) = (
-        Server::new([list(&[], "2", ""), open(issuers)]),
-        Server::new([list(&[], "1", ""), open(&[]), list(&[request("a", "4")], "5", "")]),
-    );
-    let lists = [REQUESTS, Watched::Issuers(IssuerKind::DropInNamespaced)].map(everywhere);
-    let (drop_in, record) = (DropInIssuers::new(&lists), Record::default());
-    let clients = [request_server.client(), issuer_server.client()];
-    let follow = |index: usize| Reflector::new(&clients[index], &lists[index], &record, &drop_in).run();
-    let both = futures::future::join(follow(0), follow(1));
-    assert!(timeout(Duration::from_secs(20), both).await.is_err());
-    request_server.asked()
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_are_listed_again_when_their_issuer_appears() {
-    let asked = lists_after(&[("ADDED", issuer("vault", "vault"))]).await;
-    let lists: Vec<_> = asked.iter().map(|uri| uri.contains("limit=")).collect();
-    assert_eq!(lists, [true, false, true, false], "{asked:?}");
-    assert!(asked.iter().all(|uri| !uri.contains("fieldSelector")), "{asked:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn other_types_of_issuer_cause_no_list() {
-    let asked = lists_after(&[("ADDED", issuer("acme", "acme")), ("DELETED", issuer("acme", "acme"))]).await;
-    assert_eq!(asked.len(), 2, "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,7 @@ impl Serving {
         };
         let config = Config {
             drop_in: Some(drop_in),
+            kubernetes_csrs: true,
             ..config()
         };
         Self {
@@ -28,13 +29,13 @@ impl Serving {
         }
     }
 
-    /// Follows cert-manager's Issuer `vault`, and these requests.
-    async fn follow(self, requests: &[Value]) -> (Controller, Vec<String>) {
+    /// Follows cert-manager's Issuer `vault`, and these requests of a kind.
+    async fn follow(self, watched: Watched, requests: &[Value]) -> (Controller, Vec<String>) {
         let servers = [
             Server::new([list(requests, "1", "")]),
             Server::new([list(&[issuer("vault", "vault")], "2", "")]),
         ];
-        let lists = [REQUESTS, Watched::Issuers(IssuerKind::DropInNamespaced)].map(everywhere);
+        let lists = [watched, Watched::Issuers(IssuerKind::DropInNamespaced)].map(everywhere);
         let (drop_in, clients) = (DropInIssuers::new(&lists), servers.each_ref().map(Server::client));
         let follow = |index: usize| Reflector::new(&clients[index], &lists[index], &self, &drop_in).run();
         let both = futures::future::join(follow(0), follow(1));
@@ -84,9 +85,29 @@ async fn requests_of_other_issuers_are_not_decoded() {
     let ours = request("web", "1");
     let mut all: Vec<_> = (0..10_000).map(of_acme).collect();
     all.insert(5_000, ours.clone());
-    let (alone, _) = Serving::new().follow(&[ours]).await;
-    let (among_others, decoded) = Serving::new().follow(&all).await;
+    let (alone, _) = Serving::new().follow(REQUESTS, &[ours]).await;
+    let (among_others, decoded) = Serving::new().follow(REQUESTS, &all).await;
     assert_eq!(decoded, ["web"]);
     assert_eq!(among_others.tracked(), 1);
     assert_eq!(among_others, alone, "something is kept of another issuer's request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn csrs_of_other_issuers_are_not_decoded() {
+    let csr = |name: &str, signer: &str, request: Value| {
+        json!({
+            "metadata": { "name": name, "uid": format!("uid-{name}"), "resourceVersion": "1" },
+            "spec": { "request": request, "signerName": signer },
+        })
+    };
+    // What is decoded of 7 would be an error.
+    let all = [
+        csr("acme", "issuers.cert-manager.io/ns.acme", json!(7)),
+        csr("web", "issuers.cert-manager.io/ns.vault", json!("QQ==")),
+        csr("node", "kubernetes.io/kubelet-serving", json!(7)),
+        csr("cluster", "clusterissuers.cert-manager.io/vault", json!(7)),
+    ];
+    let (controller, decoded) = Serving::new().follow(CSRS, &all).await;
+    assert_eq!(decoded, ["web"]);
+    assert_eq!(controller.tracked(), 1);
 }

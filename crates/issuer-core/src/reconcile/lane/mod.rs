@@ -1,14 +1,15 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+mod waiting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::waiting::{Full, NONE, Waiting};
 use super::recovery::Recovery;
 
 /// A key that can be queued.
 pub(super) trait Work: Ord + Clone {
-    /// Returns the tenant that the work is for, whose turns it takes.
-    fn tenant(&self) -> &str;
+    /// Returns the requester of the work: those of one lane take turns.
+    fn requester(&self) -> &str;
 }
 
 /// A class of work within a lane; a lane that is closed for a class is closed for all that come after it.
@@ -45,7 +46,7 @@ pub(super) struct Lane<K> {
     pub(super) open: Class,
     /// Whether one of its tasks may run even if all lanes together run as many as they may.
     pub(super) is_reserved: bool,
-    /// The tenants that are full: only owed work runs for them. There are few.
+    /// The requesters that are full: only owed work runs for them.
     pub(super) full: Full,
     /// The number of tasks that may run at once.
     width: usize,
@@ -63,16 +64,11 @@ pub(super) struct Lane<K> {
     released: Vec<Released<K>>,
     /// The number of turns that retried work has yielded in a row.
     yielded: u8,
-    /// The tenant served last, while there is work that is ready.
-    last: Option<String>,
+    /// The requester served last, while there is work that is ready.
+    last: Option<Arc<str>>,
     /// Since when there has been work that is ready and got no slot.
     since: Duration,
 }
-
-type Full = BTreeSet<Arc<str>>;
-
-/// No tenant is full: owed work runs for all.
-const NONE: &Full = &Full::new();
 
 /// Work that was released at once.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -82,14 +78,6 @@ struct Released<K> {
     /// What has ended its wait.
     recovery: Recovery,
     work: Waiting<K>,
-}
-
-/// The work of one class.
-#[derive(Clone, Debug, PartialEq, Hash)]
-struct Waiting<K> {
-    later: BTreeSet<(Duration, K)>,
-    /// By tenant; no set is empty.
-    ready: BTreeMap<String, BTreeSet<(Duration, K)>>,
 }
 
 impl<K: Work> Lane<K> {
@@ -122,7 +110,13 @@ impl<K: Work> Lane<K> {
         if !self.is_ready() {
             self.since = now;
         }
-        self.class(class).make_ready(at, key);
+        self.make_ready(class, at, key);
+    }
+
+    fn make_ready(&mut self, class: Class, at: Duration, key: K) {
+        let full = std::mem::take(&mut self.full);
+        self.class(class).make_ready(at, key, full_for(class, &full));
+        self.full = full;
     }
 
     pub(super) fn remove(&mut self, key: &K, at: Duration) -> Option<Class> {
@@ -169,33 +163,39 @@ impl<K: Work> Lane<K> {
         self.settle();
     }
 
-    /// Sets whether a tenant is full.
-    pub(super) fn limit(&mut self, tenant: &Arc<str>, is_full: bool) {
+    /// Sets whether a requester is full.
+    pub(super) fn limit(&mut self, requester: &Arc<str>, is_full: bool) {
         if is_full {
-            self.full.insert(Arc::clone(tenant));
+            self.full.insert(Arc::clone(requester));
         } else {
-            self.full.remove(tenant);
+            self.full.remove(requester);
+        }
+        for class in Class::ALL.into_iter().filter(|class| *class != Class::Owed) {
+            self.class(class).hold(requester, is_full);
         }
     }
 
-    /// Takes what comes next and a slot: what is owed, or the work of the tenant after the one served last.
-    pub(super) fn next(&mut self, now: Duration) -> Option<(Class, K)> {
+    /// Returns the requester whose work [`next`](Self::next) takes, unless that is owed.
+    pub(super) fn turn(&self) -> Option<Arc<str>> {
+        let class = self.next_class().filter(|class| *class != Class::Owed)?;
+        let (_, waiting) = self.classes().into_iter().find(|(other, _)| *other == class)?;
+        let (requester, _) = waiting.after(self.last.as_deref().unwrap_or_default())?;
+        Some(Arc::clone(requester))
+    }
+
+    /// Takes what comes next and a slot: what is owed, or the work of the requester after the one served last.
+    pub(super) fn next(&mut self, now: Duration) -> Option<(Class, Arc<str>, K)> {
         let class = self.next_class()?;
-        let last = self.last.take().unwrap_or_default();
-        let full = std::mem::take(&mut self.full);
-        let taken = self
-            .class(class)
-            .take_after(&last, if class == Class::Owed { NONE } else { &full });
-        self.full = full;
-        let (tenant, key) = taken?;
+        let last = self.last.take();
+        let (requester, key) = self.class(class).take_after(last.as_deref().unwrap_or_default())?;
         // Counted only while retried work waits, so its turn comes after a bounded number of others.
-        let yields = class != Class::Retried && self.retried.has_turn(&self.full);
+        let yields = class != Class::Retried && self.retried.has_turn();
         self.yielded = if yields { self.yielded.saturating_add(1) } else { 0 };
-        (self.last, self.since) = (Some(tenant), now);
+        (self.last, self.since) = (Some(Arc::clone(&requester)), now);
         self.running += 1;
         self.retrying += usize::from(class == Class::Retried);
         self.settle();
-        Some((class, key))
+        Some((class, requester, key))
     }
 
     /// Frees the slot of work of a class.
@@ -204,28 +204,28 @@ impl<K: Work> Lane<K> {
         self.retrying -= usize::from(class == Class::Retried);
     }
 
-    /// Makes ready the first of what has become due, of which something can be taken if there is a slot. Returns what of
-    /// that was released, and what ended its wait.
-    pub(super) fn promote(&mut self, now: Duration) -> Vec<(K, Recovery)> {
+    /// Makes ready the first of what has become due, while there is `room`. Returns what of that was released, and what ended
+    /// its wait.
+    pub(super) fn promote(&mut self, now: Duration, room: &mut usize) -> Vec<(K, Recovery)> {
         let was_ready = self.is_ready();
-        let released = self.promote_released(now);
-        let mut room = PORTION - released.len();
-        let first = Class::ALL
-            .into_iter()
-            .filter_map(|class| self.class(class).promote(now, &mut room))
-            .min();
+        let released = self.promote_released(now, room);
+        let full = std::mem::take(&mut self.full);
+        let promote = |class| self.class(class).promote(now, room, full_for(class, &full));
+        let first = Class::ALL.into_iter().filter_map(promote).min();
+        self.full = full;
         if let Some(first) = first.filter(|_| !was_ready) {
             self.since = first;
         }
         released
     }
 
-    fn promote_released(&mut self, now: Duration) -> Vec<(K, Recovery)> {
+    fn promote_released(&mut self, now: Duration, room: &mut usize) -> Vec<(K, Recovery)> {
         let mut promoted = Vec::new();
-        while promoted.len() < PORTION
+        while *room > 0
             && let Some(index) = self.released.iter().position(|released| released.class <= self.open)
             && let Some(released) = self.released.get_mut(index)
         {
+            *room -= 1;
             let (class, recovery) = (released.class, released.recovery);
             let key = released.work.pop();
             if released.work.is_empty() {
@@ -233,7 +233,7 @@ impl<K: Work> Lane<K> {
             }
             if let Some(key) = key {
                 promoted.push((key.clone(), recovery));
-                self.class(class).make_ready(now, key);
+                self.make_ready(class, now, key);
             }
         }
         promoted
@@ -248,11 +248,10 @@ impl<K: Work> Lane<K> {
         if self.released.iter().any(|released| released.class <= self.open) {
             return Some(self.since);
         }
-        let full = |class: Class| if class == Class::Owed { NONE } else { &self.full };
-        if open.clone().any(|(class, waiting)| waiting.has_turn(full(class))) {
+        if open.clone().any(|(_, waiting)| waiting.has_turn()) {
             return Some(self.since);
         }
-        let first = |(_, waiting): (Class, &Waiting<K>)| waiting.later.first().map(|(at, _)| *at);
+        let first = |(_, waiting): (Class, &Waiting<K>)| waiting.next();
         open.filter_map(first).min()
     }
 
@@ -260,7 +259,7 @@ impl<K: Work> Lane<K> {
     pub(super) fn backlog(&self, now: Duration) -> usize {
         let open = self.classes().into_iter().filter(|(class, _)| *class <= self.open);
         let released = self.released.iter().filter(|released| released.class <= self.open);
-        open.map(|(class, waiting)| waiting.backlog(now, if class == Class::Owed { NONE } else { &self.full }))
+        open.map(|(class, waiting)| waiting.backlog(now, full_for(class, &self.full)))
             .sum::<usize>()
             + released.map(|released| released.work.len()).sum::<usize>()
     }
@@ -303,7 +302,8 @@ impl<K: Work> Lane<K> {
     }
 
     fn is_ready(&self) -> bool {
-        !self.released.is_empty() || self.classes().into_iter().any(|(_, class)| !class.ready.is_empty())
+        let is_ready = |(_, waiting): (Class, &Waiting<K>)| waiting.is_ready();
+        !self.released.is_empty() || self.classes().into_iter().any(is_ready)
     }
 
     /// Forgets whose turn it is when nobody waits for one.
@@ -313,22 +313,21 @@ impl<K: Work> Lane<K> {
         }
     }
 
-    /// Returns the class that has the next turn: of two for the same tenant, the one that has been due the longest; retried
+    /// Returns the class that has the next turn: of two for the same requester, the one that has been due the longest; retried
     /// work if there is no other, or if it has yielded often enough.
     fn next_class(&self) -> Option<Class> {
-        if !self.owed.ready.is_empty() {
+        if self.owed.has_turn() {
             return Some(Class::Owed);
         }
         let last = self.last.as_deref().unwrap_or_default();
-        let turn = |class: &Waiting<K>| {
-            let (tenant, first) = class.after(last, &self.full)?;
-            Some((tenant <= last, tenant.to_owned(), first))
-        };
         let classes = [(Class::Untold, &self.untold), (Class::Told, &self.told)];
         let open = classes.into_iter().filter(|(class, _)| *class <= self.open);
-        let turns = open.filter_map(|(class, waiting)| Some((turn(waiting)?, class)));
-        let first = turns.min().map(|(_, class)| class);
-        let retry = self.open >= Class::Retried && self.may_retry() && self.retried.has_turn(&self.full);
+        let turns = open.filter_map(|(class, waiting)| {
+            let (requester, first) = waiting.after(last)?;
+            Some((&**requester <= last, requester, first, class))
+        });
+        let first = turns.min().map(|(.., class)| class);
+        let retry = self.open >= Class::Retried && self.may_retry() && self.retried.has_turn();
         match first {
             Some(_) if retry && self.yielded >= YIELDED => Some(Class::Retried),
             None if retry => Some(Class::Retried),
@@ -337,96 +336,7 @@ impl<K: Work> Lane<K> {
     }
 }
 
-impl<K: Work> Waiting<K> {
-    fn new() -> Self {
-        Self {
-            later: BTreeSet::new(),
-            ready: BTreeMap::new(),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.later.is_empty() && self.ready.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.later.len() + self.ready.values().map(BTreeSet::len).sum::<usize>()
-    }
-
-    /// Takes the work that is not ready.
-    fn take_later(&mut self) -> Self {
-        Self {
-            later: std::mem::take(&mut self.later),
-            ready: BTreeMap::new(),
-        }
-    }
-
-    /// Takes any key, the earliest of those that are not ready first.
-    fn pop(&mut self) -> Option<K> {
-        let first = self.later.pop_first().map(|(_, key)| key);
-        first.or_else(|| self.take_after("", NONE).map(|(_, key)| key))
-    }
-
-    fn backlog(&self, now: Duration, full: &Full) -> usize {
-        let due = self.later.iter().take_while(|(at, _)| *at <= now).count();
-        let ready = self.ready.iter().filter(|(tenant, _)| !full.contains(tenant.as_str()));
-        ready.map(|(_, ready)| ready.len()).sum::<usize>() + due
-    }
-
-    /// Returns `true` if there is work that is ready, of a tenant that is not full.
-    fn has_turn(&self, full: &Full) -> bool {
-        self.ready.keys().any(|tenant| !full.contains(tenant.as_str()))
-    }
-
-    fn make_ready(&mut self, at: Duration, key: K) {
-        let tenant = key.tenant().to_owned();
-        self.ready.entry(tenant).or_default().insert((at, key));
-    }
-
-    fn remove(&mut self, entry: &(Duration, K)) -> bool {
-        if self.later.remove(entry) {
-            return true;
-        }
-        let tenant = entry.1.tenant();
-        let Some(ready) = self.ready.get_mut(tenant) else {
-            return false;
-        };
-        let removed = ready.remove(entry);
-        if ready.is_empty() {
-            self.ready.remove(tenant);
-        }
-        removed
-    }
-
-    /// Returns the tenant whose turn it is after `last`, unless it is full, and when its first work became due.
-    fn after(&self, last: &str, full: &Full) -> Option<(&str, Duration)> {
-        let after = self.ready.range::<str, _>((Bound::Excluded(last), Bound::Unbounded));
-        let mut turns = after.chain(self.ready.range::<str, _>((Bound::Unbounded, Bound::Included(last))));
-        let (tenant, ready) = turns.find(|(tenant, _)| !full.contains(tenant.as_str()))?;
-        Some((tenant, ready.first().map_or(Duration::ZERO, |(at, _)| *at)))
-    }
-
-    fn take_after(&mut self, last: &str, full: &Full) -> Option<(String, K)> {
-        let tenant = self.after(last, full)?.0.to_owned();
-        let ready = self.ready.get_mut(&tenant)?;
-        let (_, key) = ready.pop_first()?;
-        if ready.is_empty() {
-            self.ready.remove(&tenant);
-        }
-        Some((tenant, key))
-    }
-
-    /// Makes ready what is due, while there is `room`; returns when the first of it became due.
-    fn promote(&mut self, now: Duration, room: &mut usize) -> Option<Duration> {
-        let mut first = None;
-        while *room > 0
-            && self.later.first().is_some_and(|(at, _)| *at <= now)
-            && let Some((at, key)) = self.later.pop_first()
-        {
-            *room -= 1;
-            first = first.or(Some(at));
-            self.make_ready(at, key);
-        }
-        first
-    }
+/// Returns the requesters that are full for a class: what is owed runs for all.
+fn full_for(class: Class, full: &Full) -> &Full {
+    if class == Class::Owed { NONE } else { full }
 }

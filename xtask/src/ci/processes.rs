@@ -1,11 +1,17 @@
-//! The memory that a process and its descendants use.
+//! A process and its descendants.
 
 use std::collections::HashMap;
 use std::fs;
 
-/// Returns the resident memory in bytes of a process and its descendants (proc_pid_stat(5), proc_pid_statm(5)), or 0 on
-/// systems without `/proc`.
+/// Returns the resident memory in bytes of a process and its descendants (proc_pid_statm(5)), or 0 on systems without
+/// `/proc`.
 pub(super) fn resident(root: u32) -> u64 {
+    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+    family(root).into_iter().filter_map(pages).sum::<u64>() * page
+}
+
+/// Returns a process and its descendants (proc_pid_stat(5)); none on systems without `/proc`.
+pub(super) fn family(root: u32) -> Vec<u32> {
     let mut parents = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let id = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
@@ -18,9 +24,8 @@ pub(super) fn resident(root: u32) -> u64 {
             parents.insert(id, parent);
         }
     }
-    let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-    let family = parents.keys().filter(|id| is_descendant(**id, root, &parents));
-    family.filter_map(|id| pages(*id)).sum::<u64>() * page
+    let members = parents.keys().filter(|id| is_descendant(**id, root, &parents));
+    members.copied().collect()
 }
 
 fn is_descendant(mut id: u32, root: u32, parents: &HashMap<u32, u32>) -> bool {

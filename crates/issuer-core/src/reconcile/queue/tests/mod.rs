@@ -1,7 +1,8 @@
+mod tenants;
+
 use std::cell::Cell;
 use std::cmp::Ordering;
 
-use super::super::lane::PORTION;
 use super::*;
 
 /// The owner of a lane is what stands before a slash; checks are not counted.
@@ -16,6 +17,10 @@ impl LaneName for &'static str {
         2 * width
     }
 
+    fn tenant_share(&self, _: &str) -> Option<usize> {
+        self.starts_with("check").then_some(3)
+    }
+
     fn is_counted(&self) -> bool {
         !self.starts_with("check")
     }
@@ -25,11 +30,11 @@ impl LaneName for &'static str {
     }
 }
 
-/// The work of a tenant, with a number.
+/// The work of a requester, with a number.
 type Item = (&'static str, u32);
 
 impl Work for Item {
-    fn tenant(&self) -> &str {
+    fn requester(&self) -> &str {
         self.0
     }
 }
@@ -133,7 +138,7 @@ fn backlog_is_due_and_open() {
 }
 
 #[test]
-fn tenants_take_turns() {
+fn requesters_take_turns() {
     let mut queue = queue(1, 9);
     for number in 0..4 {
         push(&mut queue, "a", ("crowd", number), 0);
@@ -413,7 +418,7 @@ impl Ord for Counted {
 }
 
 impl Work for Counted {
-    fn tenant(&self) -> &str {
+    fn requester(&self) -> &str {
         if self.0.is_multiple_of(2) { "even" } else { "odd" }
     }
 }
@@ -460,19 +465,4 @@ fn empty_lane_is_removed() {
     assert!(!queue.is_idle());
     queue.finish(&("t", 1));
     assert_eq!(queue, self::queue(1, 9));
-}
-
-#[test]
-fn full_tenant_stops_no_other() {
-    let mut queue = queue(9, 9);
-    for item in [("a", 1), ("a", 2), ("b", 3)] {
-        push(&mut queue, "lane", item, 0);
-    }
-    queue.limit(&"lane", &"a".into(), true);
-    queue.push("lane", Class::Owed, ("a", 4), s(0), s(0));
-    assert_eq!(drain(&mut queue, 1), [("a", 4), ("b", 3)]);
-    assert_eq!(queue.next(), None);
-    assert_eq!(queue.backlog(s(1)).collect::<Vec<_>>(), [(&"lane", 0)]);
-    queue.limit(&"lane", &"a".into(), false);
-    assert_eq!(drain(&mut queue, 1), [("a", 1), ("a", 2)]);
 }

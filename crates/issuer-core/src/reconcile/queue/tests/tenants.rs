@@ -1,0 +1,217 @@
+//! Tenants that may run nothing more.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn full_tenant_stops_no_other() {
+    let mut queue = queue(9, 9);
+    for item in [("a", 1), ("a", 2), ("b", 3)] {
+        push(&mut queue, "lane", item, 0);
+    }
+    queue.limit(&"lane", &"a".into(), true);
+    queue.push("lane", Class::Owed, ("a", 4), s(0), s(0));
+    assert_eq!(drain(&mut queue, 1), [("a", 4), ("b", 3)]);
+    assert_eq!(queue.next(), None);
+    assert_eq!(queue.backlog(s(1)).collect::<Vec<_>>(), [(&"lane", 0)]);
+    queue.limit(&"lane", &"a".into(), false);
+    assert_eq!(drain(&mut queue, 1), [("a", 1), ("a", 2)]);
+}
+
+#[test]
+fn crowd_of_a_full_tenant_takes_no_turn() {
+    const CROWD: u32 = 10_000;
+    const TURN: usize = PORTION * 200;
+    let even: Arc<str> = "even".into();
+    let mut queue = Queue::new(10, 100);
+    for number in 0..CROWD {
+        queue.push("a", Class::Told, Counted(2 * number), s(1), s(0));
+    }
+    queue.limit(&"a", &even, true);
+    queue.push("a", Class::Told, Counted(1), s(2), s(0));
+    let mut turns = 0;
+    let odd = loop {
+        let (key, cost) = cost(|| queue.pop(s(3), |_, _| {}));
+        assert!(cost < TURN, "{cost}");
+        turns += 1;
+        assert!(turns <= CROWD as usize / (PORTION / 2), "{turns}");
+        match key {
+            Some(key) => break key.0,
+            None => assert!(queue.next().is_some_and(|next| next <= s(3))),
+        }
+    };
+    assert_eq!((odd, queue.next()), (1, None));
+    let ((), cost_of_room) = cost(|| queue.limit(&"a", &even, false));
+    assert!(cost_of_room < PORTION, "{cost_of_room}");
+    for _ in 0..CROWD {
+        let (key, cost) = cost(|| queue.pop(s(3), |_, _| {}));
+        queue.finish(&key.unwrap());
+        assert!(cost < TURN, "{cost}");
+    }
+}
+
+#[test]
+fn full_tenants_return_one_by_one() {
+    let names: Vec<&'static str> = (0..1000).map(|number| &*format!("t-{number:04}").leak()).collect();
+    let mut queue = queue(1, 9);
+    for name in names.iter().copied() {
+        push(&mut queue, "a", (name, 0), 0);
+        queue.limit(&"a", &name.into(), true);
+    }
+    push(&mut queue, "a", ("z", 1), 0);
+    assert_eq!(drain(&mut queue, 0), [("z", 1)]);
+    for name in names {
+        queue.limit(&"a", &name.into(), false);
+        assert_eq!(drain(&mut queue, 0), [(name, 0)]);
+    }
+    assert_eq!(queue, self::queue(1, 9));
+}
+
+#[test]
+fn closed_lane_stays_closed_to_a_key_that_moves_in_it() {
+    let mut queue = queue(9, 9);
+    push(&mut queue, "a", ("t", 1), 0);
+    queue.open(&"a", Class::Owed);
+    queue.limit(&"a", &"t".into(), true);
+    queue.reserve(&"a", false);
+    let closed = queue.clone();
+    queue.reclassify(&("t", 1), Class::Untold, s(0));
+    assert_eq!(pop(&mut queue, 9), None);
+    push(&mut queue, "a", ("t", 1), 0);
+    assert_eq!(queue, closed);
+    queue.open(&"a", Class::Retried);
+    assert_eq!(pop(&mut queue, 9), None);
+    queue.limit(&"a", &"t".into(), false);
+    assert_eq!(pop(&mut queue, 9), Some(("t", 1)));
+}
+
+/// Lanes in all of which together a tenant runs three tasks.
+const CHECKS: [&str; 4] = ["check/1", "check/2", "check/3", "check/4"];
+
+#[test]
+fn tenant_runs_its_share_in_all_lanes() {
+    let mut queue = queue(9, 9);
+    for number in 0..20 {
+        let lane = CHECKS[number as usize % 4];
+        push(&mut queue, lane, ("crowd", number), 0);
+        push(&mut queue, lane, ("other", number), 1);
+    }
+    let running = taken(&mut queue);
+    let of = |tenant| running.iter().filter(|item| item.0 == tenant).count();
+    assert_eq!((running.len(), of("crowd"), of("other")), (6, 3, 3));
+    assert_eq!(queue.next(), None);
+    // A slot goes to the same tenant, each time in the next lane.
+    let mut last = *running.iter().find(|item| item.0 == "crowd").unwrap();
+    let lanes = [(); 4].map(|()| {
+        queue.finish(&last);
+        let next = taken(&mut queue);
+        assert!(matches!(next[..], [("crowd", _)]), "{next:?}");
+        last = next[0];
+        last.1 % 4
+    });
+    assert_eq!(lanes, [0, 1, 2, 3]);
+}
+
+#[test]
+fn cancelled_work_leaves_no_lane_closed() {
+    let mut queue = queue(9, 9);
+    for number in 0..12 {
+        push(&mut queue, CHECKS[number as usize % 3], ("t", number), 0);
+    }
+    let running = taken(&mut queue);
+    assert_eq!(running.len(), 3);
+    for number in (0..12).filter(|number| number % 3 != 2) {
+        queue.cancel(&("t", number));
+    }
+    for item in running {
+        queue.finish(&item);
+    }
+    assert_eq!(drain(&mut queue, 1).len(), 3);
+    assert_eq!(queue, self::queue(9, 9));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Push(usize, usize, u64),
+    Cancel(usize),
+    Finish(usize),
+    Postpone(usize),
+    Pop,
+}
+
+const TENANTS: [&str; 2] = ["a", "b"];
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        3 => (0..4_usize, 0..24_usize, 0..3_u64).prop_map(|(lane, number, at)| Act::Push(lane, number, at)),
+        1 => (0..24_usize).prop_map(Act::Cancel),
+        2 => (0..8_usize).prop_map(Act::Finish),
+        1 => (0..24_usize).prop_map(Act::Postpone),
+        3 => Just(Act::Pop),
+    ]
+}
+
+fn item(number: usize) -> Item {
+    (TENANTS[number % 2], number as u32)
+}
+
+/// A queue, and what it should hold.
+struct Checked {
+    queue: Queue<&'static str, Item>,
+    due: BTreeSet<Item>,
+    running: Vec<Item>,
+}
+
+impl Checked {
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Push(lane, number, at) => {
+                let class = [Class::Untold, Class::Told, Class::Retried][number % 3];
+                self.queue.push(CHECKS[lane], class, item(number), s(at), s(0));
+                self.due.insert(item(number));
+            }
+            Act::Cancel(number) => {
+                self.queue.cancel(&item(number));
+                self.due.remove(&item(number));
+            }
+            Act::Postpone(number) => self.queue.postpone(&item(number), s(2)),
+            Act::Finish(number) if number < self.running.len() => {
+                self.queue.finish(&self.running.remove(number));
+            }
+            Act::Finish(_) => {}
+            Act::Pop => {
+                self.pop(1);
+            }
+        }
+    }
+
+    fn pop(&mut self, now: u64) -> Option<Item> {
+        let key = pop(&mut self.queue, now)?;
+        assert!(self.due.remove(&key), "{key:?} is not due");
+        self.running.push(key);
+        for tenant in TENANTS {
+            let own = self.running.iter().filter(|item| item.0 == tenant);
+            assert!(own.count() <= 3, "{:?}", self.running);
+        }
+        Some(key)
+    }
+}
+
+proptest! {
+    #[test]
+    fn share_is_kept_and_starves_nobody(acts in vec(act(), 0..80)) {
+        let mut checked = Checked { queue: queue(2, 9), due: BTreeSet::new(), running: Vec::new() };
+        for act in acts {
+            checked.act(act);
+        }
+        loop {
+            while checked.pop(9).is_some() {}
+            let Some(key) = checked.running.pop() else { break };
+            checked.queue.finish(&key);
+        }
+        prop_assert!(checked.due.is_empty(), "{:?} starve", checked.due);
+        prop_assert_eq!(checked.queue, queue(2, 9));
+    }
+}

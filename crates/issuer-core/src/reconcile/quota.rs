@@ -1,0 +1,55 @@
+//! The memory that the issuers of one tenant take.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use super::tenant::Tenant;
+use crate::access::Room;
+use crate::reference::IssuerKey;
+
+/// What the issuers of each tenant hold, in bytes: their specs and statuses, and what they keep of Secrets and ConfigMaps.
+///
+/// The API server limits an object, and the operator its number, if with a ResourceQuota; but a thousand issuers may name
+/// one ConfigMap with a large bundle, and each needs its own connections.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Quotas(BTreeMap<Tenant, usize>);
+
+impl Hash for Quotas {
+    /// Hashes nothing: it follows from the issuers.
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl Quotas {
+    /// Returns how much an issuer may hold that holds `own` bytes now.
+    pub(super) fn room(&self, issuer: &IssuerKey, own: usize) -> usize {
+        let all = self.0.get(&Tenant::of(issuer)).copied().unwrap_or_default();
+        Room::OF_TENANT.0.saturating_sub(all.saturating_sub(own))
+    }
+
+    /// Records that an issuer holds `after` bytes in place of `before`.
+    pub(super) fn charge(&mut self, issuer: &IssuerKey, before: usize, after: usize) {
+        let tenant = Tenant::of(issuer);
+        let all = self.0.remove(&tenant).unwrap_or_default() - before + after;
+        if all > 0 {
+            self.0.insert(tenant, all);
+        }
+    }
+}
+
+/// What an issuer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Size {
+    /// The object.
+    pub(super) object: usize,
+    /// All that has been charged to its tenant.
+    pub(super) charged: usize,
+    /// Whether its spec was not kept, since its tenant has no room.
+    pub(super) is_beyond: bool,
+}
+
+impl Hash for Size {
+    /// Hashes what is not determined by the object.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.is_beyond.hash(state);
+    }
+}
