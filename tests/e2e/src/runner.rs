@@ -181,16 +181,12 @@ pub(crate) fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) 
     })
 }
 
-/// Builds the servers that are not in the cache, also those of the provider kind if it would build them here.
+/// Builds the servers that are not in the cache.
 pub(crate) fn build_components() -> anyhow::Result<Completion> {
     if let Some(missing) = local_missing() {
         return skip(&missing);
     }
-    Components::build(&xtask::root(), None)?;
-    if kind::missing().is_some() && offline::missing().is_none() {
-        offline::build_node()?;
-    }
-    Ok(Completion::Done)
+    Components::build(&xtask::root(), None).map(|_| Completion::Done)
 }
 
 /// Builds what is missing and starts all servers on loopback, with this Vault if one is given.

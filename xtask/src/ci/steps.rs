@@ -34,7 +34,7 @@ pub(super) enum Program {
 /// The steps of cargo form one chain, in which what fails fastest comes first. Beside it, Go builds the servers of the
 /// end-to-end tests, which run while there is something else to do: they leave the processor idle half of the time. Helm
 /// and promtool, for the tests of the chart, are compiled last.
-pub(super) static STEPS: [Step; 17] = [
+pub(super) static STEPS: [Step; 16] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     // Everything at once: cargo compiles a dependency anew for each set of features that a smaller build asks of it.
@@ -71,12 +71,6 @@ pub(super) static STEPS: [Step; 17] = [
     ),
     step("codegen", Program::Built("codegen --check --built"), &["build"]),
     step("e2e", Program::Built("e2e run"), &["build", "components"]),
-    // Not beside the cases of the step before, some of which measure times.
-    step(
-        "kind",
-        Program::Built("e2e run --provider kind"),
-        &["build", "components", "e2e"],
-    ),
     // The scopes `pair` and `user-changes` take longer than all the rest: `cargo xtask sim --explore` explores them too.
     step(
         "explore",

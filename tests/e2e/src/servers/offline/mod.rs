@@ -89,22 +89,11 @@ pub(crate) fn missing() -> Option<String> {
     }
 }
 
-/// Builds what is not in the cache, but for our controller.
-fn build_parts(root: &Path) -> anyhow::Result<(Components, Node)> {
-    let components = Components::build(root, None)?;
-    let node = Node::build(root, &components)?;
-    Ok((components, node))
-}
-
-/// Builds the node image and the programs beside it that are not in the cache.
-pub(crate) fn build_node() -> anyhow::Result<()> {
-    build_parts(&xtask::root()).map(drop)
-}
-
 /// Builds everything, and puts it into the folder of a run.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let root = xtask::root();
-    let (components, node) = build_parts(&root)?;
+    let components = Components::build(&root, None)?;
+    let node = Node::build(&root, &components)?;
     say("building vault-issuer");
     let controller = controller::build(Profile::Dev)?;
     let dir = run_dir(&root)?;
