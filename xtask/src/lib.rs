@@ -1,4 +1,4 @@
-//! What the tools of this repository share: its root, its cache and child processes.
+//! The common parts of the tools of this repository: its root, its cache and child processes.
 
 pub mod cache;
 pub mod process;

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use csr::Subresource;
 pub use managed::{CONTROLLER, ready_managers};
-pub use object::{Kind, Object};
+pub use object::{Kind, Object, PerKind};
 use store::Store;
 pub use store::{Verb, WatchEvent};
 
@@ -67,7 +67,7 @@ impl Refusal {
 /// The API server and its contents.
 #[derive(Clone, Debug, Default)]
 pub struct FakeKube {
-    stores: [Arc<Store>; 5],
+    stores: PerKind<Arc<Store>>,
     secrets: Arc<BTreeMap<SecretRef, SecretData>>,
     namespaces: Arc<BTreeMap<String, NamespaceLabels>>,
     /// Numbers every name that was ever used; the number is the index into `writes` and `uids`.
@@ -81,25 +81,11 @@ pub struct FakeKube {
 
 impl FakeKube {
     fn store(&self, kind: Kind) -> &Store {
-        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &self.stores;
-        match kind {
-            Kind::Issuers => issuers,
-            Kind::ClusterIssuers => cluster_issuers,
-            Kind::DropInIssuers => drop_in_issuers,
-            Kind::Requests => requests,
-            Kind::Csrs => csrs,
-        }
+        self.stores.get(kind)
     }
 
     fn store_mut(&mut self, kind: Kind) -> &mut Store {
-        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &mut self.stores;
-        match kind {
-            Kind::Issuers => Arc::make_mut(issuers),
-            Kind::ClusterIssuers => Arc::make_mut(cluster_issuers),
-            Kind::DropInIssuers => Arc::make_mut(drop_in_issuers),
-            Kind::Requests => Arc::make_mut(requests),
-            Kind::Csrs => Arc::make_mut(csrs),
-        }
+        Arc::make_mut(self.stores.get_mut(kind))
     }
 
     /// Returns the revision of the whole cluster.

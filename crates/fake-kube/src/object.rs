@@ -11,6 +11,36 @@ use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
+/// A value for each kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PerKind<T>([T; 5]);
+
+impl<T> PerKind<T> {
+    /// Returns the value for a kind.
+    pub fn get(&self, kind: Kind) -> &T {
+        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &self.0;
+        match kind {
+            Kind::Issuers => issuers,
+            Kind::ClusterIssuers => cluster_issuers,
+            Kind::DropInIssuers => drop_in_issuers,
+            Kind::Requests => requests,
+            Kind::Csrs => csrs,
+        }
+    }
+
+    /// Returns the value for a kind, to be changed.
+    pub fn get_mut(&mut self, kind: Kind) -> &mut T {
+        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &mut self.0;
+        match kind {
+            Kind::Issuers => issuers,
+            Kind::ClusterIssuers => cluster_issuers,
+            Kind::DropInIssuers => drop_in_issuers,
+            Kind::Requests => requests,
+            Kind::Csrs => csrs,
+        }
+    }
+}
+
 /// A kind that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {

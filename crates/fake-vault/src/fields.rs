@@ -15,7 +15,7 @@ pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
     /// Parses a body. Vault reads a body that does not begin like a JSON object or array as a form; a form's
-    /// fields are not modelled.
+    /// fields are not modeled.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         match body.trim_ascii_start().first() {
             Some(b'{') => serde_json::from_slice(body).map(Self).map_err(|error| {

@@ -19,7 +19,7 @@
 //! | `server`      | routing, configuration by methods, faults                                                     |
 //! | `conformance` | a table of requests that a real Vault must answer alike (feature `conformance`)               |
 //!
-//! Replies are those of Vault 1.21: status, envelope, `errors` and their texts. Not modelled are entities and their
+//! Replies are those of Vault 1.21: status, envelope, `errors` and their texts. Not modeled are entities and their
 //! policies, the wrapping of logins, CRLs, and the endpoints that write configuration: tests configure the
 //! model by methods.
 
@@ -50,7 +50,7 @@ pub use ca::{Authority, Certificate, Certified, KeyType, key};
 pub use call::PeerCertificate;
 pub use counts::Counts;
 pub use dice::Dice;
-pub use fault::{Fault, Faults, Handled, Redirect, RetryAfter};
+pub use fault::{CaDefect, Fault, Faults, Handled, Redirect, RetryAfter};
 pub use pki::{CelRole, IssuedCertificate, LeafNotAfter, Pki, Role};
 pub use policy::{Capability, Parameters, Policy};
 pub use server::{FakeVault, RateLimit};

@@ -26,7 +26,7 @@ pub enum Health {
     Removed,
     /// A standby that forwards requests.
     Standby,
-    /// A server that is not initialised.
+    /// A server that is not initialized.
     Uninitialized,
 }
 

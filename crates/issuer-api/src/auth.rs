@@ -1,3 +1,5 @@
+//! The `auth` section of an issuer's spec: the login methods, and their references to Secrets and service accounts.
+
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

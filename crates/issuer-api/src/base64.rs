@@ -1,3 +1,5 @@
+//! Base64 as the API server and Go admit it.
+
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::prelude::BASE64_STANDARD;
 use base64::{Engine, alphabet};

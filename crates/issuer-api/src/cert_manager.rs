@@ -1,3 +1,5 @@
+//! The parts of cert-manager's own issuers that concern Vault, for drop-in mode.
+
 use serde::{Deserialize, Deserializer};
 
 use crate::{Condition, ConditionStatus, IssuerStatus, VaultSpec};

@@ -1,3 +1,5 @@
+//! The parts of cert-manager's `CertificateRequest` that an issuer reads and writes.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

@@ -1,3 +1,5 @@
+//! The parts of Kubernetes' `CertificateSigningRequest` that a signer reads and writes.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The status of an issuer and its conditions.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

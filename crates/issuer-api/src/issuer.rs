@@ -1,3 +1,5 @@
+//! The kinds `VaultIssuer` and `VaultClusterIssuer`, and their custom resource definitions.
+
 use std::borrow::Cow;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -97,7 +99,7 @@ pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub sign_timeout: Option<String>,
-    /// What an issued certificate must have in common with its request. `strict`, the default: key, names, lifetime
+    /// How closely an issued certificate must match its request. `strict`, the default: key, names, lifetime
     /// and CA flag. `vault`, for engines that set names and lifetimes themselves: key and CA flag. A certificate must
     /// always be valid now, and signed by the CA that Vault returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,7 +122,7 @@ pub enum ProbeMode {
     Never,
 }
 
-/// What an issued certificate must have in common with its request.
+/// How closely an issued certificate must match its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum VerificationMode {

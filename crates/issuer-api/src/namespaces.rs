@@ -1,3 +1,5 @@
+//! The namespaces that may use a cluster issuer, by name or by label.
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -1,3 +1,5 @@
+//! The parameters of a connection: trusted CAs, client identity, proxy and permitted addresses.
+
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -5,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::target::AllowedServers;
-use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError};
+use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, proxy};
 
-/// What a driver must dial, as data.
+/// The parameters of a connection, as data for a driver.
 ///
 /// Two equal values may share connections; two that differ must not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +33,7 @@ pub struct Connect {
 impl Connect {
     /// Returns the scheme, host and port of the server, and the proxy: the same text for the same server.
     pub(crate) fn server(&self) -> String {
-        self.origin.server(self.proxy())
+        proxy::server_through(self.proxy(), &self.origin)
     }
 
     /// Returns the proxy to use. Without TLS there is none: it would read the token.
@@ -99,7 +101,7 @@ impl CaBundle {
         }
     }
 
-    /// Returns the certificates.
+    /// Returns the certificates as PEM, which may hold other text.
     pub fn pem(&self) -> &[u8] {
         &self.pem
     }

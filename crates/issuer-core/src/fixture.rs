@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use issuer_api::SecretKeySelector;
+
 use crate::access::SecretData;
 use crate::target::AllowedServers;
 use crate::vault::Vault;
@@ -27,6 +29,14 @@ pub(crate) fn signatures() -> Signatures {
             .signature_verification_algorithms
             .all,
     )
+}
+
+/// Returns a reference to a Secret with the default key.
+pub(crate) fn selector(name: &str) -> SecretKeySelector {
+    SecretKeySelector {
+        name: name.to_owned(),
+        key: None,
+    }
 }
 
 /// Returns a Secret with one key.

@@ -1,3 +1,5 @@
+//! The interface with Vault: a flow sends one request after the other, and a driver answers each.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +50,7 @@ pub enum Step<F: Flow> {
 pub struct Request {
     /// How to reach the server.
     pub connect: Arc<Connect>,
-    /// What the request is for.
+    /// The purpose of the request.
     pub operation: Operation,
     /// The request itself.
     pub http: http::Request<Body>,
@@ -68,10 +70,10 @@ impl Request {
 /// Every status is an `Ok`; a body over the [limit](Request::body_limit) is [`TransportError::TooLarge`].
 pub type Reply = Result<http::Response<Body>, TransportError>;
 
-/// What a request to Vault is for; a label for metrics and for people.
+/// The purpose of a request to Vault; a label of metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// Reads whether the server is initialised, unsealed and active.
+    /// Reads whether the server is initialized, unsealed and active.
     Health,
     /// Exchanges credentials for a token, or for other credentials that Vault accepts.
     Login,

@@ -10,7 +10,7 @@ const SIGNATURES: usize = 32;
 /// The largest CA certificate and key that are remembered, in bytes together.
 const SIZE: usize = 8 << 10;
 
-/// Signatures of CA certificates that were verified and are valid: the answers of a CA repeat its own chain each time.
+/// Signatures of CA certificates that were verified and are valid: Vault returns the same CA chain with every certificate.
 ///
 /// [`verify`](crate::verify()) takes this as a value and returns it with what it has verified. It is bounded; the
 /// oldest signature is forgotten first. A signature is identified by the whole certificate and the whole key, so
@@ -48,7 +48,7 @@ impl KnownSignatures {
         });
     }
 
-    /// Remembers what another value holds, too.
+    /// Adds the signatures of another value.
     pub(crate) fn extend(&mut self, other: &Self) {
         if !Arc::ptr_eq(&self.0, &other.0) {
             for known in other.0.iter() {

@@ -12,7 +12,7 @@
 //!                          |  observe
 //!                          v
 //!   +----------------- Controller ------------------+      Step::{ReadConfigMap, ReadSecret, MintToken,
-//!   | queue    what is due, one task at a time a key | ---> ReadNamespace, ReadRequest, ReviewReference,
+//!   | queue    due keys, one task per key            | ---> ReadNamespace, ReadRequest, ReviewReference,
 //!   |                                                |      WriteStatus, Publish}     --->  Kubernetes
 //!   | issuers  Access: at most one token each        |
 //!   | ledger   results that are not saved yet        | ---> Step::Exchange          --->  Vault
@@ -85,7 +85,8 @@
 //! | where | what |
 //! |---|---|
 //! | [`Flow`], [`Step`], [`Request`], [`Reply`] | the interface with Vault |
-//! | [`Now`], [`Secret`], [`Body`], [`Connect`], [`Proxy`], [`SplitMix64`] | time, secrets, how to dial and randomness, as data |
+//! | [`Now`], [`Secret`], [`Body`], [`SplitMix64`] | time, secrets and randomness, as data |
+//! | [`Connect`], [`Proxy`], [`TransportError`] | how to dial, and why no answer came, as data |
 //! | [`mod@reference`] | keys of Kubernetes objects |
 //! | [`target`], [`Origin`] | an issuer's spec, parsed once |
 //! | [`vault`] | the conversations: health, login, lease, probe, sign, revoke; errors and their classes |

@@ -1,3 +1,5 @@
+//! Subject alternative names and common names, in a form that can be compared.
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,3 +1,5 @@
+//! The time, as an argument.
+
 use std::time::Duration;
 
 use jiff::Timestamp;

@@ -1,10 +1,10 @@
+//! The URL of a Vault server, parsed and in a form that can be compared.
+
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
-
-use crate::Proxy;
 
 /// The only destination of an issuer's credentials: scheme, host, port, and the path below which the API is served.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,19 +65,14 @@ impl Origin {
 
     /// Returns `true` if both have the same scheme, host and port, whatever the path below which the API is served.
     pub(crate) fn has_same_server(&self, other: &Self) -> bool {
-        self.server(None) == other.server(None)
+        self.server() == other.server()
     }
 
-    /// Returns the scheme, host and port, and the proxy through which they are reached: equal texts name one server, whatever
-    /// the path below which the API is served.
-    pub(crate) fn server(&self, proxy: Option<&Proxy>) -> String {
+    /// Returns the scheme, host and port: equal texts name one server, whatever the path below which the API is served.
+    pub(crate) fn server(&self) -> String {
         // Host names are equal in upper and lower case (RFC 4343).
         let host = self.host().to_ascii_lowercase();
-        let server = format!("{}://{host}:{}", self.scheme, self.port());
-        match proxy {
-            Some(proxy) => format!("{server} through {}", proxy.to_string().to_ascii_lowercase()),
-            None => server,
-        }
+        format!("{}://{host}:{}", self.scheme, self.port())
     }
 
     /// Returns the URL of an API path, which is given without `/v1/`.

@@ -1,3 +1,5 @@
+//! HTTP proxies: their URLs, the CONNECT request and the reply to it.
+
 use std::fmt;
 
 use issuer_api::Base64;
@@ -105,6 +107,15 @@ impl fmt::Display for Proxy {
     }
 }
 
+/// Returns the scheme, host and port of a server, and the proxy through which it is reached: equal texts name one server.
+pub(crate) fn server_through(proxy: Option<&Proxy>, server: &Origin) -> String {
+    let server = server.server();
+    match proxy {
+        Some(proxy) => format!("{server} through {}", proxy.to_string().to_ascii_lowercase()),
+        None => server,
+    }
+}
+
 /// Returns the credentials of Basic authentication for the user information of a URL; `None` if that is malformed.
 fn basic(user: &str) -> Option<Secret> {
     let mut decoded = Zeroizing::new(Vec::with_capacity(user.len() + 1));
@@ -132,6 +143,10 @@ pub struct ConnectReply(Vec<u8>);
 impl ConnectReply {
     /// Takes the next bytes, none if the proxy has closed the connection. Returns the result once it is known: whether
     /// the proxy has connected to the server.
+    ///
+    /// # Errors
+    ///
+    /// Why the proxy has not connected: its status, or a reply that is not HTTP or ends too soon.
     pub fn take(&mut self, bytes: &[u8]) -> Option<Result<(), ProxyError>> {
         self.0.extend_from_slice(bytes);
         let end = self.0.windows(4).position(|window| window == b"\r\n\r\n");

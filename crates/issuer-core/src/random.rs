@@ -1,3 +1,5 @@
+//! Random numbers for jitter, from a seed.
+
 /// The SplitMix64 generator: equal seeds give equal sequences.
 ///
 /// For jitter and simulations only; it is not fit for secrets. The core has no randomness of its own, so the driver

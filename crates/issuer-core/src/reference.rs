@@ -405,9 +405,9 @@ pub struct TokenSpec {
     pub namespace: String,
     /// The name of the service account.
     pub service_account: String,
-    /// Whom the token is for.
+    /// The audiences of the token.
     pub audiences: Vec<String>,
-    /// How long it shall live, in seconds.
+    /// The requested lifetime, in seconds.
     pub expiration_seconds: i64,
 }
 

@@ -1,3 +1,5 @@
+//! Bytes that are never printed and are wiped after use.
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

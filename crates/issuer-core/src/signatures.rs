@@ -1,3 +1,5 @@
+//! Verifies the signatures of CSRs and certificates with the driver's algorithms.
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 

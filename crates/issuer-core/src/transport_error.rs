@@ -1,3 +1,5 @@
+//! Why a request to Vault got no reply.
+
 /// Why a request has no reply.
 ///
 /// `Connect`, `Dial`, `Proxy` and `Tls` mean that Vault did not receive the request; after any other error it may have
@@ -129,7 +131,7 @@ pub enum TlsError {
         "the server's certificate is a CA certificate: give the server one with CA:FALSE, or put exactly this one into the CA bundle"
     )]
     CaCertificate,
-    /// The extended key usages of the server's certificate do not permit its use by a server.
+    /// The server's certificate cannot be used by a server: it is of X.509 version 1, malformed, or for another purpose.
     #[error(
         "the server's certificate is not fit for a server: it is of X.509 version 1, malformed, or for another use"
     )]
@@ -145,7 +147,7 @@ pub enum TlsError {
     Expired,
     /// The handshake failed for another reason.
     #[error(
-        "the server broke the handshake off, or there is no version (TLS 1.2, 1.3), cipher suite (ECDHE with AES-GCM or ChaCha20-Poly1305) or protocol (HTTP/1.1) in common"
+        "the server aborted the handshake, such as for want of a common TLS version (1.2, 1.3), cipher suite (ECDHE with AES-GCM or ChaCha20-Poly1305) or protocol (HTTP/1.1)"
     )]
     Handshake,
     /// The server's certificate is not valid for the expected name.

@@ -114,7 +114,7 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)
 }
 
-/// What Go leaves unescaped when it encodes a path, and below the other parts of a URI.
+/// Returns `true` if Go leaves a byte unescaped when it encodes a path; the functions below are for other parts of a URI.
 fn is_path(byte: u8) -> bool {
     is_unreserved(byte) || b"$&+,/:;=@".contains(&byte)
 }
@@ -131,7 +131,7 @@ fn is_host(byte: u8) -> bool {
     is_unreserved(byte) || b"!$&'()*+,;=:[]<>\"".contains(&byte)
 }
 
-/// What Go accepts as it is in a path that is escaped already.
+/// Returns `true` if Go accepts a byte unchanged in a path that is escaped already.
 fn is_valid_path(byte: u8) -> bool {
     is_path(byte) || b"!'()*[]%".contains(&byte)
 }

@@ -1,3 +1,5 @@
+//! Key usages and extended key usages, by cert-manager's names.
+
 use crate::der;
 
 /// A key usage or extended key usage that a `CertificateRequest` may ask for.
@@ -57,7 +59,7 @@ impl Usage {
     }
 }
 
-/// What a certificate may be used for.
+/// The usages that a certificate grants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Granted<'a> {
     /// The bytes of the `KeyUsage` bit string. A certificate without the extension has every key usage.

@@ -1,3 +1,5 @@
+//! Answers the controller's questions to the API server.
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -404,7 +406,7 @@ mod tests {
         assert_eq!(object["spec"], expected);
     }
 
-    /// What tenants can cause: a quota, an admission webhook, a request that takes too long to store.
+    /// Tenants can cause such refusals: with a quota, an admission webhook, a request that takes too long to store.
     #[tokio::test]
     async fn refusal_of_one_request_asks_no_other_to_wait() {
         for (code, reason) in [

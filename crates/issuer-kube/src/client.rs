@@ -1,3 +1,5 @@
+//! The connection to the API server.
+
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;

@@ -1,3 +1,5 @@
+//! Failed lists and watches, described for the log.
+
 use std::fmt;
 use std::time::Duration;
 
@@ -56,7 +58,7 @@ impl Failure {
 
     /// Returns the time for which the API server has asked all its clients, or this process, to send nothing.
     ///
-    /// What refuses before a request is looked at, priority and fairness or a server that shuts down, writes plain text.
+    /// A refusal before a request is looked at, by priority and fairness or a server that shuts down, is plain text.
     /// A Status is the answer to one request, for example of a quota or of an admission webhook: then that request alone
     /// waits, since those who may cause the answer must not stop others.
     /// <https://github.com/kubernetes/kubernetes/blob/v1.34.0/staging/src/k8s.io/apiserver/pkg/server/filters/maxinflight.go>

@@ -1,4 +1,4 @@
-//! What tests of several modules need.
+//! Fixtures that the tests of several modules share.
 
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Liveness and readiness.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,3 +1,6 @@
+//! Splits a list into items while it is being received. serde_json has no streaming reader of elements that arrive in
+//! pieces, and a list as a whole would be held in memory.
+
 use serde::Deserialize;
 
 /// Splits a list that arrives in pieces into its items.

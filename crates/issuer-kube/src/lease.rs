@@ -1,3 +1,5 @@
+//! Answers the elector's questions with a Lease of the API server.
+
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
@@ -195,7 +197,7 @@ impl Candidate {
     }
 
     fn failed(&mut self, verb: &str, cause: &dyn Display) {
-        self.metrics.lease_failed();
+        self.metrics.inc_lease_failures();
         self.report(Err(format!("failed to {verb} the Lease: {cause}")));
     }
 
@@ -204,9 +206,9 @@ impl Candidate {
     fn report(&mut self, result: Result<(), String>) {
         let lease = || format!("{}/{}", self.namespace, self.name);
         match &result {
-            Ok(()) if self.throttle.is_over() => tracing::info!(lease = lease(), "the Lease can be used again"),
-            Err(error) if self.throttle.is_due(error, Transport::now().monotonic) => {
-                tracing::warn!(lease = lease(), error, "cannot campaign for leadership");
+            Ok(()) if self.throttle.record_success() => tracing::info!(lease = lease(), "Lease is accessible again"),
+            Err(error) if self.throttle.record_failure(error, Transport::now().monotonic) => {
+                tracing::warn!(lease = lease(), error, "failed to acquire or renew the Lease");
             }
             _ => {}
         }

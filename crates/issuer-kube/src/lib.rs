@@ -1,4 +1,4 @@
-//! The async drivers: hyper for Vault, the kube runtime for Kubernetes.
+//! The async drivers: hyper for Vault, kube's client for Kubernetes.
 //!
 //! [`run`] is the whole controller: the watches report to `issuer_core::reconcile::Controller`, and [`ApiServer`] and
 //! [`Transport`] answer its questions. [`Candidate`] answers those of the leader election.

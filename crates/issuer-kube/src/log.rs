@@ -1,4 +1,4 @@
-//! What is logged, and how often.
+//! Log lines for events, and throttling of failures that repeat.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ impl LogThrottle {
     /// Records a failure; returns `true` if it must be logged.
     ///
     /// Failures that differ in digits only, such as a port or a version, are the same one.
-    pub(crate) fn is_due(&mut self, failure: &str, now: Duration) -> bool {
+    #[must_use]
+    pub(crate) fn record_failure(&mut self, failure: &str, now: Duration) -> bool {
         let failure: String = failure.chars().filter(|c| !c.is_ascii_digit()).collect();
         self.pause = match &self.failure {
             Some(known) if *known == failure && now < self.next => return false,
@@ -35,7 +36,8 @@ impl LogThrottle {
     }
 
     /// Records a success; returns `true` if it ends a failure.
-    pub(crate) fn is_over(&mut self) -> bool {
+    #[must_use]
+    pub(crate) fn record_success(&mut self) -> bool {
         self.failure.take().is_some()
     }
 }
@@ -76,7 +78,7 @@ mod tests {
         let mut due = |failure: &str| -> Vec<u64> {
             let seconds = (0..4 * 3600).filter(|second| {
                 let failure = format!("{failure} {second}");
-                throttle.is_due(&failure, Duration::from_secs(*second))
+                throttle.record_failure(&failure, Duration::from_secs(*second))
             });
             seconds.collect()
         };
@@ -88,10 +90,10 @@ mod tests {
     fn new_failure_is_logged_at_once() {
         let mut throttle = LogThrottle::default();
         let now = Duration::ZERO;
-        assert!(!throttle.is_over());
-        assert!(throttle.is_due("a", now) && !throttle.is_due("a", now));
-        assert!(throttle.is_due("b", now));
-        assert!(throttle.is_over() && !throttle.is_over());
-        assert!(throttle.is_due("b", now));
+        assert!(!throttle.record_success());
+        assert!(throttle.record_failure("a", now) && !throttle.record_failure("a", now));
+        assert!(throttle.record_failure("b", now));
+        assert!(throttle.record_success() && !throttle.record_success());
+        assert!(throttle.record_failure("b", now));
     }
 }

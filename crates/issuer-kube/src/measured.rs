@@ -1,3 +1,5 @@
+//! Counts and times requests to the API server.
+
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;

@@ -24,7 +24,7 @@ const EVENT: usize = 2 << 20;
 /// A watch that is open.
 pub(crate) struct SourceWatch {
     body: Body,
-    /// What has been read of the next events.
+    /// The bytes read so far of the next events.
     read: Vec<u8>,
     /// How much of that has no end of a line.
     searched: usize,

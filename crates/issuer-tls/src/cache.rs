@@ -1,3 +1,5 @@
+//! A driver's connections, by their parameters.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,3 +1,5 @@
+//! rustls configurations, made from the parameters of a connection.
+
 use std::sync::{Arc, LazyLock};
 
 use issuer_core::{Connect, DialError, Identity, Roots};

@@ -1,3 +1,5 @@
+//! Classifies errors of TLS handshakes.
+
 use std::io::{self, ErrorKind};
 
 use issuer_core::{ConnectError, ProxyError, TlsError, TransportError};

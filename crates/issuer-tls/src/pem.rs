@@ -1,3 +1,9 @@
+//! The certificates of a PEM bundle, which a client trusts.
+//!
+//! Not the core's reader of Vault's answers, which also takes blocks that have headers or begin in the middle of a line:
+//! no certificate may be trusted that Go's `x509.CertPool` skips. Nor `rustls_pki_types::pem`, which refuses unused bits in
+//! the base64. A bundle need not be UTF-8, so it is read as bytes.
+
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};

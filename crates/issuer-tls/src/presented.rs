@@ -1,3 +1,5 @@
+//! Shows the certificates of a server that is not trusted.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

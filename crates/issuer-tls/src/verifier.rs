@@ -1,3 +1,5 @@
+//! Verifies a server's certificate with a CA bundle, as Go does.
+
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;

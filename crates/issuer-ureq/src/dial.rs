@@ -1,3 +1,5 @@
+//! Connects for ureq: resolution, proxies and TLS.
+
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};

@@ -1,58 +1,13 @@
-//! AWS: the endpoint of STS that exchanges a service account token for access keys, and the identity that Vault finds
-//! in a login that is signed with them.
-//!
-//! AWS gives other keys each time. These are always the same, since a controller keeps none of them.
+//! AWS's STS, which exchanges a service account token for access keys.
 
-use std::collections::BTreeMap;
-
-use fake_vault::{AwsMethod, AwsRole, IamPrincipal, TokenParams};
 use http::{Response, StatusCode};
 use issuer_api::Base64;
 use issuer_core::{Body, ConnectError, Reply, Request, TransportError};
 use serde_json::Value;
 
-use crate::fixture::{self, CANARY, IssuerId};
+use crate::fixture::aws::{ACCESS_KEY, ROLE, STS, secret_key, session_token};
+use crate::fixture::{self, IssuerId};
 use crate::transition::StepFault;
-
-/// The region of the endpoint.
-pub(crate) const REGION: &str = "eu-west-1";
-
-/// The endpoint.
-pub(crate) const STS: &str = "https://sts.eu-west-1.amazonaws.com";
-
-/// The IAM role that the service account of the issuer may assume.
-pub(crate) const ROLE: &str = "arn:aws:iam::123456789012:role/web";
-
-/// The access key ID of the role.
-const ACCESS_KEY: &str = "ASIAIOSFODNN7EXAMPLE";
-
-/// Returns the secret access key of the role, with which logins are signed.
-pub(crate) fn secret_key() -> String {
-    format!("{CANARY}-aws-secret-key")
-}
-
-/// Returns the session token of the role, which a login shows to Vault.
-pub(crate) fn session_token() -> String {
-    format!("{CANARY}-aws-session-token")
-}
-
-/// Returns the auth method of Vault, with one role.
-pub(crate) fn method(role: &str, token: TokenParams) -> AwsMethod {
-    let principal = IamPrincipal {
-        arn: ROLE.to_owned(),
-        secret: secret_key(),
-        session_token: Some(session_token()),
-    };
-    let role_of_vault = AwsRole {
-        principals: vec![ROLE.to_owned()],
-        token,
-    };
-    AwsMethod {
-        identities: BTreeMap::from([(ACCESS_KEY.to_owned(), principal)]),
-        server_id: None,
-        roles: BTreeMap::from([(role.to_owned(), role_of_vault)]),
-    }
-}
 
 /// Returns `true` if a request goes to STS.
 pub(crate) fn is_sts(request: &Request) -> bool {

@@ -1,9 +1,8 @@
-//! The requests of a login: for what it logs in with, and for the token.
+//! The requests of a login: for the credentials, and for the token.
 
 use issuer_core::{Operation, Request};
-use serde_json::Value;
 
-use crate::{aws, vault};
+use crate::aws;
 
 /// A request of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +39,5 @@ impl LoginRequest {
             Self::Token => "log in",
             Self::Unwrap => "unwrap its secret ID",
         }
-    }
-}
-
-/// Returns the wrapping token that a request of a login is about.
-pub(crate) fn wrapping_token(request: &Request) -> Option<String> {
-    match LoginRequest::of(request)? {
-        LoginRequest::Lookup => {
-            let body: Value = serde_json::from_slice(request.http.body().as_bytes()).ok()?;
-            body.get("token")?.as_str().map(str::to_owned)
-        }
-        LoginRequest::Unwrap => vault::token(request),
-        LoginRequest::AwsKeys | LoginRequest::Token => None,
     }
 }

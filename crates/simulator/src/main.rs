@@ -93,10 +93,10 @@ fn promised() -> bool {
         report("10 000 waiting for 1 h", || outage::outage(10_000, HOUR, None)),
         report("10 000 waiting for 24 h", || outage::outage(10_000, 24 * HOUR, None)),
         report("1 000 certificates", || {
-            outage::thousand().map(|logins| format!("{logins} login"))
+            outage::one_login_for_a_thousand().map(|logins| format!("{logins} login"))
         }),
         report("100 beside an issuer with an outage", || {
-            outage::beside(100, None).map(in_time)
+            outage::outage_of_another_issuer(100, None).map(in_time)
         }),
         report("60 beside 300 that Vault cannot sign", || {
             poison(Flaw::Broken, 300, None).map(longest)
@@ -111,7 +111,7 @@ fn promised() -> bool {
             outage::failing_endpoint(100, None).map(in_time)
         }),
         report("100 of a corrected issuer", || {
-            outage::corrected(100, None).map(in_time)
+            outage::corrected_server(100, None).map(in_time)
         }),
     ];
     good.iter().all(|good| *good)

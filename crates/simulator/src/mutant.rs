@@ -104,14 +104,14 @@ pub enum Mutant {
 
 /// The parts of the world that a mutant may use.
 #[derive(Clone, Copy)]
-pub(crate) struct Near<'a> {
+pub(crate) struct Surroundings<'a> {
     pub(crate) now: Duration,
     pub(crate) cluster: &'a FakeKube,
     pub(crate) vaults: &'a [Arc<VaultServer>; 2],
 }
 
 /// Changes a step of a process before it is sent.
-pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step, near: Near<'_>) -> Step {
+pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step, near: Surroundings<'_>) -> Step {
     match step {
         Step::WriteStatus(mut patch, waits) => {
             if mutant == Mutant::UnconditionalWrite {
@@ -159,7 +159,7 @@ fn exchange(
     process: &mut Process,
     key: &Key,
     (mut request, waits): (Request, AwaitReply),
-    near: Near<'_>,
+    near: Surroundings<'_>,
 ) -> Step {
     let redirect = |request: &mut Request, url: String| {
         if let Ok(uri) = url.parse() {
@@ -210,7 +210,7 @@ fn exchange(
 }
 
 /// Changes the patch of a status.
-fn write(mutant: Mutant, key: &Key, body: &mut Value, near: Near<'_>) {
+fn write(mutant: Mutant, key: &Key, body: &mut Value, near: Surroundings<'_>) {
     let of_request = matches!(key, Key::Request(_));
     match mutant {
         Mutant::UnconditionalWrite => {
@@ -267,7 +267,7 @@ fn change_ready(body: &mut Value, change: impl FnOnce(&mut serde_json::Map<Strin
 
 /// Returns a self-signed certificate with the key of another request, or with another name.
 #[expect(clippy::expect_used, reason = "fixed names and keys make a certificate")]
-fn other_certificate(mutant: Mutant, key: &Key, near: Near<'_>) -> Vec<u8> {
+fn other_certificate(mutant: Mutant, key: &Key, near: Surroundings<'_>) -> Vec<u8> {
     let object = near.cluster.get(key).ok();
     let uid = object.and_then(|object| crate::record::number(object.uid()));
     let number = uid.unwrap_or_default() + u32::from(mutant == Mutant::SwappedCertificate) * 1000;

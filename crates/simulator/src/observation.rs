@@ -1,4 +1,4 @@
-//! What the checks observe: every step of a process and its effects.
+//! Observations for the checks: every step of a process and its effects.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake_kube::{Kind, Object};
+use fake_kube::{Kind, Object, PerKind};
 use issuer_core::access::{ReadError, SecretData};
 use issuer_core::reconcile::{Controller, Key, ObservedRequest, Step, WriteError};
 use issuer_core::reference::RequestKey;
@@ -17,9 +17,12 @@ use crate::clock::Clock;
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId};
 
-/// How long a stopping process waits until its certificates are saved, and then until its tokens are revoked. Equal to the
-/// driver's.
-pub const GRACE: Duration = Duration::from_secs(10);
+/// How long a stopping process waits until its certificates are saved (L9). Shorter than the driver's 35 seconds, so that the
+/// promise is checked with less time than there is.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long it then waits until its tokens are revoked. Equal to the driver's.
+pub const REVOKE: Duration = Duration::from_secs(10);
 
 /// The driver's timeout for each answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,8 +30,8 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer that takes longer excuses a process that stops with unsaved certificates.
 pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 
-/// What the built-in controller wrote before a process began to serve, or so soon after, may have been written before it was
-/// switched off, since clocks differ.
+/// How far clocks may differ. A write of the built-in controller that is dated up to this long after the start of a process
+/// may have happened before it was switched off.
 const CLOCK_SKEW: Duration = Duration::from_secs(6);
 
 /// An answer in flight.
@@ -151,7 +154,7 @@ pub struct Process {
     pub(crate) clock: Clock,
     pub(crate) phase: Phase,
     /// The revision up to which each watch has delivered.
-    pub(crate) cursors: [u64; 5],
+    pub(crate) cursors: PerKind<u64>,
     /// The newest version of each request that it has seen in a watch or a read.
     pub(crate) views: Arc<BTreeMap<RequestKey, Arc<Object>>>,
     /// Every server that it has seen in the spec of an issuer.
@@ -173,7 +176,7 @@ impl Process {
             in_flight: BTreeMap::new(),
             clock,
             phase: Phase::Working,
-            cursors: [0; 5],
+            cursors: PerKind::default(),
             views: Arc::default(),
             servers: BTreeSet::new(),
             tokens: BTreeSet::new(),
@@ -184,25 +187,11 @@ impl Process {
     }
 
     pub(crate) fn cursor(&self, kind: Kind) -> u64 {
-        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = self.cursors;
-        match kind {
-            Kind::Issuers => issuers,
-            Kind::ClusterIssuers => cluster_issuers,
-            Kind::DropInIssuers => drop_in_issuers,
-            Kind::Requests => requests,
-            Kind::Csrs => csrs,
-        }
+        *self.cursors.get(kind)
     }
 
     pub(crate) fn set_cursor(&mut self, kind: Kind, revision: u64) {
-        let [issuers, cluster_issuers, drop_in_issuers, requests, csrs] = &mut self.cursors;
-        *match kind {
-            Kind::Issuers => issuers,
-            Kind::ClusterIssuers => cluster_issuers,
-            Kind::DropInIssuers => drop_in_issuers,
-            Kind::Requests => requests,
-            Kind::Csrs => csrs,
-        } = revision;
+        *self.cursors.get_mut(kind) = revision;
     }
 
     /// Returns the time of its next timer, by the clock of the world.

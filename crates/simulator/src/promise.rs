@@ -18,7 +18,7 @@ pub struct Promise {
 pub struct Violation {
     /// The promise.
     pub promise: Promise,
-    /// What happened.
+    /// A description of the violation.
     pub what: String,
 }
 
@@ -86,7 +86,7 @@ promises! {
     L1 CONVERGES: "every request is finished in bounded time after the last fault"
     L2 STAYS_QUIET: "after convergence only the periodic checks remain, for 24 hours"
     L3 OUTAGE_IS_CHEAP: "an outage costs at most 20 requests to Vault per issuer and 3 writes per request in its first hour"
-    L4 RETRY_AFTER_IS_HONOURED: "Retry-After is honoured"
+    L4 RETRY_AFTER_IS_HONORED: "Retry-After is honored"
     L5 RECOVERY_IS_NOTICED: "the end of an outage is noticed within 15 s"
     L6 ISSUERS_ARE_ISOLATED: "an outage of one issuer delays no other"
     L7 FIX_IS_TRIED_AT_ONCE: "a corrected issuer is tried at once"

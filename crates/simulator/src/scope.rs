@@ -12,12 +12,12 @@ use crate::transition::UserAction::{
 use crate::transition::{ProcessId, StepFault, Transition};
 use crate::world::Setup;
 
-/// A part of all behaviour that is small enough to be explored completely.
+/// A part of all behavior that is small enough to be explored completely.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     /// Its name.
     pub name: &'static str,
-    /// What it contains.
+    /// A description of its contents.
     pub about: &'static str,
     /// The setup of its world.
     pub setup: fn() -> Setup,

@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::clock::UNIX;
 use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId, VaultSettings};
-use crate::login::wrapping_token;
+use crate::login::LoginRequest;
 
 /// Exchanges by server state and request: the state afterwards and the answer. Bounded, because a state is some kilobytes.
 static EXCHANGES: Cache<(Arc<VaultServer>, Arc<Exchanged>)> = Cache::new(10_000);
@@ -310,6 +310,18 @@ fn clock(now: Duration) -> Now {
 pub fn token(request: &Request) -> Option<String> {
     let value = request.http.headers().get("x-vault-token")?;
     value.to_str().ok().map(str::to_owned)
+}
+
+/// Returns the wrapping token that a request of a login is about.
+pub(crate) fn wrapping_token(request: &Request) -> Option<String> {
+    match LoginRequest::of(request)? {
+        LoginRequest::Lookup => {
+            let body: Value = serde_json::from_slice(request.http.body().as_bytes()).ok()?;
+            body.get("token")?.as_str().map(str::to_owned)
+        }
+        LoginRequest::Unwrap => token(request),
+        LoginRequest::AwsKeys | LoginRequest::Token => None,
+    }
 }
 
 /// Returns `true` if the body of a reply names a lease.

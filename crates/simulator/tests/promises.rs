@@ -45,7 +45,7 @@ const BUGS: [SeededBug; 34] = [
     bug(Mutant::FalseFailure, &[promise::FAILS_ONLY_IF_REFUSED], orphaned),
     bug(Mutant::UnboundedReply, &[promise::REPLIES_ARE_BOUNDED], calm),
     bug(Mutant::MissedDeletes, &[promise::FINISHED_IS_FORGOTTEN], calm),
-    bug(Mutant::IgnoredRetryAfter, &[promise::RETRY_AFTER_IS_HONOURED], troubled),
+    bug(Mutant::IgnoredRetryAfter, &[promise::RETRY_AFTER_IS_HONORED], troubled),
     bug(Mutant::LeakedToken, &[promise::ONE_TOKEN], moved),
     bug(Mutant::WrongName, &[promise::CONTENTS_AS_REQUESTED], calm),
     bug(Mutant::RenewedTimes, &[promise::CONDITIONS_ARE_WELL_FORMED], calm),
@@ -63,8 +63,8 @@ const BUGS: [SeededBug; 34] = [
     bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], beside),
     bug(Mutant::TrustedManagedFields, &[promise::FORGERS_STOP_NO_KIND], forged),
     bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], overtaken),
-    bug(Mutant::IgnoredLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
-    bug(Mutant::UnreadLabels, &[promise::NAMESPACE_IS_SELECTED], unlabelled),
+    bug(Mutant::IgnoredLabels, &[promise::NAMESPACE_IS_SELECTED], unlabeled),
+    bug(Mutant::UnreadLabels, &[promise::NAMESPACE_IS_SELECTED], unlabeled),
     bug(Mutant::UnaskedReference, &[promise::REQUESTER_MAY_REFERENCE], stranger),
     bug(Mutant::WiderAudience, &[promise::CREDENTIALS_OF_ISSUER], by_jwt),
     bug(Mutant::MisdirectedToken, &[promise::CREDENTIALS_STAY_AT_ORIGIN], by_aws),
@@ -105,7 +105,7 @@ fn stranger() -> Setup {
 }
 
 /// A namespace loses its labels, and has them again later, while its request is open.
-fn unlabelled() -> Setup {
+fn unlabeled() -> Setup {
     Setup {
         issuers: &[Shared],
         requests: vec![RequestFixture::good(Shared)],

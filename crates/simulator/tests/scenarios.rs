@@ -41,8 +41,8 @@ fn outage_runs_find_seeded_bugs() {
     // Shorter than the lifetime of a token, which a process with a slow clock would outlive.
     let outage = |mutant| outage::outage(20, HOUR / 4, Some(mutant)).map(drop);
     let (beside, corrected) = (
-        |mutant| outage::beside(20, Some(mutant)).map(drop),
-        |mutant| outage::corrected(20, Some(mutant)).map(drop),
+        |mutant| outage::outage_of_another_issuer(20, Some(mutant)).map(drop),
+        |mutant| outage::corrected_server(20, Some(mutant)).map(drop),
     );
     for (found, breaks) in [
         (outage(Mutant::IgnoredHealth), promise::OUTAGE_IS_CHEAP),
@@ -56,7 +56,7 @@ fn outage_runs_find_seeded_bugs() {
 
 #[test]
 fn thousand_certificates_take_one_login() {
-    assert_eq!(outage::thousand(), Ok(1));
+    assert_eq!(outage::one_login_for_a_thousand(), Ok(1));
 }
 
 #[test]
@@ -68,12 +68,12 @@ fn outage_is_cheap_and_recovery_fast() {
 
 #[test]
 fn issuer_outage_delays_no_other() {
-    assert!(outage::beside(200, None).unwrap() < Duration::from_secs(1));
+    assert!(outage::outage_of_another_issuer(200, None).unwrap() < Duration::from_secs(1));
 }
 
 #[test]
 fn corrected_issuer_is_tried_at_once() {
-    assert!(outage::corrected(200, None).unwrap() < Duration::from_secs(1));
+    assert!(outage::corrected_server(200, None).unwrap() < Duration::from_secs(1));
 }
 
 #[test]

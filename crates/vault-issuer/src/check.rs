@@ -1,3 +1,5 @@
+//! `vault-issuer check`: the check that the controller runs, with a line for each step.
+
 use std::io::{self, Write};
 
 use anyhow::bail;
@@ -325,7 +327,7 @@ fn step_name(operation: Operation) -> &'static str {
 
 fn step_note(operation: Operation) -> &'static str {
     match operation {
-        Operation::Health => "initialised, unsealed, active",
+        Operation::Health => "initialized, unsealed, active",
         Operation::Login => "Vault gave a token",
         Operation::Lookup => "Vault knows it",
         Operation::Probe => "the path takes CSRs with this token",

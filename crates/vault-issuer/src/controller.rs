@@ -1,3 +1,5 @@
+//! `vault-issuer controller`: starts the election, the servers and the driver, and stops them in order.
+
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ pub(crate) fn run(args: ControllerArgs, err: &mut dyn Write) -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime
-        .context("no runtime")
+        .context("cannot start the async runtime")
         .and_then(|runtime| runtime.block_on(control(args)));
     match ended {
         Ok(()) => ExitCode::SUCCESS,

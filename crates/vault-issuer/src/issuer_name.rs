@@ -1,3 +1,5 @@
+//! Names of issuers on the command line.
+
 use std::str::FromStr;
 
 use issuer_core::reference::IssuerKind;

@@ -1,3 +1,5 @@
+//! Issuers, Secrets and ConfigMaps from YAML files.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
@@ -66,7 +68,7 @@ impl Manifests {
             }
             ("v1", "ConfigMap") => self.take_config_map(document)?,
             ("v1", "Secret") => self.take_secret(document)?,
-            ("", _) | (_, "") if !document.is_null() => bail!("no Kubernetes object: apiVersion or kind is missing"),
+            ("", _) | (_, "") if !document.is_null() => bail!("not a Kubernetes object: apiVersion or kind is missing"),
             _ => {}
         }
         Ok(())
@@ -97,7 +99,7 @@ impl Manifests {
         find(&self.secrets, &reference.namespace, &reference.name)
     }
 
-    /// Returns the ConfigMap likewise.
+    /// Returns the ConfigMap, as `secret` does.
     pub(crate) fn config_map(&self, reference: &ConfigMapRef) -> Result<SecretData, ReadError> {
         find(&self.config_maps, &reference.namespace, &reference.name)
     }
@@ -305,10 +307,10 @@ items:
         for (text, expected) in [
             ("a: [hvs.canary", "not YAML at line"),
             ("hvs.canary: &x *hvs.canary", "not YAML"),
-            ("hvs.canary", "no Kubernetes object"),
+            ("hvs.canary", "not a Kubernetes object"),
             (
                 "{kind: VaultIssuer, metadata: {name: hvs.canary}}",
-                "no Kubernetes object",
+                "not a Kubernetes object",
             ),
             (secret, "not a Secret"),
             (

@@ -1,3 +1,5 @@
+//! The proxy settings of the environment.
+
 use std::env;
 
 use anyhow::Context;

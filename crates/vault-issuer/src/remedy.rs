@@ -1,3 +1,5 @@
+//! The commands that `check` proposes for a failure.
+
 use std::iter;
 
 use issuer_core::access::AccessError;
@@ -7,9 +9,9 @@ use issuer_core::target::{AwsIdentity, Method, Target};
 /// The service account of the controller, as the chart and the plain manifests install it.
 const CONTROLLER: &str = "vault-issuer:vault-issuer";
 
-/// What an issuer needs in Vault and in the cluster, and the commands that provide it.
+/// The needs of an issuer in Vault and in the cluster, and the commands that provide them.
 ///
-/// What a command cannot know is in capitals.
+/// Placeholders, for values that are not in the spec, are in capitals.
 pub(crate) struct Needs {
     issuer: String,
     /// The namespace of its Secrets and service accounts.

@@ -1,3 +1,6 @@
+//! Serves metrics and probes over HTTP: hyper directly, since five fixed paths need no router, and a framework brings no
+//! limits for silent clients.
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};

@@ -1,3 +1,5 @@
+//! `vault-issuer sign`: signs one CSR with the access that a check returns.
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! The log and its filter.
+
 use anyhow::{Context, ensure};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;

@@ -1,4 +1,4 @@
-//! What the controller may do: the one source of its rights, for the plain manifests and for the chart.
+//! The controller's rights: their one source, for the plain manifests and for the chart.
 //!
 //! Architecture invariant: no right on Secrets or service account tokens holds in all namespaces. Those of
 //! [`credentials`] hold in the namespaces in which somebody has bound them. Those of [`secrets`] and [`tokens`] are bound

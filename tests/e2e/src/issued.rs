@@ -34,7 +34,6 @@ impl Issued {
         })
     }
 
-    /// Returns the leaf.
     pub(crate) fn leaf(&self) -> anyhow::Result<X509Certificate<'_>> {
         parse(self.chain.first().context("no leaf")?)
     }

@@ -100,7 +100,7 @@ pub(super) async fn no_secrets(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     )?);
     texts.push(serde_json::to_string(&test.api::<Event>().list(&all).await?.items)?);
     for secret in test.env.canaries() {
-        // A file is recognised by its longest line.
+        // A file is recognized by its longest line.
         let line = secret
             .lines()
             .map(str::trim)

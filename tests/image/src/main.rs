@@ -23,7 +23,7 @@ const UNPACKED: u64 = 18_000_000;
 /// The most bytes of the image's files, compressed.
 const COMPRESSED: u64 = 8_000_000;
 
-/// Builds the image: an OCI layout, a Docker archive for each platform, a bill of materials and a list of licences
+/// Builds the image: an OCI layout, a Docker archive for each platform, a bill of materials and a list of licenses
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask image")]
 struct Args {
@@ -82,7 +82,7 @@ impl Args {
         let packages = packages::of_controller()?;
         let sbom = serde_json::to_string_pretty(&sbom::cyclone_dx(&packages)?)?;
         fs::write(self.output.join("sbom.cdx.json"), sbom + "\n")?;
-        fs::write(self.output.join("licenses.txt"), sbom::licences(&packages))?;
+        fs::write(self.output.join("licenses.txt"), sbom::licenses(&packages))?;
         println!("in {}", self.output.display());
         Ok(())
     }

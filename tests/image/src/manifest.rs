@@ -35,7 +35,7 @@ pub struct Image {
     pub layer: Layer,
 }
 
-/// What was written for an image.
+/// The files written for an image.
 #[derive(Clone, Debug)]
 pub struct Written {
     /// The digest of its manifest.

@@ -18,8 +18,8 @@ pub(crate) struct Id {
 /// A crate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Package {
-    /// The SPDX expression of its licence.
-    pub(crate) licence: String,
+    /// The SPDX expression of its license.
+    pub(crate) license: String,
     /// The SHA-256 digest of its archive; `None` for our own crates.
     pub(crate) checksum: Option<String>,
     /// The crates that it uses.
@@ -38,17 +38,17 @@ pub(crate) fn of_controller() -> anyhow::Result<BTreeMap<Id, Package>> {
     Ok(packages)
 }
 
-/// Reads the output of `cargo tree`: depth, name, version, and behind a bar the licence.
+/// Reads the output of `cargo tree`: depth, name, version, and behind a bar the license.
 fn parse_tree(tree: &str) -> anyhow::Result<BTreeMap<Id, Package>> {
     let mut packages: BTreeMap<Id, Package> = BTreeMap::new();
     let mut above: Vec<Id> = Vec::new();
     for line in tree.lines() {
-        let (depth, id, licence) = parse_line(line).with_context(|| format!("cargo tree says {line:?}"))?;
+        let (depth, id, license) = parse_line(line).with_context(|| format!("cargo tree says {line:?}"))?;
         above.truncate(depth);
         if let Some(user) = above.last() {
             packages.entry(user.clone()).or_default().uses.insert(id.clone());
         }
-        packages.entry(id.clone()).or_default().licence = licence;
+        packages.entry(id.clone()).or_default().license = license;
         above.push(id);
     }
     Ok(packages)
@@ -57,16 +57,16 @@ fn parse_tree(tree: &str) -> anyhow::Result<BTreeMap<Id, Package>> {
 fn parse_line(line: &str) -> Option<(usize, Id, String)> {
     let name_at = line.find(|c: char| !c.is_ascii_digit())?;
     let (depth, rest) = line.split_at(name_at);
-    let (package, licence) = rest.split_once('|')?;
+    let (package, license) = rest.split_once('|')?;
     let mut words = package.split(' ');
     let id = Id {
         name: words.next()?.to_owned(),
         version: words.next()?.strip_prefix('v')?.to_owned(),
     };
     // The second time, a crate's own dependencies are left out, with a mark.
-    let licence = licence.trim_end_matches(" (*)");
+    let license = license.trim_end_matches(" (*)");
     // Old manifests separate alternatives by a slash.
-    Some((depth.parse().ok()?, id, licence.replace('/', " OR ")))
+    Some((depth.parse().ok()?, id, license.replace('/', " OR ")))
 }
 
 /// Returns the checksums in a `Cargo.lock`.
@@ -104,8 +104,8 @@ mod tests {
         let uses = |one: Id| packages[&one].uses.iter().cloned().collect::<Vec<_>>();
         assert_eq!(uses(id("a", "0.1.0")), [id("b", "1.0.0"), id("c2", "2.0.0")]);
         assert_eq!(uses(id("b", "1.0.0")), [id("c2", "2.0.0")]);
-        assert_eq!(packages[&id("b", "1.0.0")].licence, "MIT OR Apache-2.0");
-        assert_eq!(packages[&id("c2", "2.0.0")].licence, "MIT");
+        assert_eq!(packages[&id("b", "1.0.0")].license, "MIT OR Apache-2.0");
+        assert_eq!(packages[&id("c2", "2.0.0")].license, "MIT");
         parse_tree("[dev-dependencies]").unwrap_err();
     }
 

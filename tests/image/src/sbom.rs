@@ -1,4 +1,4 @@
-//! What the image contains: a bill of materials and a list of licences.
+//! The image's contents: a bill of materials and a list of licenses.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ fn component(kind: &str, id: &Id, package: &Package) -> Value {
         "name": id.name,
         "version": id.version,
         "purl": url(id),
-        "licenses": [{ "expression": package.licence }],
+        "licenses": [{ "expression": package.license }],
     });
     if let (Some(fields), Some(checksum)) = (component.as_object_mut(), &package.checksum) {
         let hashes = json!([{ "alg": "SHA-256", "content": checksum }]);
@@ -51,11 +51,11 @@ fn url(id: &Id) -> String {
     format!("pkg:cargo/{}@{}", id.name, id.version.replace('+', "%2B"))
 }
 
-/// Returns the licences, a line for each crate.
-pub(crate) fn licences(packages: &BTreeMap<Id, Package>) -> String {
+/// Returns the licenses, a line for each crate.
+pub(crate) fn licenses(packages: &BTreeMap<Id, Package>) -> String {
     let lines = packages
         .iter()
-        .map(|(id, package)| format!("{} {}: {}\n", id.name, id.version, package.licence));
+        .map(|(id, package)| format!("{} {}: {}\n", id.name, id.version, package.license));
     lines.collect()
 }
 
@@ -69,12 +69,12 @@ mod tests {
             version: version.into(),
         };
         let own = Package {
-            licence: "Apache-2.0".into(),
+            license: "Apache-2.0".into(),
             checksum: None,
             uses: [id("a", "1.0.0+b")].into(),
         };
         let other = Package {
-            licence: "MIT".into(),
+            license: "MIT".into(),
             checksum: Some("01".into()),
             uses: [].into(),
         };
@@ -94,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn licences_are_listed_by_crate() {
+    fn licenses_are_listed_by_crate() {
         assert_eq!(
-            licences(&packages()),
+            licenses(&packages()),
             "a 1.0.0+b: MIT\nvault-issuer 0.1.0: Apache-2.0\n"
         );
     }

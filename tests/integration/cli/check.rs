@@ -45,7 +45,7 @@ fn check_says_what_works() {
   ok      Secret team-a/vault-approle: keys secretId
   ok      Secret team-a/vault-ca: keys ca.crt
   ok      connect: {address}, TLS, certificate of 127.0.0.1
-  ok      health: initialised, unsealed, active
+  ok      health: initialized, unsealed, active
   ok      login: Vault gave a token
   ok      right to sign: the path takes CSRs with this token
   ok      logout: the token was revoked
@@ -218,7 +218,7 @@ fn check_says_what_is_wrong_with_its_files() {
     let scene = Scene::new("files");
     for (text, cause) in [
         ("spec: [", "issuer.yaml: not YAML at line"),
-        ("kind: VaultIssuer", "issuer.yaml: document 1: no Kubernetes object"),
+        ("kind: VaultIssuer", "issuer.yaml: document 1: not a Kubernetes object"),
         (
             "apiVersion: v1\nkind: ConfigMap",
             "the files hold no issuer that signs with Vault",

@@ -147,7 +147,7 @@ fn connections() {
 
 /// The refusal and the close race with the client's write.
 #[test]
-fn refused_client_certificate_is_recognised() {
+fn refused_client_certificate_is_recognized() {
     let refused = [Call(tls(TlsError::ClientCertificate))];
     for driver in Either::both() {
         for _ in 0..50 {
@@ -158,7 +158,7 @@ fn refused_client_certificate_is_recognised() {
 }
 
 #[test]
-fn nothing_to_talk_to() {
+fn connect_errors_are_classified() {
     // The port of a connection's other end: nothing listens there, and nothing else can meanwhile.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -14,7 +14,7 @@ fn limit() -> usize {
     Limits::default().body
 }
 
-/// How long any answer may take, in a build without optimisation on a machine that has other things to do.
+/// How long any answer may take, in a build without optimization on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest message of a condition. Vault's own words are 256 bytes of it.

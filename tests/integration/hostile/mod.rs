@@ -11,7 +11,7 @@ pub(crate) mod pure;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fake_vault::{Fault, KeyType};
+use fake_vault::{CaDefect, Fault, KeyType};
 use issuer_core::reconcile::Key;
 use issuer_core::reference::RequestKey;
 use issuer_core::{Operation, Reply, Request};
@@ -25,11 +25,11 @@ use crate::world::{Dice, Login, Vault, World};
 
 /// The certificates of a broken CA.
 const LIES: [Fault; 5] = [
-    Fault::AnotherIssuer,
-    Fault::AnotherKey,
-    Fault::AnotherName,
-    Fault::CaCertificate,
-    Fault::FarExpiry,
+    Fault::Certificate(CaDefect::AnotherIssuer),
+    Fault::Certificate(CaDefect::AnotherKey),
+    Fault::Certificate(CaDefect::AnotherName),
+    Fault::Certificate(CaDefect::CaCertificate),
+    Fault::Certificate(CaDefect::FarExpiry),
 ];
 
 /// Faults that change an answer but not its meaning.

@@ -131,12 +131,12 @@ fn every_fault(driver: &Either) {
 }
 
 #[test]
-fn nothing_tells_a_secret_async() {
+fn no_output_contains_a_secret_async() {
     every_fault(&Either::asynchronous());
 }
 
 #[test]
-fn nothing_tells_a_secret_blocking() {
+fn no_output_contains_a_secret_blocking() {
     every_fault(&Either::blocking());
 }
 

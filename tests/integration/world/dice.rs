@@ -1,3 +1,5 @@
+//! Random numbers for the tests.
+
 /// Random numbers: equal seeds give equal runs.
 pub(crate) struct Dice(fake_vault::Dice);
 

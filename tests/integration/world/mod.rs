@@ -20,8 +20,11 @@ use issuer_kube::{Metrics, Transport};
 use serde_json::json;
 
 pub(crate) use self::dice::Dice;
-pub(crate) use self::objects::{NAMESPACE, config, create_issuer, create_request, csr, issuer, ready};
+pub(crate) use self::objects::{config, create_issuer, create_request, csr, issuer, ready};
 pub(crate) use self::vault::{AWS_SECRET, AWS_SESSION, BEGIN, JWT, Login, SECRET_ID, Vault};
+
+/// The namespace of all objects.
+pub(crate) const NAMESPACE: &str = "team";
 
 /// A time by which every run has converged.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -143,7 +146,8 @@ impl<'v> World<'v> {
 
     /// Resumes the task with the reply; returns the task's next request.
     pub(crate) fn reply(&mut self, task: Task, reply: Reply) -> Option<Open> {
-        self.metrics.exchanged(task.operation, &reply, Duration::from_millis(1));
+        self.metrics
+            .record_exchange(task.operation, &reply, Duration::from_millis(1));
         let now = self.now();
         let step = task.waits.resume(&mut self.controller, now, reply);
         self.answer(task.key, step)
@@ -283,7 +287,7 @@ impl<'v> World<'v> {
                     waits.resume(controller, now, written)
                 }
                 Step::Done(outcome) => {
-                    self.metrics.finished(&key, None, outcome);
+                    self.metrics.record_task_result(&key, None, outcome);
                     self.metrics.observe(controller.report(now));
                     self.outcomes.push((key, outcome));
                     return None;

@@ -12,10 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{CertificateParams, DistinguishedName, DnType};
 use serde_json::json;
 
-use super::{Login, Vault};
-
-/// The namespace of all objects.
-pub(crate) const NAMESPACE: &str = "team";
+use super::{Login, NAMESPACE, Vault};
 
 pub(crate) fn config() -> Config {
     Config {

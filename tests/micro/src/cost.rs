@@ -15,7 +15,7 @@ const SAMPLES: u32 = 100;
 /// number of samples.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is counted.
+/// The unit of a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Unit {
     /// Instructions.
@@ -35,7 +35,7 @@ impl Unit {
     }
 }
 
-/// What one run of an operation costs, and what one of its reference does.
+/// The cost of one run of an operation, and of one run of its reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) operation: f64,
@@ -54,7 +54,7 @@ impl Cost {
     }
 }
 
-/// Measures the shortest times of both, in turns, so that both see the same clock rate and the same neighbours.
+/// Measures the shortest times of both, in turns, so that both see the same clock rate and the same neighbors.
 ///
 /// Ends as soon as there are enough samples and the budget is kept, or after some seconds.
 pub(crate) fn measure(

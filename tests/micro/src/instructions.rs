@@ -98,7 +98,7 @@ fn references(report: &str) -> Option<u64> {
     line.1.trim().replace(',', "").parse().ok()
 }
 
-/// What a process under valgrind does.
+/// The work of a process under valgrind.
 pub(crate) struct Job {
     name: String,
     repeats: u32,

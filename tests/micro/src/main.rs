@@ -39,7 +39,7 @@ struct Args {
     /// Measures only these operations.
     #[arg(value_name = "OPERATION", value_parser = CASES.each_ref().map(|case| case.work.name))]
     operations: Vec<String>,
-    /// What is measured; instructions by default, if valgrind is installed.
+    /// The unit of measurement; instructions by default, if valgrind is installed.
     #[arg(long, value_name = "UNIT")]
     by: Option<Unit>,
     /// Runs each operation this many times where it counts one, to show that the budgets notice.

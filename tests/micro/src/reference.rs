@@ -1,4 +1,4 @@
-//! What the costs are compared with: code that is not ours and hardly changes.
+//! The reference for the costs: code that is not ours and hardly changes.
 
 use std::hint::black_box;
 

@@ -1,3 +1,5 @@
+//! Properties of chains: any combination of certificates is ordered or refused.
+
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 

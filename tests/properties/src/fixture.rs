@@ -28,7 +28,7 @@ pub(crate) fn after(wait: Duration) -> Now {
     }
 }
 
-/// What a login with an AppRole left: a token that was made now, for a hundred seconds.
+/// The access after a login with an AppRole: a token that was made now, for a hundred seconds.
 pub(crate) static ACCESS: LazyLock<Access> = LazyLock::new(|| {
     let (_, check) = check(app_role(), None, NOW);
     let (_, check) = asked(check.resume(NOW, reply::healthy()));

@@ -35,7 +35,7 @@ pub(crate) fn assert_sound(verified: &Verified, is_ca: bool) {
     for (at, issuer) in rest.iter().enumerate() {
         assert!(
             has_signed_any(issuer, &certificates),
-            "certificate {} leads nowhere",
+            "certificate {} has signed no other",
             at + 1
         );
         assert!(!is_self_signed(issuer), "certificate {} is a root", at + 1);
@@ -102,7 +102,8 @@ fn is_self_signed(certificate: &X509Certificate<'_>) -> bool {
     certificate.issuer().as_raw() == certificate.subject().as_raw() && signed(certificate, None) == Some(true)
 }
 
-/// Returns `true` if the issuer, or the certificate itself, made the signature; `None` for unknown algorithms.
+/// Returns whether the signature verifies with the key of the issuer, or of the certificate itself; `None` for unknown
+/// algorithms.
 fn signed(certificate: &X509Certificate<'_>, issuer: Option<&X509Certificate<'_>>) -> Option<bool> {
     match certificate.verify_signature(issuer.map(|issuer| issuer.public_key())) {
         Ok(()) => Some(true),

@@ -1,3 +1,5 @@
+//! Properties of server URLs, signing paths and mounts.
+
 use issuer_api::{AppRole, Auth, SecretKeySelector, VaultSpec};
 use issuer_core::target::{Method, Mount, SignPath, Target};
 use issuer_core::{Operation, Origin, Request};

@@ -44,7 +44,7 @@ pub(crate) fn aws_keys() -> Reply {
     Ok(with(200, format!("{keys}<SessionToken>canary</SessionToken>")))
 }
 
-/// What the wrapping token of an issuer stands for.
+/// Returns Vault's answer to the unwrapping of an issuer's wrapping token.
 pub(crate) fn wrapped(target: &Target) -> Reply {
     let path = match &target.method {
         Method::AppRole {

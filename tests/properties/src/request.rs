@@ -1,3 +1,5 @@
+//! Properties of the controller for any `CertificateRequest`.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;

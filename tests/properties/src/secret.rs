@@ -1,3 +1,5 @@
+//! Properties of logins for any content of a Secret.
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 

@@ -1,3 +1,5 @@
+//! Properties of the verification of Vault's answers.
+
 use issuer_core::vault::Sign;
 use issuer_core::{Body, Flow, Step};
 use serde_json::json;

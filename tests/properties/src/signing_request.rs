@@ -1,3 +1,5 @@
+//! Properties of CSR parsing, compared with x509-parser.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Properties of issuer specs.
+
 use issuer_api::VaultSpec;
 use issuer_core::target::{AwsIdentity, IssuerPolicy, Method, Target, Trust};
 

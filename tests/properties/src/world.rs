@@ -1,3 +1,5 @@
+//! Properties of random walks through the simulated world.
+
 use std::sync::Arc;
 
 use simulator::fixture::{CHANGE_INTERVAL, Flaw, IssuerId, RequestFixture};

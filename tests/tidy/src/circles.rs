@@ -9,13 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Finding;
 use crate::source::{Import, Source};
 
+/// A package whose files are not below `src`: all of them are tests.
+const WITHOUT_SRC: &str = "tests/integration";
+
 /// A module's path within its crate; empty for the root.
 type Module = Vec<String>;
 
 pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     let mut crates: BTreeMap<&str, BTreeMap<Module, (String, Source)>> = BTreeMap::new();
     for path in files.iter().filter(|path| path.ends_with(".rs")) {
-        let Some((root, file)) = path.split_once("/src/") else {
+        let Some((root, file)) = split(path) else {
             continue;
         };
         let source = Source::read(path)?;
@@ -27,7 +30,13 @@ pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     Ok(crates.values().filter_map(circle).collect())
 }
 
-/// Returns the path of the module that a file below `src` holds.
+/// Splits a path into that of the package and that of the file within its sources.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let inside = || Some((WITHOUT_SRC, path.strip_prefix(WITHOUT_SRC)?.strip_prefix('/')?));
+    path.split_once("/src/").or_else(inside)
+}
+
+/// Returns the path of the module that a file holds.
 fn module(file: &str) -> Module {
     let mut segments: Module = file.trim_end_matches(".rs").split('/').map(Into::into).collect();
     if ["lib", "main", "mod"].contains(&segments.last().map_or("", String::as_str)) {
@@ -141,6 +150,13 @@ mod tests {
             .iter()
             .map(|(file, text)| (module(file), ((*file).to_owned(), Source::parse(text).unwrap())));
         circle(&parsed.collect()).map(|finding| finding.rule)
+    }
+
+    #[test]
+    fn sources_are_in_packages() {
+        assert_eq!(split("crates/a/src/b/mod.rs"), Some(("crates/a", "b/mod.rs")));
+        assert_eq!(split("tests/integration/b/c.rs"), Some(("tests/integration", "b/c.rs")));
+        assert_eq!(split("crates/a/tests/b.rs"), None);
     }
 
     #[test]

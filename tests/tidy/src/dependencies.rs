@@ -1,6 +1,7 @@
 //! Every dependency of a package is used.
 //!
-//! A dependency that is declared for its features only has a comment above it, which says so.
+//! A dependency that is declared for its features only has a comment above it, which says so. cargo-machete finds the
+//! same, but would have to be installed on each machine and knows no reasons.
 
 use std::fs;
 use std::path::Path;
@@ -10,6 +11,9 @@ use serde_json::Value;
 use xtask::process::{cargo, read};
 
 use crate::Finding;
+
+/// The manifest of the workspace.
+const WORKSPACE: &str = "Cargo.toml";
 
 pub(crate) fn check() -> anyhow::Result<Vec<Finding>> {
     let metadata = read(&mut cargo(["metadata", "--format-version=1", "--no-deps", "--locked"]))?;
@@ -21,6 +25,7 @@ pub(crate) fn check() -> anyhow::Result<Vec<Finding>> {
         .context("cargo metadata lists packages")?;
     let root = format!("{}/", xtask::root().display());
     let mut findings = Vec::new();
+    let mut manifests = String::new();
     for package in packages {
         let path = package["manifest_path"].as_str().context("a package has a manifest")?;
         let manifest = fs::read_to_string(path)?;
@@ -37,8 +42,28 @@ pub(crate) fn check() -> anyhow::Result<Vec<Finding>> {
                 rule: format!("{name} is not used"),
             });
         }
+        manifests += &manifest;
     }
+    findings.extend(unshared(&fs::read_to_string(WORKSPACE)?, &manifests));
     Ok(findings)
+}
+
+/// Returns a finding for each dependency of the workspace that no package declares.
+fn unshared(workspace: &str, manifests: &str) -> Vec<Finding> {
+    let lines = workspace
+        .lines()
+        .zip(1..)
+        .skip_while(|(line, _)| *line != "[workspace.dependencies]")
+        .skip(1)
+        .take_while(|(line, _)| !line.starts_with('['));
+    let names = lines.filter_map(|(line, number)| Some((line.split_once(" = ")?.0, number)));
+    let unshared = names.filter(|(name, _)| !manifests.lines().any(|line| declares(line, name)));
+    let finding = |(name, line)| Finding {
+        file: WORKSPACE.into(),
+        line,
+        rule: format!("{name} is declared by no package"),
+    };
+    unshared.map(finding).collect()
 }
 
 /// Appends the sources of a package; those of packages below it, such as fuzz targets, are not its own.
@@ -99,6 +124,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn shared_dependencies_are_declared_somewhere() {
+        let workspace = "[workspace.dependencies]\n# Theirs.\na = \"1\"\na-b = { version = \"1\" }\n\n[workspace.lints.rust]\nc = \"deny\"\n";
+        let rules = |manifests: &str| -> Vec<(usize, String)> {
+            let findings = unshared(workspace, manifests).into_iter();
+            findings.map(|finding| (finding.line, finding.rule)).collect()
+        };
+        assert_eq!(
+            rules("[dependencies]\na.workspace = true\na-b = { workspace = true }\n"),
+            []
+        );
+        assert_eq!(
+            rules("a-b.workspace = true\n"),
+            [(3, "a is declared by no package".into())]
+        );
+    }
 
     #[test]
     fn unused_dependencies_are_found() {

@@ -1,4 +1,4 @@
-//! The pages for users: their links, and that they name the flags and reasons of the code.
+//! The pages for users: their links, and that they name the flags, reasons and log messages of the code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,6 +12,9 @@ const FLAGS: [&str; 3] = [
     "deploy/docs/cli.md",
     "deploy/charts/vault-issuer/templates/deployment.yaml",
 ];
+
+/// The crates that log.
+const LOGGING: [&str; 2] = ["crates/issuer-kube/src/", "crates/vault-issuer/src/"];
 
 const REASONS: &str = "deploy/docs/troubleshooting.md";
 
@@ -40,10 +43,57 @@ pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
     }
     findings.extend(missing(REASONS, &reasons, &words(&fs::read_to_string(REASONS)?, "")));
 
+    let sources = sources(files)?;
     for path in files.iter().filter(|path| path.ends_with(".md")) {
         findings.extend(dead_links(path)?);
+        findings.extend(unlogged(path, &fs::read_to_string(path)?, &sources));
     }
     Ok(findings)
+}
+
+/// Returns the sources of the programs that log.
+fn sources(files: &[String]) -> anyhow::Result<String> {
+    let mut sources = String::new();
+    let is_source = |path: &&String| path.ends_with(".rs") && LOGGING.iter().any(|prefix| path.starts_with(prefix));
+    for path in files.iter().filter(is_source) {
+        sources += &fs::read_to_string(path)?;
+    }
+    Ok(sources)
+}
+
+/// Returns a finding for each log message of a page that begins no text of the code.
+fn unlogged(path: &str, page: &str, sources: &str) -> Vec<Finding> {
+    let is_logged = |message: &str| {
+        // The rest may be a placeholder.
+        let mut starts = message.match_indices(' ').filter_map(|(at, _)| message.get(..=at));
+        sources.contains(&format!("\"{message}")) || starts.any(|start| sources.contains(&format!("\"{start}{{")))
+    };
+    let messages = log_messages(page).into_iter();
+    let unlogged = messages.filter(|(message, _)| !is_logged(message));
+    let finding = |(message, line)| Finding {
+        file: path.into(),
+        line,
+        rule: format!("nothing logs \"{message}\""),
+    };
+    unlogged.map(finding).collect()
+}
+
+/// Returns the log messages that a page quotes, with their lines: after "logged", and in tables of log messages.
+fn log_messages(page: &str) -> Vec<(&str, usize)> {
+    let mut messages = Vec::new();
+    let mut in_table = false;
+    for (line, number) in page.lines().zip(1..) {
+        in_table = line.starts_with("| log message |") || (in_table && line.starts_with('|'));
+        let (text, most) = if in_table {
+            (line.split('|').nth(1), usize::MAX)
+        } else {
+            let after = line.split_once("logged ").map(|(_, after)| after);
+            (after.filter(|after| after.starts_with('`')), 1)
+        };
+        let quoted = text.into_iter().flat_map(|text| text.split('`').skip(1).step_by(2));
+        messages.extend(quoted.take(most).map(|message| (message, number)));
+    }
+    messages
 }
 
 /// Returns a finding in `file` for each name that it should have and has not.
@@ -127,7 +177,7 @@ fn dead_links(path: &str) -> anyhow::Result<Vec<Finding>> {
                 findings.push(Finding {
                     file: path.into(),
                     line: number,
-                    rule: format!("the link {link} leads nowhere"),
+                    rule: format!("the link {link} is dead"),
                 });
             }
         }
@@ -174,6 +224,25 @@ mod tests {
     fn reasons_are_texts() {
         let source = "    fn reason(&self) -> R {\n        A => \"ReasonA\",\n    }\n    fn other() { \"Other\" }\n";
         assert_eq!(reasons_returned(source), set(&["ReasonA"]));
+    }
+
+    #[test]
+    fn quoted_log_messages_are_in_the_code() {
+        let page =
+            "It has logged `began` since.\n\n| log message | cause |\n|---|---|\n| `a`, `b c` | `d` |\n\n| `e` | |\n";
+        assert_eq!(log_messages(page), [("began", 1), ("a", 5), ("b c", 5)]);
+        let rules = |sources: &str| -> Vec<String> {
+            let findings = unlogged("a.md", page, sources).into_iter();
+            findings.map(|finding| finding.rule).collect()
+        };
+        for c in ["b c: {error}", "b {verb}"] {
+            let sources = format!("info!(\"began\"); warn!(\"a\"); warn!(\"{c}\")");
+            assert_eq!(rules(&sources), Vec::<String>::new());
+        }
+        assert_eq!(
+            rules("// a, b c\ninfo!(\"began\"); warn!(\"b c\")"),
+            [r#"nothing logs "a""#]
+        );
     }
 
     #[test]

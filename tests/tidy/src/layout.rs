@@ -1,4 +1,4 @@
-//! What is in the root of the repository, and how large xtask is.
+//! The contents of the root of the repository, and the size of xtask.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -11,6 +11,7 @@ mod docs;
 mod graph;
 mod layout;
 mod metrics;
+mod modules;
 mod names;
 mod source;
 mod text;
@@ -56,6 +57,7 @@ fn check() -> anyhow::Result<()> {
     let mut findings = layout::check(&files)?;
     findings.extend(text::check(&files)?);
     findings.extend(voice::check(&files)?);
+    findings.extend(modules::check(&files)?);
     findings.extend(averages::check(&files)?);
     findings.extend(metrics::check(&files)?);
     findings.extend(workflows::check(&files)?);

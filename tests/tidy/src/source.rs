@@ -1,4 +1,4 @@
-//! What the rules need of a Rust file: its imports, its public types and its test modules.
+//! The parts of a Rust file that rules check: its imports, its public types and its test modules.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemUse, Meta, UseTree, Visibility};
 
-/// What a file imports and declares, outside its tests.
+/// The imports and declarations of a file, outside its tests.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
     /// Paths in `use` declarations and, if they begin with `crate` or `super`, elsewhere.

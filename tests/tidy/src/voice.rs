@@ -38,6 +38,16 @@ pub(crate) fn check(files: &[String]) -> anyhow::Result<Vec<Finding>> {
 fn findings_in(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (line, number) in text.lines().zip(1..) {
+        let doc = ["/// ", "//! "]
+            .iter()
+            .find_map(|slashes| line.trim_start().strip_prefix(slashes));
+        if doc.is_some_and(|doc| doc.starts_with("What ")) {
+            findings.push(Finding {
+                file: path.into(),
+                line: number,
+                rule: "a doc that begins with \"What\": say the noun, such as the result, the value, the state".into(),
+            });
+        }
         let line = line.to_lowercase();
         let found = PHRASES.iter().filter(|(phrase, _)| has_phrase(&line, phrase));
         findings.extend(found.map(|(phrase, better)| Finding {
@@ -70,5 +80,13 @@ mod tests {
             );
         }
         assert_eq!(findings_in("a.rs", concat!("come ", "together, for ", "every")), []);
+    }
+
+    #[test]
+    fn docs_begin_with_a_noun() {
+        for doc in ["    /// What it is.", "//! What it does."] {
+            assert_eq!(findings_in("a.rs", doc).len(), 1, "{doc}");
+        }
+        assert_eq!(findings_in("a.rs", "/// Returns\n/// what it is.\n// What."), []);
     }
 }

@@ -12,7 +12,7 @@ use super::tools;
 pub(super) struct Step {
     /// The name.
     pub(super) name: &'static str,
-    /// What runs it.
+    /// The program that runs it.
     pub(super) program: Program,
     /// The steps that must have passed before this one starts.
     pub(super) after: &'static [&'static str],

@@ -35,7 +35,7 @@ pub(super) fn install_cargo_deny() -> anyhow::Result<()> {
     if status.success() {
         return Ok(());
     }
-    // Without optimisation: to compile it takes longer than it ever runs.
+    // Without optimization: to compile it takes longer than it ever runs.
     let mut install = cargo([
         "install",
         "--quiet",

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// A fault that one request meets.
 ///
-/// With a fault of the first half Vault does nothing: the fault replaces the answer. With one of the second half Vault
-/// has handled the request, and may have signed a certificate.
+/// Up to [`Unavailable`](Self::Unavailable), the fault replaces Vault's answer, and Vault does nothing. From
+/// [`Certificate`](Self::Certificate) on, Vault has handled the request, and may have signed a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The connection closes before Vault has seen the request.
@@ -28,17 +28,8 @@ pub enum Fault {
     Reflected(u16),
     /// 503, as if sealed.
     Unavailable,
-
-    /// The certificate is a CA's.
-    CaCertificate,
-    /// The certificate is for another key.
-    AnotherKey,
-    /// The certificate is for another name.
-    AnotherName,
-    /// The certificate is signed by another CA of the same name.
-    AnotherIssuer,
-    /// The certificate is valid until the end of 9999.
-    FarExpiry,
+    /// The signed certificate has this defect.
+    Certificate(CaDefect),
     /// Every certificate of `ca_chain` is repeated.
     ChainDoubled,
     /// `ca_chain` is reversed.
@@ -98,11 +89,16 @@ pub enum Redirect {
 
 /// A defect of a certificate that a broken CA signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CaDefect {
+pub enum CaDefect {
+    /// It is signed by another CA of the same name.
     AnotherIssuer,
+    /// It is for another key.
     AnotherKey,
+    /// It is for another name.
     AnotherName,
+    /// It is a CA's.
     CaCertificate,
+    /// It is valid until the end of 9999.
     FarExpiry,
 }
 
@@ -137,11 +133,11 @@ impl Fault {
         Self::Redirected(Redirect::SameOrigin),
         Self::Reflected(500),
         Self::Unavailable,
-        Self::CaCertificate,
-        Self::AnotherKey,
-        Self::AnotherName,
-        Self::AnotherIssuer,
-        Self::FarExpiry,
+        Self::Certificate(CaDefect::CaCertificate),
+        Self::Certificate(CaDefect::AnotherKey),
+        Self::Certificate(CaDefect::AnotherName),
+        Self::Certificate(CaDefect::AnotherIssuer),
+        Self::Certificate(CaDefect::FarExpiry),
         Self::ChainDoubled,
         Self::ChainShuffled,
         Self::Cut(20),
@@ -178,11 +174,7 @@ impl Fault {
     /// Returns the defect of the certificate that is signed with this fault.
     pub(crate) fn defect(self) -> Option<CaDefect> {
         match self {
-            Self::AnotherIssuer => Some(CaDefect::AnotherIssuer),
-            Self::AnotherKey => Some(CaDefect::AnotherKey),
-            Self::AnotherName => Some(CaDefect::AnotherName),
-            Self::CaCertificate => Some(CaDefect::CaCertificate),
-            Self::FarExpiry => Some(CaDefect::FarExpiry),
+            Self::Certificate(defect) => Some(defect),
             _ => None,
         }
     }

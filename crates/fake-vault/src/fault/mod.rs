@@ -6,8 +6,6 @@ mod handled;
 mod kind;
 mod replies;
 
-pub(crate) use kind::CaDefect;
-
 pub use faults::Faults;
 pub use handled::Handled;
-pub use kind::{Fault, Redirect, RetryAfter};
+pub use kind::{CaDefect, Fault, Redirect, RetryAfter};

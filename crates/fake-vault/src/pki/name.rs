@@ -5,7 +5,7 @@ pub(super) fn is_below(name: &str, domain: &str) -> bool {
     name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
 }
 
-/// Returns `true` if the name consists of DNS labels. Names beyond ASCII are not modelled.
+/// Returns `true` if the name consists of DNS labels. Names beyond ASCII are not modeled.
 pub(super) fn is_hostname(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let name = name.strip_prefix("*.").unwrap_or(name);

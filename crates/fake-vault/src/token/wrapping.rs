@@ -25,7 +25,7 @@ pub(super) struct Wrapped {
 
 impl Tokens {
     /// Returns an answer that contains a wrapping token instead of the data of `answer`, which a request to `path` got.
-    /// One without data is not changed: the wrapping of logins is not modelled.
+    /// One without data is not changed: the wrapping of logins is not modeled.
     pub(crate) fn wrap(&mut self, now: Now, dice: &mut Dice, answer: Answer, (path, ttl): (&str, Duration)) -> Answer {
         let Some(data) = answer.data else {
             return answer;

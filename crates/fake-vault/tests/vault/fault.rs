@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fake_vault::{Authority, Fault, Handled, Redirect, RetryAfter};
+use fake_vault::{Authority, CaDefect, Fault, Handled, Redirect, RetryAfter};
 use http::Method;
 use issuer_core::{Limits, Operation, Reply, TransportError};
 use serde_json::{Value, json};
@@ -145,11 +145,11 @@ fn certificates_have_one_defect() {
     let authority = Authority::root("root").intermediate("int");
     let (_, issuer) = x509_parser::parse_x509_certificate(&authority.certificate().der).unwrap();
     for fault in [
-        Fault::AnotherIssuer,
-        Fault::AnotherKey,
-        Fault::AnotherName,
-        Fault::CaCertificate,
-        Fault::FarExpiry,
+        Fault::Certificate(CaDefect::AnotherIssuer),
+        Fault::Certificate(CaDefect::AnotherKey),
+        Fault::Certificate(CaDefect::AnotherName),
+        Fault::Certificate(CaDefect::CaCertificate),
+        Fault::Certificate(CaDefect::FarExpiry),
     ] {
         let body = body(fault);
         let (_, pem) = parse_x509_pem(body["data"]["certificate"].as_str().unwrap().as_bytes()).unwrap();
@@ -159,13 +159,16 @@ fn certificates_have_one_defect() {
         let same_key = leaf.public_key().subject_public_key.data.as_ref() == key.public_key_raw();
         let wrong = [
             (
-                Fault::AnotherIssuer,
+                Fault::Certificate(CaDefect::AnotherIssuer),
                 leaf.verify_signature(Some(issuer.public_key())).is_err(),
             ),
-            (Fault::AnotherKey, !same_key),
-            (Fault::AnotherName, leaf.subject().to_string() != "CN=www.example.com"),
-            (Fault::CaCertificate, leaf.is_ca()),
-            (Fault::FarExpiry, end > month),
+            (Fault::Certificate(CaDefect::AnotherKey), !same_key),
+            (
+                Fault::Certificate(CaDefect::AnotherName),
+                leaf.subject().to_string() != "CN=www.example.com",
+            ),
+            (Fault::Certificate(CaDefect::CaCertificate), leaf.is_ca()),
+            (Fault::Certificate(CaDefect::FarExpiry), end > month),
         ];
         let lies: Vec<_> = wrong.iter().filter(|(_, wrong)| *wrong).map(|(lie, _)| *lie).collect();
         assert_eq!(lies, [fault], "one lie at a time");

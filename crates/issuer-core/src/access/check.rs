@@ -8,8 +8,8 @@ use issuer_api::ProbeMode;
 use super::login::{Login, Obtained, Obtaining, Recipient, TokenLogin};
 use super::resolve::Resolved;
 use super::{
-    Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, Inputs, Issuer, Proof, ReadError, STALE, ServerHealth,
-    Step, read_secrets,
+    Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, CheckedIssuer, Inputs, Proof, ReadError, STALE,
+    ServerHealth, Step, read_secrets,
 };
 use crate::reference::SourceRef;
 use crate::vault::login::{self, Looked};
@@ -19,9 +19,9 @@ use crate::{Flow, Now, Reply, Request, Secret};
 /// A check in conversation with Vault.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Check {
-    issuer: Issuer,
+    issuer: CheckedIssuer,
     vault: Vault,
-    /// What a new token will be made from.
+    /// The inputs that a new token will be made from.
     inputs: Inputs,
     /// The versions in which the Secrets were read.
     versions: BTreeMap<SourceRef, String>,
@@ -44,13 +44,13 @@ pub(super) enum Sent {
     Lookup(Lease),
     /// For the credentials to log in with.
     Obtain(Box<Obtaining>),
-    Probe(Lease, TokenSource),
+    Probe(Lease, ProbedToken),
     Renew(Lease),
 }
 
 /// Where the token that is probed comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum TokenSource {
+pub(super) enum ProbedToken {
     /// The spec, and Vault did not let it be looked up: it may be invalid.
     Given,
     /// An earlier check.
@@ -58,7 +58,7 @@ pub(super) enum TokenSource {
     /// An earlier check, and there is no new token to replace it.
     Kept,
     /// A login or a lookup of this check, and its first probe failed.
-    Lagging,
+    NotReplicated,
     /// A login or a lookup of this check.
     New,
 }
@@ -66,7 +66,7 @@ pub(super) enum TokenSource {
 impl Check {
     /// Requests the server's health, unless it is known, with the connection of the held access: its Secrets are not
     /// read again.
-    pub(super) fn with_held(issuer: Issuer, held: Access, now: Now) -> Step {
+    pub(super) fn with_held(issuer: CheckedIssuer, held: Access, now: Now) -> Step {
         let check = Self {
             issuer,
             vault: held.vault.clone(),
@@ -81,7 +81,7 @@ impl Check {
     }
 
     /// Requests the server's health, after the Secrets were read, unless it is known and they have not changed.
-    pub(super) fn with_secrets(issuer: Issuer, resolved: Resolved, held: Option<Access>, now: Now) -> Step {
+    pub(super) fn with_secrets(issuer: CheckedIssuer, resolved: Resolved, held: Option<Access>, now: Now) -> Step {
         let Resolved {
             vault,
             login,
@@ -111,7 +111,7 @@ impl Check {
         if is_known { self.authorize(now) } else { self.begin(now) }
     }
 
-    pub(super) fn issuer(&self) -> &Issuer {
+    pub(super) fn issuer(&self) -> &CheckedIssuer {
         &self.issuer
     }
 
@@ -134,12 +134,12 @@ impl Check {
         match sent {
             Sent::Health => self.on_health(now, reply),
             Sent::Login => match login::read(now, self.sent, reply) {
-                Ok(lease) => self.prove(lease, TokenSource::New, now),
+                Ok(lease) => self.prove(lease, ProbedToken::New, now),
                 Err(error) => self.keep_held(AccessError::Login(error), now),
             },
             Sent::Lookup(token) => match login::read_lookup(now, self.sent, token, reply) {
-                Ok(Looked::Up(lease)) => self.prove(lease, TokenSource::New, now),
-                Ok(Looked::Forbidden(lease)) => self.prove(lease, TokenSource::Given, now),
+                Ok(Looked::Up(lease)) => self.prove(lease, ProbedToken::New, now),
+                Ok(Looked::Forbidden(lease)) => self.prove(lease, ProbedToken::Given, now),
                 Err(error) => self.keep_held(AccessError::Login(error), now),
             },
             Sent::Obtain(obtaining) => self.on_obtained(obtaining.resume(now, reply), now),
@@ -174,7 +174,7 @@ impl Check {
         } else if !lease.is_usable(now) {
             self.log_in(now)
         } else if !lease.is_due(now) {
-            self.prove(lease, TokenSource::Held, now)
+            self.prove(lease, ProbedToken::Held, now)
         } else if lease.is_worth_renewing() {
             let request = login::renewal(&self.vault, &lease);
             self.send(request, Sent::Renew(lease), now)
@@ -268,7 +268,7 @@ impl Check {
         match &self.held {
             Some(held) if cause.is_transient() && held.serves(&issuer.target) && held.lease.is_usable(now) => {
                 let (vault, lease) = (held.vault.clone(), held.lease.clone());
-                Self { vault, ..self }.prove(lease, TokenSource::Kept, now)
+                Self { vault, ..self }.prove(lease, ProbedToken::Kept, now)
             }
             _ => self.keep(Err(cause)),
         }
@@ -282,14 +282,14 @@ impl Check {
                 if let Some(held) = &mut self.held {
                     held.lease = renewed.clone();
                 }
-                self.prove(renewed, TokenSource::Held, now)
+                self.prove(renewed, ProbedToken::Held, now)
             }
             Err(error) if !is_refusal(&error) && lease.is_usable(now) => {
                 // The reply is lost, so it is not known whether the token still works.
                 if let Some(held) = &mut self.held {
                     held.doubt();
                 }
-                self.prove(lease, TokenSource::Held, now)
+                self.prove(lease, ProbedToken::Held, now)
             }
             Err(_) => {
                 if let Some(held) = &mut self.held {
@@ -302,14 +302,14 @@ impl Check {
 
     /// Probes the signing endpoint, unless nothing has changed since the last probe or signature, or the spec forbids
     /// it, or it would cost a use of a limited token.
-    fn prove(self, lease: Lease, source: TokenSource, now: Now) -> Step {
+    fn prove(self, lease: Lease, source: ProbedToken, now: Now) -> Step {
         let proof = self.held.as_ref().map_or(Proof::None, |held| held.proof);
         let cannot_probe = lease.is_limited() || self.issuer.target.probe == ProbeMode::Never;
         match (source, proof) {
-            (TokenSource::Held, proof) if proof.is_known() => self.keep(Ok(proof)),
+            (ProbedToken::Held, proof) if proof.is_known() => self.keep(Ok(proof)),
             // The token may be used up or revoked, and there is no other way to find out.
-            (TokenSource::Held, Proof::Denied) if cannot_probe => self.log_in(now),
-            (TokenSource::Kept, Proof::Denied) if cannot_probe => {
+            (ProbedToken::Held, Proof::Denied) if cannot_probe => self.log_in(now),
+            (ProbedToken::Kept, Proof::Denied) if cannot_probe => {
                 self.keep(Err(AccessError::Login(VaultError::Denied)))
             }
             _ if cannot_probe => self.end(lease, source, Ok(Proof::Skipped)),
@@ -317,12 +317,12 @@ impl Check {
         }
     }
 
-    fn probe(self, lease: Lease, source: TokenSource, now: Now) -> Step {
+    fn probe(self, lease: Lease, source: ProbedToken, now: Now) -> Step {
         let request = probe::request(&self.vault, &self.issuer.target.path, &lease);
         self.send(request, Sent::Probe(lease, source), now)
     }
 
-    fn on_probe(mut self, lease: Lease, source: TokenSource, now: Now, reply: Reply) -> Step {
+    fn on_probe(mut self, lease: Lease, source: ProbedToken, now: Now, reply: Reply) -> Step {
         let error = match probe::read(now, &self.issuer.target.path, reply) {
             Ok(()) => return self.end(lease, source, Ok(Proof::Probed)),
             Err(error) => error,
@@ -330,15 +330,15 @@ impl Check {
         let denied = matches!(error, ProbeError::Denied { .. });
         match source {
             // The token may have been revoked, or its policies may have changed since it was made.
-            TokenSource::Held if denied => {
+            ProbedToken::Held if denied => {
                 if let Some(held) = &mut self.held {
                     held.denied();
                 }
                 self.log_in(now)
             }
-            TokenSource::Given if denied => self.end(lease, source, Err(AccessError::Login(VaultError::Denied))),
+            ProbedToken::Given if denied => self.end(lease, source, Err(AccessError::Login(VaultError::Denied))),
             // The new token may not have reached this node of the cluster yet.
-            TokenSource::New if denied || error.lags() => self.probe(lease, TokenSource::Lagging, now),
+            ProbedToken::New if denied || error.lags() => self.probe(lease, ProbedToken::NotReplicated, now),
             _ if error.is_inconclusive() && !self.answers_probes() => self.end(lease, source, Ok(Proof::Inconclusive)),
             _ => self.end(lease, source, Err(error.into())),
         }
@@ -350,10 +350,10 @@ impl Check {
         held.is_some_and(|held| held.answers_probes)
     }
 
-    fn end(self, lease: Lease, source: TokenSource, verdict: Result<Proof, AccessError>) -> Step {
+    fn end(self, lease: Lease, source: ProbedToken, verdict: Result<Proof, AccessError>) -> Step {
         match source {
-            TokenSource::Held | TokenSource::Kept => self.keep(verdict),
-            TokenSource::Given | TokenSource::New | TokenSource::Lagging => self.replace(lease, verdict),
+            ProbedToken::Held | ProbedToken::Kept => self.keep(verdict),
+            ProbedToken::Given | ProbedToken::New | ProbedToken::NotReplicated => self.replace(lease, verdict),
         }
     }
 

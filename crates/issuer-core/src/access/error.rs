@@ -1,3 +1,5 @@
+//! Why an issuer cannot sign, with the reason and the message of its condition.
+
 use std::time::Duration;
 
 use super::{Room, SecretData};

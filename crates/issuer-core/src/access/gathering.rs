@@ -3,38 +3,38 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Check;
-use super::{Access, CheckOutcome, Issuer, ReadError, SecretData, SecretError, Step, resolve};
+use super::{Access, CheckOutcome, CheckedIssuer, ReadError, SecretData, SecretError, Step, resolve};
 use crate::Now;
 use crate::reference::{ConfigMapRef, SecretRef, SourceRef};
 
 /// A check that reads the Secrets and the ConfigMap of its issuer.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Gathering {
-    purpose: Purpose,
+    purpose: ReadPurpose,
     /// The objects that are yet to be read.
     unread: BTreeSet<SourceRef>,
     sources: BTreeMap<SourceRef, SecretData>,
 }
 
-/// What they are read for.
+/// Why the Secrets are read.
 #[derive(Clone, Debug, PartialEq, Hash)]
-enum Purpose {
+enum ReadPurpose {
     /// To begin the conversation with Vault.
-    Begin(Box<Issuer>, Option<Box<Access>>),
+    Begin(Box<CheckedIssuer>, Option<Box<Access>>),
     /// To log in.
     LogIn(Box<Check>),
 }
 
 impl Gathering {
-    pub(super) fn to_begin(issuer: Issuer, held: Option<Access>) -> Self {
-        Self::new(Purpose::Begin(Box::new(issuer), held.map(Box::new)))
+    pub(super) fn to_begin(issuer: CheckedIssuer, held: Option<Access>) -> Self {
+        Self::new(ReadPurpose::Begin(Box::new(issuer), held.map(Box::new)))
     }
 
     pub(super) fn to_log_in(check: Check) -> Self {
-        Self::new(Purpose::LogIn(Box::new(check)))
+        Self::new(ReadPurpose::LogIn(Box::new(check)))
     }
 
-    fn new(purpose: Purpose) -> Self {
+    fn new(purpose: ReadPurpose) -> Self {
         Self {
             unread: purpose.issuer().sources(),
             purpose,
@@ -68,10 +68,10 @@ impl Gathering {
             resolve::resolve(&issuer.target, &issuer.namespace, &self.sources, held),
             self.purpose,
         ) {
-            (Ok(resolved), Purpose::Begin(issuer, held)) => {
+            (Ok(resolved), ReadPurpose::Begin(issuer, held)) => {
                 Check::with_secrets(*issuer, resolved, held.map(|held| *held), now)
             }
-            (Ok(resolved), Purpose::LogIn(check)) => check.on_secrets(resolved, now),
+            (Ok(resolved), ReadPurpose::LogIn(check)) => check.on_secrets(resolved, now),
             (Err(error), purpose) => purpose.fail(error, now),
         }
     }
@@ -80,7 +80,7 @@ impl Gathering {
         match answer {
             Ok(mut data) => {
                 // The rest is nobody's to keep, and may change without any effect.
-                let Issuer { target, room, .. } = self.purpose.issuer();
+                let CheckedIssuer { target, room, .. } = self.purpose.issuer();
                 data.data.retain(|key, _| target.needs(&source, key));
                 let size = self
                     .sources
@@ -99,8 +99,8 @@ impl Gathering {
     }
 }
 
-impl Purpose {
-    fn issuer(&self) -> &Issuer {
+impl ReadPurpose {
+    fn issuer(&self) -> &CheckedIssuer {
         match self {
             Self::Begin(issuer, _) => issuer,
             Self::LogIn(check) => check.issuer(),

@@ -29,7 +29,7 @@ pub(super) struct TokenLogin {
     pub(super) recipient: Recipient,
 }
 
-/// Who gets the token of a service account.
+/// The recipient of a service account token.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) enum Recipient {
     /// AWS, for the keys that sign the login.

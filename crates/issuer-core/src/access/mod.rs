@@ -69,7 +69,7 @@ pub struct Access {
     pub path: SignPath,
     /// The token.
     pub lease: Lease,
-    /// What the token was made from. If it changes, a new token is made.
+    /// The inputs that the token was made from. If they change, a new token is made.
     inputs: Inputs,
     /// The versions in which the Secrets and the ConfigMap were read.
     versions: BTreeMap<SourceRef, String>,
@@ -91,7 +91,7 @@ const STALE: u8 = 10;
 /// How it is known that a token may sign at the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Proof {
-    /// It is not known.
+    /// Not checked yet.
     None,
     /// Vault has denied it.
     Denied,
@@ -106,7 +106,7 @@ enum Proof {
 }
 
 impl Proof {
-    /// Returns `true` if nothing speaks against the token.
+    /// Returns `true` if the token may be used to sign.
     fn is_known(self) -> bool {
         !matches!(self, Self::None | Self::Denied)
     }
@@ -167,7 +167,7 @@ impl Access {
 
     /// Returns what the user should know about an issuer that can sign.
     pub fn warning(&self) -> Option<Warning> {
-        // The condition has room for one: first the one by which certificates in use are lost.
+        // One warning fits the condition; the one that loses certificates comes first.
         if self.lease.bears_leases() {
             Some(Warning::CertificatesLeased)
         } else if self.lease.is_limited() {
@@ -367,17 +367,17 @@ impl CheckOutcome {
 
 /// The issuer that is checked.
 #[derive(Clone, Debug, PartialEq, Hash)]
-struct Issuer {
+struct CheckedIssuer {
     target: Target,
     /// Where its Secrets and service accounts are.
     namespace: String,
     /// The secret ID that an earlier check has unwrapped.
     secret_id: Option<UnwrappedSecretId>,
-    /// What may be kept of Secrets and ConfigMaps.
+    /// The memory that is left for Secrets and ConfigMaps.
     room: Room,
 }
 
-impl Issuer {
+impl CheckedIssuer {
     /// Returns the objects that it takes data from.
     fn sources(&self) -> BTreeSet<SourceRef> {
         sources(&self.target, &self.namespace)
@@ -401,20 +401,20 @@ pub(crate) fn sources(target: &Target, namespace: &str) -> BTreeSet<SourceRef> {
     secrets.chain(config_map).collect()
 }
 
-/// What an earlier check of an issuer left.
+/// The state that an earlier check of an issuer left.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
     /// The access.
     pub access: Option<Access>,
     /// The secret ID that was unwrapped.
     pub secret_id: Option<UnwrappedSecretId>,
-    /// What may be kept of Secrets and ConfigMaps.
+    /// The memory that is left for Secrets and ConfigMaps.
     pub room: Room,
 }
 
 /// Begins to check whether an issuer can sign. `namespace` is where its Secrets and service accounts are.
 pub fn begin(target: Target, namespace: &str, held: Held, now: Now) -> Step {
-    let issuer = Issuer {
+    let issuer = CheckedIssuer {
         target,
         namespace: namespace.to_owned(),
         secret_id: held.secret_id,
@@ -422,7 +422,7 @@ pub fn begin(target: Target, namespace: &str, held: Held, now: Now) -> Step {
     };
     match held.access {
         Some(held) if held.serves(&issuer.target) && held.read < STALE => Check::with_held(issuer, held, now),
-        // Without a held access of this spec, or with one whose Secrets were read long ago.
+        // No usable access is held, or its Secrets are due to be read again.
         held => Gathering::to_begin(issuer, held).advance(now),
     }
 }

@@ -1,3 +1,5 @@
+//! Turns a target and the Secrets that it names into a connection and credentials.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -52,7 +54,7 @@ pub(super) fn resolve(
         target: target.clone(),
         contents: contents.collect(),
     };
-    let sources = Sources { namespace, sources };
+    let sources = ReadSources { namespace, sources };
     Ok(Resolved {
         vault: vault(target, &sources, held)?,
         login: login(target, &sources)?,
@@ -61,7 +63,7 @@ pub(super) fn resolve(
     })
 }
 
-fn vault(target: &Target, sources: &Sources<'_>, held: Option<&Vault>) -> Result<Vault, SecretError> {
+fn vault(target: &Target, sources: &ReadSources<'_>, held: Option<&Vault>) -> Result<Vault, SecretError> {
     let roots = match &target.trust {
         Trust::System => Roots::System,
         Trust::Inline(bundle) if holds_certificate(bundle.pem()) => Roots::Bundle(bundle.clone()),
@@ -106,7 +108,7 @@ fn vault(target: &Target, sources: &Sources<'_>, held: Option<&Vault>) -> Result
     })
 }
 
-fn login(target: &Target, sources: &Sources<'_>) -> Result<Login, SecretError> {
+fn login(target: &Target, sources: &ReadSources<'_>) -> Result<Login, SecretError> {
     Ok(Login::With(match &target.method {
         Method::AppRole {
             mount,
@@ -150,7 +152,7 @@ fn app_role_login(
     mount: &Mount,
     role_id: &RoleId,
     secret_id: Option<&SecretIdKey>,
-    sources: &Sources<'_>,
+    sources: &ReadSources<'_>,
 ) -> Result<Login, SecretError> {
     let mount = mount.clone();
     let role_id = match role_id {
@@ -186,7 +188,7 @@ fn aws_login(
     role: &str,
     sts: &Sts,
     identity: &AwsIdentity,
-    sources: &Sources<'_>,
+    sources: &ReadSources<'_>,
 ) -> Result<Login, SecretError> {
     let (mount, role, sts) = (mount.clone(), role.to_owned(), sts.clone());
     let assumed = |arn: &str| KeySource::Role {
@@ -224,7 +226,7 @@ fn holds_certificate(pem: &[u8]) -> bool {
 }
 
 /// The objects that were read, all of one namespace.
-struct Sources<'a> {
+struct ReadSources<'a> {
     namespace: &'a str,
     sources: &'a BTreeMap<SourceRef, SecretData>,
 }
@@ -245,7 +247,7 @@ impl Entry {
     }
 }
 
-impl Sources<'_> {
+impl ReadSources<'_> {
     /// Returns the token to request for a service account.
     fn token_of(&self, service_account: &str, audiences: &[String], expiration_seconds: i64) -> TokenSource {
         TokenSource::Requested(TokenSpec {

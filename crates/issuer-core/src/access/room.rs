@@ -1,3 +1,5 @@
+//! The memory that an issuer may take for Secrets and ConfigMaps.
+
 use std::hash::{Hash, Hasher};
 
 /// How many bytes of Secrets and ConfigMaps a check may keep.

@@ -1,3 +1,5 @@
+//! The data of Secrets and ConfigMaps, and fingerprints to notice changes.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,7 +26,7 @@ impl SecretData {
     /// the namespace can send the Secret to a server of their own.
     pub const SERVERS: &'static str = "vault-issuer.io/servers";
 
-    /// Returns what stands for the content. A version changes with the metadata, too.
+    /// Returns a fingerprint of the content; unlike `resourceVersion`, it does not change with the metadata.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let mut hasher = DefaultHasher::new();
         (&self.data, &self.servers).hash(&mut hasher);

@@ -113,7 +113,7 @@ pub struct Elector {
     releasing: bool,
 }
 
-/// What an elector means to do next.
+/// The next action of an elector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plan {
     /// Read the lease.
@@ -128,7 +128,7 @@ enum Plan {
     Rest,
 }
 
-/// What an elector asks of the API server, with the state that awaits the answer.
+/// A request of an elector to the API server, with the state that awaits the answer.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {

@@ -1,3 +1,5 @@
+//! Exponential backoff with jitter.
+
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
+//! The reasons why a request waits, with the message of each.
+
 use crate::access::ReadError;
 use crate::reference::IssuerKey;
 use crate::vault::SignError;
 
-/// What a request waits for.
+/// The reason why a request waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cause<'a> {
     IssuerMissing(&'a IssuerKey),

@@ -1,3 +1,5 @@
+//! The task that checks an issuer and writes its status.
+
 use std::time::Duration;
 
 use super::drop_in::{BUILT_IN_ACTIVE, COURTESY, IssuerStatusMode};
@@ -84,7 +86,7 @@ fn withdrawn(state: &mut State, key: IssuerKey) -> Step {
     let Some(issuer) = state.issuers.get_mut(&key) else {
         return end(state, key, Outcome::Idle, Again::Never);
     };
-    if issuer.courtesy.published.replace(BUILT_IN_ACTIVE) == Some(BUILT_IN_ACTIVE) {
+    if issuer.handover.last_event.replace(BUILT_IN_ACTIVE) == Some(BUILT_IN_ACTIVE) {
         return end(state, key, Outcome::Idle, Again::Never);
     }
     let event = issuer_events::withdrawn(key.clone(), issuer.observed.uid.clone());
@@ -154,7 +156,7 @@ impl Task {
                 );
             }
             Some(mode) => {
-                if let Some(until) = self.courtesy(state, mode, &observed, now) {
+                if let Some(until) = self.left_to_others_until(state, mode, &observed, now) {
                     let again = again.map_or(until, |again| again.min(until));
                     return end(state, self.key, outcome, Some(again));
                 }
@@ -196,7 +198,7 @@ impl Task {
 
 impl Task {
     /// Returns the time until which a condition is left to others, if it is.
-    fn courtesy(
+    fn left_to_others_until(
         &self,
         state: &mut State,
         mode: IssuerStatusMode,
@@ -204,7 +206,7 @@ impl Task {
         now: Now,
     ) -> Option<Duration> {
         let issuer = state.issuers.get_mut(&self.key)?;
-        let until = *issuer.courtesy.until.get_or_insert(now.monotonic + COURTESY);
+        let until = *issuer.handover.write_after.get_or_insert(now.monotonic + COURTESY);
         (mode.is_open(observed.ready_writers) && now.monotonic < until).then_some(until)
     }
 
@@ -220,12 +222,12 @@ impl Task {
         let Some(issuer) = state.issuers.get_mut(&self.key) else {
             return Step::Done(state.end(ending));
         };
-        let courtesy = &mut issuer.courtesy;
-        let event = if mode.yields(observed.ready_writers) && !std::mem::replace(&mut courtesy.yielded, true) {
+        let handover = &mut issuer.handover;
+        let event = if mode.yields(observed.ready_writers) && !std::mem::replace(&mut handover.left_to_others, true) {
             Some(issuer_events::yielded(observed, ending.key.clone()))
         } else {
-            let event = issuer_events::unwritten(observed, ending.key.clone(), verdict, warning, courtesy.published);
-            courtesy.published = event.as_ref().map(|event| event.reason).or(courtesy.published);
+            let event = issuer_events::unwritten(observed, ending.key.clone(), verdict, warning, handover.last_event);
+            handover.last_event = event.as_ref().map(|event| event.reason).or(handover.last_event);
             event
         };
         match event {

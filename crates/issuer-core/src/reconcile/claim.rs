@@ -127,15 +127,9 @@ mod tests {
     use issuer_api::{CertificateRequest, CertificateRequestStatus};
 
     use super::*;
+    use crate::fixture::at;
 
     const TIMEOUT: Duration = Duration::from_secs(30);
-
-    fn at(seconds: u64) -> Now {
-        Now {
-            monotonic: Duration::from_secs(seconds),
-            unix: Duration::from_secs(1_000_000 + seconds),
-        }
-    }
 
     fn claim(identity: &str) -> Claim {
         Claim {

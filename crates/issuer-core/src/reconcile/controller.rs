@@ -1,3 +1,5 @@
+//! The controller's interface with the driver: it observes changes, starts tasks and stops.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

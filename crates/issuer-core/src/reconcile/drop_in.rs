@@ -1,4 +1,4 @@
-//! What differs for cert-manager's own issuers: who writes their status, and that nobody else may sign for them.
+//! The differences of cert-manager's own issuers: who writes their status, and that nobody else may sign for them.
 //!
 //! Everything else is as for our kinds: the driver decodes `spec.vault` to the same spec.
 

@@ -1,3 +1,5 @@
+//! The rate limit of events about issued certificates.
+
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use super::quota::Size;
 use crate::access::{Access, Room};
 use crate::reference::IssuerKey;
 
-/// What an issuer takes beside its texts, in bytes, about. Thousands of small issuers fit into the room of a tenant.
+/// The size of an issuer without its texts, in bytes, about. Thousands of small issuers fit into the room of a tenant.
 const ISSUER: usize = 2 << 10;
 
 impl Issuers {

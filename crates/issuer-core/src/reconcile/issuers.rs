@@ -23,7 +23,7 @@ use crate::vault::{SignError, VaultError};
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Issuers {
     pub(super) by_key: BTreeMap<IssuerKey, Issuer>,
-    /// What they hold, by tenant.
+    /// Their size in memory, by tenant.
     pub(super) quotas: Quotas,
 }
 
@@ -45,28 +45,28 @@ pub(super) struct Issuer {
     /// Rate limits hit in a row without a signature in between.
     throttled: u32,
     /// The requests that have lost an answer since the last check: its verdict says whose fault it was.
-    accused: Vec<LostAnswer>,
+    unattributed: Vec<LostAnswer>,
     /// The answers that it has lost since it last signed.
     losses: Losses,
-    /// What has changed since the last check that decided something.
+    /// The change since the last check that decided something.
     change: Option<Recovery>,
     /// When the first of the CAs expires that are above the certificate signed last.
     pub(super) ca_not_after: Option<Timestamp>,
-    /// What is known of its condition Ready, where others may write that.
-    pub(super) courtesy: Courtesy,
-    /// What it holds of the room of its tenant.
+    /// The state of its condition Ready, where others may write it too.
+    pub(super) handover: ReadyHandover,
+    /// Its size in memory, which counts for its tenant.
     pub(super) size: Size,
 }
 
-/// What has been said about an issuer whose condition Ready others may write.
+/// State of the condition Ready that cert-manager may also write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Courtesy {
+pub(super) struct ReadyHandover {
     /// When the condition may be written if nobody else has.
-    pub(super) until: Option<Duration>,
+    pub(super) write_after: Option<Duration>,
     /// The reason of the last event, where it is not in the condition.
-    pub(super) published: Option<&'static str>,
+    pub(super) last_event: Option<&'static str>,
     /// Whether an event says that the condition is left to another controller.
-    pub(super) yielded: bool,
+    pub(super) left_to_others: bool,
 }
 
 /// Counts the suspensions and outages of an issuer: a check that began before the last one decides nothing.
@@ -80,7 +80,7 @@ pub(super) struct LostAnswer {
     pub(super) uid: String,
     /// The epoch of the issuer in which the signature was requested.
     pub(super) epoch: Epoch,
-    /// What happened instead of an answer.
+    /// The error.
     pub(super) error: String,
 }
 
@@ -111,7 +111,7 @@ pub(super) enum Phase {
     Ready,
 }
 
-/// What follows from an observed issuer.
+/// The consequence of an observed issuer.
 #[derive(Debug, PartialEq)]
 pub(super) enum Observed {
     /// The issuer must be checked now.
@@ -122,14 +122,14 @@ pub(super) enum Observed {
     Unchanged,
 }
 
-/// What follows from the verdict of a check.
+/// The consequences of the verdict of a check.
 #[derive(Debug, PartialEq)]
 pub(super) struct Settled {
     pub(super) outcome: Outcome,
     pub(super) next: NextCheck,
     /// The requests whose lost answers are their own fault.
     pub(super) blamed: Vec<LostAnswer>,
-    /// What has ended the backoff of the requests.
+    /// Why the backoff of the requests has ended, if it has.
     pub(super) recovery: Option<Recovery>,
 }
 
@@ -174,11 +174,11 @@ impl Issuer {
             outage: Epoch::default(),
             failures: 0,
             throttled: 0,
-            accused: Vec::new(),
+            unattributed: Vec::new(),
             losses: Losses::default(),
             change: None,
             ca_not_after: None,
-            courtesy: Courtesy::default(),
+            handover: ReadyHandover::default(),
             size: Size::default(),
         }
     }
@@ -248,7 +248,7 @@ impl Issuer {
     fn end_epoch(&mut self) {
         self.epoch.0 += 1;
         self.outage = self.epoch;
-        self.accused.clear();
+        self.unattributed.clear();
     }
 
     fn change_spec(&mut self) {
@@ -265,12 +265,12 @@ impl Issuer {
         (self.readiness, self.failures) = (Readiness::Ready, 0);
         let refresh = self.access.as_ref().and_then(|access| access.next_refresh(now));
         // An answer that was asked for before the last outage was lost to the outage.
-        let accused = std::mem::take(&mut self.accused).into_iter();
+        let unattributed = std::mem::take(&mut self.unattributed).into_iter();
         let outage = self.outage;
         Settled {
             outcome: Outcome::Ready,
             next: NextCheck::Interval { refresh, first },
-            blamed: accused.filter(|lost| lost.epoch >= outage).collect(),
+            blamed: unattributed.filter(|lost| lost.epoch >= outage).collect(),
             recovery: self.change.take(),
         }
     }
@@ -417,7 +417,7 @@ impl Issuers {
         );
         // While the issuer is known to fail, a lost answer says nothing about the request, and no check will decide about one
         // that another controller answers.
-        issuer.accused.extend(lost.filter(|_| !decided));
+        issuer.unattributed.extend(lost.filter(|_| !decided));
         if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
             return None;
         }

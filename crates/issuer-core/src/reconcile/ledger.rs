@@ -1,3 +1,5 @@
+//! The results of requests until the watch shows them.
+
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
@@ -181,7 +183,7 @@ impl Ledger {
     }
 
     /// Records that a request has finished or is gone, which the watch has not shown yet.
-    pub(super) fn finish(&mut self, key: RequestKey, uid: &str) {
+    pub(super) fn record_finished(&mut self, key: RequestKey, uid: &str) {
         self.finished.insert(key, uid.to_owned());
     }
 

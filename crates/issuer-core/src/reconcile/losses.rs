@@ -1,16 +1,16 @@
-//! Whose fault it is that signatures fail although the checks of the issuer succeed.
+//! Attribution of lost answers: the issuer's fault or the request's.
 
 use std::time::Duration;
 
 /// The answers that an issuer has lost since it last signed, although its checks succeed.
 ///
-/// A request that loses one answer after the other has itself to blame, unless none of several requests is signed: then
-/// the endpoint fails in a way that no check sees, such as a key that is out of reach.
+/// A request that keeps losing answers is at fault, unless several requests lose answers and none is signed: then the
+/// endpoint fails in a way that no check sees, such as a key that is out of reach.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Losses {
     /// The number of requests that have lost one, up to [`MANY`](Self::MANY).
     requests: u8,
-    /// Since when that has been the fault of the issuer.
+    /// Since when the issuer has been to blame.
     since: Option<Duration>,
     /// The last time that was given to a request for its next attempt.
     attempt: Duration,
@@ -22,7 +22,7 @@ pub(super) struct Losses {
 
 /// Who is to blame for a lost answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum Blame {
     /// The issuer; the request may be tried again at this time.
     Issuer(Duration),
     /// The request.
@@ -48,19 +48,19 @@ impl Losses {
     /// Records that a request has lost an answer; `before` is the number of signatures when it last did.
     ///
     /// That others were signed since is evidence against the request.
-    pub(super) fn record(&mut self, before: Option<u64>, now: Duration) -> Fault {
+    pub(super) fn record(&mut self, before: Option<u64>, now: Duration) -> Blame {
         // A request counts once for each stretch without a signature.
         if before != Some(self.signatures) && self.requests < Self::MANY {
             self.requests += 1;
         }
         let others_signed = before.is_some_and(|before| before < self.signatures);
         if self.requests < Self::MANY || others_signed {
-            return Fault::Request;
+            return Blame::Request;
         }
         self.since.get_or_insert(now);
         self.wait = true;
         self.attempt = self.attempt.max(now) + Self::PAUSE;
-        Fault::Issuer(self.attempt)
+        Blame::Issuer(self.attempt)
     }
 
     /// Records a signature; returns `true` if it shows that a fault of the issuer is over: the request is one that had
@@ -91,24 +91,24 @@ mod tests {
     }
 
     #[test]
-    fn few_requests_are_to_blame() {
+    fn few_losses_blame_the_request() {
         let mut losses = Losses::default();
         for second in 0..9 {
             // Two requests in turn.
             let before = (second > 1).then(|| losses.signatures());
-            assert_eq!(losses.record(before, s(second)), Fault::Request);
+            assert_eq!(losses.record(before, s(second)), Blame::Request);
         }
         assert!(!losses.is_worth_a_warning(s(9999)));
     }
 
     #[test]
-    fn many_requests_without_a_signature_acquit_each_other() {
+    fn many_losses_blame_the_issuer() {
         let mut losses = Losses::default();
         losses.record(None, s(0));
         losses.record(None, s(0));
-        assert_eq!(losses.record(None, s(1)), Fault::Issuer(s(16)));
-        assert_eq!(losses.record(Some(0), s(2)), Fault::Issuer(s(31)));
-        assert_eq!(losses.record(None, s(100)), Fault::Issuer(s(115)));
+        assert_eq!(losses.record(None, s(1)), Blame::Issuer(s(16)));
+        assert_eq!(losses.record(Some(0), s(2)), Blame::Issuer(s(31)));
+        assert_eq!(losses.record(None, s(100)), Blame::Issuer(s(115)));
         assert!(!losses.is_worth_a_warning(s(120)) && losses.is_worth_a_warning(s(121)));
         assert!(losses.signed(true) && !losses.signed(true));
         assert!(!losses.is_worth_a_warning(s(9999)));
@@ -122,8 +122,8 @@ mod tests {
         }
         assert!(!losses.signed(false));
         for _ in 0..4 {
-            assert_eq!(losses.record(Some(0), s(1)), Fault::Request);
+            assert_eq!(losses.record(Some(0), s(1)), Blame::Request);
         }
-        assert_eq!(losses.record(Some(1), s(2)), Fault::Issuer(s(17)));
+        assert_eq!(losses.record(Some(1), s(2)), Blame::Issuer(s(17)));
     }
 }

@@ -1,4 +1,4 @@
-//! What to do about CertificateRequests and issuers, one question at a time.
+//! The controller: decides the next step for each CertificateRequest and issuer, one question at a time.
 //!
 //! The driver reports watch events with [`Controller::observe`], takes a task with [`Controller::poll`], and answers the
 //! question of each [`Step`] until the task is done:

@@ -1,3 +1,5 @@
+//! The controller's settings and the changes that the driver reports.
+
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use super::drop_in::{DropIn, ReadyWriters};
 use super::observed_request::ObservedRequest;
 use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
 use crate::target::{self, Admission, AllowedServers, IssuerPolicy, NamespaceLabels};
-use crate::{Origin, Proxy, VerifyOptions};
+use crate::{Origin, Proxy, VerifyOptions, proxy};
 
 /// The longest condition that is kept of an issuer without room, in bytes of reason and message: more than this controller
 /// writes.
@@ -45,7 +47,7 @@ pub struct Config {
     pub max_lost_answers: u32,
     /// The timeout of a request to sign, unless the issuer sets its own.
     pub sign_timeout: Duration,
-    /// What issuers are permitted to do.
+    /// The operator's policy for issuers.
     pub policy: IssuerPolicy,
     /// How certificates are verified.
     pub verify: VerifyOptions,
@@ -117,8 +119,8 @@ impl ObservedIssuer {
         let Some(origin) = Origin::parse(&self.spec.server) else {
             return Arc::default();
         };
-        let proxy = self.spec.proxy.as_deref().unwrap_or_default();
-        origin.server(Proxy::parse(proxy, AllowedServers::All).as_ref()).into()
+        let url = self.spec.proxy.as_deref().unwrap_or_default();
+        proxy::server_through(Proxy::parse(url, AllowedServers::All).as_ref(), &origin).into()
     }
 
     /// Returns the size of spec and status as JSON, which is about what they take in memory.

@@ -1,3 +1,5 @@
+//! The keys, results and events of tasks.
+
 use std::time::Duration;
 
 use super::lane::Work;
@@ -122,7 +124,7 @@ impl Work for Key {
     }
 }
 
-/// What a check found: the reason and message of the condition, unless the issuer is ready.
+/// The result of a check: the reason and message of the condition, unless the issuer is ready.
 pub(super) type Verdict = Result<(), (&'static str, String)>;
 
 /// The end of a task: its result, and when its key is due again.

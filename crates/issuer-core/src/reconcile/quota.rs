@@ -7,7 +7,7 @@ use super::tenant::Tenant;
 use crate::access::Room;
 use crate::reference::IssuerKey;
 
-/// What the issuers of each tenant hold, in bytes: their specs and statuses, and what they keep of Secrets and ConfigMaps.
+/// The size of the issuers of each tenant, in bytes: specs and statuses, and the parts of Secrets and ConfigMaps that are kept.
 ///
 /// The API server limits an object, and the operator its number, if with a ResourceQuota; but a thousand issuers may name
 /// one ConfigMap with a large bundle, and each needs its own connections.
@@ -36,7 +36,7 @@ impl Quotas {
     }
 }
 
-/// What an issuer holds.
+/// The size of an issuer in memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Size {
     /// The object.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::reference::{IssuerKey, IssuerKind, RequestKey};
 
-/// What the controller knows at a moment.
+/// A snapshot of the controller's state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// Every issuer.

@@ -30,7 +30,7 @@ pub(super) struct Requests {
     by_key: BTreeMap<RequestKey, Box<Tracked>>,
     /// The number of requests that are open.
     open: usize,
-    /// The size of all that are kept whole.
+    /// The size of all that are kept whole, in bytes.
     size: usize,
     /// The same by requester.
     by_requester: BTreeMap<Arc<str>, usize>,
@@ -55,14 +55,14 @@ pub(super) struct Tracked {
     /// Its requester, if that is not its namespace.
     pub(super) requester: Option<Arc<str>>,
     pub(super) claim: Option<Seen>,
-    pub(super) told: Told,
+    pub(super) reported: Reported,
     /// Failed attempts in a row, to sign or to save.
     pub(super) attempts: u32,
     /// Answers that it has cost while its issuer was well.
     pub(super) lost_answers: u32,
     /// The number of signatures of its issuer when it last lost an answer.
     pub(super) lost_at: Option<u64>,
-    /// What happened instead of the last of them.
+    /// The error of the last lost answer.
     pub(super) last_error: String,
     /// The earliest time of the next attempt to sign it.
     pub(super) not_before: Duration,
@@ -72,25 +72,25 @@ pub(super) struct Tracked {
     approved: Option<BTreeMap<String, String>>,
 }
 
-/// What the status of a request says about why it waits.
+/// Whether the status of a request says why it waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Told {
-    /// Nothing.
+pub(super) enum Reported {
+    /// Not at all.
     #[default]
-    Nothing,
-    /// Something that an earlier process wrote.
-    Something,
-    /// This cause, by its reason.
+    No,
+    /// By an earlier process, with some cause.
+    Before,
+    /// With this cause, by its reason.
     Cause(&'static str),
 }
 
-impl Told {
+impl Reported {
     fn of(request: &ObservedRequest) -> Self {
         let ready = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
         if ready == Some("Pending") {
-            Self::Something
+            Self::Before
         } else {
-            Self::Nothing
+            Self::No
         }
     }
 }
@@ -103,7 +103,7 @@ impl Tracked {
             issuer,
             requester: None,
             claim: None,
-            told: Told::Nothing,
+            reported: Reported::No,
             attempts: 0,
             lost_answers: 0,
             lost_at: None,
@@ -117,8 +117,8 @@ impl Tracked {
     fn show(&mut self, mut object: ObservedRequest, has_room: bool) {
         texts::cut(&mut object);
         self.keep_annotations(&mut object);
-        if self.told == Told::Nothing {
-            self.told = Told::of(&object);
+        if self.reported == Reported::No {
+            self.reported = Reported::of(&object);
         }
         self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
         if self.lacks_csr {

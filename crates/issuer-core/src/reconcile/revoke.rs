@@ -1,3 +1,5 @@
+//! The task that revokes a token, or renews it while its certificates need it.
+
 use std::time::Duration;
 
 use super::outcome::{Again, Ending, Key, Outcome};

@@ -56,14 +56,7 @@ fn digest(vault: &Vault) -> u64 {
 mod tests {
     use super::*;
     use crate::Roots;
-    use crate::fixture::vault;
-
-    fn at(seconds: u64) -> Now {
-        Now {
-            monotonic: Duration::from_secs(seconds),
-            unix: Duration::ZERO,
-        }
-    }
+    use crate::fixture::{at, vault};
 
     #[test]
     fn health_is_shared_for_a_while() {

@@ -32,14 +32,14 @@ const FAILED: Duration = Duration::from_secs(300);
 /// A watch that ends sooner than this counts as failed.
 const LASTED: Duration = Duration::from_secs(60);
 
-/// What a watch of one object shows.
+/// An event of the watch of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceEvent {
     /// The watch is open. If the object exists, its version follows, and then each new one.
     Opened,
     /// The object has this `metadata.resourceVersion`.
     Version(String),
-    /// Nothing has changed for a while.
+    /// A bookmark: the object has not changed.
     Bookmark,
     /// The watch has ended, as every watch does after some time.
     Ended,
@@ -70,7 +70,7 @@ struct Source {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Watch {
-    /// It is due at this time.
+    /// To be opened at this time.
     Due(Duration),
     /// It is being opened.
     Opening,
@@ -78,7 +78,7 @@ enum Watch {
     Open(Duration),
 }
 
-/// Whether a watch goes on.
+/// The next action for a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// It ends.
@@ -306,15 +306,8 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::at;
     use crate::reference::{IssuerKind, SecretRef};
-
-    fn at(seconds: u64) -> Now {
-        let since = Duration::from_secs(seconds);
-        Now {
-            monotonic: since,
-            unix: since,
-        }
-    }
 
     fn after(now: Now, wait: Duration) -> Now {
         Now {

@@ -1,3 +1,5 @@
+//! Status writes, as data for the driver.
+
 use issuer_api::{Base64, CertificateRequestStatus, Condition, ConditionStatus, IssuerStatus, RequestCondition};
 use serde::Serialize;
 use serde_json::{Value, json};

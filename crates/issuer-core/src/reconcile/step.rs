@@ -1,3 +1,5 @@
+//! The questions of tasks to the driver, and the continuations that take the answers.
+
 use super::outcome::{Ending, Event, Outcome};
 use super::request::ReferenceReview;
 use super::status::StatusPatch;

@@ -1,7 +1,9 @@
+//! Tenants: the users among whom slots are shared.
+
 use crate::reference::IssuerKey;
 
-/// Those who choose the server that is asked, and how it is asked: the work of their issuers shares slots. Those who ask for
-/// certificates are not tenants but requesters, who take turns within the lane of an issuer.
+/// The authors of issuers, whose work shares slots: those of one namespace, or of one cluster issuer. The authors of
+/// requests are not tenants but requesters, who take turns within the lane of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Tenant {
     /// The owner of a cluster issuer.

@@ -1,3 +1,5 @@
+//! A certificate to be signed, from the fields of a request.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

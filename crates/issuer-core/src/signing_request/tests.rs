@@ -1,3 +1,5 @@
+//! Requests that are accepted and refused.
+
 use proptest::prelude::*;
 use rcgen::{CertificateParams, CustomExtension, DnType, KeyPair, PublicKeyData, SanType};
 use serde_json::json;

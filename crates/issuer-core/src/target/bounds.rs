@@ -157,7 +157,7 @@ mod tests {
         serde_json::from_value(spec).ok()
     }
 
-    /// What the CRD refuses for its length is refused here, under its name, and what it admits is not.
+    /// A field that is too long for the CRD is refused here, under its name; any other is not.
     #[test]
     fn bounds_are_those_of_the_crd() {
         let crd = serde_json::to_value(&issuer_api::crds().unwrap()[0]).unwrap();

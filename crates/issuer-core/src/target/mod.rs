@@ -59,7 +59,7 @@ pub struct Target {
     pub probe: ProbeMode,
     /// How long a signature may take, if the spec says so.
     pub sign_timeout: Option<Duration>,
-    /// What a certificate must have as requested.
+    /// How closely a certificate must match its request.
     pub verification: VerificationMode,
     /// How to log in.
     pub method: Method,

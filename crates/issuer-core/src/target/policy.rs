@@ -1,10 +1,10 @@
-//! What the operator permits the issuers of a cluster to do.
+//! The operator's policy for all issuers: permitted servers, proxies, audiences and identities.
 
 use std::collections::BTreeSet;
 
 use super::{AllowedServers, AmbientAws, ProxySettings, ServerPattern};
 
-/// What the operator permits the issuers of a cluster to do.
+/// The operator's policy for the issuers of a cluster.
 ///
 /// A user who may create issuers is trusted with their own namespace, but not with the controller's place in the
 /// network or its rights at the API server.

@@ -1,17 +1,13 @@
+//! Specs that are accepted and refused.
+
 use issuer_api::{
     AllowedNamespaces, AppRole, Auth, Base64, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
     ServiceAccountRef,
 };
 
 use super::*;
+use crate::fixture::selector;
 use crate::reference::IssuerKind;
-
-fn selector(name: &str) -> SecretKeySelector {
-    SecretKeySelector {
-        name: name.to_owned(),
-        key: None,
-    }
-}
 
 fn spec() -> VaultSpec {
     VaultSpec {

@@ -1,3 +1,5 @@
+//! Vault's refusals, and their classification by status and text.
+
 use std::time::Duration;
 
 use http::StatusCode;
@@ -9,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::Redacted;
 use crate::{Body, Now, Reply, TransportError};
 
-/// Why Vault did not fulfil a request.
+/// Why Vault did not fulfill a request.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
@@ -18,7 +20,7 @@ pub enum VaultError {
     Denied,
     /// The reply violates Vault's API.
     #[error("the server's answer is not Vault's: {0}")]
-    Misbehaved(Misbehaviour),
+    Misbehaved(Misbehavior),
     /// Status 404: nothing is mounted at the path, or it is not an endpoint.
     #[error("Vault knows no such path (404)")]
     NotFound,
@@ -60,7 +62,7 @@ pub enum VaultError {
 /// How a reply violates Vault's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Misbehaviour {
+pub enum Misbehavior {
     /// A field is missing or has the wrong type.
     #[error("{0} is missing or of the wrong type")]
     Field(&'static str),
@@ -75,9 +77,9 @@ pub enum Misbehaviour {
     Status(u16),
 }
 
-impl From<Misbehaviour> for VaultError {
-    fn from(misbehaviour: Misbehaviour) -> Self {
-        Self::Misbehaved(misbehaviour)
+impl From<Misbehavior> for VaultError {
+    fn from(misbehavior: Misbehavior) -> Self {
+        Self::Misbehaved(misbehavior)
     }
 }
 
@@ -86,9 +88,9 @@ impl VaultError {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Denied | Self::NotFound | Self::Refused { .. } => false,
-            Self::Misbehaved(misbehaviour) => {
+            Self::Misbehaved(misbehavior) => {
                 // A proxy may answer in Vault's place for a while. A wrong field means a wrong server.
-                matches!(misbehaviour, Misbehaviour::NotJson | Misbehaviour::Status(_))
+                matches!(misbehavior, Misbehavior::NotJson | Misbehavior::Status(_))
             }
             Self::Redirected
             | Self::Sealed
@@ -140,9 +142,9 @@ pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static 
         return serde_json::from_slice(body).map_err(|error| {
             // JSON of another shape is the answer of a plugin or another version; no JSON at all is that of a proxy.
             let what = if error.is_data() {
-                Misbehaviour::Field(field)
+                Misbehavior::Field(field)
             } else {
-                Misbehaviour::NotJson
+                Misbehavior::NotJson
             };
             what.into()
         });
@@ -160,13 +162,13 @@ pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => match errors {
             // Vault always gives the reason of a 400 or 413.
             Ok(errors) if errors.is_empty() && status != StatusCode::METHOD_NOT_ALLOWED => {
-                Misbehaviour::Field("errors").into()
+                Misbehavior::Field("errors").into()
             }
             Ok(_) => VaultError::Refused {
                 status: status.as_u16(),
                 reason,
             },
-            Err(misbehaviour) => misbehaviour.into(),
+            Err(misbehavior) => misbehavior.into(),
         },
         StatusCode::FORBIDDEN => VaultError::Denied,
         StatusCode::NOT_FOUND => VaultError::NotFound,
@@ -181,15 +183,15 @@ pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
             reason,
             retry_after,
         },
-        _ => Misbehaviour::Status(status.as_u16()).into(),
+        _ => Misbehavior::Status(status.as_u16()).into(),
     }
 }
 
-fn errors(body: &Body) -> Result<Vec<String>, Misbehaviour> {
+fn errors(body: &Body) -> Result<Vec<String>, Misbehavior> {
     match serde_json::from_slice::<Errors>(body.as_bytes()) {
         Ok(Errors { errors }) => Ok(errors),
-        Err(error) if error.is_data() => Err(Misbehaviour::Field("errors")),
-        Err(_) => Err(Misbehaviour::NotJson),
+        Err(error) if error.is_data() => Err(Misbehavior::Field("errors")),
+        Err(_) => Err(Misbehavior::NotJson),
     }
 }
 
@@ -244,16 +246,12 @@ mod tests {
                 r#"{"errors":["unknown role: x"]}"#,
                 refused(400, "unknown role: x"),
             ),
-            (400, "<html>", Misbehaviour::NotJson.into()),
-            (
-                400,
-                r#"{"message":"Bad Request"}"#,
-                Misbehaviour::Field("errors").into(),
-            ),
-            (400, r#"{"errors":[]}"#, Misbehaviour::Field("errors").into()),
-            (400, r#"{"errors":"Bad Request"}"#, Misbehaviour::Field("errors").into()),
-            (413, r#"{"error":"too large"}"#, Misbehaviour::Field("errors").into()),
-            (413, "", Misbehaviour::NotJson.into()),
+            (400, "<html>", Misbehavior::NotJson.into()),
+            (400, r#"{"message":"Bad Request"}"#, Misbehavior::Field("errors").into()),
+            (400, r#"{"errors":[]}"#, Misbehavior::Field("errors").into()),
+            (400, r#"{"errors":"Bad Request"}"#, Misbehavior::Field("errors").into()),
+            (413, r#"{"error":"too large"}"#, Misbehavior::Field("errors").into()),
+            (413, "", Misbehavior::NotJson.into()),
             (403, "", VaultError::Denied),
             (404, r#"{"errors":[]}"#, VaultError::NotFound),
             (405, r#"{"errors":[]}"#, refused(405, "")),
@@ -263,8 +261,8 @@ mod tests {
                 r#"{"errors":["http: request body too large"]}"#,
                 refused(413, "http: request body too large"),
             ),
-            (418, "", Misbehaviour::Status(418).into()),
-            (204, "", Misbehaviour::Status(204).into()),
+            (418, "", Misbehavior::Status(418).into()),
+            (204, "", Misbehavior::Status(204).into()),
             (429, "", VaultError::Throttled { retry_after: None }),
             (500, "boom", unavailable(500, "")),
             (
@@ -332,9 +330,9 @@ mod tests {
     #[test]
     fn rejects_replies_of_a_proxy() {
         let read = |body: &str| read::<Errors>(Now::default(), Ok(reply(200, body)), "errors").err();
-        assert_eq!(read("<html>hello</html>"), Some(Misbehaviour::NotJson.into()));
-        assert_eq!(read(r#"{"errors":"#), Some(Misbehaviour::NotJson.into()));
-        assert_eq!(read(r#"{"errors":7}"#), Some(Misbehaviour::Field("errors").into()));
-        assert_eq!(read(&"{\"a\":".repeat(10_000)), Some(Misbehaviour::NotJson.into()));
+        assert_eq!(read("<html>hello</html>"), Some(Misbehavior::NotJson.into()));
+        assert_eq!(read(r#"{"errors":"#), Some(Misbehavior::NotJson.into()));
+        assert_eq!(read(r#"{"errors":7}"#), Some(Misbehavior::Field("errors").into()));
+        assert_eq!(read(&"{\"a\":".repeat(10_000)), Some(Misbehavior::NotJson.into()));
     }
 }

@@ -1,3 +1,5 @@
+//! Vault's health check.
+
 use serde::Deserialize;
 
 use super::{Vault, VaultError, error};

@@ -1,3 +1,5 @@
+//! A Vault token and when to renew it.
+
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -178,13 +180,7 @@ impl fmt::Debug for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(seconds: u64) -> Now {
-        Now {
-            monotonic: Duration::from_secs(seconds),
-            unix: Duration::ZERO,
-        }
-    }
+    use crate::fixture::at;
 
     fn grant(seconds: u64, renewable: bool) -> Grant {
         Grant {

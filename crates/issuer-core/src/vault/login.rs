@@ -1,3 +1,5 @@
+//! The login requests of all methods.
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use serde_json::json;
 
 use super::aws::{AwsKeys, SignedRequest};
 use super::lease::Grant;
-use super::{Lease, Misbehaviour, Vault, VaultError, error};
+use super::{Lease, Misbehavior, Vault, VaultError, error};
 use crate::target::{Mount, Sts};
 use crate::{Now, Operation, Reply, Request, Secret};
 
@@ -150,15 +152,15 @@ impl AuthData {
 /// Reads the answer to a login that was sent at `sent`.
 pub(crate) fn read(now: Now, sent: Duration, reply: Reply) -> Result<Lease, VaultError> {
     let LoginReply { auth } = error::read(now, reply, "auth")?;
-    let auth = auth.ok_or(Misbehaviour::Field("auth"))?;
+    let auth = auth.ok_or(Misbehavior::Field("auth"))?;
     let grant = auth.grant();
     match auth.client_token {
         Some(token) if (1..=TOKEN).contains(&token.len()) => {
             Ok(Lease::made(Secret::from(token.into_bytes()), grant, sent))
         }
         // A method with a second factor answers 200 as well, but without a token.
-        _ if auth.mfa_requirement.is_some() => Err(Misbehaviour::SecondFactor.into()),
-        _ => Err(Misbehaviour::Field("auth.client_token").into()),
+        _ if auth.mfa_requirement.is_some() => Err(Misbehavior::SecondFactor.into()),
+        _ => Err(Misbehavior::Field("auth.client_token").into()),
     }
 }
 
@@ -175,7 +177,7 @@ pub(crate) fn renewal(vault: &Vault, lease: &Lease) -> Request {
 /// Reads the answer to a renewal that was sent at `sent`.
 pub(crate) fn read_renewal(now: Now, sent: Duration, lease: Lease, reply: Reply) -> Result<Lease, VaultError> {
     let LoginReply { auth } = error::read(now, reply, "auth")?;
-    let auth = auth.ok_or(Misbehaviour::Field("auth"))?;
+    let auth = auth.ok_or(Misbehavior::Field("auth"))?;
     Ok(lease.renewed(auth.grant(), sent))
 }
 

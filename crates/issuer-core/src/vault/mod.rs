@@ -21,7 +21,7 @@ use http::{HeaderValue, Method};
 use serde::Serialize;
 
 pub use aws::{AwsError, AwsKeys};
-pub use error::{Misbehaviour, VaultError};
+pub use error::{Misbehavior, VaultError};
 pub use health::HealthError;
 pub use lease::Lease;
 pub use login::Credentials;

@@ -1,6 +1,8 @@
+//! The check of the right to sign, without a signature.
+
 use serde_json::Value;
 
-use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, error};
+use super::{Lease, Misbehavior, Redacted, Vault, VaultError, error};
 use crate::target::SignPath;
 use crate::{Now, Operation, Reply, Request};
 
@@ -97,7 +99,7 @@ pub(crate) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeE
     let reply = reply.map_err(VaultError::from)?;
     // Nothing is signed without a CSR, so the server that claims success is not Vault.
     if reply.status().is_success() {
-        return Err(VaultError::from(Misbehaviour::Status(reply.status().as_u16())).into());
+        return Err(VaultError::from(Misbehavior::Status(reply.status().as_u16())).into());
     }
     match error::refusal(now, &reply) {
         VaultError::Denied => Err(ProbeError::Denied { path: path() }),
@@ -186,7 +188,7 @@ mod tests {
                 Err(ProbeError::NoCa { path: path() }),
             ),
             (503, "Vault is sealed", Err(VaultError::Sealed.into())),
-            (200, "", Err(VaultError::from(Misbehaviour::Status(200)).into())),
+            (200, "", Err(VaultError::from(Misbehavior::Status(200)).into())),
         ] {
             assert_eq!(probe(status, text), outcome, "{status} {text}");
         }

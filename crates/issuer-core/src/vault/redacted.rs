@@ -1,3 +1,5 @@
+//! Vault's texts, made safe for a status.
+
 use std::fmt;
 
 // No library serves: what may be a credential follows from Vault's formats, and names of certificates must stay legible.

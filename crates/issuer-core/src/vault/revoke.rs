@@ -1,3 +1,5 @@
+//! The revocation of tokens, and the renewal of tokens that bear leases.
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,8 +1,10 @@
+//! The conversation that signs a certificate: the request, and the classification of its answer.
+
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Lease, Misbehaviour, Redacted, Vault, VaultError, error, probe};
+use super::{Lease, Misbehavior, Redacted, Vault, VaultError, error, probe};
 use crate::target::SignPath;
 use crate::verify::{Issued, Verified, VerifyError, VerifyOptions, verify};
 use crate::{Flow, Now, Operation, Reply, Request, SigningRequest, Step};
@@ -68,7 +70,7 @@ pub enum SignError {
     Vault(#[from] VaultError),
 }
 
-/// What follows from an error.
+/// The consequence of an error for the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// The request has failed permanently.
@@ -229,7 +231,7 @@ impl Flow for Sign {
         };
         // As a mismatch this would fail the request, but a server that omits the certificate is not Vault.
         if issued.certificate.trim().is_empty() {
-            let missing = VaultError::from(Misbehaviour::Field("data.certificate"));
+            let missing = VaultError::from(Misbehavior::Field("data.certificate"));
             return Step::Done(Err(missing.into()));
         }
         Step::Done(verify(&wanted, &issued, now, &options).map_err(SignError::from))
@@ -290,7 +292,7 @@ mod tests {
             (unavailable(412), Recheck),
             (unavailable(500), Recheck),
             (unavailable(503), Recheck),
-            (VaultError::Misbehaved(Misbehaviour::NotJson), Recheck),
+            (VaultError::Misbehaved(Misbehavior::NotJson), Recheck),
             (VaultError::Transport(TransportError::Timeout), Recheck),
         ] {
             assert_eq!(SignError::of(error.clone()).disposition(), disposition, "{error:?}");

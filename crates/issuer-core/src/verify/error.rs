@@ -1,3 +1,5 @@
+//! Why an issued certificate does not match its request.
+
 use jiff::Timestamp;
 
 use super::{CERTIFICATES_LIMIT, SizeLimits};
@@ -8,7 +10,7 @@ use crate::chain::{BUDGET, PathError};
 #[non_exhaustive]
 pub enum VerifyError {
     /// No certificate of the answer signed the issued one.
-    #[error("Vault issued a certificate that no CA of the chain it sent along has signed")]
+    #[error("Vault issued a certificate that is not signed by any CA of the returned chain")]
     BrokenChain,
     /// A CA certificate was issued, but not requested.
     #[error("Vault issued a CA certificate, which was not asked for; spec.path must name a sign endpoint")]
@@ -20,7 +22,7 @@ pub enum VerifyError {
     #[error("Vault issued a certificate that has expired already, at {0}")]
     Expired(Timestamp),
     /// The certificate in `issuing_ca` did not sign the issued one.
-    #[error("Vault issued a certificate that the CA it names as the issuing one has not signed")]
+    #[error("Vault issued a certificate that is not signed by the returned issuing_ca")]
     IssuingCa,
     /// The certificate is for another key than the CSR.
     #[error(
@@ -40,7 +42,7 @@ pub enum VerifyError {
     #[error("Vault issued no CA certificate, but one was asked for; spec.path must name a sign-intermediate endpoint")]
     NotCa,
     /// The certificate becomes valid more than an hour from now.
-    #[error("Vault issued a certificate that is valid only from {0} on; see the clocks")]
+    #[error("Vault issued a certificate that is not valid before {0}; check the clocks")]
     NotYetValid(Timestamp),
     /// The serial number is zero or negative.
     #[error("Vault issued a certificate without a positive serial number")]

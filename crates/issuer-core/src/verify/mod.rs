@@ -1,3 +1,5 @@
+//! Verifies that an issued certificate matches its request.
+
 use std::hash::{Hash, Hasher};
 use std::ptr;
 use std::time::Duration;
@@ -56,7 +58,7 @@ pub struct VerifyOptions {
     pub known: KnownSignatures,
     /// The sizes that cert-manager reads.
     pub limits: SizeLimits,
-    /// What must be as requested.
+    /// How closely the certificate must match its request.
     pub mode: VerificationMode,
 }
 

@@ -1,3 +1,5 @@
+//! Runs the controller: its tasks, watches, events and shutdown.
+
 mod event_room;
 #[cfg(test)]
 mod tests;
@@ -174,7 +176,7 @@ impl Observer for Arc<Driver> {
             uid,
             error,
         } = object;
-        self.metrics.unreadable(watched.kind());
+        self.metrics.inc_unreadable(watched.kind());
         let event = Event {
             regarding: key,
             uid,
@@ -196,7 +198,7 @@ impl Observer for Arc<Driver> {
     }
 
     fn failed(&self, list: &WatchedList, error: &str, is_synced: bool) {
-        self.metrics.watch_failed(list.watched.kind());
+        self.metrics.inc_watch_failures(list.watched.kind());
         if !is_synced {
             self.health.set(list.name(), Err(format!("not in sync: {error}")));
         }
@@ -207,7 +209,7 @@ impl Driver {
     fn new(setup: RunSetup) -> Self {
         let lists = WatchedList::all_of(&setup.config);
         let controller = Arc::new(Mutex::new(Controller::new(setup.config, Transport::seed())));
-        setup.metrics.follow(Arc::clone(&controller));
+        setup.metrics.describe(Arc::clone(&controller));
         for list in &lists {
             setup.health.set(list.name(), Err("not listed yet".to_owned()));
         }
@@ -415,7 +417,7 @@ impl Driver {
     }
 
     /// Asks Vault for a tenant, once there is room. The wait is part of the time to connect, and of the time that the request may take:
-    /// what it carries is as old as the request.
+    /// its contents are as old as the request.
     async fn exchange(&self, tenant: &str, mut request: Request) -> Reply {
         let operation = request.operation;
         let began = Transport::now().monotonic;
@@ -428,7 +430,7 @@ impl Driver {
             Err(_) => Err(ConnectError::Timeout.into()),
         };
         let took = Transport::now().monotonic - began;
-        self.metrics.exchanged(operation, &reply, took);
+        self.metrics.record_exchange(operation, &reply, took);
         match &reply {
             Ok(reply) => tracing::debug!(
                 operation = operation.as_str(),
@@ -444,8 +446,8 @@ impl Driver {
     fn done(&self, task: &Task, outcome: Outcome) {
         let Task { key, issuer, began, .. } = task;
         let took = Transport::now().monotonic.saturating_sub(*began);
-        self.metrics.finished(key, issuer.as_ref(), outcome);
-        self.metrics.worked(key, took);
+        self.metrics.record_task_result(key, issuer.as_ref(), outcome);
+        self.metrics.record_task_duration(key, took);
         let (kind, namespace, name) = object(key);
         let reason = outcome.reason();
         match (key, outcome) {

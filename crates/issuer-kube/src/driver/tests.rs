@@ -1,3 +1,5 @@
+//! The driver's limits of time, memory and events.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;

@@ -19,7 +19,7 @@ use super::table::{
 /// The labels that name an issuer, as those of cert-manager's metrics.
 type Labels<'a> = [(&'static str, &'a str); 4];
 
-/// What is known of issuers. Each scrape writes it out, so that no series outlives its issuer.
+/// The metrics of issuers. Each scrape writes them anew, so that no series outlives its issuer.
 #[derive(Debug, Default)]
 pub(super) struct IssuerMetrics {
     known: Mutex<Known>,
@@ -28,7 +28,7 @@ pub(super) struct IssuerMetrics {
     report: Mutex<Option<Report>>,
 }
 
-/// What is counted as it happens.
+/// The state of the issuers that exist, and the counts of their requests.
 #[derive(Clone, Debug, Default)]
 struct Known {
     /// Why issuers are not ready.

@@ -1,3 +1,5 @@
+//! The metrics of a process.
+
 mod issuers;
 mod process;
 mod table;
@@ -30,7 +32,7 @@ use crate::Transport;
 
 /// The metrics of this process, in the text formats of Prometheus.
 ///
-/// Every label has a fixed set of values, but for the names of issuers that exist, and the address of the API server.
+/// Labels have fixed sets of values, except issuer names and the API server's address.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -103,10 +105,10 @@ impl EncodeLabelValue for ClosedLabel {
     }
 }
 
-/// From a reply on the same host to the limit of an exchange.
+/// Seconds, from a reply on the same host up to the timeout of an exchange.
 const BUCKETS: [f64; 12] = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-/// What tasks are about, as names of work queues.
+/// The work queues, one per kind of key.
 const QUEUES: [&str; 3] = ["certificaterequests", "issuers", "tokens"];
 
 impl Default for Metrics {
@@ -187,7 +189,7 @@ impl Metrics {
     }
 
     /// Counts an exchange with Vault.
-    pub fn exchanged(&self, operation: Operation, reply: &Reply, took: Duration) {
+    pub fn record_exchange(&self, operation: Operation, reply: &Reply, took: Duration) {
         self.vault_request(operation, outcome(operation, reply)).inc();
         let labels = OperationLabels {
             operation: ClosedLabel(operation.as_str()),
@@ -208,8 +210,8 @@ impl Metrics {
         self.api_requests.get_or_create(&labels).inc();
     }
 
-    /// Counts a task that has ended; a request's is about the issuer that it names, if that exists.
-    pub fn finished(&self, key: &Key, issuer: Option<&IssuerKey>, outcome: Outcome) {
+    /// Counts a task that has ended; a request counts for the issuer that it names, if that exists.
+    pub fn record_task_result(&self, key: &Key, issuer: Option<&IssuerKey>, outcome: Outcome) {
         match (key, outcome) {
             (Key::Issuer(checked), outcome) => self.issuers.checked(checked, outcome),
             (Key::Request(_), Outcome::Denied | Outcome::Failed(_) | Outcome::Issued) => {
@@ -223,7 +225,7 @@ impl Metrics {
     }
 
     /// Notes how long a task took.
-    pub(crate) fn worked(&self, key: &Key, took: Duration) {
+    pub(crate) fn record_task_duration(&self, key: &Key, took: Duration) {
         let labels = queue_label(queue(key));
         self.work_durations.get_or_create(&labels).observe(took.as_secs_f64());
     }
@@ -234,22 +236,22 @@ impl Metrics {
     }
 
     /// Counts a list or a watch of a kind that failed.
-    pub fn watch_failed(&self, kind: &'static str) {
+    pub fn inc_watch_failures(&self, kind: &'static str) {
         self.watch_failures.get_or_create(&kind_label(kind)).inc();
     }
 
     /// Counts a read or a write of the Lease that failed.
-    pub fn lease_failed(&self) {
+    pub fn inc_lease_failures(&self) {
         self.lease_failures.inc();
     }
 
     /// Counts an object of a kind that could not be decoded.
-    pub fn unreadable(&self, kind: &'static str) {
+    pub fn inc_unreadable(&self, kind: &'static str) {
         self.unreadable.get_or_create(&kind_label(kind)).inc();
     }
 
     /// Describes this controller from now on, until the process no longer leads.
-    pub fn follow(&self, controller: Arc<Mutex<Controller>>) {
+    pub fn describe(&self, controller: Arc<Mutex<Controller>>) {
         *self.controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(controller);
     }
 

@@ -1,4 +1,5 @@
-//! The metrics of this process, from Linux's `/proc`. Where there is none, they are missing.
+//! The metrics of this process, from Linux's `/proc`. Where there is none, they are missing. prometheus-client has no
+//! process collector, and six numbers of two files are too few for a dependency.
 
 use std::fmt;
 use std::fs;

@@ -89,7 +89,7 @@ pub(super) const WATCH_FAILURES: MetricInfo = MetricInfo::new(
     Counter,
     "vault_issuer_watch_failures",
     &["kind"],
-    "Lists and watches that the API server refused or broke off",
+    "Lists and watches that the API server refused or aborted",
 );
 pub(super) const UNREADABLE: MetricInfo = MetricInfo::new(
     Counter,

@@ -1,3 +1,5 @@
+//! Metrics as Prometheus scrapes them.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use issuer_core::reconcile::{Change, IssuerReport, ObservedIssuer, ReadyWriters, Waiting};
@@ -38,7 +40,7 @@ fn scrape_delays_no_task() {
     let change = Change::Issuer(issuer("a"), observed);
     controller.lock().unwrap().observe(Transport::now(), change);
     let metrics = Metrics::new();
-    metrics.follow(Arc::clone(&controller));
+    metrics.describe(Arc::clone(&controller));
     let text = text(&metrics);
     assert!(
         text.contains(&sample("vault_issuer_issuer_ready", "a", "", 0)),
@@ -122,11 +124,11 @@ fn metrics_of_everything() -> Metrics {
         .into_iter()
         .flat_map(|outcome| [(outcome, Some(issuer("a"))), (outcome, None)])
     {
-        metrics.finished(&request(), issuer.as_ref(), outcome);
+        metrics.record_task_result(&request(), issuer.as_ref(), outcome);
     }
-    metrics.finished(&Key::Issuer(issuer("a")), None, Outcome::NotReady("VaultSealed"));
-    metrics.worked(&request(), Duration::from_millis(1));
-    metrics.exchanged(Operation::Sign, &reply(200), Duration::from_millis(3));
+    metrics.record_task_result(&Key::Issuer(issuer("a")), None, Outcome::NotReady("VaultSealed"));
+    metrics.record_task_duration(&request(), Duration::from_millis(1));
+    metrics.record_exchange(Operation::Sign, &reply(200), Duration::from_millis(3));
     metrics.api_request("10.0.0.1:443", &Method::GET, None, Duration::from_secs(1));
     metrics.withdrawn.get_or_create(&kind_label("Issuer")).set(1);
     let mut report = report(&["a"]);
@@ -149,10 +151,10 @@ fn exchanges_are_counted_by_their_class() {
         r#"vault_issuer_vault_requests_total{operation="sign",outcome="ok"} 0"#,
     );
     for status in [200, 204, 307, 400, 403, 429, 500, 503] {
-        metrics.exchanged(Operation::Sign, &reply(status), Duration::from_millis(3));
+        metrics.record_exchange(Operation::Sign, &reply(status), Duration::from_millis(3));
     }
     let lost = Err(TransportError::Timeout);
-    metrics.exchanged(Operation::Sign, &lost, Duration::from_secs(30));
+    metrics.record_exchange(Operation::Sign, &lost, Duration::from_secs(30));
     for (outcome, count) in [("ok", 2), ("refused", 3), ("unavailable", 3), ("transport", 1)] {
         let labels = format!(r#"operation="sign",outcome="{outcome}""#);
         has(
@@ -208,9 +210,9 @@ fn only_finished_requests_are_counted() {
         Outcome::Idle,
         Outcome::Unsaved,
     ] {
-        metrics.finished(&request(), Some(&issuer("a")), outcome);
+        metrics.record_task_result(&request(), Some(&issuer("a")), outcome);
     }
-    metrics.finished(&Key::Token(1), None, Outcome::Failed("D"));
+    metrics.record_task_result(&Key::Token(1), None, Outcome::Failed("D"));
     has(&metrics, &sample(requests, "a", r#",outcome="failed""#, 3));
     has(&metrics, &sample(requests, "a", r#",outcome="issued""#, 1));
     has(&metrics, &sample(requests, "b", r#",outcome="issued""#, 0));
@@ -239,7 +241,7 @@ fn reason_of_an_issuer_ends_with_it() {
     metrics.set_leader(true);
     metrics.issuers.observe(Some(report(&["a", "b"])));
     for name in ["a", "b", "gone"] {
-        metrics.finished(&Key::Issuer(issuer(name)), None, Outcome::NotReady("VaultSealed"));
+        metrics.record_task_result(&Key::Issuer(issuer(name)), None, Outcome::NotReady("VaultSealed"));
     }
     let reason = |name| {
         sample(
@@ -251,7 +253,7 @@ fn reason_of_an_issuer_ends_with_it() {
     };
     has(&metrics, &reason("a"));
     has(&metrics, &sample("vault_issuer_issuer_ready", "a", "", 0));
-    metrics.finished(&Key::Issuer(issuer("a")), None, Outcome::Ready);
+    metrics.record_task_result(&Key::Issuer(issuer("a")), None, Outcome::Ready);
     metrics.issuer_gone(&issuer("b"));
     metrics.issuers.observe(Some(report(&["a"])));
     assert!(!text(&metrics).contains("VaultSealed"));
@@ -343,7 +345,7 @@ fn format_follows_the_header_accept() {
 fn failed_watches_are_counted_by_kind() {
     let metrics = Metrics::new();
     for kind in ["VaultIssuer", "CertificateRequest", "VaultIssuer"] {
-        metrics.watch_failed(kind);
+        metrics.inc_watch_failures(kind);
     }
     has(&metrics, r#"vault_issuer_watch_failures_total{kind="VaultIssuer"} 2"#);
     has(

@@ -1,3 +1,5 @@
+//! Who has written which field, by `metadata.managedFields`.
+
 use issuer_core::reconcile::{ReadyWriters, built_in_writer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 use serde::Deserialize;

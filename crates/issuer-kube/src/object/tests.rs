@@ -1,3 +1,5 @@
+//! Every object that the API server admits can be decoded.
+
 use issuer_api::{Base64, crds};
 use proptest::collection::vec;
 use proptest::prelude::*;

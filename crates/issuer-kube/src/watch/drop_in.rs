@@ -1,3 +1,5 @@
+//! The issuers of cert-manager that sign with Vault, which decide whose requests are decoded.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -103,7 +105,7 @@ impl DropInIssuers {
         });
     }
 
-    /// Records an issuer that exists, or does not.
+    /// Records whether an issuer exists.
     pub(super) fn note(&self, key: Key, exists: bool) {
         let Key::Issuer(issuer) = key else { return };
         self.state.send_if_modified(|state| {

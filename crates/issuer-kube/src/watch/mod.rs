@@ -2,7 +2,8 @@
 //!
 //! Each kind is listed, then watched from the version of the list; a watch that ends is resumed, and one whose version
 //! has expired begins with a list again. Objects are decoded one by one, as they arrive: an object that cannot be
-//! decoded counts as absent and stops nothing else.
+//! decoded counts as absent and stops nothing else. The reflector of kube-runtime fails a list as a whole for that, keeps
+//! every object, and would bring some thirty crates.
 
 mod drop_in;
 
@@ -150,11 +151,11 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     /// Records that a watch works.
     fn succeeded(&mut self) {
-        if self.throttle.is_over() {
+        if self.throttle.record_success() {
             tracing::info!(
                 kind = self.watched.kind(),
                 namespace = self.list.scope.namespace(),
-                "watching again"
+                "watch re-established"
             );
         }
         // What a watch misses while it fails, it shows once it goes on.
@@ -176,7 +177,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
         let error = failure.to_string();
         let is_synced = self.version.is_some() && self.failures < STALE;
         self.observer.failed(self.list, &error, is_synced);
-        if self.throttle.is_due(&error, now.monotonic) {
+        if self.throttle.record_failure(&error, now.monotonic) {
             tracing::warn!(
                 kind = self.watched.kind(),
                 namespace = self.list.scope.namespace(),
@@ -376,7 +377,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
             Err(error) => error,
         };
         let meta = json.meta().inspect_err(|_| {
-            tracing::warn!(kind = self.watched.kind(), error, "an object without metadata");
+            tracing::warn!(kind = self.watched.kind(), error, "ignored an object without metadata");
         })?;
         let key = self.watched.key(&meta);
         seen.unreadable.insert(key.clone());

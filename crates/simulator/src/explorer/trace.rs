@@ -1,3 +1,5 @@
+//! Replays traces, shortens them and writes them as tests.
+
 use std::sync::Arc;
 
 use crate::promise::Violation;

@@ -1,3 +1,5 @@
+//! Promises about approval: S1, S2 and the right to reference an issuer.
+
 use issuer_core::Operation;
 use issuer_core::reconcile::ObservedRequest;
 use issuer_core::reference::IssuerKey;
@@ -16,7 +18,7 @@ fn sign(observation: &Observation) -> Option<(&Sent, Option<ObservedRequest>)> {
     }
 }
 
-/// S1.
+/// S1: only what is Approved and not Denied in the newest view is signed.
 pub(super) fn signs_only_approved(_: &World, observation: &Observation) -> Finding {
     let Some((sent, view)) = sign(observation) else {
         return Ok(());
@@ -27,7 +29,7 @@ pub(super) fn signs_only_approved(_: &World, observation: &Observation) -> Findi
     )
 }
 
-/// S2.
+/// S2: requests of other issuers are not touched, finished ones are not signed.
 pub(super) fn leaves_others_alone(_: &World, observation: &Observation) -> Finding {
     if let Some((sent, view)) = sign(observation) {
         let open = |view: &ObservedRequest| is_ours(view) && !is_terminal(view) && !view.is("InvalidRequest");
@@ -77,7 +79,7 @@ pub(super) fn is_terminal(request: &ObservedRequest) -> bool {
     }
 }
 
-/// S28.
+/// S28: a Kubernetes CSR is signed only if its requester may reference the issuer.
 pub(super) fn requester_may_reference(world: &World, observation: &Observation) -> Finding {
     let Some((sent, _)) = sign(observation) else {
         return Ok(());
@@ -94,7 +96,8 @@ pub(super) fn requester_may_reference(world: &World, observation: &Observation) 
     )
 }
 
-/// S29.
+/// S29: a cluster issuer with a selector signs a request only in an attempt that has read labels of its namespace
+/// which it selects.
 pub(super) fn namespace_is_selected(world: &World, observation: &Observation) -> Finding {
     let Some((sent, _)) = sign(observation) else {
         return Ok(());

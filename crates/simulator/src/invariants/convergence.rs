@@ -1,3 +1,5 @@
+//! Promises that hold after convergence.
+
 use std::collections::BTreeSet;
 
 use fake_kube::{Kind, Object};
@@ -7,7 +9,7 @@ use super::approval::{is_ours, is_terminal};
 use super::token::live_tokens;
 use crate::world::{Finding, World, ensure};
 
-/// S13, after convergence.
+/// S13: a denied request ends as Denied, with a failureTime that is set once; after convergence.
 pub(super) fn denied_is_finished(world: &World) -> Finding {
     world
         .cluster
@@ -27,7 +29,7 @@ pub(super) fn denied_is_finished(world: &World) -> Finding {
         })
 }
 
-/// S18.
+/// S18: nothing is kept of requests that are finished or gone.
 pub(super) fn finished_is_forgotten(world: &World) -> Finding {
     let open: BTreeSet<&str> = world
         .requests()
@@ -65,8 +67,8 @@ fn is_served(world: &World, request: &ObservedRequest) -> bool {
     }
 }
 
-/// S20, after convergence.
-pub(super) fn one_token(world: &World) -> Finding {
+/// S20: one token per issuer and process, and none is left behind; after convergence.
+pub(super) fn no_token_left_behind(world: &World) -> Finding {
     let issuers = [Kind::Issuers, Kind::ClusterIssuers, Kind::DropInIssuers]
         .into_iter()
         .flat_map(|kind| world.cluster.list(kind));

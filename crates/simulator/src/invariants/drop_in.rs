@@ -1,3 +1,5 @@
+//! Promises about cert-manager's own issuers.
+
 use fake_kube::{CONTROLLER, Object, ready_managers};
 use issuer_core::Operation;
 use issuer_core::reconcile::{IssuerStatusMode, Key};
@@ -6,7 +8,7 @@ use crate::fixture::IssuerId;
 use crate::observation::Observation;
 use crate::world::{Finding, World, ensure};
 
-/// S26.
+/// S26: nothing is signed for cert-manager's issuers once another controller is seen to sign for them.
 pub(super) fn never_beside_built_in(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
@@ -17,7 +19,8 @@ pub(super) fn never_beside_built_in(world: &World, observation: &Observation) ->
     })
 }
 
-/// S31.
+/// S31: a kind of cert-manager's issuers is given up only if another controller has answered a request, even if
+/// managed fields say so.
 pub(super) fn forgers_stop_no_kind(world: &World, observation: &Observation) -> Finding {
     let Observation::Published(process, event) = observation else {
         return Ok(());
@@ -31,7 +34,7 @@ pub(super) fn forgers_stop_no_kind(world: &World, observation: &Observation) -> 
     })
 }
 
-/// S27.
+/// S27: the condition Ready of cert-manager's issuers that another controller writes is left to it.
 pub(super) fn ready_of_others_is_left(world: &World, observation: &Observation) -> Finding {
     let Observation::Wrote(wrote) = observation else {
         return Ok(());

@@ -65,7 +65,7 @@ pub static ALL: [Invariant; 42] = [
     invariant(promise::NO_EXPIRED_TOKEN, Place::Step(token::no_expired_token)),
     invariant(
         promise::ONE_TOKEN,
-        Place::Both(token::one_token, convergence::one_token),
+        Place::Both(token::one_token_at_login, convergence::no_token_left_behind),
     ),
     invariant(
         promise::NO_PRIVATE_KEYS,
@@ -107,8 +107,8 @@ pub static ALL: [Invariant; 42] = [
     invariant(promise::STAYS_QUIET, Place::Explorer),
     invariant(promise::OUTAGE_IS_CHEAP, Place::LongRun),
     invariant(
-        promise::RETRY_AFTER_IS_HONOURED,
-        Place::Step(token::retry_after_is_honoured),
+        promise::RETRY_AFTER_IS_HONORED,
+        Place::Step(token::retry_after_is_honored),
     ),
     invariant(promise::RECOVERY_IS_NOTICED, Place::LongRun),
     invariant(promise::ISSUERS_ARE_ISOLATED, Place::LongRun),

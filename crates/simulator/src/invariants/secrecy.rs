@@ -1,3 +1,5 @@
+//! Promises about credentials and other secrets.
+
 use issuer_core::Operation;
 use issuer_core::reconcile::Key;
 
@@ -8,7 +10,7 @@ use crate::observation::{Observation, Sent};
 use crate::record::TokenRecord;
 use crate::world::{Finding, World, ensure};
 
-/// S8.
+/// S8: an issuer only uses its own Secrets and tokens.
 pub(super) fn credentials_of_issuer(world: &World, observation: &Observation) -> Finding {
     let own = |key: &Key, namespace: &str| {
         let issuer = world.issuer_of(key);
@@ -62,7 +64,7 @@ fn logs_in_as(world: &World, issuer: IssuerId, login: LoginRequest, sent: &Sent)
     }
 }
 
-/// S10.
+/// S10: no secret appears in an event or a status.
 pub(super) fn secrets_stay_secret(world: &World, observation: &Observation) -> Finding {
     let text = match observation {
         Observation::Published(_, event) => format!("{} {}", event.reason, event.note),
@@ -80,7 +82,7 @@ pub(super) fn secrets_stay_secret(world: &World, observation: &Observation) -> F
     })
 }
 
-/// S12.
+/// S12: credentials go only to the server of the issuer, over https.
 pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
@@ -97,7 +99,7 @@ pub(super) fn credentials_stay_at_origin(world: &World, observation: &Observatio
     })?;
     // AWS gets the token that is for it and nothing else, and nobody gets the key that logins are signed with.
     let for_aws = sent.body.contains(&fixture::service_account_token(IssuerId::Aws));
-    let parted = for_aws == (sent.origin == aws::STS) && !sent.body.contains(&aws::secret_key());
+    let parted = for_aws == (sent.origin == fixture::aws::STS) && !sent.body.contains(&fixture::aws::secret_key());
     ensure(parted, || {
         format!("{:?} sends credentials for another server to {}", sent.key, sent.origin)
     })?;
@@ -138,7 +140,7 @@ pub(super) fn unwrapped_once(world: &World, observation: &Observation) -> Findin
     })
 }
 
-/// S17.
+/// S17: replies are read up to 256 KiB.
 pub(super) fn replies_are_bounded(_: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());

@@ -1,3 +1,5 @@
+//! Promises about the certificates that are saved.
+
 use fake_kube::Object;
 use issuer_core::Operation;
 use x509_parser::certificate::X509Certificate;
@@ -47,7 +49,7 @@ fn serial(leaf: &X509Certificate<'_>) -> String {
     digits.collect::<Vec<_>>().join(":")
 }
 
-/// S5.
+/// S5: a certificate is only written to the uid that it was signed for.
 pub(super) fn certificate_of_uid(world: &World, observation: &Observation) -> Finding {
     check_issued(observation, |number, leaf| {
         let serial = serial(leaf);
@@ -58,7 +60,7 @@ pub(super) fn certificate_of_uid(world: &World, observation: &Observation) -> Fi
     })
 }
 
-/// S6.
+/// S6: a written certificate has the key of the CSR, and a CSR without a valid signature is never sent.
 pub(super) fn key_of_csr(world: &World, observation: &Observation) -> Finding {
     if let Observation::Sent(sent) = observation
         && sent.operation == Operation::Sign
@@ -87,7 +89,7 @@ fn flaw_of(world: &World, number: u32) -> Flaw {
         .map_or(Flaw::None, |request| request.fixture.flaw)
 }
 
-/// S7.
+/// S7: a written certificate has the requested names, CA flag and lifetime.
 pub(super) fn contents_as_requested(world: &World, observation: &Observation) -> Finding {
     check_issued(observation, |number, leaf| {
         let csr = fixture::csr(number, flaw_of(world, number));
@@ -110,7 +112,7 @@ pub(super) fn contents_as_requested(world: &World, observation: &Observation) ->
     })
 }
 
-/// S9.
+/// S9: signatures per uid: at most 1 + crashes + lost replies + concurrent processes.
 pub(super) fn signatures_are_bounded(world: &World, observation: &Observation) -> Finding {
     let Observation::Served(served) = observation else {
         return Ok(());
@@ -125,7 +127,7 @@ pub(super) fn signatures_are_bounded(world: &World, observation: &Observation) -
     })
 }
 
-/// L9.
+/// L9: a process that stops saves what it has signed.
 pub(super) fn stop_saves_certificates(_: &World, observation: &Observation) -> Finding {
     let Observation::Stopped(stopped) = observation else {
         return Ok(());

@@ -1,3 +1,6 @@
+//! Promises about status writes and events.
+
+use fake_kube::Object;
 use issuer_api::{CertificateRequest, ConditionStatus};
 use issuer_core::reconcile::{Key, ObservedRequest};
 use serde_json::Value;
@@ -71,21 +74,23 @@ const REASONS: [&str; 61] = [
     "WrappingTokenSpent",
 ];
 
-/// Returns a request before and after a status write.
-fn requests(observation: &Observation) -> Option<(&CertificateRequest, &CertificateRequest)> {
+/// Returns an object before and after a status write.
+fn written(observation: &Observation) -> Option<(&Object, &Object)> {
     let Observation::Wrote(wrote) = observation else {
         return None;
     };
-    let (before, after) = (wrote.before.as_ref()?, wrote.after.as_ref().ok()?);
+    Some((wrote.before.as_deref()?, wrote.after.as_deref().ok()?))
+}
+
+/// Returns a request before and after a status write.
+fn requests(observation: &Observation) -> Option<(&CertificateRequest, &CertificateRequest)> {
+    let (before, after) = written(observation)?;
     Some((before.request()?, after.request()?))
 }
 
 /// Returns a request of either kind before and after a status write.
 fn observed(observation: &Observation) -> Option<(ObservedRequest, ObservedRequest)> {
-    let Observation::Wrote(wrote) = observation else {
-        return None;
-    };
-    let (before, after) = (wrote.before.as_ref()?, wrote.after.as_ref().ok()?);
+    let (before, after) = written(observation)?;
     Some((before.observed()?, after.observed()?))
 }
 
@@ -101,7 +106,7 @@ fn reason(request: &CertificateRequest) -> Option<&str> {
     request.condition("Ready").and_then(|ready| ready.reason.as_deref())
 }
 
-/// S3.
+/// S3: a certificate, once written, never changes.
 pub(super) fn certificate_is_final(_: &World, observation: &Observation) -> Finding {
     let Observation::Wrote(Wrote {
         before: Some(before),
@@ -117,7 +122,7 @@ pub(super) fn certificate_is_final(_: &World, observation: &Observation) -> Find
     })
 }
 
-/// S4.
+/// S4: every status carries uid and resourceVersion, and a terminal one is never overwritten.
 pub(super) fn writes_are_guarded(_: &World, observation: &Observation) -> Finding {
     let Observation::Wrote(wrote) = observation else {
         return Ok(());
@@ -149,7 +154,7 @@ pub(super) fn writes_are_guarded(_: &World, observation: &Observation) -> Findin
     })
 }
 
-/// S11.
+/// S11: reasons are of a fixed set, messages are short and printable.
 pub(super) fn messages_are_clean(_: &World, observation: &Observation) -> Finding {
     let clean = |text: &str| text.len() <= 700 && !text.contains(|c: char| c.is_control() || c == '<' || c == '{');
     let check = |reason: &str, message: &str| {
@@ -177,7 +182,7 @@ pub(super) fn messages_are_clean(_: &World, observation: &Observation) -> Findin
     }
 }
 
-/// S13, at every status write.
+/// S13: a denied request ends as Denied, with a failureTime that is set once; at every status write.
 pub(super) fn failure_time_is_final(_: &World, observation: &Observation) -> Finding {
     let Some((before, after)) = requests(observation) else {
         return Ok(());
@@ -191,7 +196,7 @@ pub(super) fn failure_time_is_final(_: &World, observation: &Observation) -> Fin
     ensure(once, || "the failureTime changes".to_owned())
 }
 
-/// S14.
+/// S14: a request fails only after a definite refusal.
 pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) -> Finding {
     let Some((before, after)) = observed(observation) else {
         return Ok(());
@@ -212,7 +217,7 @@ pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) ->
     )
 }
 
-/// S15.
+/// S15: conditions have the right generation and transition time, approvals are left alone.
 pub(super) fn conditions_are_well_formed(_: &World, observation: &Observation) -> Finding {
     if let Some((before, after)) = observed(observation) {
         for now in after.status().into_iter().flat_map(|status| &status.conditions) {
@@ -252,7 +257,7 @@ pub(super) fn conditions_are_well_formed(_: &World, observation: &Observation) -
     )
 }
 
-/// S16.
+/// S16: an issuer is Ready only after its current endpoint has answered a probe or signed.
 pub(super) fn ready_means_probed(world: &World, observation: &Observation) -> Finding {
     let Observation::Wrote(Wrote {
         process,

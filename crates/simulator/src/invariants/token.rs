@@ -1,3 +1,5 @@
+//! Promises about Vault tokens.
+
 use std::time::Duration;
 
 use issuer_core::Operation;
@@ -9,7 +11,7 @@ use crate::world::{Finding, World, ensure};
 /// How long after a change of an issuer a process may still log in by what it was before.
 const LAG: Duration = Duration::from_secs(120);
 
-/// S19.
+/// S19: no token is used after its expiry.
 pub(super) fn no_expired_token(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
@@ -27,8 +29,8 @@ pub(super) fn no_expired_token(world: &World, observation: &Observation) -> Find
     ensure(!expired, || format!("{:?} uses a token after its expiry", sent.key))
 }
 
-/// S20, at every login.
-pub(super) fn one_token(world: &World, observation: &Observation) -> Finding {
+/// S20: one token per issuer and process, and none is left behind; at every login.
+pub(super) fn one_token_at_login(world: &World, observation: &Observation) -> Finding {
     let Observation::Served(served) = observation else {
         return Ok(());
     };
@@ -58,7 +60,7 @@ pub(super) fn live_tokens(world: &World, issuer: Option<IssuerId>) -> usize {
     counts.count()
 }
 
-/// S23.
+/// S23: a live token is revoked only if it is replaced, its issuer changes or is given up, or its process stops.
 pub(super) fn good_token_is_kept(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
@@ -79,7 +81,7 @@ pub(super) fn good_token_is_kept(world: &World, observation: &Observation) -> Fi
     })
 }
 
-/// S24.
+/// S24: a token whose replies carried a lease is never revoked, which would revoke the certificates.
 pub(super) fn leased_token_is_kept(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
@@ -91,7 +93,7 @@ pub(super) fn leased_token_is_kept(world: &World, observation: &Observation) -> 
     })
 }
 
-/// S25.
+/// S25: limited uses of a token are not spent on checks.
 pub(super) fn uses_are_for_signing(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
@@ -102,8 +104,8 @@ pub(super) fn uses_are_for_signing(world: &World, observation: &Observation) -> 
     })
 }
 
-/// L4.
-pub(super) fn retry_after_is_honoured(world: &World, observation: &Observation) -> Finding {
+/// L4: Retry-After is honored.
+pub(super) fn retry_after_is_honored(world: &World, observation: &Observation) -> Finding {
     let Observation::Sent(sent) = observation else {
         return Ok(());
     };

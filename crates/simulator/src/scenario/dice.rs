@@ -1,3 +1,5 @@
+//! Random numbers for scenarios.
+
 use std::time::Duration;
 
 /// A random number generator. Equal seeds give equal runs.

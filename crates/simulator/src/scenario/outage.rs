@@ -1,4 +1,4 @@
-//! Long runs with promised figures.
+//! Long runs whose cost must stay within promised bounds.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use fake_kube::Kind;
 use issuer_core::Operation;
 
 use super::plan::Scheduled;
-use super::promised::{API, BEGIN, HOUR, VAULT, begin, check, create, good, issuance};
+use super::promised::{API, BEGIN, HOUR, VAULT, check_time, creations, issuance, start_run, valid_requests};
 use super::run::Run;
 use crate::fixture::IssuerId;
 use crate::mutant::Mutant;
@@ -79,9 +79,14 @@ impl fmt::Display for OutageReport {
 ///
 /// The promise that is broken on the way.
 pub fn outage(waiting: u16, sealed: Duration, mutant: Option<Mutant>) -> Result<OutageReport, Violation> {
-    let mut agenda = create(0..waiting, BEGIN);
+    let mut agenda = creations(0..waiting, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::Seal(0)));
-    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], waiting), agenda, mutant);
+    let mut run = start_run(
+        &[IssuerId::Team],
+        valid_requests(&[IssuerId::Team], waiting),
+        agenda,
+        mutant,
+    );
     let over = BEGIN + sealed;
     run.until(over)?;
     let first = BEGIN..BEGIN + sealed.min(HOUR);
@@ -95,7 +100,7 @@ pub fn outage(waiting: u16, sealed: Duration, mutant: Option<Mutant>) -> Result<
     run.until(run.world.now() + VAULT)?;
     let unsealed = run.world.now();
     run.plan(unsealed, Scheduled::Unseal(0));
-    let bound = HEALTH_INTERVAL + check() + issuance(&run, waiting);
+    let bound = HEALTH_INTERVAL + check_time() + issuance(&run, waiting);
     run.until(unsealed + bound)?;
     let noticed = health_check_after(&run, unsealed).unwrap_or(Duration::MAX);
     let requests = run.world.record().requests.values();
@@ -158,10 +163,15 @@ impl OutageReport {
 /// # Errors
 ///
 /// The promise that is broken on the way.
-pub fn thousand() -> Result<u32, Violation> {
+pub fn one_login_for_a_thousand() -> Result<u32, Violation> {
     let at = |number: u16| BEGIN + 6 * HOUR * u32::from(number.saturating_sub(500)) / 500;
-    let agenda = (0..1000).flat_map(|number| create(number..number + 1, at(number)));
-    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], 1000), agenda.collect(), None);
+    let agenda = (0..1000).flat_map(|number| creations(number..number + 1, at(number)));
+    let mut run = start_run(
+        &[IssuerId::Team],
+        valid_requests(&[IssuerId::Team], 1000),
+        agenda.collect(),
+        None,
+    );
     run.until(at(1000))?;
     run.converge(HOUR)?;
     let (logins, issued) = (run.world.vault(0).logins(), run.log().issued.0);
@@ -171,20 +181,20 @@ pub fn thousand() -> Result<u32, Violation> {
     Err(promise::ONE_TOKEN.broken(format!("{issued} certificates took {logins} logins")))
 }
 
-/// Creates requests for an issuer whose server is sealed, and later as many for another issuer; returns how long those took:
-/// as long as without the first ones.
+/// Creates requests for an issuer whose server is sealed, and later as many for another issuer; returns how long the second
+/// batch took; the outage must not delay it.
 ///
 /// # Errors
 ///
 /// The promise that is broken on the way.
-pub fn beside(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
+pub fn outage_of_another_issuer(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     const ISSUERS: [IssuerId; 2] = [IssuerId::Team, IssuerId::Other];
     let created = BEGIN + HOUR;
     let mut agenda = vec![(BEGIN, Scheduled::Seal(0))];
     // Every other request is for the other issuer.
-    agenda.extend((0..requests).flat_map(|number| create(2 * number..2 * number + 1, BEGIN)));
-    agenda.extend((0..requests).flat_map(|number| create(2 * number + 1..2 * number + 2, created)));
-    let mut run = begin(&ISSUERS, good(&ISSUERS, 2 * requests), agenda, mutant);
+    agenda.extend((0..requests).flat_map(|number| creations(2 * number..2 * number + 1, BEGIN)));
+    agenda.extend((0..requests).flat_map(|number| creations(2 * number + 1..2 * number + 2, created)));
+    let mut run = start_run(&ISSUERS, valid_requests(&ISSUERS, 2 * requests), agenda, mutant);
     run.until(created + HOUR)?;
     let bound = API + issuance(&run, requests);
     in_time(&run, promise::ISSUERS_ARE_ISOLATED, requests, created, bound)
@@ -196,14 +206,19 @@ pub fn beside(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violati
 /// # Errors
 ///
 /// The promise that is broken on the way.
-pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
+pub fn corrected_server(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
     let corrected = BEGIN + HOUR;
-    let mut agenda = create(0..requests, BEGIN);
+    let mut agenda = creations(0..requests, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::Seal(0)));
     agenda.push((corrected, Scheduled::User(UserAction::MoveIssuer(IssuerId::Team))));
-    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], requests), agenda, mutant);
+    let mut run = start_run(
+        &[IssuerId::Team],
+        valid_requests(&[IssuerId::Team], requests),
+        agenda,
+        mutant,
+    );
     run.until(corrected + HOUR)?;
-    let bound = API + check() + issuance(&run, requests);
+    let bound = API + check_time() + issuance(&run, requests);
     in_time(&run, promise::FIX_IS_TRIED_AT_ONCE, requests, corrected, bound)
 }
 
@@ -214,13 +229,18 @@ pub fn corrected(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Viol
 ///
 /// The promise that is broken on the way.
 pub fn failing_endpoint(requests: u16, mutant: Option<Mutant>) -> Result<Duration, Violation> {
-    let mended = BEGIN + HOUR;
-    let mut agenda = create(0..requests, BEGIN);
+    let repaired = BEGIN + HOUR;
+    let mut agenda = creations(0..requests, BEGIN);
     agenda.insert(0, (BEGIN, Scheduled::FailToSign(0, true)));
-    agenda.push((mended, Scheduled::FailToSign(0, false)));
-    let mut run = begin(&[IssuerId::Team], good(&[IssuerId::Team], requests), agenda, mutant);
-    run.until(mended)?;
-    let signs = sent(&run, BEGIN..mended).filter(|operation| *operation == Operation::Sign);
+    agenda.push((repaired, Scheduled::FailToSign(0, false)));
+    let mut run = start_run(
+        &[IssuerId::Team],
+        valid_requests(&[IssuerId::Team], requests),
+        agenda,
+        mutant,
+    );
+    run.until(repaired)?;
+    let signs = sent(&run, BEGIN..repaired).filter(|operation| *operation == Operation::Sign);
     let (signs, failed) = (signs.count(), failed(&run));
     // Each once, and one more every 15 s.
     let most = usize::from(requests) + 4 * 60 + 5;
@@ -228,9 +248,9 @@ pub fn failing_endpoint(requests: u16, mutant: Option<Mutant>) -> Result<Duratio
         let what = format!("{failed} of {requests} have failed after {signs} requests to sign; the limit is {most}");
         return Err(promise::ENDPOINT_FAILS_NO_REQUEST.broken(what));
     }
-    run.until(mended + HOUR)?;
-    let bound = HEALTH_INTERVAL + check() + 2 * issuance(&run, requests);
-    in_time(&run, promise::RECOVERY_IS_NOTICED, requests, mended, bound)
+    run.until(repaired + HOUR)?;
+    let bound = HEALTH_INTERVAL + check_time() + 2 * issuance(&run, requests);
+    in_time(&run, promise::RECOVERY_IS_NOTICED, requests, repaired, bound)
 }
 
 /// Returns how long after a time the last certificate was issued, if all are issued in time.

@@ -1,3 +1,5 @@
+//! The plan of a run: its setup, its timing, its faults and its agenda.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +58,7 @@ pub(super) struct Delivery {
     pub(super) next: Next,
 }
 
-/// What happens next to a step in flight.
+/// The next event of a step in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Next {
     /// It takes effect and is answered.

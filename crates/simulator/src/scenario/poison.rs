@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::promised::{API, BEGIN, HOUR, SLOTS, VAULT, begin, check, create, issuance};
+use super::promised::{API, BEGIN, HOUR, SLOTS, VAULT, check_time, creations, issuance, start_run};
 use crate::fixture::{Flaw, IssuerId, RequestFixture};
 use crate::mutant::Mutant;
 use crate::process::ANSWER_TIMEOUT;
@@ -39,17 +39,17 @@ pub fn poison(flaw: Flaw, poisons: u16, mutant: Option<Mutant>) -> Result<Durati
         Flaw::SlowSigner => ANSWER_TIMEOUT,
         _ => VAULT + 2 * API,
     };
-    let tried = BEGIN + (slot + check()) * u32::from(poisons.div_ceil(SLOTS));
+    let tried = BEGIN + (slot + check_time()) * u32::from(poisons.div_ceil(SLOTS));
     let created = |number: u16| {
         let (measured, later) = (number.min(GOOD), number.saturating_sub(GOOD));
         tried + PAUSE * u32::from(measured + 1) + LATER * u32::from(later)
     };
-    let mut agenda = create(0..poisons, BEGIN);
+    let mut agenda = creations(0..poisons, BEGIN);
     for number in 0..all_good {
-        agenda.extend(create(poisons + number..poisons + number + 1, created(number)));
+        agenda.extend(creations(poisons + number..poisons + number + 1, created(number)));
     }
-    let mut run = begin(&[IssuerId::Team], requests, agenda, mutant);
-    let bound = slot + check() + API + issuance(&run, 1);
+    let mut run = start_run(&[IssuerId::Team], requests, agenda, mutant);
+    let bound = slot + check_time() + API + issuance(&run, 1);
     run.until(created(GOOD) + bound)?;
     let mut longest = Duration::ZERO;
     for number in 0..GOOD {

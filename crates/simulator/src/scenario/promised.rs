@@ -1,3 +1,5 @@
+//! Fixed timings, so that runs have exact bounds.
+
 use std::ops::Range;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ pub(super) const SLOTS: u16 = 10;
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// The longest time of a check: four answers of Vault and a Secret.
-pub(super) fn check() -> Duration {
+pub(super) fn check_time() -> Duration {
     4 * VAULT + API
 }
 
@@ -36,20 +38,20 @@ pub(super) fn issuance(run: &Run, requests: u16) -> Duration {
 }
 
 /// Plans the creation and approval of requests.
-pub(super) fn create(numbers: Range<u16>, at: Duration) -> Vec<(Duration, Scheduled)> {
+pub(super) fn creations(numbers: Range<u16>, at: Duration) -> Vec<(Duration, Scheduled)> {
     numbers
         .map(|number| (at, Scheduled::User(UserAction::CreateApproved(number))))
         .collect()
 }
 
 /// Returns requests without a flaw that name the issuers in turn.
-pub(super) fn good(issuers: &[IssuerId], requests: u16) -> Vec<RequestFixture> {
+pub(super) fn valid_requests(issuers: &[IssuerId], requests: u16) -> Vec<RequestFixture> {
     let issuers = issuers.iter().cycle().take(requests.into());
     issuers.map(|issuer| RequestFixture::good(*issuer)).collect()
 }
 
 /// Returns a run with one controller, in which everything takes a fixed time.
-pub(super) fn begin(
+pub(super) fn start_run(
     issuers: &'static [IssuerId],
     requests: Vec<RequestFixture>,
     mut agenda: Vec<(Duration, Scheduled)>,

@@ -1,3 +1,5 @@
+//! Random plans.
+
 use std::time::Duration;
 
 use super::dice::Dice;

@@ -1,3 +1,5 @@
+//! A run: passes the time and delivers what is due.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,11 @@ use crate::promise::{self, Violation};
 use crate::transition::{ProcessId, StepFault, Transition};
 use crate::world::World;
 
-/// The maximum number of actions at one point in time: for each request, and in addition.
-const MAX_AT_ONCE: (u64, u64) = (100, 20_000);
+/// The maximum number of actions at one point in time for each request.
+const MAX_OF_REQUEST: u64 = 100;
+
+/// The maximum number of actions at one point in time that no request accounts for.
+const MAX_OTHERS: u64 = 20_000;
 
 /// The next action of the runner.
 enum Action {
@@ -83,7 +88,6 @@ impl Run {
         self.planned += 1;
     }
 
-    /// Returns the log.
     #[expect(clippy::expect_used, reason = "every run has one from its beginning")]
     pub(crate) fn log(&self) -> &Log {
         self.world.log.as_deref().expect("a log")
@@ -161,9 +165,8 @@ impl Run {
         if let Some(violation) = self.log_mut().and_then(|log| log.violation.take()) {
             return Err(violation);
         }
-        let (each, all) = MAX_AT_ONCE;
         let requests = u64::try_from(self.world.setup.requests.len()).unwrap_or(u64::MAX);
-        if self.at_once.1 > each * requests + all {
+        if self.at_once.1 > MAX_OF_REQUEST * requests + MAX_OTHERS {
             return Err(promise::STAYS_QUIET.broken("it is busy without end, and no time passes"));
         }
         Ok(happens)

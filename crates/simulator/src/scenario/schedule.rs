@@ -1,3 +1,5 @@
+//! Schedules the steps in flight of a run, and the faults that they meet.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Applies the steps in flight and delivers their answers to the controller.
+
 use std::sync::Arc;
 
 use fake_kube::Object;
@@ -8,7 +10,7 @@ use issuer_core::{Request, TransportError};
 
 use super::{Checked, World};
 use crate::fixture;
-use crate::login::{LoginRequest, wrapping_token};
+use crate::login::LoginRequest;
 use crate::mutant::{self, Mutant};
 use crate::observation::{NamespaceRead, Observation, Received};
 use crate::process::{ANSWER_TIMEOUT, Answer, Arrival, InFlight, PROMPT, Process};
@@ -148,7 +150,7 @@ fn received(process: ProcessId, key: &Key, request: &Request, arrival: &Arrival)
         key: key.clone(),
         operation: request.operation,
         login: LoginRequest::of(request),
-        wrapping: wrapping_token(request),
+        wrapping: vault::wrapping_token(request),
         url: request.http.uri().to_string(),
         token: vault::token(request),
         csr: vault::signed_csr(request),

@@ -1,3 +1,5 @@
+//! The transitions that are possible in a state.
+
 use fake_kube::Kind;
 use issuer_core::Operation;
 use issuer_core::reconcile::Step;

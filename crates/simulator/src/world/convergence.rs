@@ -1,3 +1,5 @@
+//! Runs a world without faults until it has converged, and checks that it then stays quiet.
+
 use std::collections::HashSet;
 use std::time::Duration;
 

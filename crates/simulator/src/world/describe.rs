@@ -1,3 +1,5 @@
+//! Descriptions of transitions for traces.
+
 use issuer_core::reconcile::Step;
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! The digest by which the explorer recognizes a state.
+
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher as _};
 

@@ -1,8 +1,10 @@
+//! The effects of steps at the API server and at Vault.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fake_kube::Refusal;
-use fake_vault::{Fault, RetryAfter};
+use fake_vault::{CaDefect, Fault, RetryAfter};
 use http::StatusCode;
 use issuer_core::access::ReadError;
 use issuer_core::reconcile::{Key, Step, WriteError};
@@ -135,7 +137,7 @@ impl World {
             Some(StepFault::Garbage) => Some(Fault::NotJson),
             Some(StepFault::Lost) => Some(Fault::Lost),
             Some(StepFault::Throttled) => Some(Fault::RateLimited(RetryAfter::Seconds(RETRY_AFTER))),
-            Some(StepFault::WrongKey) => Some(Fault::AnotherKey),
+            Some(StepFault::WrongKey) => Some(Fault::Certificate(CaDefect::AnotherKey)),
             _ => None,
         };
         let others = self.running().map(|(_, other)| other);

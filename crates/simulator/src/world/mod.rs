@@ -20,7 +20,7 @@ use issuer_core::reconcile::Key;
 
 use crate::fixture::{self, IssuerId, RequestFixture, VaultSettings};
 use crate::log::Log;
-use crate::mutant::Near;
+use crate::mutant::Surroundings;
 use crate::process::Process;
 use crate::promise::Violation;
 use crate::record::Record;
@@ -166,8 +166,8 @@ impl World {
     }
 
     /// Returns what mutants may use.
-    pub(crate) fn near(&self) -> Near<'_> {
-        Near {
+    pub(crate) fn near(&self) -> Surroundings<'_> {
+        Surroundings {
             now: self.now,
             cluster: &self.cluster,
             vaults: &self.vaults,

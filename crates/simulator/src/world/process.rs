@@ -1,3 +1,5 @@
+//! The lifecycle of processes, like the driver's.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +11,10 @@ use issuer_core::reference::TokenSource;
 
 use super::{Checked, Down, World};
 use crate::fixture::{self, IssuerId};
-use crate::login::{LoginRequest, wrapping_token};
+use crate::login::LoginRequest;
 use crate::mutant::{self, Mutant};
 use crate::observation::{Observation, Sent, Stopped};
-use crate::process::{GRACE, InFlight, PROMPT, Phase, Process};
+use crate::process::{DRAIN, InFlight, PROMPT, Phase, Process, REVOKE};
 use crate::transition::ProcessId;
 use crate::vault;
 
@@ -93,7 +95,7 @@ impl World {
         }
         process.phase = match self.setup.mutant {
             Some(Mutant::UnsavedStop) => Phase::Ended,
-            _ => Phase::Draining(self.now + GRACE),
+            _ => Phase::Draining(self.now + DRAIN),
         };
         self.run(id, process)
     }
@@ -108,7 +110,7 @@ impl World {
             process.phase = match process.phase {
                 Phase::Draining(end) if process.controller.is_drained() || end <= self.now => {
                     process.controller.retire_all();
-                    Phase::Revoking(self.now + GRACE)
+                    Phase::Revoking(self.now + REVOKE)
                 }
                 Phase::Revoking(end) if process.controller.is_retired() || end <= self.now => Phase::Ended,
                 _ => return Ok(()),
@@ -192,7 +194,7 @@ impl World {
             begun,
             operation: request.operation,
             login,
-            wrapping: wrapping_token(request),
+            wrapping: vault::wrapping_token(request),
             origin,
             token: vault::token(request),
             body: String::from_utf8_lossy(request.http.body().as_bytes()).into_owned(),

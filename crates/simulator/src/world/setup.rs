@@ -1,3 +1,5 @@
+//! The initial state of a world, and the promises that are checked in it.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Performs one transition.
+
 use std::sync::Arc;
 use std::time::Duration;
 

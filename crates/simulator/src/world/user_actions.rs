@@ -1,3 +1,5 @@
+//! The changes that users and other controllers make.
+
 use std::sync::Arc;
 
 use fake_kube::{Kind, Object};

@@ -1,3 +1,5 @@
+//! Delivers watch events and lists to the controller.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Flags that permit issuers to use the cloud identity of the controller's pod.
+
 use clap::{ArgAction, Parser};
 
 /// Which issuers may log in with the cloud identity of the controller's own pod.

@@ -1,3 +1,5 @@
+//! Flags that select a cluster and its namespaces.
+
 use std::path::PathBuf;
 
 use clap::Parser;

@@ -1,3 +1,5 @@
+//! Flags for Kubernetes' CertificateSigningRequests.
+
 use clap::{ArgAction, Parser};
 
 /// Whether Kubernetes' own requests are served.

@@ -1,3 +1,5 @@
+//! Flags for drop-in mode.
+
 use clap::{ArgAction, Parser, ValueEnum};
 
 /// Whether and how cert-manager's own issuers are served.

@@ -1,3 +1,5 @@
+//! The arguments of `migrate`.
+
 use std::path::PathBuf;
 
 use clap::Parser;

@@ -43,7 +43,7 @@ pub enum Command {
     /// Runs the controller
     #[cfg(feature = "cluster")]
     Controller(ControllerArgs),
-    /// Writes what replaces cert-manager's own issuers that sign with Vault, as YAML for review
+    /// Writes the resources that replace cert-manager's Vault issuers, as YAML for review
     Migrate(MigrateArgs),
     /// Signs a certificate signing request with an issuer
     Sign(SignArgs),
@@ -54,7 +54,7 @@ pub enum Command {
 #[derive(Clone, Debug, Parser)]
 #[command(args_override_self = true)]
 pub struct ControllerArgs {
-    /// What the controller watches.
+    /// The namespaces and kinds that the controller watches.
     #[command(flatten)]
     pub watch: WatchArgs,
     /// The namespace in which VaultClusterIssuers have their Secrets and service accounts [default: the pod's]
@@ -83,8 +83,8 @@ pub struct ControllerArgs {
         value_parser = clap::value_parser!(u32).range(1..),
     )]
     pub max_lost_answers: u32,
-    /// How many events a second, on average, may say that a certificate was issued; ten times as many at once. All
-    /// other events are recorded as long as the API server keeps up
+    /// The average rate of events per second about issued certificates; bursts may be ten times as large. All other
+    /// events are recorded as long as the API server keeps up
     #[arg(long, env = "VAULT_ISSUER_EVENT_RATE", default_value_t = 10)]
     pub event_rate: u32,
     /// The timeout of a request to sign

@@ -1,10 +1,12 @@
+//! Flags that select the watched namespaces.
+
 use clap::Parser;
 
-/// What the controller watches.
+/// The namespaces and kinds that the controller watches.
 #[derive(Clone, Debug, Parser)]
 pub struct WatchArgs {
-    /// A namespace whose VaultIssuers are served, and no others; may be given several times, or with commas in between. No
-    /// right in the whole cluster is needed then, and VaultClusterIssuers are not served [default: all]
+    /// Serves the VaultIssuers of this namespace only; repeat or separate by commas. Needs no cluster-wide rights;
+    /// VaultClusterIssuers are not served [default: all]
     #[arg(
         long = "namespace",
         env = "VAULT_ISSUER_NAMESPACES",

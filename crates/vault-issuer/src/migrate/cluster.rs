@@ -1,3 +1,5 @@
+//! Reads the objects of a migration from a cluster.
+
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::MigrateArgs;
 
-/// What is read of a cluster: the path, and version and kind of its objects, which a list leaves out.
+/// The lists that are read of a cluster: the path, and version and kind of the items, which a list leaves out.
 const LISTS: [(&str, &str, &str); 5] = [
     ("/apis/cert-manager.io/v1/issuers", "cert-manager.io/v1", "Issuer"),
     (

@@ -1,3 +1,5 @@
+//! The objects of a migration: issuers, and the Certificates, Ingresses and Gateways that name them.
+
 use issuer_api::IssuerRef;
 use issuer_core::reference::IssuerKey;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -1,3 +1,5 @@
+//! Writes the objects and commands of a migration, in the order in which they are applied.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use issuer_core::reference::{IssuerKey, IssuerKind};

@@ -1,3 +1,5 @@
+//! Plans of whole migrations, as they are printed.
+
 use clap::Parser;
 
 use super::*;

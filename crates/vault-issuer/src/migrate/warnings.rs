@@ -1,3 +1,5 @@
+//! Differences between this controller and cert-manager that affect an issuer.
+
 use issuer_api::VaultSpec;
 use issuer_core::reference::IssuerKey;
 use issuer_core::target::{

@@ -1,3 +1,5 @@
+//! Finds requests that cert-manager's built-in controller has answered.
+
 use anyhow::Context;
 use issuer_api::CertificateRequest;
 use issuer_core::reconcile::built_in_writer;

@@ -1,3 +1,5 @@
+//! Reads issuers and their Secrets from a cluster.
+
 use std::sync::Arc;
 
 use anyhow::{Context, bail};

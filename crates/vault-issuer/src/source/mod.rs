@@ -1,3 +1,5 @@
+//! The sources of issuers for `check` and `sign`: files or a cluster.
+
 #[cfg(feature = "cluster")]
 mod built_in;
 #[cfg(feature = "cluster")]

@@ -1,3 +1,5 @@
+//! The rights in the cluster that an issuer needs.
+
 use std::fmt;
 
 use issuer_core::reference::{ConfigMapRef, SecretRef, TokenSpec};

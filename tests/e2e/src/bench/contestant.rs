@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// The time between two looks at the audit logs.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is measured.
+/// A controller or loader that is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contestant {
     /// A loader that only signs and saves.

@@ -53,7 +53,7 @@ pub(super) fn svg(rounds: &[Vec<Figures>]) -> String {
 }
 
 fn bar(body: &mut String, y: f64, contestant: Contestant, spread: Spread, scale: f64) {
-    let colour = match contestant {
+    let color = match contestant {
         Contestant::Limit => "#999999",
         Contestant::BuiltIn => "#d08a2e",
         Contestant::Ours => "#2e7dd0",
@@ -65,7 +65,7 @@ fn bar(body: &mut String, y: f64, contestant: Contestant, spread: Spread, scale:
         body,
         concat!(
             r#"<text x="24" y="{base}">{name}</text>"#,
-            r#"<rect x="{left}" y="{y}" width="{width:.1}" height="14" fill="{colour}"/>"#,
+            r#"<rect x="{left}" y="{y}" width="{width:.1}" height="14" fill="{color}"/>"#,
             r#"<line x1="{from:.1}" y1="{middle}" x2="{to:.1}" y2="{middle}" stroke="black"/>"#,
             r#"<text x="{value}" y="{base}">{median:.2}</text>"#
         ),
@@ -74,7 +74,7 @@ fn bar(body: &mut String, y: f64, contestant: Contestant, spread: Spread, scale:
         left = LEFT,
         y = y,
         width = width,
-        colour = colour,
+        color = color,
         from = from,
         to = to,
         middle = middle,

@@ -92,7 +92,7 @@ async fn named(test: &TestNamespace<'_>, names: &Names<'_>, other: &str) -> anyh
     Ok(())
 }
 
-/// The requested duration is honoured, within the limit of the role.
+/// The requested duration is honored, within the limit of the role.
 pub(super) async fn duration(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     test.signer(json!({ "max_ttl": "3h" })).await?;
     for (name, asked, hours) in [("within", "2h0m0s", 2), ("beyond", "48h0m0s", 3)] {

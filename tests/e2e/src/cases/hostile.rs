@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fake_vault::serve::{Options, Server};
 use fake_vault::{
-    AppRoleRole, AuthMethod, Authority, FakeVault, Fault, Pki, Policy, RetryAfter, Role, TokenParams, conformance,
+    AppRoleRole, AuthMethod, Authority, CaDefect, FakeVault, Fault, Pki, Policy, RetryAfter, Role, TokenParams,
+    conformance,
 };
 use http::{Request, Response};
 use issuer_core::{Body, Now, Operation};
@@ -97,10 +98,26 @@ pub(super) async fn answers(test: &TestNamespace<'_>) -> anyhow::Result<()> {
             Ok("VaultThrottled"),
         ),
         ("no-reply", Fault::Lost, Ok("VaultUnreachable")),
-        ("another-key", Fault::AnotherKey, Err("CertificateMismatch")),
-        ("another-name", Fault::AnotherName, Err("CertificateMismatch")),
-        ("another-issuer", Fault::AnotherIssuer, Err("CertificateMismatch")),
-        ("a-ca", Fault::CaCertificate, Err("CertificateMismatch")),
+        (
+            "another-key",
+            Fault::Certificate(CaDefect::AnotherKey),
+            Err("CertificateMismatch"),
+        ),
+        (
+            "another-name",
+            Fault::Certificate(CaDefect::AnotherName),
+            Err("CertificateMismatch"),
+        ),
+        (
+            "another-issuer",
+            Fault::Certificate(CaDefect::AnotherIssuer),
+            Err("CertificateMismatch"),
+        ),
+        (
+            "a-ca",
+            Fault::Certificate(CaDefect::CaCertificate),
+            Err("CertificateMismatch"),
+        ),
     ];
     test.secret("approle", &[("secretId", SECRET_ID)]).await?;
     let mut fakes = Vec::new();

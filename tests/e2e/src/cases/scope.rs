@@ -24,11 +24,7 @@ pub(super) async fn selected_namespaces(test: &TestNamespace<'_>, mut spec: Valu
     spec["allowedNamespaces"] = json!({ "names": ["elsewhere"], "selector": selector });
     test.cluster_issuer(spec).await?;
     test.cluster_ready().await?;
-    for (name, value) in [
-        ("unlabelled", None),
-        ("labelled", Some("yes")),
-        ("relabelled", Some("no")),
-    ] {
+    for (name, value) in [("unlabeled", None), ("labeled", Some("yes")), ("relabeled", Some("no"))] {
         if let Some(value) = value {
             let labels = json!({ "e2e-signs": value });
             let metadata = json!({ "name": test.namespace, "labels": labels });

@@ -1,4 +1,4 @@
-//! What people run by hand: `vault-issuer check`, `vault-issuer sign`, kubectl, and the metrics page.
+//! Tools for people: `vault-issuer check`, `vault-issuer sign`, kubectl, and the metrics page.
 
 use std::path::Path;
 use std::process::{Command, Output};

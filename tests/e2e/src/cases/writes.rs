@@ -1,4 +1,4 @@
-//! What the controller's writes leave alone.
+//! Fields that the controller's writes must leave alone.
 
 use anyhow::{Context, ensure};
 use issuer_api::CertificateRequest;

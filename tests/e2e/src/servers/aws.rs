@@ -1,5 +1,5 @@
-//! AWS, as far as it is asked: by Vault who has signed a request, by a service account for the keys of an IAM role (both
-//! STS), and by a pod for its keys (the agent of EKS Pod Identity).
+//! A fake AWS: STS `GetCallerIdentity` for Vault, STS `AssumeRoleWithWebIdentity` for service accounts, and the EKS Pod
+//! Identity agent for pods.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -182,7 +182,7 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Option<Request>> {
     }))
 }
 
-/// Reads a request.
+/// Reads a request, until `Content-Length` bytes of the body have arrived.
 async fn read(stream: &mut TcpStream) -> anyhow::Result<Request> {
     let mut bytes = Vec::new();
     loop {

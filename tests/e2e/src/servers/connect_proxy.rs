@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What a proxy does when it is asked to connect.
+/// The reaction of a proxy to a CONNECT request.
 #[derive(Clone, Copy)]
 pub(crate) enum Answer {
     /// Connects to the target, whatever name it is asked for.

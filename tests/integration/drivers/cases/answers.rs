@@ -1,4 +1,4 @@
-//! What a server answers with.
+//! The answers of a server.
 
 use issuer_core::TransportError;
 

@@ -1,4 +1,4 @@
-//! The tables: the behaviour of a server and the result of the driver.
+//! The tables: the behavior of a server and the result of the driver.
 
 pub(super) mod answers;
 pub(super) mod certificates;

@@ -1,4 +1,4 @@
-//! What a check sends to Vault, in which order, and what it keeps.
+//! The requests of a check to Vault, their order, and the state that a check keeps.
 
 use super::*;
 

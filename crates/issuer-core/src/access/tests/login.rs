@@ -116,7 +116,7 @@ fn given_token_may_lack_the_lookup() {
 }
 
 #[test]
-fn login_without_token_is_misbehaviour() {
+fn login_without_token_is_misbehavior() {
     let endless = format!(r#"{{"auth":{{"client_token":"{}"}}}}"#, "x".repeat(20_000));
     for (body, says) in [
         (endless.as_str(), "auth.client_token is missing"),

@@ -11,28 +11,14 @@ use std::time::Duration;
 
 use http::Response;
 use issuer_api::{
-    AppRole, Auth, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, SecretKeySelector,
-    ServiceAccountRef, VaultSpec,
+    AppRole, Auth, ClientCertificate, JwtAuth, JwtServiceAccountRef, KubernetesAuth, ServiceAccountRef, VaultSpec,
 };
 
 use super::*;
+use crate::fixture::{at, selector};
 use crate::reference::{IssuerKey, IssuerKind, TokenSpec};
 use crate::target::IssuerPolicy;
 use crate::{Body, Operation, TransportError};
-
-fn at(seconds: u64) -> Now {
-    Now {
-        monotonic: Duration::from_secs(seconds),
-        unix: Duration::from_secs(1_767_225_600 + seconds),
-    }
-}
-
-fn selector(name: &str) -> SecretKeySelector {
-    SecretKeySelector {
-        name: name.to_owned(),
-        key: None,
-    }
-}
 
 fn app_role() -> Auth {
     Auth {
@@ -135,7 +121,7 @@ struct Scenario {
     arrivals: BTreeMap<Operation, Now>,
 }
 
-/// What a check asked for, and its result.
+/// The questions of a check, and its result.
 struct Checked {
     asked: Vec<String>,
     requests: Vec<Request>,

@@ -115,7 +115,7 @@ impl World {
     }
 }
 
-/// What decides a world's future, and no more: ages up to the longest that counts, and which versions are equal.
+/// The part of a world that decides its future: ages up to the longest that counts, and which versions are equal.
 struct Key {
     time: u64,
     parts: Vec<u64>,

@@ -1,3 +1,5 @@
+//! The elector against a Lease that is kept in memory.
+
 use std::collections::HashSet;
 
 use super::*;
@@ -5,7 +7,7 @@ use super::*;
 const LEASE: u64 = 15;
 
 fn at(seconds: u64) -> Now {
-    // Wall clocks far apart: no decision may depend on them.
+    // Another wall clock than that of `fixture::at`: no decision may depend on it.
     Now {
         monotonic: Duration::from_secs(seconds),
         unix: Duration::from_secs(1_800_000_000 + seconds),

@@ -1,3 +1,5 @@
+//! A lane of the queue: keys by class and tenant, and a limited number of slots.
+
 mod waiting;
 
 use std::sync::Arc;
@@ -15,19 +17,19 @@ pub(super) trait Work: Ord + Clone {
 /// A class of work within a lane; a lane that is closed for a class is closed for all that come after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Class {
-    /// Work that depends on nothing; no lane is ever closed for it.
-    Owed,
-    /// Work whose owner has not been told that it waits.
-    Untold,
-    /// Work whose owner has been told that it waits.
-    Told,
+    /// Work that ends something begun: to save a certificate, to revoke a token. No lane is ever closed for it.
+    Finishing,
+    /// A request whose status does not yet say why it waits, and the like.
+    Unreported,
+    /// A request whose status says why it waits.
+    Reported,
     /// Work that has failed before, or that nobody waits for. It yields to the rest and holds at most half of the slots: one
     /// that it takes may be lost for as long as Vault may take to answer.
     Retried,
 }
 
 impl Class {
-    const ALL: [Self; 4] = [Self::Owed, Self::Untold, Self::Told, Self::Retried];
+    const ALL: [Self; 4] = [Self::Finishing, Self::Unreported, Self::Reported, Self::Retried];
 }
 
 /// The number of turns in a row that retried work yields, so it never starves.
@@ -46,7 +48,7 @@ pub(super) struct Lane<K> {
     pub(super) open: Class,
     /// Whether one of its tasks may run even if all lanes together run as many as they may.
     pub(super) is_reserved: bool,
-    /// The requesters that are full: only owed work runs for them.
+    /// Requesters at their limit of unsaved certificates; only finishing work runs for them.
     pub(super) full: Full,
     /// The number of tasks that may run at once.
     width: usize,
@@ -56,9 +58,9 @@ pub(super) struct Lane<K> {
     retrying: usize,
     /// The time by which the queue ranks this lane.
     pub(super) head: Option<Duration>,
-    owed: Waiting<K>,
-    untold: Waiting<K>,
-    told: Waiting<K>,
+    finishing: Waiting<K>,
+    unreported: Waiting<K>,
+    reported: Waiting<K>,
     retried: Waiting<K>,
     /// Work that is due whatever its time, and is yet to be made ready.
     released: Vec<Released<K>>,
@@ -75,7 +77,7 @@ pub(super) struct Lane<K> {
 struct Released<K> {
     /// The class that it belongs to from now on.
     class: Class,
-    /// What has ended its wait.
+    /// Why its wait has ended.
     recovery: Recovery,
     work: Waiting<K>,
 }
@@ -90,9 +92,9 @@ impl<K: Work> Lane<K> {
             running: 0,
             retrying: 0,
             head: None,
-            owed: Waiting::new(),
-            untold: Waiting::new(),
-            told: Waiting::new(),
+            finishing: Waiting::new(),
+            unreported: Waiting::new(),
+            reported: Waiting::new(),
             retried: Waiting::new(),
             released: Vec::new(),
             yielded: 0,
@@ -137,7 +139,7 @@ impl<K: Work> Lane<K> {
         released
     }
 
-    /// Makes everything due that is not owed, and moves it to the class `last` if it is of a later one. Takes time for what
+    /// Makes everything due but finishing work, and moves it to the class `last` if it is of a later one. Takes time for what
     /// was released before and has not been made ready, but not for each key.
     pub(super) fn release(&mut self, last: Class, recovery: Recovery, now: Duration) {
         let was_ready = self.is_ready();
@@ -145,7 +147,7 @@ impl<K: Work> Lane<K> {
             released.class = released.class.min(last);
             released.recovery = released.recovery.max(recovery);
         }
-        for class in [Class::Untold, Class::Told, Class::Retried] {
+        for class in [Class::Unreported, Class::Reported, Class::Retried] {
             let waiting = self.class(class);
             let work = if class > last {
                 std::mem::replace(waiting, Waiting::new())
@@ -170,20 +172,20 @@ impl<K: Work> Lane<K> {
         } else {
             self.full.remove(requester);
         }
-        for class in Class::ALL.into_iter().filter(|class| *class != Class::Owed) {
+        for class in Class::ALL.into_iter().filter(|class| *class != Class::Finishing) {
             self.class(class).hold(requester, is_full);
         }
     }
 
-    /// Returns the requester whose work [`next`](Self::next) takes, unless that is owed.
+    /// Returns the requester whose work [`next`](Self::next) takes, unless that is finishing work.
     pub(super) fn turn(&self) -> Option<Arc<str>> {
-        let class = self.next_class().filter(|class| *class != Class::Owed)?;
+        let class = self.next_class().filter(|class| *class != Class::Finishing)?;
         let (_, waiting) = self.classes().into_iter().find(|(other, _)| *other == class)?;
         let (requester, _) = waiting.after(self.last.as_deref().unwrap_or_default())?;
         Some(Arc::clone(requester))
     }
 
-    /// Takes what comes next and a slot: what is owed, or the work of the requester after the one served last.
+    /// Takes the next key and a slot: finishing work first, then the requester after the one served last.
     pub(super) fn next(&mut self, now: Duration) -> Option<(Class, Arc<str>, K)> {
         let class = self.next_class()?;
         let last = self.last.take();
@@ -199,7 +201,7 @@ impl<K: Work> Lane<K> {
     }
 
     /// Frees the slot of work of a class.
-    pub(super) fn finish(&mut self, class: Class) {
+    pub(super) fn free_slot(&mut self, class: Class) {
         self.running -= 1;
         self.retrying -= usize::from(class == Class::Retried);
     }
@@ -274,24 +276,28 @@ impl<K: Work> Lane<K> {
 
     fn class(&mut self, class: Class) -> &mut Waiting<K> {
         match class {
-            Class::Owed => &mut self.owed,
-            Class::Untold => &mut self.untold,
-            Class::Told => &mut self.told,
+            Class::Finishing => &mut self.finishing,
+            Class::Unreported => &mut self.unreported,
+            Class::Reported => &mut self.reported,
             Class::Retried => &mut self.retried,
         }
     }
 
     fn classes(&self) -> [(Class, &Waiting<K>); 4] {
         [
-            (Class::Owed, &self.owed),
-            (Class::Untold, &self.untold),
-            (Class::Told, &self.told),
+            (Class::Finishing, &self.finishing),
+            (Class::Unreported, &self.unreported),
+            (Class::Reported, &self.reported),
             (Class::Retried, &self.retried),
         ]
     }
 
     fn open_classes(&self) -> impl Iterator<Item = (Class, &Waiting<K>)> + Clone {
-        let last = if self.may_retry() { Class::Retried } else { Class::Told };
+        let last = if self.may_retry() {
+            Class::Retried
+        } else {
+            Class::Reported
+        };
         let last = self.open.min(last);
         self.classes().into_iter().filter(move |(class, _)| *class <= last)
     }
@@ -316,11 +322,11 @@ impl<K: Work> Lane<K> {
     /// Returns the class that has the next turn: of two for the same requester, the one that has been due the longest; retried
     /// work if there is no other, or if it has yielded often enough.
     fn next_class(&self) -> Option<Class> {
-        if self.owed.has_turn() {
-            return Some(Class::Owed);
+        if self.finishing.has_turn() {
+            return Some(Class::Finishing);
         }
         let last = self.last.as_deref().unwrap_or_default();
-        let classes = [(Class::Untold, &self.untold), (Class::Told, &self.told)];
+        let classes = [(Class::Unreported, &self.unreported), (Class::Reported, &self.reported)];
         let open = classes.into_iter().filter(|(class, _)| *class <= self.open);
         let turns = open.filter_map(|(class, waiting)| {
             let (requester, first) = waiting.after(last)?;
@@ -336,7 +342,7 @@ impl<K: Work> Lane<K> {
     }
 }
 
-/// Returns the requesters that are full for a class: what is owed runs for all.
+/// Returns the requesters that are full for a class: finishing work runs for all.
 fn full_for(class: Class, full: &Full) -> &Full {
-    if class == Class::Owed { NONE } else { full }
+    if class == Class::Finishing { NONE } else { full }
 }

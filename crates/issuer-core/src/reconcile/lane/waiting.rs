@@ -1,3 +1,5 @@
+//! The waiting work of one class: later or ready, by requester.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -5,10 +7,10 @@ use std::time::Duration;
 
 use super::Work;
 
-/// Tenants that are full.
+/// Requesters at their limit of unsaved certificates.
 pub(super) type Full = BTreeSet<Arc<str>>;
 
-/// No requester is full: owed work runs for all.
+/// The empty set, for work that ignores the limit.
 pub(super) const NONE: &Full = &Full::new();
 
 /// Work, by the time when it becomes due.
@@ -22,7 +24,7 @@ type Ready<K> = BTreeMap<Arc<str>, ByTime<K>>;
 pub(super) struct Waiting<K> {
     pub(super) later: ByTime<K>,
     ready: Ready<K>,
-    /// What is ready of requesters that are full, kept apart so that no search for the next turn passes over it.
+    /// The ready work of requesters that are full, kept apart so that no search for the next turn passes over it.
     held: Ready<K>,
 }
 

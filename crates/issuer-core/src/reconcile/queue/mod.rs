@@ -1,3 +1,5 @@
+//! The work queue: keys by the time when they are due, in lanes with slots.
+
 mod owner;
 mod shares;
 #[cfg(test)]
@@ -8,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::owner::Owner;
+use self::owner::OwnerState;
 use self::shares::Shares;
 pub(super) use self::waiter::Waiter;
 use super::lane::{Class, Lane, PORTION, Work};
@@ -20,7 +22,7 @@ use super::recovery::Recovery;
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
 /// * Work that has failed before runs at no more than half of that.
 /// * A lane serves its requesters in turn, so the backlog of one delays another by one task.
-/// * A lane may be closed for some classes of work, or for what is not owed to a requester: they stay where they are, at no
+/// * A lane may be closed for some classes of work, or for all but the finishing work of a requester: they stay where they are, at no
 ///   cost, until it opens.
 /// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
 ///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
@@ -45,7 +47,7 @@ pub(super) struct Queue<L: LaneName, K> {
     due: BTreeMap<K, Due<L>>,
     running: BTreeMap<K, Running<L>>,
     /// The owners of lanes that have work.
-    owners: BTreeMap<L::Owner, Owner<L>>,
+    owners: BTreeMap<L::Owner, OwnerState<L>>,
     /// The owners that may run a task however many run.
     reserved: BTreeSet<(Duration, L::Owner)>,
     /// The owners that may run a task while fewer than `total` run.
@@ -267,7 +269,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             return;
         };
         if let Some(tenant) = tenant {
-            self.shares.finish(&tenant);
+            self.shares.free_slot(&tenant);
         }
         if let Some(owner) = self.owners.get_mut(&lane.owner()) {
             owner.running -= 1;
@@ -277,7 +279,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         if let Some((class, due)) = again {
             self.place(key.clone(), class, due, Duration::ZERO);
         }
-        self.change(lane, |lane| lane.finish(class));
+        self.change(lane, |lane| lane.free_slot(class));
     }
 
     /// Makes a key not due.
@@ -297,7 +299,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Sets whether a requester of a lane is full: nothing but owed work is then begun for it. A lane without work forgets this.
+    /// Sets whether a requester of a lane is full: only finishing work is then begun for it. A lane without work forgets this.
     pub(super) fn limit(&mut self, lane: &L, requester: &Arc<str>, is_full: bool) {
         if self
             .lanes
@@ -315,7 +317,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         }
     }
 
-    /// Makes everything in a lane due that is not owed, as if it had never failed, and moves it to the class `last` if it is
+    /// Makes everything in a lane due but finishing work, as if it had never failed, and moves it to the class `last` if it is
     /// of a later one. Each key is made ready when a slot is left for it, so that a crowd takes no turn of its own.
     pub(super) fn release(&mut self, lane: &L, last: Class, recovery: Recovery, now: Duration) {
         if self.has_work(lane) {
@@ -381,7 +383,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             }
         }
         if !self.owners.contains_key(&owner) {
-            let new = Owner::new(name.share(self.width), name.is_counted());
+            let new = OwnerState::new(name.share(self.width), name.is_counted());
             self.owners.insert(owner.clone(), new);
         }
         self.rank(&name, &owner);

@@ -1,9 +1,11 @@
+//! The lanes of one owner, by the time when each can run its next key.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The lanes of one owner that have work and a slot left, ranked by the time since when or from when on they can run it.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Owner<L> {
+pub(super) struct OwnerState<L> {
     /// The number of tasks that run in all its lanes.
     pub(super) running: usize,
     share: usize,
@@ -25,7 +27,7 @@ pub(super) struct Heads {
     pub(super) shared: Option<Duration>,
 }
 
-impl<L: Ord + Clone> Owner<L> {
+impl<L: Ord + Clone> OwnerState<L> {
     pub(super) fn new(share: usize, is_counted: bool) -> Self {
         Self {
             running: 0,

@@ -1,3 +1,5 @@
+//! The shares of tenants in the slots of common lanes.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ pub(super) struct Shares<L> {
     returning: BTreeSet<Arc<str>>,
 }
 
-/// What one tenant runs; it runs something or waits in a lane.
+/// The share of one tenant, which runs something or waits in a lane.
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Share<L> {
     most: usize,
@@ -54,7 +56,7 @@ impl<L: Ord + Clone> Shares<L> {
     }
 
     /// Frees a slot of a tenant.
-    pub(super) fn finish(&mut self, tenant: &Arc<str>) {
+    pub(super) fn free_slot(&mut self, tenant: &Arc<str>) {
         let Some(share) = self.by_tenant.get_mut(tenant) else {
             return;
         };

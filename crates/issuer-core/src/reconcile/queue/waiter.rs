@@ -1,3 +1,5 @@
+//! A waiting key and its tenant.
+
 use std::sync::Arc;
 
 use crate::reconcile::lane::Work;

@@ -1,3 +1,5 @@
+//! The task of a request: decides whether to sign, waits, signs, and saves the result.
+
 mod namespace;
 mod review;
 mod signing;
@@ -9,7 +11,7 @@ pub(super) use self::review::Reviewing;
 pub use self::review::{ReferenceReview, Requester};
 use self::signing::Context;
 pub(super) use self::signing::Signing;
-use self::writing::Purpose;
+use self::writing::WritePurpose;
 pub(super) use self::writing::Writing;
 use super::cause::Cause;
 use super::claim::Holder;
@@ -18,7 +20,7 @@ use super::issuers::{Epoch, LostAnswer, Unready};
 use super::ledger::{Conclusion, Entry};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Again, Ending, Event, Key, Outcome};
-use super::requests::Told;
+use super::requests::Reported;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
@@ -274,7 +276,7 @@ impl Task {
         };
         let writing = Writing {
             task: self,
-            purpose: Purpose::Claim,
+            purpose: WritePurpose::Claim,
             event: None,
             is_routine: false,
             outcome: Outcome::Idle,
@@ -354,7 +356,7 @@ impl Task {
         let event = event.map(|(warning, reason)| self.event(warning, reason, note));
         let writing = Writing {
             task: self,
-            purpose: Purpose::Conclude,
+            purpose: WritePurpose::Conclude,
             event,
             is_routine,
             outcome,
@@ -370,18 +372,18 @@ impl Task {
         }
         let (reason, message) = (cause.reason(), cause.message());
         let outcome = Outcome::Pending(reason);
-        let told = state
+        let reported = state
             .requests
             .get(&self.key)
-            .map_or(Told::Nothing, |tracked| tracked.told);
-        if self.is_told(told, cause) {
-            state.record_told(&self.key, self.uid(), reason);
+            .map_or(Reported::No, |tracked| tracked.reported);
+        if self.is_reported(reported, cause) {
+            state.record_reported(&self.key, self.uid(), reason);
             return self.end(state, outcome, again);
         }
         let patch = status::pend(&self.object, &message, now);
         let event = self.event(cause.is_warning(), reason, message);
         let Some(patch) = patch else {
-            state.record_told(&self.key, self.uid(), reason);
+            state.record_reported(&self.key, self.uid(), reason);
             return match self.key.kind {
                 RequestKind::CertificateRequest => self.end(state, outcome, again),
                 // The status has no place for it.
@@ -393,7 +395,7 @@ impl Task {
         let writing = Writing {
             event: Some(event),
             task: self,
-            purpose: Purpose::Wait(reason),
+            purpose: WritePurpose::Wait(reason),
             is_routine: false,
             outcome,
             again,
@@ -401,20 +403,19 @@ impl Task {
         Step::Write(patch, Box::new(writing))
     }
 
-    /// Returns `true` if the status need not change: it gives this cause already, perhaps in words that differ each
-    /// time, or one that says more. That an issuer is not ready says less than the failure that made it so, but more than
-    /// that it does not exist.
-    fn is_told(&self, told: Told, cause: Cause<'_>) -> bool {
-        match (told, cause) {
-            (Told::Nothing, _) => false,
-            (Told::Cause(reason), Cause::IssuerNotReady(issuer)) => reason != Cause::IssuerMissing(issuer).reason(),
-            (Told::Something, Cause::IssuerNotReady(issuer)) => {
+    /// Returns `true` if the status already gives this cause, perhaps in words that differ each time, or a more specific
+    /// one. From specific to general: a failed signature, issuer not ready, issuer missing.
+    fn is_reported(&self, reported: Reported, cause: Cause<'_>) -> bool {
+        match (reported, cause) {
+            (Reported::No, _) => false,
+            (Reported::Cause(reason), Cause::IssuerNotReady(issuer)) => reason != Cause::IssuerMissing(issuer).reason(),
+            (Reported::Before, Cause::IssuerNotReady(issuer)) => {
                 let ready = self.object.condition("Ready");
                 let message = ready.and_then(|ready| ready.message.as_deref());
                 message.is_none_or(|message| message != Cause::IssuerMissing(issuer).message())
             }
-            (Told::Cause(reason), cause) => reason == cause.reason(),
-            (Told::Something, _) => false,
+            (Reported::Cause(reason), cause) => reason == cause.reason(),
+            (Reported::Before, _) => false,
         }
     }
 

@@ -1,3 +1,5 @@
+//! A signature under way.
+
 use std::time::Duration;
 
 use super::{Step, Task};

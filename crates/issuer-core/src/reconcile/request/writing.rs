@@ -1,3 +1,5 @@
+//! The write of a request's status, its conflicts and its retries.
+
 use std::time::Duration;
 
 use super::{Step, Task};
@@ -25,7 +27,7 @@ const NOT_CLAIMED: &str =
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(in crate::reconcile) struct Writing {
     pub(super) task: Task,
-    pub(super) purpose: Purpose,
+    pub(super) purpose: WritePurpose,
     pub(super) event: Option<Event>,
     /// Whether the event says no more than the status.
     pub(super) is_routine: bool,
@@ -33,9 +35,9 @@ pub(in crate::reconcile) struct Writing {
     pub(super) again: Again,
 }
 
-/// What a status is written for.
+/// Why a status is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Purpose {
+pub(super) enum WritePurpose {
     Claim,
     Conclude,
     /// To say that the request waits, for this reason.
@@ -48,7 +50,7 @@ impl Writing {
             (Ok(()), _) => self.on_written(state, now),
             (Err(WriteError::Refused), _) => self.on_refused(state, now),
             // The cause is written again later; this must not bring forward the next attempt.
-            (Err(_), Purpose::Wait(_)) => match self.again {
+            (Err(_), WritePurpose::Wait(_)) => match self.again {
                 Again::At(again) => self.task.end(state, Outcome::Unsaved, Again::At(again)),
                 Again::Never | Again::WhenReady => self.task.retry_later(state, now),
             },
@@ -66,12 +68,12 @@ impl Writing {
     /// so and the write is repeated: cert-manager tries again only once a request has failed.
     fn on_refused(self, state: &mut State, now: Now) -> Step {
         match (self.purpose, self.outcome) {
-            (Purpose::Conclude, Outcome::Issued) if state.attempts(&self.task.key) < ATTEMPTS => {
+            (WritePurpose::Conclude, Outcome::Issued) if state.attempts(&self.task.key) < ATTEMPTS => {
                 self.task.retry_later(state, now)
             }
-            (Purpose::Conclude, Outcome::Issued) => self.fail(state, now, NOT_SAVED),
-            (Purpose::Claim, _) => self.fail(state, now, NOT_CLAIMED),
-            (Purpose::Conclude, _) if !state.stopping => {
+            (WritePurpose::Conclude, Outcome::Issued) => self.fail(state, now, NOT_SAVED),
+            (WritePurpose::Claim, _) => self.fail(state, now, NOT_CLAIMED),
+            (WritePurpose::Conclude, _) if !state.stopping => {
                 let (key, uid) = (&self.task.key, self.task.uid());
                 let reason = self.outcome.reason().unwrap_or_default();
                 let is_news = state.announce_reason(key, uid, reason);
@@ -79,7 +81,7 @@ impl Writing {
                 let event = self.event.filter(|_| is_news);
                 Self { event, ..self }.publish(state, now, Outcome::Unsaved, Again::At(again))
             }
-            (Purpose::Conclude | Purpose::Wait(_), _) => self.on_written(state, now),
+            (WritePurpose::Conclude | WritePurpose::Wait(_), _) => self.on_written(state, now),
         }
     }
 
@@ -91,9 +93,9 @@ impl Writing {
     fn on_written(self, state: &mut State, now: Now) -> Step {
         let (outcome, again) = (self.outcome, self.again);
         match self.purpose {
-            Purpose::Claim => return Step::Read(self.task.key.clone(), self.task),
-            Purpose::Conclude => state.finish_request(&self.task.key, self.task.uid()),
-            Purpose::Wait(reason) => state.record_told(&self.task.key, self.task.uid(), reason),
+            WritePurpose::Claim => return Step::Read(self.task.key.clone(), self.task),
+            WritePurpose::Conclude => state.finish_request(&self.task.key, self.task.uid()),
+            WritePurpose::Wait(reason) => state.record_reported(&self.task.key, self.task.uid(), reason),
         }
         self.publish(state, now, outcome, again)
     }

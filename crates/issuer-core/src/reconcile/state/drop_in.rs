@@ -1,4 +1,4 @@
-//! What changes about cert-manager's own issuers.
+//! Changes of cert-manager's own issuers, and the work that follows.
 
 use jiff::Timestamp;
 

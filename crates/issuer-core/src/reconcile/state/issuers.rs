@@ -1,14 +1,14 @@
-//! What changes about issuers, and what becomes due for it.
+//! Changes of issuers, and the work that follows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Lane, State};
+use super::{LaneKey, State};
 use crate::Now;
 use crate::access::AccessError;
 use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Settled};
 use crate::reconcile::lane::Class;
-use crate::reconcile::losses::Fault;
+use crate::reconcile::losses::Blame;
 use crate::reconcile::observed::ObservedIssuer;
 use crate::reconcile::outcome::{Key, Outcome};
 use crate::reconcile::recovery::Recovery;
@@ -32,7 +32,7 @@ impl State {
                 self.queue.cancel(&Key::Issuer(key.clone()));
                 self.retire(&key, access, Duration::ZERO);
                 // Its requests say that it does not exist, or what the issuer said that it replaces.
-                self.release(&key, Class::Untold, Recovery::Replaced, now);
+                self.release(&key, Class::Unreported, Recovery::Replaced, now);
             }
         }
         self.gate(&key);
@@ -89,7 +89,7 @@ impl State {
             recovery,
         } = settled;
         if let Some(recovery) = recovery {
-            self.release(key, Class::Told, recovery, now);
+            self.release(key, Class::Reported, recovery, now);
         }
         for lost in blamed {
             self.blame(key, lost, now);
@@ -158,13 +158,13 @@ impl State {
         self.queue.postpone(&Key::Issuer(key.clone()), at);
     }
 
-    /// Ends the backoff of all requests of an issuer, which was for a state of the issuer that is over.
+    /// Ends the backoff of an issuer's requests after its state has changed.
     pub(super) fn release(&mut self, issuer: &IssuerKey, last: Class, recovery: Recovery, now: Now) {
-        let lane = Lane::Requests(issuer.clone());
+        let lane = LaneKey::Requests(issuer.clone());
         self.queue.release(&lane, last, recovery, now.monotonic);
     }
 
-    /// Counts an answer that a request has cost while its issuer was well, unless the issuer is to blame all the same.
+    /// Counts a lost answer against the request, unless the issuer is to blame.
     ///
     /// The waits grow so that all of them span minutes: an endpoint that fails for a moment although the check succeeds
     /// must not fail a request (S14).
@@ -175,7 +175,7 @@ impl State {
         };
         let before = tracked.lost_at.replace(losses.signatures());
         let key = Key::Request(lost.key);
-        if let Fault::Issuer(at) = losses.record(before, now.monotonic) {
+        if let Blame::Issuer(at) = losses.record(before, now.monotonic) {
             // The time depends on the issuer, not on how often this request was tried.
             (tracked.attempts, tracked.not_before) = (0, at);
             return self.queue.postpone(&key, at);

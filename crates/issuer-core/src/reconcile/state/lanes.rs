@@ -1,4 +1,4 @@
-//! Which work shares its slots.
+//! Lanes: the groups of tasks that share slots.
 
 use std::sync::Arc;
 
@@ -16,23 +16,26 @@ const CHECKS: usize = 16;
 /// name. Those who may write cluster issuers are trusted with more.
 const TENANT_CHECKS: (usize, usize) = (32, 256);
 
-/// The number of tokens of one tenant that are revoked or renewed at once, at one server and at all.
-const TOKENS: (usize, usize) = (4, 8);
+/// The number of tokens of one tenant that are revoked or renewed at once at one server.
+const TOKENS_AT_SERVER: usize = 4;
+
+/// The number of tokens of one tenant that are revoked or renewed at once.
+const TOKENS_OF_TENANT: usize = 8;
 
 /// Tasks that share their slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Lane {
+pub(super) enum LaneKey {
     /// The checks of the issuers of a server: one that does not answer delays no check at another.
     Checks(Arc<str>),
     /// The requests of an issuer.
     Requests(IssuerKey),
-    /// The requests that no issuer signs: those that are not approved, or whose issuer is of no kind that exists.
+    /// The requests that no issuer signs: those that are not approved, or whose issuer has an unknown kind.
     Unassigned,
     /// The tokens that a tenant has at a server.
     Tokens(Tenant, Arc<str>),
 }
 
-/// Those whose lanes have a common share of the slots.
+/// The owner of several lanes, which share a quota of slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum LaneOwner {
     Checks(Arc<str>),
@@ -41,7 +44,7 @@ pub(super) enum LaneOwner {
     Tokens(Tenant),
 }
 
-impl LaneName for Lane {
+impl LaneName for LaneKey {
     type Owner = LaneOwner;
 
     fn owner(&self) -> LaneOwner {
@@ -57,7 +60,7 @@ impl LaneName for Lane {
         match self {
             Self::Checks(_) => CHECKS,
             Self::Requests(_) | Self::Unassigned => width,
-            Self::Tokens(..) => TOKENS.0,
+            Self::Tokens(..) => TOKENS_AT_SERVER,
         }
     }
 
@@ -66,7 +69,7 @@ impl LaneName for Lane {
             Self::Checks(_) => CHECKS,
             Self::Requests(_) => TENANT.max(width),
             Self::Unassigned => width,
-            Self::Tokens(..) => TOKENS.1,
+            Self::Tokens(..) => TOKENS_OF_TENANT,
         }
     }
 

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::lanes::Lane;
+use self::lanes::LaneKey;
 use self::retired::RetiredTokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
@@ -29,13 +29,13 @@ use super::ledger::{Account, Conclusion, Entry, Ledger};
 use super::observed::Config;
 use super::outcome::{Again, Ending, Key, Outcome};
 use super::queue::{Queue, Waiter};
-use super::requests::{Requests, Told, Tracked};
+use super::requests::{Reported, Requests, Tracked};
 use super::servers::Servers;
 use super::sources::Sources;
 use crate::reference::{IssuerKey, IssuerKind};
 use crate::{KnownSignatures, Now};
 
-/// The number of tasks for requests that run at once, but for the first of each tenant.
+/// The number of tasks for requests that run at once, not counting the first task of each tenant.
 const TOTAL: usize = 512;
 
 /// The state that all tasks share.
@@ -55,7 +55,7 @@ pub(super) struct State {
     pub(super) withdrawn: BTreeSet<IssuerKind>,
     /// The time since the Unix epoch at which cert-manager's issuers were first served.
     serving_since: Option<Duration>,
-    queue: Queue<Lane, Key>,
+    queue: Queue<LaneKey, Key>,
     retired: RetiredTokens,
 }
 
@@ -81,9 +81,9 @@ impl State {
         }
     }
 
-    /// Takes the next key that is due. A state that is stopping returns only what is owed.
+    /// Takes the next key that is due. A state that is stopping returns only keys that must finish.
     pub(super) fn next_task(&mut self, now: Now) -> Option<Key> {
-        // Not more at once: thousands that are dropped would delay what is owed.
+        // Bounded, since dropping thousands of keys in one turn would delay the work that must finish.
         for _ in 0..PORTION {
             let Self { queue, requests, .. } = self;
             let key = queue.pop(now.monotonic, |key, recovery| {
@@ -91,10 +91,10 @@ impl State {
                     requests.recover(key, recovery);
                 }
             })?;
-            if !self.stopping || self.is_owed(&key) {
+            if !self.stopping || self.must_finish(&key) {
                 return Some(key);
             }
-            // Dropped: a stopping process begins nothing but what is owed.
+            // Dropped: a stopping process begins only work that must finish.
             self.queue.finish(&key);
         }
         None
@@ -120,14 +120,14 @@ impl State {
         outcome
     }
 
-    /// Begins no tasks from now on but those that are owed: to save what is signed, at once, and to revoke tokens.
+    /// Begins only tasks that must finish from now on: to save what is signed, at once, and to revoke tokens.
     pub(super) fn stop(&mut self, now: Now) {
         self.stopping = true;
-        let owed = self
+        let unfinished = self
             .requests
             .keys_of(|tracked| self.ledger.find(tracked.object.uid()).is_some());
         // A certificate that waits to be saved must not wait out its backoff: the process has only seconds left.
-        for key in owed {
+        for key in unfinished {
             self.due(&Key::Request(key), now.monotonic, now.monotonic);
         }
     }
@@ -140,13 +140,13 @@ impl State {
                     return;
                 };
                 let class = self.class_of_check(issuer);
-                self.queue.push(Lane::Checks(server), class, key.clone(), at, now);
+                self.queue.push(LaneKey::Checks(server), class, key.clone(), at, now);
             }
             Key::Token(token) => {
                 let Some(lane) = self.retired.lane(*token) else {
                     return;
                 };
-                self.queue.push(lane.clone(), Class::Owed, key.clone(), at, now);
+                self.queue.push(lane.clone(), Class::Finishing, key.clone(), at, now);
                 // Tokens of deleted issuers may be for any number of servers.
                 self.queue.reserve(&lane, false);
             }
@@ -158,8 +158,8 @@ impl State {
                     return;
                 };
                 let class = self.class(tracked);
-                // What is owed sends nothing to the signing endpoint, so it does not wait for it.
-                let at = if class == Class::Owed {
+                // Finishing work sends nothing to the signing endpoint, so it does not wait for it.
+                let at = if class == Class::Finishing {
                     at
                 } else {
                     at.max(tracked.not_before)
@@ -177,9 +177,10 @@ impl State {
                 };
                 let requester = tracked.requester(request);
                 match tracked.issuer.clone().filter(|_| signed) {
-                    None => self.queue.push(Lane::Unassigned, class, waiter, at, now),
+                    None => self.queue.push(LaneKey::Unassigned, class, waiter, at, now),
                     Some(issuer) => {
-                        self.queue.push(Lane::Requests(issuer.clone()), class, waiter, at, now);
+                        self.queue
+                            .push(LaneKey::Requests(issuer.clone()), class, waiter, at, now);
                         self.gate(&issuer);
                         let account = Account { issuer, requester };
                         self.limit(&account);
@@ -197,8 +198,8 @@ impl State {
     /// Returns the class of an issuer's check: those that requests wait for come first, so that where there are thousands of
     /// issuers, a certificate does not wait for the checks of all.
     fn class_of_check(&self, issuer: &IssuerKey) -> Class {
-        if self.queue.has_work(&Lane::Requests(issuer.clone())) {
-            Class::Told
+        if self.queue.has_work(&LaneKey::Requests(issuer.clone())) {
+            Class::Reported
         } else {
             Class::Retried
         }
@@ -207,26 +208,26 @@ impl State {
     fn class(&self, tracked: &Tracked) -> Class {
         let lost = tracked.lost_answers >= self.config.max_lost_answers;
         if lost || !tracked.is_open() || self.ledger.find(tracked.object.uid()).is_some() {
-            Class::Owed
-        } else if tracked.told == Told::Nothing {
-            Class::Untold
+            Class::Finishing
+        } else if tracked.reported == Reported::No {
+            Class::Unreported
         } else if tracked.attempts > 0 || tracked.lost_answers > 0 || tracked.lost_at.is_some() {
             Class::Retried
         } else {
-            Class::Told
+            Class::Reported
         }
     }
 
-    /// Opens the lane of an issuer for what can be done now: to sign, only to say why nothing is signed, or neither
-    /// while a check decides that.
+    /// Opens the issuer's lane for signing if it is ready, for status writes only if it is not, and for neither during a
+    /// check.
     fn gate(&mut self, issuer: &IssuerKey) {
         let phase = self.issuers.phase(issuer);
         let open = match phase {
             Phase::Ready if self.ledger.has_room(issuer) => Class::Retried,
-            Phase::Ready | Phase::Checking => Class::Owed,
-            Phase::Missing | Phase::NotReady => Class::Untold,
+            Phase::Ready | Phase::Checking => Class::Finishing,
+            Phase::Missing | Phase::NotReady => Class::Unreported,
         };
-        let lane = Lane::Requests(issuer.clone());
+        let lane = LaneKey::Requests(issuer.clone());
         self.queue.open(&lane, open);
         // Anybody may name thousands of issuers that do not exist.
         self.queue.reserve(&lane, phase != Phase::Missing);
@@ -235,11 +236,12 @@ impl State {
     /// Lets the requests of a requester wait while too many of its certificates are not saved.
     fn limit(&mut self, account: &Account) {
         let is_full = !self.ledger.has_room_for(account);
-        let lane = Lane::Requests(account.issuer.clone());
+        let lane = LaneKey::Requests(account.issuer.clone());
         self.queue.limit(&lane, &account.requester, is_full);
     }
 
-    fn is_owed(&self, key: &Key) -> bool {
+    /// Returns `true` if the work for a key ends something begun, so that a stop waits for it.
+    fn must_finish(&self, key: &Key) -> bool {
         match key {
             Key::Issuer(_) => false,
             Key::Request(key) => {

@@ -1,10 +1,10 @@
-//! What metrics show of the state.
+//! The report that metrics are made from.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Lane, State};
+use super::{LaneKey, State};
 use crate::Now;
 use crate::reconcile::report::{Backlog, IssuerReport, Portion, Report, Reporter};
 use crate::reference::{IssuerKey, RequestKey};
@@ -91,9 +91,9 @@ impl State {
         let mut backlog = Backlog::default();
         for (lane, keys) in self.queue.backlog(now.monotonic) {
             let count = match lane {
-                Lane::Checks(_) => &mut backlog.issuers,
-                Lane::Requests(_) | Lane::Unassigned => &mut backlog.requests,
-                Lane::Tokens(..) => &mut backlog.tokens,
+                LaneKey::Checks(_) => &mut backlog.issuers,
+                LaneKey::Requests(_) | LaneKey::Unassigned => &mut backlog.requests,
+                LaneKey::Tokens(..) => &mut backlog.tokens,
             };
             *count += keys;
         }

@@ -1,4 +1,4 @@
-//! What changes about requests, and what becomes due for it.
+//! Changes of requests, and the work that follows.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::reconcile::issuers::Phase;
 use crate::reconcile::ledger::{Account, Conclusion};
 use crate::reconcile::observed_request::{NamedIssuer, ObservedRequest};
 use crate::reconcile::outcome::Key;
-use crate::reconcile::requests::{Told, Tracked};
+use crate::reconcile::requests::{Reported, Tracked};
 use crate::reconcile::status::{self, StatusPatch};
 use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
 
@@ -136,7 +136,7 @@ impl State {
     pub(in crate::reconcile) fn finish_request(&mut self, key: &RequestKey, uid: &str) {
         if self.requests.with_uid(key, uid).is_some() {
             self.forget_request(key);
-            self.ledger.finish(key.clone(), uid);
+            self.ledger.record_finished(key.clone(), uid);
         }
         self.forget_result(uid);
     }
@@ -178,9 +178,9 @@ impl State {
     }
 
     /// Records that the status of a request says why it waits.
-    pub(in crate::reconcile) fn record_told(&mut self, key: &RequestKey, uid: &str, reason: &'static str) {
+    pub(in crate::reconcile) fn record_reported(&mut self, key: &RequestKey, uid: &str, reason: &'static str) {
         if let Some(tracked) = self.requests.with_uid(key, uid) {
-            tracked.told = Told::Cause(reason);
+            tracked.reported = Reported::Cause(reason);
         }
     }
 
@@ -266,8 +266,8 @@ impl State {
 
     /// Records that an event says why a request is not finished; returns `true` if none has given this reason yet.
     pub(in crate::reconcile) fn announce_reason(&mut self, key: &RequestKey, uid: &str, reason: &'static str) -> bool {
-        let cause = Told::Cause(reason);
+        let cause = Reported::Cause(reason);
         let tracked = self.requests.with_uid(key, uid);
-        tracked.is_some_and(|tracked| std::mem::replace(&mut tracked.told, cause) != cause)
+        tracked.is_some_and(|tracked| std::mem::replace(&mut tracked.reported, cause) != cause)
     }
 }

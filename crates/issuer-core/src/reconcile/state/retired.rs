@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::lanes::Lane;
+use super::lanes::LaneKey;
 use crate::Connect;
 use crate::reconcile::tenant::Tenant;
 use crate::reference::IssuerKey;
 use crate::vault::{Lease, Vault};
 
-/// The most tokens that are kept of one issuer, and of the issuers of one tenant. The first of more are left to expire: the
-/// token of an issuer may be superseded each second, and its server may extend every one.
-const KEPT: (usize, usize) = (8, 256);
+/// The most tokens that are kept of one issuer. The first of more are left to expire: the token of an issuer may be
+/// superseded each second, and its server may extend every one.
+const TOKENS_OF_ISSUER: usize = 8;
+
+/// The most tokens that are kept of the issuers of one tenant.
+const TOKENS_OF_TENANT: usize = 256;
 
 /// Tokens to be revoked, each with a number. Every operation takes logarithmic time.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
@@ -23,15 +26,15 @@ pub(super) struct RetiredTokens {
     by_token: BTreeSet<(u64, u64)>,
     /// The number of each token, by the digest of the way in which its server is reached.
     by_login: BTreeSet<(u64, u64)>,
-    of_issuer: BTreeMap<IssuerKey, Order>,
-    of_tenant: BTreeMap<Tenant, Order>,
+    of_issuer: BTreeMap<IssuerKey, DropOrder>,
+    of_tenant: BTreeMap<Tenant, DropOrder>,
 }
 
 /// The tokens of one issuer or tenant, the first to be dropped first: with a token that bears leases, certificates are
 /// revoked, so the others go before it.
-type Order = BTreeSet<(bool, u64)>;
+type DropOrder = BTreeSet<(bool, u64)>;
 
-/// What it takes to revoke or to renew a token.
+/// A token to revoke or to renew, with everything that this takes.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(in crate::reconcile) struct Retired {
     /// The issuer that has used it.
@@ -127,20 +130,20 @@ impl RetiredTokens {
     }
 
     /// Returns the lane of a token, if it is kept.
-    pub(super) fn lane(&self, number: u64) -> Option<Lane> {
+    pub(super) fn lane(&self, number: u64) -> Option<LaneKey> {
         let Retired { tenant, server, .. } = self.get(number)?;
-        Some(Lane::Tokens(tenant.clone(), Arc::clone(server)))
+        Some(LaneKey::Tokens(tenant.clone(), Arc::clone(server)))
     }
 
     /// Returns the token to drop of the issuer of this token, or of its tenant, if there are more than may be kept.
     pub(super) fn excess(&self, number: u64) -> Option<u64> {
         let Retired { issuer, tenant, .. } = self.get(number)?;
-        let first = |order: Option<&Order>, most| {
+        let first = |order: Option<&DropOrder>, most| {
             let order = order.filter(|order| order.len() > most)?;
             order.first().map(|(_, number)| *number)
         };
-        let of_tenant = || first(self.of_tenant.get(tenant), KEPT.1);
-        first(self.of_issuer.get(issuer), KEPT.0).or_else(of_tenant)
+        let of_tenant = || first(self.of_tenant.get(tenant), TOKENS_OF_TENANT);
+        first(self.of_issuer.get(issuer), TOKENS_OF_ISSUER).or_else(of_tenant)
     }
 
     /// Returns the first token with a digest that is `same`: two that differ may have one digest.
@@ -162,7 +165,7 @@ impl Retired {
     }
 }
 
-fn remove<K: Ord>(orders: &mut BTreeMap<K, Order>, key: &K, place: (bool, u64)) {
+fn remove<K: Ord>(orders: &mut BTreeMap<K, DropOrder>, key: &K, place: (bool, u64)) {
     if let Some(order) = orders.get_mut(key) {
         order.remove(&place);
         if order.is_empty() {
@@ -214,19 +217,19 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    enum Act {
+    enum Action {
         Insert(u8, u16),
         NoteLease(u8),
         Replace(u8, u16),
         Remove(u8),
     }
 
-    fn act() -> impl Strategy<Value = Act> {
+    fn act() -> impl Strategy<Value = Action> {
         prop_oneof![
-            4 => (0..6_u8, 0..40_u16).prop_map(|(issuer, token)| Act::Insert(issuer, token)),
-            1 => any::<u8>().prop_map(Act::NoteLease),
-            1 => (any::<u8>(), 0..40_u16).prop_map(|(number, token)| Act::Replace(number, token)),
-            2 => any::<u8>().prop_map(Act::Remove),
+            4 => (0..6_u8, 0..40_u16).prop_map(|(issuer, token)| Action::Insert(issuer, token)),
+            1 => any::<u8>().prop_map(Action::NoteLease),
+            1 => (any::<u8>(), 0..40_u16).prop_map(|(number, token)| Action::Replace(number, token)),
+            2 => any::<u8>().prop_map(Action::Remove),
         ]
     }
 
@@ -241,7 +244,7 @@ mod tests {
             first.map(|(number, _)| *number).filter(|_| own().count() > most)
         };
         let of_tenant = |other: &IssuerKey| Tenant::of(other) == Tenant::of(key);
-        beyond(KEPT.0, &|other| other == key).or_else(|| beyond(KEPT.1, &of_tenant))
+        beyond(TOKENS_OF_ISSUER, &|other| other == key).or_else(|| beyond(TOKENS_OF_TENANT, &of_tenant))
     }
 
     proptest! {
@@ -251,21 +254,21 @@ mod tests {
             for act in acts {
                 let nth = |number: u8| tokens.numbers().nth(usize::from(number) % tokens.by_number.len().max(1));
                 match act {
-                    Act::Insert(number, token) if tokens.find(&lease(token)).is_none() => {
+                    Action::Insert(number, token) if tokens.find(&lease(token)).is_none() => {
                         tokens.insert(&issuer(number), &login(number), lease(token));
                     }
-                    Act::Insert(..) => {}
-                    Act::NoteLease(number) => {
+                    Action::Insert(..) => {}
+                    Action::NoteLease(number) => {
                         let number = nth(number).unwrap_or_default();
                         tokens.change(number, |retired| retired.lease.note_lease());
                     }
-                    Act::Replace(number, token) => {
+                    Action::Replace(number, token) => {
                         let number = nth(number).unwrap_or_default();
                         if tokens.find(&lease(token)).is_none() {
                             tokens.change(number, |retired| retired.lease = lease(token));
                         }
                     }
-                    Act::Remove(number) => {
+                    Action::Remove(number) => {
                         let number = nth(number).unwrap_or_default();
                         tokens.remove(number);
                     }
@@ -300,7 +303,9 @@ mod tests {
         };
         let other = insert("other", 9999);
         let first = insert("team", 0);
-        let numbers: Vec<_> = (1..=KEPT.1 as u16).map(|number| insert("team", number)).collect();
+        let numbers: Vec<_> = (1..=TOKENS_OF_TENANT as u16)
+            .map(|number| insert("team", number))
+            .collect();
         let (second, last) = (numbers[0], *numbers.last().unwrap());
         assert_eq!(tokens.excess(last), Some(first));
         assert_eq!(tokens.excess(other), None);

@@ -1,4 +1,4 @@
-//! What follows from a change of a Secret or a ConfigMap.
+//! Changes of Secrets and ConfigMaps, and the work that follows.
 
 use super::State;
 use crate::Now;

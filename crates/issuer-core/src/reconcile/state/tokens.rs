@@ -98,7 +98,7 @@ impl State {
             }
         };
         if is_over {
-            self.release(key, Class::Told, Recovery::Recovered, now);
+            self.release(key, Class::Reported, Recovery::Recovered, now);
         }
         if let Some(refresh) = refresh {
             self.due(&Key::Issuer(key.clone()), refresh, now.monotonic);

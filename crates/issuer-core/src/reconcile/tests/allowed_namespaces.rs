@@ -174,7 +174,7 @@ fn unreadable_labels_leave_requests_pending() {
     }
 }
 
-/// What the watch shows while the labels are read counts more than what the task holds (S1).
+/// A change that the watch shows while the labels are read overrides the state of the task (S1).
 #[test]
 fn denial_during_the_read_wins() {
     let mut scenario = selecting();

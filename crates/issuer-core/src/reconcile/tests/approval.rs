@@ -1,3 +1,5 @@
+//! Requests before and after approval or denial.
+
 use super::scenario::{Scenario, request};
 
 #[test]

@@ -1,3 +1,5 @@
+//! Claims on requests by one of two controllers.
+
 use super::scenario::{Scenario, config, request};
 use crate::reconcile::{Claim, Config};
 

@@ -1,3 +1,5 @@
+//! Status writes that meet a newer version of a request.
+
 use super::scenario::{Scenario, request};
 use crate::reconcile::WriteError;
 

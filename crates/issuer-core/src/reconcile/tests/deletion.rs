@@ -1,3 +1,5 @@
+//! Requests that are deleted while they are signed or saved.
+
 use super::scenario::{Answer, Scenario, key, request};
 use crate::reconcile::{Change, WriteError};
 

@@ -1,3 +1,5 @@
+//! cert-manager's own issuers and their requests.
+
 use issuer_api::{Condition, ConditionStatus};
 
 use super::built_in::{VAULT_MANAGERS, answer};
@@ -185,7 +187,7 @@ fn status_of_others_is_left() {
 }
 
 #[test]
-fn the_later_of_two_writers_yields() {
+fn second_writer_stops_writing() {
     let mut scenario = empty(IssuerStatusMode::Auto);
     ready_by_others(&mut scenario);
     scenario.issuer.ready_writers.ours = true;
@@ -230,7 +232,7 @@ fn own_status_is_applied_by_force() {
 }
 
 #[test]
-fn unneeded_requests_are_recognised() {
+fn unneeded_requests_are_recognized() {
     let mut scenario = ready();
     let needs = |scenario: &Scenario, name: &str, issuer: &str, group: Option<&str>| {
         let request = of_issuer(name).with(|request| {

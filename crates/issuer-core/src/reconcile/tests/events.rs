@@ -10,7 +10,7 @@ fn events(log: &[String], reason: &str) -> usize {
 }
 
 #[test]
-fn a_burst_of_successes_is_told_in_part() {
+fn success_events_are_rate_limited() {
     let mut scenario = Scenario::ready();
     let mut burst = |name: &str, count: usize, seconds: u64| {
         for number in 0..count {

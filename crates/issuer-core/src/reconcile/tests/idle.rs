@@ -1,4 +1,4 @@
-//! What a thousand issuers cost while nothing happens.
+//! The cost of a thousand idle issuers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

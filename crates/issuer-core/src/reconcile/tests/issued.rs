@@ -1,3 +1,5 @@
+//! Signed certificates until they are saved.
+
 use super::scenario::{Answer, Scenario, request};
 use crate::reconcile::WriteError;
 

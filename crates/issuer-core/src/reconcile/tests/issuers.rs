@@ -1,3 +1,5 @@
+//! Issuers: observed changes, and the verdicts of checks.
+
 use std::collections::BTreeSet;
 
 use issuer_api::{Condition, ConditionStatus};

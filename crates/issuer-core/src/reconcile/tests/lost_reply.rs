@@ -1,3 +1,5 @@
+//! Lost replies to requests to sign.
+
 use super::scenario::{Answer, Scenario, request};
 
 #[test]

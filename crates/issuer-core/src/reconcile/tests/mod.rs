@@ -1,3 +1,5 @@
+//! The controller's behavior, one file for each state of a request and of an issuer.
+
 mod allowed_namespaces;
 mod approval;
 mod blame;

@@ -60,30 +60,27 @@ fn every_namespace_is_listed_first() {
     }
 }
 
+/// Returns the numbers of requests and of issuers that the controller knows.
+fn counts(scenario: &Scenario) -> (usize, usize) {
+    let controller = &scenario.controller;
+    (controller.tracked(), controller.readiness().count())
+}
+
 #[test]
-fn a_list_covers_its_namespace_alone() {
+fn list_affects_only_its_namespace() {
     let mut scenario = listed();
     scenario.change(Change::Issuer(issuer_key(), issuer(1)));
     scenario.run();
     scenario.create(request("web"));
     scenario.change(requests("web", &[]));
     scenario.change(issuers("web", &[]));
-    assert_eq!(
-        (scenario.controller.tracked(), scenario.controller.readiness().count()),
-        (1, 1)
-    );
+    assert_eq!(counts(&scenario), (1, 1));
     scenario.change(requests("team", &[key("web")]));
     scenario.change(issuers("team", &[issuer_key()]));
-    assert_eq!(
-        (scenario.controller.tracked(), scenario.controller.readiness().count()),
-        (1, 1)
-    );
+    assert_eq!(counts(&scenario), (1, 1));
     scenario.change(requests("team", &[]));
     scenario.change(issuers("team", &[]));
-    assert_eq!(
-        (scenario.controller.tracked(), scenario.controller.readiness().count()),
-        (0, 0)
-    );
+    assert_eq!(counts(&scenario), (0, 0));
 }
 
 #[test]

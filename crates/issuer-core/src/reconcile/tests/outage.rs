@@ -1,3 +1,5 @@
+//! Outages of the API server.
+
 use std::time::Duration;
 
 use super::scenario::{Scenario, request};

@@ -1,3 +1,5 @@
+//! Requests that wait, and the messages that say why.
+
 use std::collections::BTreeMap;
 
 use super::scenario::{Answer, Scenario, config, issuer, issuer_key, key, request};

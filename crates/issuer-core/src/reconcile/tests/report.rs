@@ -1,3 +1,5 @@
+//! The report that metrics are made from.
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 

@@ -59,7 +59,7 @@ pub(super) fn issuer(generation: i64) -> ObservedIssuer {
         path: "pki/sign/web".to_owned(),
         ..VaultSpec::default()
     };
-    spec.auth.token_secret_ref = Some(selector("token"));
+    spec.auth.token_secret_ref = Some(token_of("token"));
     ObservedIssuer {
         uid: "uid-issuer".to_owned(),
         generation,
@@ -70,7 +70,7 @@ pub(super) fn issuer(generation: i64) -> ObservedIssuer {
     }
 }
 
-fn selector(name: &str) -> SecretKeySelector {
+fn token_of(name: &str) -> SecretKeySelector {
     SecretKeySelector {
         name: name.to_owned(),
         key: Some("token".to_owned()),
@@ -123,7 +123,7 @@ pub(super) struct Scenario {
     /// Whether the watch shows the controller's own writes.
     pub(super) watch_lags: bool,
     pub(super) objects: BTreeMap<RequestKey, ObservedRequest>,
-    /// What users may reference, as `USER RESOURCE NAMESPACE/NAME`.
+    /// The references that users may make, as `USER RESOURCE NAMESPACE/NAME`.
     pub(super) grants: BTreeSet<&'static str>,
     /// Why the API server does not answer the next reviews.
     pub(super) review_errors: VecDeque<ReadError>,
@@ -133,7 +133,7 @@ pub(super) struct Scenario {
     pub(super) labels: Result<NamespaceLabels, ReadError>,
     /// The notes of all events about requests.
     pub(super) notes: Vec<String>,
-    /// What was asked since the log was last taken: `sign NAME`, `check`, `write NAME REASON: MESSAGE`, ...
+    /// The questions since the log was last taken: `sign NAME`, `check`, `write NAME REASON: MESSAGE`, ...
     log: Vec<String>,
     held: Vec<(String, AwaitReply, Value)>,
 }
@@ -191,7 +191,7 @@ impl Scenario {
         scenario.issuer.spec.auth = Auth {
             app_role: Some(AppRole {
                 role_id: Some("r".to_owned()),
-                secret_ref: Some(selector("token")),
+                secret_ref: Some(token_of("token")),
                 ..AppRole::default()
             }),
             ..Auth::default()

@@ -1,3 +1,5 @@
+//! The shutdown of a controller.
+
 use super::scenario::{Answer, Scenario, request};
 
 #[test]

@@ -51,7 +51,7 @@ fn waiting_requests_are_not_polled() {
 }
 
 #[test]
-fn nothing_is_told_during_the_first_check() {
+fn first_check_writes_no_status() {
     for (answer, expected) in [
         (Answer::Well, "Issued"),
         (Answer::Refuses(503, "Vault is sealed"), "Pending"),

@@ -115,7 +115,7 @@ impl KeySource {
     }
 }
 
-/// What the endpoint of EKS Pod Identity answers, as every container credentials provider of AWS does.
+/// The answer of the endpoint of EKS Pod Identity, as of every container credentials provider of AWS.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ContainerCredentials<'a> {

@@ -1,3 +1,5 @@
+//! The order and the completeness of chains.
+
 use rcgen::{CustomExtension, NameConstraints, SigningKey};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Malformed, oversized and altered answers.
+
 use proptest::prelude::*;
 use rcgen::CustomExtension;
 

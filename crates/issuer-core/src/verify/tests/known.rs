@@ -67,7 +67,7 @@ fn a_changed_chain_is_verified_anew() {
 }
 
 #[test]
-fn a_known_chain_vouches_for_no_certificate() {
+fn known_chain_does_not_verify_leaf() {
     let mut counter = Counter::new();
     let ca = Authority::new("CA");
     let root = ca.root();

@@ -1,3 +1,5 @@
+//! Certificates that match their request, and those that differ.
+
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, PublicKeyData, SanType,
     SerialNumber, date_time_ymd,

@@ -1,3 +1,5 @@
+//! Lists and watches against scripted replies.
+
 mod appeared;
 mod unneeded;
 
@@ -189,7 +191,7 @@ fn refuse(code: u16, retry_after: Option<&str>) -> Response<UnsyncBoxBody<Bytes,
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_odd_object_stops_nothing_else() {
+async fn undecodable_object_is_skipped() {
     let server = Server::new([
         list(&[request("a", "1"), odd("b", "2"), request("c", "3")], "4", ""),
         open(&[

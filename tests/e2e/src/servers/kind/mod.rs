@@ -193,7 +193,7 @@ async fn start_vault(dir: &Path, cluster: &mut Cluster, shape: Shape) -> anyhow:
     cluster.forward = Some(Process::start(dir, "port-forward", &mut forward)?);
     let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
     eventually(Duration::from_secs(60), async || admin.answers().await).await?;
-    let keys = admin.initialise().await?;
+    let keys = admin.initialize().await?;
     let admin = admin.with_token(&keys.token);
     Ok(Vault {
         server: "https://vault.vault.svc:8200".into(),

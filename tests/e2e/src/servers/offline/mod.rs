@@ -42,7 +42,7 @@ const NAMESPACES: [&str; 6] = [
     "--kill-child=SIGKILL",
 ];
 
-/// What the namespaces need before the engine runs: mounts that containers can share, a `/run` of their own, a network.
+/// Prepares the namespaces for the engine: mounts that containers can share, a separate `/run`, a network.
 const PREPARE: &str = "mount --make-rshared / && mount -t tmpfs tmpfs /run && ip link set lo up && \
                        echo 1 > /proc/sys/net/ipv4/ip_forward && exec \"$@\"";
 

@@ -177,8 +177,8 @@ impl Admin {
         Ok(())
     }
 
-    /// Initialises and unseals a new Vault.
-    pub(crate) async fn initialise(&self) -> anyhow::Result<Keys> {
+    /// Initializes and unseals a new Vault.
+    pub(crate) async fn initialize(&self) -> anyhow::Result<Keys> {
         let answer = self
             .write("sys/init", json!({ "secret_shares": 1, "secret_threshold": 1 }))
             .await?;

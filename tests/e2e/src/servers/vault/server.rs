@@ -44,7 +44,7 @@ pub(crate) async fn launch(dir: &Path, binary: PathBuf) -> anyhow::Result<Fresh>
     let mut process = spawn(dir, &binary)?;
     let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
     reachable(&admin, &mut process).await?;
-    let keys = admin.initialise().await?;
+    let keys = admin.initialize().await?;
     let admin = admin.with_token(&keys.token);
     let server = Server {
         binary,

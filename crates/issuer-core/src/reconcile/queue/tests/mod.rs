@@ -1,3 +1,5 @@
+//! The queue's order, limits and costs.
+
 mod tenants;
 
 use std::cell::Cell;
@@ -48,7 +50,7 @@ fn queue(width: usize, total: usize) -> Queue<&'static str, Item> {
 }
 
 fn push(queue: &mut Queue<&'static str, Item>, lane: &'static str, item: Item, at: u64) {
-    queue.push(lane, Class::Told, item, s(at), s(0));
+    queue.push(lane, Class::Reported, item, s(at), s(0));
 }
 
 fn pop(queue: &mut Queue<&'static str, Item>, now: u64) -> Option<Item> {
@@ -95,7 +97,7 @@ fn key_runs_once_at_a_time() {
 }
 
 #[test]
-fn cancelled_key_does_not_run_again() {
+fn canceled_key_does_not_run_again() {
     let mut queue = queue(9, 9);
     push(&mut queue, "a", ("t", 1), 0);
     pop(&mut queue, 0).unwrap();
@@ -133,7 +135,7 @@ fn backlog_is_due_and_open() {
     assert_eq!(backlog(&queue), vec![("a", 3)]);
     pop(&mut queue, 0).unwrap();
     assert_eq!(backlog(&queue), vec![("a", 2)]);
-    queue.open(&"a", Class::Untold);
+    queue.open(&"a", Class::Unreported);
     assert_eq!(backlog(&queue), vec![("a", 0)]);
 }
 
@@ -254,15 +256,15 @@ fn longest_waiting_lane_is_served_first() {
 #[test]
 fn closed_lane_keeps_its_work() {
     let mut queue = queue(9, 9);
-    queue.push("a", Class::Owed, ("t", 1), s(0), s(0));
-    queue.push("a", Class::Untold, ("t", 2), s(0), s(0));
-    queue.push("a", Class::Told, ("t", 3), s(0), s(0));
-    queue.open(&"a", Class::Owed);
+    queue.push("a", Class::Finishing, ("t", 1), s(0), s(0));
+    queue.push("a", Class::Unreported, ("t", 2), s(0), s(0));
+    queue.push("a", Class::Reported, ("t", 3), s(0), s(0));
+    queue.open(&"a", Class::Finishing);
     assert_eq!(drain(&mut queue, 0), [("t", 1)]);
     assert_eq!(queue.next(), None);
-    queue.open(&"a", Class::Untold);
+    queue.open(&"a", Class::Unreported);
     assert_eq!(drain(&mut queue, 0), [("t", 2)]);
-    queue.open(&"a", Class::Told);
+    queue.open(&"a", Class::Reported);
     assert_eq!(drain(&mut queue, 0), [("t", 3)]);
 }
 
@@ -270,7 +272,7 @@ fn closed_lane_keeps_its_work() {
 fn owed_work_comes_first() {
     let mut queue = queue(1, 9);
     push(&mut queue, "a", ("t", 1), 0);
-    queue.push("a", Class::Owed, ("u", 2), s(0), s(0));
+    queue.push("a", Class::Finishing, ("u", 2), s(0), s(0));
     assert_eq!(drain(&mut queue, 0), [("u", 2), ("t", 1)]);
 }
 
@@ -282,7 +284,7 @@ fn retried_work_yields_but_never_starves() {
     }
     let mut turns = Vec::new();
     for number in 10..130 {
-        queue.push("a", Class::Told, ("t", number), s(1), s(1));
+        queue.push("a", Class::Reported, ("t", number), s(1), s(1));
         let key = pop(&mut queue, 1).unwrap();
         queue.finish(&key);
         turns.push(key.1 < 10);
@@ -318,7 +320,7 @@ fn reclassified_work_keeps_its_time() {
     queue.push("a", Class::Retried, ("t", 2), s(5), s(0));
     push(&mut queue, "a", ("t", 3), 0);
     for number in [1, 2, 9] {
-        queue.reclassify(&("t", number), Class::Owed, s(0));
+        queue.reclassify(&("t", number), Class::Finishing, s(0));
     }
     assert!(queue.has_work(&"a") && !queue.has_work(&"b"));
     assert_eq!(drain(&mut queue, 0), [("t", 1), ("t", 3)]);
@@ -330,9 +332,9 @@ fn released_lane_is_due_now() {
     let mut queue = queue(9, 9);
     push(&mut queue, "a", ("t", 1), 50);
     queue.push("a", Class::Retried, ("t", 3), s(0), s(0));
-    queue.push("a", Class::Owed, ("t", 2), s(60), s(0));
-    queue.release(&"a", Class::Told, Recovery::Recovered, s(3));
-    queue.release(&"none", Class::Told, Recovery::Recovered, s(3));
+    queue.push("a", Class::Finishing, ("t", 2), s(60), s(0));
+    queue.release(&"a", Class::Reported, Recovery::Recovered, s(3));
+    queue.release(&"none", Class::Reported, Recovery::Recovered, s(3));
     assert_eq!(queue.backlog(s(3)).map(|(_, keys)| keys).collect::<Vec<_>>(), [2]);
     assert_eq!(queue.next(), Some(s(0)));
     assert_eq!(drain(&mut queue, 3), [("t", 1), ("t", 3)]);
@@ -345,11 +347,11 @@ fn released_work_may_be_told_again() {
     push(&mut queue, "a", ("t", 1), 0);
     push(&mut queue, "a", ("t", 2), 7);
     queue.push("a", Class::Retried, ("t", 3), s(9), s(0));
-    queue.open(&"a", Class::Untold);
+    queue.open(&"a", Class::Unreported);
     assert_eq!(queue.next(), None);
-    queue.release(&"a", Class::Told, Recovery::Recovered, s(1));
+    queue.release(&"a", Class::Reported, Recovery::Recovered, s(1));
     assert_eq!(queue.next(), None);
-    queue.release(&"a", Class::Untold, Recovery::Replaced, s(2));
+    queue.release(&"a", Class::Unreported, Recovery::Replaced, s(2));
     let mut recovered = Vec::new();
     let first = queue.pop(s(2), |key, recovery| recovered.push((*key, recovery)));
     assert_eq!(first, Some(("t", 1)));
@@ -363,9 +365,9 @@ fn released_work_can_be_changed() {
     for number in 0..4 {
         push(&mut queue, "a", ("t", number), 50);
     }
-    queue.release(&"a", Class::Told, Recovery::Recovered, s(0));
+    queue.release(&"a", Class::Reported, Recovery::Recovered, s(0));
     queue.cancel(&("t", 0));
-    queue.push("b", Class::Owed, ("t", 1), s(0), s(0));
+    queue.push("b", Class::Finishing, ("t", 1), s(0), s(0));
     queue.postpone(&("t", 2), s(60));
     assert_eq!(drain(&mut queue, 0), [("t", 3), ("t", 1)]);
     queue.cancel(&("t", 2));
@@ -429,9 +431,9 @@ fn crowd_takes_no_turn_of_its_own() {
     // A key is compared with at most eleven in each of five levels of a few trees.
     const TURN: usize = PORTION * 200;
     for (class, at, released) in [
-        (Class::Told, 50, false),
+        (Class::Reported, 50, false),
         (Class::Retried, 50, false),
-        (Class::Told, 900, true),
+        (Class::Reported, 900, true),
         (Class::Retried, 900, true),
         (Class::Retried, 0, true),
     ] {
@@ -440,7 +442,7 @@ fn crowd_takes_no_turn_of_its_own() {
             queue.push("a", class, Counted(number), s(at), s(0));
         }
         if released {
-            let ((), cost) = cost(|| queue.release(&"a", Class::Told, Recovery::Recovered, s(100)));
+            let ((), cost) = cost(|| queue.release(&"a", Class::Reported, Recovery::Recovered, s(100)));
             assert_eq!(cost, 0);
         }
         for _ in 0..CROWD {
@@ -458,8 +460,8 @@ fn empty_lane_is_removed() {
     let mut queue = queue(1, 9);
     push(&mut queue, "a", ("t", 1), 0);
     push(&mut queue, "a", ("t", 2), 0);
-    queue.open(&"a", Class::Untold);
-    queue.open(&"a", Class::Told);
+    queue.open(&"a", Class::Unreported);
+    queue.open(&"a", Class::Reported);
     pop(&mut queue, 0).unwrap();
     queue.cancel(&("t", 2));
     assert!(!queue.is_idle());

@@ -12,7 +12,7 @@ fn full_tenant_stops_no_other() {
         push(&mut queue, "lane", item, 0);
     }
     queue.limit(&"lane", &"a".into(), true);
-    queue.push("lane", Class::Owed, ("a", 4), s(0), s(0));
+    queue.push("lane", Class::Finishing, ("a", 4), s(0), s(0));
     assert_eq!(drain(&mut queue, 1), [("a", 4), ("b", 3)]);
     assert_eq!(queue.next(), None);
     assert_eq!(queue.backlog(s(1)).collect::<Vec<_>>(), [(&"lane", 0)]);
@@ -27,10 +27,10 @@ fn crowd_of_a_full_tenant_takes_no_turn() {
     let even: Arc<str> = "even".into();
     let mut queue = Queue::new(10, 100);
     for number in 0..CROWD {
-        queue.push("a", Class::Told, Counted(2 * number), s(1), s(0));
+        queue.push("a", Class::Reported, Counted(2 * number), s(1), s(0));
     }
     queue.limit(&"a", &even, true);
-    queue.push("a", Class::Told, Counted(1), s(2), s(0));
+    queue.push("a", Class::Reported, Counted(1), s(2), s(0));
     let mut turns = 0;
     let odd = loop {
         let (key, cost) = cost(|| queue.pop(s(3), |_, _| {}));
@@ -73,11 +73,11 @@ fn full_tenants_return_one_by_one() {
 fn closed_lane_stays_closed_to_a_key_that_moves_in_it() {
     let mut queue = queue(9, 9);
     push(&mut queue, "a", ("t", 1), 0);
-    queue.open(&"a", Class::Owed);
+    queue.open(&"a", Class::Finishing);
     queue.limit(&"a", &"t".into(), true);
     queue.reserve(&"a", false);
     let closed = queue.clone();
-    queue.reclassify(&("t", 1), Class::Untold, s(0));
+    queue.reclassify(&("t", 1), Class::Unreported, s(0));
     assert_eq!(pop(&mut queue, 9), None);
     push(&mut queue, "a", ("t", 1), 0);
     assert_eq!(queue, closed);
@@ -115,7 +115,7 @@ fn tenant_runs_its_share_in_all_lanes() {
 }
 
 #[test]
-fn cancelled_work_leaves_no_lane_closed() {
+fn canceled_work_leaves_no_lane_closed() {
     let mut queue = queue(9, 9);
     for number in 0..12 {
         push(&mut queue, CHECKS[number as usize % 3], ("t", number), 0);
@@ -168,7 +168,7 @@ impl Checked {
     fn act(&mut self, act: Act) {
         match act {
             Act::Push(lane, number, at) => {
-                let class = [Class::Untold, Class::Told, Class::Retried][number % 3];
+                let class = [Class::Unreported, Class::Reported, Class::Retried][number % 3];
                 self.queue.push(CHECKS[lane], class, item(number), s(at), s(0));
                 self.due.insert(item(number));
             }
