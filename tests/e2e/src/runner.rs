@@ -1,6 +1,7 @@
 //! Starts the servers, runs the chosen cases and stops the servers.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -8,17 +9,18 @@ use clap::ValueEnum;
 use futures::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cases::{CASES, Case};
+use crate::cases::{CASES, Case, On};
 use crate::report;
 use crate::rights;
 use crate::servers::components::{Components, go_found};
 use crate::servers::controller::{self, Profile};
 use crate::servers::env::Env;
+use crate::servers::kind::{self, Shape};
 use crate::servers::local::Local;
 use crate::servers::offline::{self, Engine};
 use crate::servers::process::run_dir;
 use crate::servers::provider::Provider;
-use crate::servers::{kind, say};
+use crate::servers::say;
 use crate::test_namespace::TestNamespace;
 
 /// The number of cases that run at once.
@@ -99,7 +101,8 @@ impl Args {
             return skip(&missing);
         }
         if offline {
-            offline::enter()?;
+            let dir = offline::build()?;
+            return until_interrupted(offline::run(&dir));
         }
         until_interrupted(self.suite(&chosen))
     }
@@ -111,13 +114,15 @@ impl Args {
                 "no case {name}; --list lists them"
             );
         }
-        let local = self.provider == ProviderName::Local;
-        let wanted = |case: &&Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
-        Ok(CASES
-            .iter()
-            .filter(wanted)
-            .filter(|case| local || case.anywhere)
-            .collect())
+        let here = match self.provider {
+            ProviderName::Local => On::Loopback,
+            ProviderName::Kind => On::Kind,
+        };
+        let named = |case: &Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
+        let runs = |case: &&Case| named(case) && [On::Any, here].contains(&case.on);
+        let chosen: Vec<_> = CASES.iter().filter(runs).collect();
+        ensure!(!chosen.is_empty(), "none of these cases runs with this provider");
+        Ok(chosen)
     }
 
     /// Starts the servers, runs the cases, stops the servers.
@@ -202,10 +207,10 @@ pub(crate) async fn start_local(profile: Profile, vault_binary: Option<&Path>) -
 /// Creates the kind cluster and installs everything; starts the engine with the parts in a folder, if one is given.
 async fn start_kind(parts: Option<&Path>) -> anyhow::Result<Env> {
     let (dir, engine) = match parts {
-        Some(parts) => (parts.to_owned(), Some(Engine::start(parts).await?)),
+        Some(parts) => (parts.to_owned(), Some(Arc::new(Engine::start(parts).await?))),
         None => (run_dir(&xtask::root())?, None),
     };
-    let (client, vault, cluster) = kind::start(&dir, engine).await?;
+    let (client, vault, cluster) = kind::start(&dir, Shape::ThreeNodes, engine).await?;
     Ok(Env::new(client, vault, Provider::Kind(cluster)))
 }
 

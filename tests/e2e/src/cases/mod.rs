@@ -7,6 +7,7 @@ mod certificates;
 mod cluster;
 mod contents;
 mod csr;
+mod deployed;
 mod drop_in;
 mod healing;
 mod hostile;
@@ -35,30 +36,47 @@ pub(super) struct Case {
     pub(super) run: for<'s> fn(&'s TestNamespace<'s>) -> LocalBoxFuture<'s, anyhow::Result<()>>,
     /// Whether it disturbs other cases and so runs alone.
     pub(super) alone: bool,
-    /// Whether it needs only the APIs of Kubernetes and Vault, and so runs with every provider.
-    pub(super) anywhere: bool,
+    /// The provider that it needs.
+    pub(super) on: On,
+}
+
+/// What a case needs of the servers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum On {
+    /// The APIs of Kubernetes and Vault; it runs with every provider.
+    Any,
+    /// The servers as processes on loopback.
+    Loopback,
+    /// The chart in a kind cluster.
+    Kind,
 }
 
 macro_rules! case {
-    ($name:literal, $($run:ident)::+, alone: $alone:literal, anywhere: $anywhere:literal) => {
-        Case { name: $name, run: |test| Box::pin($($run)::+(test)), alone: $alone, anywhere: $anywhere }
+    ($name:literal, $($run:ident)::+, alone: $alone:literal, $on:ident) => {
+        Case { name: $name, run: |test| Box::pin($($run)::+(test)), alone: $alone, on: On::$on }
     };
 }
 
 macro_rules! together {
-    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, anywhere: true) };
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, Any) };
 }
 
 macro_rules! loopback {
-    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, anywhere: false) };
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, Loopback) };
 }
 
 macro_rules! alone {
-    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, anywhere: false) };
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, Loopback) };
+}
+
+macro_rules! deployed {
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, Kind) };
 }
 
 /// All cases, the slow ones first.
 pub(super) const CASES: &[Case] = &[
+    // Creates a cluster of its own.
+    case!("ipv6", deployed::ipv6::ipv6, alone: false, Kind),
     together!("login-short", auth::short_login),
     together!("token-periodic", auth::periodic_token),
     together!("limited-uses", roles::limited_uses),
@@ -159,4 +177,14 @@ pub(super) const CASES: &[Case] = &[
     alone!("namespaces", scope::limited),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),
+    deployed!("rollout", deployed::leader::rollout),
+    deployed!("leader-deleted", deployed::leader::deleted),
+    deployed!("leader-killed", deployed::leader::killed),
+    deployed!("leader-stopped", deployed::leader::stopped),
+    deployed!("node-frozen", deployed::leader::node_frozen),
+    deployed!("helm-upgrade", deployed::release::upgrade),
+    deployed!("helm-reinstall", deployed::release::reinstall),
+    deployed!("kustomization", deployed::release::kustomization),
+    deployed!("no-election", deployed::release::unelected),
+    deployed!("token-rotation", deployed::token::rotation),
 ];

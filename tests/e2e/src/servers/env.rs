@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use kube::Client;
 
+use super::kind::Cluster;
 use super::local::Local;
 use super::provider::Provider;
 use super::say;
@@ -40,6 +41,14 @@ impl Env {
         }
     }
 
+    /// Returns the kind cluster; fails on loopback.
+    pub(crate) fn cluster(&self) -> anyhow::Result<&Cluster> {
+        match &self.provider {
+            Provider::Kind(cluster) => Ok(cluster),
+            Provider::Local(_) => anyhow::bail!("the servers are not in a kind cluster"),
+        }
+    }
+
     /// Returns the logs of our controllers.
     pub(crate) async fn controller_log(&self) -> anyhow::Result<String> {
         match &self.provider {
@@ -48,11 +57,11 @@ impl Env {
         }
     }
 
-    /// Restores servers that a failed case has left dead, stopped, sealed or behind a proxy.
+    /// Restores what a failed case has left dead, stopped, sealed, behind a proxy or uninstalled.
     pub(crate) async fn restore(&self) -> anyhow::Result<()> {
         match &self.provider {
             Provider::Local(local) => local.lock().await.restore(&self.vault.admin).await,
-            Provider::Kind(_) => Ok(()),
+            Provider::Kind(cluster) => cluster.restore().await,
         }
     }
 

@@ -1,27 +1,26 @@
 //! Debian's Docker engine, in the namespaces of this process.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
 
-use super::images;
+use super::{images, leftovers};
 use crate::servers::process::{Process, eventually};
 use crate::servers::say;
 use xtask::process::{read, run};
 
-/// The name of the node image.
-const NODE: &str = "localhost/node:e2e";
-
-/// The engine, stopped on drop.
+/// The engine; its process is stopped on drop.
 pub(crate) struct Engine {
     dir: PathBuf,
     docker: Process,
 }
 
 impl Engine {
+    /// The name of the node image.
+    pub(crate) const NODE_IMAGE: &str = "localhost/node:e2e";
+
     /// Starts the engine with its data in `dir`, and loads the node image.
     pub(crate) async fn start(dir: &Path) -> anyhow::Result<Self> {
         say("starting the Docker engine");
@@ -31,6 +30,8 @@ impl Engine {
             .arg("--data-root")
             .arg(dir.join("docker"))
             .args(["--storage-driver", "overlay2", "--default-runtime", "node"])
+            .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
+            .arg(format!("--cgroup-parent=/{}", leftovers::group(dir)))
             .arg(format!("--add-runtime=node={}", own.display()));
         let docker = Process::start(dir, "dockerd", &mut dockerd)?;
         let mut engine = Self {
@@ -47,51 +48,25 @@ impl Engine {
             .args(["import", "--change", "ENV container=docker", "--change"])
             .arg("ENTRYPOINT [\"/usr/local/bin/node-entrypoint\", \"/sbin/init\"]")
             .arg(dir.join("node.tar"))
-            .arg(NODE)
+            .arg(Self::NODE_IMAGE)
             .stdout(Stdio::null()))?;
         Ok(engine)
     }
 
-    /// Returns the arguments with which `kind create cluster` makes a cluster of the node image.
-    pub(crate) fn kind_arguments(&self) -> [String; 4] {
-        let config = xtask::root().join("tests/components/node/image/kind.yaml");
-        [
-            "--image".into(),
-            NODE.into(),
-            "--config".into(),
-            config.display().to_string(),
-        ]
-    }
-
-    /// Loads the images of the pods into the cluster `name`.
-    pub(crate) fn load_images(&self, name: &str) -> anyhow::Result<()> {
-        for archive in images::archives(&self.dir) {
-            let mut kind = Command::new("kind");
-            run(kind.args(["load", "image-archive", "--name", name]).arg(archive))?;
-        }
-        Ok(())
+    /// Returns the archives of the images of cert-manager, Vault and our controller.
+    pub(crate) fn archives(&self) -> [PathBuf; 3] {
+        images::archives(&self.dir)
     }
 
     /// Returns the command that opens a shell in the namespaces of the engine.
     pub(crate) fn shell(&self) -> String {
-        // The folder of the run is named after the process that waits outside of them.
+        // The folder of the run is named after the process that waits outside of them for the one that made them.
         let outside = self.dir.file_name().unwrap_or_default().display();
-        format!("nsenter --target \"$(pgrep --parent {outside})\" --net --mount --pid")
+        format!("nsenter --target \"$(pgrep --parent \"$(pgrep --parent {outside})\")\" --net --mount --pid")
     }
 
     /// Returns the folder with cert-manager's CRDs.
     pub(crate) fn cert_manager_crds(&self) -> PathBuf {
         self.dir.join("crds")
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let _ = self.docker.stop();
-        // The files of containers, which nobody reads after the run, are the largest part of its folder.
-        let _ = fs::remove_dir_all(self.dir.join("docker"));
-        for archive in images::archives(&self.dir) {
-            let _ = fs::remove_file(archive);
-        }
     }
 }

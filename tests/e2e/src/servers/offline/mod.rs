@@ -1,12 +1,13 @@
 //! A Docker engine, a node image and all other images without a registry and without a machine that is set up for it.
 //!
-//! [`enter`] builds everything, and starts this program again as the first process of new network, mount and process
-//! namespaces. There [`Engine`] runs Debian's Docker engine beside it, and the provider `kind` works as it does
+//! [`build`] builds everything. [`run`] starts this program again as the first process of new network, mount and process
+//! namespaces; there [`Engine`] runs Debian's Docker engine beside it, and the provider `kind` works as it does
 //! elsewhere. When this program ends, for any reason, the kernel ends all processes of the namespaces and drops their
-//! mounts and networks.
+//! mounts and networks; what else the engine has made is removed unless this program was killed.
 
 mod engine;
 mod images;
+mod leftovers;
 mod node;
 
 use std::env;
@@ -16,9 +17,10 @@ use std::iter;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 pub(crate) use engine::Engine;
 pub(crate) use images::{CERT_MANAGER, CONTROLLER, VAULT};
@@ -27,9 +29,10 @@ use super::components::{Components, go_found};
 use super::controller::{self, Profile};
 use super::process::run_dir;
 use super::say;
+use leftovers::Leftovers;
 use node::Node;
 
-/// Makes the namespaces: when this command is killed, its child is.
+/// Makes the namespaces: when this command is killed, so is its child.
 const NAMESPACES: [&str; 6] = [
     "--net",
     "--mount",
@@ -42,6 +45,12 @@ const NAMESPACES: [&str; 6] = [
 /// Prepares the namespaces for the engine: mounts that containers can share, a separate `/run`, a network.
 const PREPARE: &str = "mount --make-rshared / && mount -t tmpfs tmpfs /run && ip link set lo up && \
                        echo 1 > /proc/sys/net/ipv4/ip_forward && exec \"$@\"";
+
+/// The folder of programs that are first in the search path, in the folder of a run.
+const BIN: &str = "bin";
+
+/// How often the end of the run is looked for.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Programs and the Debian packages that contain them.
 const PACKAGES: [(&str, &str); 7] = [
@@ -80,9 +89,8 @@ pub(crate) fn missing() -> Option<String> {
     }
 }
 
-/// Builds everything and replaces this process by one in new namespaces, with the same arguments and `--within`;
-/// returns if that fails.
-pub(crate) fn enter() -> anyhow::Result<()> {
+/// Builds everything, and puts it into the folder of a run.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let root = xtask::root();
     let components = Components::build(&root, None)?;
     let node = Node::build(&root, &components)?;
@@ -91,7 +99,7 @@ pub(crate) fn enter() -> anyhow::Result<()> {
     let dir = run_dir(&root)?;
     say("writing the images");
     images::write(&dir, &components, &controller.path)?;
-    let bin = dir.join("bin");
+    let bin = dir.join(BIN);
     fs::create_dir_all(&bin)?;
     for (program, name) in [
         (node.kind(), "kind"),
@@ -102,16 +110,42 @@ pub(crate) fn enter() -> anyhow::Result<()> {
     }
     symlink(node.root(), dir.join("node.tar"))?;
     symlink(components.cert_manager_crds(), dir.join("crds"))?;
-    let mut unshare = Command::new("unshare");
-    unshare
+    Ok(dir)
+}
+
+/// Runs this program in new namespaces, with the same arguments and `--within`, and removes what it leaves outside.
+pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
+    let _leftovers = Leftovers::of(dir);
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "unshare"])
         .args(NAMESPACES)
         .args(["sh", "-c", PREPARE, "sh"])
         .arg(env::current_exe()?)
         .args(env::args_os().skip(1))
         .arg("--within")
-        .arg(&dir)
-        .env("PATH", with_front(&bin)?);
-    Err(unshare.exec()).context("cannot run unshare")
+        .arg(dir)
+        .env("PATH", with_front(&dir.join(BIN))?)
+        // Ctrl-C reaches this process alone, which then ends the other.
+        .process_group(0);
+    let mut within = Within(command.spawn().context("cannot run setpriv")?);
+    loop {
+        if let Some(status) = within.0.try_wait()? {
+            ensure!(status.success(), "the run ended with {status}");
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The process whose child is the first one in the namespaces; killed on drop.
+struct Within(Child);
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Returns the search path with `folder` before all others.

@@ -1,0 +1,7 @@
+//! The chart in a cluster: what an operator does to it, and what happens to its pods and nodes.
+
+pub(super) mod ipv6;
+pub(super) mod leader;
+mod load;
+pub(super) mod release;
+pub(super) mod token;

@@ -1,0 +1,213 @@
+//! A kind cluster with cert-manager and our chart in a namespace that enforces restricted Pod Security.
+//!
+//! With a registry, cert-manager is its own chart and the server in the pod `vault` is OpenBao; without one, both are
+//! the programs that the provider `local` runs, in images of our own. They run beside the control plane, so that a
+//! worker can be lost without them.
+//!
+//! Cases that stop servers, approve requests themselves, or create requests that cert-manager's webhook rejects run on
+//! loopback only.
+
+mod controller;
+mod nodes;
+mod parts;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use serde_json::json;
+
+use super::audit::Audit;
+use super::controller::NAMESPACE;
+use super::offline::{self, Engine};
+use super::process::{Process, eventually, free_port};
+use super::vault::{Admin, SERVER_NAME, Vault};
+use super::{cluster, say};
+use crate::pki::Authority;
+use xtask::process::{read, run};
+
+pub(crate) use controller::{RELEASE, node, restarts};
+use nodes::Nodes;
+pub(crate) use nodes::Shape;
+
+const AUDIT: &str = "/tmp/audit.log";
+
+/// A kind cluster with everything in it, deleted on drop.
+pub(crate) struct Cluster {
+    client: Client,
+    /// Forwards a port to Vault; stopped before the nodes are deleted.
+    forward: Option<Process>,
+    nodes: Nodes,
+}
+
+impl Cluster {
+    /// Returns the log of our controller.
+    pub(crate) fn controller_log(&self) -> anyhow::Result<String> {
+        let selector = "app.kubernetes.io/name=vault-issuer";
+        let logs = [
+            "logs",
+            "--prefix",
+            "--tail=-1",
+            "--selector",
+            selector,
+            "--namespace",
+            NAMESPACE,
+        ];
+        read(&mut self.kubectl(&logs))
+    }
+
+    /// Returns a client with all permissions.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns the path of the kubeconfig.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        self.nodes.kubeconfig()
+    }
+
+    /// Returns the path of a file in the folder of the run.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.kubeconfig().with_file_name(name)
+    }
+
+    /// Returns the engine below the cluster, if this program runs it, and so ends the cluster too.
+    pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
+        self.nodes.engine()
+    }
+
+    /// Leaves the cluster running, unless it ends with this program; returns the command that deletes it.
+    pub(crate) fn keep(&mut self) -> String {
+        if self.engine().is_some() {
+            return "interrupt this command".into();
+        }
+        let forward = self.forward.iter_mut().map(|forward| forward.keep().to_string());
+        let forward: Vec<String> = forward.collect();
+        format!("kill {}; {}", forward.join(" "), self.nodes.keep())
+    }
+
+    /// Returns the command `kubectl` with these arguments.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Command {
+        let mut kubectl = Command::new("kubectl");
+        kubectl.arg("--kubeconfig").arg(self.kubeconfig()).args(arguments);
+        kubectl
+    }
+}
+
+/// Runs a command beside the other work of this task, and returns its output.
+pub(crate) async fn aside(mut command: Command) -> anyhow::Result<String> {
+    tokio::task::spawn_blocking(move || read(&mut command)).await?
+}
+
+/// Returns what keeps this provider from running, if anything does.
+pub(crate) fn missing() -> Option<String> {
+    let tools: [(&str, &[&str]); 4] = [
+        ("docker", &["info"]),
+        ("kind", &["version"]),
+        ("kubectl", &["version", "--client"]),
+        ("helm", &["version"]),
+    ];
+    let works = |tool: &str, arguments: &[&str]| {
+        Command::new(tool)
+            .args(arguments)
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    let broken = tools.iter().find(|(tool, arguments)| !works(tool, arguments));
+    broken.map(|(tool, _)| format!("{tool} is not found or does not work; docker, kind, kubectl and helm are needed"))
+}
+
+/// Creates a cluster, on `engine` if one is given, with files in `dir`, and installs everything.
+pub(crate) async fn start(
+    dir: &Path,
+    shape: Shape,
+    engine: Option<Arc<Engine>>,
+) -> anyhow::Result<(Client, Vault, Cluster)> {
+    say("creating a kind cluster");
+    // From here on the cluster is deleted on every return.
+    let nodes = Nodes::create(dir, shape, engine).await?;
+    let client = cluster::client(nodes.kubeconfig()).await?;
+    let mut cluster = Cluster {
+        client: client.clone(),
+        forward: None,
+        nodes,
+    };
+    load_images(&cluster.nodes).await?;
+    say("installing cert-manager");
+    match cluster.engine() {
+        Some(engine) => parts::install_cert_manager(&cluster, &engine.cert_manager_crds()).await?,
+        None => parts::install_cert_manager_chart(&cluster).await?,
+    }
+    say("installing vault-issuer");
+    cluster::apply_object(&client, parts::restricted_namespace()).await?;
+    cluster.deploy(&json!({})).await?;
+    let vault = start_vault(dir, &mut cluster, shape).await?;
+    Ok((client, vault, cluster))
+}
+
+/// Loads the images that no registry has: ours into all nodes, those of the servers into the node they run on.
+async fn load_images(nodes: &Nodes) -> anyhow::Result<()> {
+    let Some(engine) = nodes.engine() else {
+        say("building the image");
+        let image = offline::CONTROLLER;
+        run(Command::new("docker").args(["build", "--file", "deploy/Dockerfile", "--tag", image, "."]))?;
+        return aside(nodes.kind(&["load", "docker-image", image])).await.map(drop);
+    };
+    say("loading the images");
+    let [cert_manager, vault, own] = engine.archives();
+    let control_plane = nodes.control_plane();
+    for archive in [cert_manager, vault] {
+        let mut kind = nodes.kind(&["load", "image-archive", "--nodes", &control_plane]);
+        kind.arg(archive);
+        aside(kind).await?;
+    }
+    let mut kind = nodes.kind(&["load", "image-archive"]);
+    kind.arg(own);
+    aside(kind).await.map(drop)
+}
+
+/// Starts the pod `vault` and prepares the server in it.
+async fn start_vault(dir: &Path, cluster: &mut Cluster, shape: Shape) -> anyhow::Result<Vault> {
+    let (servers, clients) = (
+        Authority::new("e2e Vault servers")?,
+        Authority::new("e2e Vault clients")?,
+    );
+    let any = if shape == Shape::Ipv6 { "[::]" } else { "0.0.0.0" };
+    for object in parts::vault(&servers, &clients, any, cluster.engine().is_some())? {
+        cluster::apply_object(&cluster.client, object).await?;
+    }
+    let ready = [
+        "wait",
+        "pod/vault",
+        "--for=condition=Ready",
+        "--timeout=300s",
+        "--namespace",
+        "vault",
+    ];
+    aside(cluster.kubectl(&ready)).await?;
+    let port = free_port()?;
+    let ports = format!("{port}:8200");
+    let mut forward = cluster.kubectl(&["port-forward", "pod/vault", &ports, "--namespace", "vault"]);
+    cluster.forward = Some(Process::start(dir, "port-forward", &mut forward)?);
+    let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
+    eventually(Duration::from_secs(60), async || admin.answers().await).await?;
+    let keys = admin.initialize().await?;
+    let admin = admin.with_token(&keys.token);
+    Ok(Vault {
+        server: "https://vault.vault.svc:8200".into(),
+        mutual: "https://vault.vault.svc:8300".into(),
+        server_name: SERVER_NAME,
+        ca: servers.pem,
+        clients,
+        root: admin
+            .set_up(AUDIT, json!({ "kubernetes_host": "https://kubernetes.default.svc" }))
+            .await?,
+        admin,
+        audit: Audit::Pod {
+            kubeconfig: cluster.kubeconfig().to_owned(),
+            path: AUDIT,
+        },
+    })
+}
