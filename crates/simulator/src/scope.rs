@@ -82,7 +82,7 @@ pub const ALL: [Scope; 15] = [
     },
     Scope {
         name: "wrapped",
-        about: "a request to an issuer whose secret ID Vault hands out once, one controller; at most 2 faults: a lost, late or \
+        about: "a request to an issuer whose secret ID Vault hands out once, one controller; at most 1 fault: a lost, late or \
                 refused answer, revoked tokens, a crash, a stop, a rotation, or another path; an operator rotates the secret ID \
                 where the condition asks for it",
         setup: wrapped,
@@ -313,7 +313,7 @@ fn wrapped() -> Setup {
         requests: vec![RequestFixture::good(IssuerId::Wrapped)],
         disruptions: vec![Rotate(IssuerId::Wrapped), EditIssuer(IssuerId::Wrapped)],
         faults: vec![StepFault::Lost, StepFault::Refused, StepFault::Revoked, StepFault::Slow],
-        ..scope(1, &[ProcessId::A], 2)
+        ..scope(1, &[ProcessId::A], 1)
     }
 }
 

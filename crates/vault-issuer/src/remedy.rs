@@ -28,7 +28,7 @@ pub(crate) struct Needs {
     is_jwt: bool,
     /// The Vault namespace of the auth method, if it is not that of the PKI mount; `root` is the root namespace.
     login_namespace: Option<String>,
-    /// What leads from the namespace of the auth method to that of the PKI mount, if it is below.
+    /// The path from the namespace of the auth method to that of the PKI mount, if it is below.
     below: Option<String>,
 }
 

@@ -6,6 +6,7 @@ mod moves;
 mod objects;
 mod plan;
 mod rights;
+mod section;
 mod warnings;
 
 use std::io::Write;

@@ -16,7 +16,7 @@ pub(super) struct Move<'a> {
     pub(super) namespace: String,
     /// The new issuer's spec, parsed; without one, nothing moves to it.
     pub(super) target: Result<Target, SpecError>,
-    /// What will be different.
+    /// The differences to expect.
     pub(super) warnings: Vec<String>,
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use issuer_core::reference::IssuerKey;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::moves::Move;
 use super::objects::{Certificate, Objects, Owner};
 use super::rights::Rights;
+use super::section::Section;
 use crate::args::MigrateArgs;
 
 const HEADER: &str = "\
@@ -24,52 +25,6 @@ pub(super) struct Plan<'a> {
     args: &'a MigrateArgs,
     objects: &'a Objects,
     moves: BTreeMap<&'a IssuerKey, Move<'a>>,
-}
-
-/// A document: lines of comment, and an object or none.
-pub(super) struct Section {
-    comments: Vec<String>,
-    object: Option<Value>,
-    /// Whether the object must not be applied as it is.
-    held: bool,
-}
-
-impl Section {
-    /// Returns a document with an object that is applied.
-    pub(super) fn new(comments: Vec<String>, object: Value) -> Self {
-        Self {
-            comments,
-            object: Some(object),
-            held: false,
-        }
-    }
-
-    fn of_comments(comments: Vec<String>) -> Self {
-        Self {
-            comments,
-            object: None,
-            held: false,
-        }
-    }
-
-    fn held_if(self, held: bool) -> Self {
-        Self { held, ..self }
-    }
-
-    fn text(&self) -> anyhow::Result<String> {
-        let mut text = "---\n".to_owned();
-        for comment in &self.comments {
-            text += &format!("# {comment}\n");
-        }
-        let object = self.object.as_ref().map(serde_saphyr::to_string).transpose()?;
-        let object = object.unwrap_or_default();
-        if self.held {
-            text.extend(object.lines().map(|line| format!("#   {line}\n")));
-        } else {
-            text += &object;
-        }
-        Ok(text)
-    }
 }
 
 impl<'a> Plan<'a> {

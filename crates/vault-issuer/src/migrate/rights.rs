@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::moves::Move;
-use super::plan::Section;
+use super::section::Section;
 use crate::args::MigrateArgs;
 
 const RBAC: &str = "rbac.authorization.k8s.io";

@@ -40,7 +40,7 @@ pub(super) struct Case {
     pub(super) on: On,
 }
 
-/// What a case needs of the servers.
+/// The servers that a case needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum On {
     /// The APIs of Kubernetes and Vault; it runs with every provider.

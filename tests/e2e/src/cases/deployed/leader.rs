@@ -1,4 +1,4 @@
-//! What happens to the leader while certificates are requested: all are issued, and none is signed twice but what was
+//! Failures of the leader while certificates are requested: all are issued, and none is signed twice but what was
 //! under way in a process that died.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What operators do with the release.
+//! Operations on the release: upgrade, rollback, uninstallation.
 
 use std::fs;
 use std::time::Duration;

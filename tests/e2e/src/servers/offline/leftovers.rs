@@ -1,4 +1,4 @@
-//! What the engine leaves outside of its namespaces: control groups, its data, and files at fixed places.
+//! Leftovers of the engine outside of its namespaces: control groups, its data, and files at fixed places.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// The name of the control groups of a run, without its process id.
 const GROUP: &str = "vault-issuer-e2e-";
 
-/// What an engine makes outside of its folder, each after what is in it.
+/// The paths that an engine makes outside of its folder, each after its contents.
 const FIXED: [&str; 5] = [
     "/etc/docker/key.json",
     "/etc/docker",
@@ -27,7 +27,7 @@ const FIXED: [&str; 5] = [
 /// How long the kernel may take to end the processes of the namespaces.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a run leaves, removed on drop.
+/// The leftovers of a run, removed on drop.
 pub(super) struct Leftovers {
     dir: PathBuf,
     /// Those of the fixed places where there was nothing before.
