@@ -229,15 +229,17 @@ impl Record {
 
     /// Records what a process learns about a wrapping token.
     fn received_wrapped(&mut self, received: &Received) {
-        let succeeded = received.reply.as_ref().is_ok_and(|reply| reply.status().is_success());
-        let wrapping = received.wrapping.as_deref().filter(|_| succeeded);
+        let Some(reply) = received.reply.as_ref().ok().filter(|reply| reply.status().is_success()) else {
+            return;
+        };
+        let wrapping = received.wrapping.as_deref();
         let Some(wrapping) = wrapping.and_then(|token| self.wrapping.get_mut(token)) else {
             return;
         };
         let processes = match received.login {
             Some(LoginRequest::Lookup) => &mut wrapping.looked_up,
-            Some(LoginRequest::Unwrap) => &mut wrapping.received,
-            Some(LoginRequest::AwsKeys | LoginRequest::Token) | None => return,
+            Some(LoginRequest::Unwrap) if vault::has_secret_id(reply.body().as_bytes()) => &mut wrapping.received,
+            Some(LoginRequest::AwsKeys | LoginRequest::Token | LoginRequest::Unwrap) | None => return,
         };
         processes.insert(received.process);
     }

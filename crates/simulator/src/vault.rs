@@ -331,6 +331,12 @@ pub fn has_lease(body: &[u8]) -> bool {
     lease.is_some_and(|lease| !lease.is_empty())
 }
 
+/// Returns `true` if the body of a reply holds a secret ID.
+pub(crate) fn has_secret_id(body: &[u8]) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["data"]["secret_id"].is_string()
+}
+
 /// Returns the number of the CSR in a sign request; `None` for other requests.
 pub fn signed_csr(request: &Request) -> Option<u32> {
     if request.operation != Operation::Sign {
