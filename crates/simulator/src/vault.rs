@@ -333,8 +333,10 @@ pub fn has_lease(body: &[u8]) -> bool {
 
 /// Returns `true` if the body of a reply holds a secret ID.
 pub(crate) fn has_secret_id(body: &[u8]) -> bool {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    body["data"]["secret_id"].is_string()
+    let body: Option<Value> = serde_json::from_slice(body).ok();
+    body.as_ref()
+        .and_then(|body| body.get("data")?.get("secret_id")?.as_str())
+        .is_some()
 }
 
 /// Returns the number of the CSR in a sign request; `None` for other requests.

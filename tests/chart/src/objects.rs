@@ -59,9 +59,10 @@ impl Objects {
         found.next().with_context(|| format!("there is no {kind} {name}"))
     }
 
-    /// Returns the spec of the Deployment of the default release.
+    /// Returns the spec of the Deployment.
     pub(crate) fn deployment(&self) -> anyhow::Result<&Value> {
-        Ok(&self.get("Deployment", RELEASE)?["spec"])
+        let deployment = self.of_kind("Deployment").next();
+        Ok(&deployment.context("there is no Deployment")?["spec"])
     }
 
     /// Returns the arguments of the controller.
