@@ -82,6 +82,7 @@ fn exchange(admin: &Admin, request: Request<Body>) -> anyhow::Result<Response<Bo
 /// Unusable answers to a signature are retried and wrong certificates are refused; either way the condition has the
 /// cause.
 pub(super) async fn answers(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let (limited, mismatch) = (Fault::RateLimited(RetryAfter::Seconds(1)), Err("CertificateMismatch"));
     let rows = [
         ("not-json", Fault::NotJson, Ok("VaultMisbehaved")),
         ("too-large", Fault::Huge, Ok("VaultUnreachable")),
@@ -92,32 +93,12 @@ pub(super) async fn answers(test: &TestNamespace<'_>) -> anyhow::Result<()> {
         ("no-content", Fault::NoContent, Ok("VaultMisbehaved")),
         ("proxy-page", Fault::Html, Ok("VaultUnavailable")),
         ("internal", Fault::InternalError, Ok("VaultUnavailable")),
-        (
-            "throttled",
-            Fault::RateLimited(RetryAfter::Seconds(1)),
-            Ok("VaultThrottled"),
-        ),
+        ("throttled", limited, Ok("VaultThrottled")),
         ("no-reply", Fault::Lost, Ok("VaultUnreachable")),
-        (
-            "another-key",
-            Fault::Certificate(CaDefect::AnotherKey),
-            Err("CertificateMismatch"),
-        ),
-        (
-            "another-name",
-            Fault::Certificate(CaDefect::AnotherName),
-            Err("CertificateMismatch"),
-        ),
-        (
-            "another-issuer",
-            Fault::Certificate(CaDefect::AnotherIssuer),
-            Err("CertificateMismatch"),
-        ),
-        (
-            "a-ca",
-            Fault::Certificate(CaDefect::CaCertificate),
-            Err("CertificateMismatch"),
-        ),
+        ("another-key", Fault::Certificate(CaDefect::AnotherKey), mismatch),
+        ("another-name", Fault::Certificate(CaDefect::AnotherName), mismatch),
+        ("another-issuer", Fault::Certificate(CaDefect::AnotherIssuer), mismatch),
+        ("a-ca", Fault::Certificate(CaDefect::CaCertificate), mismatch),
     ];
     test.secret("approle", &[("secretId", SECRET_ID)]).await?;
     let mut fakes = Vec::new();
