@@ -16,7 +16,7 @@ use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, pro
 pub struct Connect {
     /// The only scheme, host and port that requests go to.
     pub origin: Origin,
-    /// The servers that may be dialled: what the name of the host resolves to is subject to them too.
+    /// The servers that may be dialed: what the name of the host resolves to is subject to them too.
     pub allowed_servers: AllowedServers,
     /// The proxy that forwards connections with TLS.
     pub proxy: Option<Proxy>,

@@ -35,7 +35,7 @@ const REFUSAL: Case = Case {
 
 const CASES: &[Case] = &[
     Case {
-        name: "tunnelled, and once more on the connection",
+        name: "tunneled, and once more on the connection",
         server: Speaks::Tunnel,
         scripts: &[&[Read, OK, Read, OK]],
         client: proxied,

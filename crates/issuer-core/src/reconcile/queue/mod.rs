@@ -22,8 +22,8 @@ use super::recovery::Recovery;
 /// * A lane runs at most as many tasks at once as it is wide, so an issuer that is slow to answer delays no other.
 /// * Work that has failed before runs at no more than half of that.
 /// * A lane serves its requesters in turn, so the backlog of one delays another by one task.
-/// * A lane may be closed for some classes of work, or for all but the finishing work of a requester: they stay where they are, at no
-///   cost, until it opens.
+/// * A lane may be closed for some classes of work, or for all but the finishing work of a requester: they stay
+///   where they are, at no cost, until it opens.
 /// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
 ///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
 /// * A tenant runs at most as many tasks as its share in all lanes that limit it; then those lanes are closed to it one after
