@@ -1,11 +1,12 @@
 //! The parameters of a connection: trusted CAs, client identity, proxy and permitted addresses.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::digest::digest;
 use crate::target::AllowedServers;
 use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, proxy};
 
@@ -92,11 +93,8 @@ impl CaBundle {
     /// Keeps the certificates.
     pub(crate) fn new(pem: impl Into<Vec<u8>>) -> Self {
         let pem = pem.into();
-        // This hasher has no random key: equal bundles have equal digests.
-        let mut hasher = DefaultHasher::new();
-        pem.hash(&mut hasher);
         Self {
-            digest: hasher.finish(),
+            digest: digest(&pem),
             pem: pem.into(),
         }
     }

@@ -128,6 +128,7 @@ mod chain;
 mod connect;
 mod csr;
 mod der;
+mod digest;
 pub mod duration;
 #[cfg(test)]
 mod fixture;

@@ -3,7 +3,7 @@
 use std::iter;
 
 use issuer_core::access::AccessError;
-use issuer_core::target::{AwsIdentity, Method, Target};
+use issuer_core::target::{Method, Target};
 
 use crate::manifest::Issuer;
 
@@ -144,14 +144,7 @@ impl Needs {
     }
 
     fn account(&self) -> &str {
-        match &self.method {
-            Method::ServiceAccount { name, .. }
-            | Method::Aws {
-                identity: AwsIdentity::WebIdentity { name, .. },
-                ..
-            } => name,
-            _ => "ACCOUNT",
-        }
+        self.method.service_account().unwrap_or("ACCOUNT")
     }
 
     /// Returns the PKI mount of the path.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject};
 
+use crate::digest::digest;
 use crate::{Origin, Secret};
 
 /// The data of a Secret, or that of a ConfigMap.
@@ -28,10 +29,8 @@ impl SecretData {
 
     /// Returns a fingerprint of the content; unlike `resourceVersion`, it does not change with the metadata.
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        let mut hasher = DefaultHasher::new();
-        (&self.data, &self.servers).hash(&mut hasher);
         Fingerprint {
-            digest: hasher.finish(),
+            digest: digest(&(&self.data, &self.servers)),
             size: self.size(),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use issuer_api::Base64;
 
 use super::observed_request::ObservedRequest;
+use super::tally::Tally;
 use crate::Verified;
 use crate::reference::{IssuerKey, RequestKey};
 
@@ -34,10 +35,9 @@ pub(super) struct Account {
 /// The requests of one issuer that are being signed, or whose certificates are not saved.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 struct Counts {
-    all: usize,
     /// Those that are being signed.
     signing: usize,
-    by_requester: BTreeMap<Arc<str>, usize>,
+    by_requester: Tally<Arc<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -114,9 +114,8 @@ impl Ledger {
     /// Records that an issuer signs a request.
     pub(super) fn sign(&mut self, uid: &str, account: Account) {
         let counts = self.counts.entry(account.issuer.clone()).or_default();
-        counts.all += 1;
         counts.signing += 1;
-        *counts.by_requester.entry(Arc::clone(&account.requester)).or_default() += 1;
+        counts.by_requester.add(Arc::clone(&account.requester), 1);
         self.entries.insert(uid.to_owned(), (Entry::Signing, Some(account)));
     }
 
@@ -150,15 +149,9 @@ impl Ledger {
     pub(super) fn forget(&mut self, uid: &str) -> Option<Account> {
         let account = self.end_signing(uid)?;
         if let btree_map::Entry::Occupied(mut counts) = self.counts.entry(account.issuer.clone()) {
-            let Counts { all, by_requester, .. } = counts.get_mut();
-            *all -= 1;
-            if let btree_map::Entry::Occupied(mut own) = by_requester.entry(Arc::clone(&account.requester)) {
-                *own.get_mut() -= 1;
-                if *own.get() == 0 {
-                    own.remove();
-                }
-            }
-            if *all == 0 {
+            let by_requester = &mut counts.get_mut().by_requester;
+            by_requester.subtract(&account.requester, 1);
+            if by_requester.all() == 0 {
                 counts.remove();
             }
         }
@@ -167,14 +160,14 @@ impl Ledger {
 
     /// Returns `true` if the issuer has fewer unsaved certificates than it may.
     pub(super) fn has_room(&self, issuer: &IssuerKey) -> bool {
-        self.counts.get(issuer).is_none_or(|counts| counts.all < Self::ISSUER)
+        let counts = self.counts.get(issuer);
+        counts.is_none_or(|counts| counts.by_requester.all() < Self::ISSUER)
     }
 
     /// The same for one requester; the issuer's own bound is not considered.
     pub(super) fn has_room_for(&self, account: &Account) -> bool {
         let counts = self.counts.get(&account.issuer);
-        let own = counts.and_then(|counts| counts.by_requester.get(&account.requester));
-        own.is_none_or(|count| *count < Self::REQUESTER)
+        counts.is_none_or(|counts| counts.by_requester.get(&account.requester) < Self::REQUESTER)
     }
 
     /// Returns the number of requests that are being signed or wait to be saved.

@@ -94,6 +94,7 @@ mod sources;
 mod state;
 mod status;
 mod step;
+mod tally;
 mod tenant;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! The memory that the issuers of one tenant take.
 
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use super::tally::Tally;
 use super::tenant::Tenant;
 use crate::access::Room;
 use crate::reference::IssuerKey;
@@ -12,7 +12,7 @@ use crate::reference::IssuerKey;
 /// The API server limits an object, and the operator its number, if with a ResourceQuota; but a thousand issuers may name
 /// one ConfigMap with a large bundle, and each needs its own connections.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Quotas(BTreeMap<Tenant, usize>);
+pub(super) struct Quotas(Tally<Tenant>);
 
 impl Hash for Quotas {
     /// Hashes nothing: it follows from the issuers.
@@ -22,17 +22,15 @@ impl Hash for Quotas {
 impl Quotas {
     /// Returns how much an issuer may hold that holds `own` bytes now.
     pub(super) fn room(&self, issuer: &IssuerKey, own: usize) -> usize {
-        let all = self.0.get(&Tenant::of(issuer)).copied().unwrap_or_default();
+        let all = self.0.get(&Tenant::of(issuer));
         Room::OF_TENANT.0.saturating_sub(all.saturating_sub(own))
     }
 
     /// Records that an issuer holds `after` bytes in place of `before`.
     pub(super) fn charge(&mut self, issuer: &IssuerKey, before: usize, after: usize) {
         let tenant = Tenant::of(issuer);
-        let all = self.0.remove(&tenant).unwrap_or_default() - before + after;
-        if all > 0 {
-            self.0.insert(tenant, all);
-        }
+        self.0.subtract(&tenant, before);
+        self.0.add(tenant, after);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The requests that have not finished. Nothing is kept of a request that has.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use super::claim::Seen;
 use super::observed_request::ObservedRequest;
 use super::recovery::Recovery;
 use super::snapshot::{Packed, Snapshot};
+use super::tally::Tally;
 use super::texts;
 use crate::Now;
 use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
@@ -30,10 +31,8 @@ pub(super) struct Requests {
     by_key: BTreeMap<RequestKey, Box<Tracked>>,
     /// The number of requests that are open.
     open: usize,
-    /// The size of all that are kept whole, in bytes.
-    size: usize,
-    /// The same by requester.
-    by_requester: BTreeMap<Arc<str>, usize>,
+    /// The size of those that are kept whole, in bytes, by requester.
+    sizes: Tally<Arc<str>>,
 }
 
 impl Hash for Requests {
@@ -271,12 +270,11 @@ impl Requests {
         }
         // The new object may be open where the old one was not, or the other way round.
         self.open -= usize::from(tracked.is_open());
-        let requester = self.by_requester.entry(tracked.requester(key)).or_default();
-        let own = tracked.whole();
-        (self.size, *requester) = (self.size - own, *requester - own);
-        tracked.show(object, self.size < ROOM && *requester < REQUESTER_ROOM);
-        let own = tracked.whole();
-        (self.size, *requester) = (self.size + own, *requester + own);
+        let requester = tracked.requester(key);
+        self.sizes.subtract(&requester, tracked.whole());
+        let has_room = self.sizes.all() < ROOM && self.sizes.get(&requester) < REQUESTER_ROOM;
+        tracked.show(object, has_room);
+        self.sizes.add(requester, tracked.whole());
         self.open += usize::from(tracked.is_open());
         tracked
     }
@@ -284,13 +282,7 @@ impl Requests {
     pub(super) fn remove(&mut self, key: &RequestKey) -> Option<Box<Tracked>> {
         let tracked = self.by_key.remove(key)?;
         self.open -= usize::from(tracked.is_open());
-        self.size -= tracked.whole();
-        if let btree_map::Entry::Occupied(mut requester) = self.by_requester.entry(tracked.requester(key)) {
-            *requester.get_mut() -= tracked.whole();
-            if *requester.get() == 0 {
-                requester.remove();
-            }
-        }
+        self.sizes.subtract(&tracked.requester(key), tracked.whole());
         Some(tracked)
     }
 

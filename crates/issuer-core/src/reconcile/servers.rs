@@ -1,10 +1,10 @@
 //! The servers whose health is known, so that many issuers of one server ask for it once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::Now;
+use crate::digest::digest;
 use crate::vault::Vault;
 
 /// Until when each server that was healthy counts as such, by the digest of the way in which it was reached: the
@@ -19,9 +19,7 @@ pub(super) struct Servers {
 impl Servers {
     /// Returns `true` if the server was healthy lately, reached in the same way.
     pub(super) fn is_healthy(&self, vault: &Vault, now: Now) -> bool {
-        self.until
-            .get(&digest(vault))
-            .is_some_and(|until| now.monotonic < *until)
+        self.until.get(&way(vault)).is_some_and(|until| now.monotonic < *until)
     }
 
     /// Notes that a server is healthy `until` then, or that it is not.
@@ -30,7 +28,7 @@ impl Servers {
         while let Some((_, passed)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
             self.forget(passed);
         }
-        let server = digest(vault);
+        let server = way(vault);
         self.forget(server);
         if let Some(until) = until {
             self.until.insert(server, until);
@@ -46,10 +44,8 @@ impl Servers {
 }
 
 /// With another CA bundle or client certificate the same server may be out of reach.
-fn digest(vault: &Vault) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    vault.connect.hash(&mut hasher);
-    hasher.finish()
+fn way(vault: &Vault) -> u64 {
+    digest(&vault.connect)
 }
 
 #[cfg(test)]

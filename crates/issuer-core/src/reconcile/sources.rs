@@ -1,10 +1,11 @@
 //! The Secrets and ConfigMaps that issuers take data from, and the watches that show their changes.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use super::backoff::{Jitter, backoff};
+use super::tally::Tally;
 use crate::Now;
 use crate::access::ReadError;
 use crate::reference::{IssuerKey, SourceRef};
@@ -52,9 +53,8 @@ pub(super) struct Sources {
     of: BTreeMap<IssuerKey, BTreeSet<SourceRef>>,
     /// The objects to be watched, each from this time on.
     due: WatchQueue,
-    /// The number of objects that are watched, of each namespace and of all.
-    watches: BTreeMap<String, usize>,
-    all_watches: usize,
+    /// The number of objects that are watched, by namespace.
+    watches: Tally<String>,
     jitter: Jitter,
 }
 
@@ -104,8 +104,7 @@ impl Sources {
             by_ref: BTreeMap::new(),
             of: BTreeMap::new(),
             due: WatchQueue::default(),
-            watches: BTreeMap::new(),
-            all_watches: 0,
+            watches: Tally::default(),
             jitter: Jitter::new(seed),
         }
     }
@@ -162,8 +161,7 @@ impl Sources {
         let source = source.clone();
         self.due.remove(at, &source);
         self.by_ref.get_mut(&source)?.watch = Watch::Opening;
-        *self.watches.entry(source.namespace().to_owned()).or_default() += 1;
-        self.all_watches += 1;
+        self.watches.add(source.namespace().to_owned(), 1);
         Some(source)
     }
 
@@ -174,23 +172,12 @@ impl Sources {
 
     /// Returns the next object for whose watch there is room.
     fn first(&self) -> Option<(Duration, &SourceRef)> {
-        let has_few = |namespace: &str| self.watches.get(namespace).is_none_or(|watches| *watches < OWN);
-        let all = self.all_watches;
+        let has_few = |namespace: &str| self.watches.get(namespace) < OWN;
+        let all = self.watches.all();
         // Few namespaces are passed over: each of them has several of the watches.
         self.due
             .firsts()
             .find(|(_, source)| all < WATCHES || (all < WATCHES + RESERVE && has_few(source.namespace())))
-    }
-
-    /// Records that a watch has ended.
-    fn ended(&mut self, source: &SourceRef) {
-        self.all_watches -= 1;
-        if let btree_map::Entry::Occupied(mut watches) = self.watches.entry(source.namespace().to_owned()) {
-            *watches.get_mut() -= 1;
-            if *watches.get() == 0 {
-                watches.remove();
-            }
-        }
     }
 
     /// Returns the version of an object that is watched.
@@ -214,7 +201,7 @@ impl Sources {
         };
         if known.users.is_empty() {
             self.by_ref.remove(source);
-            self.ended(source);
+            self.watches.subtract(source.namespace(), 1);
             return Next::Close;
         }
         let lasted = matches!(known.watch, Watch::Open(since) if now.monotonic >= since + LASTED);
@@ -248,7 +235,7 @@ impl Sources {
         let at = now.monotonic + self.jitter.over(wait);
         known.watch = Watch::Due(at);
         self.due.insert(at, source.clone());
-        self.ended(source);
+        self.watches.subtract(source.namespace(), 1);
         Next::Close
     }
 }
@@ -377,7 +364,7 @@ mod tests {
             assert_eq!(begun.len(), OWN.min(RESERVE - others));
             others += begun.len();
         }
-        assert_eq!((others, sources.all_watches), (RESERVE, WATCHES + RESERVE));
+        assert_eq!((others, sources.watches.all()), (RESERVE, WATCHES + RESERVE));
     }
 
     #[test]
@@ -394,8 +381,11 @@ mod tests {
         assert_eq!(event(&mut sources, SourceEvent::Bookmark), Next::Continue);
         sources.assign(&issuer(1), BTreeSet::new(), at(20));
         assert_eq!(event(&mut sources, SourceEvent::Bookmark), Next::Close);
-        assert_eq!((sources.by_ref.len(), sources.of.len(), sources.all_watches), (0, 0, 0));
-        assert!(sources.watches.is_empty());
+        assert_eq!(
+            (sources.by_ref.len(), sources.of.len(), sources.watches.all()),
+            (0, 0, 0)
+        );
+        assert_eq!(sources.watches, Tally::default());
 
         // One that has not begun needs no end.
         sources.assign(&issuer(0), BTreeSet::from([shared]), at(20));

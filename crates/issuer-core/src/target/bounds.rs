@@ -22,16 +22,7 @@ pub(super) fn check(spec: &VaultSpec) -> Result<(), SpecError> {
     if let Some((field, ..)) = long {
         return Err(SpecError::Long(field));
     }
-    let auth = &spec.auth;
-    let lists = [
-        (
-            "spec.auth.kubernetes.serviceAccountRef.audiences",
-            kubernetes_audiences(auth),
-        ),
-        ("spec.auth.jwt.serviceAccountRef.audiences", jwt_audiences(auth)),
-        ("spec.auth.aws.serviceAccountRef.audiences", aws_audiences(auth)),
-    ];
-    let long = lists.into_iter().find(|(_, audiences)| {
+    let long = audiences(&spec.auth).find(|(_, audiences)| {
         audiences.len() > AUDIENCES || audiences.iter().any(|audience| is_longer(audience, AUDIENCE))
     });
     long.map_or(Ok(()), |(field, _)| Err(SpecError::Long(field)))
@@ -98,22 +89,16 @@ fn present<'a, const N: usize>(
     fields.into_iter().filter_map(set)
 }
 
-fn kubernetes_audiences(auth: &Auth) -> &[String] {
-    let account = auth
-        .kubernetes
-        .as_ref()
-        .and_then(|auth| auth.service_account_ref.as_ref());
-    account.map(|account| account.audiences.as_slice()).unwrap_or_default()
-}
-
-fn jwt_audiences(auth: &Auth) -> &[String] {
-    let account = auth.jwt.as_ref().and_then(|auth| auth.service_account_ref.as_ref());
-    account.map(|account| account.audiences.as_slice()).unwrap_or_default()
-}
-
-fn aws_audiences(auth: &Auth) -> &[String] {
-    let account = auth.aws.as_ref().and_then(|auth| auth.service_account_ref.as_ref());
-    account.map(|account| account.audiences.as_slice()).unwrap_or_default()
+/// Returns the audiences of the service accounts that log in.
+fn audiences(auth: &Auth) -> impl Iterator<Item = (&'static str, &[String])> {
+    let kubernetes = auth.kubernetes.iter().flat_map(|auth| &auth.service_account_ref);
+    let jwt = auth.jwt.iter().flat_map(|auth| &auth.service_account_ref);
+    let aws = auth.aws.iter().flat_map(|auth| &auth.service_account_ref);
+    let kubernetes =
+        kubernetes.map(|account| ("spec.auth.kubernetes.serviceAccountRef.audiences", &*account.audiences));
+    let jwt = jwt.map(|account| ("spec.auth.jwt.serviceAccountRef.audiences", &*account.audiences));
+    let aws = aws.map(|account| ("spec.auth.aws.serviceAccountRef.audiences", &*account.audiences));
+    kubernetes.chain(jwt).chain(aws)
 }
 
 fn is_longer(text: &str, longest: usize) -> bool {
@@ -126,13 +111,13 @@ mod tests {
 
     use super::*;
 
-    /// Calls `each` for every text and every list of texts below a schema, with its path and its bound.
-    fn walk(path: &str, schema: &Value, each: &mut impl FnMut(&str, &Value)) {
+    /// Passes the schema of each field that is no object to `visit`, with the field's path.
+    fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
         for (name, field) in schema["properties"].as_object().into_iter().flatten() {
             let path = format!("{path}/{name}");
             match field["type"].as_str() {
-                Some("object") => walk(&path, field, each),
-                _ => each(&path, field),
+                Some("object") => walk(&path, field, visit),
+                _ => visit(&path, field),
             }
         }
     }

@@ -92,6 +92,18 @@ pub struct SecretIdKey {
 }
 
 impl Method {
+    /// Returns the service account whose tokens are requested, if it is with one.
+    pub fn service_account(&self) -> Option<&str> {
+        match self {
+            Self::ServiceAccount { name, .. }
+            | Self::Aws {
+                identity: AwsIdentity::WebIdentity { name, .. },
+                ..
+            } => Some(name),
+            _ => None,
+        }
+    }
+
     /// Returns the keys of Secrets whose values the login sends.
     pub fn keys(&self) -> Vec<&SecretKey> {
         match self {

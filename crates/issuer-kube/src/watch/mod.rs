@@ -237,12 +237,16 @@ impl<'a, O: Observer> Reflector<'a, O> {
     /// Lists parts again, so that requests are seen which were passed over.
     async fn list_again(&mut self, appeared: &mut Appeared<'_>, parts: Vec<Part>) -> Result<(), Failure> {
         for part in parts {
-            if part == Part::All {
-                appeared.part_listed(part);
-                self.version = None;
-                return Ok(());
-            }
-            match self.list_part(&part).await {
+            let (path, selector) = match &part {
+                Part::All => {
+                    appeared.part_listed(part);
+                    self.version = None;
+                    return Ok(());
+                }
+                Part::Namespace(namespace) => (self.list.within(namespace).path(), self.selector()),
+                Part::Signer(signer) => (self.list.path(), Some(format!("spec.signerName={signer}"))),
+            };
+            match self.list_part(&path, selector).await {
                 Ok(()) => appeared.part_listed(part),
                 Err(failure) => {
                     appeared.part_failed(part);
@@ -255,12 +259,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     /// Lists a part, as it was in the version from which the watch goes on: a request must not be seen in a version
     /// that is older than one that was seen before.
-    async fn list_part(&mut self, part: &Part) -> Result<(), Failure> {
-        let (path, field_selector) = match part {
-            Part::All => (self.list.path(), self.selector()),
-            Part::Namespace(namespace) => (self.list.within(namespace).path(), self.selector()),
-            Part::Signer(signer) => (self.list.path(), Some(format!("spec.signerName={signer}"))),
-        };
+    async fn list_part(&mut self, path: &str, field_selector: Option<String>) -> Result<(), Failure> {
         let mut params = ListParams {
             field_selector,
             resource_version: self.version.clone(),
@@ -268,7 +267,7 @@ impl<'a, O: Observer> Reflector<'a, O> {
             ..ListParams::default()
         };
         loop {
-            let page = self.page(&path, params.clone(), &mut Seen::default()).await?;
+            let page = self.page(path, params.clone(), &mut Seen::default()).await?;
             if page.next.is_empty() {
                 return Ok(());
             }

@@ -58,14 +58,7 @@ impl<'a> Move<'a> {
 
     /// Returns the service account whose tokens the controller requests for the issuer.
     pub(super) fn account(&self) -> Option<&str> {
-        match &self.target.as_ref().ok()?.method {
-            Method::ServiceAccount { name, .. }
-            | Method::Aws {
-                identity: AwsIdentity::WebIdentity { name, .. },
-                ..
-            } => Some(name),
-            _ => None,
-        }
+        self.target.as_ref().ok()?.method.service_account()
     }
 
     /// Returns the lines about what is in another namespace for the new issuer: the Secrets and the service account of

@@ -384,6 +384,16 @@ pub(crate) async fn token_for(
         expiration_seconds: Some(7200),
         ..TokenRequestSpec::default()
     };
+    token_of(client, namespace, name, spec).await
+}
+
+/// Requests a token of a service account.
+pub(crate) async fn token_of(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    spec: TokenRequestSpec,
+) -> anyhow::Result<String> {
     let request = TokenRequest {
         spec,
         ..TokenRequest::default()

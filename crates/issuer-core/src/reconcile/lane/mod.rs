@@ -1,4 +1,4 @@
-//! A lane of the queue: keys by class and tenant, and a limited number of slots.
+//! A lane of the queue: keys by class and requester, and a limited number of slots.
 
 mod waiting;
 

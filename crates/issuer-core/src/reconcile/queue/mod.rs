@@ -198,7 +198,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             };
             let owner = name.owner();
             let lane = self.lanes.get_mut(&name)?;
-            // What became due meanwhile may belong to a tenant whose turn comes first.
+            // What became due meanwhile may belong to a requester whose turn comes first.
             for (Waiter { key, .. }, recovery) in lane.promote(now, &mut room) {
                 recovered(&key, recovery);
                 if let Some(due) = self.due.get_mut(&key) {

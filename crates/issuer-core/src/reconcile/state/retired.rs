@@ -1,11 +1,11 @@
 //! The tokens that are no longer used, and their order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::lanes::LaneKey;
 use crate::Connect;
+use crate::digest::digest;
 use crate::reconcile::tenant::Tenant;
 use crate::reference::IssuerKey;
 use crate::vault::{Lease, Vault};
@@ -172,13 +172,6 @@ fn remove<K: Ord>(orders: &mut BTreeMap<K, DropOrder>, key: &K, place: (bool, u6
             orders.remove(key);
         }
     }
-}
-
-fn digest(value: &impl Hash) -> u64 {
-    // This hasher has no random key: equal values have equal digests.
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::load::under_load;
-use crate::servers::cluster::apply_object;
+use crate::servers::cluster::{apply_object, token_of};
 use crate::servers::controller::NAMESPACE;
 use crate::servers::kind::{Cluster, RELEASE, restarts};
 use crate::test_namespace::{SOON, TestNamespace};
@@ -72,15 +72,7 @@ async fn write_token(test: &TestNamespace<'_>, bound: &str) -> anyhow::Result<()
         }),
         ..TokenRequestSpec::default()
     };
-    let request = TokenRequest {
-        spec,
-        ..TokenRequest::default()
-    };
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), NAMESPACE);
-    let granted = accounts
-        .create_token_request(RELEASE, &PostParams::default(), &request)
-        .await?;
-    let token = granted.status.context("no token")?.token;
+    let token = token_of(client, NAMESPACE, RELEASE, spec).await?;
     test.env.canary(&token);
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     let data = maps.get("kube-root-ca.crt").await?.data.context("no CA")?;
