@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::digest::digest;
 use crate::target::AllowedServers;
-use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, proxy};
+use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, pem, proxy};
 
 /// The parameters of a connection, as data for a driver.
 ///
@@ -100,8 +100,14 @@ impl CaBundle {
     }
 
     /// Returns the certificates as PEM, which may hold other text.
-    pub fn pem(&self) -> &[u8] {
+    pub(crate) fn pem(&self) -> &[u8] {
         &self.pem
+    }
+
+    /// Returns the certificates to trust, DER.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        // The text around the blocks may be in any encoding.
+        pem::plain_certificates(&String::from_utf8_lossy(&self.pem)).collect()
     }
 }
 

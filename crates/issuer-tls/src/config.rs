@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use issuer_core::{Connect, DialError, Identity, Roots};
+use issuer_core::{CaBundle, Connect, DialError, Identity, Roots};
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -11,7 +11,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::pem::certificates;
 use crate::verifier::BundleVerifier;
 
 pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
@@ -40,7 +39,7 @@ pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> 
         .expect("aws-lc-rs speaks TLS 1.2 and 1.3");
     let builder = match &connect.roots {
         Roots::Bundle(bundle) => {
-            let verifier = bundle_verifier(bundle.pem()).ok_or(DialError::Roots)?;
+            let verifier = bundle_verifier(bundle).ok_or(DialError::Roots)?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
         Roots::System if SYSTEM.is_empty() => return Err(DialError::SystemRoots),
@@ -72,8 +71,8 @@ pub fn server_name(connect: &Connect) -> Result<ServerName<'static>, DialError> 
 }
 
 /// Returns the verifier for a bundle, unless it has no usable certificate.
-fn bundle_verifier(pem: &[u8]) -> Option<BundleVerifier> {
-    let bundle = certificates(pem);
+fn bundle_verifier(bundle: &CaBundle) -> Option<BundleVerifier> {
+    let bundle: Vec<_> = bundle.certificates().into_iter().map(CertificateDer::from).collect();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(bundle.iter().cloned());
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone()).build();

@@ -221,8 +221,7 @@ fn aws_login(
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(pem);
-    pem::blocks(&text).any(|block| block.label == "CERTIFICATE" && block.der.is_some())
+    pem::plain_certificates(&String::from_utf8_lossy(pem)).next().is_some()
 }
 
 /// The objects that were read, all of one namespace.
