@@ -23,7 +23,7 @@ pub struct Connect {
     pub proxy: Option<Proxy>,
     /// The name to send as SNI and to verify the server's certificate against, where it is not the origin's host.
     pub server_name: Option<String>,
-    /// Whom the server's certificate must chain to.
+    /// The CAs to which the server's certificate must chain.
     pub roots: Roots,
     /// The certificate to present where the server asks for one.
     pub identity: Option<Identity>,
@@ -65,7 +65,7 @@ impl Connect {
     }
 }
 
-/// Whom a server's certificate must chain to.
+/// The CAs to which a server's certificate must chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Roots {
     /// Any of these certificates.

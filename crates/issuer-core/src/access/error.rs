@@ -283,7 +283,7 @@ impl AccessError {
         }
     }
 
-    /// Returns `true` if other Secrets may mend it, such as a new CA bundle or new credentials.
+    /// Returns `true` if other Secrets may repair it, such as a new CA bundle or new credentials.
     pub(super) fn may_lie_in_secrets(&self) -> bool {
         match self {
             Self::Health(HealthError::Vault(VaultError::Transport(error)))

@@ -195,7 +195,7 @@ fn probe_is_repeated_for_a_lag_only() {
     held.doubt();
     let check = issuer(app_role()).holds(&held).at(1);
     let checked = check.always(Operation::Probe, unknown).run();
-    assert_eq!(checked.asked, ["health", "probe"], "no login mends a missing role");
+    assert_eq!(checked.asked, ["health", "probe"], "no login repairs a missing role");
     assert_eq!(checked.not_ready().0, "RoleNotFound");
 }
 
