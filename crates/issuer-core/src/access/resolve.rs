@@ -349,6 +349,7 @@ impl ReadSources<'_> {
         let certificate = self.certificates(&self.in_secret(certificate))?;
         let key = self.in_secret(key);
         let private = self.value(&key)?;
+        // Also parsed by the driver, which cannot name the Secret in its error.
         if PrivateKeyDer::from_pem_slice(private.expose()).is_err() {
             return Err(key.not("PEM private key"));
         }
