@@ -20,6 +20,7 @@ impl PartialEq for Signatures {
 }
 
 impl Hash for Signatures {
+    /// Hashes the number of algorithms: a process has one table of them.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.len().hash(state);
     }

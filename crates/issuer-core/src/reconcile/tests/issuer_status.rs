@@ -120,7 +120,7 @@ fn wrong_spec_is_written_until_saved() {
     let outcome = answered(&mut scenario, write, Err(WriteError::Unavailable));
     assert_eq!(outcome, (Outcome::Unsaved, 15.0));
     assert_eq!(scenario.pass(15), ["write issuer \"InvalidSpec\""]);
-    // A check cannot mend it.
+    // A check cannot repair it.
     assert!(scenario.pass(24 * 60 * 60).is_empty());
     assert_eq!(scenario.controller.next_due(), None);
 }
