@@ -83,6 +83,9 @@ impl<'a> Check<'a> {
                 controller.namespace, controller.name
             )?;
         }
+        if let Some(difference) = self.source.different_condition(&issuer.key, access.is_ok()) {
+            writeln!(self.out, "  warning {difference}")?;
+        }
         let access = access?;
         self.revoke(&access)?;
         for trace in self.source.built_in_traces(&issuer.key) {

@@ -61,15 +61,14 @@ impl Manifests {
             return Ok(());
         }
         match (version.as_str(), kind.as_str()) {
-            ("v1", "List") => {
+            ("v1", "ConfigMap") => self.take_config_map(document)?,
+            ("v1", "Secret") => self.take_secret(document)?,
+            ("", _) | (_, "") if !document.is_null() => bail!("not a Kubernetes object: apiVersion or kind is missing"),
+            _ => {
                 for item in take_items(&mut document) {
                     self.take(item, namespace)?;
                 }
             }
-            ("v1", "ConfigMap") => self.take_config_map(document)?,
-            ("v1", "Secret") => self.take_secret(document)?,
-            ("", _) | (_, "") if !document.is_null() => bail!("not a Kubernetes object: apiVersion or kind is missing"),
-            _ => {}
         }
         Ok(())
     }
@@ -168,15 +167,34 @@ pub(crate) fn version_and_kind(document: &Value) -> (String, String) {
     (word("apiVersion"), word("kind"))
 }
 
-/// Takes the objects out of a list.
+/// Takes the objects out of a list: a `List` of kubectl, or one of the API server, such as an `IssuerList`, whose objects do
+/// not say what they are.
 pub(crate) fn take_items(list: &mut Value) -> Vec<Value> {
+    let (version, kind) = version_and_kind(list);
+    let Some(kind) = kind.strip_suffix("List") else {
+        return Vec::new();
+    };
     let items = list.get_mut("items").and_then(Value::as_array_mut);
-    items.map(std::mem::take).unwrap_or_default()
+    let mut items = items.map(std::mem::take).unwrap_or_default();
+    for fields in items
+        .iter_mut()
+        .filter_map(Value::as_object_mut)
+        .filter(|_| !kind.is_empty())
+    {
+        for (name, value) in [("apiVersion", &*version), ("kind", kind)] {
+            fields.entry(name).or_insert_with(|| value.into());
+        }
+    }
+    items
+}
+
+/// Returns the group of an `apiVersion`; empty for the core of Kubernetes.
+pub(crate) fn group(version: &str) -> &str {
+    version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// Returns the kind of issuer that an object of this kind is, whatever the version of its group.
 pub(crate) fn issuer_kind(version: &str, kind: &str) -> Option<IssuerKind> {
-    let group = |version: &str| version.split('/').next().unwrap_or_default().to_owned();
     IssuerKind::ALL
         .into_iter()
         .find(|known| known.as_str() == kind && group(&known.api_version()) == group(version))

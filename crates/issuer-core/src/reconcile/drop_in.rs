@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use issuer_api::RequestCondition;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
@@ -46,11 +47,15 @@ const BUILT_IN_MANAGERS: [&str; 3] = [
     "vault.cert-manager.io",
 ];
 
-/// How the messages begin that no other controller writes in a condition Ready. (That a Secret is missing, cert-manager's
-/// controller for Venafi says in the same words: the author of an issuer can change its type, and so choose who answers.)
-const BUILT_IN_MESSAGES: [&str; 2] = [
+/// How the messages begin that no other controller writes in the condition Ready of a CertificateRequest, or in the condition
+/// Failed of a Kubernetes CSR. (That a Secret is missing, cert-manager's controller for Venafi says in the same words: the
+/// author of an issuer can change its type, and so choose who answers.) The last one is what the successor writes
+/// first of all.
+const BUILT_IN_MESSAGES: [&str; 4] = [
     "Failed to initialise vault client for signing: ",
     "Vault failed to sign certificate: ",
+    "Vault failed to sign: ",
+    "vault.cert-manager.io has started reconciling ",
 ];
 
 /// How much later than our start a write of a built-in controller must be, since clocks differ: what it wrote before it
@@ -84,6 +89,27 @@ impl IssuerStatusMode {
     }
 }
 
+/// An answer of a built-in controller to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltInAnswer {
+    /// When it was written.
+    pub at: Timestamp,
+    /// The field manager, if the managed fields name it; without one, the status is in its words.
+    pub manager: Option<String>,
+}
+
+/// Returns the last answer of a built-in controller to a request, as its managed fields or its status show it.
+///
+/// It is for people, and no reason to stop a kind: managed fields can be forged by those who may create or
+/// update a request.
+pub fn built_in_answer(request: &ObservedRequest) -> Option<BuiltInAnswer> {
+    let shown = shown_write(request).map(|at| (at, None));
+    let alleged = writes(request).map(|(at, manager)| (at, Some(manager)));
+    let (at, manager) = shown.into_iter().chain(alleged).max()?;
+    let manager = manager.map(str::to_owned);
+    Some(BuiltInAnswer { at, manager })
+}
+
 /// Returns the built-in controller whose write to the status an entry records; `None` if it is of another program, or of
 /// another part of the object.
 pub fn built_in_writer(entry: &ManagedFieldsEntry) -> Option<&str> {
@@ -97,25 +123,37 @@ pub fn built_in_writer(entry: &ManagedFieldsEntry) -> Option<&str> {
 /// This proves nothing: managed fields are metadata, and those who may create or update a request can put any entry there
 /// (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#clearing-managedfields>).
 pub(super) fn alleged_write(request: &ObservedRequest) -> Option<Timestamp> {
-    let entries = request.metadata().managed_fields.iter().flatten();
-    let of_built_in = entries.filter(|entry| built_in_writer(entry).is_some());
-    of_built_in.filter_map(|entry| Some(entry.time.as_ref()?.0)).max()
+    writes(request).map(|(at, _)| at).max()
 }
 
-/// Returns when a built-in controller has last written the condition Ready of a request, if the condition is in its words.
+/// Returns the writes of built-in controllers to the status of a request, as the managed fields say.
+fn writes(request: &ObservedRequest) -> impl Iterator<Item = (Timestamp, &str)> {
+    let entries = request.metadata().managed_fields.iter().flatten();
+    entries.filter_map(|entry| Some((entry.time.as_ref()?.0, built_in_writer(entry)?)))
+}
+
+/// Returns when a built-in controller has last answered a request, if the status is in its words.
 ///
 /// This is proof: writing the status takes a permission that requesters do not have. But the time stays that of an earlier
 /// condition with the same status, and the words of a success are the same as ours.
 pub(super) fn shown_write(request: &ObservedRequest) -> Option<Timestamp> {
     let status = request.status().filter(|_| has_built_in_message(request))?;
-    let changed = request.condition("Ready")?.last_transition_time.as_deref();
+    let changed = answer_of(request)?.last_transition_time.as_deref();
     let times = [changed, status.failure_time.as_deref()].into_iter().flatten();
     times.filter_map(|time| time.parse().ok()).max()
 }
 
-/// Returns `true` if the condition Ready of a request is in the words of a built-in controller.
+/// Returns the condition that says why a request has no certificate.
+fn answer_of(request: &ObservedRequest) -> Option<&RequestCondition> {
+    request.condition(match request {
+        ObservedRequest::CertManager(_) => "Ready",
+        ObservedRequest::Kubernetes(_) => "Failed",
+    })
+}
+
+/// Returns `true` if the answer to a request is in the words of a built-in controller.
 pub(super) fn has_built_in_message(request: &ObservedRequest) -> bool {
-    let message = request.condition("Ready").and_then(|ready| ready.message.as_deref());
+    let message = answer_of(request).and_then(|answer| answer.message.as_deref());
     message.is_some_and(|message| BUILT_IN_MESSAGES.iter().any(|begin| message.starts_with(begin)))
 }
 

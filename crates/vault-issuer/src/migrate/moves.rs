@@ -7,6 +7,9 @@ use super::warnings;
 use crate::args::MigrateArgs;
 use crate::manifest::Issuer;
 
+/// Prints the data of a Secret as a new Secret, in YAML, which allows the last comma.
+const TEMPLATE: &str = "{apiVersion: v1, kind: Secret, metadata: {name: {{.metadata.name}}}, data: { {{range $key, $value := .data}}\"{{$key}}\": \"{{$value}}\", {{end}}}}";
+
 /// The move of one of cert-manager's issuers.
 pub(super) struct Move<'a> {
     pub(super) issuer: &'a Issuer,
@@ -61,8 +64,8 @@ impl<'a> Move<'a> {
         self.target.as_ref().ok()?.method.service_account()
     }
 
-    /// Returns the lines about what is in another namespace for the new issuer: the Secrets and the service account of
-    /// a cluster issuer, which were in `from`. `others` are the other issuers that move.
+    /// Returns the lines about what is in another namespace for the new issuer: the Secrets of a cluster issuer, which were in
+    /// `from`, and the role of its service account. `others` are the other issuers that move.
     pub(super) fn credentials<'b>(&self, from: &str, others: impl Iterator<Item = &'b Move<'b>>) -> Vec<String> {
         let Some(target) = self.target.as_ref().ok().filter(|_| self.namespace != from) else {
             return Vec::new();
@@ -70,20 +73,16 @@ impl<'a> Move<'a> {
         let namespace = &self.namespace;
         let mut lines = Vec::new();
         for secret in target.secrets() {
-            // Without the type: that of a service account's token needs the account.
+            // Without the type: that of a service account's token needs the account. A Secret of that name that somebody else
+            // has made is a conflict.
             lines.push(format!(
-                "BEFORE: kubectl get secret {secret} --namespace {from} --output json | jq '{{apiVersion, kind, data, metadata: {{name: .metadata.name}}}}' | kubectl apply --namespace {namespace} -f -"
+                "BEFORE: kubectl get secret {secret} --namespace {from} --output go-template='{TEMPLATE}' | kubectl apply --server-side --field-manager=vault-issuer-migrate --namespace {namespace} -f -"
             ));
         }
         if !lines.is_empty() {
             lines.push(format!(
                 "WARNING: a copy does not follow its Secret when that is renewed; nothing is copied with {from} as the \
                  cluster resource namespace (--cluster-resource-namespace, here and of the controller)"
-            ));
-        }
-        if let Some(account) = self.account() {
-            lines.push(format!(
-                "BEFORE: kubectl create serviceaccount {account} --namespace {namespace}"
             ));
         }
         match &target.method {

@@ -41,7 +41,7 @@ pub(super) struct Owner {
 impl Owner {
     /// Returns `true` if cert-manager writes the Certificate, by the annotations of the object.
     pub(super) fn is_annotated(&self) -> bool {
-        ANNOTATED.contains(&&*self.kind)
+        ANNOTATED.iter().any(|(kind, _)| *kind == self.kind)
     }
 }
 
@@ -49,16 +49,24 @@ impl Owner {
 #[derive(Debug)]
 pub(super) struct Annotated {
     pub(super) kind: &'static str,
+    /// The kind as kubectl takes it.
+    pub(super) resource: &'static str,
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) issuer: IssuerKey,
+    /// Whether cert-manager makes nothing of the annotations, since they contradict each other.
+    pub(super) contradicts_itself: bool,
 }
 
 /// The most that is read from a file, in bytes: all Certificates of a large cluster, each with its managed fields.
 const LIMIT: u64 = 256 << 20;
 
-/// The kinds whose annotations may name an issuer.
-const ANNOTATED: [&str; 3] = ["Gateway", "Ingress", "ListenerSet"];
+/// The kinds whose annotations may name an issuer, and their resources with the group: others have kinds of the same name.
+const ANNOTATED: [(&str, &str); 3] = [
+    ("Gateway", "gateways.gateway.networking.k8s.io"),
+    ("Ingress", "ingresses.networking.k8s.io"),
+    ("ListenerSet", "listenersets.gateway.networking.k8s.io"),
+];
 
 impl Objects {
     /// Reads the files, or the cluster where none is given.
@@ -91,18 +99,21 @@ impl Objects {
             self.issuers.extend(manifest::issuer(document, kind, namespace)?);
             return Ok(());
         }
-        let annotated = ANNOTATED.into_iter().find(|annotated| *annotated == kind);
-        match (kind.as_str(), annotated) {
-            ("List", _) => {
-                for item in manifest::take_items(&mut document) {
-                    self.take(item, namespace)?;
-                }
-            }
-            ("Certificate", _) if version.starts_with("cert-manager.io/") => {
-                self.certificates.extend(certificate(document, namespace)?);
-            }
-            (_, Some(kind)) => self.annotated.extend(annotated_by(document, kind, namespace)?),
-            _ => {}
+        if kind == "Certificate" && manifest::group(&version) == "cert-manager.io" {
+            self.certificates.extend(certificate(document, namespace)?);
+            return Ok(());
+        }
+        let is_of =
+            |resource: &str| resource.split_once('.').map(|(_, group)| group) == Some(manifest::group(&version));
+        let annotated = ANNOTATED
+            .into_iter()
+            .find(|(known, resource)| *known == kind && is_of(resource));
+        if let Some(annotated) = annotated {
+            self.annotated.extend(annotated_by(document, annotated, namespace)?);
+            return Ok(());
+        }
+        for item in manifest::take_items(&mut document) {
+            self.take(item, namespace)?;
         }
         Ok(())
     }
@@ -149,7 +160,11 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
 
 /// Reads the annotations of an Ingress, a Gateway or a ListenerSet
 /// (<https://cert-manager.io/docs/reference/annotations/>).
-fn annotated_by(document: Value, kind: &'static str, namespace: &str) -> anyhow::Result<Option<Annotated>> {
+fn annotated_by(
+    document: Value,
+    (kind, resource): (&'static str, &'static str),
+    namespace: &str,
+) -> anyhow::Result<Option<Annotated>> {
     #[derive(Deserialize)]
     struct Object {
         metadata: ObjectMeta,
@@ -172,8 +187,13 @@ fn annotated_by(document: Value, kind: &'static str, namespace: &str) -> anyhow:
         (None, None) => return Ok(None),
     };
     let issuer = IssuerKey::of(&reference, &namespace).filter(|issuer| issuer.kind.is_drop_in());
+    let others = ["issuer", "issuer-kind", "issuer-group"];
+    let contradicts_itself =
+        annotation("cluster-issuer").is_some() && others.into_iter().any(|other| annotation(other).is_some());
     Ok(issuer.map(|issuer| Annotated {
         kind,
+        resource,
+        contradicts_itself,
         namespace,
         name: metadata.name.unwrap_or_default(),
         issuer,

@@ -16,6 +16,9 @@ const HEADER: &str = "\
 # BEFORE marks commands to run first, EDIT those to complete before, AFTER those to run once the issuers are ready.
 # What is held back is a comment as a whole, below the reason.
 #
+# What names an issuer elsewhere is not looked for: volumes of csi-driver, istio-csr, policies of approver-policy, signer names of
+# Kubernetes CSRs.
+#
 # For all issuers: redirects of Vault are not followed, and a certificate that is not what was requested (names, key,
 # lifetime, SHA-1, a CA or not) fails its request. A changed issuerRef makes cert-manager request a new certificate.
 ";
@@ -49,7 +52,7 @@ impl<'a> Plan<'a> {
     fn sections(&self) -> anyhow::Result<Vec<Section>> {
         let mut rights = Rights::default();
         for step in self.moves.values() {
-            rights.add(step);
+            rights.add(step, &self.args.namespaces.drop_in_cluster_resource_namespace);
         }
         // The rights come first, so that an issuer is ready at once.
         let mut sections = rights.sections(self.args);
@@ -121,7 +124,11 @@ impl<'a> Plan<'a> {
                 continue;
             };
             let new = &step.new;
-            if let Some(obstacle) = step.obstacle() {
+            let contradiction = annotated.contradicts_itself.then(|| {
+                "cert-manager refuses its annotations, since cluster-issuer excludes issuer, issuer-kind and issuer-group"
+                    .to_owned()
+            });
+            if let Some(obstacle) = contradiction.or_else(|| step.obstacle()) {
                 comments.push(format!(
                     "WARNING: {} {}/{} stays: {obstacle}",
                     annotated.kind, annotated.namespace, annotated.name
@@ -135,7 +142,7 @@ impl<'a> Plan<'a> {
             };
             comments.push(format!(
                 "AFTER: kubectl annotate {} {} --namespace {} --overwrite cert-manager.io/issuer={} cert-manager.io/issuer-kind={} cert-manager.io/issuer-group={}{removed}",
-                annotated.kind.to_lowercase(),
+                annotated.resource,
                 annotated.name,
                 annotated.namespace,
                 new.name,

@@ -1,6 +1,6 @@
-//! The Roles and RoleBindings that the controller needs for the new issuers.
+//! The Roles and RoleBindings that the controller needs for the new issuers, and the service accounts that are missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -15,20 +15,24 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) struct Rights {
     /// The namespaces whose Secrets it reads.
     namespaces: BTreeSet<String>,
-    /// The service accounts whose tokens it requests, by namespace and name.
-    accounts: BTreeSet<(String, String)>,
+    /// The service accounts whose tokens it requests, by namespace and name, and whether they were in another namespace.
+    accounts: BTreeMap<(String, String), bool>,
 }
 
 impl Rights {
-    /// Adds what an issuer needs.
-    pub(super) fn add(&mut self, step: &Move<'_>) {
+    /// Adds what an issuer needs. What cluster issuers needed was in the namespace `from`.
+    pub(super) fn add(&mut self, step: &Move<'_>, from: &str) {
         if let Ok(target) = &step.target
             && !target.secrets().is_empty()
         {
             self.namespaces.insert(step.namespace.clone());
         }
         if let Some(account) = step.account() {
-            self.accounts.insert((step.namespace.clone(), account.to_owned()));
+            let moves = step.new.kind.is_cluster() && step.namespace != from;
+            *self
+                .accounts
+                .entry((step.namespace.clone(), account.to_owned()))
+                .or_default() |= moves;
         }
     }
 
@@ -41,7 +45,16 @@ impl Rights {
             let binding = binding(args, &name, namespace, "ClusterRole");
             sections.push(Section::new(vec![comment], binding));
         }
-        for (namespace, account) in &self.accounts {
+        for ((namespace, account), moves) in &self.accounts {
+            if *moves {
+                let comment = format!("Cluster issuers had the service account {account} in another namespace");
+                let object = json!({
+                    "apiVersion": "v1",
+                    "kind": "ServiceAccount",
+                    "metadata": { "name": account, "namespace": namespace },
+                });
+                sections.push(Section::new(vec![comment], object));
+            }
             // One Role for each account: an apply replaces the rules of a Role, and so the accounts of other issuers.
             let name = format!("{}-tokens-{account}", args.controller_name);
             let role = json!({

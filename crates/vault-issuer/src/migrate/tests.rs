@@ -117,9 +117,8 @@ fn credentials_of_cluster_issuers_move() {
     let plan = sections(CLUSTER_ISSUER);
     for expected in [
         "# ClusterIssuer vault becomes VaultClusterIssuer vault
-# BEFORE: kubectl get secret vault-ca --namespace cert-manager --output json | jq '{apiVersion, kind, data, metadata: {name: .metadata.name}}' | kubectl apply --namespace vault-issuer -f -
+# BEFORE: kubectl get secret vault-ca --namespace cert-manager --output go-template='{apiVersion: v1, kind: Secret, metadata: {name: {{.metadata.name}}}, data: { {{range $key, $value := .data}}\"{{$key}}\": \"{{$value}}\", {{end}}}}' | kubectl apply --server-side --field-manager=vault-issuer-migrate --namespace vault-issuer -f -
 # WARNING: a copy does not follow its Secret when that is renewed; nothing is copied with cert-manager as the cluster resource namespace (--cluster-resource-namespace, here and of the controller)
-# BEFORE: kubectl create serviceaccount signer --namespace vault-issuer
 # BEFORE: vault read auth/k8s/role/web
 # EDIT: vault write auth/k8s/role/web bound_service_account_namespaces=PRESENT,vault-issuer bound_service_account_namespace_selector=PRESENT
 # PRESENT is what the role has now. A role at a mount of the type jwt is written whole, with a bound_subject or bound_claims that allow system:serviceaccount:vault-issuer:signer
@@ -128,6 +127,14 @@ kind: VaultClusterIssuer
 metadata:
   name: vault
 spec:
+",
+        "# Cluster issuers had the service account signer in another namespace
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: signer
+  namespace: vault-issuer
+---
 ",
         "kind: Role
 metadata:
@@ -152,10 +159,24 @@ rules:
 fn nothing_moves_with_one_cluster_resource_namespace() {
     let plan = plan_with(&["--cluster-resource-namespace", "cert-manager"], CLUSTER_ISSUER);
     let (_, sections) = plan.split_once("---\n").unwrap();
-    for absent in ["BEFORE", "EDIT", "WARNING"] {
+    for absent in ["BEFORE", "EDIT", "WARNING", "\nkind: ServiceAccount\n"] {
         assert!(!sections.contains(absent), "{plan}");
     }
     assert!(plan.contains("  name: vault-issuer-tokens-signer\n  namespace: cert-manager\n"));
+}
+
+#[test]
+fn lists_of_every_form_are_read() {
+    let issuers = ISSUER.trim().replace('\n', "\n  ");
+    let bare = issuers.replace("apiVersion: cert-manager.io/v1\n  kind: Issuer\n  ", "");
+    let expected = sections(ISSUER);
+    for list in [
+        format!("apiVersion: v1\nkind: List\nitems:\n- {issuers}\n"),
+        format!("apiVersion: cert-manager.io/v1\nkind: IssuerList\nitems:\n- {bare}\n"),
+        format!("apiVersion: v1\nkind: List\nitems: []\n---\n{ISSUER}"),
+    ] {
+        assert_eq!(sections(&list), expected, "{list}");
+    }
 }
 
 #[test]
@@ -327,6 +348,15 @@ fn annotations_are_changed_by_commands() {
             "cert-manager.io/issuer: vault, cert-manager.io/issuer-group: example.com",
         ),
         ingress("e", ""),
+        ingress(
+            "f",
+            "cert-manager.io/issuer: vault, cert-manager.io/cluster-issuer: vault",
+        ),
+        ingress(
+            "g",
+            "cert-manager.io/cluster-issuer: vault, cert-manager.io/issuer-kind: ClusterIssuer",
+        ),
+        ingress("h", "cert-manager.io/issuer: vault").replace("networking.k8s.io/v1", "example.com/v1"),
     ];
     let plan = sections(&text.concat());
     let commands = plan.rsplit("---\n").next().unwrap();
@@ -334,8 +364,10 @@ fn annotations_are_changed_by_commands() {
         commands,
         "\
 # Annotations, to be changed by commands:
-# AFTER: kubectl annotate ingress a --namespace team-a --overwrite cert-manager.io/issuer=vault cert-manager.io/issuer-kind=VaultIssuer cert-manager.io/issuer-group=vault-issuer.io
-# AFTER: kubectl annotate ingress b --namespace team-a --overwrite cert-manager.io/issuer=vault cert-manager.io/issuer-kind=VaultClusterIssuer cert-manager.io/issuer-group=vault-issuer.io cert-manager.io/cluster-issuer-
+# AFTER: kubectl annotate ingresses.networking.k8s.io a --namespace team-a --overwrite cert-manager.io/issuer=vault cert-manager.io/issuer-kind=VaultIssuer cert-manager.io/issuer-group=vault-issuer.io
+# AFTER: kubectl annotate ingresses.networking.k8s.io b --namespace team-a --overwrite cert-manager.io/issuer=vault cert-manager.io/issuer-kind=VaultClusterIssuer cert-manager.io/issuer-group=vault-issuer.io cert-manager.io/cluster-issuer-
+# WARNING: Ingress team-a/f stays: cert-manager refuses its annotations, since cluster-issuer excludes issuer, issuer-kind and issuer-group
+# WARNING: Ingress team-a/g stays: cert-manager refuses its annotations, since cluster-issuer excludes issuer, issuer-kind and issuer-group
 "
     );
 }
@@ -397,17 +429,19 @@ fn owned_certificates_follow_their_owners() {
         let owner = format!(", ownerReferences: [{{apiVersion: v1, kind: {kind}, name: a, uid: u{more}}}]");
         certificate(&owner, "")
     };
-    for kind in ["Ingress", "Gateway", "ListenerSet"] {
+    for (kind, resource) in [
+        ("Gateway", "gateways.gateway.networking.k8s.io"),
+        ("Ingress", "ingresses.networking.k8s.io"),
+        ("ListenerSet", "listenersets.gateway.networking.k8s.io"),
+    ] {
+        let (_, group) = resource.split_once('.').unwrap();
         let annotated = format!(
-            "---\n{{apiVersion: v1, kind: {kind}, metadata: {{name: a, namespace: team-a, \
+            "---\n{{apiVersion: {group}/v1, kind: {kind}, metadata: {{name: a, namespace: team-a, \
              annotations: {{cert-manager.io/issuer: vault}}}}}}\n"
         );
         let plan = sections(&format!("{ISSUER}{annotated}{}", owned(kind, "")));
         assert_eq!(plan, sections(&format!("{ISSUER}{annotated}")));
-        let command = format!(
-            "# AFTER: kubectl annotate {} a --namespace team-a ",
-            kind.to_lowercase()
-        );
+        let command = format!("# AFTER: kubectl annotate {resource} a --namespace team-a ");
         assert!(plan.contains(&command), "{plan}");
 
         let plan = sections(&format!("{ISSUER}{}", owned(kind, "")));

@@ -11,9 +11,10 @@ use issuer_kube::ApiServer;
 use kube::api::GetParams;
 use kube::core::Request;
 use kube::{Client, Error};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::{Right, built_in};
+use super::{Right, built_in, ready};
 use crate::args::{ClusterArgs, IssuerName};
 use crate::manifest::{Issuer, issuer};
 
@@ -44,6 +45,12 @@ impl Reader {
         self.runtime.block_on(built_in::traces(self.client.clone(), issuer))
     }
 
+    /// Compares the condition Ready of an issuer with the result of a check.
+    pub(super) fn different_condition(&self, issuer: &IssuerKey, can_sign: bool) -> Option<String> {
+        let object = self.runtime.block_on(object(&self.client, issuer)).ok()?;
+        ready::difference(object, can_sign)
+    }
+
     /// Returns those of these rights that a service account lacks.
     pub(super) fn lacking(&self, account: &ServiceAccount, rights: &[Right]) -> Vec<Right> {
         let is_denied = |right: &&Right| {
@@ -71,23 +78,30 @@ impl Reader {
 
 async fn read(client: Client, name: &IssuerName, namespace: Option<&str>) -> anyhow::Result<Issuer> {
     let IssuerName { kind, name } = name.clone();
-    let (version, plural) = (kind.api_version(), kind.plural());
-    let (namespace, url) = if kind.is_cluster() {
-        (String::new(), format!("/apis/{version}/{plural}"))
+    let namespace = if kind.is_cluster() {
+        String::new()
     } else {
-        let namespace = namespace.unwrap_or_else(|| client.default_namespace()).to_owned();
-        let url = format!("/apis/{version}/namespaces/{namespace}/{plural}");
-        (namespace, url)
+        namespace.unwrap_or_else(|| client.default_namespace()).to_owned()
     };
     let key = IssuerKey { kind, namespace, name };
+    let issuer = issuer(object(&client, &key).await?, kind, &key.namespace)?;
+    issuer.with_context(|| format!("{key} does not sign with Vault"))
+}
+
+/// Reads the object of an issuer.
+async fn object(client: &Client, key: &IssuerKey) -> anyhow::Result<Value> {
+    let (version, plural) = (key.kind.api_version(), key.kind.plural());
+    let url = if key.kind.is_cluster() {
+        format!("/apis/{version}/{plural}")
+    } else {
+        format!("/apis/{version}/namespaces/{}/{plural}", key.namespace)
+    };
     let request = Request::new(url).get(&key.name, &GetParams::default())?;
-    let object = match client.request(request).await {
+    match client.request(request).await {
         Err(Error::Api(status)) if status.code == 404 && status.reason == "NotFound" => {
             bail!("{key} does not exist")
         }
         Err(Error::Api(status)) => bail!("{key} cannot be read: {}", status.message),
-        other => other.with_context(|| format!("{key} cannot be read"))?,
-    };
-    let issuer = issuer(object, kind, &key.namespace)?;
-    issuer.with_context(|| format!("{key} does not sign with Vault"))
+        other => other.with_context(|| format!("{key} cannot be read")),
+    }
 }

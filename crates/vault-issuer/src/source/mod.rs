@@ -4,6 +4,8 @@
 mod built_in;
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "cluster")]
+mod ready;
 mod right;
 
 use std::path::Path;
@@ -121,6 +123,22 @@ impl Source {
             #[cfg(feature = "cluster")]
             Objects::Cluster(_) => Vec::new(),
             Objects::Files(_) => Vec::new(),
+        }
+    }
+
+    /// Returns a sentence where the condition Ready of one of cert-manager's issuers, by another controller, is not what a check
+    /// has found.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(unused_variables, reason = "only a cluster has conditions")
+    )]
+    pub(crate) fn different_condition(&self, issuer: &IssuerKey, can_sign: bool) -> Option<String> {
+        match &self.objects {
+            #[cfg(feature = "cluster")]
+            Objects::Cluster(reader) if issuer.kind.is_drop_in() => reader.different_condition(issuer, can_sign),
+            #[cfg(feature = "cluster")]
+            Objects::Cluster(_) => None,
+            Objects::Files(_) => None,
         }
     }
 

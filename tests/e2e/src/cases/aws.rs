@@ -1,13 +1,18 @@
 //! Logins with AWS identities. Vault is real, AWS is a model that checks signatures as AWS does.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use fake_vault::{AwsMethod, IamPrincipal};
+use issuer_api::{IssuerStatus, VaultClusterIssuer, VaultIssuer};
+use kube::Api;
 use serde_json::{Value, json};
 
 use super::auth::{account, signs};
 use super::tools;
+use crate::pki::{Csr, Names};
 use crate::servers::aws::Aws;
-use crate::test_namespace::{SOON, TestNamespace};
+use crate::servers::cluster;
+use crate::servers::process::eventually;
+use crate::test_namespace::{Ask, SOON, TestNamespace};
 
 const ARN: &str = "arn:aws:iam::123456789012:user/web";
 const KEY_ID: &str = "ASIAEXAMPLE";
@@ -99,6 +104,125 @@ pub(super) async fn service_account(test: &TestNamespace<'_>) -> anyhow::Result<
     let (good, output) = tools::run_with(test, &["check", "vaultissuer/other"], &variables).await?;
     ensure!(!good && output.contains("(AccessDenied)"), "check says {output}");
     Ok(())
+}
+
+/// The identity of the controller's own pod: only issuers of the kind for which the operator permits it log in, with each way
+/// in which EKS gives a pod an identity, and with none of access keys in variables.
+pub(super) async fn ambient(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let model = set_up(test, &path).await?;
+    let mut auth = aws(test);
+    auth["aws"]["vaultHeaderValue"] = json!("vault.example.com");
+    test.issuer("vault", test.spec(&path, auth.clone())).await?;
+    test.cluster_issuer(test.spec(&path, auth)).await?;
+
+    let [role, pod, keys] = environments(test, &model).await?;
+    let denied = |kind: &str| format!("{kind}-ambient-credentials");
+    let none = || Some("the controller's pod has no AWS identity".to_owned());
+    // Each changes what the one before has left, so that no condition is an old one.
+    for (variables, flags, of_issuer, of_cluster_issuer) in [
+        (
+            &role,
+            &[][..],
+            Some(denied("--issuer")),
+            Some(denied("--cluster-issuer")),
+        ),
+        (&role, &[ISSUERS][..], None, Some(denied("--cluster-issuer"))),
+        (&pod, &[CLUSTER_ISSUERS][..], Some(denied("--issuer")), None),
+        (&pod, &[ISSUERS][..], None, Some(denied("--cluster-issuer"))),
+        (&keys, &[ISSUERS, CLUSTER_ISSUERS][..], none(), none()),
+    ] {
+        let mut local = test.env.local_servers().await?;
+        local.restart_controller_in(variables, flags).await?;
+        drop(local);
+        for (cluster, refused) in [(false, of_issuer), (true, of_cluster_issuer)] {
+            let what = format!("{variables:?} {flags:?} {cluster}");
+            match refused {
+                Some(message) => refuses(test, cluster, &message).await.context(what)?,
+                None => logs_in(test, cluster).await.context(what)?,
+            }
+        }
+    }
+    test.env.local_servers().await?.restart_controller_with(&[]).await
+}
+
+const ISSUERS: &str = "--issuer-ambient-credentials";
+const CLUSTER_ISSUERS: &str = "--cluster-issuer-ambient-credentials";
+
+type Variables = Vec<(&'static str, String)>;
+
+/// Returns the variables of a pod whose service account has an IAM role, of one with an EKS Pod Identity association, and of one
+/// with access keys.
+async fn environments(test: &TestNamespace<'_>, model: &Aws) -> anyhow::Result<[Variables; 3]> {
+    account(test).await?;
+    let audience = ["sts.amazonaws.com"];
+    let token = cluster::token_for(&test.env.client, &test.namespace, "vault-login", &audience).await?;
+    test.env.canary(&token);
+    let dir = test.env.local_servers().await?.dir.clone();
+    let file = |name: &str, token: &str| -> anyhow::Result<String> {
+        let path = dir.join(name);
+        std::fs::write(&path, token)?;
+        Ok(path.display().to_string())
+    };
+    Ok([
+        vec![
+            ("AWS_ROLE_ARN", Aws::ROLE_ARN.to_owned()),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", file("web-identity-token", &token)?),
+            ("AWS_ENDPOINT_URL_STS", model.url()),
+        ],
+        vec![
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", model.credentials_url()),
+            (
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+                file("ambient-pod-identity-token", Aws::POD_TOKEN)?,
+            ),
+        ],
+        vec![
+            ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", KEY.to_owned()),
+            ("AWS_SESSION_TOKEN", SESSION.to_owned()),
+        ],
+    ])
+}
+
+/// Waits until one of the two issuers has logged in, and has it sign a request.
+async fn logs_in(test: &TestNamespace<'_>, cluster: bool) -> anyhow::Result<()> {
+    let issuer = if cluster { test.case } else { "vault" };
+    if cluster {
+        test.cluster_ready().await?;
+    } else {
+        test.ready(issuer, SOON).await?;
+    }
+    let csr = Csr::new(&Names::common("ambient.example.com"))?;
+    let name = format!("request-{}", jiff::Timestamp::now().as_millisecond());
+    let ask = Ask {
+        issuer,
+        cluster,
+        ..Ask::default()
+    };
+    test.request(&name, &csr.pem, ask).await?;
+    test.issued(&name, &csr, SOON).await.map(drop)
+}
+
+/// Waits until one of the two issuers is not ready, with this in its message.
+async fn refuses(test: &TestNamespace<'_>, cluster: bool, message: &str) -> anyhow::Result<()> {
+    eventually(SOON, async || {
+        let client = test.env.client.clone();
+        let status = if cluster {
+            Api::<VaultClusterIssuer>::all(client).get(test.case).await?.status
+        } else {
+            test.api::<VaultIssuer>().get("vault").await?.status
+        };
+        let ready = status.as_ref().and_then(IssuerStatus::ready).context("no condition")?;
+        ensure!(
+            ready.reason == "InvalidSpec" && ready.message.contains(message),
+            "it is {}: {}",
+            ready.reason,
+            ready.message
+        );
+        Ok(())
+    })
+    .await
 }
 
 /// Returns the auth block of an issuer that names no identity.

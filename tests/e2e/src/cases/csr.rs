@@ -12,6 +12,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::core::Request;
 use serde_json::{Value, json};
 
+use super::tools;
 use crate::issued::{Issued, common_name};
 use crate::pki::{Csr, Names};
 use crate::servers::cluster::apply_object;
@@ -224,6 +225,38 @@ pub(super) async fn drop_in(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     super::drop_in::late_issuer(test, &path).await?;
     issued(test, "early", &csr).await?;
     ensure!(test.signatures(&path)? == 3, "{} signatures", test.signatures(&path)?);
+    end(test).await?;
+    super::drop_in::end(test).await
+}
+
+/// cert-manager's own controller of these requests still runs: `check` finds it before, and ours stops and says so.
+pub(super) async fn beside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    super::drop_in::issuers(test).await?;
+    may_request(test).await?;
+    grant(test, &role(test, "Role", "signers", "*")).await?;
+    let csr = Csr::new(&Names::common("web.example.com"))?;
+    let of_issuer = json!({ "signerName": format!("issuers.cert-manager.io/{}.vault", test.namespace) });
+    create(test, "before", &csr, of_issuer.clone()).await?;
+    decide(test, "before", "Approved").await?;
+    issued(test, "before", &csr).await?;
+    let (good, output) = tools::run(test, &["check", "issuer/vault"]).await?;
+    let warning =
+        "warning built-in: cert-manager-certificatesigningrequests-issuer-vault wrote CertificateSigningRequest";
+    ensure!(good && output.contains(warning), "check says {output}");
+
+    super::beside::begin_with_csrs(test, &[FLAG]).await?;
+    let mut number = 0;
+    eventually(LATER, async || {
+        // Both controllers race for these; cert-manager's must win one to be noticed.
+        number += 1;
+        let name = format!("beside-{number}");
+        create(test, &name, &csr, of_issuer.clone()).await?;
+        decide(test, &name, "Approved").await?;
+        issued(test, &name, &csr).await?;
+        super::beside::has_stopped(test).await
+    })
+    .await?;
+    super::beside::stop_is_reported(test).await?;
     end(test).await?;
     super::drop_in::end(test).await
 }

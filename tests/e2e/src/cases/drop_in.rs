@@ -22,7 +22,7 @@ use crate::servers::say;
 use crate::test_namespace::{LATER, SOON, TestNamespace};
 
 /// cert-manager's controller of CertificateRequests that signs with Vault.
-const BUILT_IN: &str = "certificaterequests-issuer-vault";
+pub(super) const BUILT_IN: &str = "certificaterequests-issuer-vault";
 
 /// That of Kubernetes CSRs.
 const BUILT_IN_CSRS: &str = "certificatesigningrequests-issuer-vault";
@@ -31,7 +31,7 @@ const BUILT_IN_CSRS: &str = "certificatesigningrequests-issuer-vault";
 const STATUS: [&str; 2] = ["issuers", "clusterissuers"];
 
 /// The flags of drop-in mode; cert-manager runs with this cluster resource namespace.
-const FLAGS: [&str; 2] = [
+pub(super) const FLAGS: [&str; 2] = [
     "--serve-cert-manager-issuers",
     "--drop-in-cluster-resource-namespace=vault-issuer",
 ];
@@ -61,13 +61,33 @@ pub(super) async fn certificates(test: &TestNamespace<'_>) -> anyhow::Result<()>
             "another has signed {request}"
         );
     }
+    two_methods(test, &path).await?;
     let signatures = test.signatures(&path)?;
     ensure!(signatures == 2, "{signatures} signatures");
     ensure!(
-        !managers(&issuer_object(test).await?).contains(&"vault-issuer"),
+        !managers(&issuer_object(test, "vault").await?).contains(&"vault-issuer"),
         "the status is written beside cert-manager"
     );
     end(test).await
+}
+
+/// An Issuer with two auth methods is not ready, as cert-manager's controller has it, and an event says so.
+async fn two_methods(test: &TestNamespace<'_>, path: &str) -> anyhow::Result<()> {
+    let auth = test.approle("approle", &test.policy(&[path]).await?, json!({})).await?;
+    let mut auth = with_key(auth, "approle");
+    auth["tokenSecretRef"] = json!({ "name": "approle", "key": "secretId" });
+    issuer(test, "Issuer", "both", test.spec(path, auth)).await?;
+    let event = test.event("both", "InvalidSpec").await?;
+    let note = event.message.unwrap_or_default();
+    ensure!(
+        event.type_.as_deref() == Some("Warning") && note.contains("spec.auth: set exactly one of"),
+        "the event says {note}"
+    );
+    condition(test, "both", "False").await?;
+    request_of(test, "of-both", "both").await?;
+    let message = test.pending("of-both").await?;
+    ensure!(message.contains("both"), "the request says {message}");
+    Ok(())
 }
 
 /// Requests that are older than their issuer are signed when it appears, whichever kind it is of.
@@ -141,7 +161,7 @@ pub(super) async fn status(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     issuers(test).await?;
     ready(test, "True").await?;
     ensure!(
-        managers(&issuer_object(test).await?).contains(&"vault-issuer"),
+        managers(&issuer_object(test, "vault").await?).contains(&"vault-issuer"),
         "the status is not ours"
     );
     test.approve_all().await?;
@@ -214,45 +234,6 @@ pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
         "another has signed"
     );
     Ok(())
-}
-
-/// The built-in controller still runs: ours stops, and says so.
-pub(super) async fn beside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    issuers(test).await?;
-    ready(test, "True").await?;
-    let mut local = test.env.local_servers().await?;
-    local.restart_controller_with(&FLAGS).await?;
-    drop(local);
-    let mut number = 0;
-    eventually(LATER, async || {
-        // Both controllers race for these; the built-in must win one to be noticed.
-        number += 1;
-        let burst = (0..10).map(async |place| request(test, &format!("beside-{number}-{place}")).await);
-        futures::future::try_join_all(burst).await?;
-        let metrics = test.env.local_servers().await?.controller()?.metrics().await?;
-        let stopped = r#"vault_issuer_drop_in_stopped{kind="Issuer"} 1"#;
-        ensure!(metrics.contains(stopped), "it serves Issuers beside the built-in");
-        Ok(())
-    })
-    .await?;
-    test.event("vault", "BuiltInActive").await?;
-    let log = test.env.local_servers().await?.controller_log()?;
-    ensure!(log.contains("BuiltInActive"), "the log does not say so");
-    request(test, "after").await?;
-    eventually(SOON, async || {
-        let built_in = "cert-manager-certificaterequests-issuer-vault";
-        ensure!(
-            written_by(test, "after", built_in).await?,
-            "the built-in has not signed it"
-        );
-        Ok(())
-    })
-    .await?;
-    ensure!(
-        !written_by(test, "after", "vault-issuer").await?,
-        "ours has written too"
-    );
-    end(test).await
 }
 
 /// Creates both kinds of issuer, and begins drop-in mode with more flags; returns the path on which the issuers sign.
@@ -346,7 +327,7 @@ fn with_key(mut auth: Value, secret: &str) -> Value {
     auth
 }
 
-async fn issuer(test: &TestNamespace<'_>, kind: &str, name: &str, vault: Value) -> anyhow::Result<()> {
+pub(super) async fn issuer(test: &TestNamespace<'_>, kind: &str, name: &str, vault: Value) -> anyhow::Result<()> {
     let mut metadata = json!({ "name": name });
     if kind == "Issuer" {
         metadata["namespace"] = json!(test.namespace);
@@ -386,12 +367,18 @@ async fn load(test: &TestNamespace<'_>, batches: Range<usize>) -> anyhow::Result
 }
 
 /// Creates an approved request of the Issuer `vault`.
-async fn request(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<()> {
+pub(super) async fn request(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<()> {
     request_of(test, name, "vault").await
 }
 
 /// Creates an approved request of another Issuer.
 async fn request_of(test: &TestNamespace<'_>, name: &str, issuer: &str) -> anyhow::Result<()> {
+    unapproved(test, name, issuer).await?;
+    test.decide(name, "Approved").await
+}
+
+/// Creates a request of an Issuer that is neither approved nor denied.
+pub(super) async fn unapproved(test: &TestNamespace<'_>, name: &str, issuer: &str) -> anyhow::Result<()> {
     let csr = Csr::new(&Names::common(&format!("{name}.example.com")))?;
     test.apply(json!({
         "apiVersion": "cert-manager.io/v1",
@@ -402,8 +389,7 @@ async fn request_of(test: &TestNamespace<'_>, name: &str, issuer: &str) -> anyho
             "issuerRef": { "kind": "Issuer", "name": issuer, "group": "cert-manager.io" },
         },
     }))
-    .await?;
-    test.decide(name, "Approved").await
+    .await
 }
 
 /// Waits until so many requests have their certificates.
@@ -419,9 +405,14 @@ async fn issued(test: &TestNamespace<'_>, count: usize) -> anyhow::Result<()> {
 }
 
 /// Waits for the status of the Issuer's condition Ready, for its present spec.
-async fn ready(test: &TestNamespace<'_>, wanted: &str) -> anyhow::Result<()> {
-    eventually(LATER.max(Duration::from_secs(60)), async || {
-        let issuer = issuer_object(test).await?;
+pub(super) async fn ready(test: &TestNamespace<'_>, wanted: &str) -> anyhow::Result<()> {
+    condition(test, "vault", wanted).await
+}
+
+/// Waits for the status of the condition Ready of another Issuer.
+async fn condition(test: &TestNamespace<'_>, name: &str, wanted: &str) -> anyhow::Result<()> {
+    eventually(LATER, async || {
+        let issuer = issuer_object(test, name).await?;
         let conditions = issuer.data["status"]["conditions"].as_array();
         let ready = conditions
             .into_iter()
@@ -438,10 +429,10 @@ async fn ready(test: &TestNamespace<'_>, wanted: &str) -> anyhow::Result<()> {
     .await
 }
 
-async fn issuer_object(test: &TestNamespace<'_>) -> anyhow::Result<DynamicObject> {
+async fn issuer_object(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cert-manager.io", "v1", "Issuer"));
     let issuers: Api<DynamicObject> = Api::namespaced_with(test.env.client.clone(), &test.namespace, &resource);
-    Ok(issuers.get("vault").await?)
+    Ok(issuers.get(name).await?)
 }
 
 /// Returns the managers of an object's fields.
@@ -451,7 +442,7 @@ fn managers(object: &DynamicObject) -> Vec<&str> {
 }
 
 /// Returns `true` if this manager has written to a request.
-async fn written_by(test: &TestNamespace<'_>, request: &str, manager: &str) -> anyhow::Result<bool> {
+pub(super) async fn written_by(test: &TestNamespace<'_>, request: &str, manager: &str) -> anyhow::Result<bool> {
     let request = test.api::<CertificateRequest>().get(request).await?;
     let mut entries = request.metadata.managed_fields.iter().flatten();
     Ok(entries.any(|entry| entry.manager.as_deref() == Some(manager)))

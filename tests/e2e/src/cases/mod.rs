@@ -3,6 +3,7 @@
 mod api;
 mod auth;
 mod aws;
+mod beside;
 mod certificates;
 mod cluster;
 mod contents;
@@ -158,6 +159,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("answer-lost", outages::lost_answer),
     alone!("controller-killed", outages::killed),
     alone!("controller-stopped", outages::graceful),
+    alone!("auth-aws-ambient", aws::ambient),
     alone!("csr-certificate", csr::certificate),
     alone!("csr-permission", csr::permission),
     alone!("csr-waiting", csr::waiting),
@@ -165,12 +167,14 @@ pub(super) const CASES: &[Case] = &[
     // Before other cases leave issuers of cert-manager behind: it reads the whole cluster.
     alone!("migrate", migrate::migrate),
     alone!("csr-drop-in", csr::drop_in),
+    alone!("csr-drop-in-beside", csr::beside),
     alone!("drop-in-certificates", drop_in::certificates),
     alone!("drop-in-late-issuer", drop_in::late),
     alone!("drop-in-service-account", drop_in::service_account),
     alone!("drop-in-status", drop_in::status),
     alone!("drop-in-switch", drop_in::switch),
-    alone!("drop-in-beside", drop_in::beside),
+    alone!("drop-in-beside", beside::built_in),
+    alone!("drop-in-successor", beside::successor),
     alone!("drop-in-others", drop_in::others),
     alone!("local-servers", permitted::local_servers),
     alone!("http-servers", permitted::http_servers),

@@ -12,8 +12,12 @@ use crate::servers::controller::Launch;
 use crate::servers::plain_proxy::PlainProxy;
 use crate::test_namespace::{SOON, TestNamespace};
 
-/// By default no server at a loopback or link-local address is asked, however an issuer writes the address; with a list, none
-/// that is not on it.
+/// Names that every resolver knows without a name server, which are no addresses by their form: two of loopback addresses and
+/// a link-local one.
+const RESOLVED: [&str; 3] = ["127.1", "2130706433", "169.254.43518"];
+
+/// By default no server at a loopback or link-local address is asked, however an issuer writes the address and whatever its
+/// name resolves to; with a list, none that is not on it.
 pub(super) async fn local_servers(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     listener.set_nonblocking(true)?;
@@ -31,9 +35,15 @@ pub(super) async fn local_servers(test: &TestNamespace<'_>) -> anyhow::Result<()
                 "[::ffff:127.0.0.1]",
                 "169.254.169.254",
                 "0.0.0.0",
+                RESOLVED[0],
+                RESOLVED[1],
+                RESOLVED[2],
             ][..],
         ),
-        (Some("203.0.113.0/24,*.example.com"), &["127.0.0.1", "localhost"][..]),
+        (
+            Some("203.0.113.0/24,*.example.com"),
+            &["127.0.0.1", "localhost", RESOLVED[0]][..],
+        ),
     ] {
         let local = test.env.local_servers().await?;
         let launch = Launch {
@@ -47,7 +57,12 @@ pub(super) async fn local_servers(test: &TestNamespace<'_>) -> anyhow::Result<()
             let mut spec = test.spec("pki/sign/web", json!({ "tokenSecretRef": { "name": "token" } }));
             spec["server"] = json!(format!("https://{host}:{port}"));
             test.issuer(&name, spec).await?;
-            test.unready(&name, "InvalidSpec", SOON)
+            let reason = if RESOLVED.contains(host) {
+                "VaultUnreachable"
+            } else {
+                "InvalidSpec"
+            };
+            test.unready(&name, reason, SOON)
                 .await
                 .with_context(|| format!("a server at {host}"))?;
             says(test, &name, "--allowed-servers").await?;

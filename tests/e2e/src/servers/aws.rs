@@ -13,8 +13,9 @@ use issuer_core::Now;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
+
+use super::acceptor::Acceptor;
 
 /// The largest request that is read, in bytes.
 const REQUEST_LIMIT: usize = 1 << 16;
@@ -24,16 +25,7 @@ const CREDENTIALS: &str = "/v1/credentials";
 
 /// A server on loopback that says who has signed a request, and gives the keys of its first identity to the owners of some
 /// tokens, until it is dropped.
-pub(crate) struct Aws {
-    port: u16,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Aws {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+pub(crate) struct Aws(Acceptor);
 
 impl Aws {
     /// The IAM role that a service account may assume.
@@ -44,21 +36,14 @@ impl Aws {
 
     /// Starts a server that knows the identities of `aws`.
     pub(crate) async fn start(aws: AwsMethod) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
         let aws = Arc::new(aws);
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                // Vault repeats a request whose connection breaks.
-                drop(answer(stream, &aws).await);
-            }
-        });
-        Ok(Self { port, task })
+        let answer = move |client| answer(client, Arc::clone(&aws));
+        Ok(Self(Acceptor::start(answer).await?))
     }
 
     /// Returns the URL of STS.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.0.port())
     }
 
     /// Returns the URL at which a pod gets keys.
@@ -70,14 +55,14 @@ impl Aws {
 /// A status, a media type, and a body.
 type Answer = (&'static str, &'static str, String);
 
-async fn answer(mut stream: TcpStream, aws: &AwsMethod) -> anyhow::Result<()> {
+async fn answer(mut stream: TcpStream, aws: Arc<AwsMethod>) -> anyhow::Result<()> {
     let request = read(&mut stream).await?;
     let (status, media_type, body) = if request.line.starts_with(&format!("GET {CREDENTIALS} ")) {
-        keys(&request, aws)?
+        keys(&request, &aws)?
     } else if request.body.starts_with(b"Action=AssumeRoleWithWebIdentity&") {
-        role(&request, aws)?
+        role(&request, &aws)?
     } else {
-        caller(request, aws)?
+        caller(request, &aws)?
     };
     let length = body.len();
     let headers = format!("Content-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close");

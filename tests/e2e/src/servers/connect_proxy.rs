@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
+
+use super::acceptor::Acceptor;
 
 /// The reaction of a proxy to a CONNECT request.
 #[derive(Clone, Copy)]
@@ -18,35 +19,30 @@ pub(crate) enum Answer {
     Refuses(&'static str),
 }
 
+/// The heads of requests.
+type Heads = Arc<Mutex<Vec<String>>>;
+
 /// Forwards connections to a port on loopback until it is dropped.
 pub(crate) struct ConnectProxy {
-    port: u16,
-    heads: Arc<Mutex<Vec<String>>>,
-    accepting: JoinHandle<()>,
+    acceptor: Acceptor,
+    heads: Heads,
 }
 
 impl ConnectProxy {
     /// Listens on a free port and forwards connections to `target`.
     pub(crate) async fn start(target: u16, answer: Answer) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let heads = Arc::<Mutex<Vec<_>>>::default();
-        let seen = heads.clone();
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let seen = seen.clone();
-                tokio::spawn(async move {
-                    // A failure is the client's doing, and shows there.
-                    let _ = serve(client, target, answer, &seen).await;
-                });
-            }
-        });
-        Ok(Self { port, heads, accepting })
+        let heads = Heads::default();
+        let seen = Arc::clone(&heads);
+        let serve = move |client| serve(client, target, answer, Arc::clone(&seen));
+        Ok(Self {
+            acceptor: Acceptor::start(serve).await?,
+            heads,
+        })
     }
 
     /// Returns its host and port.
     pub(crate) fn authority(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.acceptor.port())
     }
 
     /// Returns the heads of all requests so far.
@@ -55,13 +51,7 @@ impl ConnectProxy {
     }
 }
 
-impl Drop for ConnectProxy {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn serve(mut client: TcpStream, target: u16, answer: Answer, heads: &Mutex<Vec<String>>) -> anyhow::Result<()> {
+async fn serve(mut client: TcpStream, target: u16, answer: Answer, heads: Heads) -> anyhow::Result<()> {
     let head = head(&mut client).await?;
     heads.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
     let refusal = match answer {

@@ -44,6 +44,8 @@ pub(crate) struct Launch {
     pub(crate) memory: Option<Arc<MemoryLimit>>,
     /// The servers that issuers may name; `None` for the controller's default.
     pub(crate) allowed_servers: Option<&'static str>,
+    /// Further variables of its environment, as a pod has them.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 /// Every server. The servers here have loopback addresses, which issuers may not name by default.
@@ -85,6 +87,7 @@ impl Launch {
             .args(["--issuer-check-interval", "60s"])
             .args(["--log-level", self.binary.log_level, "--log-format", "json"])
             .args(flags)
+            .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .env("KUBECONFIG", &self.kubeconfig);
         if let Some(servers) = self.allowed_servers {
             command.args(["--allowed-servers", servers]);

@@ -125,10 +125,22 @@ impl Local {
 
     /// Restarts our controller with further flags.
     pub(crate) async fn restart_controller_with(&mut self, flags: &[&str]) -> anyhow::Result<()> {
+        self.restart_controller_in(&[], flags).await
+    }
+
+    /// Restarts our controller in an environment with these variables.
+    pub(crate) async fn restart_controller_in(
+        &mut self,
+        variables: &[(&'static str, String)],
+        flags: &[&str],
+    ) -> anyhow::Result<()> {
         if self.controller.is_some() {
             self.stop_controller()?;
         }
-        let launch = self.launch(self.cluster.port)?;
+        let launch = Launch {
+            variables: variables.to_vec(),
+            ..self.launch(self.cluster.port)?
+        };
         self.controller = Some(launch.start("vault-issuer", flags).await?);
         Ok(())
     }
@@ -141,6 +153,7 @@ impl Local {
             kubeconfig: self.cluster.write_kubeconfig("vault-issuer", port, &self.token)?,
             memory: None,
             allowed_servers: Some(ALL_SERVERS),
+            variables: Vec::new(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The servers that cases run on, and who runs them.
 
+mod acceptor;
 pub(crate) mod audit;
 pub(crate) mod aws;
 mod cached;

@@ -6,15 +6,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::acceptor::Acceptor;
+
 /// Forwards connections to a TLS server on loopback until it is dropped.
-pub(crate) struct PlainProxy {
-    port: u16,
-    accepting: JoinHandle<()>,
-}
+pub(crate) struct PlainProxy(Acceptor);
 
 impl PlainProxy {
     /// Listens on a free port, and forwards to the port `target`, whose certificate is signed by `ca`.
@@ -27,31 +25,17 @@ impl PlainProxy {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(config));
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let connector = connector.clone();
-                // A failure closes the connection, which the client notices.
-                tokio::spawn(async move { drop(forward(client, target, &connector).await) });
-            }
-        });
-        Ok(Self { port, accepting })
+        let forward = move |client| forward(client, target, connector.clone());
+        Ok(Self(Acceptor::start(forward).await?))
     }
 
     /// Returns the port.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.0.port()
     }
 }
 
-impl Drop for PlainProxy {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn forward(mut client: TcpStream, target: u16, connector: &TlsConnector) -> anyhow::Result<()> {
+async fn forward(mut client: TcpStream, target: u16, connector: TlsConnector) -> anyhow::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", target)).await?;
     let name = ServerName::try_from("127.0.0.1")?;
     let mut server = connector.connect(name, server).await?;

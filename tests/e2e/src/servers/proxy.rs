@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+
+use super::acceptor::Acceptor;
 
 /// Forwards connections to a port on loopback until it is dropped.
 pub(crate) struct Proxy {
-    port: u16,
+    acceptor: Acceptor,
     rules: watch::Sender<Rules>,
     held: Arc<AtomicUsize>,
-    accepting: JoinHandle<()>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -30,32 +30,25 @@ struct Rules {
 impl Proxy {
     /// Listens on a free port and forwards connections to `target`.
     pub(crate) async fn start(target: u16) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
         let (rules, seen) = watch::channel(Rules::default());
         let held = Arc::new(AtomicUsize::new(0));
         let counter = held.clone();
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(connection(client, target, seen.clone(), counter.clone()));
-            }
-        });
+        let serve = move |client| connection(client, target, seen.clone(), counter.clone());
         Ok(Self {
-            port,
+            acceptor: Acceptor::start(serve).await?,
             rules,
             held,
-            accepting,
         })
     }
 
     /// Returns the port.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.acceptor.port()
     }
 
     /// Returns its URL, if the target is an HTTPS server.
     pub(crate) fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.port)
+        format!("https://127.0.0.1:{}", self.port())
     }
 
     /// Holds the bytes from clients, or releases them.
@@ -81,26 +74,28 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.accepting.abort();
         self.cut();
     }
 }
 
-async fn connection(client: TcpStream, target: u16, rules: watch::Receiver<Rules>, held: Arc<AtomicUsize>) {
+async fn connection(
+    client: TcpStream,
+    target: u16,
+    rules: watch::Receiver<Rules>,
+    held: Arc<AtomicUsize>,
+) -> anyhow::Result<()> {
     let mut cut = rules.clone();
     let cuts = rules.borrow().cuts;
-    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
-        return;
-    };
+    let server = TcpStream::connect(("127.0.0.1", target)).await?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let none = Arc::new(AtomicUsize::new(0));
     tokio::select! {
         // Bytes that are held when the connection is cut are lost, even if they are released at the same time.
         biased;
-        _ = cut.wait_for(|rules| rules.cuts > cuts) => {}
-        _ = pass(from_client, to_server, rules.clone(), |rules| rules.hold_requests, held) => {}
-        _ = pass(from_server, to_client, rules.clone(), |rules| rules.hold_replies, none) => {}
+        _ = cut.wait_for(|rules| rules.cuts > cuts) => Ok(()),
+        passed = pass(from_client, to_server, rules.clone(), |rules| rules.hold_requests, held) => passed,
+        passed = pass(from_server, to_client, rules.clone(), |rules| rules.hold_replies, none) => passed,
     }
 }
 

@@ -22,6 +22,11 @@ const CANNOT_LOG_IN: &str = "Failed to initialise vault client for signing: no r
 
 const CANNOT_SIGN: &str = "Vault failed to sign certificate: permission denied";
 
+const SUCCESSOR_BEGINS: &str = "vault.cert-manager.io has started reconciling this CertificateRequest";
+
+/// The message of a Kubernetes CSR that Vault has not signed.
+const CSR_NOT_SIGNED: &str = "Vault failed to sign: permission denied";
+
 /// The record of a write so long after the start.
 fn entry(manager: &str, subresource: Option<&str>, seconds: i64) -> ManagedFieldsEntry {
     let start = at(0).timestamp().as_second();
@@ -96,9 +101,10 @@ fn never_signs_beside_built_in() {
 
 #[test]
 fn status_betrays_built_in() {
-    let changes: [fn(&mut CertificateRequest); 3] = [
+    let changes: [fn(&mut CertificateRequest); 4] = [
         |request| set_ready(request, "Pending", CANNOT_LOG_IN, 60),
         |request| set_ready(request, "Failed", CANNOT_SIGN, 60),
+        |request| set_ready(request, "Initializing", SUCCESSOR_BEGINS, 60),
         // It has been False since before the switch, and failed later.
         |request| {
             set_ready(request, "Failed", CANNOT_SIGN, 0);
@@ -161,6 +167,24 @@ fn answered_csr_betrays_built_in() {
 }
 
 #[test]
+fn failed_csr_betrays_built_in() {
+    for (message, seconds, expected) in [
+        (CSR_NOT_SIGNED, 60, 1),
+        (CSR_NOT_SIGNED, 0, 0),
+        ("Vault is sealed", 60, 0),
+    ] {
+        let mut scenario = ready();
+        scenario.add(csr_of_issuer(|csr| {
+            let mut failed = super::builder::condition("Failed", "ErrorSigning", message);
+            failed.last_transition_time = Some(at(seconds).timestamp().to_string());
+            csr.status.as_mut().unwrap().conditions.push(failed);
+        }));
+        scenario.run();
+        assert_eq!(withdrawn(&scenario), expected, "{message} {seconds}");
+    }
+}
+
+#[test]
 fn earlier_writes_mean_nothing() {
     let mut scenario = ready();
     answer(&mut scenario, "before", VAULT_MANAGERS[0], 0);
@@ -185,7 +209,7 @@ fn forgeries() -> Vec<(String, Forgery)> {
             }
         }
     }
-    for text in [CANNOT_LOG_IN, CANNOT_SIGN] {
+    for text in [CANNOT_LOG_IN, CANNOT_SIGN, CSR_NOT_SIGNED, SUCCESSOR_BEGINS] {
         let map = BTreeMap::from([(VAULT_MANAGERS[2].to_owned(), text.to_owned())]);
         let texts = move |request: &mut ObservedRequest| {
             metadata(request).annotations = Some(map.clone());
