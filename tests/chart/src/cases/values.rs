@@ -90,6 +90,30 @@ pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
                 json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1, "strategy": { "type": "RollingUpdate" } }),
                 "strategy.type RollingUpdate needs app.leaderElection.enabled",
             ),
+            (
+                json!({ "strategy": { "type": "Recreate", "rollingUpdate": { "maxSurge": 1 } } }),
+                "strategy.rollingUpdate and strategy.type Recreate",
+            ),
+            (
+                json!({ "app": { "extraArgs": ["--leader-elect=false"] } }),
+                "set app.leaderElection.enabled",
+            ),
+            (
+                json!({ "https_proxy": "http://proxy", "app": { "extraEnv": [{ "name": "HTTPS_PROXY", "value": "" }] } }),
+                "HTTPS_PROXY is given twice",
+            ),
+            (
+                json!({ "app": { "extraEnv": [{ "name": "A" }, { "name": "A" }] } }),
+                "A is given twice",
+            ),
+            (
+                json!({ "prometheusRule": { "disabledAlerts": ["VaultIssuerNoSuchAlert"] } }),
+                "there is no alert VaultIssuerNoSuchAlert",
+            ),
+            (
+                metrics(json!({ "podmonitor": { "enabled": true, "interval": "30s", "scrapeTimeout": "31s" } })),
+                "app.metrics.podmonitor.scrapeTimeout must not be longer",
+            ),
             (metrics(json!({ "port": 8081 })), "must differ"),
             (
                 metrics(json!({ "enabled": false, "service": { "servicemonitor": monitor } })),
