@@ -201,7 +201,7 @@ mod tests {
         for bundle in [
             String::new(),
             torn.to_owned(),
-            key.clone(),
+            key,
             headers.to_owned(),
             A.replace("-----BEGIN", " -----BEGIN"),
             A.replace("-----BEGIN", "-----BEGIN -----BEGIN"),

@@ -138,8 +138,8 @@ fn text(name: &str, may_be_empty: bool) -> Option<Value> {
     });
     let often = if may_be_empty { "?" } else { "" };
     let mut schema = json!({ "type": "string", "pattern": format!("^({pattern}){often}$") });
-    if name == "dns-subdomain" {
-        schema["maxLength"] = json!(253);
+    if let ("dns-subdomain", Some(keywords)) = (name, schema.as_object_mut()) {
+        keywords.insert("maxLength".to_owned(), json!(253));
     }
     Some(schema)
 }

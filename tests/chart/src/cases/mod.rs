@@ -15,11 +15,12 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 38] = [
+pub(crate) const CASES: [Case; 39] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
     ("values-malformed", values::malformed),
     ("values-unusable", values::unusable),
+    ("values-contradictory", values::contradictory),
     ("values-as-the-controller", formats::as_the_controller),
     ("values-as-the-api-server", formats::as_the_api_server),
     ("numeric-names", formats::numeric_names),

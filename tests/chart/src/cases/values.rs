@@ -58,7 +58,6 @@ pub(super) fn malformed(helm: &Helm) -> anyhow::Result<()> {
 
 /// Values with which the controller would not start, or would not work, are refused with the reason.
 pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
-    let monitor = json!({ "enabled": true });
     refused(
         helm,
         [
@@ -107,6 +106,20 @@ pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
                 "A is given twice",
             ),
             (
+                json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
+                "give one of",
+            ),
+        ],
+    )
+}
+
+/// Values that need or exclude one another are refused with the reason.
+pub(super) fn contradictory(helm: &Helm) -> anyhow::Result<()> {
+    let monitor = json!({ "enabled": true });
+    refused(
+        helm,
+        [
+            (
                 json!({ "prometheusRule": { "disabledAlerts": ["VaultIssuerNoSuchAlert"] } }),
                 "there is no alert VaultIssuerNoSuchAlert",
             ),
@@ -130,10 +143,6 @@ pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
             (
                 metrics(json!({ "service": { "servicemonitor": monitor }, "podmonitor": monitor })),
                 "both would scrape the same pods",
-            ),
-            (
-                json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
-                "give one of",
             ),
             (
                 json!({ "namespaces": ["team-a"], "credentials": { "allNamespaces": true } }),
