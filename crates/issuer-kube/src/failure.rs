@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Response;
 use http::header::RETRY_AFTER;
 use http_body_util::{BodyExt, Limited};
+use issuer_core::reconcile::WriteError;
 use kube::client::Body;
 use kube::core::response::Status;
 
@@ -24,6 +25,8 @@ pub(crate) struct Failure {
     pub(crate) retry_after: Option<Duration>,
     /// Whether the refusal is about this request, and not about all that this process sends.
     is_own: bool,
+    /// Whether an admission webhook or policy has refused the request.
+    is_of_admission: bool,
     cause: String,
 }
 
@@ -34,6 +37,7 @@ impl Failure {
             code: None,
             retry_after: None,
             is_own: false,
+            is_of_admission: false,
             cause: cause.to_string(),
         }
     }
@@ -66,6 +70,21 @@ impl Failure {
         self.retry_after.filter(|_| !self.is_own)
     }
 
+    /// Classifies the refusal of a status.
+    ///
+    /// Admission refuses with any status that its author likes, often 403, until the object or the policy changes; a missing
+    /// permission is mended without the object.
+    pub(crate) fn write_error(&self) -> WriteError {
+        let error = match WriteError::of(self.code) {
+            WriteError::Forbidden if self.is_of_admission => WriteError::Refused,
+            error => error,
+        };
+        match (error, self.retry_after) {
+            (WriteError::Refused | WriteError::Unavailable, Some(wait)) if self.is_own => WriteError::Postponed(wait),
+            _ => error,
+        }
+    }
+
     /// Describes a refusal in a watch that has begun.
     pub(crate) fn of(status: &Status) -> Self {
         let details = status.details.as_ref();
@@ -80,6 +99,7 @@ impl Failure {
         Self {
             code: Some(status.code),
             is_own: status.status.is_some() || !status.reason.is_empty(),
+            is_of_admission: is_of_admission(&status.message),
             retry_after: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
             cause,
         }
@@ -103,6 +123,17 @@ impl From<kube::Error> for Failure {
     }
 }
 
+/// Returns `true` if a message is in the words of an admission [webhook] or [policy]: the API server begins with these, and
+/// quotes what the webhook or the policy says after them. The name before them is that of an object, which has no quotes.
+///
+/// [webhook]: https://github.com/kubernetes/kubernetes/blob/v1.34.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/webhook/errors/statuserror.go
+/// [policy]: https://github.com/kubernetes/kubernetes/blob/v1.34.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/policy/validating/dispatcher.go
+fn is_of_admission(message: &str) -> bool {
+    let cause = message.split_once("\" is forbidden: ").map(|(_, cause)| cause);
+    message.starts_with("admission webhook \"")
+        || cause.is_some_and(|cause| cause.starts_with("ValidatingAdmissionPolicy '"))
+}
+
 /// Writes an error and its causes, each once.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -115,4 +146,81 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(7);
+
+    /// Returns the error of a status that is refused in this way.
+    fn write_error(code: u16, message: &str, seconds: u32) -> WriteError {
+        let status = json!({
+            "status": "Failure",
+            "message": message,
+            "code": code,
+            "details": { "retryAfterSeconds": seconds },
+        });
+        Failure::of(&serde_json::from_value(status).unwrap()).write_error()
+    }
+
+    #[test]
+    fn admission_is_told_from_permission() {
+        let web = "certificaterequests.cert-manager.io \"web\" is forbidden: ";
+        let quoted = r#"User "x" cannot patch: " is forbidden: ValidatingAdmissionPolicy 'a'"#;
+        for (message, expected) in [
+            (
+                "admission webhook \"a.example\" denied the request: no",
+                WriteError::Refused,
+            ),
+            (
+                "admission webhook \"a.example\" denied the request without explanation",
+                WriteError::Refused,
+            ),
+            (
+                &*format!("{web}ValidatingAdmissionPolicy 'a' with binding 'b' denied request: no"),
+                WriteError::Refused,
+            ),
+            (
+                &*format!("{web}User \"controller\" cannot patch resource"),
+                WriteError::Forbidden,
+            ),
+            (&*format!("{web}{quoted}"), WriteError::Forbidden),
+            ("the admission webhook \"a\" is down", WriteError::Forbidden),
+            ("", WriteError::Forbidden),
+        ] {
+            assert_eq!(write_error(403, message, 0), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_can_be_postponed() {
+        let denied = "admission webhook \"a.example\" denied the request";
+        for (code, expected) in [
+            (400, WriteError::Postponed(WAIT)),
+            (403, WriteError::Postponed(WAIT)),
+            (404, WriteError::NotFound),
+            (409, WriteError::Conflict),
+            (422, WriteError::Postponed(WAIT)),
+            (429, WriteError::Postponed(WAIT)),
+            (500, WriteError::Postponed(WAIT)),
+        ] {
+            assert_eq!(write_error(code, denied, 7), expected, "{code}");
+        }
+        assert_eq!(write_error(403, "", 7), WriteError::Forbidden);
+        assert_eq!(write_error(429, denied, 0), WriteError::Unavailable);
+        // Without a Status it is about every request, and pauses all.
+        let plain = Failure {
+            code: Some(429),
+            retry_after: Some(WAIT),
+            ..Failure::new("too many requests")
+        };
+        assert_eq!(
+            (plain.write_error(), plain.general_wait()),
+            (WriteError::Unavailable, Some(WAIT))
+        );
+    }
 }
