@@ -442,7 +442,7 @@ mod tests {
                 kind: PatchKind::Replace,
                 body: json!({}),
             };
-            let postponed = WriteError::Postponed(Duration::from_secs(3600));
+            let postponed = WriteError::Postponed(Duration::from_secs(60));
             assert_eq!(api.write_status(&write).await, Err(postponed), "{code}");
             assert_eq!(api.take_wait(), None, "{code} {reason}");
         }

@@ -16,12 +16,15 @@ const REFUSAL: usize = 64 << 10;
 /// The most that is quoted of a refusal, in characters.
 const QUOTED: usize = 300;
 
+/// The longest time that is waited because a refusal asks for it: a proxy in between may ask for any.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// Why the API server did not give a list or a watch.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Failure {
     /// The status of the refusal, if there was one.
     pub(crate) code: Option<u16>,
-    /// The time that the API server asked to wait.
+    /// The time that the API server asked to wait, at most [`LONGEST_WAIT`].
     pub(crate) retry_after: Option<Duration>,
     /// Whether the refusal is about this request, and not about all that this process sends.
     is_own: bool,
@@ -55,7 +58,7 @@ impl Failure {
         status.code = head.status.as_u16();
         let refusal = Self::of(&status);
         Self {
-            retry_after: seconds.map(Duration::from_secs).or(refusal.retry_after),
+            retry_after: seconds.map(wait).or(refusal.retry_after),
             ..refusal
         }
     }
@@ -80,7 +83,7 @@ impl Failure {
             error => error,
         };
         match (error, self.retry_after) {
-            (WriteError::Refused | WriteError::Unavailable, Some(wait)) if self.is_own => WriteError::Postponed(wait),
+            (WriteError::Refused | WriteError::Unavailable, Some(asked)) if self.is_own => WriteError::Postponed(asked),
             _ => error,
         }
     }
@@ -100,7 +103,7 @@ impl Failure {
             code: Some(status.code),
             is_own: status.status.is_some() || !status.reason.is_empty(),
             is_of_admission: is_of_admission(&status.message),
-            retry_after: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
+            retry_after: (seconds > 0).then(|| wait(seconds.into())),
             cause,
         }
     }
@@ -121,6 +124,11 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         Self::new(chain(&error))
     }
+}
+
+/// Returns how long to wait where a refusal asks for so many seconds.
+fn wait(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).min(LONGEST_WAIT)
 }
 
 /// Returns `true` if a message is in the words of an admission [webhook] or [policy]: the API server begins with these, and
