@@ -336,8 +336,15 @@ impl Task {
     }
 
     fn retry_later(self, state: &mut State, now: Now) -> Step {
+        self.retry_after(state, now, Duration::ZERO)
+    }
+
+    /// As [`retry_later`](Self::retry_later), but not before `least` has passed, unless that is longer than the longest
+    /// backoff.
+    fn retry_after(self, state: &mut State, now: Now, least: Duration) -> Step {
         let most = if state.stopping { UNSAVED_STOPPING } else { UNSAVED };
         let again = state.back_off(&self.key, self.uid(), most, now);
+        let again = again.max(now.monotonic + least.min(most));
         self.end(state, Outcome::Unsaved, Again::At(again))
     }
 

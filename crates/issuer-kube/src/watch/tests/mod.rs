@@ -362,6 +362,16 @@ async fn retry_after_of_the_api_server_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn any_retry_after_is_bounded() {
+    for asked in ["86400", "18446744073709551615"] {
+        let server = Server::new([refuse(429, Some(asked)), list(&[], "1", "")]);
+        server.follow(REQUESTS).await;
+        let times = server.times();
+        assert_eq!((times[1] - times[0]).as_secs(), 60, "{asked}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_that_is_silent_is_given_up() {
     let server = Server::new([list(&[], "1", ""), open(&[]), open(&[])]);
     server.follow(Watched::Issuers(IssuerKind::Cluster)).await;
