@@ -1,4 +1,4 @@
-//! What a user should change about an issuer that can sign.
+//! Warnings about an issuer that can sign, for its user to act on.
 
 /// Something about an issuer that can sign, that its user should change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
