@@ -140,8 +140,8 @@ impl FakeKube {
     }
 
     /// Returns `true` if compaction up to a revision would forget an event.
-    pub fn remembers(&self, kind: Kind, revision: u64) -> bool {
-        self.store(kind).remembers(revision)
+    pub fn would_forget(&self, kind: Kind, revision: u64) -> bool {
+        self.store(kind).would_forget(revision)
     }
 
     /// Drops the first event after a revision if a later one follows, as if the watch had started between them.

@@ -77,7 +77,7 @@ impl Store {
     }
 
     /// Returns `true` if compaction up to a revision would forget an event.
-    pub(crate) fn remembers(&self, revision: u64) -> bool {
+    pub(crate) fn would_forget(&self, revision: u64) -> bool {
         self.log.front().is_some_and(|event| event.revision <= revision)
     }
 

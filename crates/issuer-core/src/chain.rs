@@ -144,19 +144,23 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// Verifies the signatures of one answer: at most [`BUDGET`] of them, and those of CA certificates that are known not
-/// again.
+/// Verifies the signatures of one answer: at most [`BUDGET`] of them, which cost no more than [`WORK`], and those of CA
+/// certificates that are known not again.
 pub(crate) struct Verifier<'k> {
     signatures: &'k Signatures,
     known: &'k mut KnownSignatures,
     /// How many more may be verified.
     left: usize,
+    /// How much these may cost.
+    work: usize,
 }
 
-/// The most signatures of an answer that are verified, which takes up to ten milliseconds: a server may send many CAs of
-/// one name, of which each may have signed each. Of the longest chain that is read, each of sixteen certificates takes one,
-/// or two if its issuer has the same name.
+/// The most signatures of an answer that are verified: a server may send many CAs of one name, of which each may have signed
+/// each. Of the longest chain that is read, each of sixteen certificates takes one, or two if its issuer has the same name.
 pub(crate) const BUDGET: usize = 32;
+
+/// The most that they cost, in signatures of P-256: as much as all of them where the keys are of RSA with 4096 bits.
+pub(crate) const WORK: usize = 128;
 
 impl<'k> Verifier<'k> {
     pub(crate) fn new(signatures: &'k Signatures, known: &'k mut KnownSignatures) -> Self {
@@ -164,6 +168,7 @@ impl<'k> Verifier<'k> {
             signatures,
             known,
             left: BUDGET,
+            work: WORK,
         }
     }
 
@@ -175,6 +180,7 @@ impl<'k> Verifier<'k> {
     ) -> Result<Verdict, PathError> {
         if certificate.is_named_by(issuer) {
             self.left = self.left.checked_sub(1).ok_or(PathError::Expensive)?;
+            self.work = self.work.checked_sub(issuer.key.cost()).ok_or(PathError::Expensive)?;
         }
         Ok(certificate.is_signed_by(issuer, self.signatures))
     }
@@ -254,7 +260,7 @@ pub(crate) struct Path<'p, 'a> {
 pub(crate) enum PathError {
     /// No certificate of the pool signed the leaf.
     Broken,
-    /// The search takes more than [`BUDGET`] signatures.
+    /// The search takes more than [`BUDGET`] signatures, or they cost more than [`WORK`].
     Expensive,
     /// The algorithm of the leaf's signature cannot be verified.
     Unsupported,

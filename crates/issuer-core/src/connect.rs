@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::digest::digest;
 use crate::target::AllowedServers;
-use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, proxy};
+use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, pem, proxy};
 
 /// The parameters of a connection, as data for a driver.
 ///
@@ -23,7 +23,7 @@ pub struct Connect {
     pub proxy: Option<Proxy>,
     /// The name to send as SNI and to verify the server's certificate against, where it is not the origin's host.
     pub server_name: Option<String>,
-    /// Whom the server's certificate must chain to.
+    /// The CAs to which the server's certificate must chain.
     pub roots: Roots,
     /// The certificate to present where the server asks for one.
     pub identity: Option<Identity>,
@@ -65,7 +65,7 @@ impl Connect {
     }
 }
 
-/// Whom a server's certificate must chain to.
+/// The CAs to which a server's certificate must chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Roots {
     /// Any of these certificates.
@@ -100,8 +100,14 @@ impl CaBundle {
     }
 
     /// Returns the certificates as PEM, which may hold other text.
-    pub fn pem(&self) -> &[u8] {
+    pub(crate) fn pem(&self) -> &[u8] {
         &self.pem
+    }
+
+    /// Returns the certificates to trust, DER.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        // The text around the blocks may be in any encoding.
+        pem::plain_certificates(&String::from_utf8_lossy(&self.pem)).collect()
     }
 }
 

@@ -39,6 +39,7 @@ impl KnownSignatures {
             return;
         }
         let signatures = Arc::make_mut(&mut self.0);
+        // Linear, but in a list of a few: to find one by a hash would mean to hash whole certificates.
         if signatures.len() >= SIGNATURES {
             signatures.remove(0);
         }

@@ -112,6 +112,11 @@
 //! | a flag | `vault-issuer/src/args/`, [`reconcile::Config`], the chart's `values.yaml`, `deploy/docs/cli.md` (as for a metric) |
 //! | a promise | `simulator/src/invariants/`, with a seeded bug in `simulator/src/mutant.rs` that it must find |
 //!
+//! # Hashes of states
+//!
+//! States implement `Hash` for the simulator's explorer, which follows no state twice. Where it is written by hand, it leaves out
+//! what the rest determines, and what no decision depends on. Equal states have equal hashes, as for any other use.
+//!
 //! # Architecture invariants
 //!
 //! * No socket, runtime, clock, randomness, thread, file or environment: all are arguments.

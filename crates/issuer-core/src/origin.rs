@@ -70,8 +70,11 @@ impl Origin {
 
     /// Returns the scheme, host and port: equal texts name one server, whatever the path below which the API is served.
     pub(crate) fn server(&self) -> String {
-        // Host names are equal in upper and lower case (RFC 4343).
-        let host = self.host().to_ascii_lowercase();
+        // Host names are equal in upper and lower case (RFC 4343), and IPv6 addresses have many forms.
+        let host = match address(self.host()) {
+            Some(address) => format!("[{address}]"),
+            None => self.host().to_ascii_lowercase(),
+        };
         format!("{}://{host}:{}", self.scheme, self.port())
     }
 
@@ -83,12 +86,14 @@ impl Origin {
 
 /// Returns `true` if a host is an IPv6 address in brackets, or has only characters of names and IPv4 addresses.
 fn is_host(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    match address {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(letter),
-    }
+    address(host).is_some() || (!host.is_empty() && host.chars().all(letter))
+}
+
+/// Returns the IPv6 address of a host in brackets.
+fn address(host: &str) -> Option<Ipv6Addr> {
+    let address = host.strip_prefix('[')?.strip_suffix(']')?;
+    address.parse().ok()
 }
 
 impl fmt::Display for Origin {
@@ -130,6 +135,20 @@ mod tests {
         ] {
             assert!(!is_vault(other), "{other}");
         }
+    }
+
+    #[test]
+    fn forms_of_an_address_are_one_server() {
+        let server = |host: &str| Origin::parse(&format!("https://{host}")).unwrap().server();
+        for host in [
+            "[FD00::1]:443",
+            "[fd00:0::1]",
+            "[fd00:0:0:0:0:0:0:1]",
+            "[fd00::0.0.0.1]",
+        ] {
+            assert_eq!(server(host), "https://[fd00::1]:443", "{host}");
+        }
+        assert_ne!(server("[fd00::2]"), server("[fd00::1]"));
     }
 
     #[test]

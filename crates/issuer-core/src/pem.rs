@@ -1,4 +1,4 @@
-//! PEM (RFC 7468), read as leniently as Go's `encoding/pem` and written strictly.
+//! PEM (RFC 7468), read as leniently as Go's `encoding/pem`, or more so, and written strictly.
 //!
 //! Not `rustls_pki_types::pem`: it knows the labels of TLS only, refuses RFC 1421 headers and unused bits in the base64,
 //! and what it refuses here would be a certificate that Vault signs and we do not.
@@ -18,28 +18,63 @@ pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-/// A PEM block: its label and its bytes, or `None` if the base64 is broken or the end is missing.
+/// A PEM block.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Block<'a> {
     pub(crate) label: &'a str,
+    /// The bytes, or `None` if the base64 is broken or the end is missing.
     pub(crate) der: Option<Vec<u8>>,
+    /// Whether the block has no headers, and nothing else is in its lines.
+    is_plain: bool,
 }
 
 /// Returns the PEM blocks of a text, in linear time; other text around them is skipped.
-pub(crate) fn blocks(mut text: &str) -> impl Iterator<Item = Block<'_>> {
-    std::iter::from_fn(move || {
-        let (_, rest) = text.split_once(BEGIN)?;
-        let (label, rest) = rest.split_once("-----")?;
-        // A block without an end must not swallow the next one.
-        let own = rest.find(BEGIN).map_or(rest, |next| rest.get(..next).unwrap_or(rest));
-        let end = format!("-----END {label}-----");
-        let body = own.split_once(end.as_str()).map(|(body, _)| body);
-        text = rest.get(body.map_or(own.len(), |body| body.len() + end.len())..)?;
-        Some(Block {
-            label,
-            der: body.and_then(decode),
-        })
+pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Block<'_>> {
+    // A block ends where the next begins, so one without an end swallows no other.
+    let mut pieces = text.split(BEGIN);
+    let before = pieces.next().unwrap_or_default();
+    let mut begins_line = before.is_empty() || before.ends_with('\n');
+    pieces.filter_map(move |piece| {
+        let begun_line = std::mem::replace(&mut begins_line, piece.ends_with('\n'));
+        Block::read(piece, begun_line)
     })
+}
+
+/// Returns the certificates of a bundle, if their blocks are plain. Go's `x509.CertPool` skips the others, so they must not
+/// be trusted here either.
+pub(crate) fn plain_certificates(bundle: &str) -> impl Iterator<Item = Vec<u8>> {
+    let plain = blocks(bundle).filter(|block| block.is_plain && block.label == "CERTIFICATE");
+    plain.filter_map(|block| block.der)
+}
+
+impl<'a> Block<'a> {
+    /// Reads the text that follows a [`BEGIN`].
+    fn read(text: &'a str, begins_line: bool) -> Option<Self> {
+        let (label, rest) = text.split_once("-----")?;
+        if label.contains('\n') {
+            return None;
+        }
+        let end = format!("-----END {label}-----");
+        let parts = rest.split_once(end.as_str());
+        Some(Self {
+            label,
+            der: parts.and_then(|(body, _)| decode(body)),
+            is_plain: begins_line && parts.is_some_and(|(body, after)| is_plain(body, after)),
+        })
+    }
+}
+
+/// Returns `true` if the body of a block is whole lines without headers, and nothing follows the block in its last line.
+fn is_plain(body: &str, after: &str) -> bool {
+    let is_blank = |line: &str| line.trim_ascii().is_empty();
+    let Some((rest_of_line, lines)) = body.split_once('\n') else {
+        return false;
+    };
+    let ends_line = lines.is_empty() || lines.ends_with('\n');
+    is_blank(rest_of_line)
+        && ends_line
+        && !lines.contains(':')
+        && is_blank(after.split('\n').next().unwrap_or_default())
 }
 
 /// Decodes the body of a block; headers, which are the first lines and have a colon, are skipped.
@@ -76,11 +111,14 @@ mod tests {
 
     use super::*;
 
+    fn read(text: &str) -> Vec<(&str, Option<Vec<u8>>)> {
+        blocks(text).map(|block| (block.label, block.der)).collect()
+    }
+
     #[test]
     fn reads_blocks_among_other_text() {
         let text = format!("subject: x\n{}junk{}", encode("A", b"one"), encode("B C", &[9; 100]));
-        let found: Vec<_> = blocks(&text).map(|block| (block.label, block.der)).collect();
-        assert_eq!(found, [("A", Some(b"one".to_vec())), ("B C", Some(vec![9; 100]))]);
+        assert_eq!(read(&text), [("A", Some(b"one".to_vec())), ("B C", Some(vec![9; 100]))]);
         assert!(text.lines().all(|line| line.len() <= 64));
     }
 
@@ -93,11 +131,7 @@ mod tests {
             "-----BEGIN A-----  \nAA\nAA\t\n-----END A-----  \n",
             "-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\nk: v\n\nAAAA\n-----END A-----",
         ] {
-            let block = Block {
-                label: "A",
-                der: Some(vec![0; 3]),
-            };
-            assert_eq!(blocks(text).collect::<Vec<_>>(), [block], "{text}");
+            assert_eq!(read(text), [("A", Some(vec![0; 3]))], "{text}");
         }
         for body in ["QQ==", "QR=="] {
             let text = format!("-----BEGIN A-----\n{body}\n-----END A-----\n");
@@ -107,7 +141,13 @@ mod tests {
 
     #[test]
     fn distinguishes_broken_blocks_from_none() {
-        for text in ["", "<html>-----</html>", "-----BEGIN ", "-----BEGIN A"] {
+        for text in [
+            "",
+            "<html>-----</html>",
+            "-----BEGIN ",
+            "-----BEGIN A",
+            "-----BEGIN A\n-----",
+        ] {
             assert_eq!(blocks(text).next(), None, "{text}");
         }
         for text in [
@@ -117,23 +157,70 @@ mod tests {
             "-----BEGIN A-----\nAAAA\nk: v\n-----END A-----",
             "-----BEGIN A----------BEGIN A-----\nAAAA\n-----END A-----",
         ] {
-            assert_eq!(blocks(text).next(), Some(Block { label: "A", der: None }), "{text}");
+            assert_eq!(read(text).first(), Some(&("A", None)), "{text}");
         }
     }
 
     #[test]
     fn torn_block_hides_no_other() {
         let whole = encode("A", b"whole");
-        let text = format!("{}{whole}", &whole[..whole.len() / 2]);
-        let found: Vec<_> = blocks(&text).map(|block| block.der).collect();
-        assert_eq!(found, [None, Some(b"whole".to_vec())]);
+        for torn in [
+            whole.len() / 2,
+            "-----BEGIN A-----".len(),
+            "-----BEGIN A".len(),
+            BEGIN.len(),
+        ] {
+            let text = format!("{}\n{whole}", &whole[..torn]);
+            assert_eq!(read(&text).last(), Some(&("A", Some(b"whole".to_vec()))), "{text}");
+        }
+    }
+
+    #[test]
+    fn trusts_what_go_trusts() {
+        const A: &str = "-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n";
+        let found = |bundle: &str| plain_certificates(bundle).collect::<Vec<_>>();
+        let torn = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        let key = encode("PRIVATE KEY", b"key");
+        let headers = "-----BEGIN CERTIFICATE-----\na: b\n\nAAAA\n-----END CERTIFICATE-----\n";
+        for bundle in [
+            A.to_owned(),
+            A.replace('\n', "\r\n"),
+            A.replace('\n', "\t \n"),
+            A.replace("QQ==", "QR=="),
+            A.replace("QQ==", " Q\nQ = ="),
+            A.trim_end().to_owned(),
+            format!("a comment\n{A}another"),
+            format!("{torn}{A}"),
+            format!("{A}{torn}"),
+            format!("{torn}{key}{A}"),
+            format!("{headers}{A}"),
+        ] {
+            assert_eq!(found(&bundle), [b"A"], "{bundle}");
+        }
+        assert_eq!(found(&format!("{A}{A}")).len(), 2);
+        for bundle in [
+            String::new(),
+            torn.to_owned(),
+            key,
+            headers.to_owned(),
+            A.replace("-----BEGIN", " -----BEGIN"),
+            A.replace("-----BEGIN", "-----BEGIN -----BEGIN"),
+            A.replace("E-----\nQQ", "E-----QQ"),
+            A.replace("==\n", "=="),
+            A.replace('\n', "\r"),
+            format!("{} x", A.trim_end()),
+            format!("\u{feff}{A}"),
+            A.replace("QQ==", "QQ"),
+        ] {
+            assert_eq!(found(&bundle), Vec::<Vec<u8>>::new(), "{bundle}");
+        }
     }
 
     proptest! {
         #[test]
         fn encoding_round_trips(der in prop::collection::vec(any::<u8>(), 0..300)) {
             let text = encode("X", &der);
-            prop_assert_eq!(blocks(&text).next(), Some(Block { label: "X", der: Some(der) }));
+            prop_assert_eq!(read(&text), [("X", Some(der))]);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use rustls_pki_types::{SignatureVerificationAlgorithm, alg_id};
 
-use crate::der;
+use crate::der::{self, Element};
 
 /// The signature algorithms that a driver's crypto library can verify.
 ///
@@ -20,6 +20,7 @@ impl PartialEq for Signatures {
 }
 
 impl Hash for Signatures {
+    /// Hashes the number of algorithms: a process has one table of them.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.len().hash(state);
     }
@@ -117,15 +118,43 @@ impl<'a> SubjectPublicKey<'a> {
 
     /// Returns the size of an RSA key; `None` for other keys.
     fn modulus_bits(&self) -> Option<usize> {
+        let (modulus, _) = self.rsa()?;
+        bits(modulus)
+    }
+
+    /// Returns the modulus and the exponent of an RSA key.
+    fn rsa(&self) -> Option<(Element<'a>, Element<'a>)> {
         if *self.algorithm != *alg_id::RSA_ENCRYPTION {
             return None;
         }
-        let (modulus, _) = der::split(der::only(der::SEQUENCE, self.bits)?)?;
-        let zeros = modulus.content.iter().take_while(|byte| **byte == 0).count();
-        let first = modulus.content.get(zeros)?;
-        let bits = (modulus.content.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?;
-        (modulus.tag == der::INTEGER).then_some(bits)
+        let (modulus, rest) = der::split(der::only(der::SEQUENCE, self.bits)?)?;
+        let (exponent, _) = der::split(rest)?;
+        Some((modulus, exponent))
     }
+
+    /// Returns how long it takes to verify a signature of this key, in units of one of P-256, and rather too much.
+    ///
+    /// With RSA, the time grows with the square of the size, and with the length of the exponent, which is 65537 almost
+    /// everywhere.
+    pub(crate) fn cost(&self) -> usize {
+        if let Some((modulus, exponent)) = self.rsa() {
+            let size = bits(modulus).map_or(1, |bits| bits.div_ceil(2048));
+            let is_usual = exponent.content.len() <= 3;
+            return size * size * if is_usual { 1 } else { 2 };
+        }
+        let is_small = [alg_id::ECDSA_P256, alg_id::ED25519]
+            .iter()
+            .any(|id| **id == *self.algorithm);
+        if is_small { 1 } else { 4 }
+    }
+}
+
+/// Returns the number of bits of a positive integer.
+fn bits(integer: Element<'_>) -> Option<usize> {
+    let zeros = integer.content.iter().take_while(|byte| **byte == 0).count();
+    let first = integer.content.get(zeros)?;
+    let bits = (integer.content.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?;
+    (integer.tag == der::INTEGER).then_some(bits)
 }
 
 #[cfg(test)]
@@ -171,6 +200,50 @@ mod tests {
         }
     }
 
+    /// Encodes an RSA key with a modulus of this many bytes.
+    fn rsa(modulus: usize, exponent: &[u8]) -> Vec<u8> {
+        let integer = |content: &[u8]| [encoded_length(2, content.len()), content.to_vec()].concat();
+        let integers = [integer(&vec![0xff; modulus]), integer(exponent)].concat();
+        [encoded_length(0x30, integers.len()), integers].concat()
+    }
+
+    fn encoded_length(tag: u8, length: usize) -> Vec<u8> {
+        match length {
+            ..0x80 => vec![tag, length as u8],
+            0x80..0x100 => vec![tag, 0x81, length as u8],
+            _ => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+        }
+    }
+
+    #[test]
+    fn larger_keys_cost_more() {
+        for (modulus, exponent, cost) in [
+            (128, &[3][..], 1),
+            (256, &[1, 0, 1], 1),
+            (257, &[1, 0, 1], 4),
+            (512, &[1, 0, 1], 4),
+            (512, &[1, 0, 0, 1], 8),
+            (1024, &[1, 0, 1], 16),
+            (1024, &[1, 0, 0, 0, 1], 32),
+        ] {
+            let (algorithm, bits) = (&*alg_id::RSA_ENCRYPTION, &*rsa(modulus, exponent));
+            assert_eq!(
+                SubjectPublicKey { algorithm, bits }.cost(),
+                cost,
+                "{modulus} {exponent:?}"
+            );
+        }
+        for (algorithm, cost) in [
+            (alg_id::ECDSA_P256, 1),
+            (alg_id::ED25519, 1),
+            (alg_id::ECDSA_P384, 4),
+            (alg_id::ECDSA_P521, 4),
+        ] {
+            let (algorithm, bits) = (&*algorithm, &[][..]);
+            assert_eq!(SubjectPublicKey { algorithm, bits }.cost(), cost, "{algorithm:?}");
+        }
+    }
+
     #[test]
     fn unusual_rsa_sizes_are_unsupported() {
         for (modulus, verdict) in [
@@ -178,15 +251,7 @@ mod tests {
             (256, Verdict::Wrong),
             (2048, Verdict::Unsupported),
         ] {
-            let mut integers = vec![2, 0x82, (modulus >> 8) as u8, modulus as u8];
-            integers.extend(vec![0xff; modulus]);
-            integers.extend([2, 3, 1, 0, 1]);
-            let mut bits = vec![0x30, 0x82, (integers.len() >> 8) as u8, integers.len() as u8];
-            if modulus == 128 {
-                integers.splice(1..4, [0x81, 0x80]);
-                bits = vec![0x30, 0x81, integers.len() as u8];
-            }
-            bits.extend(integers);
+            let bits = rsa(modulus, &[1, 0, 1]);
             let key = SubjectPublicKey {
                 algorithm: &alg_id::RSA_ENCRYPTION,
                 bits: &bits,

@@ -165,7 +165,7 @@ impl ApiServer {
             .insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
         self.send(request).await.map(drop).map_err(|failure| {
             tracing::debug!(code = failure.code, "failed to write a status");
-            WriteError::of(failure.code)
+            failure.write_error()
         })
     }
 
@@ -442,7 +442,8 @@ mod tests {
                 kind: PatchKind::Replace,
                 body: json!({}),
             };
-            assert_eq!(api.write_status(&write).await, Err(WriteError::Unavailable), "{code}");
+            let postponed = WriteError::Postponed(Duration::from_secs(60));
+            assert_eq!(api.write_status(&write).await, Err(postponed), "{code}");
             assert_eq!(api.take_wait(), None, "{code} {reason}");
         }
     }

@@ -104,7 +104,7 @@ impl Items {
     }
 }
 
-/// Splits what is part of a string and neither ends it nor escapes anything off a piece; `None` if there is nothing.
+/// Splits off the text of a string up to the next quote or backslash; `None` if the piece begins with one.
 fn split_text(piece: &[u8]) -> Option<(&[u8], &[u8])> {
     let special = |byte: &u8| matches!(byte, b'"' | b'\\');
     let length = piece.iter().position(special).unwrap_or(piece.len());

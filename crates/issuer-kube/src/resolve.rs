@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn room() -> Arc<Room> {
-        Arc::new(Room::new(4, 1))
+        Arc::new(Room::new(4, 1, &Arc::new(Semaphore::new(9))))
     }
 
     async fn is_found(resolver: &Resolver, host: &str, room: &Arc<Room>) -> bool {

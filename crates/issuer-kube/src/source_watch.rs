@@ -26,7 +26,7 @@ pub(crate) struct SourceWatch {
     body: Body,
     /// The bytes read so far of the next events.
     read: Vec<u8>,
-    /// How much of that has no end of a line.
+    /// The number of these bytes that hold no end of a line.
     searched: usize,
 }
 

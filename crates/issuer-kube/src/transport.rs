@@ -236,7 +236,7 @@ mod tests {
     use issuer_core::{Limits, Operation, Origin, Roots};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-    use tokio::sync::Barrier;
+    use tokio::sync::{Barrier, Semaphore};
 
     use super::*;
 
@@ -306,7 +306,8 @@ mod tests {
         let (port, accepted) = server(2).await;
         let connect = connect(port);
         let pool = Pool::new(&connect, &Resolver::default()).unwrap();
-        let room = Arc::new(Room::new(1, 1));
+        let of_all = Arc::new(Semaphore::new(9));
+        let room = Arc::new(Room::new(1, 1, &of_all));
         for connections in [2, 3, 4] {
             let call = || {
                 let request = (wire(health(&connect).http), 1 << 10);
@@ -317,7 +318,7 @@ mod tests {
             assert_eq!(accepted.load(Ordering::SeqCst), connections);
         }
         // Another tenant that reaches the server in the same way takes what is kept.
-        let others = Arc::new(Room::new(1, 2));
+        let others = Arc::new(Room::new(1, 2, &of_all));
         let call = || {
             pool.call(
                 &connect,

@@ -2,16 +2,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use issuer_core::{Connect, DialError, Identity, Roots};
+use issuer_core::{CaBundle, Connect, DialError, Identity, Roots};
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
-use crate::pem::certificates;
 use crate::verifier::BundleVerifier;
 
 pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
@@ -34,17 +33,15 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
 /// [`DialError::SystemRoots`] if the system has none, [`DialError::Identity`] if the client certificate or its key
 /// cannot be parsed or they do not belong together.
 pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> {
-    #[expect(clippy::expect_used, reason = "the provider is fixed and has suites for both")]
-    let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .expect("aws-lc-rs speaks TLS 1.2 and 1.3");
     let builder = match &connect.roots {
         Roots::Bundle(bundle) => {
-            let verifier = bundle_verifier(bundle.pem()).ok_or(DialError::Roots)?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            let verifier = bundle_verifier(bundle).ok_or(DialError::Roots)?;
+            builder()
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
         }
         Roots::System if SYSTEM.is_empty() => return Err(DialError::SystemRoots),
-        Roots::System => builder.with_root_certificates(SYSTEM.clone()),
+        Roots::System => builder().with_root_certificates(SYSTEM.clone()),
     };
     let mut config = match &connect.identity {
         Some(identity) => {
@@ -60,6 +57,14 @@ pub fn client_config(connect: &Connect) -> Result<Arc<ClientConfig>, DialError> 
     Ok(Arc::new(config))
 }
 
+/// Returns the beginning of a configuration: TLS 1.2 and 1.3.
+pub(crate) fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    #[expect(clippy::expect_used, reason = "the provider is fixed and has suites for both")]
+    ClientConfig::builder_with_provider(PROVIDER.clone())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
+}
+
 /// Returns the name to send as SNI and to find in the server's certificate: the given one, else the origin's host.
 ///
 /// # Errors
@@ -72,8 +77,8 @@ pub fn server_name(connect: &Connect) -> Result<ServerName<'static>, DialError> 
 }
 
 /// Returns the verifier for a bundle, unless it has no usable certificate.
-fn bundle_verifier(pem: &[u8]) -> Option<BundleVerifier> {
-    let bundle = certificates(pem);
+fn bundle_verifier(bundle: &CaBundle) -> Option<BundleVerifier> {
+    let bundle: Vec<_> = bundle.certificates().into_iter().map(CertificateDer::from).collect();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(bundle.iter().cloned());
     let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone()).build();

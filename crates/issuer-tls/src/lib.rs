@@ -9,7 +9,6 @@
 mod cache;
 mod config;
 mod error;
-mod pem;
 mod presented;
 mod signatures;
 mod verifier;

@@ -4,11 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::config::PROVIDER;
+use crate::config::{PROVIDER, builder};
 
 /// The most characters of a line: the server that answers chooses it.
 const LINE: usize = 300;
@@ -24,12 +23,8 @@ struct Recorder(Mutex<Vec<CertificateDer<'static>>>);
 impl PresentedCertificates {
     /// Returns the configuration with which a handshake fails once the certificates are noted.
     pub fn config(&self) -> Arc<ClientConfig> {
-        #[expect(clippy::expect_used, reason = "the provider is fixed and has suites for both")]
-        let builder = ClientConfig::builder_with_provider(PROVIDER.clone())
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .expect("aws-lc-rs speaks TLS 1.2 and 1.3");
         let recorder: Arc<Recorder> = Arc::clone(&self.0);
-        let builder = builder.dangerous().with_custom_certificate_verifier(recorder);
+        let builder = builder().dangerous().with_custom_certificate_verifier(recorder);
         Arc::new(builder.with_no_client_auth())
     }
 

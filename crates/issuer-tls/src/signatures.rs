@@ -20,10 +20,17 @@ use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerifica
 /// have, and EC P-224, which Vault offers.
 pub fn signatures() -> Signatures {
     static ALL: LazyLock<Vec<&'static dyn SignatureVerificationAlgorithm>> = LazyLock::new(|| {
-        let tls = default_provider().signature_verification_algorithms.all;
-        [tls, &SMALL_RSA, &P224].concat()
+        let tls = default_provider().signature_verification_algorithms.all.iter().copied();
+        // One for each kind of signature: a wrong one would else be verified with each of them.
+        let is_other =
+            |known: &&dyn SignatureVerificationAlgorithm| !SMALL_RSA.iter().any(|small| is_same(*small, *known));
+        tls.filter(is_other).chain(SMALL_RSA).chain(P224).collect()
     });
     Signatures(&ALL)
+}
+
+fn is_same(one: &dyn SignatureVerificationAlgorithm, other: &dyn SignatureVerificationAlgorithm) -> bool {
+    one.public_key_alg_id() == other.public_key_alg_id() && one.signature_alg_id() == other.signature_alg_id()
 }
 
 static SMALL_RSA: [&dyn SignatureVerificationAlgorithm; 2] = [
@@ -52,7 +59,7 @@ static P224: [&dyn SignatureVerificationAlgorithm; 3] = [
     },
 ];
 
-/// RSA with PKCS#1 padding and a key of 1024 bits or more.
+/// RSA with PKCS#1 padding and a key of 1024 to 8192 bits.
 #[derive(Debug)]
 struct SmallRsa {
     id: AlgorithmIdentifier,
@@ -118,6 +125,14 @@ mod tests {
             P224[0].public_key_alg_id(),
         ] {
             assert!(keys.contains(&key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn no_signature_is_verified_twice() {
+        let all = signatures().0;
+        for (at, known) in all.iter().enumerate() {
+            assert!(!all[at + 1..].iter().any(|other| is_same(*known, *other)), "{known:?}");
         }
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::account::own_account;
-use crate::args::{ControllerArgs, DropInArgs, IssuerStatusChoice};
+use crate::args::{ControllerArgs, DropInArgs, IssuerStatusChoice, LeaderArgs};
 use crate::proxies::proxies;
 use crate::serve::{Asked, Content, Page, serve};
 use crate::telemetry;
@@ -48,10 +48,11 @@ pub(crate) fn run(args: ControllerArgs, err: &mut dyn Write) -> ExitCode {
 }
 
 async fn control(args: ControllerArgs) -> anyhow::Result<()> {
+    let leader = &args.leader;
     let timing = Timing::new(
-        args.leader_election_lease_duration,
-        args.leader_election_renew_deadline,
-        args.leader_election_retry_period,
+        leader.leader_election_lease_duration,
+        leader.leader_election_renew_deadline,
+        leader.leader_election_retry_period,
     )?;
     let proxies = proxies()?;
     let shutdown = shutdown()?;
@@ -75,7 +76,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
         health: &health,
         metrics: &metrics,
     };
-    let (mut candidate, mut leadership) = election.campaign(&args, client.clone(), given_up);
+    let (mut candidate, mut leadership) = election.campaign(leader, client.clone(), given_up);
     let release = async {
         give_up.send_replace(true);
         (&mut candidate).await.context("the leader election panicked")
@@ -167,7 +168,7 @@ impl Election<'_> {
     /// Campaigns for leadership until `given_up`; without leader election, this process always leads.
     fn campaign(
         &self,
-        args: &ControllerArgs,
+        args: &LeaderArgs,
         client: Client,
         given_up: watch::Receiver<bool>,
     ) -> (JoinHandle<()>, Leadership) {

@@ -81,7 +81,7 @@ impl Needs {
         format!("vault {verb}{flag} {arguments}")
     }
 
-    /// Returns commands that show or mend the cause of a failure, none where the cause is in the spec or passes by itself.
+    /// Returns commands that show or repair the cause of a failure; none if the cause is in the spec or passes by itself.
     pub(crate) fn commands(&self, error: &AccessError) -> Vec<String> {
         let in_vault = match error.reason() {
             "PermissionDenied" => self.grant(),
@@ -224,7 +224,7 @@ impl Needs {
     fn login(&self) -> Vec<String> {
         let read = self.auth_role().map(|role| self.at_login("read", &role));
         let namespace = &self.namespace;
-        let mend = match &self.method {
+        let repair = match &self.method {
             Method::AppRole { mount, .. } => {
                 Some(self.at_login("write", &format!("-force auth/{mount}/role/ROLE/secret-id")))
             }
@@ -256,7 +256,7 @@ impl Needs {
             )),
             _ => None,
         };
-        read.into_iter().chain(mend).collect()
+        read.into_iter().chain(repair).collect()
     }
 }
 

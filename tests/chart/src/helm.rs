@@ -51,11 +51,21 @@ impl Helm {
         Objects::parse(&text(output.stdout))
     }
 
+    /// Returns the error message for `values`; an empty one if they are accepted.
+    pub(crate) fn errors(&self, values: &Value) -> anyhow::Result<String> {
+        let output = self.call(&["template", RELEASE], values)?;
+        Ok(if output.status.success() {
+            String::new()
+        } else {
+            text(output.stderr)
+        })
+    }
+
     /// Returns the error message for `values`, which must be refused.
     pub(crate) fn refusal(&self, values: &Value) -> anyhow::Result<String> {
-        let output = self.call(&["template", RELEASE], values)?;
-        ensure!(!output.status.success(), "{values} is not refused");
-        Ok(text(output.stderr))
+        let errors = self.errors(values)?;
+        ensure!(!errors.is_empty(), "{values} is not refused");
+        Ok(errors)
     }
 
     /// Returns the notes that an installation prints.

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
 mod crd;
+mod formats;
 mod rbac;
 mod values;
 

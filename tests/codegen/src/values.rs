@@ -1,14 +1,15 @@
 //! The chart's `values.schema.json` and the table in its README, made from `values.yaml` and its comments.
 //!
 //! The comment above a value describes it. A line `# @schema {…}` in it adds to the JSON schema that the default value
-//! implies. A value is a leaf, passed on as it is, unless its default is a map with entries and no `type` is given.
+//! implies, in which `{"format": NAME}` stands for a schema of [`formats`]. A value is a leaf, passed on as it is, unless
+//! its default is a map with entries and it has neither a `type` nor a format.
 
 use std::fs;
 
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
-use super::{CHART, File};
+use super::{CHART, File, formats};
 
 const TABLE: [&str; 2] = [
     "<!-- values: written by `cargo xtask codegen` from values.yaml -->\n",
@@ -62,7 +63,8 @@ impl Entry {
             Value::Bool(_) => json!({ "type": "boolean" }),
             Value::Number(_) => json!({ "type": "integer" }),
             Value::String(_) => json!({ "type": "string" }),
-            Value::Array(_) => json!({ "type": "array" }),
+            // Lists of texts have an `@schema`.
+            Value::Array(_) => json!({ "type": "array", "items": { "type": "object" } }),
             Value::Object(_) => json!({ "type": "object" }),
         };
         if let Some(map) = schema.as_object_mut() {
@@ -121,7 +123,7 @@ fn entry(path: Vec<String>, comment: &[&str], defaults: &Value) -> anyhow::Resul
     let (mut docs, mut schema) = (Vec::new(), Map::new());
     for line in comment {
         match line.strip_prefix("@schema ") {
-            Some(json) => schema = serde_json::from_str(json).with_context(|| format!("the @schema of {name}"))?,
+            Some(json) => schema = expanded(json, &default).with_context(|| format!("the @schema of {name}"))?,
             None => docs.push(*line),
         }
     }
@@ -135,6 +137,16 @@ fn entry(path: Vec<String>, comment: &[&str], defaults: &Value) -> anyhow::Resul
         bail!("the value {name} has no comment");
     }
     Ok(entry)
+}
+
+/// Reads an `@schema`. The format of a value that is empty by default allows it to be.
+fn expanded(json: &str, default: &Value) -> anyhow::Result<Map<String, Value>> {
+    let mut schema = serde_json::from_str(json)?;
+    formats::expand(&mut schema, *default == json!(""))?;
+    match schema {
+        Value::Object(schema) => Ok(schema),
+        _ => bail!("it is no object"),
+    }
 }
 
 fn schema(values: &[Entry]) -> anyhow::Result<Value> {

@@ -72,7 +72,7 @@ pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> 
         .env("CARGO_ENCODED_RUSTFLAGS", folders.rust_flags().join("\x1f"))
         .env(format!("CFLAGS_{}", target.replace('-', "_")), folders.c_flags().join(" "));
     if architecture != Architecture::of_this_machine()? {
-        cross(&mut build, architecture);
+        cross(&mut build, architecture)?;
     }
     run(&mut build)?;
     let binary = folders.target.join(&target).join("release/vault-issuer");
@@ -86,13 +86,26 @@ pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> 
     Ok(binary)
 }
 
-/// Selects Debian's cross compiler (gcc-aarch64-linux-gnu, gcc-x86-64-linux-gnu) and its linker.
-fn cross(build: &mut Command, architecture: Architecture) {
-    let compiler = format!("{}-linux-gnu-gcc", architecture.rust());
+/// Selects Debian's cross compiler and its linker.
+fn cross(build: &mut Command, architecture: Architecture) -> anyhow::Result<()> {
+    let triple = format!("{}-linux-gnu", architecture.rust());
+    let compiler = format!("{triple}-gcc");
+    ensure!(
+        is_installed(&compiler),
+        "{compiler} is not installed: apt-get install gcc-{} libc6-dev-{}-cross",
+        triple.replace('_', "-"),
+        architecture.name()
+    );
     let target = architecture.target().replace('-', "_");
     build
         .env(format!("CC_{target}"), &compiler)
         .env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase()), compiler);
+    Ok(())
+}
+
+/// Returns `true` if there is a program of this name.
+fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
 }
 
 /// The folders whose paths a build could leave in a binary.
@@ -198,6 +211,12 @@ mod tests {
                 "--remap-path-prefix=/builds/a/.rustup/toolchains/stable/lib/rustlib/src/rust=/rustc/0123",
             ]
         );
+    }
+
+    #[test]
+    fn missing_program_is_noticed() {
+        assert!(is_installed("rustc"));
+        assert!(!is_installed("no-such-linux-gnu-gcc"));
     }
 
     #[test]

@@ -235,6 +235,7 @@ mod tests {
     fn skipped_steps_are_not_waited_for() {
         assert_eq!(next(&State::default(), &steps(&["e2e"])), Some("e2e"));
     }
+
     #[test]
     fn descendants_end_with_their_step() {
         let script = "(sleep 5; echo late) & echo; wait";

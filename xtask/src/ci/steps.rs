@@ -34,7 +34,7 @@ pub(super) enum Program {
 /// The steps of cargo form one chain, in which what fails fastest comes first. Beside it, Go builds the servers of the
 /// end-to-end tests, which run while there is something else to do: they leave the processor idle half of the time. Helm
 /// and promtool, for the tests of the chart, are compiled last.
-pub(super) static STEPS: [Step; 16] = [
+pub(super) static STEPS: [Step; 17] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     // Everything at once: cargo compiles a dependency anew for each set of features that a smaller build asks of it.
@@ -54,14 +54,24 @@ pub(super) static STEPS: [Step; 16] = [
         Program::Cargo("doc --workspace --no-deps --document-private-items --locked"),
         &["clippy"],
     ),
-    // Both at once, for the same reason as above: with other features the core would be compiled twice.
+    // All at once, for the same reason as above: with other features the core would be compiled twice.
     step(
         "optimized",
-        Program::Cargo("build --profile optimized --package simulator --package micro --locked"),
+        Program::Cargo("build --profile optimized --package simulator --package micro --all-targets --locked"),
         &["doc"],
     ),
-    step("test", Program::Cargo("test --workspace --locked"), &["optimized"]),
-    step("demo", Program::Cargo("xtask demo"), &["test"]),
+    step(
+        "test",
+        Program::Cargo("test --workspace --exclude simulator --exclude micro --locked"),
+        &["optimized"],
+    ),
+    // The tests of the simulator take minutes unless it is optimized.
+    step(
+        "simulation",
+        Program::Cargo("test --profile optimized --package simulator --package micro --locked"),
+        &["test"],
+    ),
+    step("demo", Program::Cargo("xtask demo"), &["simulation"]),
     // Advisories come from GitHub, which a machine that builds from a registry mirror cannot reach; the workflow in
     // .github checks them.
     step(

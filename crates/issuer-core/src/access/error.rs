@@ -224,6 +224,7 @@ impl AccessError {
             Self::Login(error) => error.is_transient(),
             Self::Secret(error) => matches!(error, SecretError::Unavailable { .. }),
             Self::Token { error, .. } => *error == ReadError::Unavailable,
+            // The kubelet writes the file anew before the token expires.
             Self::TokenFile { .. } => true,
             Self::Wrapping(error) => error.is_transient(),
             // Not of the login.
@@ -270,6 +271,7 @@ impl AccessError {
             Self::Login(error)
             | Self::Probe(ProbeError::Vault(error))
             | Self::Wrapping(WrappingError::Vault(error)) => {
+                // Not a 5xx: it may be that of one path, while the server works.
                 matches!(error, VaultError::Sealed | VaultError::Transport(_))
             }
             Self::Aws(_)
@@ -283,7 +285,7 @@ impl AccessError {
         }
     }
 
-    /// Returns `true` if other Secrets may mend it, such as a new CA bundle or new credentials.
+    /// Returns `true` if other Secrets may repair it, such as a new CA bundle or new credentials.
     pub(super) fn may_lie_in_secrets(&self) -> bool {
         match self {
             Self::Health(HealthError::Vault(VaultError::Transport(error)))

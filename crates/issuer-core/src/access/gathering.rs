@@ -79,7 +79,7 @@ impl Gathering {
     fn on_read(mut self, source: SourceRef, now: Now, answer: Result<SecretData, ReadError>) -> Step {
         match answer {
             Ok(mut data) => {
-                // The rest is nobody's to keep, and may change without any effect.
+                // Other keys are not needed: they are not kept, and a change of one has no effect.
                 let CheckedIssuer { target, room, .. } = self.purpose.issuer();
                 data.data.retain(|key, _| target.needs(&source, key));
                 let size = self

@@ -39,6 +39,7 @@ mod room;
 mod secret_data;
 #[cfg(test)]
 mod tests;
+mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub use gathering::{AwaitConfigMap, AwaitSecret};
 pub use login::UnwrappedSecretId;
 pub use room::Room;
 pub use secret_data::SecretData;
+pub use warning::Warning;
 
 use crate::reference::{ConfigMapRef, SecretRef, SourceRef, TokenSource};
 use crate::target::{SignPath, Target};
@@ -109,53 +111,6 @@ impl Proof {
     /// Returns `true` if the token may be used to sign.
     fn is_known(self) -> bool {
         !matches!(self, Self::None | Self::Denied)
-    }
-}
-
-/// Something about an issuer that can sign, that its user should change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Warning {
-    /// The certificates have leases (`generate_lease`).
-    CertificatesLeased,
-    /// Vault limits how often the token is used (`token_num_uses`).
-    TokenUsesLimited,
-    /// The endpoint cannot be probed.
-    ProbeInconclusive,
-    /// Several requests in a row were not signed although the checks succeed.
-    SignaturesFail,
-}
-
-impl Warning {
-    /// Returns the reason for conditions and events.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::CertificatesLeased => "CertificatesLeased",
-            Self::TokenUsesLimited => "TokenUsesLimited",
-            Self::ProbeInconclusive => "ProbeInconclusive",
-            Self::SignaturesFail => "SignaturesFail",
-        }
-    }
-
-    /// Returns the message for conditions and events.
-    pub fn message(self) -> &'static str {
-        match self {
-            Self::CertificatesLeased => {
-                "Vault revokes the certificates when the token expires that signed them, since the role makes a lease for \
-                 each: set generate_lease=false on the role"
-            }
-            Self::TokenUsesLimited => {
-                "Vault limits the uses of the token, so the right to sign is not checked in advance: set token_num_uses=0 \
-                 on the auth role"
-            }
-            Self::ProbeInconclusive => {
-                "the signing endpoint cannot be probed without a CSR, so it is not known yet whether it signs; set \
-                 spec.probe to Never if probes are unwelcome"
-            }
-            Self::SignaturesFail => {
-                "Vault is ready, but has signed none of several requests for some minutes: they are tried again one at a time, \
-                 and their status says what Vault answers"
-            }
-        }
     }
 }
 

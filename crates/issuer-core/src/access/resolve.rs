@@ -221,8 +221,7 @@ fn aws_login(
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(pem);
-    pem::blocks(&text).any(|block| block.label == "CERTIFICATE" && block.der.is_some())
+    pem::plain_certificates(&String::from_utf8_lossy(pem)).next().is_some()
 }
 
 /// The objects that were read, all of one namespace.
@@ -350,6 +349,7 @@ impl ReadSources<'_> {
         let certificate = self.certificates(&self.in_secret(certificate))?;
         let key = self.in_secret(key);
         let private = self.value(&key)?;
+        // Also parsed by the driver, which cannot name the Secret in its error.
         if PrivateKeyDer::from_pem_slice(private.expose()).is_err() {
             return Err(key.not("PEM private key"));
         }

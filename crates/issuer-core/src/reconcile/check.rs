@@ -14,6 +14,13 @@ use crate::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSource};
 use crate::target::Target;
 use crate::{Now, Request};
 
+/// The time before a status is written again that the API server did not take, and the longest for which it can delay a
+/// check.
+const UNSAVED: Duration = Duration::from_secs(15);
+
+/// The same where the object had changed.
+const CONFLICT: Duration = Duration::from_secs(1);
+
 /// The check of one issuer.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Task {
@@ -272,12 +279,17 @@ impl Writing {
             // The next check writes what it finds; before that, the same would be refused.
             Err(WriteError::Refused) => end(state, key, Outcome::Unsaved, again),
             // The next check follows soon and writes the status; it must not be brought forward.
-            Err(_) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
-                end(state, key, Outcome::Unsaved, again)
+            Err(error) if matches!(outcome, Outcome::NotReady(_)) && again.is_some() => {
+                let least = now.monotonic + error.wait().min(UNSAVED);
+                end(state, key, Outcome::Unsaved, again.map(|again| again.max(least)))
             }
             Err(error) => {
                 // A conflict is over as soon as the watch shows the other write; other failures may last.
-                let wait = Duration::from_secs(if error == WriteError::Conflict { 1 } else { 15 });
+                let wait = if error == WriteError::Conflict {
+                    CONFLICT
+                } else {
+                    UNSAVED
+                };
                 let soon = now.monotonic + wait;
                 let again = again.map_or(soon, |again| again.min(soon));
                 end(state, key, Outcome::Unsaved, Some(again))

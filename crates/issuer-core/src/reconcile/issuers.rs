@@ -84,6 +84,7 @@ pub(super) struct LostAnswer {
     pub(super) error: String,
 }
 
+/// The result of the last check and of the signatures since; [`Phase`] is what follows for requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Readiness {
     /// The last check failed.
@@ -101,7 +102,7 @@ enum Readiness {
 /// Whether the requests of an issuer can be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The next check decides.
+    /// The next check decides; it must be due.
     Checking,
     /// It does not exist, or another controller signs for it.
     Missing,
@@ -147,19 +148,6 @@ pub(super) enum NextCheck {
     /// After the check interval, or when the token must be renewed. The first interval is shorter, by a random part: so
     /// issuers that were first checked together are not checked together again.
     Interval { refresh: Option<Duration>, first: bool },
-}
-
-/// Why an issuer cannot sign at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unready {
-    /// The next check decides; it must be due.
-    Checking,
-    /// Its token has expired although its last check succeeded: it must be checked now.
-    Expired,
-    /// It does not exist.
-    Missing,
-    /// Its last check failed.
-    NotReady,
 }
 
 impl Issuer {
@@ -374,19 +362,11 @@ impl Issuers {
         issuer.access
     }
 
-    /// Returns the access to sign with, if the last check succeeded and the token has not expired since.
-    pub(super) fn access_to_sign(&self, key: &IssuerKey, now: Now) -> Result<(Access, Epoch), Unready> {
-        match self.phase(key) {
-            Phase::Missing => Err(Unready::Missing),
-            Phase::Checking => Err(Unready::Checking),
-            Phase::NotReady => Err(Unready::NotReady),
-            Phase::Ready => {
-                let issuer = self.get(key).ok_or(Unready::Missing)?;
-                let usable = issuer.access.as_ref().filter(|access| access.lease.is_usable(now));
-                let access = usable.ok_or(Unready::Expired)?;
-                Ok((access.clone(), issuer.epoch))
-            }
-        }
+    /// Returns the access of a ready issuer, unless its token has expired since the last check.
+    pub(super) fn access_to_sign(&self, key: &IssuerKey, now: Now) -> Option<(Access, Epoch)> {
+        let issuer = self.get(key).filter(|issuer| issuer.phase() == Phase::Ready)?;
+        let usable = issuer.access.as_ref().filter(|access| access.lease.is_usable(now))?;
+        Some((usable.clone(), issuer.epoch))
     }
 
     /// Notes a failure that may be the issuer's: the next check probes its endpoint.

@@ -93,6 +93,9 @@ pub enum WriteError {
     Forbidden,
     /// The object does not exist.
     NotFound,
+    /// The API server refuses it for now, and asks to wait for so long before this object is written again: an admission
+    /// webhook may.
+    Postponed(Duration),
     /// The API server refuses it, until the object or a policy changes: it is invalid, too large, or not admitted (400, 413,
     /// 422).
     Refused,
@@ -109,6 +112,14 @@ impl WriteError {
             Some(409) => Self::Conflict,
             Some(400 | 413 | 422) => Self::Refused,
             _ => Self::Unavailable,
+        }
+    }
+
+    /// Returns the shortest time before another attempt to write the object.
+    pub(super) fn wait(self) -> Duration {
+        match self {
+            Self::Postponed(wait) => wait,
+            Self::Conflict | Self::Forbidden | Self::NotFound | Self::Refused | Self::Unavailable => Duration::ZERO,
         }
     }
 }

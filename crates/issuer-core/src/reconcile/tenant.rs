@@ -1,5 +1,7 @@
 //! Tenants: the users among whom slots are shared.
 
+use std::sync::Arc;
+
 use crate::reference::IssuerKey;
 
 /// The authors of issuers, whose work shares slots: those of one namespace, or of one cluster issuer. The authors of
@@ -19,6 +21,14 @@ impl Tenant {
             Self::ClusterIssuer(issuer.clone())
         } else {
             Self::Namespace(issuer.namespace.clone())
+        }
+    }
+
+    /// Returns a name for the work on its tokens, which has a share of its own: that of no namespace, since it has a slash.
+    pub(super) fn of_tokens(&self) -> Arc<str> {
+        match self {
+            Self::ClusterIssuer(issuer) => format!("{}/{}/tokens", issuer.kind.plural(), issuer.name).into(),
+            Self::Namespace(namespace) => format!("{namespace}/tokens").into(),
         }
     }
 }

@@ -198,6 +198,7 @@ impl Issuer<'_> {
             auth.aws.as_ref().map(|aws| self.aws(aws)),
             auth.client_certificate.as_ref().map(client_certificate),
         ];
+        // The CRD requires exactly one already, but specs come from cert-manager's issuers, too.
         let mut set = methods.into_iter().flatten();
         match (set.next(), set.next()) {
             (Some(method), None) => method,
@@ -244,6 +245,7 @@ impl Issuer<'_> {
                 if !(TOKEN_SECONDS..=TOKEN_SECONDS_LIMIT).contains(&expiration_seconds) {
                     return Err(SpecError::TokenLifetime(field));
                 }
+                // Each audience is a server that accepts the token, so none is added to those that the author has chosen.
                 let listed = Some(account.audiences.clone()).filter(|listed| !listed.is_empty());
                 Source::Account {
                     name,

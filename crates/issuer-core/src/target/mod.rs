@@ -13,6 +13,7 @@ mod proxy;
 mod servers;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -66,7 +67,7 @@ pub struct Target {
 }
 
 /// The shortest and the longest time that a spec may give a signature.
-const SIGN_TIMEOUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+const SIGN_TIMEOUTS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 
 /// The CA certificates that an issuer trusts.
 #[derive(Clone, Debug, PartialEq, Hash)]
@@ -240,6 +241,7 @@ impl Target {
             None => {}
         }
         let pki_namespace = vault_namespace(spec.namespace.as_deref(), "spec.namespace")?;
+        // A token of a parent namespace may be used in the namespaces below, so one auth method often serves several.
         let login_namespace = match spec.auth.namespace.as_deref() {
             None | Some("") => pki_namespace.clone(),
             name => vault_namespace(name, "spec.auth.namespace")?,
@@ -255,7 +257,7 @@ impl Target {
         };
         let sign_timeout = match spec.sign_timeout.as_deref().map(duration::parse) {
             None => None,
-            Some(Some(timeout)) if (SIGN_TIMEOUT.0..=SIGN_TIMEOUT.1).contains(&timeout) => Some(timeout),
+            Some(Some(timeout)) if SIGN_TIMEOUTS.contains(&timeout) => Some(timeout),
             Some(_) => return Err(SpecError::SignTimeout),
         };
         let issuer = issuer::Issuer {
@@ -265,8 +267,8 @@ impl Target {
             server: Some(&*spec.server).filter(|_| own_proxy.is_none()),
         };
         let method = issuer.method(&spec.auth)?;
-        let presents = !matches!(method, Method::Certificate { secret: None, .. }) || identity.is_some();
-        if !presents {
+        // Vault would refuse every login, in words that do not name the cause.
+        if matches!(method, Method::Certificate { secret: None, .. }) && identity.is_none() {
             return Err(SpecError::NoCertificate);
         }
         Ok(Self {

@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::Redacted;
 use crate::{Body, Now, Reply, TransportError};
@@ -139,15 +139,7 @@ pub(super) fn read<T: DeserializeOwned>(now: Now, reply: Reply, field: &'static 
     let status = reply.status();
     let body = reply.body().as_bytes();
     if status == StatusCode::OK {
-        return serde_json::from_slice(body).map_err(|error| {
-            // JSON of another shape is the answer of a plugin or another version; no JSON at all is that of a proxy.
-            let what = if error.is_data() {
-                Misbehavior::Field(field)
-            } else {
-                Misbehavior::NotJson
-            };
-            what.into()
-        });
+        return serde_json::from_slice(body).map_err(|_| misbehavior(body, field).into());
     }
     Err(refusal(now, &reply))
 }
@@ -158,6 +150,11 @@ pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
     let errors = errors(reply.body());
     let reason = Redacted::new(errors.as_ref().map_or(&[], Vec::as_slice));
     let retry_after = retry_after(now, reply);
+    let is_empty = reply.body().as_bytes().trim_ascii().is_empty();
+    // A page, or a message of another form than Vault's, is that of a gateway: it says nothing about the token or the path.
+    if let (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, Err(misbehavior), false) = (status, &errors, is_empty) {
+        return (*misbehavior).into();
+    }
     match status {
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => match errors {
             // Vault always gives the reason of a 400 or 413.
@@ -188,10 +185,17 @@ pub(super) fn refusal(now: Now, reply: &http::Response<Body>) -> VaultError {
 }
 
 fn errors(body: &Body) -> Result<Vec<String>, Misbehavior> {
-    match serde_json::from_slice::<Errors>(body.as_bytes()) {
-        Ok(Errors { errors }) => Ok(errors),
-        Err(error) if error.is_data() => Err(Misbehavior::Field("errors")),
-        Err(_) => Err(Misbehavior::NotJson),
+    let body = body.as_bytes();
+    let errors = serde_json::from_slice::<Errors>(body).map_err(|_| misbehavior(body, "errors"))?;
+    Ok(errors.errors)
+}
+
+/// Classifies a body that cannot be read: JSON of another shape is that of a plugin or another version, and no JSON at all, such
+/// as `404 page not found`, that of a proxy.
+fn misbehavior(body: &[u8], field: &'static str) -> Misbehavior {
+    match serde_json::from_slice::<IgnoredAny>(body) {
+        Ok(_) => Misbehavior::Field(field),
+        Err(_) => Misbehavior::NotJson,
     }
 }
 
@@ -253,7 +257,18 @@ mod tests {
             (413, r#"{"error":"too large"}"#, Misbehavior::Field("errors").into()),
             (413, "", Misbehavior::NotJson.into()),
             (403, "", VaultError::Denied),
+            (403, r#"{"errors":["permission denied"]}"#, VaultError::Denied),
+            (403, r#"{"errors":[],"warnings":null}"#, VaultError::Denied),
+            (403, "<html>Request blocked</html>", Misbehavior::NotJson.into()),
+            (403, r#"{"message":"Forbidden"}"#, Misbehavior::Field("errors").into()),
             (404, r#"{"errors":[]}"#, VaultError::NotFound),
+            (404, "\n", VaultError::NotFound),
+            (404, "404 page not found\n", Misbehavior::NotJson.into()),
+            (
+                404,
+                r#"{"errors":"no Route matched"}"#,
+                Misbehavior::Field("errors").into(),
+            ),
             (405, r#"{"errors":[]}"#, refused(405, "")),
             (412, "", unavailable(412, "")),
             (

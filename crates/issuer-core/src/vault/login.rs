@@ -178,6 +178,7 @@ pub(crate) fn renewal(vault: &Vault, lease: &Lease) -> Request {
 pub(crate) fn read_renewal(now: Now, sent: Duration, lease: Lease, reply: Reply) -> Result<Lease, VaultError> {
     let LoginReply { auth } = error::read(now, reply, "auth")?;
     let auth = auth.ok_or(Misbehavior::Field("auth"))?;
+    // The answer repeats the token. The one that was sent is kept: a renewal never makes another.
     Ok(lease.renewed(auth.grant(), sent))
 }
 

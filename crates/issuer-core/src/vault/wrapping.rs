@@ -15,7 +15,7 @@ use crate::{Now, Operation, Reply, Request, Secret};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WrappingError {
-    /// The token wraps the answer of another endpoint: nobody knows by whom it was made.
+    /// The token wraps the answer of another endpoint, so it is not known who made it.
     #[error(
         "the wrapping token was not made at spec.auth.appRole.secretIdWrappingPath, so it may be forged: revoke the \
          secret IDs of the role if nobody has made it by mistake"

@@ -47,10 +47,10 @@ pub enum VerifyError {
     /// The serial number is zero or negative.
     #[error("Vault issued a certificate without a positive serial number")]
     Serial,
-    /// The search for the issuers takes too many signatures: many CAs of the answer have one name.
+    /// The search for the issuers takes too many signatures, or those of too large keys: many CAs of the answer have one name.
     #[error(
-        "Vault's answer holds so many CA certificates of the same name that more than {BUDGET} signatures would have to be \
-         verified; leave those out of the chain of the mount's issuer that are not above it"
+        "Vault's answer holds so many CA certificates of the same name that more than {BUDGET} signatures, or fewer of large \
+         keys, would have to be verified; leave those out of the chain of the mount's issuer that are not above it"
     )]
     TooExpensive,
     /// The answer has more certificates than are read.

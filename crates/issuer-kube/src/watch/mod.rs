@@ -167,7 +167,9 @@ impl<'a, O: Observer> Reflector<'a, O> {
 
     /// Reports a failure and waits before the next attempt.
     async fn failed(&mut self, verb: &str, failure: &Failure) {
-        if failure.is_expired() {
+        // A watch cannot select any more once cert-manager is replaced by a version before 1.20; the list finds out.
+        let is_unselectable = self.selects && failure.code == Some(400);
+        if failure.is_expired() || is_unselectable {
             self.version = None;
         }
         let now = Transport::now();

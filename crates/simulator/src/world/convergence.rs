@@ -140,7 +140,7 @@ impl World {
         kinds.flat_map(|kind| self.cluster.list(kind)).map(|issuer| &**issuer)
     }
 
-    /// Returns `true` if an issuer is ready, and its condition Ready written by the controller whose it is to write.
+    /// Returns `true` if an issuer is ready, by a condition of the controller that should write it.
     fn is_settled_issuer(&self, issuer: &Object) -> bool {
         let is_others = ready_managers(issuer.meta()).any(|manager| manager != CONTROLLER);
         let drop_in = self.setup.config.drop_in.as_ref();
@@ -192,9 +192,7 @@ impl World {
             _ => waits,
         }
     }
-}
 
-impl World {
     /// Returns `true` if a Kubernetes CSR is finished or waits for a user.
     fn is_csr_finished(&self, csr: &CertificateSigningRequest, known: &RequestRecord) -> bool {
         let conditions = csr.status.iter().flat_map(|status| &status.conditions);

@@ -220,7 +220,7 @@ impl World {
         for kind in Kind::ALL {
             let delivered = self.running().map(|(_, process)| process.cursor(kind)).min();
             let delivered = delivered.unwrap_or_else(|| self.cluster.revision());
-            if self.cluster.remembers(kind, delivered) {
+            if self.cluster.would_forget(kind, delivered) {
                 Arc::make_mut(&mut self.cluster).compact(kind, delivered);
             }
         }

@@ -4,6 +4,7 @@ mod ambient;
 mod cluster;
 mod csrs;
 mod drop_in;
+mod leader;
 mod migrate;
 mod watch;
 
@@ -20,6 +21,7 @@ pub use self::ambient::AmbientArgs;
 pub use self::cluster::{ClusterArgs, ResourceNamespaceArgs};
 pub use self::csrs::CsrArgs;
 pub use self::drop_in::{DropInArgs, IssuerStatusChoice};
+pub use self::leader::LeaderArgs;
 pub use self::migrate::MigrateArgs;
 pub use self::watch::WatchArgs;
 pub use crate::issuer_name::IssuerName;
@@ -106,47 +108,9 @@ pub struct ControllerArgs {
         value_parser = address,
     )]
     pub health_probe_bind_address: Address,
-    /// Whether to elect a leader, as is necessary for several replicas
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_LEADER_ELECT",
-        default_value_t = true,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        action = ArgAction::Set,
-    )]
-    pub leader_elect: bool,
-    /// The namespace of the Lease [default: the pod's]
-    #[arg(long, env = "VAULT_ISSUER_LEADER_ELECTION_NAMESPACE")]
-    pub leader_election_namespace: Option<String>,
-    /// The name of the Lease
-    #[arg(long, env = "VAULT_ISSUER_LEADER_ELECTION_ID", default_value = "vault-issuer")]
-    pub leader_election_id: String,
-    /// How long the other replicas wait for a leader that does not renew the Lease
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_LEADER_ELECTION_LEASE_DURATION",
-        default_value = "15s",
-        value_parser = duration,
-    )]
-    pub leader_election_lease_duration: Duration,
-    /// How long the leader continues without renewing the Lease
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_LEADER_ELECTION_RENEW_DEADLINE",
-        default_value = "10s",
-        value_parser = duration,
-    )]
-    pub leader_election_renew_deadline: Duration,
-    /// How long to wait between attempts to get or renew the Lease
-    #[arg(
-        long,
-        env = "VAULT_ISSUER_LEADER_ELECTION_RETRY_PERIOD",
-        default_value = "2s",
-        value_parser = duration,
-    )]
-    pub leader_election_retry_period: Duration,
+    /// How replicas elect a leader.
+    #[command(flatten)]
+    pub leader: LeaderArgs,
     /// How often an issuer that is ready is checked again
     #[arg(
         long,
@@ -380,14 +344,14 @@ mod tests {
         assert_eq!(args.sign_timeout, seconds(60));
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
-        assert!(args.leader_elect && !args.allow_http && !args.csrs.sign_kubernetes_csrs);
+        assert!(args.leader.leader_elect && !args.allow_http && !args.csrs.sign_kubernetes_csrs);
         assert!(!args.ambient.issuer_ambient_credentials && !args.ambient.cluster_issuer_ambient_credentials);
         assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
-        assert_eq!(args.leader_election_namespace, None);
-        assert_eq!(args.leader_election_id, "vault-issuer");
-        assert_eq!(args.leader_election_lease_duration, seconds(15));
-        assert_eq!(args.leader_election_renew_deadline, seconds(10));
-        assert_eq!(args.leader_election_retry_period, seconds(2));
+        assert_eq!(args.leader.leader_election_namespace, None);
+        assert_eq!(args.leader.leader_election_id, "vault-issuer");
+        assert_eq!(args.leader.leader_election_lease_duration, seconds(15));
+        assert_eq!(args.leader.leader_election_renew_deadline, seconds(10));
+        assert_eq!(args.leader.leader_election_retry_period, seconds(2));
         assert_eq!(args.issuer_check_interval, seconds(60));
         assert_eq!(
             (args.log.log_level.as_str(), args.log.log_format),
@@ -411,7 +375,7 @@ mod tests {
             "--log-format=json",
         ])
         .unwrap();
-        assert!(args.leader_elect && args.allow_http);
+        assert!(args.leader.leader_elect && args.allow_http);
         assert_eq!(args.allow_audiences, ["a", "b"]);
         assert_eq!((args.allowed_servers.len(), args.allow_http_servers.len()), (2, 1));
         assert_eq!(args.metrics_bind_address, Address(None));
@@ -419,7 +383,7 @@ mod tests {
         assert_eq!(args.issuer_check_interval, Duration::from_secs(90));
         assert_eq!(args.max_concurrent_reconciles, 3);
         assert_eq!(args.log.log_format, LogFormat::Json);
-        assert!(!controller(&["--leader-elect=false"]).unwrap().leader_elect);
+        assert!(!controller(&["--leader-elect=false"]).unwrap().leader.leader_elect);
         assert!(controller(&["--allow-http"]).unwrap().allow_http);
         let last = controller(&["--metrics-bind-address=0.0.0.0:1", "--metrics-bind-address=[::1]:2"]);
         assert_eq!(last.unwrap().metrics_bind_address, Address("[::1]:2".parse().ok()));

@@ -15,8 +15,8 @@
 {{- end }}
 
 {{- define "vault-issuer.selector" -}}
-app.kubernetes.io/name: {{ include "vault-issuer.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "vault-issuer.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "vault-issuer.labels" -}}
@@ -43,9 +43,9 @@ change with every release; the pods do without them, so that a release that chan
 {{- /* The metadata of an object: `root` and `name`, and where there are any, `namespace`, `labels`, `annotations`. */}}
 {{- define "vault-issuer.metadata" -}}
 metadata:
-  name: {{ .name }}
+  name: {{ .name | quote }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "vault-issuer.mergedLabels" (dict "root" .root "labels" (.labels | default dict) "versions" true) | nindent 4 }}
@@ -94,13 +94,13 @@ vault-issuer
 {{- /* The controller as the subject of a binding. */}}
 {{- define "vault-issuer.subjects" -}}
 - kind: ServiceAccount
-  name: {{ include "vault-issuer.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "vault-issuer.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
-{{- /* The seconds in a duration that the schema has accepted, such as 1m30s. */}}
+{{- /* The seconds in a duration of Go or Prometheus that the schema has accepted, such as 1m30s. */}}
 {{- define "vault-issuer.seconds" -}}
-{{- $units := dict "ns" 1e-9 "us" 1e-6 "µs" 1e-6 "μs" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0 }}
+{{- $units := dict "ns" 1e-9 "us" 1e-6 "µs" 1e-6 "μs" 1e-6 "ms" 1e-3 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 "w" 604800.0 "y" 31536000.0 }}
 {{- $seconds := 0.0 }}
 {{- range regexFindAll "[0-9.]+[a-zµμ]+" . -1 }}
 {{- $unit := regexFind "[a-zµμ]+$" . }}

@@ -40,6 +40,23 @@
 {{- if le $renew (mulf $retry 1.2) }}
 {{- fail "app.leaderElection.renewDeadline must be greater than 1.2 times app.leaderElection.retryPeriod" }}
 {{- end }}
+{{- if and (eq (default "" .Values.strategy.type) "Recreate") .Values.strategy.rollingUpdate }}
+{{- fail "strategy.rollingUpdate and strategy.type Recreate do not go together" }}
+{{- end }}
+{{- range .Values.app.extraArgs }}
+{{- if regexMatch "^--leader-elect(=|$)" . }}
+{{- fail "app.extraArgs: set app.leaderElection.enabled instead of --leader-elect, on which the strategy depends" }}
+{{- end }}
+{{- end }}
+{{- $variables := list }}
+{{- with .Values.https_proxy }}{{ $variables = append $variables "HTTPS_PROXY" }}{{ end }}
+{{- with .Values.no_proxy }}{{ $variables = append $variables "NO_PROXY" }}{{ end }}
+{{- range .Values.app.extraEnv }}
+{{- if has .name $variables }}
+{{- fail (printf "%s is given twice: in app.extraEnv, and there or as https_proxy or no_proxy" .name) }}
+{{- end }}
+{{- $variables = append $variables .name }}
+{{- end }}
 {{- $metrics := .Values.app.metrics }}
 {{- if and $metrics.enabled (eq (int $metrics.port) (int .Values.app.healthProbe.port)) }}
 {{- fail "app.metrics.port and app.healthProbe.port must differ" }}
@@ -59,6 +76,24 @@
 {{- end }}
 {{- if and $monitors (not $metrics.enabled) }}
 {{- fail (printf "%s needs app.metrics.enabled" (first $monitors)) }}
+{{- end }}
+{{- range $name, $monitor := dict "service.servicemonitor" $metrics.service.servicemonitor "podmonitor" $metrics.podmonitor }}
+{{- $interval := include "vault-issuer.seconds" $monitor.interval | float64 }}
+{{- $timeout := include "vault-issuer.seconds" $monitor.scrapeTimeout | float64 }}
+{{- if and $monitor.interval (gt $timeout $interval) }}
+{{- fail (printf "app.metrics.%s.scrapeTimeout must not be longer than its interval" $name) }}
+{{- end }}
+{{- end }}
+{{- $alerts := list }}
+{{- range (fromYaml (.Files.Get "files/prometheus-rule.yaml")).spec.groups }}
+{{- range .rules }}
+{{- $alerts = append $alerts .alert }}
+{{- end }}
+{{- end }}
+{{- range .Values.prometheusRule.disabledAlerts }}
+{{- if not (has . $alerts) }}
+{{- fail (printf "prometheusRule.disabledAlerts: there is no alert %s; there are %s" . (join ", " $alerts)) }}
+{{- end }}
 {{- end }}
 {{- with .Values.podDisruptionBudget }}
 {{- if not (or (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable)) }}

@@ -2,6 +2,7 @@
 
 mod argo_cd;
 mod deployment;
+mod formats;
 mod manifests;
 mod monitoring;
 mod names;
@@ -14,11 +15,15 @@ use crate::helm::Helm;
 type Case = (&'static str, fn(&Helm) -> anyhow::Result<()>);
 
 /// Every case.
-pub(crate) const CASES: [Case; 35] = [
+pub(crate) const CASES: [Case; 39] = [
     ("lint", Helm::lint),
     ("values-accepted", values::accepted),
     ("values-malformed", values::malformed),
     ("values-unusable", values::unusable),
+    ("values-contradictory", values::contradictory),
+    ("values-as-the-controller", formats::as_the_controller),
+    ("values-as-the-api-server", formats::as_the_api_server),
+    ("numeric-names", formats::numeric_names),
     ("values-as-arguments", values::as_arguments),
     ("values-as-variables", values::as_variables),
     ("extra-objects", values::extra_objects),

@@ -58,7 +58,6 @@ pub(super) fn malformed(helm: &Helm) -> anyhow::Result<()> {
 
 /// Values with which the controller would not start, or would not work, are refused with the reason.
 pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
-    let monitor = json!({ "enabled": true });
     refused(
         helm,
         [
@@ -90,6 +89,44 @@ pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
                 json!({ "app": { "leaderElection": { "enabled": false } }, "replicaCount": 1, "strategy": { "type": "RollingUpdate" } }),
                 "strategy.type RollingUpdate needs app.leaderElection.enabled",
             ),
+            (
+                json!({ "strategy": { "type": "Recreate", "rollingUpdate": { "maxSurge": 1 } } }),
+                "strategy.rollingUpdate and strategy.type Recreate",
+            ),
+            (
+                json!({ "app": { "extraArgs": ["--leader-elect=false"] } }),
+                "set app.leaderElection.enabled",
+            ),
+            (
+                json!({ "https_proxy": "http://proxy", "app": { "extraEnv": [{ "name": "HTTPS_PROXY", "value": "" }] } }),
+                "HTTPS_PROXY is given twice",
+            ),
+            (
+                json!({ "app": { "extraEnv": [{ "name": "A" }, { "name": "A" }] } }),
+                "A is given twice",
+            ),
+            (
+                json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
+                "give one of",
+            ),
+        ],
+    )
+}
+
+/// Values that need or exclude one another are refused with the reason.
+pub(super) fn contradictory(helm: &Helm) -> anyhow::Result<()> {
+    let monitor = json!({ "enabled": true });
+    refused(
+        helm,
+        [
+            (
+                json!({ "prometheusRule": { "disabledAlerts": ["VaultIssuerNoSuchAlert"] } }),
+                "there is no alert VaultIssuerNoSuchAlert",
+            ),
+            (
+                metrics(json!({ "podmonitor": { "enabled": true, "interval": "30s", "scrapeTimeout": "31s" } })),
+                "app.metrics.podmonitor.scrapeTimeout must not be longer",
+            ),
             (metrics(json!({ "port": 8081 })), "must differ"),
             (
                 metrics(json!({ "enabled": false, "service": { "servicemonitor": monitor } })),
@@ -106,10 +143,6 @@ pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
             (
                 metrics(json!({ "service": { "servicemonitor": monitor }, "podmonitor": monitor })),
                 "both would scrape the same pods",
-            ),
-            (
-                json!({ "podDisruptionBudget": { "minAvailable": 1, "maxUnavailable": 0 } }),
-                "give one of",
             ),
             (
                 json!({ "namespaces": ["team-a"], "credentials": { "allNamespaces": true } }),

@@ -22,6 +22,7 @@ mod roles;
 mod scope;
 mod secrets;
 mod tools;
+mod unselectable;
 mod writes;
 
 use futures::future::LocalBoxFuture;
@@ -179,6 +180,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("local-servers", permitted::local_servers),
     alone!("http-servers", permitted::http_servers),
     alone!("namespaces", scope::limited),
+    alone!("no-selectable-fields", unselectable::requests),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),
     deployed!("rollout", deployed::leader::rollout),

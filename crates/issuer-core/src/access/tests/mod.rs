@@ -5,6 +5,7 @@ mod credentials;
 mod limits;
 mod login;
 mod resolve;
+mod token;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -298,6 +299,16 @@ impl Scenario {
             };
         }
     }
+}
+
+fn denied() -> Reply {
+    refusal(403, "permission denied")
+}
+
+/// Returns the access of a token that cannot be renewed.
+fn not_renewable() -> Access {
+    let login = granted("a", 60, false);
+    issuer(app_role()).replies(Operation::Login, login).run().ready()
 }
 
 /// Returns the access that a first check leaves, whose token lives for 60 s.

@@ -95,12 +95,15 @@ fn role_id_from_a_secret_is_text() {
 
 #[test]
 fn ca_bundle_must_hold_a_certificate() {
-    let mut check = issuer(app_role());
-    check.spec.ca_bundle = Some(issuer_api::Base64::encode(b"no PEM"));
-    assert_eq!(check.run().not_ready().0, "InvalidSpec");
-    let mut check = issuer(app_role()).secret("ca", "1", &[("ca.crt", "no PEM")]);
-    check.spec.ca_bundle_secret_ref = Some(selector("ca"));
-    assert_eq!(check.run().not_ready().0, "SecretInvalid");
+    let indented = CERTIFICATE.replace("-----BEGIN", "  -----BEGIN");
+    for pem in ["no PEM", &indented] {
+        let mut check = issuer(app_role());
+        check.spec.ca_bundle = Some(issuer_api::Base64::encode(pem.as_bytes()));
+        assert_eq!(check.run().not_ready().0, "InvalidSpec");
+        let mut check = issuer(app_role()).secret("ca", "1", &[("ca.crt", pem)]);
+        check.spec.ca_bundle_secret_ref = Some(selector("ca"));
+        assert_eq!(check.run().not_ready().0, "SecretInvalid");
+    }
 }
 
 #[test]

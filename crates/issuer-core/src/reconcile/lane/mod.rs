@@ -17,7 +17,7 @@ pub(super) trait Work: Ord + Clone {
 /// A class of work within a lane; a lane that is closed for a class is closed for all that come after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Class {
-    /// Work that ends something begun: to save a certificate, to revoke a token. No lane is ever closed for it.
+    /// Work that ends something begun, such as to save a certificate. No lane is ever closed for it.
     Finishing,
     /// A request whose status does not yet say why it waits, and the like.
     Unreported,

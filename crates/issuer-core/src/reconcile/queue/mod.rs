@@ -26,9 +26,10 @@ use super::recovery::Recovery;
 ///   where they are, at no cost, until it opens.
 /// * The lanes of one owner together run at most as many tasks as its share, and as many again for lanes that run none and
 ///   have a slot reserved. So no owner takes the slots of others, however many lanes it has.
-/// * A tenant runs at most as many tasks as its share in all lanes that limit it; then those lanes are closed to it one after
-///   the other, as its turns come, and opened as its tasks end. So no tenant takes the slots of others, however many lanes
-///   it has work in.
+/// * A tenant runs at most as many tasks as its share in all lanes that limit it, and so do all tenants together; the last
+///   quarter of that is for those that run none. Beyond it those lanes are closed to the tenant one after the other, as its
+///   turns come, and opened as tasks end. So no tenant takes the slots of others, however many lanes it has work in, nor does
+///   a crowd of them.
 /// * All lanes together run at most `total` tasks, and one more for each owner that runs none and has a slot reserved. Some
 ///   lanes neither count nor wait for that.
 ///
@@ -105,7 +106,8 @@ pub(super) trait LaneName: Ord + Clone {
 }
 
 impl<L: LaneName, K: Work> Queue<L, K> {
-    pub(super) fn new(width: usize, total: usize) -> Self {
+    /// Creates a queue without work. Besides `total` tasks it runs `of_tenants` in lanes in which each tenant has a share.
+    pub(super) fn new(width: usize, total: usize, of_tenants: usize) -> Self {
         Self {
             width: width.max(1),
             total: total.max(1),
@@ -116,7 +118,7 @@ impl<L: LaneName, K: Work> Queue<L, K> {
             reserved: BTreeSet::new(),
             shared: BTreeSet::new(),
             counted: 0,
-            shares: Shares::new(),
+            shares: Shares::new(of_tenants),
         }
     }
 
@@ -192,9 +194,13 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         let mut room = PORTION;
         while room > 0 {
             room -= 1;
+            // First, so that those who wait come before what has just become due.
+            let has_reopened = self.reopen();
             let Some(name) = self.first_due(now) else {
-                self.reopen()?;
-                continue;
+                if has_reopened {
+                    continue;
+                }
+                return None;
             };
             let owner = name.owner();
             let lane = self.lanes.get_mut(&name)?;
@@ -205,9 +211,9 @@ impl<L: LaneName, K: Work> Queue<L, K> {
                     due.at = now;
                 }
             }
-            if self.shares.is_any_full()
-                && let Some(tenant) = lane.turn()
-                && self.shares.close(&tenant, &name)
+            if let Some(tenant) = lane.turn()
+                && let Some(share) = name.tenant_share(&tenant)
+                && self.shares.close(&tenant, share, &name)
             {
                 lane.limit(&tenant, true);
                 self.rank(&name, &owner);
@@ -234,11 +240,13 @@ impl<L: LaneName, K: Work> Queue<L, K> {
         first.map(|(_, name)| name.clone())
     }
 
-    /// Opens a lane to a tenant whose share has room again.
-    fn reopen(&mut self) -> Option<()> {
-        let (tenant, name) = self.shares.reopen()?;
+    /// Opens a lane to a tenant that has room again; returns `true` if there is one.
+    fn reopen(&mut self) -> bool {
+        let Some((tenant, name)) = self.shares.reopen() else {
+            return false;
+        };
         self.limit(&name, &tenant, false);
-        Some(())
+        true
     }
 
     fn begin(&mut self, lane: L, class: Class, tenant: Arc<str>, key: K) -> K {

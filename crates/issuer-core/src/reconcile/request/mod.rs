@@ -16,7 +16,7 @@ pub(super) use self::writing::Writing;
 use super::cause::Cause;
 use super::claim::Holder;
 use super::drop_in::BUILT_IN_ACTIVE;
-use super::issuers::{Epoch, LostAnswer, Unready};
+use super::issuers::{Epoch, LostAnswer, Phase};
 use super::ledger::{Conclusion, Entry};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Again, Ending, Event, Key, Outcome};
@@ -175,21 +175,21 @@ impl Task {
         if admission == Admission::Refused {
             return self.refuse_namespace(state, now, &issuer);
         }
-        let (access, epoch) = match state.issuers.access_to_sign(&issuer, now) {
-            Ok(ready) => ready,
+        match state.issuers.phase(&issuer) {
+            Phase::Ready => {}
             // No status: the check is due, and decides within seconds.
-            Err(Unready::Checking) => return self.end(state, Outcome::Idle, Again::WhenReady),
-            Err(Unready::Expired) => {
-                state.report_expiry(&issuer, now);
-                return self.end(state, Outcome::Idle, Again::WhenReady);
-            }
+            Phase::Checking => return self.end(state, Outcome::Idle, Again::WhenReady),
             // It may be another type of issuer by now, whose controller answers.
-            Err(Unready::Missing) if issuer.kind.is_drop_in() => {
+            Phase::Missing if issuer.kind.is_drop_in() => {
                 state.forget_request(&self.key);
                 return self.end(state, Outcome::Idle, Again::Never);
             }
-            Err(Unready::Missing) => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
-            Err(Unready::NotReady) => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
+            Phase::Missing => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
+            Phase::NotReady => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
+        }
+        let Some((access, epoch)) = state.issuers.access_to_sign(&issuer, now) else {
+            state.report_expiry(&issuer, now);
+            return self.end(state, Outcome::Idle, Again::WhenReady);
         };
         if admission == Admission::DependsOnLabels {
             return Step::ReadNamespace(self.key.namespace.clone(), self);
@@ -336,8 +336,15 @@ impl Task {
     }
 
     fn retry_later(self, state: &mut State, now: Now) -> Step {
+        self.retry_after(state, now, Duration::ZERO)
+    }
+
+    /// As [`retry_later`](Self::retry_later), but not before `least` has passed, unless that is longer than the longest
+    /// backoff.
+    fn retry_after(self, state: &mut State, now: Now, least: Duration) -> Step {
         let most = if state.stopping { UNSAVED_STOPPING } else { UNSAVED };
         let again = state.back_off(&self.key, self.uid(), most, now);
+        let again = again.max(now.monotonic + least.min(most));
         self.end(state, Outcome::Unsaved, Again::At(again))
     }
 

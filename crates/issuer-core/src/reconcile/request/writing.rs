@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Step, Task};
+use super::{Step, Task, UNSAVED};
 use crate::Now;
 use crate::reconcile::ledger::Conclusion;
 use crate::reconcile::outcome::{Again, Ending, Event, Key, Outcome, WriteError};
@@ -50,9 +50,12 @@ impl Writing {
             (Ok(()), _) => self.on_written(state, now),
             (Err(WriteError::Refused), _) => self.on_refused(state, now),
             // The cause is written again later; this must not bring forward the next attempt.
-            (Err(_), WritePurpose::Wait(_)) => match self.again {
-                Again::At(again) => self.task.end(state, Outcome::Unsaved, Again::At(again)),
-                Again::Never | Again::WhenReady => self.task.retry_later(state, now),
+            (Err(error), WritePurpose::Wait(_)) => match self.again {
+                Again::At(again) => {
+                    let again = again.max(now.monotonic + error.wait().min(UNSAVED));
+                    self.task.end(state, Outcome::Unsaved, Again::At(again))
+                }
+                Again::Never | Again::WhenReady => self.task.retry_after(state, now, error.wait()),
             },
             (Err(WriteError::Conflict), _) if self.task.rereads < REREADS => {
                 let mut task = self.task;
@@ -60,7 +63,7 @@ impl Writing {
                 Step::Read(task.key.clone(), task)
             }
             // If the request is gone, the watch will show that. Until then a 404 may be an API server that lags.
-            (Err(_), _) => self.task.retry_later(state, now),
+            (Err(error), _) => self.task.retry_after(state, now, error.wait()),
         }
     }
 

@@ -14,7 +14,12 @@ const CHECKS: usize = 16;
 
 /// The number of checks that run at once of the issuers of one namespace, and of all cluster issuers, whatever servers they
 /// name. Those who may write cluster issuers are trusted with more.
-const TENANT_CHECKS: (usize, usize) = (32, 256);
+const TENANT_CHECKS: (usize, usize) = (32, 192);
+
+/// The number of checks, revocations and renewals that run at once, a quarter of it for tenants that run none. With the tasks of
+/// all requests these are fewer than the driver's exchanges at once, by a hundred for the first tasks of as many tenants: so
+/// none of them waits for room there.
+pub(super) const OF_TENANTS: usize = 384;
 
 /// The number of tokens of one tenant that are revoked or renewed at once at one server.
 const TOKENS_AT_SERVER: usize = 4;
@@ -74,9 +79,12 @@ impl LaneName for LaneKey {
     }
 
     fn tenant_share(&self, tenant: &str) -> Option<usize> {
-        let (namespace, cluster) = TENANT_CHECKS;
-        let is_cluster = tenant.is_empty();
-        matches!(self, Self::Checks(_)).then_some(if is_cluster { cluster } else { namespace })
+        match self {
+            Self::Checks(_) if tenant.is_empty() => Some(TENANT_CHECKS.1),
+            Self::Checks(_) => Some(TENANT_CHECKS.0),
+            Self::Requests(_) | Self::Unassigned => None,
+            Self::Tokens(..) => Some(TOKENS_OF_TENANT),
+        }
     }
 
     /// Signatures that take minutes must not keep an issuer from being checked, nor its token from being renewed.

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::lanes::LaneKey;
+use self::lanes::{LaneKey, OF_TENANTS};
 use self::retired::RetiredTokens;
 use super::backoff::Jitter;
 use super::event_budget::EventBudget;
@@ -64,7 +64,7 @@ impl State {
         // A request always has one attempt.
         config.max_lost_answers = config.max_lost_answers.max(1);
         Self {
-            queue: Queue::new(config.max_concurrent_reconciles, TOTAL),
+            queue: Queue::new(config.max_concurrent_reconciles, TOTAL, OF_TENANTS),
             config,
             events: EventBudget::default(),
             issuers: Issuers::default(),
@@ -143,10 +143,15 @@ impl State {
                 self.queue.push(LaneKey::Checks(server), class, key.clone(), at, now);
             }
             Key::Token(token) => {
-                let Some(lane) = self.retired.lane(*token) else {
+                let Some(retired) = self.retired.get(*token) else {
                     return;
                 };
-                self.queue.push(lane.clone(), Class::Finishing, key.clone(), at, now);
+                let lane = retired.lane();
+                let waiter = Waiter {
+                    key: key.clone(),
+                    requester: Some(retired.tenant.of_tokens()),
+                };
+                self.queue.push(lane.clone(), Class::Reported, waiter, at, now);
                 // Tokens of deleted issuers may be for any number of servers.
                 self.queue.reserve(&lane, false);
             }

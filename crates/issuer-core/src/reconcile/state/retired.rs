@@ -39,7 +39,7 @@ type DropOrder = BTreeSet<(bool, u64)>;
 pub(in crate::reconcile) struct Retired {
     /// The issuer that has used it.
     pub(in crate::reconcile) issuer: IssuerKey,
-    tenant: Tenant,
+    pub(super) tenant: Tenant,
     /// The server that knows it.
     server: Arc<str>,
     pub(in crate::reconcile) vault: Vault,
@@ -129,12 +129,6 @@ impl RetiredTokens {
         remove(&mut self.of_tenant, &retired.tenant, place);
     }
 
-    /// Returns the lane of a token, if it is kept.
-    pub(super) fn lane(&self, number: u64) -> Option<LaneKey> {
-        let Retired { tenant, server, .. } = self.get(number)?;
-        Some(LaneKey::Tokens(tenant.clone(), Arc::clone(server)))
-    }
-
     /// Returns the token to drop of the issuer of this token, or of its tenant, if there are more than may be kept.
     pub(super) fn excess(&self, number: u64) -> Option<u64> {
         let Retired { issuer, tenant, .. } = self.get(number)?;
@@ -160,6 +154,11 @@ impl RetiredTokens {
 }
 
 impl Retired {
+    /// Returns the lane of the work on it.
+    pub(super) fn lane(&self) -> LaneKey {
+        LaneKey::Tokens(self.tenant.clone(), Arc::clone(&self.server))
+    }
+
     fn place(&self, number: u64) -> (bool, u64) {
         (self.lease.bears_leases(), number)
     }

@@ -111,6 +111,21 @@ fn failed_write_brings_no_check_forward() {
 }
 
 #[test]
+fn asked_wait_delays_one_issuer() {
+    for (healthy, asked, waited) in [
+        (true, 7, 15.0),
+        (true, 3600, 15.0),
+        (false, 7, 7.0),
+        (false, 3600, 15.0),
+    ] {
+        let (mut scenario, write) = writing(healthy);
+        let error = WriteError::Postponed(Duration::from_secs(asked));
+        let outcome = answered(&mut scenario, write, Err(error));
+        assert_eq!(outcome, (Outcome::Unsaved, waited), "{healthy} {asked}");
+    }
+}
+
+#[test]
 fn wrong_spec_is_written_until_saved() {
     let mut scenario = Scenario::empty(config());
     scenario.issuer.spec.path = "pki/roles/web".to_owned();
@@ -120,7 +135,7 @@ fn wrong_spec_is_written_until_saved() {
     let outcome = answered(&mut scenario, write, Err(WriteError::Unavailable));
     assert_eq!(outcome, (Outcome::Unsaved, 15.0));
     assert_eq!(scenario.pass(15), ["write issuer \"InvalidSpec\""]);
-    // A check cannot mend it.
+    // A check cannot repair it.
     assert!(scenario.pass(24 * 60 * 60).is_empty());
     assert_eq!(scenario.controller.next_due(), None);
 }

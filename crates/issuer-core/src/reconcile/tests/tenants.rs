@@ -171,6 +171,44 @@ fn tenant_of_many_servers_delays_no_other_check() {
     assert_checked(&mut scenario, &namespaced("team-c", "vault"));
 }
 
+/// Has the issuers of many namespaces checked, each at a server of its own that does not answer; returns the number of
+/// checks that have begun.
+fn hold_checks(scenario: &mut Scenario, namespaces: usize) -> usize {
+    scenario.silent = Some("silent");
+    for number in 0..10 * namespaces {
+        let key = namespaced(&format!("hostile-{}", number % namespaces), &format!("vault-{number}"));
+        add(scenario, key, &format!("silent-{number}"));
+    }
+    let mut checks = 0;
+    while scenario
+        .controller
+        .next_due()
+        .is_some_and(|due| due <= scenario.now.monotonic)
+    {
+        checks += scenario.run().len();
+    }
+    checks
+}
+
+#[test]
+fn crowd_of_namespaces_delays_no_other_check() {
+    for (namespaces, least) in [(20, 200), (40, 288), (96, 288)] {
+        let mut scenario = Scenario::ready();
+        let checks = hold_checks(&mut scenario, namespaces);
+        assert!((least..384).contains(&checks), "{namespaces}: {checks}");
+        assert_checked(&mut scenario, &namespaced("team-b", "vault"));
+        assert_checked(&mut scenario, &cluster("shared"));
+    }
+}
+
+#[test]
+fn checks_of_all_namespaces_are_bounded() {
+    for namespaces in [384, 600] {
+        let mut scenario = Scenario::ready();
+        assert_eq!(hold_checks(&mut scenario, namespaces), 384);
+    }
+}
+
 #[test]
 fn held_signatures_delay_no_check() {
     let mut scenario = Scenario::ready();

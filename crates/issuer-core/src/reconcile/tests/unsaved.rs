@@ -1,7 +1,13 @@
 //! Status writes of requests that fail, and what is read after a conflict.
 
+use std::time::Duration;
+
 use super::scenario::{Answer, Scenario, config, key, request};
 use crate::reconcile::{Change, Step, WriteError};
+
+/// The refusal of a certificate that would outlive the CA.
+const EXPIRES: &str = "cannot satisfy request, as TTL would result in notAfter of 2036-01-01T00:00:00Z that is beyond the \
+                       expiration of the CA certificate at 2030-01-01T00:00:00Z";
 
 #[test]
 fn unsaved_cause_is_written_again() {
@@ -19,9 +25,7 @@ fn unsaved_cause_is_written_again() {
 #[test]
 fn unsaved_cause_delays_no_attempt() {
     let mut scenario = Scenario::ready();
-    let refusal = "cannot satisfy request, as TTL would result in notAfter of 2036-01-01T00:00:00Z that is beyond the \
-                   expiration of the CA certificate at 2030-01-01T00:00:00Z";
-    scenario.signs.insert("web".to_owned(), Answer::Refuses(400, refusal));
+    scenario.signs.insert("web".to_owned(), Answer::Refuses(400, EXPIRES));
     scenario.create(request("web").approved());
     scenario.write_errors.push_back(WriteError::Conflict);
     assert_eq!(scenario.run(), ["sign web", "write web Pending: Conflict", "unsaved"]);
@@ -80,6 +84,63 @@ fn refused_cause_is_not_repeated() {
     let log = ["write web Pending: Refused", "event web Normal IssuerNotFound"];
     assert_eq!(scenario.run(), log);
     assert!(scenario.pass(24 * 3600).is_empty());
+}
+
+/// The waits that an admission webhook may ask for, in seconds, and those that follow.
+const ASKED: [(u64, u64); 3] = [(0, 2), (7, 7), (3600, 60)];
+
+#[test]
+fn asked_wait_delays_one_request() {
+    for (asked, waited) in ASKED {
+        let mut scenario = Scenario::ready();
+        scenario
+            .write_errors
+            .push_back(WriteError::Postponed(Duration::from_secs(asked)));
+        scenario.create(request("web").approved());
+        let log = scenario.run();
+        assert_eq!(log.last().map(String::as_str), Some("unsaved"), "{log:?}");
+        scenario.create(request("other").approved());
+        assert_eq!(scenario.run()[..2], ["sign other", "write other Issued"]);
+        scenario.show("web");
+        assert!(scenario.pass(waited - 1).is_empty(), "{asked}");
+        let log = ["write web Issued", "event web Normal CertificateIssued"];
+        assert_eq!(scenario.pass(1), log, "{asked}");
+    }
+}
+
+#[test]
+fn asked_wait_delays_a_cause() {
+    for (asked, waited) in ASKED {
+        let error = WriteError::Postponed(Duration::from_secs(asked));
+        // One that waits for its issuer, and one that is tried again.
+        let mut missing = Scenario::empty(config());
+        missing.create(request("web").approved());
+        let mut failing = Scenario::ready();
+        failing.signs.insert("web".to_owned(), Answer::Refuses(400, EXPIRES));
+        failing.create(request("web").approved());
+        for mut scenario in [missing, failing] {
+            scenario.write_errors.push_back(error);
+            let log = scenario.run();
+            assert_eq!(log.last().map(String::as_str), Some("unsaved"), "{log:?}");
+            assert!(scenario.pass(waited - 1).is_empty(), "{asked}");
+            let log = scenario.pass(1);
+            assert!(log.contains(&"write web Pending".to_owned()), "{log:?}");
+        }
+    }
+}
+
+#[test]
+fn asked_wait_delays_no_stop() {
+    let mut scenario = Scenario::ready();
+    scenario
+        .write_errors
+        .extend([WriteError::Postponed(Duration::from_secs(3600)); 3]);
+    scenario.create(request("web").approved());
+    scenario.run();
+    scenario.controller.stop(scenario.now);
+    scenario.pass(4);
+    assert!(scenario.controller.is_drained());
+    assert_eq!(scenario.reason("web"), "Issued");
 }
 
 #[test]

@@ -42,6 +42,47 @@ fn namesakes_without_key_ids_are_refused() {
     );
 }
 
+/// A public key of RSA with 8192 bits.
+struct LargeKey(Vec<u8>);
+
+impl LargeKey {
+    fn new() -> Self {
+        let modulus = [[0x02, 0x82, 0x04, 0x01, 0].as_slice(), &[0xff; 1024]].concat();
+        Self([&[0x30, 0x82, 0x04, 0x0a], modulus.as_slice(), &[2, 3, 1, 0, 1]].concat())
+    }
+}
+
+impl PublicKeyData for LargeKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &rcgen::PKCS_RSA_SHA256
+    }
+}
+
+/// Each of these keys is tried, if it is not the same key, and costs as much as sixteen small ones.
+#[test]
+fn large_keys_use_up_the_budget_sooner() {
+    let customer = Customer::new();
+    for (count, is_accepted) in [(3, true), (4, false), (14, false)] {
+        let authority = Authority::new("CA");
+        let large: Vec<_> = (0..count)
+            .map(|number| {
+                let mut key = LargeKey::new();
+                key.0[100] = number;
+                authority.sign(&authority.params, &key)
+            })
+            .collect();
+        let root = authority.root();
+        let sent: Vec<&[u8]> = large.iter().map(Vec::as_slice).chain([&*root]).collect();
+        let (result, _) = counted(&customer, &customer.leaf(&authority), &sent);
+        assert_eq!(result.is_ok(), is_accepted, "{count} {result:?}");
+        assert!(is_accepted || result == Err(VerifyError::TooExpensive), "{result:?}");
+    }
+}
+
 #[test]
 fn key_ids_save_signatures() {
     let mut customer = Customer::new();

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rcgen::CustomExtension;
 
 use super::*;
+use crate::SplitMix64;
 
 #[test]
 fn refuses_anything_but_certificates() {
@@ -128,13 +129,8 @@ fn no_changed_certificate_is_accepted() {
         let customer = Customer::new();
         let authority = Authority::with_key("CA", KeyPair::generate_for(algorithm).unwrap());
         let (root, leaf) = (authority.root(), customer.leaf(&authority));
-        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            usize::try_from(seed % u64::try_from(below).unwrap()).unwrap()
-        };
+        let mut numbers = SplitMix64::new(1);
+        let mut random = |below: usize| usize::try_from(numbers.next_u64() % u64::try_from(below).unwrap()).unwrap();
         for round in 0..2000 {
             let mut changed = leaf.clone();
             for _ in 0..1 + random(2) {

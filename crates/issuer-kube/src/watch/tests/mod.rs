@@ -362,6 +362,16 @@ async fn retry_after_of_the_api_server_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn any_retry_after_is_bounded() {
+    for asked in ["86400", "18446744073709551615"] {
+        let server = Server::new([refuse(429, Some(asked)), list(&[], "1", "")]);
+        server.follow(REQUESTS).await;
+        let times = server.times();
+        assert_eq!((times[1] - times[0]).as_secs(), 60, "{asked}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_that_is_silent_is_given_up() {
     let server = Server::new([list(&[], "1", ""), open(&[]), open(&[])]);
     server.follow(Watched::Issuers(IssuerKind::Cluster)).await;
@@ -392,6 +402,21 @@ async fn requests_are_selected_where_that_can_be_done() {
     let asked = server.asked();
     let selected: Vec<_> = asked.iter().take(5).map(|uri| uri.contains("fieldSelector")).collect();
     assert_eq!(selected, [true, false, false, true, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_seen_after_selection_ends() {
+    let server = Server::new([
+        list(&[request("a", "1")], "2", ""),
+        refuse(400, None),
+        refuse(400, None),
+        list(&[request("b", "3")], "4", ""),
+    ]);
+    let lines = server.follow(REQUESTS).await.lines();
+    assert!(lines.contains(&"all: b".to_owned()), "{lines:?}");
+    let asked = server.asked();
+    let selected: Vec<_> = asked.iter().take(5).map(|uri| uri.contains("fieldSelector")).collect();
+    assert_eq!(selected, [true, true, true, false, false]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,7 +46,7 @@ fn s(seconds: u64) -> Duration {
 }
 
 fn queue(width: usize, total: usize) -> Queue<&'static str, Item> {
-    Queue::new(width, total)
+    Queue::new(width, total, 99)
 }
 
 fn push(queue: &mut Queue<&'static str, Item>, lane: &'static str, item: Item, at: u64) {
@@ -278,7 +278,7 @@ fn owed_work_comes_first() {
 
 #[test]
 fn retried_work_yields_but_never_starves() {
-    let mut queue = Queue::new(1, 100);
+    let mut queue = Queue::new(1, 100, 99);
     for number in 0..3 {
         queue.push("a", Class::Retried, ("t", number), s(0), s(0));
     }
@@ -437,7 +437,7 @@ fn crowd_takes_no_turn_of_its_own() {
         (Class::Retried, 900, true),
         (Class::Retried, 0, true),
     ] {
-        let mut queue = Queue::new(10, 100);
+        let mut queue = Queue::new(10, 100, 99);
         for number in 0..CROWD {
             queue.push("a", class, Counted(number), s(at), s(0));
         }

@@ -25,7 +25,7 @@ fn crowd_of_a_full_tenant_takes_no_turn() {
     const CROWD: u32 = 10_000;
     const TURN: usize = PORTION * 200;
     let even: Arc<str> = "even".into();
-    let mut queue = Queue::new(10, 100);
+    let mut queue = Queue::new(10, 100, 99);
     for number in 0..CROWD {
         queue.push("a", Class::Reported, Counted(2 * number), s(1), s(0));
     }
@@ -114,6 +114,43 @@ fn tenant_runs_its_share_in_all_lanes() {
     assert_eq!(lanes, [0, 1, 2, 3]);
 }
 
+/// A crowd of tenants, whose work never ends, delays another by a turn of each for which there is no other slot.
+#[test]
+fn crowd_of_tenants_takes_turns() {
+    const TOTAL: usize = 8;
+    for crowd in [1, 3, 5, 7, 8, 9, 100] {
+        let names: Vec<Item> = (0..crowd).map(|number| (&*format!("t-{number}").leak(), 0)).collect();
+        let mut queue = Queue::new(9, 9, TOTAL);
+        for (number, (tenant, _)) in (0..).zip(names.iter().cycle().take(12 * crowd)) {
+            push(&mut queue, CHECKS[number as usize % 4], (tenant, number), 0);
+        }
+        let mut running = taken(&mut queue);
+        let of = |tenant: &str| running.iter().filter(|item| item.0 == tenant).count();
+        let most = names.iter().map(|(tenant, _)| of(tenant)).max();
+        assert!(most <= Some(3) && running.len() <= TOTAL, "{running:?}");
+        // Ends the first task, which is due again at once, and begins what there is room for.
+        let turn = |queue: &mut Queue<_, _>, running: &mut Vec<Item>| {
+            let first = running.remove(0);
+            queue.finish(&first);
+            push(queue, CHECKS[first.1 as usize % 4], first, 0);
+            running.extend(taken(queue));
+            assert!(running.len() <= TOTAL, "{running:?}");
+        };
+        // At first, some have more than their part.
+        for _ in 0..4 * (crowd + TOTAL) {
+            turn(&mut queue, &mut running);
+        }
+        push(&mut queue, "check/z", ("victim", 0), 0);
+        running.extend(taken(&mut queue));
+        let mut turns = 0;
+        while !running.contains(&("victim", 0)) {
+            turn(&mut queue, &mut running);
+            turns += 1;
+        }
+        assert_eq!(turns, crowd.saturating_sub(TOTAL - 1), "{crowd}");
+    }
+}
+
 #[test]
 fn canceled_work_leaves_no_lane_closed() {
     let mut queue = queue(9, 9);
@@ -141,7 +178,10 @@ enum Act {
     Pop,
 }
 
-const TENANTS: [&str; 2] = ["a", "b"];
+const TENANTS: [&str; 3] = ["a", "b", "c"];
+
+/// The number of tasks that all of them run.
+const OF_ALL: usize = 7;
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
@@ -154,7 +194,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 fn item(number: usize) -> Item {
-    (TENANTS[number % 2], number as u32)
+    (TENANTS[number % 3], number as u32)
 }
 
 /// A queue, and what it should hold.
@@ -195,6 +235,7 @@ impl Checked {
             let own = self.running.iter().filter(|item| item.0 == tenant);
             assert!(own.count() <= 3, "{:?}", self.running);
         }
+        assert!(self.running.len() <= OF_ALL, "{:?}", self.running);
         Some(key)
     }
 }
@@ -202,7 +243,7 @@ impl Checked {
 proptest! {
     #[test]
     fn share_is_kept_and_starves_nobody(acts in vec(act(), 0..80)) {
-        let mut checked = Checked { queue: queue(2, 9), due: BTreeSet::new(), running: Vec::new() };
+        let mut checked = Checked { queue: Queue::new(2, 9, OF_ALL), due: BTreeSet::new(), running: Vec::new() };
         for act in acts {
             checked.act(act);
         }
@@ -212,6 +253,6 @@ proptest! {
             checked.queue.finish(&key);
         }
         prop_assert!(checked.due.is_empty(), "{:?} starve", checked.due);
-        prop_assert_eq!(checked.queue, queue(2, 9));
+        prop_assert_eq!(checked.queue, Queue::new(2, 9, OF_ALL));
     }
 }
