@@ -1,5 +1,8 @@
 //! The objects of a migration: issuers, and the Certificates, Ingresses, Gateways and ListenerSets that name them.
 
+use std::collections::BTreeMap;
+
+use anyhow::Context;
 use issuer_api::IssuerRef;
 use issuer_core::reference::IssuerKey;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,6 +11,7 @@ use serde_json::Value;
 
 #[cfg(feature = "cluster")]
 use super::cluster;
+use super::unknown;
 use crate::args::MigrateArgs;
 use crate::manifest::{self, Issuer};
 
@@ -16,6 +20,8 @@ use crate::manifest::{self, Issuer};
 pub(super) struct Objects {
     /// cert-manager's issuers that sign with Vault.
     pub(super) issuers: Vec<Issuer>,
+    /// The fields of each that are not known here.
+    pub(super) unknown: BTreeMap<IssuerKey, Vec<String>>,
     pub(super) certificates: Vec<Certificate>,
     pub(super) annotated: Vec<Annotated>,
 }
@@ -96,7 +102,13 @@ impl Objects {
     pub(super) fn take(&mut self, mut document: Value, namespace: &str) -> anyhow::Result<()> {
         let (version, kind) = manifest::version_and_kind(&document);
         if let Some(kind) = manifest::issuer_kind(&version, &kind).filter(|kind| kind.is_drop_in()) {
-            self.issuers.extend(manifest::issuer(document, kind, namespace)?);
+            let given = document.pointer("/spec/vault").cloned().unwrap_or_default();
+            if let Some(issuer) = manifest::issuer(document, kind, namespace)? {
+                let known = serde_json::to_value(&issuer.spec)?;
+                self.unknown
+                    .insert(issuer.key.clone(), unknown::fields("spec.vault", &given, &known));
+                self.issuers.push(issuer);
+            }
             return Ok(());
         }
         if kind == "Certificate" && manifest::group(&version) == "cert-manager.io" {
@@ -133,6 +145,7 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
         is_ca: bool,
     }
     let Object { metadata, spec } = serde_json::from_value(document)?;
+    let name = metadata.name.context("the Certificate has no metadata.name")?;
     let owner = metadata
         .owner_references
         .into_iter()
@@ -151,20 +164,20 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
     let issuer = IssuerKey::of(&spec.issuer_ref, &namespace).filter(|issuer| issuer.kind.is_drop_in());
     Ok(issuer.map(|issuer| Certificate {
         namespace,
-        name: metadata.name.unwrap_or_default(),
+        name,
         issuer,
         is_ca: spec.is_ca,
         owner: owner.map(|(_, owner)| owner),
     }))
 }
 
-/// Reads the annotations of an Ingress, a Gateway or a ListenerSet
+/// Reads the annotations of an Ingress, a Gateway or a ListenerSet, which name two issuers if they contradict each other
 /// (<https://cert-manager.io/docs/reference/annotations/>).
 fn annotated_by(
     document: Value,
     (kind, resource): (&'static str, &'static str),
     namespace: &str,
-) -> anyhow::Result<Option<Annotated>> {
+) -> anyhow::Result<Vec<Annotated>> {
     #[derive(Deserialize)]
     struct Object {
         metadata: ObjectMeta,
@@ -173,29 +186,56 @@ fn annotated_by(
     let annotations = metadata.annotations.unwrap_or_default();
     let annotation = |name: &str| annotations.get(&format!("cert-manager.io/{name}")).cloned();
     let namespace = metadata.namespace.unwrap_or_else(|| namespace.to_owned());
-    let reference = match (annotation("issuer"), annotation("cluster-issuer")) {
-        (Some(name), _) => IssuerRef {
-            name,
-            kind: annotation("issuer-kind"),
-            group: annotation("issuer-group"),
-        },
-        (None, Some(name)) => IssuerRef {
-            name,
-            kind: Some("ClusterIssuer".to_owned()),
-            group: None,
-        },
-        (None, None) => return Ok(None),
-    };
-    let issuer = IssuerKey::of(&reference, &namespace).filter(|issuer| issuer.kind.is_drop_in());
+    let of_namespace = annotation("issuer").map(|name| IssuerRef {
+        name,
+        kind: annotation("issuer-kind"),
+        group: annotation("issuer-group"),
+    });
+    let of_cluster = annotation("cluster-issuer").map(|name| IssuerRef {
+        name,
+        kind: Some("ClusterIssuer".to_owned()),
+        group: None,
+    });
     let others = ["issuer", "issuer-kind", "issuer-group"];
-    let contradicts_itself =
-        annotation("cluster-issuer").is_some() && others.into_iter().any(|other| annotation(other).is_some());
-    Ok(issuer.map(|issuer| Annotated {
+    let contradicts_itself = of_cluster.is_some() && others.into_iter().any(|other| annotation(other).is_some());
+    let issuers = of_namespace.iter().chain(&of_cluster);
+    let issuers = issuers.filter_map(|reference| IssuerKey::of(reference, &namespace));
+    let issuers = issuers.filter(|issuer| issuer.kind.is_drop_in()).collect::<Vec<_>>();
+    if issuers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let name = metadata
+        .name
+        .with_context(|| format!("the {kind} has no metadata.name"))?;
+    let annotated = |issuer| Annotated {
         kind,
         resource,
         contradicts_itself,
-        namespace,
-        name: metadata.name.unwrap_or_default(),
+        namespace: namespace.clone(),
+        name: name.clone(),
         issuer,
-    }))
+    };
+    Ok(issuers.into_iter().map(annotated).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nameless_objects_are_errors() {
+        for (kind, version) in [
+            ("Certificate", "cert-manager.io/v1"),
+            ("Ingress", "networking.k8s.io/v1"),
+        ] {
+            let object = format!(
+                "{{apiVersion: {version}, kind: {kind}, spec: {{issuerRef: {{name: vault}}}}, \
+                 metadata: {{generateName: a-, annotations: {{cert-manager.io/issuer: vault}}}}}}"
+            );
+            let mut objects = Objects::default();
+            let error = manifest::parse(&object, &mut |document| objects.take(document, "team-a")).unwrap_err();
+            let error = format!("{error:#}");
+            assert_eq!(error, format!("document 1: the {kind} has no metadata.name"));
+        }
+    }
 }

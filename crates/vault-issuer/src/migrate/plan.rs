@@ -36,7 +36,12 @@ impl<'a> Plan<'a> {
         Self {
             args,
             objects,
-            moves: issuers.map(|issuer| (&issuer.key, Move::new(args, issuer))).collect(),
+            moves: issuers
+                .map(|issuer| {
+                    let unknown = objects.unknown.get(&issuer.key).map_or(&[][..], Vec::as_slice);
+                    (&issuer.key, Move::new(args, issuer, unknown))
+                })
+                .collect(),
         }
     }
 
@@ -150,6 +155,8 @@ impl<'a> Plan<'a> {
                 issuer_api::GROUP,
             ));
         }
+        // An object whose annotations contradict each other may name two issuers that move.
+        comments.dedup();
         (comments.len() > 1).then(|| Section::of_comments(comments))
     }
 }

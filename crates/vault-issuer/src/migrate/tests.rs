@@ -166,6 +166,25 @@ fn nothing_moves_with_one_cluster_resource_namespace() {
 }
 
 #[test]
+fn unknown_fields_are_named() {
+    let given = ISSUER.replace(
+        "    path:",
+        "    namespace: ''\n    caBundleSecretRef: {name: ''}\n    future: {a: 1}\n    path:",
+    );
+    let given = given.replace("roleId: r", "roleId: r, later: true");
+    let plan = sections(&given);
+    let unknown: Vec<_> = plan.lines().filter(|line| line.contains("not known here")).collect();
+    assert_eq!(
+        unknown,
+        [
+            "# WARNING: spec.vault.auth.appRole.later is not known here, and is left out",
+            "# WARNING: spec.vault.future is not known here, and is left out",
+        ],
+        "{plan}"
+    );
+}
+
+#[test]
 fn lists_of_every_form_are_read() {
     let issuers = ISSUER.trim().replace('\n', "\n  ");
     let bare = issuers.replace("apiVersion: cert-manager.io/v1\n  kind: Issuer\n  ", "");
@@ -356,6 +375,10 @@ fn annotations_are_changed_by_commands() {
             "g",
             "cert-manager.io/cluster-issuer: vault, cert-manager.io/issuer-kind: ClusterIssuer",
         ),
+        ingress(
+            "i",
+            "cert-manager.io/issuer: acme, cert-manager.io/cluster-issuer: vault",
+        ),
         ingress("h", "cert-manager.io/issuer: vault").replace("networking.k8s.io/v1", "example.com/v1"),
     ];
     let plan = sections(&text.concat());
@@ -368,6 +391,7 @@ fn annotations_are_changed_by_commands() {
 # AFTER: kubectl annotate ingresses.networking.k8s.io b --namespace team-a --overwrite cert-manager.io/issuer=vault cert-manager.io/issuer-kind=VaultClusterIssuer cert-manager.io/issuer-group=vault-issuer.io cert-manager.io/cluster-issuer-
 # WARNING: Ingress team-a/f stays: cert-manager refuses its annotations, since cluster-issuer excludes issuer, issuer-kind and issuer-group
 # WARNING: Ingress team-a/g stays: cert-manager refuses its annotations, since cluster-issuer excludes issuer, issuer-kind and issuer-group
+# WARNING: Ingress team-a/i stays: cert-manager refuses its annotations, since cluster-issuer excludes issuer, issuer-kind and issuer-group
 "
     );
 }
