@@ -35,6 +35,8 @@ pub(super) struct Certificate {
     pub(super) is_ca: bool,
     /// The object that determines the Certificate: a change of the Certificate itself would be undone.
     pub(super) owner: Option<Owner>,
+    /// The program that writes the Certificate again from a source elsewhere.
+    pub(super) deployed_by: Option<&'static str>,
 }
 
 /// The object, in the namespace of a Certificate, whose controller writes the Certificate.
@@ -60,6 +62,8 @@ pub(super) struct Annotated {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) issuer: IssuerKey,
+    /// The program that writes the object again from a source elsewhere.
+    pub(super) deployed_by: Option<&'static str>,
     /// Whether cert-manager makes nothing of the annotations, since they contradict each other.
     pub(super) contradicts_itself: bool,
 }
@@ -131,6 +135,25 @@ impl Objects {
     }
 }
 
+/// Labels and annotations of programs that write objects again from a source elsewhere, with their names. Flux uses Helm.
+const DEPLOYERS: [(&str, &str); 5] = [
+    ("argocd.argoproj.io/instance", "Argo CD"),
+    ("argocd.argoproj.io/tracking-id", "Argo CD"),
+    ("helm.toolkit.fluxcd.io/name", "Flux"),
+    ("kustomize.toolkit.fluxcd.io/name", "Flux"),
+    ("meta.helm.sh/release-name", "Helm"),
+];
+
+/// Returns the program that writes an object again.
+fn deployer(metadata: &ObjectMeta) -> Option<&'static str> {
+    let maps = [&metadata.annotations, &metadata.labels];
+    let has = |name: &str| maps.into_iter().flatten().any(|map| map.contains_key(name));
+    DEPLOYERS
+        .into_iter()
+        .find(|(name, _)| has(name))
+        .map(|(_, program)| program)
+}
+
 fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certificate>> {
     #[derive(Deserialize)]
     struct Object {
@@ -145,6 +168,7 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
         is_ca: bool,
     }
     let Object { metadata, spec } = serde_json::from_value(document)?;
+    let deployed_by = deployer(&metadata);
     let name = metadata.name.context("the Certificate has no metadata.name")?;
     let owner = metadata
         .owner_references
@@ -166,6 +190,7 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
         namespace,
         name,
         issuer,
+        deployed_by,
         is_ca: spec.is_ca,
         owner: owner.map(|(_, owner)| owner),
     }))
@@ -183,6 +208,7 @@ fn annotated_by(
         metadata: ObjectMeta,
     }
     let Object { metadata } = serde_json::from_value(document)?;
+    let deployed_by = deployer(&metadata);
     let annotations = metadata.annotations.unwrap_or_default();
     let annotation = |name: &str| annotations.get(&format!("cert-manager.io/{name}")).cloned();
     let namespace = metadata.namespace.unwrap_or_else(|| namespace.to_owned());
@@ -210,6 +236,7 @@ fn annotated_by(
     let annotated = |issuer| Annotated {
         kind,
         resource,
+        deployed_by,
         contradicts_itself,
         namespace: namespace.clone(),
         name: name.clone(),
@@ -236,6 +263,27 @@ mod tests {
             let error = manifest::parse(&object, &mut |document| objects.take(document, "team-a")).unwrap_err();
             let error = format!("{error:#}");
             assert_eq!(error, format!("document 1: the {kind} has no metadata.name"));
+        }
+    }
+
+    #[test]
+    fn programs_that_write_again_are_recognized() {
+        let of = |metadata: &str| {
+            let metadata: ObjectMeta = serde_saphyr::from_str(metadata).unwrap();
+            deployer(&metadata)
+        };
+        for (metadata, expected) in [
+            ("{name: a}", None),
+            ("{labels: {app.kubernetes.io/managed-by: me}}", None),
+            ("{annotations: {meta.helm.sh/release-name: web}}", Some("Helm")),
+            (
+                "{annotations: {meta.helm.sh/release-name: web}, labels: {helm.toolkit.fluxcd.io/name: web}}",
+                Some("Flux"),
+            ),
+            ("{labels: {kustomize.toolkit.fluxcd.io/name: web}}", Some("Flux")),
+            ("{annotations: {argocd.argoproj.io/tracking-id: web}}", Some("Argo CD")),
+        ] {
+            assert_eq!(of(metadata), expected, "{metadata}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Plans of whole migrations, as they are printed.
 
+mod input;
+
 use clap::Parser;
 
 use super::*;
@@ -163,39 +165,6 @@ fn nothing_moves_with_one_cluster_resource_namespace() {
         assert!(!sections.contains(absent), "{plan}");
     }
     assert!(plan.contains("  name: vault-issuer-tokens-signer\n  namespace: cert-manager\n"));
-}
-
-#[test]
-fn unknown_fields_are_named() {
-    let given = ISSUER.replace(
-        "    path:",
-        "    namespace: ''\n    caBundleSecretRef: {name: ''}\n    future: {a: 1}\n    path:",
-    );
-    let given = given.replace("roleId: r", "roleId: r, later: true");
-    let plan = sections(&given);
-    let unknown: Vec<_> = plan.lines().filter(|line| line.contains("not known here")).collect();
-    assert_eq!(
-        unknown,
-        [
-            "# WARNING: spec.vault.auth.appRole.later is not known here, and is left out",
-            "# WARNING: spec.vault.future is not known here, and is left out",
-        ],
-        "{plan}"
-    );
-}
-
-#[test]
-fn lists_of_every_form_are_read() {
-    let issuers = ISSUER.trim().replace('\n', "\n  ");
-    let bare = issuers.replace("apiVersion: cert-manager.io/v1\n  kind: Issuer\n  ", "");
-    let expected = sections(ISSUER);
-    for list in [
-        format!("apiVersion: v1\nkind: List\nitems:\n- {issuers}\n"),
-        format!("apiVersion: cert-manager.io/v1\nkind: IssuerList\nitems:\n- {bare}\n"),
-        format!("apiVersion: v1\nkind: List\nitems: []\n---\n{ISSUER}"),
-    ] {
-        assert_eq!(sections(&list), expected, "{list}");
-    }
 }
 
 #[test]
