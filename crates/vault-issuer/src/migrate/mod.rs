@@ -7,6 +7,7 @@ mod objects;
 mod plan;
 mod rights;
 mod section;
+mod unknown;
 mod warnings;
 
 use std::io::Write;

@@ -24,7 +24,8 @@ pub(super) struct Move<'a> {
 }
 
 impl<'a> Move<'a> {
-    pub(super) fn new(args: &MigrateArgs, issuer: &'a Issuer) -> Self {
+    /// Returns the move of an issuer with fields that are not known here.
+    pub(super) fn new(args: &MigrateArgs, issuer: &'a Issuer, unknown: &[String]) -> Self {
         let kind = if issuer.key.kind.is_cluster() {
             IssuerKind::Cluster
         } else {
@@ -43,7 +44,12 @@ impl<'a> Move<'a> {
             namespace: args.controller_namespace.clone(),
             name: args.service_account().to_owned(),
         };
-        let (target, warnings) = warnings::of(&issuer.spec, &new, &namespace, controller);
+        let (target, mut warnings) = warnings::of(&issuer.spec, &new, &namespace, controller);
+        warnings.extend(
+            unknown
+                .iter()
+                .map(|field| format!("{field} is not known here, and is left out")),
+        );
         Self {
             issuer,
             new,

@@ -1,5 +1,8 @@
 //! The objects of a migration: issuers, and the Certificates, Ingresses, Gateways and ListenerSets that name them.
 
+use std::collections::BTreeMap;
+
+use anyhow::Context;
 use issuer_api::IssuerRef;
 use issuer_core::reference::IssuerKey;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,6 +11,7 @@ use serde_json::Value;
 
 #[cfg(feature = "cluster")]
 use super::cluster;
+use super::unknown;
 use crate::args::MigrateArgs;
 use crate::manifest::{self, Issuer};
 
@@ -16,6 +20,8 @@ use crate::manifest::{self, Issuer};
 pub(super) struct Objects {
     /// cert-manager's issuers that sign with Vault.
     pub(super) issuers: Vec<Issuer>,
+    /// The fields of each that are not known here.
+    pub(super) unknown: BTreeMap<IssuerKey, Vec<String>>,
     pub(super) certificates: Vec<Certificate>,
     pub(super) annotated: Vec<Annotated>,
 }
@@ -29,6 +35,8 @@ pub(super) struct Certificate {
     pub(super) is_ca: bool,
     /// The object that determines the Certificate: a change of the Certificate itself would be undone.
     pub(super) owner: Option<Owner>,
+    /// The program that writes the Certificate again from a source elsewhere.
+    pub(super) deployed_by: Option<&'static str>,
 }
 
 /// The object, in the namespace of a Certificate, whose controller writes the Certificate.
@@ -54,6 +62,8 @@ pub(super) struct Annotated {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) issuer: IssuerKey,
+    /// The program that writes the object again from a source elsewhere.
+    pub(super) deployed_by: Option<&'static str>,
     /// Whether cert-manager makes nothing of the annotations, since they contradict each other.
     pub(super) contradicts_itself: bool,
 }
@@ -96,7 +106,13 @@ impl Objects {
     pub(super) fn take(&mut self, mut document: Value, namespace: &str) -> anyhow::Result<()> {
         let (version, kind) = manifest::version_and_kind(&document);
         if let Some(kind) = manifest::issuer_kind(&version, &kind).filter(|kind| kind.is_drop_in()) {
-            self.issuers.extend(manifest::issuer(document, kind, namespace)?);
+            let given = document.pointer("/spec/vault").cloned().unwrap_or_default();
+            if let Some(issuer) = manifest::issuer(document, kind, namespace)? {
+                let known = serde_json::to_value(&issuer.spec)?;
+                self.unknown
+                    .insert(issuer.key.clone(), unknown::fields("spec.vault", &given, &known));
+                self.issuers.push(issuer);
+            }
             return Ok(());
         }
         if kind == "Certificate" && manifest::group(&version) == "cert-manager.io" {
@@ -119,6 +135,25 @@ impl Objects {
     }
 }
 
+/// Labels and annotations of programs that write objects again from a source elsewhere, with their names. Flux uses Helm.
+const DEPLOYERS: [(&str, &str); 5] = [
+    ("argocd.argoproj.io/instance", "Argo CD"),
+    ("argocd.argoproj.io/tracking-id", "Argo CD"),
+    ("helm.toolkit.fluxcd.io/name", "Flux"),
+    ("kustomize.toolkit.fluxcd.io/name", "Flux"),
+    ("meta.helm.sh/release-name", "Helm"),
+];
+
+/// Returns the program that writes an object again.
+fn deployer(metadata: &ObjectMeta) -> Option<&'static str> {
+    let maps = [&metadata.annotations, &metadata.labels];
+    let has = |name: &str| maps.into_iter().flatten().any(|map| map.contains_key(name));
+    DEPLOYERS
+        .into_iter()
+        .find(|(name, _)| has(name))
+        .map(|(_, program)| program)
+}
+
 fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certificate>> {
     #[derive(Deserialize)]
     struct Object {
@@ -133,6 +168,8 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
         is_ca: bool,
     }
     let Object { metadata, spec } = serde_json::from_value(document)?;
+    let deployed_by = deployer(&metadata);
+    let name = metadata.name.context("the Certificate has no metadata.name")?;
     let owner = metadata
         .owner_references
         .into_iter()
@@ -151,51 +188,102 @@ fn certificate(document: Value, namespace: &str) -> anyhow::Result<Option<Certif
     let issuer = IssuerKey::of(&spec.issuer_ref, &namespace).filter(|issuer| issuer.kind.is_drop_in());
     Ok(issuer.map(|issuer| Certificate {
         namespace,
-        name: metadata.name.unwrap_or_default(),
+        name,
         issuer,
+        deployed_by,
         is_ca: spec.is_ca,
         owner: owner.map(|(_, owner)| owner),
     }))
 }
 
-/// Reads the annotations of an Ingress, a Gateway or a ListenerSet
+/// Reads the annotations of an Ingress, a Gateway or a ListenerSet, which name two issuers if they contradict each other
 /// (<https://cert-manager.io/docs/reference/annotations/>).
 fn annotated_by(
     document: Value,
     (kind, resource): (&'static str, &'static str),
     namespace: &str,
-) -> anyhow::Result<Option<Annotated>> {
+) -> anyhow::Result<Vec<Annotated>> {
     #[derive(Deserialize)]
     struct Object {
         metadata: ObjectMeta,
     }
     let Object { metadata } = serde_json::from_value(document)?;
+    let deployed_by = deployer(&metadata);
     let annotations = metadata.annotations.unwrap_or_default();
     let annotation = |name: &str| annotations.get(&format!("cert-manager.io/{name}")).cloned();
     let namespace = metadata.namespace.unwrap_or_else(|| namespace.to_owned());
-    let reference = match (annotation("issuer"), annotation("cluster-issuer")) {
-        (Some(name), _) => IssuerRef {
-            name,
-            kind: annotation("issuer-kind"),
-            group: annotation("issuer-group"),
-        },
-        (None, Some(name)) => IssuerRef {
-            name,
-            kind: Some("ClusterIssuer".to_owned()),
-            group: None,
-        },
-        (None, None) => return Ok(None),
-    };
-    let issuer = IssuerKey::of(&reference, &namespace).filter(|issuer| issuer.kind.is_drop_in());
+    let of_namespace = annotation("issuer").map(|name| IssuerRef {
+        name,
+        kind: annotation("issuer-kind"),
+        group: annotation("issuer-group"),
+    });
+    let of_cluster = annotation("cluster-issuer").map(|name| IssuerRef {
+        name,
+        kind: Some("ClusterIssuer".to_owned()),
+        group: None,
+    });
     let others = ["issuer", "issuer-kind", "issuer-group"];
-    let contradicts_itself =
-        annotation("cluster-issuer").is_some() && others.into_iter().any(|other| annotation(other).is_some());
-    Ok(issuer.map(|issuer| Annotated {
+    let contradicts_itself = of_cluster.is_some() && others.into_iter().any(|other| annotation(other).is_some());
+    let issuers = of_namespace.iter().chain(&of_cluster);
+    let issuers = issuers.filter_map(|reference| IssuerKey::of(reference, &namespace));
+    let issuers = issuers.filter(|issuer| issuer.kind.is_drop_in()).collect::<Vec<_>>();
+    if issuers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let name = metadata
+        .name
+        .with_context(|| format!("the {kind} has no metadata.name"))?;
+    let annotated = |issuer| Annotated {
         kind,
         resource,
+        deployed_by,
         contradicts_itself,
-        namespace,
-        name: metadata.name.unwrap_or_default(),
+        namespace: namespace.clone(),
+        name: name.clone(),
         issuer,
-    }))
+    };
+    Ok(issuers.into_iter().map(annotated).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nameless_objects_are_errors() {
+        for (kind, version) in [
+            ("Certificate", "cert-manager.io/v1"),
+            ("Ingress", "networking.k8s.io/v1"),
+        ] {
+            let object = format!(
+                "{{apiVersion: {version}, kind: {kind}, spec: {{issuerRef: {{name: vault}}}}, \
+                 metadata: {{generateName: a-, annotations: {{cert-manager.io/issuer: vault}}}}}}"
+            );
+            let mut objects = Objects::default();
+            let error = manifest::parse(&object, &mut |document| objects.take(document, "team-a")).unwrap_err();
+            let error = format!("{error:#}");
+            assert_eq!(error, format!("document 1: the {kind} has no metadata.name"));
+        }
+    }
+
+    #[test]
+    fn programs_that_write_again_are_recognized() {
+        let of = |metadata: &str| {
+            let metadata: ObjectMeta = serde_saphyr::from_str(metadata).unwrap();
+            deployer(&metadata)
+        };
+        for (metadata, expected) in [
+            ("{name: a}", None),
+            ("{labels: {app.kubernetes.io/managed-by: me}}", None),
+            ("{annotations: {meta.helm.sh/release-name: web}}", Some("Helm")),
+            (
+                "{annotations: {meta.helm.sh/release-name: web}, labels: {helm.toolkit.fluxcd.io/name: web}}",
+                Some("Flux"),
+            ),
+            ("{labels: {kustomize.toolkit.fluxcd.io/name: web}}", Some("Flux")),
+            ("{annotations: {argocd.argoproj.io/tracking-id: web}}", Some("Argo CD")),
+        ] {
+            assert_eq!(of(metadata), expected, "{metadata}");
+        }
+    }
 }

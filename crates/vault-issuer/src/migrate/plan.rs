@@ -36,7 +36,12 @@ impl<'a> Plan<'a> {
         Self {
             args,
             objects,
-            moves: issuers.map(|issuer| (&issuer.key, Move::new(args, issuer))).collect(),
+            moves: issuers
+                .map(|issuer| {
+                    let unknown = objects.unknown.get(&issuer.key).map_or(&[][..], Vec::as_slice);
+                    (&issuer.key, Move::new(args, issuer, unknown))
+                })
+                .collect(),
         }
     }
 
@@ -124,15 +129,13 @@ impl<'a> Plan<'a> {
                 continue;
             };
             let new = &step.new;
+            let object = format!("{} {}/{}", annotated.kind, annotated.namespace, annotated.name);
             let contradiction = annotated.contradicts_itself.then(|| {
                 "cert-manager refuses its annotations, since cluster-issuer excludes issuer, issuer-kind and issuer-group"
                     .to_owned()
             });
             if let Some(obstacle) = contradiction.or_else(|| step.obstacle()) {
-                comments.push(format!(
-                    "WARNING: {} {}/{} stays: {obstacle}",
-                    annotated.kind, annotated.namespace, annotated.name
-                ));
+                comments.push(format!("WARNING: {object} stays: {obstacle}"));
                 continue;
             }
             let removed = if new.kind.is_cluster() {
@@ -140,6 +143,7 @@ impl<'a> Plan<'a> {
             } else {
                 ""
             };
+            comments.extend(annotated.deployed_by.map(|program| undoes(&object, program)));
             comments.push(format!(
                 "AFTER: kubectl annotate {} {} --namespace {} --overwrite cert-manager.io/issuer={} cert-manager.io/issuer-kind={} cert-manager.io/issuer-group={}{removed}",
                 annotated.resource,
@@ -150,8 +154,17 @@ impl<'a> Plan<'a> {
                 issuer_api::GROUP,
             ));
         }
+        // An object whose annotations contradict each other may name two issuers that move.
+        comments.dedup();
         (comments.len() > 1).then(|| Section::of_comments(comments))
     }
+}
+
+/// Returns a warning that a program undoes the change of an object, such as `Ingress team-a/shop`.
+fn undoes(object: &str, program: &str) -> String {
+    format!(
+        "WARNING: {program} writes {object} again: change its source too, or certificates are issued back and forth"
+    )
 }
 
 /// Returns the change of a Certificate, held back if the new issuer would not sign it.
@@ -180,5 +193,10 @@ fn certificate_section(certificate: &Certificate, step: &Move<'_>) -> Section {
             },
         },
     });
-    Section::new(vec![comment], object).held_if(obstacle.is_some())
+    let mut comments = vec![comment];
+    if obstacle.is_none() {
+        let object = format!("Certificate {namespace}/{name}");
+        comments.extend(certificate.deployed_by.map(|program| undoes(&object, program)));
+    }
+    Section::new(comments, object).held_if(obstacle.is_some())
 }

@@ -56,12 +56,13 @@ pub(super) async fn local_servers(test: &TestNamespace<'_>) -> anyhow::Result<()
             let name = format!("local-{number}-{}", allowed.is_some());
             let mut spec = test.spec("pki/sign/web", json!({ "tokenSecretRef": { "name": "token" } }));
             spec["server"] = json!(format!("https://{host}:{port}"));
+            let mut reason = "InvalidSpec";
+            if RESOLVED.contains(host) {
+                // No certificate is for such a name.
+                spec["serverName"] = json!("vault.example.com");
+                reason = "VaultUnreachable";
+            }
             test.issuer(&name, spec).await?;
-            let reason = if RESOLVED.contains(host) {
-                "VaultUnreachable"
-            } else {
-                "InvalidSpec"
-            };
             test.unready(&name, reason, SOON)
                 .await
                 .with_context(|| format!("a server at {host}"))?;
