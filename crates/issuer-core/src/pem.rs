@@ -13,7 +13,7 @@ const BEGIN: &str = "-----BEGIN ";
 const LINE: usize = 64;
 
 /// Standard base64 whose last symbol may have unused bits set, as Go decodes it.
-pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );

@@ -16,7 +16,7 @@ const REFUSAL: usize = 64 << 10;
 /// The most that is quoted of a refusal, in characters.
 const QUOTED: usize = 300;
 
-/// The longest time that is waited because a refusal asks for it: a proxy in between may ask for any.
+/// The longest wait that a refusal can ask for: a proxy in between may ask for any.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Why the API server did not give a list or a watch.
@@ -75,8 +75,8 @@ impl Failure {
 
     /// Classifies the refusal of a status.
     ///
-    /// Admission refuses with any status that its author likes, often 403, until the object or the policy changes; a missing
-    /// permission is mended without the object.
+    /// Admission refuses with any status that its author likes, often 403, until the object or the policy changes. A missing
+    /// permission is another matter: it may be granted while the object stays as it is.
     pub(crate) fn write_error(&self) -> WriteError {
         let error = match WriteError::of(self.code) {
             WriteError::Forbidden if self.is_of_admission => WriteError::Refused,

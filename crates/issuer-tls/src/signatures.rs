@@ -21,7 +21,7 @@ use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerifica
 pub fn signatures() -> Signatures {
     static ALL: LazyLock<Vec<&'static dyn SignatureVerificationAlgorithm>> = LazyLock::new(|| {
         let tls = default_provider().signature_verification_algorithms.all.iter().copied();
-        // One for each kind of signature: a wrong one would else be verified with each of them.
+        // One for each kind of signature: a wrong one would otherwise be verified with each of them.
         let is_other =
             |known: &&dyn SignatureVerificationAlgorithm| !SMALL_RSA.iter().any(|small| is_same(*small, *known));
         tls.filter(is_other).chain(SMALL_RSA).chain(P224).collect()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::drop_in::{BUILT_IN_ACTIVE, COURTESY, IssuerStatusMode};
+use super::drop_in::{BUILT_IN_ACTIVE, IssuerStatusMode, READY_GRACE};
 use super::issuer_events;
 use super::issuers::Epoch;
 use super::observed::ObservedIssuer;
@@ -14,11 +14,11 @@ use crate::reference::{ConfigMapRef, IssuerKey, SecretRef, TokenSource};
 use crate::target::Target;
 use crate::{Now, Request};
 
-/// The time before a status is written again that the API server did not take, and the longest for which it can delay a
+/// The time after which a status that was not saved is written again, and the longest by which the API server can delay a
 /// check.
 const UNSAVED: Duration = Duration::from_secs(15);
 
-/// The same where the object had changed.
+/// The time after which it is written again if the object had changed.
 const CONFLICT: Duration = Duration::from_secs(1);
 
 /// The check of one issuer.
@@ -213,7 +213,7 @@ impl Task {
         now: Now,
     ) -> Option<Duration> {
         let issuer = state.issuers.get_mut(&self.key)?;
-        let until = *issuer.handover.write_after.get_or_insert(now.monotonic + COURTESY);
+        let until = *issuer.handover.write_after.get_or_insert(now.monotonic + READY_GRACE);
         (mode.is_open(observed.ready_writers) && now.monotonic < until).then_some(until)
     }
 

@@ -63,7 +63,7 @@ const BUILT_IN_MESSAGES: [&str; 4] = [
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// How long an issuer is left to others before its condition Ready is written where nobody has.
-pub(super) const COURTESY: Duration = Duration::from_secs(10);
+pub(super) const READY_GRACE: Duration = Duration::from_secs(10);
 
 /// The reason for no longer serving a kind, or for leaving a request alone.
 pub(super) const BUILT_IN_ACTIVE: &str = "BuiltInActive";

@@ -93,7 +93,7 @@ pub enum WriteError {
     Forbidden,
     /// The object does not exist.
     NotFound,
-    /// The API server refuses it for now, and asks to wait for so long before this object is written again: an admission
+    /// The API server refuses it for now and asks to wait this long before the object is written again, as an admission
     /// webhook may.
     Postponed(Duration),
     /// The API server refuses it, until the object or a policy changes: it is invalid, too large, or not admitted (400, 413,

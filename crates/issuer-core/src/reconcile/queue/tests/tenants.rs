@@ -170,7 +170,7 @@ fn canceled_work_leaves_no_lane_closed() {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Call {
     Push(usize, usize, u64),
     Cancel(usize),
     Finish(usize),
@@ -183,13 +183,13 @@ const TENANTS: [&str; 3] = ["a", "b", "c"];
 /// The number of tasks that all of them run.
 const OF_ALL: usize = 7;
 
-fn act() -> impl Strategy<Value = Act> {
+fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
-        3 => (0..4_usize, 0..24_usize, 0..3_u64).prop_map(|(lane, number, at)| Act::Push(lane, number, at)),
-        1 => (0..24_usize).prop_map(Act::Cancel),
-        2 => (0..8_usize).prop_map(Act::Finish),
-        1 => (0..24_usize).prop_map(Act::Postpone),
-        3 => Just(Act::Pop),
+        3 => (0..4_usize, 0..24_usize, 0..3_u64).prop_map(|(lane, number, at)| Call::Push(lane, number, at)),
+        1 => (0..24_usize).prop_map(Call::Cancel),
+        2 => (0..8_usize).prop_map(Call::Finish),
+        1 => (0..24_usize).prop_map(Call::Postpone),
+        3 => Just(Call::Pop),
     ]
 }
 
@@ -205,23 +205,23 @@ struct Checked {
 }
 
 impl Checked {
-    fn act(&mut self, act: Act) {
-        match act {
-            Act::Push(lane, number, at) => {
+    fn call(&mut self, call: Call) {
+        match call {
+            Call::Push(lane, number, at) => {
                 let class = [Class::Unreported, Class::Reported, Class::Retried][number % 3];
                 self.queue.push(CHECKS[lane], class, item(number), s(at), s(0));
                 self.due.insert(item(number));
             }
-            Act::Cancel(number) => {
+            Call::Cancel(number) => {
                 self.queue.cancel(&item(number));
                 self.due.remove(&item(number));
             }
-            Act::Postpone(number) => self.queue.postpone(&item(number), s(2)),
-            Act::Finish(number) if number < self.running.len() => {
+            Call::Postpone(number) => self.queue.postpone(&item(number), s(2)),
+            Call::Finish(number) if number < self.running.len() => {
                 self.queue.finish(&self.running.remove(number));
             }
-            Act::Finish(_) => {}
-            Act::Pop => {
+            Call::Finish(_) => {}
+            Call::Pop => {
                 self.pop(1);
             }
         }
@@ -242,10 +242,10 @@ impl Checked {
 
 proptest! {
     #[test]
-    fn share_is_kept_and_starves_nobody(acts in vec(act(), 0..80)) {
+    fn share_is_kept_and_starves_nobody(calls in vec(call(), 0..80)) {
         let mut checked = Checked { queue: Queue::new(2, 9, OF_ALL), due: BTreeSet::new(), running: Vec::new() };
-        for act in acts {
-            checked.act(act);
+        for call in calls {
+            checked.call(call);
         }
         loop {
             while checked.pop(9).is_some() {}
