@@ -231,16 +231,19 @@ mod tests {
         http::Response::builder().status(status).body(body).unwrap()
     }
 
+    fn unavailable(status: u16, reason: &str) -> VaultError {
+        VaultError::Unavailable {
+            status,
+            reason: Redacted::new(&[reason.to_owned()]),
+            retry_after: None,
+        }
+    }
+
     #[test]
     fn classifies_every_status() {
         let refused = |status, reason: &str| VaultError::Refused {
             status,
             reason: Redacted::new(&[reason.to_owned()]),
-        };
-        let unavailable = |status, reason: &str| VaultError::Unavailable {
-            status,
-            reason: Redacted::new(&[reason.to_owned()]),
-            retry_after: None,
         };
         for (status, body, class) in [
             (301, "", VaultError::Redirected),
@@ -279,6 +282,14 @@ mod tests {
             (418, "", Misbehavior::Status(418).into()),
             (204, "", Misbehavior::Status(204).into()),
             (429, "", VaultError::Throttled { retry_after: None }),
+        ] {
+            assert_eq!(refusal(Now::default(), &reply(status, body)), class, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn classifies_server_errors() {
+        for (status, body, class) in [
             (500, "boom", unavailable(500, "")),
             (
                 500,
