@@ -66,6 +66,11 @@ fn requester_without_permission_is_refused() {
     assert!(scenario.csr("web").is_terminal());
     let failed = scenario.csr("web").status.as_ref().unwrap().conditions.last().unwrap();
     assert_eq!((&*failed.kind, &*failed.status), ("Failed", "True"));
+    assert_eq!(
+        failed.message,
+        "The requester may not use this issuer: no role grants the verb reference on vaultissuers.vault-issuer.io in namespace team \
+         with its name"
+    );
     assert!(scenario.pass(3600).iter().all(|line| !line.contains("web")));
 }
 
