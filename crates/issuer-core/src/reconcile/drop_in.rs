@@ -62,6 +62,9 @@ const BUILT_IN_MESSAGES: [&str; 4] = [
 /// was switched off means nothing.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
+/// How long after our start a leader before us, which stood still past its lease, may still save an answer.
+pub(super) const PREDECESSOR: Duration = Duration::from_secs(60);
+
 /// How long an issuer is left to others before its condition Ready is written where nobody has.
 pub(super) const READY_GRACE: Duration = Duration::from_secs(10);
 
@@ -110,12 +113,17 @@ pub fn built_in_answer(request: &ObservedRequest) -> Option<BuiltInAnswer> {
     Some(BuiltInAnswer { at, manager })
 }
 
+/// Returns `true` if a field manager, or the source of an event, is a controller that signs for cert-manager's issuers.
+pub fn is_built_in(manager: &str) -> bool {
+    BUILT_IN_MANAGERS.contains(&manager)
+}
+
 /// Returns the built-in controller whose write to the status an entry records; `None` if it is of another program, or of
 /// another part of the object.
 pub fn built_in_writer(entry: &ManagedFieldsEntry) -> Option<&str> {
     let manager = entry.manager.as_deref()?;
     let is_status = entry.subresource.as_deref() == Some("status");
-    (is_status && BUILT_IN_MANAGERS.contains(&manager)).then_some(manager)
+    (is_status && is_built_in(manager)).then_some(manager)
 }
 
 /// Returns when a built-in controller has last written the status of a request, as the managed fields say.

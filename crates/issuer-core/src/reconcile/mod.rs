@@ -102,7 +102,9 @@ mod texts;
 
 pub use claim::Claim;
 pub use controller::Controller;
-pub use drop_in::{BuiltInAnswer, DropIn, IssuerStatusMode, ReadyWriters, built_in_answer, built_in_writer};
+pub use drop_in::{
+    BuiltInAnswer, DropIn, IssuerStatusMode, ReadyWriters, built_in_answer, built_in_writer, is_built_in,
+};
 pub use observed::{Change, Config, ObservedIssuer};
 pub use observed_request::{NamedIssuer, ObservedRequest};
 pub use outcome::{Event, Key, Outcome, WriteError};

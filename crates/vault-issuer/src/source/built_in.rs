@@ -1,9 +1,14 @@
-//! Finds requests that cert-manager's built-in controllers have answered.
+//! Finds requests that cert-manager's built-in controllers, or their successor, have worked on.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 
 use anyhow::Context;
 use issuer_api::{CertificateRequest, CertificateSigningRequest};
-use issuer_core::reconcile::{BuiltInAnswer, ObservedRequest, built_in_answer};
+use issuer_core::reconcile::{BuiltInAnswer, ObservedRequest, built_in_answer, is_built_in};
 use issuer_core::reference::{IssuerKey, RequestKey, RequestKind};
+use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{ListParams, ObjectList};
 use kube::core::Request;
@@ -12,45 +17,117 @@ use serde::de::DeserializeOwned;
 /// Objects of a page.
 const PAGE: u32 = 500;
 
-/// Returns a sentence about the last request of each kind of one of cert-manager's issuers that another controller has
-/// answered, and an error for a kind that cannot be listed.
-pub(super) async fn traces(client: Client, issuer: &IssuerKey) -> Vec<anyhow::Result<String>> {
-    let requests = trace::<CertificateRequest>(&client, RequestKind::CertificateRequest, issuer).await;
-    let csrs = trace::<CertificateSigningRequest>(&client, RequestKind::CertificateSigningRequest, issuer).await;
-    [requests, csrs].into_iter().filter_map(Result::transpose).collect()
+/// A request that another controller has worked on.
+struct Trace {
+    at: Timestamp,
+    /// The field manager, if the managed fields or an event name it; without one, the status is in its words.
+    manager: Option<String>,
+    request: RequestKey,
 }
 
-/// Returns a sentence about the last request of a kind that another controller has answered.
-async fn trace<T>(client: &Client, kind: RequestKind, issuer: &IssuerKey) -> anyhow::Result<Option<String>>
+/// Returns a sentence about the last request of each kind of one of cert-manager's issuers that another controller has
+/// worked on, and an error for a kind that cannot be listed.
+pub(super) async fn traces(client: Client, issuer: &IssuerKey) -> Vec<anyhow::Result<String>> {
+    let requests = of_requests(&client, issuer).await;
+    let csrs = of_csrs(&client, issuer).await;
+    let found = [requests, csrs].into_iter().filter_map(Result::transpose);
+    found.map(|trace| trace.map(|trace| trace.to_string())).collect()
+}
+
+async fn of_requests(client: &Client, issuer: &IssuerKey) -> anyhow::Result<Option<Trace>> {
+    let kind = RequestKind::CertificateRequest;
+    let mut last = None;
+    pages(
+        client,
+        &url(kind, issuer),
+        ListParams::default(),
+        |request: CertificateRequest| {
+            keep_later(&mut last, answer(&request.into(), issuer));
+        },
+    )
+    .await?;
+    Ok(last)
+}
+
+/// Kubernetes tracks who has written the status of a CSR only if the CSR was created with labels or annotations: its API
+/// server resets the spec and the status for whoever creates one, so nobody manages a field. So events count too.
+async fn of_csrs(client: &Client, issuer: &IssuerKey) -> anyhow::Result<Option<Trace>> {
+    let kind = RequestKind::CertificateSigningRequest;
+    let mut events: BTreeMap<String, (Timestamp, String)> = BTreeMap::new();
+    let of_csrs = ListParams::default().fields("involvedObject.kind=CertificateSigningRequest");
+    // Events of objects without a namespace are in this one.
+    pages(client, "/api/v1/namespaces/default/events", of_csrs, |event: Event| {
+        if let Some((uid, trace)) = reported(event) {
+            events
+                .entry(uid)
+                .and_modify(|known| *known = trace.clone().max(known.clone()))
+                .or_insert(trace);
+        }
+    })
+    .await?;
+    let mut last = None;
+    pages(
+        client,
+        &url(kind, issuer),
+        ListParams::default(),
+        |csr: CertificateSigningRequest| {
+            let csr = ObservedRequest::from(csr);
+            keep_later(&mut last, answer(&csr, issuer));
+            let is_of_issuer = csr.issuer().as_ref() == Some(issuer);
+            let event = events.get(csr.uid()).filter(|_| is_of_issuer);
+            let trace = event.map(|(at, manager)| Trace {
+                at: *at,
+                manager: Some(manager.clone()),
+                request: csr.key(),
+            });
+            keep_later(&mut last, trace);
+        },
+    )
+    .await?;
+    Ok(last)
+}
+
+/// Passes each object of a list, which is read in pages, to `each`.
+async fn pages<T>(client: &Client, path: &str, params: ListParams, mut each: impl FnMut(T)) -> anyhow::Result<()>
 where
-    T: Clone + DeserializeOwned + Into<ObservedRequest>,
+    T: Clone + DeserializeOwned,
 {
-    let requests = Request::new(url(kind, issuer));
-    let mut params = ListParams::default().limit(PAGE);
-    let mut last: Option<(BuiltInAnswer, RequestKey)> = None;
+    let mut params = params.limit(PAGE);
     loop {
-        let page = client.request::<ObjectList<T>>(requests.list(&params)?).await;
-        let page = page.with_context(|| format!("{}s cannot be listed", kind.as_str()))?;
-        let answers = page
-            .items
-            .into_iter()
-            .filter_map(|request| answer(&request.into(), issuer));
-        last = last.into_iter().chain(answers).max_by_key(|(answer, _)| answer.at);
+        let page = client.request::<ObjectList<T>>(Request::new(path).list(&params)?).await;
+        let page = page.with_context(|| format!("{path} cannot be listed"))?;
+        page.items.into_iter().for_each(&mut each);
         params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
         if params.continue_token.is_none() {
-            break;
+            return Ok(());
         }
     }
-    Ok(last.map(|(BuiltInAnswer { at, manager }, request)| {
-        let writer = manager
-            .as_deref()
-            .unwrap_or("cert-manager's controller, by its message,");
-        let kind = request.kind.plural();
-        format!(
-            "built-in: {writer} wrote {request} at {at}; serve cert-manager's issuers only where that controller is \
+}
+
+/// Keeps the later one of two traces.
+fn keep_later(last: &mut Option<Trace>, found: Option<Trace>) {
+    *last = last.take().into_iter().chain(found).max_by_key(|trace| trace.at);
+}
+
+/// Returns the uid of the object that an event of another controller is about, its time, and the controller.
+fn reported(event: Event) -> Option<(String, (Timestamp, String))> {
+    let component = event.source.and_then(|source| source.component);
+    let component = component.filter(|component| is_built_in(component))?;
+    let at = event.last_timestamp.or(event.metadata.creation_timestamp)?.0;
+    Some((event.involved_object.uid?, (at, component)))
+}
+
+impl Display for Trace {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let manager = self.manager.as_deref();
+        let writer = manager.unwrap_or("cert-manager's controller, by its message,");
+        let (request, at, kind) = (&self.request, self.at, self.request.kind.plural());
+        write!(
+            f,
+            "built-in: {writer} worked on {request} at {at}; serve cert-manager's issuers only where that controller is \
              switched off, as with --controllers=*,-{kind}-issuer-vault of cert-manager"
         )
-    }))
+    }
 }
 
 /// Returns the path of the requests that may name an issuer.
@@ -67,10 +144,14 @@ fn url(kind: RequestKind, issuer: &IssuerKey) -> String {
 }
 
 /// Returns the answer of another controller to a request, if it is one of this issuer.
-fn answer(request: &ObservedRequest, issuer: &IssuerKey) -> Option<(BuiltInAnswer, RequestKey)> {
+fn answer(request: &ObservedRequest, issuer: &IssuerKey) -> Option<Trace> {
     let is_of_issuer = request.issuer().as_ref() == Some(issuer);
-    let answer = built_in_answer(request).filter(|_| is_of_issuer)?;
-    Some((answer, request.key()))
+    let BuiltInAnswer { at, manager } = built_in_answer(request).filter(|_| is_of_issuer)?;
+    Some(Trace {
+        at,
+        manager,
+        request: request.key(),
+    })
 }
 
 #[cfg(test)]
@@ -95,9 +176,9 @@ mod tests {
     }
 
     fn found(request: impl Into<ObservedRequest>) -> Option<(Option<String>, String)> {
-        let (answer, key) = answer(&request.into(), &issuer())?;
-        assert_eq!(answer.at.to_string(), "2026-01-01T00:00:00Z");
-        Some((answer.manager, key.to_string()))
+        let trace = answer(&request.into(), &issuer())?;
+        assert_eq!(trace.at.to_string(), "2026-01-01T00:00:00Z");
+        Some((trace.manager, trace.request.to_string()))
     }
 
     fn of_request(metadata: Value, issuer: &str, status: Value) -> Option<(Option<String>, String)> {
@@ -153,6 +234,24 @@ mod tests {
             by("kube-controller-manager", "issuers.cert-manager.io/team.vault"),
             None
         );
+    }
+
+    #[test]
+    fn events_of_others_mean_nothing() {
+        let event = |component: &str| {
+            let about = json!({ "kind": "CertificateSigningRequest", "name": "web", "uid": "u" });
+            let at = "2026-01-01T00:00:00Z";
+            let source = json!({ "component": component });
+            let event = json!({ "metadata": {}, "involvedObject": about, "source": source, "lastTimestamp": at });
+            reported(serde_json::from_value(event).unwrap())
+        };
+        let built_in = "cert-manager-certificatesigningrequests-issuer-vault";
+        let (uid, (at, manager)) = event(built_in).unwrap();
+        assert_eq!(
+            (&*uid, &*manager, at.to_string().as_str()),
+            ("u", built_in, "2026-01-01T00:00:00Z")
+        );
+        assert_eq!(event("vault-issuer"), None);
     }
 
     #[test]

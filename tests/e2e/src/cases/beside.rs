@@ -92,7 +92,7 @@ pub(super) async fn successor(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     }
     ensure!(test.signatures(&path)? == 0, "a request was signed");
     let (good, output) = tools::run(test, &["check", "issuer/vault"]).await?;
-    let warning = format!("warning built-in: {SUCCESSOR} wrote CertificateRequest");
+    let warning = format!("warning built-in: {SUCCESSOR} worked on CertificateRequest");
     ensure!(good && output.contains(&warning), "check says {output}");
     end(test).await
 }

@@ -241,7 +241,7 @@ pub(super) async fn beside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     issued(test, "before", &csr).await?;
     let (good, output) = tools::run(test, &["check", "issuer/vault"]).await?;
     let warning =
-        "warning built-in: cert-manager-certificatesigningrequests-issuer-vault wrote CertificateSigningRequest";
+        "warning built-in: cert-manager-certificatesigningrequests-issuer-vault worked on CertificateSigningRequest";
     ensure!(good && output.contains(warning), "check says {output}");
 
     super::beside::begin_with_csrs(test, &[FLAG]).await?;

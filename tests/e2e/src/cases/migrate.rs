@@ -26,7 +26,7 @@ pub(super) async fn migrate(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     set_up(test).await?;
     let before = chains(test).await?;
     let (good, check) = tools::run(test, &["check", "issuer/vault"]).await?;
-    let warning = "warning built-in: cert-manager-certificaterequests-issuer-vault wrote CertificateRequest";
+    let warning = "warning built-in: cert-manager-certificaterequests-issuer-vault worked on CertificateRequest";
     ensure!(
         good && check.contains("can sign") && check.contains(warning),
         "check says {check}"

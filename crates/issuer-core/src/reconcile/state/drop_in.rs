@@ -4,7 +4,9 @@ use jiff::Timestamp;
 
 use super::State;
 use crate::Now;
-use crate::reconcile::drop_in::{IssuerStatusMode, alleged_write, has_built_in_message, is_since, shown_write};
+use crate::reconcile::drop_in::{
+    IssuerStatusMode, PREDECESSOR, alleged_write, has_built_in_message, is_since, shown_write,
+};
 use crate::reconcile::ledger::Entry;
 use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::Key;
@@ -22,7 +24,8 @@ impl State {
     /// since the kind is served: a certificate must not be signed twice.
     ///
     /// Only the status is proof of that, since requesters cannot write it. Managed fields, which they can, count only where
-    /// the status shows an answer that is not ours. So nobody stops a kind by forging them.
+    /// the status shows an answer that is not ours. So nobody stops a kind by forging them. A Kubernetes CSR mostly has none,
+    /// so there such an answer is enough, once no earlier leader of this controller can have written it.
     pub(in crate::reconcile) fn yield_to_built_in(
         &mut self,
         request: &ObservedRequest,
@@ -37,7 +40,9 @@ impl State {
             return;
         };
         let is_late = |write: Option<Timestamp>| write.is_some_and(|write| is_since(since, write));
-        if is_late(shown_write(request)) || is_late(alleged_write(request)) && self.shows_answer_of_others(request) {
+        let is_of_others = is_late(alleged_write(request))
+            || matches!(request, ObservedRequest::Kubernetes(_)) && now.unix > since + PREDECESSOR;
+        if is_late(shown_write(request)) || is_of_others && self.shows_answer_of_others(request) {
             self.withdraw(issuer.kind, now);
         }
     }

@@ -72,6 +72,10 @@ fn csr_of_issuer(change: impl FnOnce(&mut CertificateSigningRequest)) -> Observe
     csr.into()
 }
 
+fn set_csr_certificate(csr: &mut CertificateSigningRequest) {
+    csr.status.get_or_insert_default().certificate = Some(Base64::encode("certificate"));
+}
+
 fn withdrawn(scenario: &Scenario) -> usize {
     scenario.controller.withdrawn().count()
 }
@@ -139,9 +143,6 @@ fn answers_with_old_times_betray_built_in() {
 
 #[test]
 fn answered_csr_betrays_built_in() {
-    let certificate = |csr: &mut CertificateSigningRequest| {
-        csr.status.as_mut().unwrap().certificate = Some(Base64::encode("certificate"));
-    };
     let condition = |kind: &'static str| {
         move |csr: &mut CertificateSigningRequest| {
             let condition = super::builder::condition(kind, "Other", "");
@@ -150,7 +151,7 @@ fn answered_csr_betrays_built_in() {
     };
     type Change = Box<dyn Fn(&mut CertificateSigningRequest)>;
     let changes: [(Change, usize); 3] = [
-        (Box::new(certificate), 1),
+        (Box::new(set_csr_certificate), 1),
         (Box::new(condition("Failed")), 1),
         // That is what the approver says.
         (Box::new(condition("Denied")), 0),
@@ -164,6 +165,44 @@ fn answered_csr_betrays_built_in() {
         }));
         assert_eq!(withdrawn(&scenario), expected);
     }
+}
+
+/// Kubernetes tracks no managers of a CSR that was created without labels and annotations.
+#[test]
+fn csr_without_managers_betrays_built_in() {
+    // At first, a leader before this one may have answered.
+    for (seconds, expected) in [(60, 0), (61, 1)] {
+        let mut scenario = ready();
+        scenario.add(csr_of_issuer(|_| {}));
+        scenario.now = at(seconds);
+        scenario.add(csr_of_issuer(set_csr_certificate));
+        assert_eq!(withdrawn(&scenario), expected, "{seconds}");
+    }
+}
+
+#[test]
+fn own_answers_to_csrs_mean_nothing() {
+    let mut scenario = ready();
+    scenario.grants.insert("alice signers.cert-manager.io team/vault");
+    scenario.now = at(300);
+    // The watch shows the certificate before the API server has answered, after that, and after the request is forgotten.
+    scenario.write_errors.push_back(WriteError::Unavailable);
+    scenario.add(csr_of_issuer(|_| {}));
+    scenario.run();
+    assert_eq!(scenario.controller.unsaved(), 1);
+    scenario.now = at(305);
+    let (key, Step::WriteStatus(patch, waits)) = scenario.controller.poll(scenario.now).unwrap() else {
+        panic!("the certificate is not written again");
+    };
+    let saved = csr_of_issuer(|csr| csr.status = serde_json::from_value(patch.body["status"].clone()).unwrap());
+    scenario.change(Change::Request(saved.clone()));
+    scenario.answer(&key, Step::WriteStatus(patch, waits));
+    scenario.run();
+    for _ in 0..2 {
+        scenario.change(Change::Request(saved.clone()));
+        scenario.run();
+    }
+    assert_eq!(withdrawn(&scenario), 0);
 }
 
 #[test]
