@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -39,11 +40,11 @@ func main() {
 	// Names and defaults are those of the real binary.
 	opts := controller.ContextOptions{}
 	opts.ClusterIssuerAmbientCredentials = true
+	set(&opts, "CertificateRequestMinimumBackoffDuration", time.Hour)
+	set(&opts, "CertificateRequestMaximumBackoffDuration", 32*time.Hour)
 	opts.CopiedAnnotationPrefixes = []string{"*", "-kubectl.kubernetes.io/", "-fluxcd.io/", "-argocd.argoproj.io/"}
 	flag.StringVar(&opts.Kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty: in-cluster")
 	flag.StringVar(&opts.ClusterResourceNamespace, "cluster-resource-namespace", "kube-system", "namespace of ClusterIssuers' secrets")
-	flag.DurationVar(&opts.CertificateRequestMinimumBackoffDuration, "certificate-request-minimum-backoff-duration", time.Hour, "first wait after a failed request")
-	flag.DurationVar(&opts.CertificateRequestMaximumBackoffDuration, "certificate-request-maximum-backoff-duration", 32*time.Hour, "longest wait after failed requests")
 	qps := flag.Float64("kube-api-qps", 20, "client-side limit; without effect where the API server has priority and fairness on")
 	flag.IntVar(&opts.KubernetesAPIBurst, "kube-api-burst", 50, "client-side burst; without effect where kube-api-qps has none")
 	names := flag.String("controllers", "*", "comma list of controllers to run; * is all, -NAME leaves one out")
@@ -86,7 +87,7 @@ func run(ctx context.Context, opts controller.ContextOptions, names []string) er
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		wg.Go(func() {
-			if err := c.Run(5, ctx); err != nil && ctx.Err() == nil {
+			if err := start(ctx, c); err != nil && ctx.Err() == nil {
 				failed <- fmt.Errorf("%s: %w", name, err)
 			}
 		})
@@ -107,5 +108,24 @@ func run(ctx context.Context, opts controller.ContextOptions, names []string) er
 	case <-ctx.Done():
 		wg.Wait()
 		return nil
+	}
+}
+
+// set sets an option that old versions do not have.
+func set(opts *controller.ContextOptions, name string, value time.Duration) {
+	if field := reflect.ValueOf(opts).Elem().FieldByName(name); field.IsValid() {
+		field.SetInt(int64(value))
+	}
+}
+
+// start runs a controller with the number of workers of the real binary. Old versions take a channel instead of a context.
+func start(ctx context.Context, c controller.Interface) error {
+	switch run := any(c.Run).(type) {
+	case func(int, context.Context) error:
+		return run(5, ctx)
+	case func(int, <-chan struct{}) error:
+		return run(5, ctx.Done())
+	default:
+		return fmt.Errorf("cannot run a %T", run)
 	}
 }

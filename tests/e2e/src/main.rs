@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use runner::Completion;
+use servers::components::Choice;
 
 #[derive(Parser)]
 #[command(bin_name = "e2e", about, disable_help_subcommand = true)]
@@ -40,7 +41,7 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     /// Builds the servers that are not in the cache
-    Components,
+    Components(Choice),
     Run(runner::Args),
 }
 
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
         .map_err(Into::into)
         .and_then(|()| match cli.command {
             Command::Bench(args) => args.run(),
-            Command::Components => runner::build_components(),
+            Command::Components(choice) => runner::build_components(&choice),
             Command::Run(args) => args.run(),
         });
     match outcome {

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cases::{CASES, Case, On};
 use crate::report;
 use crate::rights;
-use crate::servers::components::{Components, go_found};
+use crate::servers::components::{Choice, Components, go_found};
 use crate::servers::controller::{self, Profile};
 use crate::servers::env::Env;
 use crate::servers::kind::{self, Shape};
@@ -41,9 +41,8 @@ pub(crate) struct Args {
     /// Runs this case only; may be given several times
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
-    /// The Vault to run; by default one is built
-    #[arg(long, value_name = "PATH")]
-    vault_binary: Option<PathBuf>,
+    #[command(flatten)]
+    servers: Choice,
     /// Builds what the provider kind needs, and runs a Docker engine of its own
     #[arg(long)]
     offline: bool,
@@ -81,8 +80,8 @@ impl Args {
         }
         let chosen = self.chosen()?;
         ensure!(
-            self.provider == ProviderName::Local || self.vault_binary.is_none(),
-            "--vault-binary needs --provider local"
+            self.provider == ProviderName::Local || self.servers == Choice::default(),
+            "--components and --vault-binary need --provider local"
         );
         ensure!(
             self.provider == ProviderName::Kind || !self.offline,
@@ -129,7 +128,7 @@ impl Args {
     async fn suite(&self, chosen: &[&'static Case]) -> anyhow::Result<()> {
         let begun = Instant::now();
         let mut env = match self.provider {
-            ProviderName::Local => start_local(Profile::Dev, self.vault_binary.as_deref()).await?,
+            ProviderName::Local => start_local(Profile::Dev, &self.servers).await?,
             ProviderName::Kind => start_kind(self.within.as_deref()).await?,
         };
         say(&format!(
@@ -182,17 +181,17 @@ pub(crate) fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) 
 }
 
 /// Builds the servers that are not in the cache.
-pub(crate) fn build_components() -> anyhow::Result<Completion> {
+pub(crate) fn build_components(choice: &Choice) -> anyhow::Result<Completion> {
     if let Some(missing) = local_missing() {
         return skip(&missing);
     }
-    Components::build(&xtask::root(), None).map(|_| Completion::Done)
+    Components::build(&xtask::root(), choice).map(|_| Completion::Done)
 }
 
-/// Builds what is missing and starts all servers on loopback, with this Vault if one is given.
-pub(crate) async fn start_local(profile: Profile, vault_binary: Option<&Path>) -> anyhow::Result<Env> {
+/// Builds what is missing and starts all servers on loopback.
+pub(crate) async fn start_local(profile: Profile, choice: &Choice) -> anyhow::Result<Env> {
     let root = xtask::root();
-    let components = Components::build(&root, vault_binary)?;
+    let components = Components::build(&root, choice)?;
     say("building vault-issuer");
     let binary = controller::build(profile)?;
     let (client, vault, local) = Local::start(run_dir(&root)?, &components, binary).await?;

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::runner::{Completion, local_missing, skip, start_local, until_interrupted};
+use crate::servers::components::Choice;
 use crate::servers::controller::Profile;
 use crate::servers::env::Env;
 use crate::servers::say;
@@ -38,9 +39,8 @@ pub(crate) struct Args {
     /// The number of rounds
     #[arg(long, default_value = "3")]
     rounds: NonZeroUsize,
-    /// The Vault to run; by default one is built
-    #[arg(long, value_name = "PATH")]
-    vault_binary: Option<PathBuf>,
+    #[command(flatten)]
+    servers: Choice,
     /// The vault-issuer to measure; by default one is built
     #[arg(long, value_name = "PATH")]
     controller_binary: Option<PathBuf>,
@@ -79,7 +79,7 @@ impl Args {
             Some(missing) => skip(&missing),
             None if self.scale => {
                 let requests = self.requests.get();
-                until_interrupted(self.sizes.run(requests, self.profile(), self.vault_binary.as_deref()))
+                until_interrupted(self.sizes.run(requests, self.profile(), &self.servers))
             }
             None => until_interrupted(self.compare()),
         }
@@ -90,7 +90,7 @@ impl Args {
     }
 
     async fn compare(&self) -> anyhow::Result<()> {
-        let env = start_local(self.profile(), self.vault_binary.as_deref()).await?;
+        let env = start_local(self.profile(), &self.servers).await?;
         stop_others(&env).await?;
         let test = TestNamespace::open(&env, "bench").await?;
         let (requests, singles) = (self.requests.get(), self.singles.get());

@@ -7,6 +7,26 @@ use anyhow::Context;
 
 use super::recipe::{CERT_MANAGER, ETCD, KUBERNETES, Recipe, VAULT};
 
+/// The servers to run
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Choice {
+    /// The versions of the servers
+    #[arg(long, value_enum, default_value_t)]
+    components: Versions,
+    /// The Vault to run; by default one is built
+    #[arg(long, value_name = "PATH")]
+    vault_binary: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Versions {
+    /// Those that are supported best.
+    #[default]
+    Current,
+    /// The oldest ones that are supported; etcd's is the current one.
+    Oldest,
+}
+
 /// The folders with the built servers, and Vault's binary.
 pub(crate) struct Components {
     etcd: PathBuf,
@@ -16,15 +36,19 @@ pub(crate) struct Components {
 }
 
 impl Components {
-    /// Builds the components that are not in the cache; needs Go. A given `vault_binary` takes the place of Vault's.
-    pub(crate) fn build(root: &Path, vault_binary: Option<&Path>) -> anyhow::Result<Self> {
-        let wrappers = root.join("tests/components");
+    /// Builds the components that are not in the cache; needs Go. A Vault that was given takes the place of the built one.
+    pub(crate) fn build(root: &Path, choice: &Choice) -> anyhow::Result<Self> {
+        let current = root.join("tests/components");
+        let wrappers = match choice.components {
+            Versions::Current => current.clone(),
+            Versions::Oldest => current.join("oldest"),
+        };
         let folder = |recipe: &Recipe| recipe.build(&wrappers);
         Ok(Self {
-            etcd: folder(&ETCD)?,
+            etcd: ETCD.build(&current)?,
             kubernetes: folder(&KUBERNETES)?,
             cert_manager: folder(&CERT_MANAGER)?,
-            vault: match vault_binary {
+            vault: match &choice.vault_binary {
                 Some(binary) => given(binary)?,
                 None => folder(&VAULT)?.join("vault"),
             },

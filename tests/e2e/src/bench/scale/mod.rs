@@ -8,12 +8,12 @@ mod point;
 mod population;
 mod report;
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::measure::Count;
 use crate::runner::start_local;
 use crate::servers::audit::Audit;
+use crate::servers::components::Choice;
 use crate::servers::controller::{Controller, Profile};
 use crate::servers::env::Env;
 use crate::servers::say;
@@ -72,8 +72,8 @@ struct Point {
 
 impl Sizes {
     /// Measures all points and the outage, prints the table and writes the JSON.
-    pub(super) async fn run(&self, requests: usize, profile: Profile, vault: Option<&Path>) -> anyhow::Result<()> {
-        let env = start_local(profile, vault).await?;
+    pub(super) async fn run(&self, requests: usize, profile: Profile, servers: &Choice) -> anyhow::Result<()> {
+        let env = start_local(profile, servers).await?;
         let test = TestNamespace::open(&env, "bench").await?;
         let mut population = Population::prepare(&test).await?;
         let mut figures = Vec::new();

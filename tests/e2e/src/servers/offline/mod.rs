@@ -25,7 +25,7 @@ use anyhow::{Context, ensure};
 pub(crate) use engine::Engine;
 pub(crate) use images::{CERT_MANAGER, CONTROLLER, VAULT};
 
-use super::components::{Components, go_found};
+use super::components::{Choice, Components, go_found};
 use super::controller::{self, Profile};
 use super::process::run_dir;
 use super::say;
@@ -92,7 +92,7 @@ pub(crate) fn missing() -> Option<String> {
 /// Builds everything, and puts it into the folder of a run.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let root = xtask::root();
-    let components = Components::build(&root, None)?;
+    let components = Components::build(&root, &Choice::default())?;
     let node = Node::build(&root, &components)?;
     say("building vault-issuer");
     let controller = controller::build(Profile::Dev)?;
