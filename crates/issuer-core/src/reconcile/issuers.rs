@@ -388,7 +388,8 @@ impl Issuers {
     /// Suspends signing until a check says whether the issuer has failed or only a request; returns how long to wait
     /// before that check, or `None` if it is due already.
     ///
-    /// A rate limit is not the fault of one request, and a check at once would run into it too.
+    /// A rate limit is not the fault of one request, and a check at once would run into it too. Another `Retry-After` may be
+    /// about this request alone: the check asks for itself.
     pub(super) fn suspend(&mut self, key: &IssuerKey, error: &SignError, lost: Option<LostAnswer>) -> Option<Duration> {
         let issuer = self.by_key.get_mut(key)?;
         let decided = matches!(
@@ -398,7 +399,8 @@ impl Issuers {
         // While the issuer is known to fail, a lost answer says nothing about the request, and no check will decide about one
         // that another controller answers.
         issuer.unattributed.extend(lost.filter(|_| !decided));
-        if issuer.readiness != Readiness::Ready && error.retry_after().is_none() {
+        let is_throttled = matches!(error, SignError::Vault(VaultError::Throttled { .. }));
+        if issuer.readiness != Readiness::Ready && !is_throttled {
             return None;
         }
         // A check that is under way began before this failure, so it must not end the suspension.
@@ -412,14 +414,13 @@ impl Issuers {
         if issuer.readiness == Readiness::Ready {
             issuer.readiness = Readiness::Suspended;
         }
-        let mut wait = error.retry_after().unwrap_or_default();
-        if matches!(error, SignError::Vault(VaultError::Throttled { .. })) {
-            issuer.throttled = issuer.throttled.saturating_add(1);
-            // `Retry-After` may be missing, or truncated to nothing.
-            let own = backoff(issuer.throttled, Duration::from_secs(1), Duration::from_secs(60));
-            wait = wait.max(own);
+        if !is_throttled {
+            return Some(Duration::ZERO);
         }
-        Some(wait)
+        issuer.throttled = issuer.throttled.saturating_add(1);
+        // `Retry-After` may be missing, or truncated to nothing.
+        let own = backoff(issuer.throttled, Duration::from_secs(1), Duration::from_secs(60));
+        Some(error.retry_after().unwrap_or_default().max(own))
     }
 
     /// Suspends signing until the check that renews or replaces an expired token.
