@@ -108,12 +108,17 @@ impl Vault {
 
 /// Serializes a body into a buffer that never grows, since growing would leave unwiped copies of credentials behind.
 fn json(body: &impl Serialize) -> Body {
+    json_bytes(body).into()
+}
+
+/// The same, as bytes.
+fn json_bytes(body: &impl Serialize) -> Vec<u8> {
     // Maps of strings and JSON values always serialize.
     let mut length = Length(0);
     serde_json::to_writer(&mut length, body).unwrap_or_default();
     let mut bytes = Vec::with_capacity(length.0);
     serde_json::to_writer(&mut bytes, body).unwrap_or_default();
-    bytes.into()
+    bytes
 }
 
 /// Counts the bytes that are written.
@@ -135,6 +140,15 @@ mod tests {
     use super::*;
     use crate::Roots;
     use crate::fixture::vault;
+
+    #[test]
+    fn buffers_of_bodies_never_grow() {
+        for length in [0, 100, 1000, 100_000] {
+            let bytes = json_bytes(&serde_json::json!({ "jwt": "j".repeat(length) }));
+            assert_eq!(bytes.len(), length + r#"{"jwt":""}"#.len());
+            assert_eq!(bytes.capacity(), bytes.len());
+        }
+    }
 
     #[test]
     fn each_operation_has_its_namespace() {

@@ -93,7 +93,7 @@ fn parameters(path: &SignPath) -> Value {
 
 /// Reads the reply to a probe.
 ///
-/// The texts are matched from their beginning: what they quote, such as the name of a role, comes later.
+/// Texts that quote something, such as the name of a role, are matched from their beginning: the quote comes later.
 pub(crate) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeError> {
     let path = || path.as_str().to_owned();
     let reply = reply.map_err(VaultError::from)?;
@@ -118,7 +118,7 @@ pub(crate) fn read(now: Now, path: &SignPath, reply: Reply) -> Result<(), ProbeE
 /// Returns `true` if nothing but the CSR is missing: in the words of Vault and OpenBao (`"csr" is empty`), or of a
 /// plugin with Vault's API (`csr is a required field`).
 fn lacks_csr(reason: &Redacted) -> bool {
-    reason.starts_with("\"csr\" ") || reason.starts_with("csr ")
+    reason.is("\"csr\" is empty") || reason.is("csr is a required field")
 }
 
 /// Returns `true` if Vault failed because the mount has no CA certificate and key, or its issuer may not sign.
@@ -156,6 +156,14 @@ mod tests {
             (400, "\"csr\" is empty", Ok(())),
             (400, "csr is a required field", Ok(())),
             (400, "unknown role: web", Err(ProbeError::UnknownRole { path: path() })),
+            (
+                400,
+                "csr rejected by policy",
+                Err(ProbeError::Refused {
+                    path: path(),
+                    reason: Redacted::new(&["csr rejected by policy".to_owned()]),
+                }),
+            ),
             (
                 400,
                 "unknown role: csr-signer",
