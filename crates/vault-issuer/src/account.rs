@@ -1,5 +1,8 @@
 //! The service account that the controller runs as.
 
+use std::io::ErrorKind;
+
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use issuer_core::target::ServiceAccount;
@@ -8,8 +11,17 @@ use serde::Deserialize;
 const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// Returns the service account of this pod; `None` outside of a cluster.
-pub(crate) fn own_account() -> Option<ServiceAccount> {
-    account_of(&std::fs::read_to_string(TOKEN_FILE).ok()?)
+///
+/// # Errors
+///
+/// Fails if the pod has a token that does not tell: issuers that log in with the controller's own account could not be refused.
+pub(crate) fn own_account() -> anyhow::Result<Option<ServiceAccount>> {
+    let token = match std::fs::read_to_string(TOKEN_FILE) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        token => token.with_context(|| format!("cannot read {TOKEN_FILE}"))?,
+    };
+    let account = account_of(&token).with_context(|| format!("the token in {TOKEN_FILE} names no service account"))?;
+    Ok(Some(account))
 }
 
 #[derive(Deserialize)]

@@ -9,6 +9,7 @@ use http::StatusCode;
 use issuer_core::leader::Timing;
 use issuer_core::reconcile::{Claim, Config, DropIn, IssuerStatusMode};
 use issuer_core::reference::Namespaces;
+use issuer_core::target::ServiceAccount;
 use issuer_core::target::{AllowedAudiences, AllowedServers, AmbientAws, AwsEnvironment, IssuerPolicy, ProxySettings};
 use issuer_core::{SizeLimits, VerifyOptions};
 use issuer_kube::{Candidate, ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
@@ -48,6 +49,7 @@ pub(crate) fn run(args: ControllerArgs, err: &mut dyn Write) -> ExitCode {
 }
 
 async fn control(args: ControllerArgs) -> anyhow::Result<()> {
+    args.check().map_err(anyhow::Error::msg)?;
     let leader = &args.leader;
     let timing = Timing::new(
         leader.leader_election_lease_duration,
@@ -63,6 +65,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
         tracing::info!(%proxy, "connecting to Vault through the proxy of the environment");
     }
     raise_file_limit();
+    let own_account = own_account()?;
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
     let client = issuer_kube::client(args.kubeconfig.clone(), None, Arc::clone(&metrics)).await?;
     let watch_client = issuer_kube::watch_client(args.kubeconfig.clone(), Arc::clone(&metrics)).await?;
@@ -85,7 +88,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
         () = leadership.acquired() => {
             metrics.set_leader(true);
             let setup = RunSetup {
-                config: config(&args, proxies, &home, &instance),
+                config: config(&args, proxies, own_account, &home, &instance),
                 client,
                 watch_client,
                 transport: Transport::new(),
@@ -106,7 +109,13 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config(args: &ControllerArgs, proxies: ProxySettings, home: &str, instance: &str) -> Config {
+fn config(
+    args: &ControllerArgs,
+    proxies: ProxySettings,
+    own_account: Option<ServiceAccount>,
+    home: &str,
+    instance: &str,
+) -> Config {
     let cluster_resource_namespace = args.cluster_resource_namespace.as_deref().unwrap_or(home);
     Config {
         check_interval: args.issuer_check_interval,
@@ -131,7 +140,7 @@ fn config(args: &ControllerArgs, proxies: ProxySettings, home: &str, instance: &
             allowed_audiences: AllowedAudiences::Listed(args.allow_audiences.iter().cloned().collect()),
             allowed_servers: AllowedServers::Listed(args.allowed_servers.clone()),
             proxies,
-            own_account: own_account(),
+            own_account,
         },
         sign_timeout: args.sign_timeout,
         verify: VerifyOptions {

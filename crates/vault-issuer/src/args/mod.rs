@@ -248,6 +248,18 @@ pub struct CheckArgs {
     pub controller_service_account: String,
 }
 
+impl ControllerArgs {
+    /// Returns an error if flags contradict each other.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.csrs.sign_kubernetes_csrs && !self.watch.namespaces.is_empty() {
+            return Err(
+                "--namespace and --sign-kubernetes-csrs do not go together: CertificateSigningRequests are in no namespace",
+            );
+        }
+        Ok(())
+    }
+}
+
 /// The arguments of `completion`.
 #[derive(Clone, Debug, Parser)]
 pub struct CompletionArgs {
@@ -327,6 +339,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn csrs_are_in_no_namespace() {
+        let check = |flags: &[&str]| controller(flags).unwrap().check();
+        check(&["--namespace=web"]).unwrap();
+        check(&["--sign-kubernetes-csrs"]).unwrap();
+        check(&["--namespace=web", "--sign-kubernetes-csrs"]).unwrap_err();
     }
 
     #[test]

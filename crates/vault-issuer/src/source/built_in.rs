@@ -50,7 +50,7 @@ async fn of_requests(client: &Client, issuer: &IssuerKey) -> anyhow::Result<Opti
 }
 
 /// Kubernetes tracks who has written the status of a CSR only if the CSR was created with labels or annotations: its API
-/// server resets the spec and the status for whoever creates one, so nobody manages a field. So events count too.
+/// server resets the spec and the status for the user who creates one, so nobody manages a field. So events count too.
 async fn of_csrs(client: &Client, issuer: &IssuerKey) -> anyhow::Result<Option<Trace>> {
     let kind = RequestKind::CertificateSigningRequest;
     let mut events: BTreeMap<String, (Timestamp, String)> = BTreeMap::new();
