@@ -320,6 +320,6 @@ replace (
 	github.com/pires/go-proxyproto v1.0.0 => github.com/peteski22/go-proxyproto v1.0.0
 )
 
-replace github.com/hashicorp/go-discover => ../../vault/discover
+replace github.com/hashicorp/go-discover => ./discover
 
-replace github.com/okta/okta-sdk-golang/v5 => ../../vault/okta
+replace github.com/okta/okta-sdk-golang/v5 => ./okta
