@@ -42,6 +42,9 @@ const BATCH: usize = 10;
 /// How often they are.
 const BATCHES: usize = 20;
 
+/// The requests that cert-manager works on at once.
+const WORKERS: usize = 5;
+
 /// The requests of issuers of other types.
 const OTHERS: usize = 10_000;
 
@@ -152,7 +155,7 @@ pub(super) async fn service_account(test: &TestNamespace<'_>) -> anyhow::Result<
     end(test).await
 }
 
-/// Nobody else writes the status of issuers: it is ours, and follows the spec.
+/// Nobody else writes the status of issuers: it is ours, and follows the spec. Then others write it, and stop again.
 pub(super) async fn status(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let mut local = test.env.local_servers().await?;
     local.cert_manager.restart_without(&[BUILT_IN, STATUS[0], STATUS[1]])?;
@@ -182,6 +185,29 @@ pub(super) async fn status(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     ready(test, "True").await?;
     eventually(LATER, async || test.event("vault", "StatusYielded").await).await?;
     ready(test, "True").await?;
+
+    // They stop for good: what they have left stays as it is until it is taken over.
+    let mut local = test.env.local_servers().await?;
+    local.cert_manager.restart_without(&[BUILT_IN, STATUS[0], STATUS[1]])?;
+    local
+        .restart_controller_with(&[&FLAGS[..], &["--issuer-status=leave"]].concat())
+        .await?;
+    drop(local);
+    eventually(SOON, async || {
+        let metrics = test.env.local_servers().await?.controller()?.metrics().await?;
+        let is_ours = |line: &&str| line.contains(&test.namespace) && line.contains("RoleNotFound");
+        let failed = metrics.lines().find(is_ours).context("the issuer is not checked")?;
+        ensure!(failed.ends_with(" 1"), "{failed}");
+        Ok(())
+    })
+    .await?;
+    ready(test, "True").await?;
+    let mut local = test.env.local_servers().await?;
+    local
+        .restart_controller_with(&[&FLAGS[..], &["--issuer-status=own"]].concat())
+        .await?;
+    drop(local);
+    ready(test, "False").await?;
     end(test).await
 }
 
@@ -215,7 +241,7 @@ pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 
     let signed = test.env.vault.audit.signed(&path)?;
     ensure!(signed.len() == BATCHES * BATCH, "{} requests are signed", signed.len());
-    let mut of_ours = 0;
+    let (mut of_ours, mut of_both) = (0, 0);
     for (name, times) in &signed {
         let ours = times.iter().filter(|at| (begin..end).contains(*at)).count();
         // What the built-in controller had signed but not saved when it was stopped is signed again, and so is, by itself,
@@ -223,7 +249,9 @@ pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
         let after = times.iter().filter(|at| **at >= end).count();
         ensure!(ours <= 1 && (ours == 0 || after == 0), "{name} is signed at {times:?}");
         of_ours += ours;
+        of_both += usize::from(ours == 1 && times.len() > 1);
     }
+    ensure!(of_both <= WORKERS, "{of_both} requests are signed by both");
     // Between the two waits nobody else has signed, and since the end ours has not.
     ensure!(
         (10 * BATCH..=17 * BATCH).contains(&of_ours),
