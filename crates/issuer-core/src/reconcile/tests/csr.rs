@@ -67,9 +67,11 @@ fn requester_without_permission_is_refused() {
     let failed = scenario.csr("web").status.as_ref().unwrap().conditions.last().unwrap();
     assert_eq!((&*failed.kind, &*failed.status), ("Failed", "True"));
     assert_eq!(
-        failed.message,
-        "The requester may not use this issuer: no role grants the verb reference on vaultissuers.vault-issuer.io in namespace team \
-         with its name"
+        failed.message.as_deref(),
+        Some(
+            "The requester may not use this issuer: no role grants the verb reference on vaultissuers.vault-issuer.io in \
+             namespace team with its name"
+        )
     );
     assert!(scenario.pass(3600).iter().all(|line| !line.contains("web")));
 }
