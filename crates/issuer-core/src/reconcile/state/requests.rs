@@ -122,7 +122,7 @@ impl State {
             self.forget_request(&key);
         }
         self.ledger
-            .caught_up_but(|key| key.kind != kind || !scope.covers(&key.namespace) || listed.contains(key));
+            .caught_up_except(|key| key.kind != kind || !scope.covers(&key.namespace) || listed.contains(key));
     }
 
     pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {
