@@ -321,6 +321,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::digest::digest;
     use crate::reference::IssuerKind;
 
     #[test]
@@ -389,6 +390,34 @@ mod tests {
             assert_eq!((waiting.duration().as_deref(), waiting.is_ca()), (expected, false));
             let read = requests.refresh(&key, csr(greedy, approved)).unwrap();
             assert_eq!((read.duration().as_deref(), read.is_ca()), (expected, false));
+        }
+    }
+
+    #[test]
+    fn hash_depends_on_the_requests() {
+        let of = |name: &str| {
+            let mut requests = Requests::default();
+            let object = CertificateRequest::default();
+            let key = RequestKey {
+                kind: RequestKind::CertificateRequest,
+                namespace: "team".to_owned(),
+                name: name.to_owned(),
+            };
+            requests.observe(&key, object.into(), None);
+            digest(&requests)
+        };
+        assert_eq!(of("a"), of("a"));
+        assert_ne!(of("a"), of("b"));
+    }
+
+    #[test]
+    fn long_csrs_are_read_again() {
+        for (length, lacks_csr) in [(CSR_KEPT / 4 * 3, false), (CSR_KEPT / 4 * 3 + 1, true)] {
+            let mut object = CertificateRequest::default();
+            object.spec.request = Base64::encode(vec![0; length]);
+            let object = ObservedRequest::from(object);
+            let tracked = Requests::default().observe(&object.key(), object, None).lacks_csr;
+            assert_eq!(tracked, lacks_csr, "{length}");
         }
     }
 

@@ -3,7 +3,7 @@
 use issuer_api::ConditionStatus;
 
 use super::scenario::{Answer, Scenario, issuer, issuer_key, request};
-use crate::reconcile::Change;
+use crate::reconcile::{Change, Key};
 
 const POISON: Answer = Answer::Refuses(500, "x509: unhandled critical extension");
 const CA_EXPIRES: Answer = Answer::Refuses(
@@ -126,6 +126,40 @@ fn loss_during_an_outage_is_not_blamed() {
     // Its answer was requested before the outage; the next attempt follows after the usual second.
     scenario.release("web", &Answer::Lost);
     assert_eq!(count(&scenario.pass(2), "sign web"), 1);
+}
+
+#[test]
+fn loss_after_an_outage_is_not_blamed() {
+    let mut scenario = Scenario::ready();
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(request("web").approved());
+    scenario.run();
+    // No signature, but a check notices the outage.
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    while scenario.issuer.status.ready().unwrap().status == ConditionStatus::True {
+        scenario.pass(1);
+    }
+    scenario.checks = Answer::Well;
+    scenario.signs.clear();
+    scenario.pass(20);
+    scenario.release("web", &Answer::Lost);
+    assert_eq!(count(&scenario.pass(2), "sign web"), 1);
+}
+
+#[test]
+fn failure_during_a_check_is_probed() {
+    let mut scenario = Scenario::ready();
+    scenario.pass(120);
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(request("web").approved());
+    assert_eq!(scenario.run(), ["sign web"]);
+    scenario.now.monotonic = scenario.controller.next_due().unwrap();
+    let (key, step) = scenario.controller.poll(scenario.now).unwrap();
+    assert_eq!(key, Key::Issuer(issuer_key()));
+    // The check relies on the probe before, and cannot know that a signature has failed since.
+    scenario.release("web", &Answer::Lost);
+    scenario.answer(&key, step);
+    assert_eq!(count(&scenario.run(), "probe"), 1);
 }
 
 #[test]

@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 use super::builder::{KEY, params};
 use crate::{Body, Operation, Reply};
 
-static CA: LazyLock<(CertificateParams, KeyPair)> = LazyLock::new(|| {
+/// The CA, its key, and its certificate as PEM.
+static CA: LazyLock<(CertificateParams, KeyPair, String)> = LazyLock::new(|| {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Test CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.not_before = rcgen::date_time_ymd(2025, 1, 1);
-    (params, KeyPair::generate().unwrap())
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem();
+    (params, key, pem)
 });
 
 /// How Vault answers.
@@ -22,6 +25,8 @@ static CA: LazyLock<(CertificateParams, KeyPair)> = LazyLock::new(|| {
 pub(super) enum Answer {
     /// As it should.
     Well,
+    /// With a certificate for this name.
+    Names(&'static str),
     /// With this status and these `errors`.
     Refuses(u16, &'static str),
     /// With 429 and this `Retry-After`, in seconds.
@@ -39,7 +44,7 @@ fn reply(status: u16, body: &Value) -> Reply {
 
 fn refusal(answer: &Answer) -> Option<Reply> {
     match answer {
-        Answer::Well => None,
+        Answer::Well | Answer::Names(_) => None,
         Answer::Refuses(status, text) => Some(reply(*status, &json!({ "errors": [text] }))),
         Answer::Throttles(seconds) => {
             let mut throttled = reply(429, &json!({ "errors": [] })).unwrap();
@@ -63,15 +68,17 @@ pub(super) fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -
 
 pub(super) fn sign_reply(body: &Value, answer: &Answer, leased: bool) -> Reply {
     refusal(answer).unwrap_or_else(|| {
-        let name = body["alt_names"].as_str().unwrap();
-        let (ca, key) = &*CA;
+        let name = match answer {
+            Answer::Names(name) => name,
+            _ => body["alt_names"].as_str().unwrap(),
+        };
+        let (ca, key, pem) = &*CA;
         let leaf = params(name).signed_by(&*KEY, &Issuer::from_params(ca, key)).unwrap();
-        let ca = ca.self_signed(key).unwrap().pem();
         reply(
             200,
             &json!({
                 "lease_id": if leased { "pki/sign/web/lease" } else { "" },
-                "data": { "certificate": leaf.pem(), "issuing_ca": ca, "ca_chain": [ca] },
+                "data": { "certificate": leaf.pem(), "issuing_ca": pem, "ca_chain": [pem] },
             }),
         )
     })
