@@ -179,11 +179,6 @@ impl Task {
             Phase::Ready => {}
             // No status: the check is due, and decides within seconds.
             Phase::Checking => return self.end(state, Outcome::Idle, Again::WhenReady),
-            // It may be another type of issuer by now, whose controller answers.
-            Phase::Missing if issuer.kind.is_drop_in() => {
-                state.forget_request(&self.key);
-                return self.end(state, Outcome::Idle, Again::Never);
-            }
             Phase::Missing => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
             Phase::NotReady => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         }
