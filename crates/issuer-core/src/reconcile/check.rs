@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::drop_in::{BUILT_IN_ACTIVE, IssuerStatusMode, READY_GRACE};
 use super::issuer_events;
-use super::issuers::Epoch;
+use super::issuer::Epoch;
 use super::observed::ObservedIssuer;
 use super::outcome::{Again, Ending, Event, Key, Outcome, Verdict, WriteError};
 use super::state::State;

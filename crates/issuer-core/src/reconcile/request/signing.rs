@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Step, Task};
-use crate::reconcile::issuers::Epoch;
+use crate::reconcile::issuer::Epoch;
 use crate::reconcile::ledger::Conclusion;
 use crate::reconcile::outcome::{Again, Outcome};
 use crate::reconcile::state::State;

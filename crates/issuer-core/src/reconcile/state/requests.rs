@@ -8,12 +8,12 @@ use crate::Now;
 use crate::access::Access;
 use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
-use crate::reconcile::issuers::Phase;
+use crate::reconcile::issuer::Phase;
 use crate::reconcile::ledger::{Account, Conclusion};
 use crate::reconcile::observed_request::{NamedIssuer, ObservedRequest};
 use crate::reconcile::outcome::Key;
-use crate::reconcile::requests::{Reported, Tracked};
 use crate::reconcile::status::{self, StatusPatch};
+use crate::reconcile::tracked::{Reported, Tracked};
 use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
 
 /// How long a request may wait for approval before an event says so: approval takes a moment even where it is automatic.
