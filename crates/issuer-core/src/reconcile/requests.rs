@@ -93,7 +93,12 @@ impl Requests {
     }
 
     /// Returns the request of this name if it still has this uid.
-    pub(super) fn with_uid(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
+    pub(super) fn with_uid(&self, key: &RequestKey, uid: &str) -> Option<&Tracked> {
+        self.get(key).filter(|tracked| tracked.object.uid() == uid)
+    }
+
+    /// Returns the request of this name, to change it, if it still has this uid.
+    pub(super) fn with_uid_mut(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
     }
 
@@ -157,7 +162,7 @@ impl Requests {
 
     /// Returns the request that a task holds, or the denial that a watch has shown meanwhile. Returns `None` if the
     /// request has finished or is gone.
-    pub(super) fn latest(&mut self, key: &RequestKey, held: &Snapshot) -> Option<Snapshot> {
+    pub(super) fn latest(&self, key: &RequestKey, held: &Snapshot) -> Option<Snapshot> {
         let tracked = self.with_uid(key, held.uid())?;
         if tracked.object.is_denied {
             tracked.object.decode(key)
@@ -171,7 +176,7 @@ impl Requests {
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
-        let tracked = self.with_uid(key, read.uid())?;
+        let tracked = self.with_uid_mut(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {
             return tracked.object.decode(key);

@@ -29,7 +29,7 @@ pub(super) struct Tracked {
     pub(super) reported: Reported,
     /// Failed attempts in a row, to sign or to save.
     pub(super) attempts: u32,
-    /// Answers that it has cost while its issuer was well.
+    /// The lost answers that are its own fault: its issuer passed the check after each.
     pub(super) lost_answers: u32,
     /// The number of signatures of its issuer when it last lost an answer.
     pub(super) lost_at: Option<u64>,

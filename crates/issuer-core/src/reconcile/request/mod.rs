@@ -280,9 +280,15 @@ impl Task {
         Step::Write(patch, Box::new(writing))
     }
 
-    /// Decides what follows from a failure: only what may be the issuer's fault suspends the issuer, and only until a
-    /// check has decided whose it is.
-    fn on_refused(self, state: &mut State, now: Now, (issuer, epoch): (&IssuerKey, Epoch), error: &SignError) -> Step {
+    /// Decides what follows from a failed signature: only what may be the issuer's fault suspends the issuer, and only until
+    /// a check has decided whose it is.
+    fn on_sign_failed(
+        self,
+        state: &mut State,
+        now: Now,
+        (issuer, epoch): (&IssuerKey, Epoch),
+        error: &SignError,
+    ) -> Step {
         match error.disposition() {
             Disposition::Fail => {
                 let conclusion = Conclusion::Failed(error.reason(), error.to_string());

@@ -71,7 +71,7 @@ impl Context {
             Ok(verified) => task.conclude(state, now, Conclusion::Issued(verified)),
             Err(error) => {
                 state.forget_result(task.uid());
-                task.on_refused(state, now, (&issuer, epoch), &error)
+                task.on_sign_failed(state, now, (&issuer, epoch), &error)
             }
         }
     }
