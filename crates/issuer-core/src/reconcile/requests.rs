@@ -196,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::digest::digest;
+    use crate::fixture::at;
     use crate::reconcile::tracked::CSR_KEPT;
     use crate::reference::IssuerKind;
 
@@ -233,6 +234,66 @@ mod tests {
             let namespaces: Vec<_> = keys.iter().map(|key| key.namespace.as_str()).collect();
             assert_eq!((namespaces, seen.get()), (near.to_vec(), near.len()));
         }
+    }
+
+    #[test]
+    fn requests_missing_from_a_list_are_found() {
+        let key = |namespace: &str, name: &str| RequestKey {
+            kind: RequestKind::CertificateRequest,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let mut requests = Requests::default();
+        for (namespace, name) in [
+            ("other", "a"),
+            ("team", "a"),
+            ("team", "b"),
+            ("team", "c"),
+            ("team", "d"),
+        ] {
+            requests.observe(&key(namespace, name), CertificateRequest::default().into(), None);
+        }
+        let listed = ["0", "b", "bb", "d"].map(|name| key("team", name)).into();
+        let unlisted = |kind, scope| requests.unlisted(kind, &scope, &listed);
+        let [a, c] = ["a", "c"].map(|name| key("team", name));
+        let team = || ListScope::Namespace("team".to_owned());
+        assert_eq!(
+            unlisted(RequestKind::CertificateRequest, team()),
+            [a.clone(), c.clone()]
+        );
+        assert_eq!(unlisted(RequestKind::CertificateSigningRequest, team()), []);
+        assert_eq!(
+            unlisted(RequestKind::CertificateRequest, ListScope::Cluster),
+            [key("other", "a"), a, c]
+        );
+    }
+
+    #[test]
+    fn open_requests_are_counted_once() {
+        let request = |conditions: Value| -> ObservedRequest {
+            let status = json!({ "conditions": conditions });
+            let request = CertificateRequest {
+                status: serde_json::from_value(status).unwrap(),
+                ..CertificateRequest::default()
+            };
+            request.into()
+        };
+        let approved = json!({ "type": "Approved", "status": "True" });
+        let denied = json!({ "type": "Denied", "status": "True" });
+        let key = request(json!([])).key();
+        let mut requests = Requests::default();
+        for (conditions, open) in [
+            (json!([]), 0),
+            (json!([approved]), 1),
+            (json!([approved]), 1),
+            (json!([approved, denied]), 0),
+            (json!([approved]), 1),
+        ] {
+            requests.observe(&key, request(conditions), None);
+            assert_eq!(requests.open(), open);
+        }
+        requests.remove(&key);
+        assert_eq!(requests.open(), 0);
     }
 
     #[test]
@@ -283,6 +344,19 @@ mod tests {
         };
         assert_eq!(of("a"), of("a"));
         assert_ne!(of("a"), of("b"));
+    }
+
+    #[test]
+    fn wait_ends_when_it_is_over() {
+        let mut requests = Requests::default();
+        let object = ObservedRequest::from(CertificateRequest::default());
+        let tracked = requests.observe(&object.key(), object, None);
+        tracked.not_before = at(9).monotonic;
+        tracked.end_wait(at(8));
+        assert_eq!(tracked.not_before, at(9).monotonic);
+        // A request that waits no more is equal to one that never waited.
+        tracked.end_wait(at(9));
+        assert_eq!(tracked.not_before, Duration::ZERO);
     }
 
     #[test]

@@ -220,6 +220,31 @@ fn corrected_issuer_ends_all_backoff() {
 }
 
 #[test]
+fn backoff_begins_anew_after_a_correction() {
+    let mut scenario = Scenario::ready();
+    scenario
+        .signs
+        .insert("web".to_owned(), Answer::Refuses(403, "permission denied"));
+    scenario.create(request("web").approved());
+    scenario.pass(2000);
+    scenario.modify_issuer(|_| {});
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+    assert_eq!(count(&scenario.pass(2), "sign web"), 1);
+}
+
+#[test]
+fn correction_excuses_lost_answers() {
+    let mut scenario = Scenario::ready();
+    poisoned(&mut scenario, &POISON, 1);
+    for _ in 0..3 {
+        // One more would fail the request.
+        assert_eq!(count(&scenario.pass(60), "sign poison-0"), 2);
+        scenario.modify_issuer(|_| {});
+    }
+    assert_eq!(scenario.reason("poison-0"), "Pending");
+}
+
+#[test]
 fn replaced_issuer_ends_all_backoff() {
     // More than one turn makes ready.
     const CROWD: usize = 100;
