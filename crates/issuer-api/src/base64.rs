@@ -28,7 +28,11 @@ impl Base64 {
     /// Decodes the text as Go's `base64.StdEncoding` does: line breaks are skipped, padding is required, and bits beyond
     /// the last byte are ignored. Returns `None` if it is not base64.
     pub fn decode(&self) -> Option<Vec<u8>> {
-        let text = self.0.replace(['\r', '\n'], "");
+        Self::decode_text(self.0.replace(['\r', '\n'], ""))
+    }
+
+    /// Decodes text without line breaks as [`decode`](Self::decode) does.
+    pub fn decode_text(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
         LENIENT.decode(text).ok()
     }
 

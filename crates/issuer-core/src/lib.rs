@@ -105,7 +105,7 @@
 //! | the reason of a condition | `reason()` of the error that it comes from, `deploy/docs/troubleshooting.md` |
 //! | how a refusal of Vault is classified | `vault/error.rs`, `vault/sign.rs`; a row in `fake-vault/src/conformance/` |
 //! | what a certificate must be like | `verify/`; an example in `tests/integration/cases/` |
-//! | when something is tried again | `reconcile/state/` (when a key is due), `reconcile/issuers.rs` and `reconcile/request/` (why) |
+//! | when something is tried again | `reconcile/state/` (when a key is due), `reconcile/issuer.rs` and `reconcile/request/` (why) |
 //! | what differs for Kubernetes' CertificateSigningRequests | `issuer-api/src/certificate_signing_request.rs`, `reconcile/observed_request.rs`, `reconcile/request/review.rs` (who may ask) |
 //! | what differs for cert-manager's own issuers | `issuer-api/src/cert_manager.rs` (their spec), `reconcile/drop_in.rs` (their status, and who else signs), `issuer-kube/src/watch/drop_in.rs` |
 //! | a metric | `issuer-kube/src/metrics/`, `reconcile/report.rs` (what it shows of the controller), `deploy/docs/metrics.md` (`UPDATE_EXPECT=1 cargo test -p integration reference`) |

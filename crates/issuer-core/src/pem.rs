@@ -4,19 +4,13 @@
 //! and what it refuses here would be a certificate that Vault signs and we do not.
 
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::STANDARD;
+use issuer_api::Base64;
 
 const BEGIN: &str = "-----BEGIN ";
 
 /// The characters of base64 in a line.
 const LINE: usize = 64;
-
-/// Standard base64 whose last symbol may have unused bits set, as Go decodes it.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
 
 /// A PEM block.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +78,7 @@ fn decode(body: &str) -> Option<Vec<u8>> {
     for line in lines {
         base64.extend(line.bytes().filter(|byte| !byte.is_ascii_whitespace()));
     }
-    LENIENT.decode(base64).ok()
+    Base64::decode_text(base64)
 }
 
 /// Returns a PEM block that ends in a newline.

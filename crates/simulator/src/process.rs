@@ -204,7 +204,7 @@ impl Process {
     }
 
     /// Returns the time of its next timer or answer timeout, by the clock of the world.
-    pub(crate) fn wakes(&self) -> Option<Duration> {
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
         let slow = self.in_flight.values().filter(|flight| flight.slow);
         self.due()
             .into_iter()

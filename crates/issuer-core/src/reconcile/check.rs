@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::drop_in::{BUILT_IN_ACTIVE, IssuerStatusMode, READY_GRACE};
+use super::issuer::Epoch;
 use super::issuer_events;
-use super::issuers::Epoch;
 use super::observed::ObservedIssuer;
 use super::outcome::{Again, Ending, Event, Key, Outcome, Verdict, WriteError};
 use super::state::State;
@@ -154,7 +154,7 @@ impl Task {
         let patch = match state.status_mode(&self.key) {
             None => status::issuer(key.clone(), &observed, verdict.clone(), warning, now),
             Some(mode) if !mode.writes(observed.ready_writers) => {
-                return self.tell(
+                return self.publish_verdict(
                     state,
                     mode,
                     &observed,
@@ -201,9 +201,7 @@ impl Task {
         }
         end(state, self.key, Outcome::Idle, Again::Never)
     }
-}
 
-impl Task {
     /// Returns the time until which a condition is left to others, if it is.
     fn left_to_others_until(
         &self,
@@ -218,7 +216,7 @@ impl Task {
     }
 
     /// Publishes a verdict that is not written, if it is news.
-    fn tell(
+    fn publish_verdict(
         self,
         state: &mut State,
         mode: IssuerStatusMode,

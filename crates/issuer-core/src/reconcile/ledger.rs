@@ -195,7 +195,7 @@ impl Ledger {
     }
 
     /// Records that the watch has shown everything, and of these keys that they exist.
-    pub(super) fn caught_up_but(&mut self, exists: impl Fn(&RequestKey) -> bool) {
+    pub(super) fn caught_up_except(&mut self, exists: impl Fn(&RequestKey) -> bool) {
         self.finished.retain(|key, _| exists(key));
     }
 }

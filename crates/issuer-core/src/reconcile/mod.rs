@@ -72,6 +72,7 @@ mod claim;
 mod controller;
 mod drop_in;
 mod event_budget;
+mod issuer;
 mod issuer_events;
 mod issuer_room;
 mod issuers;
@@ -99,6 +100,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod tracked;
 
 pub use claim::Claim;
 pub use controller::Controller;

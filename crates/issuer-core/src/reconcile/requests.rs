@@ -6,17 +6,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claim::Seen;
 use super::observed_request::ObservedRequest;
 use super::recovery::Recovery;
-use super::snapshot::{Packed, Snapshot};
+use super::snapshot::Snapshot;
 use super::tally::Tally;
 use super::texts;
-use crate::Now;
+use super::tracked::Tracked;
 use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
-
-/// A CSR that is longer than this, in base64, is not kept but read again when the request is signed.
-const CSR_KEPT: usize = 4096;
 
 /// The room for all requests that are kept whole, in bytes. While it is taken up, the CSRs of further ones are not kept
 /// either: what waits behind thousands of others takes little memory, and is read again when its turn comes.
@@ -39,133 +35,6 @@ impl Hash for Requests {
     /// Hashes the requests, which determine the rest.
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.by_key.hash(state);
-    }
-}
-
-/// A request that has not finished.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub(super) struct Tracked {
-    /// The request, reduced to the fields that signing and the status need.
-    pub(super) object: Arc<Packed>,
-    /// Whether its CSR is missing from `object`.
-    pub(super) lacks_csr: bool,
-    /// The issuer that it names; `None` if it cannot name one.
-    pub(super) issuer: Option<IssuerKey>,
-    /// Its requester, if that is not its namespace.
-    pub(super) requester: Option<Arc<str>>,
-    pub(super) claim: Option<Seen>,
-    pub(super) reported: Reported,
-    /// Failed attempts in a row, to sign or to save.
-    pub(super) attempts: u32,
-    /// Answers that it has cost while its issuer was well.
-    pub(super) lost_answers: u32,
-    /// The number of signatures of its issuer when it last lost an answer.
-    pub(super) lost_at: Option<u64>,
-    /// The error of the last lost answer.
-    pub(super) last_error: String,
-    /// The earliest time of the next attempt to sign it.
-    pub(super) not_before: Duration,
-    /// Whether an event says that it waits for approval.
-    pub(super) announced: bool,
-    /// The annotations of a Kubernetes CSR when it was first shown as approved.
-    approved: Option<BTreeMap<String, String>>,
-}
-
-/// Whether the status of a request says why it waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Reported {
-    /// Not at all.
-    #[default]
-    No,
-    /// By an earlier process, with some cause.
-    Before,
-    /// With this cause, by its reason.
-    Cause(&'static str),
-}
-
-impl Reported {
-    fn of(request: &ObservedRequest) -> Self {
-        let ready = request.condition("Ready").and_then(|ready| ready.reason.as_deref());
-        if ready == Some("Pending") {
-            Self::Before
-        } else {
-            Self::No
-        }
-    }
-}
-
-impl Tracked {
-    fn new(issuer: Option<IssuerKey>) -> Self {
-        Self {
-            object: Arc::default(),
-            lacks_csr: false,
-            issuer,
-            requester: None,
-            claim: None,
-            reported: Reported::No,
-            attempts: 0,
-            lost_answers: 0,
-            lost_at: None,
-            last_error: String::new(),
-            not_before: Duration::ZERO,
-            announced: false,
-            approved: None,
-        }
-    }
-
-    fn show(&mut self, mut object: ObservedRequest, has_room: bool) {
-        texts::cut(&mut object);
-        self.keep_annotations(&mut object);
-        if self.reported == Reported::No {
-            self.reported = Reported::of(&object);
-        }
-        self.lacks_csr = !has_room || object.csr().len() > CSR_KEPT;
-        if self.lacks_csr {
-            object.drop_csr();
-        }
-        self.object = Arc::new(Packed::new(&object));
-    }
-
-    /// Returns the size of a request that is kept whole.
-    fn whole(&self) -> usize {
-        if self.lacks_csr { 0 } else { self.object.size() }
-    }
-
-    /// Gives a Kubernetes CSR the annotations that it had when it was first shown as approved: what they ask for is what the
-    /// approver has seen, though the requester may be able to change them.
-    fn keep_annotations(&mut self, object: &mut ObservedRequest) {
-        let is_approved = object.is("Approved");
-        let ObservedRequest::Kubernetes(csr) = object else {
-            return;
-        };
-        match &self.approved {
-            Some(approved) => csr.metadata.annotations = Some(approved.clone()),
-            None if is_approved => self.approved = Some(csr.metadata.annotations.clone().unwrap_or_default()),
-            None => {}
-        }
-    }
-
-    /// Forgets a wait that is over.
-    pub(super) fn end_wait(&mut self, now: Now) {
-        if self.not_before <= now.monotonic {
-            self.not_before = Duration::ZERO;
-        }
-    }
-
-    /// Returns its requester, whose turns and room it takes, given its key.
-    pub(super) fn requester(&self, key: &RequestKey) -> Arc<str> {
-        self.requester.clone().unwrap_or_else(|| key.namespace.as_str().into())
-    }
-
-    /// Returns `true` if the request may be signed as soon as its issuer can.
-    pub(super) fn is_open(&self) -> bool {
-        let Packed {
-            is_approved,
-            is_denied,
-            is_invalid,
-            ..
-        } = *self.object;
-        is_approved && !is_denied && !is_invalid
     }
 }
 
@@ -224,7 +93,12 @@ impl Requests {
     }
 
     /// Returns the request of this name if it still has this uid.
-    pub(super) fn with_uid(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
+    pub(super) fn with_uid(&self, key: &RequestKey, uid: &str) -> Option<&Tracked> {
+        self.get(key).filter(|tracked| tracked.object.uid() == uid)
+    }
+
+    /// Returns the request of this name, to change it, if it still has this uid.
+    pub(super) fn with_uid_mut(&mut self, key: &RequestKey, uid: &str) -> Option<&mut Tracked> {
         self.get_mut(key).filter(|tracked| tracked.object.uid() == uid)
     }
 
@@ -288,7 +162,7 @@ impl Requests {
 
     /// Returns the request that a task holds, or the denial that a watch has shown meanwhile. Returns `None` if the
     /// request has finished or is gone.
-    pub(super) fn latest(&mut self, key: &RequestKey, held: &Snapshot) -> Option<Snapshot> {
+    pub(super) fn latest(&self, key: &RequestKey, held: &Snapshot) -> Option<Snapshot> {
         let tracked = self.with_uid(key, held.uid())?;
         if tracked.object.is_denied {
             tracked.object.decode(key)
@@ -302,7 +176,7 @@ impl Requests {
     ///
     /// A read may be older than what the watch has shown, so it never reverts a denial.
     pub(super) fn refresh(&mut self, key: &RequestKey, mut read: ObservedRequest) -> Option<Snapshot> {
-        let tracked = self.with_uid(key, read.uid())?;
+        let tracked = self.with_uid_mut(key, read.uid())?;
         // Approval and denial are final, so the older answer is the one without the denial.
         if tracked.object.is_denied {
             return tracked.object.decode(key);
@@ -321,6 +195,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::digest::digest;
+    use crate::fixture::at;
+    use crate::reconcile::tracked::CSR_KEPT;
     use crate::reference::IssuerKind;
 
     #[test]
@@ -360,6 +237,66 @@ mod tests {
     }
 
     #[test]
+    fn requests_missing_from_a_list_are_found() {
+        let key = |namespace: &str, name: &str| RequestKey {
+            kind: RequestKind::CertificateRequest,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let mut requests = Requests::default();
+        for (namespace, name) in [
+            ("other", "a"),
+            ("team", "a"),
+            ("team", "b"),
+            ("team", "c"),
+            ("team", "d"),
+        ] {
+            requests.observe(&key(namespace, name), CertificateRequest::default().into(), None);
+        }
+        let listed = ["0", "b", "bb", "d"].map(|name| key("team", name)).into();
+        let unlisted = |kind, scope| requests.unlisted(kind, &scope, &listed);
+        let [a, c] = ["a", "c"].map(|name| key("team", name));
+        let team = || ListScope::Namespace("team".to_owned());
+        assert_eq!(
+            unlisted(RequestKind::CertificateRequest, team()),
+            [a.clone(), c.clone()]
+        );
+        assert_eq!(unlisted(RequestKind::CertificateSigningRequest, team()), []);
+        assert_eq!(
+            unlisted(RequestKind::CertificateRequest, ListScope::Cluster),
+            [key("other", "a"), a, c]
+        );
+    }
+
+    #[test]
+    fn open_requests_are_counted_once() {
+        let request = |conditions: Value| -> ObservedRequest {
+            let status = json!({ "conditions": conditions });
+            let request = CertificateRequest {
+                status: serde_json::from_value(status).unwrap(),
+                ..CertificateRequest::default()
+            };
+            request.into()
+        };
+        let approved = json!({ "type": "Approved", "status": "True" });
+        let denied = json!({ "type": "Denied", "status": "True" });
+        let key = request(json!([])).key();
+        let mut requests = Requests::default();
+        for (conditions, open) in [
+            (json!([]), 0),
+            (json!([approved]), 1),
+            (json!([approved]), 1),
+            (json!([approved, denied]), 0),
+            (json!([approved]), 1),
+        ] {
+            requests.observe(&key, request(conditions), None);
+            assert_eq!(requests.open(), open);
+        }
+        requests.remove(&key);
+        assert_eq!(requests.open(), 0);
+    }
+
+    #[test]
     fn annotations_of_the_approval_are_kept() {
         let csr = |annotations: Value, conditions: Value| {
             let csr = json!({
@@ -389,6 +326,47 @@ mod tests {
             assert_eq!((waiting.duration().as_deref(), waiting.is_ca()), (expected, false));
             let read = requests.refresh(&key, csr(greedy, approved)).unwrap();
             assert_eq!((read.duration().as_deref(), read.is_ca()), (expected, false));
+        }
+    }
+
+    #[test]
+    fn hash_depends_on_the_requests() {
+        let of = |name: &str| {
+            let mut requests = Requests::default();
+            let object = CertificateRequest::default();
+            let key = RequestKey {
+                kind: RequestKind::CertificateRequest,
+                namespace: "team".to_owned(),
+                name: name.to_owned(),
+            };
+            requests.observe(&key, object.into(), None);
+            digest(&requests)
+        };
+        assert_eq!(of("a"), of("a"));
+        assert_ne!(of("a"), of("b"));
+    }
+
+    #[test]
+    fn wait_ends_when_it_is_over() {
+        let mut requests = Requests::default();
+        let object = ObservedRequest::from(CertificateRequest::default());
+        let tracked = requests.observe(&object.key(), object, None);
+        tracked.not_before = at(9).monotonic;
+        tracked.end_wait(at(8));
+        assert_eq!(tracked.not_before, at(9).monotonic);
+        // A request that waits no more is equal to one that never waited.
+        tracked.end_wait(at(9));
+        assert_eq!(tracked.not_before, Duration::ZERO);
+    }
+
+    #[test]
+    fn long_csrs_are_read_again() {
+        for (length, lacks_csr) in [(CSR_KEPT / 4 * 3, false), (CSR_KEPT / 4 * 3 + 1, true)] {
+            let mut object = CertificateRequest::default();
+            object.spec.request = Base64::encode(vec![0; length]);
+            let object = ObservedRequest::from(object);
+            let tracked = Requests::default().observe(&object.key(), object, None).lacks_csr;
+            assert_eq!(tracked, lacks_csr, "{length}");
         }
     }
 

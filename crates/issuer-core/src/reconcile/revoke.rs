@@ -12,13 +12,13 @@ use crate::{Flow, Now, Reply, Request};
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct Task {
     token: u64,
-    flow: Ended,
+    flow: Conversation,
 }
 
 #[derive(Clone, Debug, PartialEq, Hash)]
-enum Ended {
-    Renews(Upkeep),
-    Revokes(Revoke),
+enum Conversation {
+    Renewal(Upkeep),
+    Revocation(Revoke),
 }
 
 /// A question of this task.
@@ -45,8 +45,8 @@ impl Task {
     pub(super) fn resume(self, state: &mut State, now: Now, reply: Reply) -> Step {
         let Self { token, flow } = self;
         match flow {
-            Ended::Renews(flow) => renew(state, now, token, flow.resume(now, reply)),
-            Ended::Revokes(flow) => revoke(state, now, token, flow.resume(now, reply)),
+            Conversation::Renewal(flow) => renew(state, now, token, flow.resume(now, reply)),
+            Conversation::Revocation(flow) => revoke(state, now, token, flow.resume(now, reply)),
         }
     }
 }
@@ -54,7 +54,7 @@ impl Task {
 fn renew(state: &mut State, now: Now, token: u64, step: crate::Step<Upkeep>) -> Step {
     let lease: Option<Lease> = match step {
         crate::Step::Send(request, flow) => {
-            let flow = Ended::Renews(flow);
+            let flow = Conversation::Renewal(flow);
             return Step::Send(request, Task { token, flow });
         }
         crate::Step::Done(lease) => lease,
@@ -67,7 +67,7 @@ fn renew(state: &mut State, now: Now, token: u64, step: crate::Step<Upkeep>) -> 
 fn revoke(state: &mut State, now: Now, token: u64, step: crate::Step<Revoke>) -> Step {
     let revocation: Result<Revocation, VaultError> = match step {
         crate::Step::Send(request, flow) => {
-            let flow = Ended::Revokes(flow);
+            let flow = Conversation::Revocation(flow);
             return Step::Send(request, Task { token, flow });
         }
         crate::Step::Done(revocation) => revocation,

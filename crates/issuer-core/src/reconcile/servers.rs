@@ -19,7 +19,9 @@ pub(super) struct Servers {
 impl Servers {
     /// Returns `true` if the server was healthy lately, reached in the same way.
     pub(super) fn is_healthy(&self, vault: &Vault, now: Now) -> bool {
-        self.until.get(&way(vault)).is_some_and(|until| now.monotonic < *until)
+        self.until
+            .get(&connection(vault))
+            .is_some_and(|until| now.monotonic < *until)
     }
 
     /// Notes that a server is healthy `until` then, or that it is not.
@@ -28,7 +30,7 @@ impl Servers {
         while let Some((_, passed)) = self.ends.first().copied().filter(|(until, _)| *until <= now.monotonic) {
             self.forget(passed);
         }
-        let server = way(vault);
+        let server = connection(vault);
         self.forget(server);
         if let Some(until) = until {
             self.until.insert(server, until);
@@ -43,8 +45,8 @@ impl Servers {
     }
 }
 
-/// With another CA bundle or client certificate the same server may be out of reach.
-fn way(vault: &Vault) -> u64 {
+/// Returns the digest of a connection: with another CA bundle or client certificate the same server may be out of reach.
+fn connection(vault: &Vault) -> u64 {
     digest(&vault.connect)
 }
 

@@ -50,7 +50,7 @@ pub enum SourceEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sources {
     by_ref: BTreeMap<SourceRef, Source>,
-    of: BTreeMap<IssuerKey, BTreeSet<SourceRef>>,
+    by_issuer: BTreeMap<IssuerKey, BTreeSet<SourceRef>>,
     /// The objects to be watched, each from this time on.
     due: WatchQueue,
     /// The number of objects that are watched, by namespace.
@@ -102,7 +102,7 @@ impl Sources {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             by_ref: BTreeMap::new(),
-            of: BTreeMap::new(),
+            by_issuer: BTreeMap::new(),
             due: WatchQueue::default(),
             watches: Tally::default(),
             jitter: Jitter::new(seed),
@@ -112,13 +112,13 @@ impl Sources {
     /// Records what an issuer takes data from.
     pub(super) fn assign(&mut self, issuer: &IssuerKey, sources: BTreeSet<SourceRef>, now: Now) {
         if self
-            .of
+            .by_issuer
             .get(issuer)
             .map_or(sources.is_empty(), |known| *known == sources)
         {
             return;
         }
-        for source in self.of.remove(issuer).unwrap_or_default().difference(&sources) {
+        for source in self.by_issuer.remove(issuer).unwrap_or_default().difference(&sources) {
             self.leave(issuer, source);
         }
         for source in &sources {
@@ -130,13 +130,13 @@ impl Sources {
             known.users.insert(issuer.clone());
         }
         if !sources.is_empty() {
-            self.of.insert(issuer.clone(), sources);
+            self.by_issuer.insert(issuer.clone(), sources);
         }
     }
 
     /// Forgets an issuer.
     pub(super) fn forget(&mut self, issuer: &IssuerKey) {
-        for source in self.of.remove(issuer).unwrap_or_default() {
+        for source in self.by_issuer.remove(issuer).unwrap_or_default() {
             self.leave(issuer, &source);
         }
     }
@@ -382,7 +382,7 @@ mod tests {
         sources.assign(&issuer(1), BTreeSet::new(), at(20));
         assert_eq!(event(&mut sources, SourceEvent::Bookmark), Next::Close);
         assert_eq!(
-            (sources.by_ref.len(), sources.of.len(), sources.watches.all()),
+            (sources.by_ref.len(), sources.by_issuer.len(), sources.watches.all()),
             (0, 0, 0)
         );
         assert_eq!(sources.watches, Tally::default());

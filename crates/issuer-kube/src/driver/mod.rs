@@ -1,6 +1,7 @@
 //! Runs the controller: its tasks, watches, events and shutdown.
 
 mod event_room;
+mod observer;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use issuer_core::reconcile::{AwaitSourceEvent, Change, Config, Controller, Event, Key, Outcome, SourceEvent, Step};
+use issuer_core::reconcile::{AwaitSourceEvent, Config, Controller, Event, Key, Outcome, SourceEvent, Step};
 use issuer_core::reference::{IssuerKey, SourceRef};
 use issuer_core::{ConnectError, Reply, Request};
 use issuer_tls::EXCHANGES_MAX;
@@ -20,9 +21,9 @@ use tokio::task::JoinSet;
 use self::event_room::EventRoom;
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
-use crate::object::{RequestHeader, WatchedList};
+use crate::object::WatchedList;
 use crate::source_watch::SourceWatch;
-use crate::watch::{self, Observer, Unreadable};
+use crate::watch;
 use crate::{ControllerHealth, Leadership, Metrics, Transport, token};
 
 /// Time for a stopping controller to wait for signatures under way and to save them.
@@ -154,55 +155,6 @@ pub async fn run<R>(
     }
     driver.health.ended(LOOP);
     released
-}
-
-impl Observer for Arc<Driver> {
-    fn observe(&self, change: Change) {
-        if let Change::IssuerGone(issuer) = &change {
-            self.metrics.issuer_gone(issuer);
-        }
-        self.controller().observe(Transport::now(), change);
-        self.changed.notify_one();
-    }
-
-    fn needs(&self, request: &RequestHeader) -> bool {
-        self.controller().needs(&request.key(), request.uid(), request.issuer())
-    }
-
-    fn unreadable(&self, object: Unreadable) {
-        let Unreadable {
-            watched,
-            key,
-            uid,
-            error,
-        } = object;
-        self.metrics.inc_unreadable(watched.kind());
-        let event = Event {
-            regarding: key,
-            uid,
-            warning: true,
-            reason: "Unreadable",
-            note: format!("The object cannot be read and is ignored: {error}"),
-        };
-        let driver = Self::clone(self);
-        tokio::spawn(async move { driver.publish(event).await });
-    }
-
-    fn alive(&self, list: &WatchedList, within: Duration) {
-        let next = Transport::now().monotonic + within + GRACE;
-        self.health.alive(list.name(), next);
-    }
-
-    fn synced(&self, list: &WatchedList) {
-        self.health.set(list.name(), Ok(()));
-    }
-
-    fn failed(&self, list: &WatchedList, error: &str, is_synced: bool) {
-        self.metrics.inc_watch_failures(list.watched.kind());
-        if !is_synced {
-            self.health.set(list.name(), Err(format!("not in sync: {error}")));
-        }
-    }
 }
 
 impl Driver {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
+use issuer_core::reconcile::Change;
 use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
 use issuer_core::target::AllowedServers;
 use issuer_core::{Connect, Limits, Operation, Origin, Roots};

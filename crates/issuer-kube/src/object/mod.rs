@@ -3,42 +3,32 @@
 //! An object that cannot be decoded costs that object only. Unused fields are skipped without being stored: the
 //! annotations and managed fields of an object may be larger than everything that is used.
 
+mod header;
 mod managed;
+mod watched;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
-    CertificateSigningRequest, CertificateSigningRequestSpec, IssuerRef, IssuerStatus, VaultSpec,
+    CertificateSigningRequest, CertificateSigningRequestSpec, IssuerStatus, VaultSpec,
 };
-use issuer_core::reconcile::{Change, Config, Key, NamedIssuer, ObservedIssuer, ObservedRequest};
-use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, RequestKey, RequestKind};
+use issuer_core::reconcile::{Change, Key, ObservedIssuer, ObservedRequest};
+use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-pub(crate) use managed::FIELD_MANAGER;
+pub(crate) use self::header::RequestHeader;
+use self::header::Signer;
+pub(crate) use self::managed::FIELD_MANAGER;
+pub(crate) use self::watched::{Watched, WatchedList};
 
 /// Has the API server answer with the metadata alone.
 pub(crate) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The length of an error, in characters: its text may quote a whole field.
 const ERROR: usize = 200;
-
-/// A kind of object that is listed and watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Watched {
-    Issuers(IssuerKind),
-    Requests(RequestKind),
-}
-
-/// A list that is kept up to date: the objects of one kind in one scope.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WatchedList {
-    pub(crate) watched: Watched,
-    pub(crate) scope: ListScope,
-}
 
 /// The text of an object, or of the watch event that holds it.
 #[derive(Clone, Copy, Debug)]
@@ -68,43 +58,6 @@ struct Annotations {
     duration: Option<String>,
     #[serde(rename = "experimental.cert-manager.io/request-is-ca")]
     is_ca: Option<String>,
-}
-
-/// The part of a request that decides whether anything depends on the rest.
-#[derive(Debug, PartialEq)]
-pub(crate) struct RequestHeader {
-    kind: RequestKind,
-    names: Names,
-    issuer: Named,
-}
-
-/// How a request names its issuer.
-#[derive(Debug, PartialEq)]
-enum Named {
-    Reference(IssuerRef),
-    Signer(String),
-}
-
-#[derive(Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Names {
-    name: String,
-    #[serde(default)]
-    namespace: String,
-    uid: String,
-    resource_version: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Reference {
-    issuer_ref: IssuerRef,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Signer {
-    signer_name: String,
 }
 
 #[derive(Deserialize)]
@@ -160,69 +113,7 @@ impl Json<'_> {
     }
 }
 
-impl RequestHeader {
-    /// Decodes the header of a request, and nothing else of it.
-    pub(crate) fn read(kind: RequestKind, json: Json<'_>) -> serde_json::Result<Self> {
-        #[derive(Deserialize)]
-        struct Header<Spec> {
-            metadata: Names,
-            spec: Spec,
-        }
-        let (names, issuer) = match kind {
-            RequestKind::CertificateRequest => {
-                let Header { metadata, spec } = json.decode::<Header<Reference>>()?;
-                (metadata, Named::Reference(spec.issuer_ref))
-            }
-            RequestKind::CertificateSigningRequest => {
-                let Header { metadata, spec } = json.decode::<Header<Signer>>()?;
-                (metadata, Named::Signer(spec.signer_name))
-            }
-        };
-        Ok(Self { kind, names, issuer })
-    }
-
-    /// Returns the kind and name of the request.
-    pub(crate) fn key(&self) -> RequestKey {
-        RequestKey {
-            kind: self.kind,
-            namespace: self.names.namespace.clone(),
-            name: self.names.name.clone(),
-        }
-    }
-
-    /// Returns `metadata.uid`.
-    pub(crate) fn uid(&self) -> &str {
-        &self.names.uid
-    }
-
-    /// Returns the issuer that the request names.
-    pub(crate) fn issuer(&self) -> NamedIssuer<'_> {
-        match &self.issuer {
-            Named::Reference(reference) => NamedIssuer::Reference(reference),
-            Named::Signer(signer) => NamedIssuer::Signer(signer),
-        }
-    }
-
-    /// Returns `metadata.resourceVersion`.
-    pub(crate) fn into_version(self) -> String {
-        self.names.resource_version
-    }
-}
-
 impl Watched {
-    /// Returns `true` if its objects are cert-manager's own issuers.
-    pub(crate) fn is_drop_in(self) -> bool {
-        matches!(self, Self::Issuers(kind) if kind.is_drop_in())
-    }
-
-    /// Returns the kind as Kubernetes writes it.
-    pub(crate) fn kind(self) -> &'static str {
-        match self {
-            Self::Issuers(kind) => kind.as_str(),
-            Self::Requests(kind) => kind.as_str(),
-        }
-    }
-
     /// Returns the key of the object with this metadata.
     pub(crate) fn key(self, meta: &Meta) -> Key {
         match self {
@@ -272,64 +163,6 @@ impl Watched {
             Self::Requests(RequestKind::CertificateSigningRequest) => decode_csr(json),
         };
         decoded.map_err(|error| error.to_string().chars().take(ERROR).collect())
-    }
-}
-
-impl WatchedList {
-    /// Returns every list of a controller with this configuration.
-    pub(crate) fn all_of(config: &Config) -> Vec<Self> {
-        let mut lists = Vec::new();
-        for scope in config.namespaces.scopes() {
-            let requests = config.request_kinds().map(Watched::Requests);
-            let kinds = requests.chain(config.kinds().map(Watched::Issuers));
-            lists.extend(kinds.map(|watched| Self {
-                watched,
-                scope: scope.clone(),
-            }));
-        }
-        lists
-    }
-
-    /// Returns the list of the same kind in one namespace.
-    pub(crate) fn within(&self, namespace: &str) -> Self {
-        Self {
-            watched: self.watched,
-            scope: ListScope::Namespace(namespace.to_owned()),
-        }
-    }
-
-    /// Returns its name among the checks of the process, such as `VaultIssuer` or `VaultIssuer in team-a`.
-    pub(crate) fn name(&self) -> Cow<'static, str> {
-        let kind = self.watched.kind();
-        match self.scope.namespace() {
-            None => kind.into(),
-            Some(namespace) => format!("{kind} in {namespace}").into(),
-        }
-    }
-
-    /// Returns the path of its objects.
-    pub(crate) fn path(&self) -> String {
-        let namespace = self.scope.namespace();
-        let within = namespace.map_or_else(String::new, |namespace| format!("namespaces/{namespace}/"));
-        match self.watched {
-            Watched::Requests(kind) => format!("/apis/{}/{within}{}", kind.api_version(), kind.plural()),
-            Watched::Issuers(kind) => format!("/apis/{}/{within}{}", kind.api_version(), kind.plural()),
-        }
-    }
-
-    /// Returns the change that these are all its objects.
-    pub(crate) fn all(&self, keys: BTreeSet<Key>) -> Change {
-        let scope = self.scope.clone();
-        match self.watched {
-            Watched::Issuers(kind) => {
-                let issuer = |key| if let Key::Issuer(key) = key { Some(key) } else { None };
-                Change::Issuers(kind, scope, keys.into_iter().filter_map(issuer).collect())
-            }
-            Watched::Requests(kind) => {
-                let request = |key| if let Key::Request(key) = key { Some(key) } else { None };
-                Change::Requests(kind, scope, keys.into_iter().filter_map(request).collect())
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every object that the API server admits can be decoded.
 
 use issuer_api::{Base64, crds};
+use issuer_core::reference::ListScope;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

@@ -6,6 +6,7 @@
 //! every object, and would bring some thirty crates.
 
 mod drop_in;
+mod observer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use kube::core::Request;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::drop_in::{Appeared, DropInIssuers, Part};
+pub(crate) use self::observer::{Observer, Unreadable};
 use crate::Transport;
 use crate::client::EXCHANGE;
 use crate::failure::Failure;
@@ -45,31 +47,6 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The failures in a row after which a watch that was in sync no longer counts so: half a minute.
 const STALE: u32 = 5;
-
-/// Receives what the watches observe.
-pub(crate) trait Observer {
-    /// Receives a change.
-    fn observe(&self, change: Change);
-    /// Returns `false` if nothing depends on a request, which then need not be decoded.
-    fn needs(&self, request: &RequestHeader) -> bool;
-    /// Receives an object that cannot be decoded, once for each of its versions.
-    fn unreadable(&self, object: Unreadable);
-    /// Receives the heartbeat of a list; the next one follows within this time.
-    fn alive(&self, list: &WatchedList, within: Duration);
-    /// Learns that all objects of a list have been seen.
-    fn synced(&self, list: &WatchedList);
-    /// Learns that a list or a watch has failed; `is_synced` as long as what was seen is hardly out of date.
-    fn failed(&self, list: &WatchedList, error: &str, is_synced: bool);
-}
-
-/// An object that cannot be decoded.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Unreadable {
-    pub(crate) watched: Watched,
-    pub(crate) key: Key,
-    pub(crate) uid: String,
-    pub(crate) error: String,
-}
 
 /// The objects of a list.
 #[derive(Debug, Default)]

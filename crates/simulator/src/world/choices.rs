@@ -101,7 +101,7 @@ impl World {
             .running()
             .any(|(_, process)| process.in_flight.values().any(|in_flight| !in_flight.slow));
         let idle = self.idle >= self.setup.max_idle;
-        let due = move |process: &Process| process.wakes().filter(|_| !busy && !idle);
+        let due = move |process: &Process| process.next_wake().filter(|_| !busy && !idle);
         let first = self.running().filter_map(|(_, process)| due(process)).min();
         let latest = first.map(|first| first + (first.saturating_sub(self.now)) / 10);
         self.running()
@@ -222,7 +222,7 @@ impl World {
     pub(crate) fn next_tick(&self) -> Option<Transition> {
         let due = self
             .running()
-            .filter_map(|(id, process)| Some((process.wakes()?, id)))
+            .filter_map(|(id, process)| Some((process.next_wake()?, id)))
             .min();
         due.map(|(_, id)| Transition::Tick(id))
     }

@@ -25,7 +25,7 @@ impl World {
                 format!("{}: {}", key_name(key), describe_step(&in_flight.step))
             }
             Transition::Tick(id) => {
-                let at = self.process(id).and_then(Process::wakes).unwrap_or_default();
+                let at = self.process(id).and_then(Process::next_wake).unwrap_or_default();
                 format!("{:?} later", at.saturating_sub(self.now))
             }
             Transition::Watch(id, kind) => {

@@ -81,7 +81,7 @@ impl World {
     }
 
     fn tick(&mut self, id: ProcessId) -> Checked {
-        let Some(at) = self.process(id).and_then(Process::wakes) else {
+        let Some(at) = self.process(id).and_then(Process::next_wake) else {
             return Ok(());
         };
         self.advance(at)?;

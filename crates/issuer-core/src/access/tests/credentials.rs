@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use issuer_api::{AwsAuth, AwsServiceAccountRef};
 
 use super::*;
-use crate::target::{AmbientAws, AwsEnvironment};
+use crate::access::login::WrappedLogin;
+use crate::target::{AmbientAws, AwsEnvironment, Mount, WrappingPath};
 
 /// An AWS identity: the keys in this Secret, or those of a role that a service account assumes.
 pub(super) fn aws(secret: Option<&str>) -> Auth {
@@ -216,6 +217,19 @@ fn logins(checked: &Checked) -> Vec<(&str, &str)> {
         (request.http.uri().path(), body)
     });
     parts.collect()
+}
+
+#[test]
+fn wrapped_credentials_print_no_secret() {
+    let checked = wrapped("w").unwraps(WRAPPED_AT, "s").run();
+    assert_eq!(format!("{:?}", checked.outcome.secret_id), "Some(UnwrappedSecretId)");
+    let login = WrappedLogin {
+        mount: Mount::parse("approle").unwrap(),
+        role_id: Secret::from("r"),
+        token: Secret::from("w"),
+        wrapped_at: WrappingPath::parse(WRAPPED_AT).unwrap(),
+    };
+    assert_eq!(format!("{login:?}"), "WrappedLogin(approle)");
 }
 
 #[test]

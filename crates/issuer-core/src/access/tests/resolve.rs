@@ -221,13 +221,26 @@ fn connection_trusts_the_given_ca() {
     }
 }
 
+/// An issuer whose CA bundle is in a Secret.
+fn with_ca(version: &str, pem: &str) -> Scenario {
+    let mut check = issuer(app_role()).secret("ca", version, &[("ca.crt", pem)]);
+    check.spec.ca_bundle_secret_ref = Some(selector("ca"));
+    check
+}
+
+#[test]
+fn new_token_is_of_the_secrets_read() {
+    let changed = || with_ca("2", &CERTIFICATE.repeat(2));
+    let mut held = with_ca("1", CERTIFICATE).run().ready();
+    // The Secret is read to log in again, which Vault's denial demands.
+    held.denied();
+    let checked = changed().holds(&held).replies(Operation::Probe, denied()).run();
+    assert_eq!(checked.count("Secret team/ca"), 1);
+    assert_eq!(checked.ready(), changed().run().ready());
+}
+
 #[test]
 fn kept_token_stays_with_its_connection() {
-    let with_ca = |version: &str, pem: &str| {
-        let mut check = issuer(app_role()).secret("ca", version, &[("ca.crt", pem)]);
-        check.spec.ca_bundle_secret_ref = Some(selector("ca"));
-        check
-    };
     let mut held = with_ca("1", CERTIFICATE).run().ready();
     held.reread();
     let changed = with_ca("2", &CERTIFICATE.repeat(2)).holds(&held);

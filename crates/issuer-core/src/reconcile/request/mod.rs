@@ -16,14 +16,14 @@ pub(super) use self::writing::Writing;
 use super::cause::Cause;
 use super::claim::Holder;
 use super::drop_in::BUILT_IN_ACTIVE;
-use super::issuers::{Epoch, LostAnswer, Phase};
+use super::issuer::{Epoch, LostAnswer, Phase};
 use super::ledger::{Conclusion, Entry};
 use super::observed_request::ObservedRequest;
 use super::outcome::{Again, Ending, Event, Key, Outcome};
-use super::requests::Reported;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::status::{self, StatusPatch};
+use super::tracked::Reported;
 use crate::access::{Access, ReadError};
 use crate::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use crate::target::{Admission, NamespaceLabels};
@@ -179,11 +179,6 @@ impl Task {
             Phase::Ready => {}
             // No status: the check is due, and decides within seconds.
             Phase::Checking => return self.end(state, Outcome::Idle, Again::WhenReady),
-            // It may be another type of issuer by now, whose controller answers.
-            Phase::Missing if issuer.kind.is_drop_in() => {
-                state.forget_request(&self.key);
-                return self.end(state, Outcome::Idle, Again::Never);
-            }
             Phase::Missing => return self.pend(state, now, Cause::IssuerMissing(&issuer), Again::WhenReady),
             Phase::NotReady => return self.pend(state, now, Cause::IssuerNotReady(&issuer), Again::WhenReady),
         }
@@ -285,9 +280,15 @@ impl Task {
         Step::Write(patch, Box::new(writing))
     }
 
-    /// Decides what follows from a failure: only what may be the issuer's fault suspends the issuer, and only until a
-    /// check has decided whose it is.
-    fn on_refused(self, state: &mut State, now: Now, (issuer, epoch): (&IssuerKey, Epoch), error: &SignError) -> Step {
+    /// Decides what follows from a failed signature: only what may be the issuer's fault suspends the issuer, and only until
+    /// a check has decided whose it is.
+    fn on_sign_failed(
+        self,
+        state: &mut State,
+        now: Now,
+        (issuer, epoch): (&IssuerKey, Epoch),
+        error: &SignError,
+    ) -> Step {
         match error.disposition() {
             Disposition::Fail => {
                 let conclusion = Conclusion::Failed(error.reason(), error.to_string());

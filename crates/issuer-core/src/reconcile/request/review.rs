@@ -5,10 +5,11 @@
 //! (<https://cert-manager.io/docs/usage/kube-csr/#referencing-issuers>).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use issuer_api::{CERT_MANAGER_GROUP, CertificateSigningRequestSpec, GROUP};
 
-use super::{Step, Task, UNSAVED};
+use super::{Step, Task};
 use crate::Now;
 use crate::access::ReadError;
 use crate::reconcile::cause::Cause;
@@ -17,6 +18,9 @@ use crate::reconcile::observed_request::ObservedRequest;
 use crate::reconcile::outcome::{Again, Outcome};
 use crate::reconcile::state::State;
 use crate::reference::{IssuerKey, IssuerKind};
+
+/// The longest wait before the API server is asked again.
+const REVIEW_FAILED: Duration = Duration::from_secs(60);
 
 /// The name that stands for all issuers of a namespace.
 const ALL: &str = "*";
@@ -153,7 +157,7 @@ impl Reviewing {
                 }
             }
             Err(error) => {
-                let again = state.back_off(&task.key, task.uid(), UNSAVED, now);
+                let again = state.back_off(&task.key, task.uid(), REVIEW_FAILED, now);
                 task.pend(state, now, Cause::ReferenceUnknown(error), Again::At(again))
             }
         }

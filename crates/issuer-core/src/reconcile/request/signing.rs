@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Step, Task};
-use crate::reconcile::issuers::Epoch;
+use crate::reconcile::issuer::Epoch;
 use crate::reconcile::ledger::Conclusion;
 use crate::reconcile::outcome::{Again, Outcome};
 use crate::reconcile::state::State;
@@ -71,7 +71,7 @@ impl Context {
             Ok(verified) => task.conclude(state, now, Conclusion::Issued(verified)),
             Err(error) => {
                 state.forget_result(task.uid());
-                task.on_refused(state, now, (&issuer, epoch), &error)
+                task.on_sign_failed(state, now, (&issuer, epoch), &error)
             }
         }
     }

@@ -50,8 +50,7 @@ impl State {
     /// Returns `true` if a request that was open when it was last shown has an answer now that is not ours.
     fn shows_answer_of_others(&self, request: &ObservedRequest) -> bool {
         let key = request.key();
-        let tracked = self.requests.get(&key);
-        let Some(tracked) = tracked.filter(|tracked| tracked.object.uid() == request.uid()) else {
+        let Some(tracked) = self.requests.with_uid(&key, request.uid()) else {
             // Finished and forgotten: it may be ours.
             return false;
         };

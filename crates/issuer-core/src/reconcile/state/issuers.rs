@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{LaneKey, State};
 use crate::Now;
 use crate::access::AccessError;
-use crate::reconcile::issuers::{LostAnswer, NextCheck, Observed, Settled};
+use crate::reconcile::issuer::{LostAnswer, NextCheck, Settled};
+use crate::reconcile::issuers::Observed;
 use crate::reconcile::lane::Class;
 use crate::reconcile::losses::Blame;
 use crate::reconcile::observed::ObservedIssuer;
@@ -169,7 +170,7 @@ impl State {
     /// The waits grow so that all of them span minutes: an endpoint that fails for a moment although the check succeeds
     /// must not fail a request (S14).
     fn blame(&mut self, issuer: &IssuerKey, lost: LostAnswer, now: Now) {
-        let tracked = self.requests.with_uid(&lost.key, &lost.uid);
+        let tracked = self.requests.with_uid_mut(&lost.key, &lost.uid);
         let (Some(tracked), Some(losses)) = (tracked, self.issuers.losses(issuer)) else {
             return;
         };

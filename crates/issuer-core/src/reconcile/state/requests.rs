@@ -8,12 +8,12 @@ use crate::Now;
 use crate::access::Access;
 use crate::reconcile::backoff::backoff;
 use crate::reconcile::claim::Holder;
-use crate::reconcile::issuers::Phase;
+use crate::reconcile::issuer::Phase;
 use crate::reconcile::ledger::{Account, Conclusion};
 use crate::reconcile::observed_request::{NamedIssuer, ObservedRequest};
 use crate::reconcile::outcome::Key;
-use crate::reconcile::requests::{Reported, Tracked};
 use crate::reconcile::status::{self, StatusPatch};
+use crate::reconcile::tracked::{Reported, Tracked};
 use crate::reference::{IssuerKey, ListScope, RequestKey, RequestKind};
 
 /// How long a request may wait for approval before an event says so: approval takes a moment even where it is automatic.
@@ -122,7 +122,7 @@ impl State {
             self.forget_request(&key);
         }
         self.ledger
-            .caught_up_but(|key| key.kind != kind || !scope.covers(&key.namespace) || listed.contains(key));
+            .caught_up_except(|key| key.kind != kind || !scope.covers(&key.namespace) || listed.contains(key));
     }
 
     pub(in crate::reconcile) fn forget_request(&mut self, key: &RequestKey) {
@@ -143,7 +143,7 @@ impl State {
 
     /// Counts a failed attempt; returns when to try again: after a second, doubled with each failure up to `most`.
     pub(in crate::reconcile) fn back_off(&mut self, key: &RequestKey, uid: &str, most: Duration, now: Now) -> Duration {
-        let attempts = match self.requests.with_uid(key, uid) {
+        let attempts = match self.requests.with_uid_mut(key, uid) {
             Some(tracked) => {
                 tracked.attempts = tracked.attempts.saturating_add(1);
                 tracked.attempts
@@ -166,7 +166,7 @@ impl State {
 
     /// Returns the conclusion for a request that has cost too many answers.
     pub(in crate::reconcile) fn lost_answers(&self, key: &RequestKey, uid: &str) -> Option<Conclusion> {
-        let tracked = self.requests.get(key).filter(|tracked| tracked.object.uid() == uid)?;
+        let tracked = self.requests.with_uid(key, uid)?;
         if tracked.lost_answers < self.config.max_lost_answers {
             return None;
         }
@@ -179,14 +179,14 @@ impl State {
 
     /// Records that the status of a request says why it waits.
     pub(in crate::reconcile) fn record_reported(&mut self, key: &RequestKey, uid: &str, reason: &'static str) {
-        if let Some(tracked) = self.requests.with_uid(key, uid) {
+        if let Some(tracked) = self.requests.with_uid_mut(key, uid) {
             tracked.reported = Reported::Cause(reason);
         }
     }
 
     /// Returns `true` once: an event must say that a request waits for approval.
     pub(in crate::reconcile) fn announce(&mut self, key: &RequestKey, uid: &str) -> bool {
-        let tracked = self.requests.with_uid(key, uid);
+        let tracked = self.requests.with_uid_mut(key, uid);
         tracked.is_some_and(|tracked| !std::mem::replace(&mut tracked.announced, true))
     }
 
@@ -202,7 +202,7 @@ impl State {
         let Some(claim) = &self.config.claim else {
             return Holder::Us;
         };
-        match self.requests.with_uid(key, object.uid()) {
+        match self.requests.with_uid_mut(key, object.uid()) {
             Some(tracked) => claim.holder(object, &mut tracked.claim, timeout, now),
             None => Holder::Nobody,
         }
@@ -216,7 +216,7 @@ impl State {
         now: Now,
     ) -> Option<StatusPatch> {
         let (condition, seen) = self.config.claim.as_ref()?.make(object, now);
-        self.requests.with_uid(key, object.uid())?.claim = Some(seen);
+        self.requests.with_uid_mut(key, object.uid())?.claim = Some(seen);
         Some(status::claim(object, condition))
     }
 
@@ -251,7 +251,7 @@ impl State {
         self.admit(freed);
     }
 
-    /// Lets the requests of an account go on that has room for one more.
+    /// Lets the requests of an account go on, now that it has room for one more.
     fn admit(&mut self, freed: Option<Account>) {
         if let Some(account) = freed {
             self.gate(&account.issuer);
@@ -267,7 +267,7 @@ impl State {
     /// Records that an event says why a request is not finished; returns `true` if none has given this reason yet.
     pub(in crate::reconcile) fn announce_reason(&mut self, key: &RequestKey, uid: &str, reason: &'static str) -> bool {
         let cause = Reported::Cause(reason);
-        let tracked = self.requests.with_uid(key, uid);
+        let tracked = self.requests.with_uid_mut(key, uid);
         tracked.is_some_and(|tracked| std::mem::replace(&mut tracked.reported, cause) != cause)
     }
 }

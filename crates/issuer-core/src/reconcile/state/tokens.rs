@@ -6,7 +6,7 @@ use super::State;
 use super::retired::{Retired, RetiredTokens};
 use crate::access::Access;
 use crate::reconcile::backoff::backoff;
-use crate::reconcile::issuers::Phase;
+use crate::reconcile::issuer::Phase;
 use crate::reconcile::lane::Class;
 use crate::reconcile::outcome::Key;
 use crate::reconcile::recovery::Recovery;

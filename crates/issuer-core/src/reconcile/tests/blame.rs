@@ -3,7 +3,7 @@
 use issuer_api::ConditionStatus;
 
 use super::scenario::{Answer, Scenario, issuer, issuer_key, request};
-use crate::reconcile::Change;
+use crate::reconcile::{Change, Key};
 
 const POISON: Answer = Answer::Refuses(500, "x509: unhandled critical extension");
 const CA_EXPIRES: Answer = Answer::Refuses(
@@ -129,6 +129,40 @@ fn loss_during_an_outage_is_not_blamed() {
 }
 
 #[test]
+fn loss_after_an_outage_is_not_blamed() {
+    let mut scenario = Scenario::ready();
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(request("web").approved());
+    scenario.run();
+    // No signature, but a check notices the outage.
+    scenario.checks = Answer::Refuses(503, "Vault is sealed");
+    while scenario.issuer.status.ready().unwrap().status == ConditionStatus::True {
+        scenario.pass(1);
+    }
+    scenario.checks = Answer::Well;
+    scenario.signs.clear();
+    scenario.pass(20);
+    scenario.release("web", &Answer::Lost);
+    assert_eq!(count(&scenario.pass(2), "sign web"), 1);
+}
+
+#[test]
+fn failure_during_a_check_is_probed() {
+    let mut scenario = Scenario::ready();
+    scenario.pass(120);
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(request("web").approved());
+    assert_eq!(scenario.run(), ["sign web"]);
+    scenario.now.monotonic = scenario.controller.next_due().unwrap();
+    let (key, step) = scenario.controller.poll(scenario.now).unwrap();
+    assert_eq!(key, Key::Issuer(issuer_key()));
+    // The check relies on the probe before, and cannot know that a signature has failed since.
+    scenario.release("web", &Answer::Lost);
+    scenario.answer(&key, step);
+    assert_eq!(count(&scenario.run(), "probe"), 1);
+}
+
+#[test]
 fn expiring_ca_checks_and_tells_once() {
     let mut scenario = Scenario::ready();
     poisoned(&mut scenario, &CA_EXPIRES, 1);
@@ -183,6 +217,31 @@ fn corrected_issuer_ends_all_backoff() {
     scenario.issuer = issuer(2);
     scenario.change(Change::Issuer(issuer_key(), issuer(2)));
     assert_eq!(count(&scenario.run(), "sign web"), 1);
+}
+
+#[test]
+fn backoff_begins_anew_after_a_correction() {
+    let mut scenario = Scenario::ready();
+    scenario
+        .signs
+        .insert("web".to_owned(), Answer::Refuses(403, "permission denied"));
+    scenario.create(request("web").approved());
+    scenario.pass(2000);
+    scenario.modify_issuer(|_| {});
+    assert_eq!(count(&scenario.run(), "sign web"), 1);
+    assert_eq!(count(&scenario.pass(2), "sign web"), 1);
+}
+
+#[test]
+fn correction_excuses_lost_answers() {
+    let mut scenario = Scenario::ready();
+    poisoned(&mut scenario, &POISON, 1);
+    for _ in 0..3 {
+        // One more would fail the request.
+        assert_eq!(count(&scenario.pass(60), "sign poison-0"), 2);
+        scenario.modify_issuer(|_| {});
+    }
+    assert_eq!(scenario.reason("poison-0"), "Pending");
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Signed certificates until they are saved.
 
-use super::scenario::{Answer, Scenario, request};
-use crate::reconcile::WriteError;
+use issuer_api::VerificationMode;
+
+use super::scenario::{Answer, Scenario, config, request};
+use crate::Signatures;
+use crate::fixture::counted::{Counted, verified};
+use crate::reconcile::{Config, WriteError};
 
 #[test]
 fn certificate_survives_an_outage_of_the_api_server() {
@@ -25,6 +29,37 @@ fn request_is_not_signed_twice_at_once() {
     assert_eq!(scenario.controller.unsaved(), 1);
     let log = scenario.release("web", &Answer::Well);
     assert_eq!(log.first().map(String::as_str), Some("write web Issued"));
+}
+
+#[test]
+fn names_may_be_left_to_vault() {
+    for (verification, reason) in [
+        (VerificationMode::Strict, "Failed"),
+        (VerificationMode::Vault, "Issued"),
+    ] {
+        let mut scenario = Scenario::ready();
+        scenario.modify_issuer(|spec| spec.verification = Some(verification));
+        scenario.signs.insert("web".to_owned(), Answer::Names("other"));
+        scenario.create(request("web").approved());
+        scenario.run();
+        assert_eq!(scenario.reason("web"), reason);
+    }
+}
+
+#[test]
+fn signature_of_the_ca_is_verified_once() {
+    let mut scenario = Scenario::with(Config {
+        verify: Signatures(&[&Counted]).into(),
+        ..config()
+    });
+    let counts = ["a", "b", "c"].map(|name| {
+        let before = verified();
+        scenario.create(request(name).approved());
+        scenario.run();
+        verified() - before
+    });
+    // Of the CSR, of the certificate, and once of the CA.
+    assert_eq!(counts, [3, 2, 2]);
 }
 
 #[test]

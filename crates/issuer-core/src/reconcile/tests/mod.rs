@@ -27,4 +27,5 @@ mod stop;
 mod tenants;
 mod tokens;
 mod unsaved;
+mod vault_replies;
 mod waiting;

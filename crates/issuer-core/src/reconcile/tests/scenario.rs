@@ -1,23 +1,21 @@
 //! A controller, an API server that keeps its objects, and a Vault that answers by script.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use issuer_api::{AppRole, Auth, CertificateRequest, CertificateSigningRequest, SecretKeySelector, VaultSpec};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
-use super::builder::{KEY, params};
 pub(super) use super::builder::{RequestBuilder, csr, request};
+use super::vault_replies::sign_reply;
+pub(super) use super::vault_replies::{Answer, check_reply};
 use crate::access::{ReadError, SecretData};
 use crate::fixture::{secret_data, signatures};
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Config, Controller, Event, Key, ObservedIssuer};
 use crate::reconcile::{ObservedRequest, Outcome, ReadyWriters, ReferenceReview, StatusPatch, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKey, RequestKind};
 use crate::target::{IssuerPolicy, NamespaceLabels};
-use crate::{Body, Now, Operation, Reply};
+use crate::{Now, Operation};
 
 /// The moment, in seconds since every scenario began.
 pub(super) fn at(seconds: u64) -> Now {
@@ -75,29 +73,6 @@ fn token_of(name: &str) -> SecretKeySelector {
         name: name.to_owned(),
         key: Some("token".to_owned()),
     }
-}
-
-static CA: LazyLock<(CertificateParams, KeyPair)> = LazyLock::new(|| {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "Test CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.not_before = rcgen::date_time_ymd(2025, 1, 1);
-    (params, KeyPair::generate().unwrap())
-});
-
-/// How Vault answers.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Answer {
-    /// As it should.
-    Well,
-    /// With this status and these `errors`.
-    Refuses(u16, &'static str),
-    /// With 429 and this `Retry-After`, in seconds.
-    Throttles(u64),
-    /// Not at all: the reply is lost.
-    Lost,
-    /// When [`Scenario::release`] is called.
-    Held,
 }
 
 /// A controller and everything that answers it.
@@ -452,49 +427,4 @@ fn name(key: &Key) -> String {
         Key::Request(key) => key.name.clone(),
         key => panic!("{key:?} is signed"),
     }
-}
-
-fn reply(status: u16, body: &Value) -> Reply {
-    let reply = http::Response::builder().status(status);
-    Ok(reply.body(Body::from(body.to_string().into_bytes())).unwrap())
-}
-
-fn refusal(answer: &Answer) -> Option<Reply> {
-    match answer {
-        Answer::Well => None,
-        Answer::Refuses(status, text) => Some(reply(*status, &json!({ "errors": [text] }))),
-        Answer::Throttles(seconds) => {
-            let mut throttled = reply(429, &json!({ "errors": [] })).unwrap();
-            throttled.headers_mut().insert(RETRY_AFTER, (*seconds).into());
-            Some(Ok(throttled))
-        }
-        Answer::Lost => Some(Err(crate::TransportError::Timeout)),
-        Answer::Held => panic!("only signatures are held back"),
-    }
-}
-
-pub(super) fn check_reply(operation: Operation, answer: &Answer, auth: &Value) -> Reply {
-    refusal(answer).unwrap_or_else(|| match operation {
-        Operation::Probe => reply(400, &json!({ "errors": ["\"csr\" is empty"] })),
-        Operation::Health => reply(200, &json!({ "initialized": true, "sealed": false })),
-        // What is asked before a login reads `data`.
-        Operation::Login | Operation::Renew => reply(200, &json!({ "auth": auth, "data": auth })),
-        _ => reply(200, &json!({ "data": { "ttl": 0, "renewable": false } })),
-    })
-}
-
-fn sign_reply(body: &Value, answer: &Answer, leased: bool) -> Reply {
-    refusal(answer).unwrap_or_else(|| {
-        let name = body["alt_names"].as_str().unwrap();
-        let (ca, key) = &*CA;
-        let leaf = params(name).signed_by(&*KEY, &Issuer::from_params(ca, key)).unwrap();
-        let ca = ca.self_signed(key).unwrap().pem();
-        reply(
-            200,
-            &json!({
-                "lease_id": if leased { "pki/sign/web/lease" } else { "" },
-                "data": { "certificate": leaf.pem(), "issuing_ca": ca, "ca_chain": [ca] },
-            }),
-        )
-    })
 }

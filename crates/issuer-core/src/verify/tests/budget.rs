@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::counted::{Counted, verified};
 use super::*;
 use crate::chain::BUDGET;
+use crate::fixture::counted::{Counted, verified};
 
 /// Verifies an answer; returns the result and the number of signatures that were verified.
 fn counted(customer: &Customer, leaf: &[u8], chain: &[&[u8]]) -> (Result<Verified, VerifyError>, usize) {

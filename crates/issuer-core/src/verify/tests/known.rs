@@ -1,7 +1,7 @@
 //! Signatures of CAs that are verified once.
 
-use super::counted::{Counted, verified};
 use super::*;
+use crate::fixture::counted::{Counted, verified};
 
 /// Answers to one customer, and what is known after the last of them.
 struct Counter {

@@ -2,7 +2,6 @@
 
 mod budget;
 mod chains;
-mod counted;
 mod hostile;
 mod known;
 mod leaf;

@@ -1,6 +1,9 @@
 //! Lists and watches against scripted replies.
 
 mod appeared;
+mod failures;
+mod namespace;
+mod selection;
 mod unneeded;
 
 use std::collections::VecDeque;
@@ -323,103 +326,6 @@ async fn a_watch_goes_on_where_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lasting_failure_ends_the_sync() {
-    let refused = (0..6).map(|_| refuse(403, None));
-    let shown = open(&[("ADDED", request("a", "2"))]);
-    let server = Server::new([list(&[], "1", "")].into_iter().chain(refused).chain([shown]));
-    let lines = server.follow(REQUESTS).await.lines();
-    let (within, out) = ("in sync: No (403): no", "out of sync: No (403): no");
-    let synced = "CertificateRequest synced";
-    let expected = [
-        "all: ", synced, within, within, within, within, out, out, "a at 2", synced,
-    ];
-    assert_eq!(lines[..expected.len()], expected);
-}
-
-#[tokio::test(start_paused = true)]
-async fn failing_list_backs_off() {
-    let server = Server::new((0..9).map(|_| refuse(403, None)));
-    server.follow(REQUESTS).await;
-    let times = server.times();
-    for (failures, pair) in times.windows(2).enumerate() {
-        let full = Duration::from_secs(1 << failures.min(5)).min(MAX_WAIT);
-        let waited = pair[1] - pair[0];
-        assert!(
-            full / 2 <= waited && waited <= full + Duration::from_millis(2),
-            "{failures}: {waited:?}"
-        );
-    }
-    assert_eq!(times.len(), 10);
-}
-
-#[tokio::test(start_paused = true)]
-async fn retry_after_of_the_api_server_counts() {
-    let server = Server::new([refuse(429, Some("45")), refuse(503, Some("soon")), list(&[], "1", "")]);
-    server.follow(REQUESTS).await;
-    let times = server.times();
-    assert!(times[1] - times[0] >= Duration::from_secs(45), "{times:?}");
-    assert!(times[2] - times[1] <= Duration::from_secs(3), "{times:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn any_retry_after_is_bounded() {
-    for asked in ["86400", "18446744073709551615"] {
-        let server = Server::new([refuse(429, Some(asked)), list(&[], "1", "")]);
-        server.follow(REQUESTS).await;
-        let times = server.times();
-        assert_eq!((times[1] - times[0]).as_secs(), 60, "{asked}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_watch_that_is_silent_is_given_up() {
-    let server = Server::new([list(&[], "1", ""), open(&[]), open(&[])]);
-    server.follow(Watched::Issuers(IssuerKind::Cluster)).await;
-    let times = server.times();
-    let silent = times[2] - times[1];
-    assert!(
-        silent > Duration::from_secs(WATCH.into()) && silent < Duration::from_secs(60),
-        "{silent:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn short_watch_is_repeated_after_a_wait() {
-    let server = Server::new([list(&[], "1", "")].into_iter().chain((0..5).map(|_| ok(""))));
-    server.follow(Watched::Issuers(IssuerKind::Namespaced)).await;
-    assert!(server.times()[6] > Duration::from_secs(15), "{:?}", server.times());
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_are_selected_where_that_can_be_done() {
-    let server = Server::new([
-        refuse(400, None),
-        list(&[request("a", "1")], "2", ""),
-        refuse(410, None),
-        list(&[], "3", ""),
-    ]);
-    server.follow(REQUESTS).await;
-    let asked = server.asked();
-    let selected: Vec<_> = asked.iter().take(5).map(|uri| uri.contains("fieldSelector")).collect();
-    assert_eq!(selected, [true, false, false, true, true]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_are_seen_after_selection_ends() {
-    let server = Server::new([
-        list(&[request("a", "1")], "2", ""),
-        refuse(400, None),
-        refuse(400, None),
-        list(&[request("b", "3")], "4", ""),
-    ]);
-    let lines = server.follow(REQUESTS).await.lines();
-    assert!(lines.contains(&"all: b".to_owned()), "{lines:?}");
-    let asked = server.asked();
-    let selected: Vec<_> = asked.iter().take(5).map(|uri| uri.contains("fieldSelector")).collect();
-    assert_eq!(selected, [true, true, true, false, false]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn each_kind_is_followed() {
     let server = Server::new([]);
     let record = Record::default();
@@ -453,36 +359,4 @@ fn issuer(name: &str, kind: &str) -> Value {
         "metadata": { "name": name, "namespace": "ns", "uid": format!("uid-{name}"), "resourceVersion": "3" },
         "spec": { kind: { "server": "https://vault", "path": "pki/sign/web", "auth": {} } },
     })
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_namespace_is_listed_and_watched_alone() {
-    let server = Server::new([list(&[request("a", "1")], "2", ""), open(&[])]);
-    let scope = ListScope::Namespace("ns".to_owned());
-    let lines = server.follow_in(scope, REQUESTS).await.lines();
-    assert_eq!(lines[..3], ["a at 1", "all: a", "CertificateRequest in ns synced"]);
-    let path = "/apis/cert-manager.io/v1/namespaces/ns/certificaterequests?";
-    let asked = server.asked();
-    assert!(
-        asked.len() > 1 && asked.iter().all(|uri| uri.starts_with(path)),
-        "{asked:?}"
-    );
-}
-
-/// The lists of all other namespaces are there, and the controller waits for none.
-#[tokio::test(start_paused = true)]
-async fn a_forbidden_namespace_counts_as_empty() {
-    let scope = || ListScope::Namespace("ns".to_owned());
-    let server = Server::new([refuse(403, None), list(&[request("a", "1")], "2", "")]);
-    let lines = server.follow_in(scope(), REQUESTS).await.lines();
-    assert!(lines[0].starts_with("out of sync: "), "{lines:?}");
-    assert_eq!(lines[1..4], ["all: ", "a at 1", "all: a"], "{lines:?}");
-    // What was seen before is not forgotten.
-    let server = Server::new([list(&[request("a", "1")], "2", ""), refuse(403, None)]);
-    let lines = server.follow_in(scope(), REQUESTS).await.lines();
-    assert!(!lines.contains(&"all: ".to_owned()), "{lines:?}");
-    // Where the whole cluster is watched, the list decides.
-    let server = Server::new([refuse(403, None)]);
-    let lines = server.follow(REQUESTS).await.lines();
-    assert!(!lines.contains(&"all: ".to_owned()), "{lines:?}");
 }

@@ -1,6 +1,7 @@
 //! Objects as they are found: in lists, with fields of other versions, managed by other programs.
 
-use super::{ISSUER, certificate, sections};
+use super::certificates::certificate;
+use super::{ISSUER, sections};
 
 #[test]
 fn programs_that_undo_are_named() {

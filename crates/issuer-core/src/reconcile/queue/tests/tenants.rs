@@ -3,6 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::cost::{Counted, cost};
 use super::*;
 
 #[test]
