@@ -27,8 +27,10 @@ use serde_json::Value;
 
 use crate::events::Events;
 use crate::failure::{Failure, chain};
+use crate::log::{LogThrottle, object};
 use crate::object::{FIELD_MANAGER, METADATA_ONLY, decode_request};
 use crate::source_watch::SourceWatch;
+use crate::transport::Transport;
 
 /// Answers the questions of the core about Kubernetes: one request to the API server for each, and no retry.
 #[derive(Clone)]
@@ -37,6 +39,8 @@ pub struct ApiServer {
     events: Arc<Events>,
     /// The longest wait that the API server has asked for since it was last taken, other than for a single request.
     wait: Arc<Mutex<Option<Duration>>>,
+    /// Decides which refusals of statuses are logged.
+    refusals: Arc<Mutex<LogThrottle>>,
 }
 
 impl ApiServer {
@@ -47,6 +51,7 @@ impl ApiServer {
             client,
             events,
             wait: Arc::default(),
+            refusals: Arc::default(),
         }
     }
 
@@ -164,9 +169,26 @@ impl ApiServer {
             .headers_mut()
             .insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
         self.send(request).await.map(drop).map_err(|failure| {
-            tracing::debug!(code = failure.code, "failed to write a status");
-            failure.write_error()
+            let error = failure.write_error();
+            if self.must_log(error, &failure) {
+                let (kind, namespace, name) = object(&write.of);
+                tracing::warn!(kind, namespace, name, %failure, "the API server refuses a status");
+            } else {
+                tracing::debug!(code = failure.code, "failed to write a status");
+            }
+            error
         })
+    }
+
+    /// Returns `true` if the refusal of a status must be logged: one that lasts until a policy or a role changes, less and
+    /// less often for as long as the API server says the same.
+    fn must_log(&self, error: WriteError, failure: &Failure) -> bool {
+        let may_last = matches!(
+            error,
+            WriteError::Forbidden | WriteError::Postponed(_) | WriteError::Refused
+        );
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        may_last && refusals.record_failure(&failure.to_string(), Transport::now().monotonic)
     }
 
     /// Records an event. A failure is only logged: nothing depends on it.
@@ -446,6 +468,21 @@ mod tests {
             assert_eq!(api.write_status(&write).await, Err(postponed), "{code}");
             assert_eq!(api.take_wait(), None, "{code} {reason}");
         }
+    }
+
+    #[tokio::test]
+    async fn refusals_that_last_are_logged() {
+        let service = tower::service_fn(|_: http::Request<Body>| async {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+        });
+        let api = ApiServer::new(Client::new(service, "default"), String::new());
+        let denied = |text: &str| Failure::new(format!("admission webhook \"a\" denied the request: {text}"));
+        assert!(!api.must_log(WriteError::Conflict, &denied("no")));
+        assert!(!api.must_log(WriteError::Unavailable, &denied("no")));
+        assert!(api.must_log(WriteError::Refused, &denied("no")));
+        assert!(!api.must_log(WriteError::Refused, &denied("no")));
+        assert!(api.must_log(WriteError::Postponed(Duration::ZERO), &denied("not now")));
+        assert!(api.must_log(WriteError::Forbidden, &Failure::new("forbidden")));
     }
 
     #[tokio::test]

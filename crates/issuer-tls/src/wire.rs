@@ -11,7 +11,7 @@ use issuer_core::{Now, TransportError};
 pub const IDLE: Duration = Duration::from_secs(120);
 
 /// How many exchanges with Vault there are at once, over all servers: a bound of the memory, since each takes two file
-/// descriptors and about 40 kB. The tasks that may be begun for all requests are half as many.
+/// descriptors and the buffers of TLS and HTTP. The tasks that may be begun for all requests are half as many.
 pub const EXCHANGES_MAX: usize = 1024;
 
 /// How many unused connections to one server are kept: more than there are exchanges with one server by default, so that a

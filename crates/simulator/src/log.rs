@@ -129,6 +129,17 @@ fn write(observation: &Observation, state: &mut impl Hasher) {
             (4_u8, process, key, &secret.namespace, &secret.name).hash(state)
         }
         Observation::Received(received) => write_reply(received, state),
+        Observation::Refused(refused) => {
+            (
+                12_u8,
+                refused.process,
+                &refused.key,
+                refused.purpose,
+                refused.is_for_now,
+            )
+                .hash(state);
+        }
+        Observation::Unpublished(process, event) => (13_u8, process, event).hash(state),
         Observation::Served(served) => {
             let granted = served.granted.as_ref();
             let granted = granted.map(|(grant, host)| (grant.number, &grant.token, grant.at, host));
@@ -204,6 +215,16 @@ fn brief(observation: &Observation) -> String {
                 key_name(&received.key)
             )
         }
+        Observation::Refused(refused) => format!(
+            "  {:?} learns that a status of {} is refused",
+            refused.process,
+            key_name(&refused.key)
+        ),
+        Observation::Unpublished(process, event) => format!(
+            "  {process:?} cannot publish about {}: {}",
+            key_name(&event.regarding),
+            event.reason
+        ),
         Observation::Served(served) => {
             let token = served.granted.as_ref().map(|(grant, host)| (grant.number, host));
             format!(

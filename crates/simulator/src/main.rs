@@ -33,6 +33,9 @@ struct Args {
     /// Explores only this scope; may be given several times.
     #[arg(long, requires = "explore", value_parser = scope::ALL.map(|scope| scope.name))]
     scope: Vec<String>,
+    /// Explores up to this number of faults in place of the scope's own.
+    #[arg(long, requires = "explore", value_name = "N")]
+    faults: Option<u8>,
     /// Stops after this number of states.
     #[arg(long, requires = "explore", value_name = "STATES", default_value_t = 20_000_000)]
     limit: usize,
@@ -53,7 +56,7 @@ fn main() -> ExitCode {
             let named = |scope: &&Scope| args.scope.is_empty() || args.scope.iter().any(|name| name == scope.name);
             let scopes = scope::ALL.iter().filter(named);
             // All scopes are explored, even if one breaks a promise.
-            let broken = scopes.filter(|scope| !explore(scope, args.limit)).count();
+            let broken = scopes.filter(|scope| !explore(scope, &args)).count();
             broken == 0
         }
     };
@@ -129,11 +132,13 @@ fn report<T: Display>(name: &str, run: impl FnOnce() -> Result<T, Violation>) ->
 }
 
 /// Explores a scope; returns `true` if every state was reached and no promise was broken.
-fn explore(scope: &Scope, limit: usize) -> bool {
+fn explore(scope: &Scope, args: &Args) -> bool {
     println!("{}: {}", scope.name, scope.about);
     let begun = Instant::now();
-    let setup = Arc::new((scope.setup)());
-    let report = explorer::explore(&setup, limit);
+    let mut setup = (scope.setup)();
+    setup.max_faults = args.faults.unwrap_or(setup.max_faults);
+    let setup = Arc::new(setup);
+    let report = explorer::explore(&setup, args.limit);
     let seconds = begun.elapsed().as_secs_f64();
     println!("  {report}\n  {seconds:.1} s");
     for (violation, path) in report.violations.values() {

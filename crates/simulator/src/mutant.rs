@@ -76,6 +76,8 @@ pub enum Mutant {
     PublishedToken,
     /// Sets a new time on every condition.
     RenewedTimes,
+    /// Writes nothing for a while when the status of one object is refused.
+    SharedRefusal,
     /// Has a clock that runs at half the speed.
     SlowClock,
     /// Writes the certificate of another request.
@@ -94,6 +96,8 @@ pub enum Mutant {
     UnconditionalWrite,
     /// Stops without saving anything.
     UnsavedStop,
+    /// Takes a refused status for a saved one.
+    UnseenRefusal,
     /// Requests tokens that the API server accepts, too.
     WiderAudience,
     /// Writes a certificate with another name.

@@ -7,6 +7,7 @@ use fake_kube::{Object, Refusal};
 use issuer_core::reconcile::{Event, Key, Outcome, StatusPatch};
 use issuer_core::reference::{SecretRef, TokenSpec};
 use issuer_core::{Operation, Reply};
+use serde_json::Value;
 
 use crate::login::LoginRequest;
 use crate::transition::ProcessId;
@@ -25,6 +26,8 @@ pub enum Observation {
     Received(Received),
     /// A process received the labels of the namespace of a request.
     NamespaceRead(NamespaceRead),
+    /// A process learns that admission has refused a status.
+    Refused(Refused),
     /// A process reads a Secret.
     SecretRead(ProcessId, Key, SecretRef),
     /// A process sends a request to Vault.
@@ -37,6 +40,8 @@ pub enum Observation {
     Stopped(Stopped),
     /// A process requests a token of a service account.
     TokenRequested(ProcessId, Key, TokenSpec),
+    /// An event could not be published, so it is only in the log of its process.
+    Unpublished(ProcessId, Event),
     /// The API server accepted or refused a status.
     Wrote(Wrote),
 }
@@ -87,6 +92,50 @@ pub struct NamespaceRead {
     pub request: Option<u32>,
     /// Whether the cluster issuer selects them.
     pub selected: bool,
+}
+
+/// The refusal of a status by admission, when a process learns of it.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The process.
+    pub process: ProcessId,
+    /// The key of the task.
+    pub key: Key,
+    /// The uid in the patch.
+    pub uid: String,
+    /// What the patch was for.
+    pub purpose: Purpose,
+    /// Whether it is refused for now only.
+    pub is_for_now: bool,
+    /// Whether something else becomes due later than if the status had been accepted.
+    pub delays_others: bool,
+}
+
+/// What a status is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// To save a certificate.
+    Certificate,
+    /// To claim a request.
+    Claim,
+    /// To say anything else.
+    Condition,
+}
+
+impl Purpose {
+    /// Returns the purpose of a patch.
+    pub(crate) fn of(patch: &StatusPatch) -> Self {
+        let conditions = patch.body.pointer("/status/conditions").and_then(Value::as_array);
+        // The condition that a patch is about is the last one.
+        let is_claim = conditions
+            .and_then(|all| all.last())
+            .is_some_and(|last| last["type"] == "Claimed");
+        match patch.body.pointer("/status/certificate") {
+            Some(_) => Self::Certificate,
+            None if is_claim => Self::Claim,
+            None => Self::Condition,
+        }
+    }
 }
 
 /// A graceful stop.

@@ -159,6 +159,8 @@ pub struct Process {
     pub(crate) views: Arc<BTreeMap<RequestKey, Arc<Object>>>,
     /// Every server that it has seen in the spec of an issuer.
     pub(crate) servers: BTreeSet<(IssuerId, usize)>,
+    /// The uid and the generation of each issuer that it has seen last.
+    pub(crate) specs: BTreeMap<IssuerId, (String, Option<i64>)>,
     /// The numbers of the tokens that it received.
     pub(crate) tokens: BTreeSet<u32>,
     /// Whether a status write failed or an answer was slow.
@@ -179,6 +181,7 @@ impl Process {
             cursors: PerKind::default(),
             views: Arc::default(),
             servers: BTreeSet::new(),
+            specs: BTreeMap::new(),
             tokens: BTreeSet::new(),
             hindered: false,
             serving_since: None,

@@ -83,6 +83,7 @@ promises! {
     S29 NAMESPACE_IS_SELECTED: "a cluster issuer with a selector signs a request only in an attempt that has read labels of its namespace which it selects"
     S30 UNWRAPPED_ONCE: "a wrapping token is looked up before it is used, used once, and its secret ID kept: no process asks for one that it has"
     S31 FORGERS_STOP_NO_KIND: "a kind of cert-manager's issuers is given up only if another controller has answered a request, even if managed fields say so"
+    S32 REFUSAL_STAYS_ITS_OWN: "a status that admission refuses costs no other signature and delays no other object, the next check of an issuer by at most 15 s, and the refusal is told: by an event or a final status, or by an attempt that ends as unsaved"
     L1 CONVERGES: "every request is finished in bounded time after the last fault"
     L2 STAYS_QUIET: "after convergence only the periodic checks remain, for 24 hours"
     L3 OUTAGE_IS_CHEAP: "an outage costs at most 20 requests to Vault per issuer and 3 writes per request in its first hour"

@@ -10,7 +10,7 @@ use issuer_core::reconcile::Key;
 
 use crate::fixture::{IssuerId, RequestFixture};
 use crate::login::LoginRequest;
-use crate::observation::{Observation, Received, Served};
+use crate::observation::{Observation, Purpose, Received, Refused, Served};
 use crate::transition::ProcessId;
 use crate::vault;
 
@@ -30,6 +30,10 @@ pub struct Record {
     pub held_off: BTreeMap<(ProcessId, IssuerId), (Duration, Duration)>,
     /// Whether the labels that the running attempt of a task has read last are those that the cluster issuer selects.
     pub namespaces_read: BTreeMap<(ProcessId, Key), bool>,
+    /// The tasks that have learned of a refused status, and not told of it since: the uid in the status, and its purpose.
+    pub untold: BTreeMap<(ProcessId, Key), (String, Purpose)>,
+    /// The certificates that processes keep since their statuses were refused, by the number in the uid of the request.
+    pub kept: BTreeSet<(ProcessId, u32)>,
     /// The number of logins, which orders the tokens: several may happen at one time.
     pub logins: u32,
     /// The number of signatures.
@@ -40,7 +44,7 @@ pub struct Record {
     pub overlaps: u32,
     /// The number of tokens that no process can revoke: the reply was lost, or the holder crashed.
     pub orphans: u32,
-    /// The times of recent changes of each issuer or its Secret.
+    /// The times of recent changes of each issuer or its Secret: when they were made, and when processes saw them.
     pub changed: BTreeMap<IssuerId, Vec<Duration>>,
     /// The number of accepted status writes.
     pub writes: u32,
@@ -72,6 +76,8 @@ pub struct RequestRecord {
     pub credit: i16,
     /// Whether Vault refused it for good, or answered with a wrong certificate.
     pub refused: bool,
+    /// Whether admission has refused to let it be claimed or its certificate be saved, and not for now only.
+    pub unadmitted: bool,
     /// Whether labels of its namespace were read that the cluster issuer does not select.
     pub unselected: bool,
     /// The number of attempts to sign it without an answer about it: lost, unreadable, or a server error.
@@ -105,7 +111,7 @@ impl Record {
         self.requests.get(&number(uid)?)
     }
 
-    /// Records a change of an issuer or its Secret.
+    /// Records a change of an issuer or its Secret, when it is made and again when a process sees it, perhaps much later.
     pub(crate) fn change(&mut self, issuer: IssuerId, now: Duration) {
         self.held_off.retain(|(_, held), _| *held != issuer);
         let changes = self.changed.entry(issuer).or_default();
@@ -124,6 +130,28 @@ impl Record {
         self.changed.get(&issuer)?.last().copied()
     }
 
+    /// Forgets what is known of the tasks of a process, which have ended with it.
+    fn end_tasks(&mut self, process: ProcessId) {
+        self.namespaces_read.retain(|(of, _), _| *of != process);
+        self.untold.retain(|(of, _), _| *of != process);
+        self.kept.retain(|(of, _)| *of != process);
+    }
+
+    fn refused(&mut self, refused: &Refused) {
+        let Refused { process, key, uid, .. } = refused;
+        let untold = (uid.clone(), refused.purpose);
+        self.untold.insert((*process, key.clone()), untold);
+        let Some(number) = number(uid).filter(|_| refused.purpose != Purpose::Condition) else {
+            return;
+        };
+        if refused.purpose == Purpose::Certificate {
+            self.kept.insert((*process, number));
+        }
+        if let Some(request) = self.request_mut(number) {
+            request.unadmitted |= !refused.is_for_now;
+        }
+    }
+
     fn request_mut(&mut self, number: u32) -> Option<&mut RequestRecord> {
         self.requests.get_mut(&number)
     }
@@ -132,7 +160,7 @@ impl Record {
     pub(crate) fn note(&mut self, now: Duration, observation: &Observation, issuer: Option<IssuerId>) {
         match observation {
             Observation::Crashed(process, tokens) => {
-                self.namespaces_read.retain(|(read, _), _| read != process);
+                self.end_tasks(*process);
                 self.crashes += 1;
                 self.orphans += tokens;
                 self.requests.values_mut().for_each(|request| request.credit += 1);
@@ -143,13 +171,26 @@ impl Record {
             }
             Observation::Started(process) => {
                 self.held_off.retain(|(held, _), _| held != process);
-                self.namespaces_read.retain(|(read, _), _| read != process);
+                self.end_tasks(*process);
                 for wrapping in self.wrapping.values_mut() {
                     wrapping.looked_up.remove(process);
                     wrapping.received.remove(process);
                 }
             }
-            Observation::Finished(process, key, _) => drop(self.namespaces_read.remove(&(*process, key.clone()))),
+            Observation::Finished(process, key, _) => {
+                let task = (*process, key.clone());
+                self.namespaces_read.remove(&task);
+                self.untold.remove(&task);
+            }
+            Observation::Refused(refused) => self.refused(refused),
+            Observation::Published(process, event) | Observation::Unpublished(process, event) => {
+                let task = (*process, event.regarding.clone());
+                // That a certificate was issued does not say that it was not saved.
+                let is_told = |(_, purpose): &(String, Purpose)| event.warning || *purpose != Purpose::Certificate;
+                if self.untold.get(&task).is_some_and(is_told) {
+                    self.untold.remove(&task);
+                }
+            }
             Observation::NamespaceRead(read) => {
                 self.namespaces_read
                     .insert((read.process, read.key.clone()), read.selected);

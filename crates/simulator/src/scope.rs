@@ -24,7 +24,7 @@ pub struct Scope {
 }
 
 /// Every scope.
-pub const ALL: [Scope; 15] = [
+pub const ALL: [Scope; 16] = [
     Scope {
         name: "start",
         about: "one controller from its start, one request; at most 1 fault, of any kind",
@@ -61,6 +61,12 @@ pub const ALL: [Scope; 15] = [
         name: "poison",
         about: "a good request beside one that Vault cannot sign, one controller; at most 1 fault, of any kind",
         setup: poison,
+    },
+    Scope {
+        name: "unsaved",
+        about: "a good request beside one that Vault refuses, one controller from its start; at most 5 faults: statuses that \
+                admission refuses, for good or for now",
+        setup: unsaved,
     },
     Scope {
         name: "csr",
@@ -277,6 +283,20 @@ fn poison() -> Setup {
     Setup {
         requests: vec![RequestFixture::good(IssuerId::Team), poisoned],
         ..running(2, &[ProcessId::A], 1)
+    }
+}
+
+/// A certificate is given up at the fourth refusal of its status, and the fifth is that of the failure.
+fn unsaved() -> Setup {
+    let refused = RequestFixture {
+        flaw: Flaw::Refused,
+        ..RequestFixture::good(IssuerId::Team)
+    };
+    Setup {
+        requests: vec![RequestFixture::good(IssuerId::Team), refused],
+        faults: vec![StepFault::Postponed, StepFault::Unadmitted],
+        crashes: false,
+        ..scope(2, &[ProcessId::A], 5)
     }
 }
 

@@ -71,6 +71,8 @@ pub enum StepFault {
     Garbage,
     /// The step takes effect; its answer is lost.
     Lost,
+    /// Admission refuses a status for now, and asks to wait.
+    Postponed,
     /// The connection is refused, so the process knows that nothing was sent.
     Refused,
     /// All tokens were revoked in Vault just before.
@@ -81,23 +83,27 @@ pub enum StepFault {
     Slow,
     /// Vault answers 429 with `Retry-After: 3`.
     Throttled,
+    /// Admission refuses a status, until the object or a policy changes.
+    Unadmitted,
     /// Vault signs a certificate for another key.
     WrongKey,
 }
 
 impl StepFault {
     /// Every fault.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Broken,
         Self::CrashAfter,
         Self::Forbidden,
         Self::Garbage,
         Self::Lost,
+        Self::Postponed,
         Self::Refused,
         Self::Revoked,
         Self::Sealed,
         Self::Slow,
         Self::Throttled,
+        Self::Unadmitted,
         Self::WrongKey,
     ];
 }

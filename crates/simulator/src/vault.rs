@@ -15,7 +15,7 @@ use crate::digest::{Digest, EPOCH};
 use crate::fixture::{self, IssuerId, VaultSettings};
 use crate::login::LoginRequest;
 
-/// Exchanges by server state and request: the state afterwards and the answer. Bounded, because a state is some kilobytes.
+/// Exchanges by server state and request: the state afterwards and the answer. Bounded, because there are many states.
 static EXCHANGES: Cache<(Arc<VaultServer>, Arc<Exchanged>)> = Cache::new(10_000);
 
 /// A token that a login created.

@@ -27,7 +27,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 34] = [
+const BUGS: [SeededBug; 37] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -70,6 +70,9 @@ const BUGS: [SeededBug; 34] = [
     bug(Mutant::MisdirectedToken, &[promise::CREDENTIALS_STAY_AT_ORIGIN], by_aws),
     bug(Mutant::UncheckedWrapping, &[promise::UNWRAPPED_ONCE], wrapped),
     bug(Mutant::LostMemory, &[promise::UNWRAPPED_ONCE], wrapped),
+    bug(Mutant::UnseenRefusal, &[promise::REFUSAL_STAYS_ITS_OWN], unadmitted),
+    bug(Mutant::SharedRefusal, &[promise::REFUSAL_STAYS_ITS_OWN], unadmitted),
+    bug(Mutant::LostMemory, &[promise::REFUSAL_STAYS_ITS_OWN], unadmitted),
 ];
 
 /// One controller and one request, without faults.
@@ -136,6 +139,17 @@ fn wrapped() -> Setup {
         issuers: &[Wrapped],
         requests: vec![RequestFixture::good(Wrapped)],
         faults: vec![Refused],
+        max_faults: 1,
+        ..calm()
+    }
+}
+
+/// Admission may refuse a status, for good or for now, while another request waits for approval.
+fn unadmitted() -> Setup {
+    Setup {
+        requests: vec![RequestFixture::good(Team); 2],
+        script: vec![CreateApproved(0), Create(1)],
+        faults: vec![Postponed, Unadmitted],
         max_faults: 1,
         ..calm()
     }
@@ -291,6 +305,18 @@ fn slow_clock_outlives_its_token() {
     };
     assert!(!breaks(promise::NO_EXPIRED_TOKEN, setup(0)));
     assert!(breaks(promise::NO_EXPIRED_TOKEN, setup(-900)));
+}
+
+/// A process may see several changes of an issuer at once, long after they were made.
+#[test]
+fn late_edits_are_counted() {
+    let setup = |mutant| Setup {
+        script: vec![EditIssuer(Team), EditIssuer(Team), EditIssuer(Team)],
+        mutant,
+        ..calm()
+    };
+    assert!(!breaks(promise::ONE_TOKEN, setup(None)));
+    assert!(breaks(promise::ONE_TOKEN, setup(Some(Mutant::LeakedToken))));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod controller;
 mod cost;
 mod fixture;
 mod instructions;
+mod memory;
 mod reference;
 mod work;
 
@@ -28,6 +29,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 
 use cases::{CASES, Case};
 use cost::{Cost, Unit};
@@ -37,7 +39,7 @@ use cost::{Cost, Unit};
 #[command(bin_name = "cargo xtask micro")]
 struct Args {
     /// Measures only these operations.
-    #[arg(value_name = "OPERATION", value_parser = CASES.each_ref().map(|case| case.work.name))]
+    #[arg(value_name = "OPERATION", value_parser = PossibleValuesParser::new(names()))]
     operations: Vec<String>,
     /// The unit of measurement; instructions by default, if valgrind is installed.
     #[arg(long, value_name = "UNIT")]
@@ -59,19 +61,21 @@ impl Args {
                 Unit::Seconds => "time, since valgrind is not installed",
             }
         );
-        let is_chosen = |case: &&Case| {
-            let mut names = self.operations.iter();
-            self.operations.is_empty() || names.any(|name| name == case.work.name)
-        };
+        let is_chosen = |name: &str| self.operations.is_empty() || self.operations.iter().any(|chosen| chosen == name);
         let mut counter = instructions::Counter::default();
         let mut good = true;
-        for case in CASES.iter().filter(is_chosen) {
+        for case in CASES.iter().filter(|case| is_chosen(case.work.name)) {
             let cost = match unit {
                 Unit::Instructions => counter.cost(case, self.slowdown)?,
                 Unit::Seconds => self.time(case),
             };
             println!("{}", row(case, cost));
             good &= cost.keeps(case.budget.of(unit));
+        }
+        if is_chosen(memory::NAME) {
+            let bytes = memory::measure()? * u64::from(self.slowdown);
+            println!("{}", memory_row(bytes));
+            good &= bytes <= memory::BUDGET;
         }
         Ok(good)
     }
@@ -95,6 +99,22 @@ impl Args {
     }
 }
 
+/// Returns the names of everything that can be measured.
+fn names() -> impl Iterator<Item = &'static str> {
+    CASES.iter().map(|case| case.work.name).chain([memory::NAME])
+}
+
+/// Returns the line of the memory of a waiting request.
+fn memory_row(bytes: u64) -> String {
+    let budget = memory::BUDGET;
+    let verdict = if bytes <= budget { "kept" } else { "EXCEEDED" };
+    format!(
+        "{:<10}{bytes:>8} bytes{:>16}  budget {budget:>7}  {verdict:<8}  the memory of a request that waits for its issuer",
+        memory::NAME,
+        ""
+    )
+}
+
 /// Returns the line of a case: its cost, the ratio to the reference, and the budget.
 fn row(case: &Case, cost: Cost) -> String {
     let cost_text = cost.unit.show(cost.operation);
@@ -115,6 +135,15 @@ fn main() -> ExitCode {
     if let Some(job) = instructions::Job::of_environment() {
         return match job.run().context("cannot repeat the operation") {
             Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        };
+    }
+    if memory::is_measured_here() {
+        return match memory::of_one() {
+            Ok(bytes) => {
+                println!("{bytes}");
+                ExitCode::SUCCESS
+            }
             Err(error) => fail(&error),
         };
     }
@@ -150,6 +179,13 @@ mod tests {
         assert_eq!(unit("micro", true), Unit::Instructions);
         assert_eq!(unit("micro --by time", true), Unit::Seconds);
         assert_eq!(unit("micro --by instructions", false), Unit::Instructions);
+    }
+
+    #[test]
+    fn memory_has_a_budget() {
+        assert!(memory_row(memory::BUDGET).contains("kept"));
+        assert!(memory_row(memory::BUDGET + 1).contains("EXCEEDED"));
+        assert!(names().any(|name| name == memory::NAME));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) static P256: Work = Work {
     prepare: verification,
 };
 
-/// The parsing of a CertificateRequest of a kilobyte by serde_json, to a tree: for all others.
+/// The parsing of a CertificateRequest by serde_json, to a tree: for all others.
 pub(crate) static JSON: Work = Work {
     name: "json",
     prepare: parsing,

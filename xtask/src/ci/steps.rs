@@ -85,8 +85,8 @@ pub(super) static STEPS: [Step; 17] = [
     step(
         "explore",
         Program::Optimized(
-            "simulator --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope csr \
-             --scope namespaces --scope aws --scope wrapped --scope drop-in --scope drop-in-auto \
+            "simulator --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope unsaved \
+             --scope csr --scope namespaces --scope aws --scope wrapped --scope drop-in --scope drop-in-auto \
              --scope drop-in-own --scope drop-in-leave",
         ),
         &["optimized"],

@@ -44,7 +44,8 @@ const GRACE: Duration = Duration::from_secs(60);
 /// The name of the loop among the parts of the process.
 const LOOP: &str = "controller";
 
-/// Tasks started before the runtime may do something else: a turn takes well below ten milliseconds.
+/// Tasks started before the runtime may do something else. The most that the start of one takes is to parse a CSR and verify
+/// its signature, which `tests/micro` measures.
 const TURN: usize = 32;
 
 /// Requests to the API server at once, without those for events; further ones wait.

@@ -34,8 +34,8 @@ pub(super) struct Reached {
 
 /// The states that were reached.
 ///
-/// A world is some kilobytes, a state here less than a hundred bytes. Worlds that are needed again are
-/// [rebuilt](Rebuild) from their paths.
+/// A state here is a few numbers, which take much less than its world. Worlds that are needed again are [rebuilt](Rebuild)
+/// from their paths.
 #[derive(Debug)]
 pub(super) struct States {
     visited: Visited,

@@ -6,6 +6,7 @@
 mod approval;
 mod convergence;
 mod drop_in;
+mod refusal;
 mod secrecy;
 mod signature;
 mod status;
@@ -19,7 +20,7 @@ const fn invariant(promise: Promise, place: Place) -> Invariant {
 }
 
 /// The check of every promise.
-pub static ALL: [Invariant; 42] = [
+pub static ALL: [Invariant; 43] = [
     invariant(promise::SIGNS_ONLY_APPROVED, Place::Step(approval::signs_only_approved)),
     invariant(promise::LEAVES_OTHERS_ALONE, Place::Step(approval::leaves_others_alone)),
     invariant(promise::CERTIFICATE_IS_FINAL, Place::Step(status::certificate_is_final)),
@@ -102,6 +103,10 @@ pub static ALL: [Invariant; 42] = [
     invariant(
         promise::FORGERS_STOP_NO_KIND,
         Place::Step(drop_in::forgers_stop_no_kind),
+    ),
+    invariant(
+        promise::REFUSAL_STAYS_ITS_OWN,
+        Place::Step(refusal::refusal_stays_its_own),
     ),
     invariant(promise::CONVERGES, Place::Explorer),
     invariant(promise::STAYS_QUIET, Place::Explorer),

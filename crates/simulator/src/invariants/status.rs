@@ -209,6 +209,7 @@ pub(super) fn fails_only_if_refused(world: &World, observation: &Observation) ->
     ensure(
         known.is_some_and(|known| {
             known.refused
+                || known.unadmitted
                 || known.unselected
                 || known.unanswered >= world.setup.config.max_lost_answers
                 || !known.fixture.flaw.reaches_vault()

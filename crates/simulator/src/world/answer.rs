@@ -1,22 +1,27 @@
 //! Applies the steps in flight and delivers their answers to the controller.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fake_kube::Object;
 use issuer_core::access::ReadError;
 use issuer_core::reconcile::{Key, Step, WriteError};
 use issuer_core::target::NamespaceLabels;
 use issuer_core::{Request, TransportError};
+use serde_json::Value;
 
 use super::{Checked, World};
 use crate::fixture;
 use crate::login::LoginRequest;
 use crate::mutant::{self, Mutant};
-use crate::observation::{NamespaceRead, Observation, Received};
+use crate::observation::{NamespaceRead, Observation, Purpose, Received, Refused};
 use crate::process::{ANSWER_TIMEOUT, Answer, Arrival, InFlight, PROMPT, Process};
 use crate::record;
 use crate::transition::{ProcessId, StepFault};
 use crate::vault;
+
+/// The longest time by which the refusal of an issuer's status may delay its next check.
+const CHECK_DELAY: Duration = Duration::from_secs(15);
 
 impl World {
     pub(super) fn answer(&mut self, id: ProcessId, at: u8) -> Checked {
@@ -123,6 +128,12 @@ impl World {
         let failed = matches!(answer, Answer::Written(Err(_)));
         process.hindered |= failed || sent + PROMPT < self.now;
         let now = process.clock.now(self.now);
+        if let (Step::WriteStatus(..), Answer::Written(Err(error @ (WriteError::Postponed(_) | WriteError::Refused)))) =
+            (&*step, &answer)
+        {
+            let error = *error;
+            return self.refuse(id, process, (key, begun), Arc::unwrap_or_clone(step), error);
+        }
         let controller = &mut process.controller;
         let next = match (Arc::unwrap_or_clone(step), answer) {
             (Step::Exchange(_, waits), Answer::Reply(arrival)) => waits.resume(controller, now, arrival.reply),
@@ -138,6 +149,51 @@ impl World {
             (step, _) => step,
         };
         if failed && self.setup.mutant == Some(Mutant::LostMemory) {
+            return self.lose_memory(process);
+        }
+        self.send(id, process, key, begun, next)
+    }
+
+    /// Resumes a task whose status admission refuses.
+    fn refuse(
+        &mut self,
+        id: ProcessId,
+        process: &mut Process,
+        (key, begun): (Key, Duration),
+        step: Step,
+        error: WriteError,
+    ) -> Checked {
+        let Step::WriteStatus(patch, waits) = step else {
+            return Ok(());
+        };
+        let now = process.clock.now(self.now);
+        let mut accepted = process.controller.clone();
+        let _saved = waits.clone().resume(&mut accepted, now, Ok(()));
+        let seen = match self.setup.mutant {
+            Some(Mutant::UnseenRefusal) => Ok(()),
+            _ => Err(error),
+        };
+        let next = waits.resume(&mut process.controller, now, seen);
+        if self.setup.mutant == Some(Mutant::SharedRefusal) {
+            process.controller.pause(now, ANSWER_TIMEOUT);
+        }
+        // Its own object may be due sooner, and nothing else later. The check of an issuer is its own, but others wait for it.
+        let own = match key {
+            Key::Issuer(_) => now.monotonic + CHECK_DELAY,
+            Key::Request(_) | Key::Token(_) => Duration::ZERO,
+        };
+        let (due, before) = (process.controller.next_due(), accepted.next_due());
+        let delays_others = before.is_some_and(|before| due.is_none_or(|due| due > before.max(own)));
+        let uid = patch.body.pointer("/metadata/uid").and_then(Value::as_str);
+        self.note(&Observation::Refused(Refused {
+            process: id,
+            key: key.clone(),
+            uid: uid.unwrap_or_default().to_owned(),
+            purpose: Purpose::of(&patch),
+            is_for_now: error != WriteError::Refused,
+            delays_others,
+        }))?;
+        if self.setup.mutant == Some(Mutant::LostMemory) {
             return self.lose_memory(process);
         }
         self.send(id, process, key, begun, next)

@@ -276,9 +276,13 @@ pub(crate) enum Relevance {
 /// (<https://developer.hashicorp.com/vault/docs/concepts/resource-quotas>).
 pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
     use StepFault::{
-        Broken, CrashAfter, Forbidden, Garbage, Lost, Refused, Revoked, Sealed, Slow, Throttled, WrongKey,
+        Broken, CrashAfter, Forbidden, Garbage, Lost, Postponed, Refused, Revoked, Sealed, Slow, Throttled, Unadmitted,
+        WrongKey,
     };
     let distinct = match step {
+        Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Postponed | Refused | Slow | Unadmitted),
+        // Only a write is admitted.
+        _ if matches!(fault, Postponed | Unadmitted) => return Relevance::Impossible,
         Step::Exchange(request, _) if aws::is_sts(request) => match fault {
             Revoked | Sealed | WrongKey => return Relevance::Impossible,
             _ => matches!(fault, Broken | Forbidden | Garbage | Lost | Slow),
@@ -297,7 +301,6 @@ pub(crate) fn relevance(step: &Step, fault: StepFault) -> Relevance {
             (Operation::Revoke, _) => matches!(fault, Lost | Refused | Slow),
             (Operation::Sign, _) => true,
         },
-        Step::WriteStatus(..) => matches!(fault, Forbidden | Lost | Refused | Slow),
         Step::ReadConfigMap(..)
         | Step::ReadNamespace(..)
         | Step::ReadRequest(..)

@@ -185,9 +185,7 @@ impl World {
         let waits = is_forged || (orphan && reason == Some("Pending"));
         match reason {
             Some("Issued") => object.certificate().is_some(),
-            Some("Failed") => {
-                known.fixture.flaw != Flaw::None || known.refused || known.unselected || known.unanswered > 0
-            }
+            Some("Failed") => may_fail(known) || known.unselected,
             Some("Pending") if known.fixture.flaw.may_stay_pending() => true,
             _ => waits,
         }
@@ -198,10 +196,14 @@ impl World {
         let conditions = csr.status.iter().flat_map(|status| &status.conditions);
         let is = |kind: &str| conditions.clone().any(|condition| condition.kind == kind);
         let is_issued = csr.status.as_ref().is_some_and(|status| status.certificate.is_some());
-        let may_fail = known.fixture.flaw != Flaw::None || known.refused || known.unanswered > 0;
         let waits = self.issuer(known.fixture.issuer).is_none() || known.fixture.flaw.may_stay_pending();
-        is("Denied") || !is("Approved") || is_issued || (is("Failed") && may_fail) || (!is("Failed") && waits)
+        is("Denied") || !is("Approved") || is_issued || (is("Failed") && may_fail(known)) || (!is("Failed") && waits)
     }
+}
+
+/// Returns `true` if a request of either kind may have failed.
+fn may_fail(known: &RequestRecord) -> bool {
+    known.fixture.flaw != Flaw::None || known.refused || known.unadmitted || known.unanswered > 0
 }
 
 fn is_ready(issuer: &Object) -> bool {

@@ -42,13 +42,15 @@ impl World {
             record
                 .map(|request| {
                     let parts = (request.number, request.fixture, request.credit);
-                    (parts, request.refused, request.unselected)
+                    (parts, request.refused, request.unadmitted, request.unselected)
                 })
                 .hash(digest);
             let signs = record::number(uid).map(|csr| self.vaults.each_ref().map(|vault| vault.signs_of(csr)));
             signs.hash(digest);
         }
         self.record.namespaces_read.hash(digest);
+        self.record.untold.hash(digest);
+        self.record.kept.hash(digest);
         self.record.wrapping.hash(digest);
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fake_kube::Refusal;
 use fake_vault::{CaDefect, Fault, RetryAfter};
@@ -21,6 +22,9 @@ use crate::vault;
 
 /// The `Retry-After` of a throttled reply, in seconds.
 const RETRY_AFTER: u64 = 3;
+
+/// How long admission asks to wait: longer than anything else that a process waits for, but the next check of an issuer.
+const POSTPONED: Duration = Duration::from_secs(60);
 
 impl World {
     /// Makes a step take effect; returns the answer.
@@ -42,9 +46,10 @@ impl World {
                 () => fixture::requested_token(source),
             }),
             Step::Publish(event, _) => {
-                if !refused {
-                    self.note(&Observation::Published(id, event.clone()))?;
-                }
+                self.note(&match refused {
+                    true => Observation::Unpublished(id, event.clone()),
+                    false => Observation::Published(id, event.clone()),
+                })?;
                 Answer::Published
             }
             // The simulated issuers refer to no ConfigMap, so there is none.
@@ -78,6 +83,10 @@ impl World {
             }),
             Step::WriteStatus(..) if refused => Answer::Written(Err(WriteError::Unavailable)),
             Step::WriteStatus(..) if forbidden => Answer::Written(Err(WriteError::Forbidden)),
+            Step::WriteStatus(..) if fault == Some(StepFault::Postponed) => {
+                Answer::Written(Err(WriteError::Postponed(POSTPONED)))
+            }
+            Step::WriteStatus(..) if fault == Some(StepFault::Unadmitted) => Answer::Written(Err(WriteError::Refused)),
             Step::WriteStatus(patch, _) => {
                 let before = self.cluster.get(&patch.of).ok().cloned();
                 let after = Arc::make_mut(&mut self.cluster).write_status(patch);

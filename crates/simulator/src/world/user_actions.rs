@@ -151,6 +151,7 @@ impl World {
             fixture,
             credit,
             refused: false,
+            unadmitted: false,
             unselected: false,
             unanswered: 0,
             writes: 0,

@@ -75,13 +75,17 @@ impl World {
     }
 
     /// Records that a process has seen an object.
-    fn record_view(&self, process: &mut Process, object: &Arc<Object>) {
+    fn record_view(&mut self, process: &mut Process, object: &Arc<Object>) {
         process.view(object);
-        let host = object
-            .spec()
-            .and_then(|spec| fixture::HOSTS.iter().position(|host| spec.server.contains(host)));
-        if let (Some(host), Some(issuer)) = (host, self.issuer_of(&object.key())) {
-            process.servers.insert((issuer, host));
+        let (Some(spec), Some(issuer)) = (object.spec(), self.issuer_of(&object.key())) else {
+            return;
+        };
+        let host = fixture::HOSTS.iter().position(|host| spec.server.contains(host));
+        process.servers.extend(host.map(|host| (issuer, host)));
+        let version = (object.uid().to_owned(), object.meta().generation);
+        let before = process.specs.insert(issuer, version.clone());
+        if before.is_some_and(|before| before != version) {
+            Arc::make_mut(&mut self.record).change(issuer, self.now);
         }
     }
 

@@ -84,7 +84,13 @@ impl Writing {
                 let event = self.event.filter(|_| is_news);
                 Self { event, ..self }.publish(state, now, Outcome::Unsaved, Again::At(again))
             }
-            (WritePurpose::Conclude | WritePurpose::Wait(_), _) => self.on_written(state, now),
+            // A process that stops leaves it to the next one.
+            (WritePurpose::Conclude, _) => Self {
+                outcome: Outcome::Unsaved,
+                ..self
+            }
+            .on_written(state, now),
+            (WritePurpose::Wait(_), _) => self.on_written(state, now),
         }
     }
 

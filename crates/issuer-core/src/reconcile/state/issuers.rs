@@ -96,7 +96,13 @@ impl State {
             self.blame(key, lost, now);
         }
         self.gate(key);
-        (outcome, self.next_check(next, now))
+        let asked = verdict.as_ref().err().and_then(AccessError::retry_after);
+        let again = self.next_check(next, now);
+        if let (Some(_), Some(again)) = (asked, again) {
+            // Something else may have made a check due while this one ran, such as another writer of the status.
+            self.postpone_check(key, again);
+        }
+        (outcome, again)
     }
 
     fn next_check(&mut self, next: NextCheck, now: Now) -> Option<Duration> {

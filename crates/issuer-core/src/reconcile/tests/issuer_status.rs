@@ -18,6 +18,13 @@ fn reply(status: u16, body: &Value) -> Reply {
     Ok(http::Response::builder().status(status).body(body).unwrap())
 }
 
+/// Returns a reply that asks to wait for 30 seconds.
+fn throttled() -> Reply {
+    let mut throttled = reply(429, &json!({ "errors": [] }))?;
+    throttled.headers_mut().insert(RETRY_AFTER, "30".parse().unwrap());
+    Ok(throttled)
+}
+
 /// Begins the check that is due, and goes on until it asks for the server's health.
 fn until_health(scenario: &mut Scenario) -> AwaitReply {
     let (key, mut step) = scenario.controller.poll(scenario.now).unwrap();
@@ -166,14 +173,27 @@ fn outdated_check_still_heeds_retry_after() {
             scenario.create(request("web").approved());
             assert_eq!(scenario.run().first().map(String::as_str), Some("sign web"));
         }
-        let mut throttled = reply(429, &json!({ "errors": [] })).unwrap();
-        throttled.headers_mut().insert(RETRY_AFTER, "30".parse().unwrap());
-        let step = health.resume(&mut scenario.controller, scenario.now, Ok(throttled));
+        let step = health.resume(&mut scenario.controller, scenario.now, throttled());
         assert!(matches!(step, Step::Done(Outcome::Idle)), "{step:?}");
         let due = scenario.controller.next_due().unwrap();
         let waits = due.saturating_sub(scenario.now.monotonic);
         assert_eq!(waits.as_secs_f64(), wait, "modified: {modified}");
     }
+}
+
+#[test]
+fn other_writer_does_not_shorten_retry_after() {
+    let mut scenario = Scenario::ready();
+    scenario.now.monotonic += Duration::from_secs(70);
+    let health = until_health(&mut scenario);
+    // While the check runs, the watch shows what another process has written.
+    let mut written = scenario.issuer.clone();
+    written.status.conditions[0].status = ConditionStatus::False;
+    scenario.change(Change::Issuer(issuer_key(), written));
+    let step = health.resume(&mut scenario.controller, scenario.now, throttled());
+    scenario.answer(&Key::Issuer(issuer_key()), step);
+    let due = scenario.controller.next_due().unwrap();
+    assert!(due >= scenario.now.monotonic + Duration::from_secs(30), "{due:?}");
 }
 
 #[test]

@@ -77,6 +77,27 @@ fn refused_failure_delays_no_stop() {
 }
 
 #[test]
+fn stopping_counts_no_refused_failure() {
+    for (request, refused) in [
+        (request("web").denied(), "write web Denied: Refused"),
+        (
+            request("web").approved().with(|request| request.spec.is_ca = true),
+            "write web Failed: Refused",
+        ),
+    ] {
+        let mut scenario = Scenario::ready();
+        scenario.write_errors.extend([WriteError::Refused; 9]);
+        scenario.create(request);
+        scenario.run();
+        scenario.controller.stop(scenario.now);
+        let log = scenario.pass(60);
+        assert_eq!(log.first().map(String::as_str), Some(refused));
+        assert_eq!(log.last().map(String::as_str), Some("unsaved"), "{log:?}");
+        assert!(scenario.controller.is_drained());
+    }
+}
+
+#[test]
 fn refused_cause_is_not_repeated() {
     let mut scenario = Scenario::empty(config());
     scenario.create(request("web").approved());
