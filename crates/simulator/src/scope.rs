@@ -24,7 +24,7 @@ pub struct Scope {
 }
 
 /// Every scope.
-pub const ALL: [Scope; 15] = [
+pub const ALL: [Scope; 16] = [
     Scope {
         name: "start",
         about: "one controller from its start, one request; at most 1 fault, of any kind",
@@ -93,6 +93,11 @@ pub const ALL: [Scope; 15] = [
                 a crash, an act of the built-in controller, which from the first one on signs what waits, or of a user who forges \
                 one",
         setup: drop_in,
+    },
+    Scope {
+        name: "drop-in-csr",
+        about: "the same with two Kubernetes CSRs, which mostly have no managed fields",
+        setup: drop_in_csr,
     },
     Scope {
         name: "drop-in-auto",
@@ -183,6 +188,19 @@ fn drop_in() -> Setup {
         ],
         ..serving(IssuerStatusMode::Auto, running)
     }
+}
+
+fn drop_in_csr() -> Setup {
+    let request = RequestFixture {
+        kind: RequestKind::CertificateSigningRequest,
+        ..RequestFixture::good(IssuerId::DropIn)
+    };
+    let mut setup = drop_in();
+    // In the first minute, an answer may be of an earlier process.
+    setup.prologue.insert(1, Transition::Tick(ProcessId::A));
+    setup.requests = vec![request; 2];
+    setup.config.kubernetes_csrs = true;
+    setup
 }
 
 fn ready_of(mode: IssuerStatusMode) -> Setup {
