@@ -169,6 +169,7 @@ impl FakeKube {
         let name = self.number(&key);
         self.uids.get_mut(name).into_iter().for_each(|count| *count += 1);
         object.clear_status();
+        managed::create(&mut object);
         let meta = object.meta_mut();
         meta.uid = Some(format!("uid-{uid}"));
         meta.generation = generation;
@@ -198,15 +199,7 @@ impl FakeKube {
     /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
     pub fn patch_status(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        if matches!(*current, Object::Csr(_)) {
-            let next = csr::patched(&current, patch, Subresource::Status)?;
-            return Ok(self.replace(&current, next));
-        }
-        patch::check_version(&current, patch)?;
-        let Some(status) = patch.get("status") else {
-            return Ok(current);
-        };
-        let next = current.with_status(status).ok_or(Refusal::Invalid)?;
+        let next = patch::status(&current, patch)?;
         Ok(self.replace(&current, next))
     }
 
@@ -254,7 +247,8 @@ impl FakeKube {
     }
 
     /// Applies a merge patch to the status like [`patch_status`](Self::patch_status), as another field manager at this time:
-    /// the managed fields of the object show it.
+    /// the managed fields of the object show it, unless it is a CertificateSigningRequest without managers, or only its
+    /// conditions change.
     ///
     /// # Errors
     ///
@@ -266,9 +260,7 @@ impl FakeKube {
         (manager, at): (&str, Time),
     ) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        patch::check_version(&current, patch)?;
-        let status = patch.get("status").ok_or(Refusal::Invalid)?;
-        let next = current.with_status(status).ok_or(Refusal::Invalid)?;
+        let next = patch::status(&current, patch)?;
         let next = managed::update(&current, next, manager, at);
         Ok(self.replace(&current, next))
     }

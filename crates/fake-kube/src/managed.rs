@@ -2,6 +2,11 @@
 //! (<https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management>).
 //!
 //! Of other objects they only name the manager and the time of the last write.
+//!
+//! The managers of a CertificateSigningRequest are often unknown. The API server resets spec and status for whoever creates
+//! one (`csrStrategy.GetResetFields` of kube-apiserver), so without labels and annotations nobody owns a field; and where
+//! nobody does, updates record no manager before the first server-side apply (`skipNonAppliedManager` of apimachinery).
+//! Where somebody does, a signer owns the certificate but no condition (`csrStatusStrategy.GetResetFields`).
 
 use std::collections::BTreeSet;
 
@@ -13,6 +18,9 @@ use crate::{Object, Refusal};
 
 /// The field manager of the controller.
 pub const CONTROLLER: &str = "vault-issuer";
+
+/// The field manager that has created a CertificateSigningRequest.
+const CREATOR: &str = "creator";
 
 /// The place of the condition `Ready` in managed fields.
 const READY: [&str; 3] = ["f:status", "f:conditions", "k:{\"type\":\"Ready\"}"];
@@ -61,10 +69,24 @@ pub(crate) fn apply(current: &Object, applied: &Value, force: bool) -> Result<Ob
     Ok(next)
 }
 
-/// Records that a manager has updated an object to `next`: it takes the fields of `Ready` that it has changed from all others.
-/// An update that changes nothing leaves no mark, and nobody owns a condition that is removed.
+/// Records who has created a CertificateSigningRequest, if its creator owns a field.
+pub(crate) fn create(object: &mut Object) {
+    let is_csr = matches!(object, Object::Csr(_));
+    let meta = object.meta_mut();
+    let mut maps = [&meta.annotations, &meta.labels].into_iter().flatten();
+    if is_csr && maps.any(|map| !map.is_empty()) {
+        meta.managed_fields = Some(vec![ManagedFieldsEntry {
+            manager: Some(CREATOR.to_owned()),
+            operation: Some("Update".to_owned()),
+            ..ManagedFieldsEntry::default()
+        }]);
+    }
+}
+
+/// Records that a manager has updated the status of an object, which is `next` now: it takes the fields of `Ready` that it
+/// has changed from all others. An update that changes nothing leaves no mark, and nobody owns a condition that is removed.
 pub(crate) fn update(current: &Object, mut next: Object, manager: &str, at: Time) -> Object {
-    if *current == next {
+    if *current == next || !leaves_mark(current, &next) {
         return next;
     }
     let ready = next.ready().and_then(|ready| serde_json::to_value(ready).ok());
@@ -86,6 +108,13 @@ pub(crate) fn update(current: &Object, mut next: Object, manager: &str, at: Time
     set(&mut entries, (manager, "Update"), &fields, Some(at));
     next.meta_mut().managed_fields = Some(entries);
     next
+}
+
+/// Returns `true` if whoever updates the status of an object owns a field then.
+fn leaves_mark(current: &Object, next: &Object) -> bool {
+    let has_managers = current.meta().managed_fields.iter().flatten().next().is_some();
+    let is_csr = matches!(current, Object::Csr(_));
+    !is_csr || has_managers && current.certificate() != next.certificate()
 }
 
 /// Returns the conditions of an issuer, with this `Ready`.

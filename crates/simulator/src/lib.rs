@@ -40,7 +40,7 @@ pub use explorer::replay;
 
 /// The names in a printed trace.
 pub mod prelude {
-    pub use fake_kube::Kind::{self, ClusterIssuers, Issuers, Requests};
+    pub use fake_kube::Kind::{self, ClusterIssuers, Csrs, DropInIssuers, Issuers, Requests};
 
     pub use crate::fixture::IssuerId::{self, Aws, DropIn, Jwt, Other, Shared, Team, Wrapped};
     pub use crate::transition::ProcessId::{self, A, B};

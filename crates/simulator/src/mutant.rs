@@ -10,7 +10,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use issuer_api::CertificateRequest;
 use issuer_core::reconcile::{AwaitReply, Change, Key, ObservedRequest, PatchKind, Step};
-use issuer_core::reference::TokenSource;
+use issuer_core::reference::{RequestKey, TokenSource};
 use issuer_core::{Body, Connect, Operation, Request};
 use serde_json::{Value, json};
 
@@ -62,6 +62,8 @@ pub enum Mutant {
     LeakedToken,
     /// Loses its memory when a status write fails.
     LostMemory,
+    /// Does not see answers to Kubernetes CSRs that have no managed fields: they are forgotten.
+    MissedAnswers,
     /// Does not see that requests are finished or deleted.
     MissedDeletes,
     /// Does not see issuers.
@@ -303,6 +305,11 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
         (Mutant::IgnoredGroup, Change::Request(ObservedRequest::CertManager(mut request))) => {
             request.spec.issuer_ref.group = Some(issuer_api::GROUP.to_owned());
             Some(Change::Request(request.into()))
+        }
+        (Mutant::MissedAnswers, Change::Request(ObservedRequest::Kubernetes(csr)))
+            if csr.is_terminal() && csr.metadata.managed_fields.is_none() =>
+        {
+            Some(Change::RequestGone(RequestKey::of_csr(&csr)))
         }
         (Mutant::MissedIssuers, Change::Issuer(..)) | (Mutant::MissedDeletes, Change::RequestGone(_)) => None,
         (Mutant::MissedDeletes, Change::Request(request)) if request.is("Ready") => None,

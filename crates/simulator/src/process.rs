@@ -34,6 +34,10 @@ pub(crate) const PROMPT: Duration = Duration::from_millis(500);
 /// may have happened before it was switched off.
 const CLOCK_SKEW: Duration = Duration::from_secs(6);
 
+/// How long after the start of a process an answer to a Kubernetes CSR may be of an earlier process, if no managed fields
+/// name the writer.
+const PREDECESSOR: Duration = Duration::from_secs(60);
+
 /// An answer in flight.
 #[derive(Clone)]
 pub(crate) enum Answer {
@@ -232,16 +236,34 @@ impl Process {
     }
 
     /// Records a version of a request that it sees.
-    pub(crate) fn view(&mut self, object: &Arc<Object>) {
+    pub(crate) fn view(&mut self, object: &Arc<Object>, now: Duration) {
         let Key::Request(key) = object.key() else {
             return;
         };
-        let write = fixture::built_in_write(object).zip(self.serving_since);
-        self.saw_built_in |= write.is_some_and(|(at, since)| at > since + CLOCK_SKEW);
+        let serving = self.serving_since;
+        self.saw_built_in |= serving.is_some_and(|since| self.shows_built_in(&key, object, (since, now)));
         let newer = self.views.get(&key).is_none_or(|seen| writes(seen) <= writes(object));
         if newer {
             Arc::make_mut(&mut self.views).insert(key, Arc::clone(object));
         }
+    }
+
+    /// Returns `true` if a version of a request, which it sees `now`, shows that the built-in controller signs too.
+    ///
+    /// Of a Kubernetes CSR, a failure in the words of that controller does. Another answer must appear on one that was open,
+    /// and be of that controller by the managed fields or, since there mostly are none, be seen late enough.
+    fn shows_built_in(&self, key: &RequestKey, object: &Object, (since, now): (Duration, Duration)) -> bool {
+        let is_late = |write: Option<Duration>| write.is_some_and(|at| at > since + CLOCK_SKEW);
+        let write = fixture::built_in_write(object);
+        let Object::Csr(csr) = object else {
+            return is_late(write);
+        };
+        let unix = |at| self.clock.now(at).unix;
+        let is_seen_late = unix(now) > unix(since) + PREDECESSOR;
+        let seen = self.views.get(key).filter(|seen| seen.uid() == object.uid());
+        let was_open = seen.is_some_and(|seen| matches!(&**seen, Object::Csr(seen) if !seen.is_terminal()));
+        let appears = was_open && fixture::is_answered_by_built_in(csr);
+        is_late(fixture::built_in_failure(csr)) || appears && (is_late(write) || is_seen_late)
     }
 
     /// Adds the state to a digest of the world at `now`.

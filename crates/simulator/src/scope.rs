@@ -101,6 +101,11 @@ pub const ALL: [Scope; 16] = [
         setup: drop_in,
     },
     Scope {
+        name: "drop-in-csr",
+        about: "the same with two Kubernetes CSRs, which mostly have no managed fields",
+        setup: drop_in_csr,
+    },
+    Scope {
         name: "drop-in-auto",
         about: "the condition Ready of an issuer of cert-manager's, which cert-manager may write too; at most 2 faults, of any \
                 kind",
@@ -189,6 +194,19 @@ fn drop_in() -> Setup {
         ],
         ..serving(IssuerStatusMode::Auto, running)
     }
+}
+
+fn drop_in_csr() -> Setup {
+    let request = RequestFixture {
+        kind: RequestKind::CertificateSigningRequest,
+        ..RequestFixture::good(IssuerId::DropIn)
+    };
+    let mut setup = drop_in();
+    // In the first minute, an answer may be of an earlier process.
+    setup.prologue.insert(1, Transition::Tick(ProcessId::A));
+    setup.requests = vec![request; 2];
+    setup.config.kubernetes_csrs = true;
+    setup
 }
 
 fn ready_of(mode: IssuerStatusMode) -> Setup {

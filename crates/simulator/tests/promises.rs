@@ -27,7 +27,7 @@ const fn bug(mutant: Mutant, breaks: &'static [Promise], setup: fn() -> Setup) -
     SeededBug { mutant, breaks, setup }
 }
 
-const BUGS: [SeededBug; 37] = [
+const BUGS: [SeededBug; 38] = [
     bug(Mutant::IgnoredGroup, &[promise::LEAVES_OTHERS_ALONE], foreign),
     bug(Mutant::IgnoredApproval, &[promise::SIGNS_ONLY_APPROVED], unapproved),
     bug(Mutant::FalseReady, &[promise::READY_MEANS_PROBED], troubled),
@@ -61,6 +61,7 @@ const BUGS: [SeededBug; 37] = [
     bug(Mutant::IgnoredUses, &[promise::USES_ARE_FOR_SIGNING], limited),
     bug(Mutant::IgnoredLease, &[promise::LEASED_TOKEN_IS_KEPT], leased),
     bug(Mutant::IgnoredBuiltIn, &[promise::NEVER_BESIDE_BUILT_IN], beside),
+    bug(Mutant::MissedAnswers, &[promise::NEVER_BESIDE_BUILT_IN], csrs_beside),
     bug(Mutant::TrustedManagedFields, &[promise::FORGERS_STOP_NO_KIND], forged),
     bug(Mutant::ForcedStatus, &[promise::READY_OF_OTHERS_IS_LEFT], overtaken),
     bug(Mutant::IgnoredLabels, &[promise::NAMESPACE_IS_SELECTED], unlabeled),
@@ -237,6 +238,14 @@ fn beside() -> Setup {
     }
 }
 
+/// Two Kubernetes CSRs to an issuer of cert-manager's, of which the built-in controller signs one.
+fn csrs_beside() -> Setup {
+    Setup {
+        disruptions: vec![BuiltInSigns(0)],
+        ..undisturbed("drop-in-csr")
+    }
+}
+
 /// Two requests to an issuer of cert-manager's, of which a user forges one, and no built-in controller.
 fn forged() -> Setup {
     Setup {
@@ -290,6 +299,21 @@ fn each_mutant_breaks_its_promises() {
             };
             assert!(breaks(*promise, setup), "{mutant:?} does not break {number}");
         }
+    }
+}
+
+/// What appears on a Kubernetes CSR in the first minute may be of an earlier process, so that it binds nobody.
+#[test]
+fn early_answers_to_csrs_bind_nobody() {
+    for (ticks, expected) in [(1, false), (2, true)] {
+        let start = [Start(A)].into_iter().chain([Tick(A); 2].into_iter().take(ticks));
+        let setup = Setup {
+            prologue: start.chain([0, 1].map(|number| User(CreateApproved(number)))).collect(),
+            max_idle: 0,
+            mutant: Some(Mutant::MissedAnswers),
+            ..csrs_beside()
+        };
+        assert_eq!(breaks(promise::NEVER_BESIDE_BUILT_IN, setup), expected, "{ticks}");
     }
 }
 

@@ -86,8 +86,8 @@ pub(super) static STEPS: [Step; 17] = [
         "explore",
         Program::Optimized(
             "simulator --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope unsaved \
-             --scope csr --scope namespaces --scope aws --scope wrapped --scope drop-in --scope drop-in-auto \
-             --scope drop-in-own --scope drop-in-leave",
+             --scope csr --scope namespaces --scope aws --scope wrapped --scope drop-in --scope drop-in-csr \
+             --scope drop-in-auto --scope drop-in-own --scope drop-in-leave",
         ),
         &["optimized"],
     ),

@@ -47,6 +47,7 @@ pub(super) fn cases() -> Vec<ApiCase> {
         issued(),
         denied(),
         failed(),
+        managed(),
     ]
     .concat()
 }
@@ -179,5 +180,25 @@ fn failed() -> Vec<ApiCase> {
         patch_status("a failure", both(Last, Last), conditions(&["Approved", "Failed"]), 200),
         patch_status("withdraw the failure", ANY, conditions(&["Approved"]), 422),
         case("delete the last one", ApiOperation::Delete(None), 200),
+    ]
+}
+
+/// Only where somebody owns the labels or annotations from the beginning, managed fields show who has signed.
+fn managed() -> Vec<ApiCase> {
+    let other = |name, body| case(name, ApiOperation::PatchStatusAsOther(body), 200);
+    vec![
+        create("create one without annotations", json!({}), 200),
+        approve("approve the unmanaged one", ANY, conditions(&["Approved"]), 200),
+        patch("an annotation of the unmanaged one", ANY, note(json!("x")), 200),
+        other("another signs the unmanaged one", pem(CERTIFICATE)),
+        case("delete the unmanaged one", ApiOperation::Delete(None), 200),
+        create("create one with an annotation", note(json!("x")), 200),
+        approve("approve the managed one", ANY, conditions(&["Approved"]), 200),
+        other(
+            "another adds a condition to the managed one",
+            conditions(&["Approved", "Ready"]),
+        ),
+        other("another signs the managed one", pem(CERTIFICATE)),
+        case("delete the managed one", ApiOperation::Delete(None), 200),
     ]
 }

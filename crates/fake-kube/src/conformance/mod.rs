@@ -355,6 +355,18 @@ impl Suite {
         if owned.is_empty() { Value::Null } else { json!(owned) }
     }
 
+    /// Returns the managers that have written the status of a CertificateSigningRequest, of which the model knows [`OTHER`]
+    /// alone; nothing if it has no managers at all.
+    fn managers(&self, object: &Value) -> Value {
+        let entries = part(object, "/metadata/managedFields");
+        let entries = entries.as_array().filter(|entries| !entries.is_empty());
+        let Some(entries) = entries.filter(|_| self.subject == Subject::CertificateSigningRequest) else {
+            return Value::Null;
+        };
+        let writes = |entry: &&Value| text(entry, "/manager") == OTHER && text(entry, "/subresource") == "status";
+        entries.iter().filter(writes).map(|_| OTHER).collect()
+    }
+
     /// Describes an object by the fields that the table can change.
     fn describe(&mut self, object: &Value) -> String {
         let uid = place(&mut self.uids, text(object, "/metadata/uid"));
@@ -366,6 +378,7 @@ impl Suite {
             ("duration", part(object, "/spec/duration")),
             ("status", self.status(object)),
             ("owners of Ready", self.owners(object)),
+            ("managers", self.managers(object)),
         ] {
             if !is_empty(&value) {
                 described += &format!(", {name} {value}");
@@ -423,6 +436,23 @@ mod tests {
             }
             let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
             assert_eq!(names.len(), cases.len());
+        }
+    }
+
+    #[test]
+    fn most_signers_are_unknown() {
+        let answers = expected(Subject::CertificateSigningRequest);
+        let managers = |name: &str| {
+            let answer = answers.iter().find(|(of, _)| *of == name).unwrap().1.to_string();
+            answer.split_once("managers ").map(|(_, managers)| managers.to_owned())
+        };
+        for (name, expected) in [
+            ("another signs the unmanaged one", None),
+            ("create one with an annotation", Some("[]]")),
+            ("another adds a condition to the managed one", Some("[]]")),
+            ("another signs the managed one", Some("[\"cert-manager-issuers\"]]")),
+        ] {
+            assert_eq!(managers(name).as_deref(), expected, "{name}");
         }
     }
 

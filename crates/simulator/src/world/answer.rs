@@ -116,7 +116,7 @@ impl World {
                 _ => None,
             };
             if known.is_some_and(|known| known.uid() == object.uid()) {
-                process.view(&object);
+                process.view(&object, self.now);
             }
         }
         if let Answer::Namespace(Ok(labels)) = &mut answer {

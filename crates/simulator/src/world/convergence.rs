@@ -26,8 +26,8 @@ const MAX_STEPS: usize = 100_000;
 const MAX_CHECK_STEPS: usize = 30;
 
 impl World {
-    /// Returns `true` if the world has converged: every request is finished or waits for a user, every issuer is ready, and
-    /// processes only wait for their next periodic check.
+    /// Returns `true` if the world has converged: every request is finished or waits for a user, every issuer is ready, nobody
+    /// else is about to act, and processes only wait for their next periodic check.
     pub fn is_converged(&self) -> bool {
         let soon = |due: Option<Duration>| due.is_some_and(|due| due < self.now + SOON);
         !self.running().any(|(_, process)| soon(process.due())) && self.is_settled()
@@ -46,6 +46,7 @@ impl World {
             && self.done == self.setup.script.len()
             && self.requests().all(|request| self.is_finished(request))
             && self.issuers().all(|issuer| self.is_settled_issuer(issuer))
+            && self.responses().next().is_none()
     }
 
     /// Runs the undisturbed world until it has converged.
@@ -161,7 +162,7 @@ impl World {
         };
         let request = match object {
             Object::Request(request) => request,
-            Object::Csr(csr) => return self.is_csr_finished(csr, known),
+            Object::Csr(csr) => return self.is_csr_finished(object, csr, known),
             Object::ClusterIssuer(_) | Object::DropInIssuer(_) | Object::Issuer(_) => return false,
         };
         let ready = request.condition("Ready");
@@ -192,12 +193,15 @@ impl World {
     }
 
     /// Returns `true` if a Kubernetes CSR is finished or waits for a user.
-    fn is_csr_finished(&self, csr: &CertificateSigningRequest, known: &RequestRecord) -> bool {
+    fn is_csr_finished(&self, object: &Object, csr: &CertificateSigningRequest, known: &RequestRecord) -> bool {
         let conditions = csr.status.iter().flat_map(|status| &status.conditions);
         let is = |kind: &str| conditions.clone().any(|condition| condition.kind == kind);
         let is_issued = csr.status.as_ref().is_some_and(|status| status.certificate.is_some());
-        let waits = self.issuer(known.fixture.issuer).is_none() || known.fixture.flaw.may_stay_pending();
-        is("Denied") || !is("Approved") || is_issued || (is("Failed") && may_fail(known)) || (!is("Failed") && waits)
+        let is_failure_of_others = fixture::built_in_failure(csr).is_some();
+        let may_fail = may_fail(known) || is_failure_of_others;
+        let is_forged = fixture::forged_write(object).is_some();
+        let waits = self.issuer(known.fixture.issuer).is_none() || known.fixture.flaw.may_stay_pending() || is_forged;
+        is("Denied") || !is("Approved") || is_issued || (is("Failed") && may_fail) || (!is("Failed") && waits)
     }
 }
 

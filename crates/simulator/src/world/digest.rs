@@ -100,10 +100,14 @@ impl World {
     }
 }
 
-/// Adds the times of the last write of the built-in controller and of one that is forged, which decide what they mean to a
-/// process.
+/// Adds the times of the last write and failure of the built-in controller, and of a write that is forged, which decide what
+/// they mean to a process.
 fn add_write_times(object: &Object, digest: &mut Digest<'_>) {
-    let times = [fixture::built_in_write(object), fixture::forged_write(object)];
+    let failure = match object {
+        Object::Csr(csr) => fixture::built_in_failure(csr),
+        Object::ClusterIssuer(_) | Object::DropInIssuer(_) | Object::Issuer(_) | Object::Request(_) => None,
+    };
+    let times = [fixture::built_in_write(object), fixture::forged_write(object), failure];
     for at in times.into_iter().flatten() {
         (EPOCH + at).hash(digest);
     }

@@ -58,10 +58,8 @@ impl World {
             UserAction::CreateApproved(number) => self.create_approved(number),
             UserAction::Approve(number) => self.decide(number, "Approved"),
             UserAction::Deny(number) => self.decide(number, "Denied"),
-            UserAction::BuiltInFails(number) => self.answer_as_built_in(number, None),
-            UserAction::BuiltInSigns(number) => {
-                self.answer_as_built_in(number, Some("signed by the built-in controller"))
-            }
+            UserAction::BuiltInFails(number) => self.answer_as_built_in(number, false),
+            UserAction::BuiltInSigns(number) => self.answer_as_built_in(number, true),
             UserAction::Forge(number) => {
                 if let Some((key, body)) = self.forges(number) {
                     self.patch(&key, &body);
@@ -214,16 +212,16 @@ impl World {
         fixture::forged_write(object).is_none().then_some((key, body))
     }
 
-    fn answer_as_built_in(&mut self, number: u16, certificate: Option<&str>) {
+    fn answer_as_built_in(&mut self, number: u16, signs: bool) {
         self.built_in = true;
         let Some(key) = self.request_key(number) else {
             return;
         };
-        let Some(request) = self.cluster.get(&key).ok().and_then(|object| object.request()) else {
+        let Some(request) = self.cluster.get(&key).ok().and_then(|object| object.observed()) else {
             return;
         };
-        let status = fixture::built_in_answer(request, certificate, self.now);
-        self.patch_status_as(&key, &status, fixture::BUILT_IN);
+        let status = fixture::built_in_answer(&request, signs, self.now);
+        self.patch_status_as(&key, &status, fixture::built_in(request.key().kind));
     }
 
     fn write_ready(&mut self, issuer: IssuerId) {
@@ -273,7 +271,7 @@ impl World {
         let issuer = self.fixture(number).map(|fixture| fixture.issuer);
         let served = issuer.filter(|issuer| issuer.key().kind.is_drop_in() && self.issuer(*issuer).is_some());
         let key = served.and_then(|_| self.request_key(number));
-        let request = key.as_ref().and_then(|key| self.cluster.get(key).ok()?.request());
+        let request = key.and_then(|key| self.cluster.get(&key).ok()?.observed());
         request.is_some_and(|request| request.is("Approved") && !request.is("Denied") && !request.is_terminal())
     }
 

@@ -37,6 +37,9 @@ impl World {
         if kind == Kind::DropInIssuers && event.change == Verb::Added {
             // Nothing was kept of its requests, so the driver lists them again.
             self.list(process, Kind::Requests);
+            if self.setup.config.kubernetes_csrs {
+                self.list(process, Kind::Csrs);
+            }
         }
         self.run(id, process)
     }
@@ -76,7 +79,7 @@ impl World {
 
     /// Records that a process has seen an object.
     fn record_view(&mut self, process: &mut Process, object: &Arc<Object>) {
-        process.view(object);
+        process.view(object, self.now);
         let (Some(spec), Some(issuer)) = (object.spec(), self.issuer_of(&object.key())) else {
             return;
         };
