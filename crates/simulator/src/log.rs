@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use issuer_core::Operation;
-use issuer_core::reconcile::Key;
+use issuer_core::reconcile::{Event, Key};
 use serde_json::Value;
 
 use crate::fixture::IssuerId;
@@ -220,11 +220,7 @@ fn brief(observation: &Observation) -> String {
             refused.process,
             key_name(&refused.key)
         ),
-        Observation::Unpublished(process, event) => format!(
-            "  {process:?} cannot publish about {}: {}",
-            key_name(&event.regarding),
-            event.reason
-        ),
+        Observation::Unpublished(process, event) => told(*process, "cannot publish", event),
         Observation::Served(served) => {
             let token = served.granted.as_ref().map(|(grant, host)| (grant.number, host));
             format!(
@@ -235,11 +231,7 @@ fn brief(observation: &Observation) -> String {
         }
         Observation::Started(process) => format!("  {process:?} started"),
         Observation::Stopped(stopped) => format!("  {:?} stopped, {} unsaved", stopped.process, stopped.unsaved),
-        Observation::Published(process, event) => format!(
-            "  {process:?} publishes about {}: {}",
-            key_name(&event.regarding),
-            event.reason
-        ),
+        Observation::Published(process, event) => told(*process, "publishes", event),
         Observation::Wrote(wrote) => {
             let conditions = wrote.patch.body.pointer("/status/conditions").and_then(Value::as_array);
             let ready = conditions.into_iter().flatten().last();
@@ -254,6 +246,12 @@ fn brief(observation: &Observation) -> String {
             )
         }
     }
+}
+
+/// Describes an event that a process publishes or cannot publish.
+fn told(process: ProcessId, verb: &str, event: &Event) -> String {
+    let about = key_name(&event.regarding);
+    format!("  {process:?} {verb} about {about}: {}", event.reason)
 }
 
 /// Returns a readable name of a task.

@@ -249,7 +249,11 @@ pub struct CheckArgs {
 }
 
 impl ControllerArgs {
-    /// Returns an error if flags contradict each other.
+    /// Checks that no flags contradict each other.
+    ///
+    /// # Errors
+    ///
+    /// A message about those that do.
     pub fn check(&self) -> Result<(), &'static str> {
         if self.csrs.sign_kubernetes_csrs && !self.watch.namespaces.is_empty() {
             return Err(

@@ -31,6 +31,7 @@ fn good_request_overtakes_poison() {
         CA_EXPIRES,
         Answer::Lost,
         Answer::Refuses(403, "permission denied"),
+        Answer::Postpones(502, 600),
     ] {
         let mut scenario = Scenario::ready();
         poisoned(&mut scenario, &answer, 100);

@@ -53,7 +53,7 @@ fn signature_brings_no_suspended_check_forward() {
     scenario.signs.insert("slow".to_owned(), Answer::Held);
     scenario.create(request("slow").approved());
     scenario.pass(390);
-    scenario.signs.insert("web".to_owned(), Answer::Throttles(60));
+    scenario.signs.insert("web".to_owned(), Answer::Postpones(429, 60));
     scenario.create(request("web").approved());
     assert_eq!(count(&scenario.run(), "sign web"), 1);
     scenario.release("slow", &Answer::Well);

@@ -29,8 +29,8 @@ pub(super) enum Answer {
     Names(&'static str),
     /// With this status and these `errors`.
     Refuses(u16, &'static str),
-    /// With 429 and this `Retry-After`, in seconds.
-    Throttles(u64),
+    /// With this status and this `Retry-After`, in seconds.
+    Postpones(u16, u64),
     /// Not at all: the reply is lost.
     Lost,
     /// When [`Scenario::release`](super::scenario::Scenario::release) is called.
@@ -46,10 +46,10 @@ fn refusal(answer: &Answer) -> Option<Reply> {
     match answer {
         Answer::Well | Answer::Names(_) => None,
         Answer::Refuses(status, text) => Some(reply(*status, &json!({ "errors": [text] }))),
-        Answer::Throttles(seconds) => {
-            let mut throttled = reply(429, &json!({ "errors": [] })).unwrap();
-            throttled.headers_mut().insert(RETRY_AFTER, (*seconds).into());
-            Some(Ok(throttled))
+        Answer::Postpones(status, seconds) => {
+            let mut postponed = reply(*status, &json!({ "errors": [] })).unwrap();
+            postponed.headers_mut().insert(RETRY_AFTER, (*seconds).into());
+            Some(Ok(postponed))
         }
         Answer::Lost => Some(Err(crate::TransportError::Timeout)),
         Answer::Held => panic!("only signatures are held back"),
