@@ -250,7 +250,8 @@ fn status_request(url: String, name: &str, write: &StatusPatch) -> Result<http::
                 field_manager: field_manager.clone(),
                 ..PostParams::default()
             };
-            request.replace_subresource("status", name, &params, write.body.to_string().into_bytes())
+            let body = serde_json::to_vec(&write.body).map_err(RequestError::SerializeBody)?;
+            request.replace_subresource("status", name, &params, body)
         }
     }
 }

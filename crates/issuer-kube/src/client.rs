@@ -27,12 +27,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Time for a whole exchange that is no watch.
 pub(crate) const EXCHANGE: Duration = Duration::from_secs(30);
 
-/// Silence on a connection: more than the 50 seconds after which the API server ends a watch.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// The same where watches last: they have a shorter limit of their own.
-const SILENCE_OF_WATCHES: Duration = Duration::from_secs(180);
-
 /// The proxy of a cluster for which the kubeconfig names none: kube would take `HTTPS_PROXY`, whatever `NO_PROXY` says.
 const NO_PROXY: &str = "http://no-proxy.invalid";
 
@@ -73,8 +67,8 @@ fn kubeconfig_message(error: &KubeconfigError) -> String {
 /// Connects to the API server of `context` in `kubeconfig`. Without a file it is that of `KUBECONFIG`, of the pod's
 /// service account (unless a context is given), or of `~/.kube/config`, the first that exists.
 ///
-/// Requests are not retried, redirects are not followed, and no proxy is used. An exchange other than a watch ends
-/// after thirty seconds. Every exchange is counted in `metrics`.
+/// Requests are not retried, redirects are not followed, and no proxy is used. An exchange ends after thirty seconds, but
+/// for the events of a watch, whose reader limits them. Every exchange is counted in `metrics`.
 ///
 /// # Errors
 ///
@@ -84,16 +78,7 @@ pub async fn client(
     context: Option<String>,
     metrics: Arc<Metrics>,
 ) -> Result<kube::Client, ClientError> {
-    build(config(kubeconfig, context).await?, SILENCE, metrics)
-}
-
-/// Connects as [`client`] does, for watches that last half an hour: their connections may be silent for three minutes.
-///
-/// # Errors
-///
-/// As [`client`].
-pub async fn watch_client(kubeconfig: Option<PathBuf>, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
-    build(config(kubeconfig, None).await?, SILENCE_OF_WATCHES, metrics)
+    build(config(kubeconfig, context).await?, metrics)
 }
 
 async fn config(kubeconfig: Option<PathBuf>, context: Option<String>) -> Result<Config, ClientError> {
@@ -137,7 +122,7 @@ async fn direct(
     }
 }
 
-fn build(mut config: Config, silence: Duration, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
+fn build(mut config: Config, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
     if config.accept_invalid_certs {
         return Err(ClientError::Unverified);
     }
@@ -145,9 +130,10 @@ fn build(mut config: Config, silence: Duration, metrics: Arc<Metrics>) -> Result
     let _ = aws_lc_rs::default_provider().install_default();
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
-    config.read_timeout = Some(silence);
+    // Whoever reads has a limit of its own. One for all that is read would set a timer, and take a system call, for each
+    // piece.
+    config.read_timeout = None;
     config.write_timeout = Some(EXCHANGE);
-    config.reset_reader_on_write = true;
     let authority = config.cluster_url.authority();
     let server: Arc<str> = authority.map_or("", |authority| authority.as_str()).into();
     let measured = measured(server, metrics);
@@ -159,7 +145,7 @@ fn build(mut config: Config, silence: Duration, metrics: Arc<Metrics>) -> Result
     Ok(builder.with_layer(&deadline(EXCHANGE)).with_layer(&measured).build())
 }
 
-/// Ends every exchange but a watch after `limit`, its body included.
+/// Ends every exchange after `limit`, its body included, but for the events of a watch.
 fn deadline<S>(limit: Duration) -> impl Layer<S, Service = Deadline<S>> {
     layer_fn(move |service| Deadline { limit, service })
 }
@@ -190,7 +176,7 @@ where
         Box::pin(async move {
             let whole = async move {
                 let reply = reply.await?;
-                if is_watch {
+                if is_watch && reply.status().is_success() {
                     return Ok(reply);
                 }
                 // The body is not collected: that of a list may be large, and is decoded as it arrives.
@@ -277,7 +263,7 @@ mod tests {
             ),
         ] {
             let (config, count) = server(reply).await;
-            let leases: Api<Lease> = Api::namespaced(build(config, SILENCE, Arc::default()).unwrap(), "ns");
+            let leases: Api<Lease> = Api::namespaced(build(config, Arc::default()).unwrap(), "ns");
             let error = leases.get("x").await.unwrap_err();
             let status = if let kube::Error::Api(status) = &error {
                 Some(status.code)
@@ -321,6 +307,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn refusal_of_a_watch_ends_in_time() {
+        let service = tower::service_fn(|_| async {
+            let mut refusal = Response::new(endless());
+            *refusal.status_mut() = http::StatusCode::FORBIDDEN;
+            Ok::<_, BoxError>(refusal)
+        });
+        let mut stack = deadline(Duration::from_secs(30)).layer(service);
+        let refusal = stack.call(request("/api?watch=true")).await.unwrap();
+        let begun = Instant::now();
+        assert!(refusal.into_body().collect().await.is_err());
+        assert_eq!(begun.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_reply_must_begin_in_time() {
         let service = tower::service_fn(|_| futures::future::pending::<Result<Response<Box<DynBody>>, BoxError>>());
         let call = deadline(Duration::from_secs(30)).layer(service).call(request("/api"));
@@ -343,10 +343,7 @@ mod tests {
     fn an_unverified_server_is_refused() {
         let mut config = Config::new("https://127.0.0.1".parse().unwrap());
         config.accept_invalid_certs = true;
-        assert!(matches!(
-            build(config, SILENCE, Arc::default()),
-            Err(ClientError::Unverified)
-        ));
+        assert!(matches!(build(config, Arc::default()), Err(ClientError::Unverified)));
     }
 
     #[tokio::test]
@@ -356,7 +353,7 @@ mod tests {
         drop(listener);
         let metrics = Arc::new(Metrics::new());
         let config = Config::new(format!("http://{address}").parse().unwrap());
-        let leases: Api<Lease> = Api::namespaced(build(config, SILENCE, Arc::clone(&metrics)).unwrap(), "ns");
+        let leases: Api<Lease> = Api::namespaced(build(config, Arc::clone(&metrics)).unwrap(), "ns");
         let error = chain(&leases.get("x").await.unwrap_err());
         let named = format!("no reply from the API server at {address}");
         assert!(error.contains(&named) && error.contains("refused"), "{error}");

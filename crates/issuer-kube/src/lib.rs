@@ -30,7 +30,7 @@ mod transport;
 mod watch;
 
 pub use api_server::ApiServer;
-pub use client::{ClientError, client, watch_client};
+pub use client::{ClientError, client};
 pub use driver::{RunSetup, run};
 pub use health::ControllerHealth;
 pub use lease::{Candidate, Leadership};

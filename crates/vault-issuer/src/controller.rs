@@ -68,7 +68,6 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     let own_account = own_account()?;
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
     let client = issuer_kube::client(args.kubeconfig.clone(), None, Arc::clone(&metrics)).await?;
-    let watch_client = issuer_kube::watch_client(args.kubeconfig.clone(), Arc::clone(&metrics)).await?;
     listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
@@ -90,7 +89,6 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
             let setup = RunSetup {
                 config: config(&args, proxies, own_account, &home, &instance),
                 client,
-                watch_client,
                 transport: Transport::new(),
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),

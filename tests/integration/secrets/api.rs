@@ -73,7 +73,6 @@ pub(crate) async fn run(vault: &Vault, login: Login) -> Ended {
     let stop = async { finished.await.unwrap() };
     let setup = RunSetup {
         config: world::config(),
-        watch_client: client.clone(),
         client,
         transport: Transport::new(),
         metrics: Arc::clone(&metrics),

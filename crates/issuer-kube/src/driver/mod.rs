@@ -63,8 +63,6 @@ pub struct RunSetup {
     pub config: Config,
     /// The client of the API server.
     pub client: Client,
-    /// The client for watches of single objects.
-    pub watch_client: Client,
     /// The transport to Vault.
     pub transport: Transport,
     /// The metrics of this process.
@@ -88,8 +86,6 @@ struct Task {
 /// The state that the tasks share: the controller, and the clients that answer its questions.
 struct Driver {
     api: ApiServer,
-    /// The API server, for watches of single objects.
-    watch_api: ApiServer,
     controller: Arc<Mutex<Controller>>,
     health: Arc<ControllerHealth>,
     metrics: Arc<Metrics>,
@@ -167,7 +163,6 @@ impl Driver {
             setup.health.set(list.name(), Err("not listed yet".to_owned()));
         }
         Self {
-            watch_api: ApiServer::new(setup.watch_client, setup.instance.clone()),
             api: ApiServer::new(setup.client, setup.instance),
             controller,
             health: setup.health,
@@ -312,7 +307,7 @@ impl Driver {
             let event = match &mut watch {
                 Some(open) => SourceWatch::next(open).await,
                 None => {
-                    let opened = self.ask(Box::pin(self.watch_api.open_watch(&source))).await;
+                    let opened = self.ask(Box::pin(self.api.open_watch(&source))).await;
                     opened.map(|open| {
                         watch = Some(open);
                         SourceEvent::Opened
@@ -337,7 +332,7 @@ impl Driver {
     async fn ask<T>(&self, question: Pin<Box<impl Future<Output = T>>>) -> T {
         let _slot = self.api_requests.acquire().await;
         let answer = question.await;
-        if let Some(wait) = self.api.take_wait().max(self.watch_api.take_wait()) {
+        if let Some(wait) = self.api.take_wait() {
             tracing::warn!(?wait, "the API server is overloaded; waiting");
             self.controller().pause(Transport::now(), wait);
         }

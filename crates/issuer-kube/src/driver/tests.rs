@@ -50,7 +50,6 @@ fn driver() -> Arc<Driver> {
     });
     let driver = Driver::new(RunSetup {
         config: config(),
-        watch_client: Client::new(service, "default"),
         client: Client::new(service, "default"),
         transport: Transport::new(),
         metrics: Arc::new(Metrics::new()),

@@ -9,6 +9,7 @@ mod drop_in;
 mod observer;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead as _;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -299,8 +300,10 @@ impl<'a, O: Observer> Reflector<'a, O> {
         let mut line = Vec::new();
         while let Some(frame) = body.frame().await {
             let data = frame?.into_data().unwrap_or_default();
-            for part in data.split_inclusive(|byte| *byte == b'\n') {
-                line.extend_from_slice(part);
+            let mut rest = &*data;
+            while !rest.is_empty() {
+                // Reading from memory does not fail.
+                rest.read_until(b'\n', &mut line).unwrap_or_default();
                 if line.ends_with(b"\n") {
                     self.event(&line)?;
                     line.clear();
