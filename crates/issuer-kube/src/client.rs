@@ -130,7 +130,7 @@ fn build(mut config: Config, metrics: Arc<Metrics>) -> Result<kube::Client, Clie
     let _ = aws_lc_rs::default_provider().install_default();
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
-    // Whoever reads has a limit of its own. One for all that is read would set a timer, and take a system call, for each
+    // Each reader has a limit of its own. One for all that is read would set a timer, and take a system call, for each
     // piece.
     config.read_timeout = None;
     config.write_timeout = Some(EXCHANGE);
