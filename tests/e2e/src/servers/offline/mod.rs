@@ -97,8 +97,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     say("building vault-issuer");
     let controller = controller::build(Profile::Dev)?;
     let dir = run_dir(&root)?;
-    say("writing the images");
-    images::write(&dir, &components, &controller.path)?;
+    images::write_controller(&dir, &controller.path)?;
     let bin = dir.join(BIN);
     fs::create_dir_all(&bin)?;
     for (program, name) in [
