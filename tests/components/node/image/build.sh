@@ -65,6 +65,8 @@ for program in kube-apiserver kube-controller-manager kube-scheduler etcd; do
   image "$(named $program)" "$path" "$(with "usr/local/bin/$program" "$bin/$program")"
 done
 image "$(named coredns)" '{"User": "65532:65532", "Entrypoint": ["/coredns"]}' "$(with coredns "$bin/coredns")"
+# Every node unpacks this image.
+rm -rf "$plain"/usr/{bin/{containerd*,ctr,perl*},sbin/runc,lib/cni,share/perl*}
 install "$bin"/kube-{proxy,router} "$plain/usr/local/bin/"
 image "$(named kube-proxy)" "$path" "$plain"
 sed -i "s#PROXY_IMAGE#$(named kube-proxy)#" "$root/kind/manifests/default-cni.yaml" "$root/kind/network-policies.yaml"

@@ -62,23 +62,12 @@ fn policy(scraper: &str, more: Value) -> Value {
 /// Reads the metrics of each pod.
 async fn scrape(release: &Release<'_>) -> anyhow::Result<()> {
     for pod in release.pods().await? {
-        let address = address(&pod)?;
-        let url = format!("http://{address}:9402/metrics");
-        let wget = [
-            "exec",
-            "vault",
-            "--namespace",
-            "vault",
-            "--",
-            "wget",
-            "-q",
-            "-T",
-            "3",
-            "-O",
-            "-",
-            &url,
-        ];
-        let text = aside(release.cluster.kubectl(&wget)).await?;
+        let get = format!(
+            r"printf 'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' | nc -w 3 {} 9402",
+            address(&pod)?
+        );
+        let exec = ["exec", "vault", "--namespace", "vault", "--", "sh", "-c", &get];
+        let text = aside(release.cluster.kubectl(&exec)).await?;
         ensure!(text.contains("process_start_time_seconds"), "no metrics but {text}");
     }
     Ok(())

@@ -28,7 +28,7 @@ pub(super) fn write_servers(dir: &Path, components: &Components) -> anyhow::Resu
     let layer = program("cert-manager", &components.cert_manager());
     image(CERT_MANAGER, "/cert-manager", layer).write_archive(&dir.join("cert-manager.tar"))?;
     // The cases read the audit log and metrics with these; busybox is the program that it is called as.
-    let layer = ["bin/cat", "bin/wget"]
+    let layer = ["bin/cat", "bin/nc", "bin/sh"]
         .into_iter()
         .fold(program("bin/vault", &components.vault()), |layer, path| {
             layer.file(path, 0o755, PathBuf::from("/bin/busybox"))

@@ -52,7 +52,7 @@ const BIN: &str = "bin";
 /// How often the end of the run is looked for.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Programs and the Debian packages that contain them.
+/// Programs and the Debian packages that contain them, which `.ci/run` installs.
 const PACKAGES: [(&str, &str); 7] = [
     ("dockerd", "docker.io"),
     ("containerd", "containerd"),
