@@ -62,8 +62,9 @@ fn policy(scraper: &str, more: Value) -> Value {
 /// Reads the metrics of each pod.
 async fn scrape(release: &Release<'_>) -> anyhow::Result<()> {
     for pod in release.pods().await? {
+        // A server may drop a request whose sender has finished, so nc's input stays open for a while.
         let get = format!(
-            r"printf 'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' | nc -w 3 {} 9402",
+            r"(printf 'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'; sleep 1) | nc -w 3 {} 9402",
             address(&pod)?
         );
         let exec = ["exec", "vault", "--namespace", "vault", "--", "sh", "-c", &get];
