@@ -21,7 +21,7 @@ pub(super) async fn details(env: &Env, case: &'static str) -> String {
     let mut text = objects(&test)
         .await
         .unwrap_or_else(|error| format!("no objects: {error:#}\n"));
-    match env.controller_log().await {
+    match env.controller_log(case).await {
         Ok(log) => {
             let lines: Vec<&str> = log.lines().collect();
             for line in lines.iter().skip(lines.len().saturating_sub(40)) {
@@ -91,7 +91,7 @@ fn issuer_line(
 /// Checks that the case's issuers, requests and events and the controller's log contain no secret.
 pub(super) async fn no_secrets(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let all = ListParams::default();
-    let mut texts = vec![test.env.controller_log().await?];
+    let mut texts = vec![test.env.controller_log(test.case).await?];
     texts.push(serde_json::to_string(
         &test.api::<VaultIssuer>().list(&all).await?.items,
     )?);

@@ -8,6 +8,7 @@ use anyhow::{bail, ensure};
 use clap::ValueEnum;
 use futures::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 
 use crate::cases::{CASES, Case, On};
 use crate::report;
@@ -23,8 +24,11 @@ use crate::servers::provider::Provider;
 use crate::servers::say;
 use crate::test_namespace::TestNamespace;
 
-/// The number of cases that run at once.
+/// The number of cases that run at once on the same servers.
 const AT_ONCE: usize = 6;
+
+/// The number of clusters that start at once.
+const STARTING: usize = 2;
 
 /// The time limit of one case.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -58,8 +62,8 @@ pub(crate) struct Args {
 enum ProviderName {
     /// Processes on loopback; needs Go once, to build them.
     Local,
-    /// A kind cluster. With docker, kind, kubectl and helm, the images come from a registry; else, or with --offline,
-    /// everything is built from Go modules and Debian packages, which needs root.
+    /// Kind clusters of one node, of three, and with IPv6. With docker, kind, kubectl and helm, the images come from a
+    /// registry; else, or with --offline, everything is built from Go modules and Debian packages, which needs root.
     Kind,
 }
 
@@ -113,59 +117,130 @@ impl Args {
                 "no case {name}; --list lists them"
             );
         }
-        let here = match self.provider {
-            ProviderName::Local => On::Loopback,
-            ProviderName::Kind => On::Kind,
+        let runs = |case: &&Case| match case.on {
+            On::Any => true,
+            On::Loopback => self.provider == ProviderName::Local,
+            On::Kind(_) => self.provider == ProviderName::Kind,
         };
-        let named = |case: &Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
-        let runs = |case: &&Case| named(case) && [On::Any, here].contains(&case.on);
-        let chosen: Vec<_> = CASES.iter().filter(runs).collect();
+        let named = |case: &&Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
+        let chosen: Vec<_> = CASES.iter().filter(runs).filter(named).collect();
         ensure!(!chosen.is_empty(), "none of these cases runs with this provider");
         Ok(chosen)
     }
 
     /// Starts the servers, runs the cases, stops the servers.
     async fn suite(&self, chosen: &[&'static Case]) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        let mut env = match self.provider {
-            ProviderName::Local => start_local(Profile::Dev, &self.servers).await?,
-            ProviderName::Kind => start_kind(self.within.as_deref()).await?,
+        let outcomes = match self.provider {
+            ProviderName::Local => vec![self.on_loopback(chosen).await],
+            ProviderName::Kind => self.in_clusters(chosen).await?,
         };
+        let mut passed = Vec::new();
+        let mut kept = Vec::new();
+        let mut broken = Vec::new();
+        for outcome in outcomes {
+            match outcome {
+                Ok((results, env)) => {
+                    passed.extend(results);
+                    kept.extend(env);
+                }
+                Err(error) => broken.push(format!("{error:#}")),
+            }
+        }
+        let failed = passed.iter().filter(|passed| !**passed).count();
+        say(&format!("{} passed, {failed} failed", passed.len() - failed));
+        self.leave(&mut kept).await?;
+        ensure!(broken.is_empty(), "{}", broken.join("\n"));
+        ensure!(failed == 0, "{failed} of {} cases failed", passed.len());
+        Ok(())
+    }
+
+    /// Leaves the servers running: those that end with this program, until it is interrupted.
+    async fn leave(&self, kept: &mut [Env]) -> anyhow::Result<()> {
+        let mut shell = None;
+        for env in kept {
+            env.keep()?;
+            if let Provider::Kind(cluster) = &env.provider {
+                shell = cluster.engine().map(|engine| engine.shell());
+            }
+        }
+        if let Some(shell) = shell {
+            say(&format!("they are reached from a shell in: {shell}"));
+            futures::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn on_loopback(&self, chosen: &[&'static Case]) -> anyhow::Result<Outcome> {
+        let begun = Instant::now();
+        let env = start_local(Profile::Dev, &self.servers).await?;
         say(&format!(
             "servers are ready after {:.1} s",
             begun.elapsed().as_secs_f64()
         ));
-        let together = chosen.iter().filter(|case| !case.alone);
+        let passed = self.cases(&env, chosen).await?;
+        if self.case.is_empty() && passed.iter().all(|passed| *passed) {
+            rights::all_used(&env).await?;
+        }
+        Ok((passed, self.keep.then_some(env)))
+    }
+
+    /// Starts the clusters that the cases need beside each other, and runs the cases of each as soon as it is ready;
+    /// returns an outcome for each cluster.
+    async fn in_clusters(&self, chosen: &[&'static Case]) -> anyhow::Result<Vec<anyhow::Result<Outcome>>> {
+        let (dir, engine) = match &self.within {
+            Some(parts) => (parts.clone(), Some(Arc::new(Engine::start(parts).await?))),
+            None => (run_dir(&xtask::root())?, None),
+        };
+        if engine.is_none() {
+            kind::build_image().await?;
+        }
+        let (dir, starting) = (&dir, &Semaphore::new(STARTING));
+        let clusters = Shape::ALL.into_iter().filter_map(|shape| {
+            let here = |case: &&Case| case.on == On::Kind(shape) || case.on == On::Any && shape == Shape::OneNode;
+            let cases: Vec<&'static Case> = chosen.iter().copied().filter(here).collect();
+            (!cases.is_empty()).then(|| {
+                let engine = engine.clone();
+                async move {
+                    let permit = starting.acquire().await?;
+                    let (client, vault, cluster) = kind::start(dir, shape, engine).await?;
+                    drop(permit);
+                    let env = Env::new(client, vault, Provider::Kind(cluster));
+                    let passed = self.cases(&env, &cases).await?;
+                    say(&format!("the cases in {} are done", shape.name()));
+                    if self.keep {
+                        return Ok((passed, Some(env)));
+                    }
+                    if let Provider::Kind(cluster) = env.provider {
+                        cluster.delete().await?;
+                    }
+                    Ok((passed, None))
+                }
+            })
+        });
+        Ok(futures::future::join_all(clusters).await)
+    }
+
+    /// Runs cases on the same servers: those that run alone after the others. Returns for each whether it passed.
+    async fn cases(&self, env: &Env, cases: &[&'static Case]) -> anyhow::Result<Vec<bool>> {
+        let together = cases.iter().filter(|case| !case.alone);
         let mut passed: Vec<bool> = futures::stream::iter(together)
-            .map(|case| run(&env, case, self.keep))
+            .map(|case| run(env, case, self.keep))
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
-        for case in chosen.iter().filter(|case| case.alone) {
-            let well = run(&env, case, self.keep).await;
+        for case in cases.iter().filter(|case| case.alone) {
+            let well = run(env, case, self.keep).await;
             if !well {
                 env.restore().await?;
             }
             passed.push(well);
         }
-        let failed = passed.iter().filter(|passed| !**passed).count();
-        say(&format!("{} passed, {failed} failed", passed.len() - failed));
-        if failed == 0 && self.case.is_empty() && self.provider == ProviderName::Local {
-            rights::all_used(&env).await?;
-        }
-        if self.keep {
-            env.keep()?;
-            if let Provider::Kind(cluster) = &env.provider
-                && let Some(engine) = cluster.engine()
-            {
-                say(&format!("they are reached from a shell in: {}", engine.shell()));
-                futures::future::pending::<()>().await;
-            }
-        }
-        ensure!(failed == 0, "{failed} of {} cases failed", passed.len());
-        Ok(())
+        Ok(passed)
     }
 }
+
+/// Whether each of the cases on the same servers passed, and the servers if they are kept.
+type Outcome = (Vec<bool>, Option<Env>);
 
 /// Runs a future to completion, or drops it, and so stops all servers, on Ctrl-C or SIGTERM.
 pub(crate) fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Completion> {
@@ -201,16 +276,6 @@ pub(crate) async fn start_local(profile: Profile, choice: &Choice) -> anyhow::Re
         .canaries()
         .for_each(|secret| env.canary(secret));
     Ok(env)
-}
-
-/// Creates the kind cluster and installs everything; starts the engine with the parts in a folder, if one is given.
-async fn start_kind(parts: Option<&Path>) -> anyhow::Result<Env> {
-    let (dir, engine) = match parts {
-        Some(parts) => (parts.to_owned(), Some(Arc::new(Engine::start(parts).await?))),
-        None => (run_dir(&xtask::root())?, None),
-    };
-    let (client, vault, cluster) = kind::start(&dir, Shape::ThreeNodes, engine).await?;
-    Ok(Env::new(client, vault, Provider::Kind(cluster)))
 }
 
 /// Returns what keeps the local provider from running, if anything does.

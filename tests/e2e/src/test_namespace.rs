@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use issuer_api::{CertificateRequest, ConditionStatus, IssuerStatus, VaultClusterIssuer, VaultIssuer};
 use k8s_openapi::api::core::v1::{Event, Secret};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,7 @@ use crate::pki::Csr;
 use crate::servers::cluster::{APPROVER, apply_object};
 use crate::servers::controller::NAMESPACE;
 use crate::servers::env::Env;
+use crate::servers::kind::Release;
 use crate::servers::process::eventually;
 use crate::servers::provider::Provider;
 
@@ -62,15 +63,29 @@ impl<'e> TestNamespace<'e> {
         };
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": test.namespace } });
         apply_object(&env.client, namespace).await?;
-        let account = json!({ "kind": "ServiceAccount", "name": "vault-issuer", "namespace": NAMESPACE });
-        test.bind("vault-issuer-credentials", account).await?;
+        // A release of its own brings the binding.
+        if env.controller_namespace(case) == NAMESPACE {
+            let account = json!({ "kind": "ServiceAccount", "name": "vault-issuer", "namespace": NAMESPACE });
+            test.bind("vault-issuer-credentials", account).await?;
+        }
         Ok(test)
     }
 
-    /// Deletes the namespace without waiting.
+    /// Installs a release that serves this namespace only.
+    pub(crate) async fn release(&self) -> anyhow::Result<Release<'_>> {
+        let release = self.env.cluster()?.release_of(self.case, &self.namespace)?;
+        release.install().await?;
+        Ok(release)
+    }
+
+    /// Deletes the namespace, and that of a release for it, without waiting.
     pub(crate) async fn close(&self) -> anyhow::Result<()> {
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.env.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::background()).await?;
+        let controller = self.env.controller_namespace(self.case);
+        if controller != NAMESPACE {
+            namespaces.delete(&controller, &DeleteParams::background()).await?;
+        }
         Ok(())
     }
 
@@ -210,28 +225,17 @@ impl<'e> TestNamespace<'e> {
         self.create_request(name, &STANDARD.encode(csr), ask).await
     }
 
+    /// Creates a CertificateRequest for the issuer `vault` and approves it, with every provider and in two calls.
+    pub(crate) async fn create_approved(&self, name: &str, csr: &Csr) -> anyhow::Result<()> {
+        let resource = ApiResource::erase::<CertificateRequest>(&());
+        let requests: Api<DynamicObject> = Api::namespaced_with(self.env.client.clone(), &self.namespace, &resource);
+        let request = serde_json::from_value(request(name, &STANDARD.encode(&csr.pem), Ask::default()))?;
+        requests.create(&PostParams::default(), &request).await?;
+        self.set_condition(name, "Approved").await
+    }
+
     async fn create_request(&self, name: &str, encoded: &str, ask: Ask<'_>) -> anyhow::Result<()> {
-        let issuer = if ask.issuer.is_empty() { "vault" } else { ask.issuer };
-        let kind = if ask.cluster {
-            "VaultClusterIssuer"
-        } else {
-            "VaultIssuer"
-        };
-        let mut spec = json!({
-            "request": encoded,
-            "issuerRef": { "group": "vault-issuer.io", "kind": kind, "name": issuer },
-            "isCA": ask.is_ca,
-        });
-        if let Some(duration) = ask.duration {
-            spec["duration"] = json!(duration);
-        }
-        self.apply(json!({
-            "apiVersion": "cert-manager.io/v1",
-            "kind": "CertificateRequest",
-            "metadata": { "name": name },
-            "spec": spec,
-        }))
-        .await
+        self.apply(request(name, encoded, ask)).await
     }
 
     /// Sets the condition `Approved` or `Denied` of a CertificateRequest; in a kind cluster cert-manager approves all.
@@ -239,6 +243,10 @@ impl<'e> TestNamespace<'e> {
         if matches!(self.env.provider, Provider::Kind(_)) {
             return Ok(());
         }
+        self.set_condition(name, decision).await
+    }
+
+    async fn set_condition(&self, name: &str, decision: &str) -> anyhow::Result<()> {
         let resource = ApiResource::erase::<CertificateRequest>(&());
         let requests: Api<DynamicObject> = Api::namespaced_with(self.env.client.clone(), &self.namespace, &resource);
         let status = json!({
@@ -319,6 +327,29 @@ impl<'e> TestNamespace<'e> {
         })
         .await
     }
+}
+
+fn request(name: &str, encoded: &str, ask: Ask<'_>) -> Value {
+    let issuer = if ask.issuer.is_empty() { "vault" } else { ask.issuer };
+    let kind = if ask.cluster {
+        "VaultClusterIssuer"
+    } else {
+        "VaultIssuer"
+    };
+    let mut spec = json!({
+        "request": encoded,
+        "issuerRef": { "group": "vault-issuer.io", "kind": kind, "name": issuer },
+        "isCA": ask.is_ca,
+    });
+    if let Some(duration) = ask.duration {
+        spec["duration"] = json!(duration);
+    }
+    json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "CertificateRequest",
+        "metadata": { "name": name },
+        "spec": spec,
+    })
 }
 
 /// The Ready condition of an issuer that can sign.

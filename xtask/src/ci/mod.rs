@@ -57,7 +57,7 @@ impl Args {
     }
 
     fn includes(&self, step: &Step) -> bool {
-        let is_end_to_end = ["components", "e2e"].contains(&step.name);
+        let is_end_to_end = ["components", "e2e", "kind"].contains(&step.name);
         if self.only.is_empty() {
             return !(self.skip_e2e && is_end_to_end);
         }

@@ -33,8 +33,9 @@ pub(super) enum Program {
 ///
 /// The steps of cargo form one chain, in which what fails fastest comes first. Beside it, Go builds the servers of the
 /// end-to-end tests, which run while there is something else to do: they leave the processor idle half of the time. Helm
-/// and promtool, for the tests of the chart, are compiled last.
-pub(super) static STEPS: [Step; 17] = [
+/// and promtool, for the tests of the chart, are compiled last. The kind clusters start after everything else but the
+/// steps that need one core: their cases measure how long requests wait.
+pub(super) static STEPS: [Step; 18] = [
     step("fmt", Program::Cargo("fmt --check"), &[]),
     step("tidy", Program::Cargo("xtask tidy"), &["fmt"]),
     // Everything at once: cargo compiles a dependency anew for each set of features that a smaller build asks of it.
@@ -94,6 +95,12 @@ pub(super) static STEPS: [Step; 17] = [
     step("seeds", Program::Optimized("simulator --seeds 200"), &["optimized"]),
     step("micro", Program::Optimized("micro"), &["optimized"]),
     step("chart", Program::Built("chart"), &["build", "components"]),
+    // Skipped where neither Docker, kind, kubectl and Helm nor root and the packages for an engine of its own are there.
+    step(
+        "kind",
+        Program::Built("e2e run --provider kind"),
+        &["build", "components", "e2e", "chart"],
+    ),
 ];
 
 const fn step(name: &'static str, program: Program, after: &'static [&'static str]) -> Step {

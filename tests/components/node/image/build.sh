@@ -1,7 +1,8 @@
 #!/bin/bash
 # Makes the node image: the tar archive of its root, for `docker import`.
 #
-# build.sh WORK OUT. In WORK lie bin/ (the programs of Kubernetes, etcd, CoreDNS) and kind/ (kind's images/base/files).
+# build.sh WORK OUT. In WORK lie bin/ (the programs of Kubernetes, etcd, CoreDNS, kube-router), kind/ (kind's
+# images/base/files) and images/ (archives of images that the nodes have beside those of Kubernetes).
 # Follows images/base/Dockerfile and pkg/build/nodeimage of kind. The release of Debian is the last one whose systemd
 # runs on cgroup v1 as well.
 set -euo pipefail
@@ -11,7 +12,7 @@ version=$("$bin/kubeadm" version --output short)
 
 # The node's files.
 packages=systemd,systemd-sysv,dbus,containerd,runc,containernetworking-plugins,iptables,nftables,conntrack,ebtables
-packages+=,iproute2,ethtool,socat,kmod,procps,util-linux,mount,jq,ca-certificates,hostname,libseccomp2,curl,findutils
+packages+=,iproute2,ipset,ethtool,socat,kmod,procps,util-linux,mount,jq,ca-certificates,hostname,libseccomp2,curl,findutils
 mmdebstrap --quiet --variant=minbase --include="$packages" bookworm "$work/base.tar"
 mkdir "$root" && tar --extract --directory "$root" --exclude './dev/*' --file "$work/base.tar"
 rm -rf "$root"/usr/share/{doc,locale,man} "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*
@@ -32,6 +33,7 @@ for plugin in "$root"/usr/lib/cni/*; do ln -s "/usr/lib/cni/${plugin##*/}" "$roo
 install "$bin"/{kubeadm,kubelet,kubectl} "$root/usr/bin/"
 install "$here/entrypoint.sh" "$root/usr/local/bin/node-entrypoint"
 cp "$here"/default-{cni,storage}.yaml "$root/kind/manifests/"
+cp "$here/network-policies.yaml" "$root/kind/"
 echo -n "$version" > "$root/kind/version"
 ctr oci spec | jq '.hooks.createContainer += [{path: "/kind/bin/mount-product-files.sh"}] | del(.process.rlimits)' \
   > "$root/etc/containerd/cri-base.json"
@@ -56,7 +58,6 @@ with() {
   local new=$work/one && mkdir -p "$new/tmp" "$new/etc" "$(dirname "$new/$1")" && chmod 1777 "$new/tmp"
   install "$2" "$new/$1" && echo "$new"
 }
-mkdir "$work/images"
 pause=$(named pause)
 image "$pause" '{"Entrypoint": ["/bin/busybox", "tail", "-f", "/dev/null"]}' "$(with bin/busybox /bin/busybox)"
 path='{"Env": ["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}'
@@ -64,9 +65,11 @@ for program in kube-apiserver kube-controller-manager kube-scheduler etcd; do
   image "$(named $program)" "$path" "$(with "usr/local/bin/$program" "$bin/$program")"
 done
 image "$(named coredns)" '{"User": "65532:65532", "Entrypoint": ["/coredns"]}' "$(with coredns "$bin/coredns")"
-install "$bin/kube-proxy" "$plain/usr/local/bin/"
+# Every node unpacks this image.
+rm -rf "$plain"/usr/{bin/{containerd*,ctr,perl*},sbin/runc,lib/cni,share/perl*}
+install "$bin"/kube-{proxy,router} "$plain/usr/local/bin/"
 image "$(named kube-proxy)" "$path" "$plain"
-sed -i "s#PROXY_IMAGE#$(named kube-proxy)#" "$root/kind/manifests/default-cni.yaml"
+sed -i "s#PROXY_IMAGE#$(named kube-proxy)#" "$root/kind/manifests/default-cni.yaml" "$root/kind/network-policies.yaml"
 # CoreDNS binds port 53 without the file capability that its official image has, and the score of a process may be
 # lowered by those only who have CAP_SYS_RESOURCE.
 sed -i "s#registry.k8s.io/pause:3.10\"#$pause\"#; s/restrict_oom_score_adj = false/restrict_oom_score_adj = true/" \
@@ -91,4 +94,8 @@ for archive in "$work"/images/*.tar; do
 done
 kill $server && wait $server || true
 trap - EXIT
+# Each node gets a copy of /var; the images, which nothing changes, stay where all nodes share them.
+content=io.containerd.content.v1.content
+mv "$root/var/lib/containerd/$content" "$root/kind/content"
+ln -s /kind/content "$root/var/lib/containerd/$content"
 tar --create --directory "$root" --file "$out" .

@@ -28,6 +28,7 @@ mod writes;
 use futures::future::LocalBoxFuture;
 
 use crate::chaos;
+use crate::servers::kind::Shape;
 use crate::test_namespace::TestNamespace;
 
 /// One case.
@@ -36,7 +37,7 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     /// The test itself.
     pub(super) run: for<'s> fn(&'s TestNamespace<'s>) -> LocalBoxFuture<'s, anyhow::Result<()>>,
-    /// Whether it disturbs other cases and so runs alone.
+    /// Whether it disturbs other cases of the same servers and so runs alone, after them.
     pub(super) alone: bool,
     /// The provider that it needs.
     pub(super) on: On,
@@ -49,36 +50,34 @@ pub(super) enum On {
     Any,
     /// The servers as processes on loopback.
     Loopback,
-    /// The chart in a kind cluster.
-    Kind,
+    /// The release that serves a whole kind cluster of this shape; with three nodes, a release of the case's own.
+    Kind(Shape),
 }
 
 macro_rules! case {
-    ($name:literal, $($run:ident)::+, alone: $alone:literal, $on:ident) => {
-        Case { name: $name, run: |test| Box::pin($($run)::+(test)), alone: $alone, on: On::$on }
+    ($name:literal, $($run:ident)::+, alone: $alone:literal, $on:expr) => {
+        Case { name: $name, run: |test| Box::pin($($run)::+(test)), alone: $alone, on: $on }
     };
 }
 
 macro_rules! together {
-    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, Any) };
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, On::Any) };
 }
 
 macro_rules! loopback {
-    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, Loopback) };
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, On::Loopback) };
 }
 
 macro_rules! alone {
-    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, Loopback) };
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, On::Loopback) };
 }
 
 macro_rules! deployed {
-    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: true, Kind) };
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, On::Kind(Shape::ThreeNodes)) };
 }
 
 /// All cases, the slow ones first.
 pub(super) const CASES: &[Case] = &[
-    // Creates a cluster of its own.
-    case!("ipv6", deployed::ipv6::ipv6, alone: false, Kind),
     together!("login-short", auth::short_login),
     together!("token-periodic", auth::periodic_token),
     together!("limited-uses", roles::limited_uses),
@@ -183,14 +182,17 @@ pub(super) const CASES: &[Case] = &[
     alone!("no-selectable-fields", unselectable::requests),
     alone!("chaos", chaos::unclaimed),
     alone!("chaos-claimed", chaos::claimed),
-    deployed!("rollout", deployed::leader::rollout),
-    deployed!("leader-deleted", deployed::leader::deleted),
-    deployed!("leader-killed", deployed::leader::killed),
-    deployed!("leader-stopped", deployed::leader::stopped),
+    case!("ipv6", deployed::ipv6::ipv6, alone: false, On::Kind(Shape::Ipv6)),
+    case!("kustomization", deployed::release::kustomization, alone: true, On::Kind(Shape::OneNode)),
+    deployed!("token-rotation", deployed::token::rotation),
+    deployed!("memory-limit", deployed::memory::crowd),
     deployed!("node-frozen", deployed::leader::node_frozen),
     deployed!("helm-upgrade", deployed::release::upgrade),
-    deployed!("helm-reinstall", deployed::release::reinstall),
-    deployed!("kustomization", deployed::release::kustomization),
+    deployed!("leader-stopped", deployed::leader::stopped),
+    deployed!("leader-killed", deployed::leader::killed),
+    deployed!("leader-deleted", deployed::leader::deleted),
     deployed!("no-election", deployed::release::unelected),
-    deployed!("token-rotation", deployed::token::rotation),
+    deployed!("helm-reinstall", deployed::release::reinstall),
+    deployed!("rollout", deployed::leader::rollout),
+    deployed!("network-policy", deployed::policy::enforced),
 ];

@@ -38,7 +38,7 @@ pub(super) async fn requests(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 
 async fn with_old(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     eventually(LATER, async || {
-        let log = test.env.controller_log().await?;
+        let log = test.env.controller_log(test.case).await?;
         ensure!(log.contains(LOGGED), "the watch goes on with a selector");
         Ok(())
     })

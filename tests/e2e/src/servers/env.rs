@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use kube::Client;
 
+use super::controller::NAMESPACE;
 use super::kind::Cluster;
 use super::local::Local;
 use super::provider::Provider;
@@ -49,11 +50,11 @@ impl Env {
         }
     }
 
-    /// Returns the logs of our controllers.
-    pub(crate) async fn controller_log(&self) -> anyhow::Result<String> {
+    /// Returns the logs of the controllers that serve a case.
+    pub(crate) async fn controller_log(&self, case: &str) -> anyhow::Result<String> {
         match &self.provider {
             Provider::Local(local) => local.lock().await.controller_log(),
-            Provider::Kind(cluster) => cluster.controller_log(),
+            Provider::Kind(cluster) => cluster.controller_log(case).await,
         }
     }
 
@@ -90,6 +91,14 @@ impl Env {
         ));
         say(&format!("to stop them: {stop}"));
         Ok(())
+    }
+
+    /// Returns the namespace of the controller that serves a case.
+    pub(crate) fn controller_namespace(&self, case: &str) -> String {
+        match &self.provider {
+            Provider::Local(_) => NAMESPACE.into(),
+            Provider::Kind(cluster) => cluster.namespace_for(case),
+        }
     }
 
     /// Adds a secret that must not appear in a log, nor in an object that is not a Secret.

@@ -4,15 +4,13 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use kube::api::DeleteParams;
-use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::load::{Load, under_load};
-use crate::servers::controller::NAMESPACE;
-use crate::servers::kind::{Cluster, RELEASE, aside, node};
+use crate::servers::kind::{RELEASE, Release, node};
 use crate::test_namespace::TestNamespace;
 
 /// The longest wait of a request where the leader gives the Lease up.
@@ -26,118 +24,109 @@ const UNDER_WAY: usize = 2;
 
 /// `kubectl rollout restart`.
 pub(crate) async fn rollout(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let release = test.release().await?;
     let path = test.signer(json!({})).await?;
-    let cluster = test.env.cluster()?;
-    let load = under_load(test, &path, "rollout", roll(cluster)).await?;
+    let load = under_load(test, &path, "rollout", release.roll()).await?;
     load.ensure_signed_once()?;
     load.ensure_within(HANDED_OVER)?;
-    cluster.complete(2).await
-}
-
-/// Restarts all pods of the Deployment, and waits until another one leads.
-pub(super) async fn roll(cluster: &Cluster) -> anyhow::Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client().clone(), NAMESPACE);
-    deployments.restart(RELEASE).await?;
-    let deployment = format!("deployment/{RELEASE}");
-    let status = [
-        "rollout",
-        "status",
-        &deployment,
-        "--timeout=120s",
-        "--namespace",
-        NAMESPACE,
-    ];
-    aside(cluster.kubectl(&status)).await.map(drop)
+    release.complete(2).await
 }
 
 /// The leader's pod is deleted, then that of its successor by force.
 pub(crate) async fn deleted(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let release = test.release().await?;
     let path = test.signer(json!({})).await?;
-    let cluster = test.env.cluster()?;
     for (name, params) in [
         ("deleted", DeleteParams::default()),
         ("deleted-by-force", DeleteParams::default().grace_period(0)),
     ] {
         let load = under_load(test, &path, name, async {
-            let (identity, pod) = cluster.leader().await?;
-            cluster.pod_api().delete(&pod.name_any(), &params).await?;
-            cluster.leader_after(&identity).await.map(drop)
+            let (identity, pod) = release.leader().await?;
+            release.api::<Pod>().delete(&pod.name_any(), &params).await?;
+            release.leader_after(&identity).await.map(drop)
         });
         let load = load.await?;
         load.ensure_signed_once()?;
         load.ensure_within(HANDED_OVER)?;
-        cluster.complete(2).await?;
+        release.complete(2).await?;
     }
     Ok(())
 }
 
 /// The leader dies of SIGKILL.
 pub(crate) async fn killed(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let release = test.release().await?;
     let path = test.signer(json!({})).await?;
-    let cluster = test.env.cluster()?;
     let load = under_load(test, &path, "killed", async {
-        let (identity, pod) = cluster.leader().await?;
-        cluster.signal(&pod, "KILL").await?;
-        cluster.leader_after(&identity).await.map(drop)
+        let (identity, pod) = release.leader().await?;
+        release.signal(&pod, "KILL").await?;
+        release.leader_after(&identity).await.map(drop)
     });
     expired(&load.await?)?;
-    cluster.complete(2).await
+    release.complete(2).await
 }
 
 /// The leader hangs until another one leads, then goes on: it signs nothing and is restarted.
 pub(crate) async fn stopped(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let release = test.release().await?;
     let path = test.signer(json!({})).await?;
-    let cluster = test.env.cluster()?;
-    let (identity, pod) = cluster.leader().await?;
+    let (identity, pod) = release.leader().await?;
     let load = under_load(test, &path, "stopped", async {
-        cluster.signal(&pod, "STOP").await?;
-        let next = cluster.leader_after(&identity).await;
-        cluster.signal(&pod, "CONT").await?;
+        release.signal(&pod, "STOP").await?;
+        let next = release.leader_after(&identity).await;
+        release.signal(&pod, "CONT").await?;
         next?;
-        cluster.restarted(&pod).await
+        release.restarted(&pod).await
     });
     expired(&load.await?)?;
-    cluster.complete(2).await
+    release.complete(2).await
 }
 
 /// The leader's node stands still until a controller on another node leads, then goes on.
 pub(crate) async fn node_frozen(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let path = test.signer(json!({})).await?;
     let cluster = test.env.cluster()?;
-    let (identity, pod) = leader_apart(cluster).await?;
+    let apart = json!({ "labelSelector": { "matchLabels": { "app.kubernetes.io/name": RELEASE } },
+        "topologyKey": "kubernetes.io/hostname" });
+    let release = cluster
+        .release_of(test.case, &test.namespace)?
+        .with("tolerations", json!([]))
+        .with(
+            "affinity",
+            json!({ "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [apart] } }),
+        )
+        // With one pod on each of two workers, there is no node for a third.
+        .with(
+            "strategy",
+            json!({ "rollingUpdate": { "maxSurge": 0, "maxUnavailable": 1 } }),
+        );
+    release.install().await?;
+    let path = test.signer(json!({})).await?;
+    let (identity, pod) = leader_on(&release, &cluster.last_worker()).await?;
     let load = under_load(test, &path, "node-frozen", async {
         cluster.freeze(node(&pod)?).await?;
-        let next = cluster.leader_after(&identity).await;
+        let next = release.leader_after(&identity).await;
         cluster.thaw(node(&pod)?).await?;
         next?;
-        cluster.restarted(&pod).await
+        release.restarted(&pod).await
     });
     expired(&load.await?)?;
-    cluster.complete(2).await
+    release.complete(2).await
 }
 
-/// Returns the leader's identity and pod after the other pod was moved to another node, unless it was there already.
-async fn leader_apart(cluster: &Cluster) -> anyhow::Result<(String, Pod)> {
-    let (identity, leader) = cluster.leader().await?;
-    let nodes: Api<Node> = Api::all(cluster.client().clone());
-    nodes.cordon(node(&leader)?).await?;
-    for pod in cluster.pods().await? {
-        if pod.name_any() != leader.name_any() && node(&pod)? == node(&leader)? {
-            cluster
-                .pod_api()
-                .delete(&pod.name_any(), &DeleteParams::default())
-                .await?;
-        }
+/// Returns the identity and the pod of the leader on a node, where the other pod is unless the leader is there.
+async fn leader_on(release: &Release<'_>, wanted: &str) -> anyhow::Result<(String, Pod)> {
+    let (identity, leader) = release.leader().await?;
+    if node(&leader)? == wanted {
+        return Ok((identity, leader));
     }
-    let complete = cluster.complete(2).await;
-    nodes.uncordon(node(&leader)?).await?;
-    complete?;
-    let pods = cluster.pods().await?;
-    let apart = pods.iter().map(node).collect::<anyhow::Result<Vec<_>>>()?;
-    ensure!(
-        apart.windows(2).all(|pair| pair[0] != pair[1]),
-        "both pods are on {apart:?}"
-    );
+    release
+        .api::<Pod>()
+        .delete(&leader.name_any(), &DeleteParams::default())
+        .await?;
+    release.leader_after(&identity).await?;
+    release.complete(2).await?;
+    let (identity, leader) = release.leader().await?;
+    ensure!(node(&leader)? == wanted, "the leader is on {}", node(&leader)?);
     Ok((identity, leader))
 }
 

@@ -3,5 +3,7 @@
 pub(super) mod ipv6;
 pub(super) mod leader;
 mod load;
+pub(super) mod memory;
+pub(super) mod policy;
 pub(super) mod release;
 pub(super) mod token;

@@ -7,30 +7,30 @@
 //! Cases that stop servers, approve requests themselves, or create requests that cert-manager's webhook rejects run on
 //! loopback only.
 
-mod controller;
 mod nodes;
 mod parts;
+mod release;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use serde_json::json;
 
 use super::audit::Audit;
-use super::controller::NAMESPACE;
 use super::offline::{self, Engine};
 use super::process::{Process, eventually, free_port};
 use super::vault::{Admin, SERVER_NAME, Vault};
 use super::{cluster, say};
 use crate::pki::Authority;
-use xtask::process::{read, run};
+use xtask::process::read;
 
-pub(crate) use controller::{RELEASE, node, restarts};
 use nodes::Nodes;
 pub(crate) use nodes::Shape;
+pub(crate) use release::{RELEASE, Release, node, restarts};
 
 const AUDIT: &str = "/tmp/audit.log";
 
@@ -43,21 +43,6 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Returns the log of our controller.
-    pub(crate) fn controller_log(&self) -> anyhow::Result<String> {
-        let selector = "app.kubernetes.io/name=vault-issuer";
-        let logs = [
-            "logs",
-            "--prefix",
-            "--tail=-1",
-            "--selector",
-            selector,
-            "--namespace",
-            NAMESPACE,
-        ];
-        read(&mut self.kubectl(&logs))
-    }
-
     /// Returns a client with all permissions.
     pub(crate) fn client(&self) -> &Client {
         &self.client
@@ -86,6 +71,34 @@ impl Cluster {
         let forward = self.forward.iter_mut().map(|forward| forward.keep().to_string());
         let forward: Vec<String> = forward.collect();
         format!("kill {}; {}", forward.join(" "), self.nodes.keep())
+    }
+
+    /// Deletes the cluster.
+    pub(crate) async fn delete(mut self) -> anyhow::Result<()> {
+        if let Some(mut forward) = self.forward.take() {
+            tokio::task::spawn_blocking(move || forward.stop()).await??;
+        }
+        self.nodes.delete().await
+    }
+
+    /// Installs the controller that serves the whole cluster; in a cluster of three nodes, what the cases share.
+    async fn install(&self, shape: Shape) -> anyhow::Result<()> {
+        if shape != Shape::ThreeNodes {
+            return self.release()?.install().await;
+        }
+        if self.engine().is_some() {
+            // As kind's own network does.
+            let apply = [
+                "kubectl",
+                "--kubeconfig",
+                "/etc/kubernetes/admin.conf",
+                "apply",
+                "--filename",
+            ];
+            let apply: Vec<&str> = apply.into_iter().chain(["/kind/network-policies.yaml"]).collect();
+            self.nodes.on_control_plane(&apply).await?;
+        }
+        self.base()?.install().await
     }
 
     /// Returns the command `kubectl` with these arguments.
@@ -119,57 +132,77 @@ pub(crate) fn missing() -> Option<String> {
     broken.map(|(tool, _)| format!("{tool} is not found or does not work; docker, kind, kubectl and helm are needed"))
 }
 
-/// Creates a cluster, on `engine` if one is given, with files in `dir`, and installs everything.
+/// Creates a cluster, on `engine` if one is given, with files in a folder below `runs`, and installs everything; a
+/// cluster of three nodes gets no controller but those that its cases install.
 pub(crate) async fn start(
-    dir: &Path,
+    runs: &Path,
     shape: Shape,
     engine: Option<Arc<Engine>>,
 ) -> anyhow::Result<(Client, Vault, Cluster)> {
-    say("creating a kind cluster");
+    let dir = &runs.join(shape.name());
+    fs::create_dir_all(dir)?;
+    let begun = Instant::now();
     // From here on the cluster is deleted on every return.
     let nodes = Nodes::create(dir, shape, engine).await?;
+    let created = begun.elapsed();
     let client = cluster::client(nodes.kubeconfig()).await?;
     let mut cluster = Cluster {
         client: client.clone(),
         forward: None,
         nodes,
     };
-    load_images(&cluster.nodes).await?;
-    say("installing cert-manager");
-    match cluster.engine() {
-        Some(engine) => parts::install_cert_manager(&cluster, &engine.cert_manager_crds()).await?,
-        None => parts::install_cert_manager_chart(&cluster).await?,
-    }
-    say("installing vault-issuer");
-    cluster::apply_object(&client, parts::restricted_namespace()).await?;
-    cluster.deploy(&json!({})).await?;
-    let vault = start_vault(dir, &mut cluster, shape).await?;
+    let issuers = async {
+        tokio::try_join!(load_images(&cluster.nodes), install_cert_manager(&cluster))?;
+        cluster.install(shape).await
+    };
+    let ((), (vault, forward)) = tokio::try_join!(issuers, start_vault(dir, &cluster, shape))?;
+    cluster.forward = Some(forward);
+    say(&format!(
+        "{} is ready after {:.0} s, of which kind took {:.0} s",
+        shape.name(),
+        begun.elapsed().as_secs_f64(),
+        created.as_secs_f64()
+    ));
     Ok((client, vault, cluster))
 }
 
-/// Loads the images that no registry has: ours into all nodes, those of the servers into the node they run on.
-async fn load_images(nodes: &Nodes) -> anyhow::Result<()> {
-    let Some(engine) = nodes.engine() else {
-        say("building the image");
-        let image = offline::CONTROLLER;
-        run(Command::new("docker").args(["build", "--file", "deploy/Dockerfile", "--tag", image, "."]))?;
-        return aside(nodes.kind(&["load", "docker-image", image])).await.map(drop);
-    };
-    say("loading the images");
-    let [cert_manager, vault, own] = engine.archives();
-    let control_plane = nodes.control_plane();
-    for archive in [cert_manager, vault] {
-        let mut kind = nodes.kind(&["load", "image-archive", "--nodes", &control_plane]);
-        kind.arg(archive);
-        aside(kind).await?;
+async fn install_cert_manager(cluster: &Cluster) -> anyhow::Result<()> {
+    match cluster.engine() {
+        Some(engine) => parts::install_cert_manager(cluster, &engine.cert_manager_crds()).await,
+        None => parts::install_cert_manager_chart(cluster).await,
     }
-    let mut kind = nodes.kind(&["load", "image-archive"]);
-    kind.arg(own);
-    aside(kind).await.map(drop)
 }
 
-/// Starts the pod `vault` and prepares the server in it.
-async fn start_vault(dir: &Path, cluster: &mut Cluster, shape: Shape) -> anyhow::Result<Vault> {
+/// Loads the image that no registry has, ours, into all nodes.
+async fn load_images(nodes: &Nodes) -> anyhow::Result<()> {
+    let load = match nodes.engine() {
+        Some(engine) => {
+            let mut load = nodes.kind(&["load", "image-archive"]);
+            load.arg(engine.controller());
+            load
+        }
+        None => nodes.kind(&["load", "docker-image", offline::CONTROLLER]),
+    };
+    aside(load).await.map(drop)
+}
+
+/// Builds the image of our controller with the Docker engine of the machine.
+pub(crate) async fn build_image() -> anyhow::Result<()> {
+    say("building the image");
+    let mut build = Command::new("docker");
+    build.args([
+        "build",
+        "--file",
+        "deploy/Dockerfile",
+        "--tag",
+        offline::CONTROLLER,
+        ".",
+    ]);
+    aside(build).await.map(drop)
+}
+
+/// Starts the pod `vault` and prepares the server in it; returns the process that forwards a port to it too.
+async fn start_vault(dir: &Path, cluster: &Cluster, shape: Shape) -> anyhow::Result<(Vault, Process)> {
     let (servers, clients) = (
         Authority::new("e2e Vault servers")?,
         Authority::new("e2e Vault clients")?,
@@ -190,12 +223,12 @@ async fn start_vault(dir: &Path, cluster: &mut Cluster, shape: Shape) -> anyhow:
     let port = free_port()?;
     let ports = format!("{port}:8200");
     let mut forward = cluster.kubectl(&["port-forward", "pod/vault", &ports, "--namespace", "vault"]);
-    cluster.forward = Some(Process::start(dir, "port-forward", &mut forward)?);
+    let forward = Process::start(dir, "port-forward", &mut forward)?;
     let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
     eventually(Duration::from_secs(60), async || admin.answers().await).await?;
     let keys = admin.initialize().await?;
     let admin = admin.with_token(&keys.token);
-    Ok(Vault {
+    let vault = Vault {
         server: "https://vault.vault.svc:8200".into(),
         mutual: "https://vault.vault.svc:8300".into(),
         server_name: SERVER_NAME,
@@ -209,5 +242,6 @@ async fn start_vault(dir: &Path, cluster: &mut Cluster, shape: Shape) -> anyhow:
             kubeconfig: cluster.kubeconfig().to_owned(),
             path: AUDIT,
         },
-    })
+    };
+    Ok((vault, forward))
 }

@@ -15,6 +15,8 @@ use xtask::process::run;
 /// The size of a cluster and the family of its addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
+    /// One node, with IPv4 addresses.
+    OneNode,
     /// A control plane and two workers, with IPv4 addresses.
     ThreeNodes,
     /// One node; pods and Services have IPv6 addresses only.
@@ -22,9 +24,14 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    fn name(self) -> &'static str {
+    /// All of them, the one with the most work first.
+    pub(crate) const ALL: [Self; 3] = [Self::ThreeNodes, Self::OneNode, Self::Ipv6];
+
+    /// Returns the cluster's name.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::ThreeNodes => "vault-issuer-e2e",
+            Self::OneNode => "vault-issuer-e2e",
+            Self::ThreeNodes => "vault-issuer-e2e-nodes",
             Self::Ipv6 => "vault-issuer-e2e-ipv6",
         }
     }
@@ -32,6 +39,7 @@ impl Shape {
     /// Returns the configuration for `kind create cluster`; `own_image` is the node image of [`Engine`].
     fn configuration(self, own_image: bool) -> Value {
         let (family, workers) = match self {
+            Self::OneNode => ("ipv4", 0),
             Self::ThreeNodes => ("ipv4", 2),
             Self::Ipv6 => ("ipv6", 0),
         };
@@ -50,9 +58,9 @@ impl Shape {
     }
 }
 
-/// The nodes of one cluster, deleted on drop.
+/// The nodes of one cluster, deleted on drop unless they end with the engine of this program.
 pub(crate) struct Nodes {
-    name: &'static str,
+    shape: Shape,
     kubeconfig: PathBuf,
     kept: bool,
     /// The engine below the nodes, if this program runs it; stopped after they are deleted.
@@ -67,7 +75,7 @@ impl Nodes {
         fs::write(&configuration, shape.configuration(engine.is_some()).to_string())?;
         // From here on the nodes are deleted on every return.
         let nodes = Self {
-            name,
+            shape,
             kubeconfig: dir.join(format!("{name}.kubeconfig")),
             kept: false,
             engine,
@@ -95,19 +103,42 @@ impl Nodes {
     /// Leaves the nodes running; returns the command that deletes them.
     pub(super) fn keep(&mut self) -> String {
         self.kept = true;
-        format!("kind delete cluster --name {}", self.name)
+        format!("kind delete cluster --name {}", self.shape.name())
     }
 
     /// Returns the command `kind` with these arguments and the cluster's name.
     pub(super) fn kind(&self, arguments: &[&str]) -> Command {
         let mut kind = Command::new("kind");
-        kind.args(arguments).args(["--name", self.name]);
+        kind.args(arguments).args(["--name", self.shape.name()]);
         kind
     }
 
     /// Returns the name of the node with the control plane.
     pub(super) fn control_plane(&self) -> String {
-        format!("{}-control-plane", self.name)
+        format!("{}-control-plane", self.shape.name())
+    }
+
+    /// Returns the name of the last worker.
+    pub(super) fn last_worker(&self) -> String {
+        format!("{}-worker2", self.shape.name())
+    }
+
+    /// Returns the size and the family of addresses.
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Runs a program on the node with the control plane.
+    pub(super) async fn on_control_plane(&self, program: &[&str]) -> anyhow::Result<()> {
+        let node = self.control_plane();
+        let arguments: Vec<&str> = ["exec", &node].into_iter().chain(program.iter().copied()).collect();
+        docker(&arguments).await
+    }
+
+    /// Deletes the nodes; those that are dropped on an engine of this program end with it.
+    pub(super) async fn delete(&mut self) -> anyhow::Result<()> {
+        self.kept = true;
+        aside(self.kind(&["delete", "cluster"])).await.map(drop)
     }
 
     /// Sends a signal to the first process of a container on a node.
@@ -129,7 +160,7 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.kept && self.engine.is_none() {
             let _ = run(&mut self.kind(&["delete", "cluster"]));
         }
     }
@@ -152,6 +183,7 @@ mod tests {
             let nodes = configuration["nodes"].as_array().unwrap().len();
             (nodes, configuration["networking"]["ipFamily"].clone())
         };
+        assert_eq!(of(Shape::OneNode), (1, json!("ipv4")));
         assert_eq!(of(Shape::ThreeNodes), (3, json!("ipv4")));
         assert_eq!(of(Shape::Ipv6), (1, json!("ipv6")));
         let official = Shape::ThreeNodes.configuration(false);

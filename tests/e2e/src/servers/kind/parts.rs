@@ -11,17 +11,16 @@ use serde_json::{Value, json};
 use super::{Cluster, aside};
 use crate::pki::Authority;
 use crate::servers::cluster;
-use crate::servers::controller::NAMESPACE;
 use crate::servers::offline;
 use crate::servers::vault::{Listeners, SERVER_NAME, configuration};
 
 const CERT_MANAGER: &str = "v1.21.2";
 const OPENBAO: &str = "openbao/openbao:2.6.2";
 
-/// Returns the controller's namespace, which enforces restricted Pod Security.
-pub(super) fn restricted_namespace() -> Value {
+/// Returns the namespace of a release, which enforces restricted Pod Security.
+pub(super) fn restricted_namespace(name: &str) -> Value {
     let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
-    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE, "labels": labels } })
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": labels } })
 }
 
 /// Returns the `nodeSelector` and the `tolerations` of pods that run beside the control plane.

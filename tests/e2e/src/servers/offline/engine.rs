@@ -53,9 +53,9 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Returns the archives of the images of cert-manager, Vault and our controller.
-    pub(crate) fn archives(&self) -> [PathBuf; 3] {
-        images::archives(&self.dir)
+    /// Returns the archive of our controller's image.
+    pub(crate) fn controller(&self) -> PathBuf {
+        images::controller(&self.dir)
     }
 
     /// Returns the command that opens a shell in the namespaces of the engine.

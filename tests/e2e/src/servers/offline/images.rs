@@ -18,26 +18,33 @@ pub(crate) const VAULT: &str = "localhost/vault:e2e";
 /// The image of our controller.
 pub(crate) const CONTROLLER: &str = "localhost/vault-issuer:e2e";
 
-/// Returns the archives that [`write()`] makes in `dir`.
-pub(super) fn archives(dir: &Path) -> [PathBuf; 3] {
-    ["cert-manager.tar", "vault.tar", "vault-issuer.tar"].map(|name| dir.join(name))
+/// Returns the archive that [`write_controller`] makes in `dir`.
+pub(super) fn controller(dir: &Path) -> PathBuf {
+    dir.join("vault-issuer.tar")
 }
 
-/// Writes the images into `dir`.
-pub(super) fn write(dir: &Path, components: &Components, controller: &Path) -> anyhow::Result<()> {
-    let [cert_manager, vault, own] = archives(dir);
+/// Writes the images of the servers, which are part of the node image, into `dir`.
+pub(super) fn write_servers(dir: &Path, components: &Components) -> anyhow::Result<()> {
     let layer = program("cert-manager", &components.cert_manager());
-    image(CERT_MANAGER, "/cert-manager", layer).write_archive(&cert_manager)?;
-    // The cases read the audit log with `cat`; busybox is the program that it is called as.
-    let layer = program("bin/vault", &components.vault()).file("bin/cat", 0o755, PathBuf::from("/bin/busybox"));
-    image(VAULT, "/bin/vault", layer).write_archive(&vault)?;
+    image(CERT_MANAGER, "/cert-manager", layer).write_archive(&dir.join("cert-manager.tar"))?;
+    // The cases read the audit log and metrics with these; busybox is the program that it is called as.
+    let layer = ["bin/cat", "bin/nc", "bin/sh"]
+        .into_iter()
+        .fold(program("bin/vault", &components.vault()), |layer, path| {
+            layer.file(path, 0o755, PathBuf::from("/bin/busybox"))
+        });
+    image(VAULT, "/bin/vault", layer).write_archive(&dir.join("vault.tar"))
+}
+
+/// Writes the image of our controller into `dir`.
+pub(super) fn write_controller(dir: &Path, controller: &Path) -> anyhow::Result<()> {
     let mut layer = program("usr/local/bin/vault-issuer", controller);
     for library in libraries(&read(Command::new("ldd").arg(controller))?) {
         layer = layer.file(library.trim_start_matches('/'), 0o755, PathBuf::from(library));
     }
     let mut image = image(CONTROLLER, "/usr/local/bin/vault-issuer", layer);
     image.command = vec!["controller".into()];
-    image.write_archive(&own)
+    image.write_archive(&self::controller(dir))
 }
 
 fn program(path: &str, binary: &Path) -> Layer {

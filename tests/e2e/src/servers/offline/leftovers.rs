@@ -52,9 +52,7 @@ impl Drop for Leftovers {
         }
         // The files of containers and images, which nobody reads after the run, are the largest part of its folder.
         let _ = fs::remove_dir_all(self.dir.join("docker"));
-        for archive in images::archives(&self.dir) {
-            let _ = fs::remove_file(archive);
-        }
+        let _ = fs::remove_file(images::controller(&self.dir));
         for path in &self.made {
             // A folder is removed only if it is empty.
             let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));

@@ -52,7 +52,7 @@ const BIN: &str = "bin";
 /// How often the end of the run is looked for.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Programs and the Debian packages that contain them.
+/// Programs and the Debian packages that contain them, which `.ci/run` installs.
 const PACKAGES: [(&str, &str); 7] = [
     ("dockerd", "docker.io"),
     ("containerd", "containerd"),
@@ -97,8 +97,7 @@ pub(crate) fn build() -> anyhow::Result<PathBuf> {
     say("building vault-issuer");
     let controller = controller::build(Profile::Dev)?;
     let dir = run_dir(&root)?;
-    say("writing the images");
-    images::write(&dir, &components, &controller.path)?;
+    images::write_controller(&dir, &controller.path)?;
     let bin = dir.join(BIN);
     fs::create_dir_all(&bin)?;
     for (program, name) in [

@@ -1,7 +1,7 @@
 //! The node image, kind and Helm, built once into the cache.
 //!
-//! The Go programs are pinned by `tests/components/{node,coredns,kind}`; `tests/components/node/image/build.sh` puts
-//! them into a minimal Debian.
+//! The Go programs are pinned by `tests/components/{node,coredns,kind,kube-router}`; `tests/components/node/image/build.sh`
+//! puts them into a minimal Debian, and with them the images of cert-manager and Vault.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,28 @@ use std::process::Command;
 
 use anyhow::Context;
 
+use super::images;
 use crate::servers::cached::{self, go};
 use crate::servers::components::Components;
 use xtask::process::{read, run};
 use xtask::tool::HELM;
 
+/// The folders of the wrapper modules below `tests/components/`.
+const WRAPPERS: [&str; 4] = ["node", "coredns", "kind", "kube-router"];
+
 /// The programs: wrapper module, package, name.
-const PROGRAMS: [(&str, &str, &str); 6] = [
+const PROGRAMS: [(&str, &str, &str); 7] = [
     ("kind", "sigs.k8s.io/kind", "kind"),
     ("coredns", ".", "coredns"),
     ("node", "k8s.io/kubernetes/cmd/kubelet", "kubelet"),
     ("node", "k8s.io/kubernetes/cmd/kubeadm", "kubeadm"),
     ("node", "k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
     ("node", "k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),
+    (
+        "kube-router",
+        "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+        "kube-router",
+    ),
 ];
 
 /// The node image and the programs that make a cluster of it.
@@ -84,6 +93,9 @@ fn build_into(wrappers: &Path, components: &Components, target: &Path) -> anyhow
         fs::copy(&program, bin.join(program.file_name().unwrap_or_default()))?;
     }
     fs::rename(bin.join("kind"), target.join("kind"))?;
+    let images = work.join("images");
+    fs::create_dir(&images)?;
+    images::write_servers(&images, components)?;
     let mut list = go(&wrappers.join("kind"));
     let module = read(list.args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kind"]))?;
     let files = Path::new(module.trim()).join("images/base/files");
@@ -98,9 +110,16 @@ fn build_into(wrappers: &Path, components: &Components, target: &Path) -> anyhow
 
 /// Returns the key of the folder: it depends on the folders of other components too, which their own keys name.
 fn key(wrappers: &Path, components: &Components) -> anyhow::Result<String> {
-    let others = [components.etcd(), components.kubectl()].map(|path| path.display().to_string());
-    let sources = ["node", "coredns", "kind"].map(|name| wrappers.join(name));
-    cached::key(&format!("{}{others:?}", include_str!("node.rs")), &sources)
+    let others = [
+        components.etcd(),
+        components.kubectl(),
+        components.cert_manager(),
+        components.vault(),
+    ];
+    let others = others.map(|path| path.display().to_string());
+    let program = concat!(include_str!("node.rs"), include_str!("images.rs"));
+    let sources = WRAPPERS.map(|name| wrappers.join(name));
+    cached::key(&format!("{program}{others:?}"), &sources)
 }
 
 #[cfg(test)]
