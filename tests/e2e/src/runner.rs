@@ -1,6 +1,6 @@
 //! Starts the servers, runs the chosen cases and stops the servers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
