@@ -220,11 +220,6 @@ fn brief(observation: &Observation) -> String {
             refused.process,
             key_name(&refused.key)
         ),
-        Observation::Unpublished(process, event) => format!(
-            "  {process:?} cannot publish about {}: {}",
-            key_name(&event.regarding),
-            event.reason
-        ),
         Observation::Served(served) => {
             let token = served.granted.as_ref().map(|(grant, host)| (grant.number, host));
             format!(
@@ -235,7 +230,7 @@ fn brief(observation: &Observation) -> String {
         }
         Observation::Started(process) => format!("  {process:?} started"),
         Observation::Stopped(stopped) => format!("  {:?} stopped, {} unsaved", stopped.process, stopped.unsaved),
-        Observation::Published(process, event) => format!(
+        Observation::Published(process, event) | Observation::Unpublished(process, event) => format!(
             "  {process:?} publishes about {}: {}",
             key_name(&event.regarding),
             event.reason
