@@ -9,6 +9,8 @@ use issuer_api::Base64;
 
 const BEGIN: &str = "-----BEGIN ";
 
+const END: &str = "-----END ";
+
 /// The characters of base64 in a line.
 const LINE: usize = 64;
 
@@ -48,8 +50,11 @@ impl<'a> Block<'a> {
         if label.contains('\n') {
             return None;
         }
-        let end = format!("-----END {label}-----");
-        let parts = rest.split_once(end.as_str());
+        let parts = rest.match_indices(END).find_map(|(at, _)| {
+            let (body, end) = rest.split_at_checked(at)?;
+            let after = end.strip_prefix(END)?.strip_prefix(label)?.strip_prefix("-----")?;
+            Some((body, after))
+        });
         Some(Self {
             label,
             der: parts.and_then(|(body, _)| decode(body)),
@@ -73,10 +78,15 @@ fn is_plain(body: &str, after: &str) -> bool {
 
 /// Decodes the body of a block; headers, which are the first lines and have a colon, are skipped.
 fn decode(body: &str) -> Option<Vec<u8>> {
-    let lines = body.trim_start().lines().skip_while(|line| line.contains(':'));
-    let mut base64 = Vec::with_capacity(body.len());
-    for line in lines {
-        base64.extend(line.bytes().filter(|byte| !byte.is_ascii_whitespace()));
+    let mut rest = body.trim_start();
+    while let Some((line, after)) = rest.split_once('\n')
+        && line.contains(':')
+    {
+        rest = after;
+    }
+    let mut base64 = Vec::with_capacity(rest.len());
+    for part in rest.split_ascii_whitespace() {
+        base64.extend_from_slice(part.as_bytes());
     }
     Base64::decode_text(base64)
 }
@@ -124,6 +134,7 @@ mod tests {
             "-----BEGIN A-----\nAAAA\n-----END A-----",
             "-----BEGIN A-----  \nAA\nAA\t\n-----END A-----  \n",
             "-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\nk: v\n\nAAAA\n-----END A-----",
+            "-----BEGIN A-----\nk: -----END B-----\n\nAAAA\n-----END A-----",
         ] {
             assert_eq!(read(text), [("A", Some(vec![0; 3]))], "{text}");
         }
