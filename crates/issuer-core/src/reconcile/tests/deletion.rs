@@ -1,7 +1,12 @@
 //! Requests that are deleted while they are signed or saved.
 
+use std::collections::BTreeSet;
+
+use issuer_api::IssuerRef;
+
 use super::scenario::{Answer, Scenario, key, request};
-use crate::reconcile::{Change, WriteError};
+use crate::reconcile::{Change, NamedIssuer, WriteError};
+use crate::reference::{ListScope, RequestKind};
 
 #[test]
 fn certificate_of_a_deleted_request_is_dropped() {
@@ -43,6 +48,31 @@ fn certificate_survives_a_spurious_404() {
             "event web Normal CertificateIssued"
         ]
     );
+}
+
+#[test]
+fn finished_request_is_remembered_until_listed() {
+    let mut scenario = Scenario::ready();
+    scenario.watch_lags = true;
+    scenario.create(request("web").approved());
+    scenario.run();
+    assert_eq!((scenario.reason("web"), scenario.controller.tracked()), ("Issued", 0));
+    let other = IssuerRef {
+        group: Some("example.com".to_owned()),
+        ..IssuerRef::default()
+    };
+    let elsewhere = ListScope::Namespace("other".to_owned());
+    for (kind, scope, listed, is_remembered) in [
+        (RequestKind::CertificateSigningRequest, ListScope::Cluster, false, true),
+        (RequestKind::CertificateRequest, elsewhere, false, true),
+        (RequestKind::CertificateRequest, ListScope::Cluster, true, true),
+        (RequestKind::CertificateRequest, ListScope::Cluster, false, false),
+    ] {
+        let listed: BTreeSet<_> = listed.then(|| key("web")).into_iter().collect();
+        scenario.change(Change::Requests(kind, scope, listed));
+        let issuer = NamedIssuer::Reference(&other);
+        assert_eq!(scenario.controller.needs(&key("web"), "uid-web", issuer), is_remembered);
+    }
 }
 
 #[test]

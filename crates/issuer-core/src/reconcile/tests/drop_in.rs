@@ -63,6 +63,18 @@ fn ready_by_others(scenario: &mut Scenario) {
 }
 
 #[test]
+fn failure_after_the_issuer_has_gone_is_left() {
+    let mut scenario = ready();
+    scenario.signs.insert("web".to_owned(), Answer::Held);
+    scenario.create(of_issuer("web"));
+    assert_eq!(lines(&mut scenario), ["sign web"]);
+    gone(&mut scenario);
+    let log = scenario.release("web", &Answer::Refuses(500, "storage"));
+    assert!(log.is_empty(), "{log:?}");
+    assert_eq!(scenario.controller.tracked(), 0);
+}
+
+#[test]
 fn cert_managers_issuer_signs() {
     let mut scenario = ready();
     scenario.create(of_issuer("web"));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::scenario::{Answer, Scenario, issuer, issuer_key, key, request};
+use issuer_api::Base64;
+
+use super::scenario::{Answer, RequestBuilder, Scenario, issuer, issuer_key, key, request};
 use crate::Operation;
 use crate::reconcile::{Change, Key, Step, WriteError};
 use crate::reference::{IssuerKey, IssuerKind};
@@ -21,6 +23,29 @@ fn shared() -> IssuerKey {
 
 fn signatures(log: &[String]) -> usize {
     log.iter().filter(|line| line.starts_with("sign ")).count()
+}
+
+#[test]
+fn long_csr_is_read_only_to_sign() {
+    let long = |request: RequestBuilder| {
+        request.with(|request| {
+            let pem = request.spec.request.decode().unwrap();
+            request.spec.request = Base64::encode([pem, vec![b'\n'; 4000]].concat());
+        })
+    };
+    let reads = |log: Vec<String>| log.iter().filter(|line| *line == "read web").count();
+    let mut scenario = Scenario::ready();
+    scenario.create(long(request("web")));
+    assert_eq!(reads(scenario.pass(60)), 0);
+    let mut scenario = Scenario::empty(super::scenario::config());
+    scenario.create(long(request("web").approved()));
+    assert_eq!(reads(scenario.pass(60)), 0);
+    // To save what is signed takes no CSR.
+    let mut scenario = Scenario::ready();
+    scenario.write_errors.extend([WriteError::Unavailable; 3]);
+    scenario.create(long(request("web").approved()));
+    assert_eq!(reads(scenario.pass(60)), 1);
+    assert_eq!(scenario.reason("web"), "Issued");
 }
 
 #[test]
