@@ -10,6 +10,7 @@ mod csr;
 mod managed;
 mod object;
 mod patch;
+mod status;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,7 +200,7 @@ impl FakeKube {
     /// [`Refusal::NotFound`], [`Refusal::Stale`], [`Refusal::Invalid`].
     pub fn patch_status(&mut self, key: &Key, patch: &Value) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        let next = patch::status(&current, patch)?;
+        let next = status::patched(&current, patch)?;
         Ok(self.replace(&current, next))
     }
 
@@ -260,7 +261,7 @@ impl FakeKube {
         (manager, at): (&str, Time),
     ) -> Result<Arc<Object>, Refusal> {
         let current = Arc::clone(self.get(key)?);
-        let next = patch::status(&current, patch)?;
+        let next = status::patched(&current, patch)?;
         let next = managed::update(&current, next, manager, at);
         Ok(self.replace(&current, next))
     }

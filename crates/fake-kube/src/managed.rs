@@ -3,8 +3,8 @@
 //!
 //! Of other objects they only name the manager and the time of the last write.
 //!
-//! The managers of a CertificateSigningRequest are often unknown. The API server resets spec and status for whoever creates
-//! one (`csrStrategy.GetResetFields` of kube-apiserver), so without labels and annotations nobody owns a field; and where
+//! The managers of a CertificateSigningRequest are often unknown. The API server resets spec and status for those who
+//! create one (`csrStrategy.GetResetFields` of kube-apiserver), so without labels and annotations nobody owns a field; and where
 //! nobody does, updates record no manager before the first server-side apply (`skipNonAppliedManager` of apimachinery).
 //! Where somebody does, a signer owns the certificate but no condition (`csrStatusStrategy.GetResetFields`).
 
@@ -110,7 +110,7 @@ pub(crate) fn update(current: &Object, mut next: Object, manager: &str, at: Time
     next
 }
 
-/// Returns `true` if whoever updates the status of an object owns a field then.
+/// Returns `true` if the writer of a status owns a field of the object then.
 fn leaves_mark(current: &Object, next: &Object) -> bool {
     let has_managers = current.meta().managed_fields.iter().flatten().next().is_some();
     let is_csr = matches!(current, Object::Csr(_));

@@ -2,20 +2,7 @@
 
 use serde_json::Value;
 
-use crate::csr::{self, Subresource};
 use crate::{Object, Refusal};
-
-/// Returns an object with a merge patch applied to its status.
-pub(crate) fn status(current: &Object, patch: &Value) -> Result<Object, Refusal> {
-    if matches!(current, Object::Csr(_)) {
-        return csr::patched(current, patch, Subresource::Status);
-    }
-    check_version(current, patch)?;
-    match patch.get("status") {
-        Some(status) => current.with_status(status).ok_or(Refusal::Invalid),
-        None => Ok(current.clone()),
-    }
-}
 
 /// Checks the resourceVersion of a patch against the object
 /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>). An empty version is invalid.

@@ -103,7 +103,7 @@ pub struct Refused {
     pub key: Key,
     /// The uid in the patch.
     pub uid: String,
-    /// What the patch was for.
+    /// The purpose of the patch.
     pub purpose: Purpose,
     /// Whether it is refused for now only.
     pub is_for_now: bool,
@@ -111,7 +111,7 @@ pub struct Refused {
     pub delays_others: bool,
 }
 
-/// What a status is written for.
+/// The reason why a status is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
     /// To save a certificate.

@@ -302,7 +302,7 @@ fn each_mutant_breaks_its_promises() {
     }
 }
 
-/// What appears on a Kubernetes CSR in the first minute may be of an earlier process, so that it binds nobody.
+/// An answer that appears on a Kubernetes CSR in the first minute may be of an earlier process, so it binds nobody.
 #[test]
 fn early_answers_to_csrs_bind_nobody() {
     for (ticks, expected) in [(1, false), (2, true)] {

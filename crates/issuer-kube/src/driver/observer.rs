@@ -1,4 +1,4 @@
-//! What the driver does with the observations of the watches.
+//! The driver's reaction to the observations of the watches.
 
 use std::sync::Arc;
 use std::time::Duration;

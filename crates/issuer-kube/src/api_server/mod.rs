@@ -1,5 +1,9 @@
 //! Answers the controller's questions to the API server.
 
+mod requests;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,26 +13,25 @@ use http::header::{ACCEPT, HeaderValue};
 use http_body_util::BodyExt;
 use issuer_core::Secret;
 use issuer_core::access::{ReadError, SecretData};
-use issuer_core::reconcile::{
-    Event, Key, ObservedRequest, PatchKind, ReferenceReview, Requester, StatusPatch, WriteError,
-};
-use issuer_core::reference::{ConfigMapRef, IssuerKey, RequestKey, RequestKind, SecretRef, SourceRef, TokenSpec};
+use issuer_core::reconcile::{Event, Key, ObservedRequest, ReferenceReview, StatusPatch, WriteError};
+use issuer_core::reference::{ConfigMapRef, RequestKey, SecretRef, SourceRef, TokenSpec};
 use issuer_core::target::NamespaceLabels;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret as SecretObject, ServiceAccount};
-use kube::api::{GetParams, Patch, PatchParams, PostParams};
+use kube::api::{GetParams, PostParams};
 use kube::client::Body;
 use kube::core::Request;
 use kube::core::request::Error as RequestError;
 use kube::{Client, Error, Resource};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+
+use requests::{access_review, issuers_url, requests_url, status_request};
 
 use crate::events::Events;
 use crate::failure::{Failure, chain};
 use crate::log::{LogThrottle, object};
-use crate::object::{FIELD_MANAGER, METADATA_ONLY, decode_request};
+use crate::object::{METADATA_ONLY, decode_request};
 use crate::source_watch::SourceWatch;
 use crate::transport::Transport;
 
@@ -230,80 +233,6 @@ impl ApiServer {
     }
 }
 
-/// Returns the request that writes a status.
-fn status_request(url: String, name: &str, write: &StatusPatch) -> Result<http::Request<Vec<u8>>, RequestError> {
-    let request = Request::new(url);
-    let field_manager = Some(FIELD_MANAGER.to_owned());
-    let patch = |patch: Patch<&Value>, force| {
-        let params = PatchParams {
-            field_manager: field_manager.clone(),
-            force,
-            ..PatchParams::default()
-        };
-        request.patch_subresource("status", name, &params, &patch)
-    };
-    match write.kind {
-        PatchKind::Apply { force } => patch(Patch::Apply(&write.body), force),
-        PatchKind::Merge => patch(Patch::Merge(&write.body), false),
-        PatchKind::Replace => {
-            let params = PostParams {
-                field_manager: field_manager.clone(),
-                ..PostParams::default()
-            };
-            let body = serde_json::to_vec(&write.body).map_err(RequestError::SerializeBody)?;
-            request.replace_subresource("status", name, &params, body)
-        }
-    }
-}
-
-/// Returns the path of the issuers of the same kind and namespace.
-fn issuers_url(key: &IssuerKey) -> String {
-    let (version, plural) = (key.kind.api_version(), key.kind.plural());
-    if key.kind.is_cluster() {
-        format!("/apis/{version}/{plural}")
-    } else {
-        format!("/apis/{version}/namespaces/{}/{plural}", key.namespace)
-    }
-}
-
-/// Returns the path of the requests of the same kind and namespace.
-fn requests_url(key: &RequestKey) -> String {
-    let (version, plural) = (key.kind.api_version(), key.kind.plural());
-    match key.kind {
-        RequestKind::CertificateRequest => format!("/apis/{version}/namespaces/{}/{plural}", key.namespace),
-        RequestKind::CertificateSigningRequest => format!("/apis/{version}/{plural}"),
-    }
-}
-
-/// Returns the object that asks whether a user may reference an issuer.
-fn access_review(review: &ReferenceReview) -> SubjectAccessReview {
-    let Requester {
-        username,
-        uid,
-        groups,
-        extra,
-    } = review.requester.clone();
-    SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: Some(username),
-            uid: Some(uid),
-            groups: Some(groups),
-            extra: Some(extra),
-            resource_attributes: Some(ResourceAttributes {
-                group: Some(review.group.to_owned()),
-                name: Some(review.name.clone()),
-                namespace: Some(review.namespace.clone()),
-                resource: Some(review.resource.to_owned()),
-                verb: Some("reference".to_owned()),
-                version: Some("*".to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
-    }
-}
-
 /// Prints why the API server did not answer, without what it was sent.
 pub(crate) struct Cause<'a>(pub(crate) &'a Error);
 
@@ -333,184 +262,5 @@ fn read_error(code: Option<u16>) -> ReadError {
         Some(403) => ReadError::Forbidden,
         Some(404) => ReadError::NotFound,
         _ => ReadError::Unavailable,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use http::StatusCode;
-    use http_body_util::Full;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn refusals_of_reads_are_told_apart() {
-        for (code, expected) in [
-            (400, ReadError::Invalid),
-            (403, ReadError::Forbidden),
-            (404, ReadError::NotFound),
-            (422, ReadError::Invalid),
-            (429, ReadError::Unavailable),
-            (500, ReadError::Unavailable),
-        ] {
-            assert_eq!(read_error(Some(code)), expected, "{code}");
-        }
-        assert_eq!(read_error(None), ReadError::Unavailable);
-    }
-
-    #[tokio::test]
-    async fn review_is_decided_or_unavailable() {
-        for (status, expected) in [
-            (json!({ "allowed": true }), Ok(true)),
-            (
-                json!({ "allowed": true, "evaluationError": "a role is missing" }),
-                Ok(true),
-            ),
-            (json!({ "allowed": false }), Ok(false)),
-            (
-                json!({ "allowed": false, "denied": true, "evaluationError": "x" }),
-                Ok(false),
-            ),
-            (
-                json!({ "allowed": false, "evaluationError": "no answer" }),
-                Err(ReadError::Unavailable),
-            ),
-            (json!(null), Err(ReadError::Unavailable)),
-        ] {
-            let answer = json!({ "metadata": {}, "spec": {}, "status": status }).to_string();
-            let service = tower::service_fn(move |request: http::Request<Body>| {
-                assert_eq!(
-                    request.uri().path(),
-                    "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-                );
-                let reply = Response::new(Full::new(Bytes::from(answer.clone())));
-                async move { Ok::<_, Infallible>(reply) }
-            });
-            let api = ApiServer::new(Client::new(service, "default"), String::new());
-            assert_eq!(api.review_reference(&review()).await, expected, "{status}");
-        }
-    }
-
-    fn review() -> ReferenceReview {
-        ReferenceReview {
-            requester: Requester {
-                username: "alice".to_owned(),
-                uid: "u-1".to_owned(),
-                groups: vec!["team".to_owned()],
-                extra: [("scope".to_owned(), vec!["a".to_owned()])].into(),
-            },
-            group: "vault-issuer.io",
-            resource: "vaultissuers",
-            namespace: "team".to_owned(),
-            name: "vault".to_owned(),
-        }
-    }
-
-    #[test]
-    fn review_names_requester_and_issuer() {
-        let object = serde_json::to_value(access_review(&review())).unwrap();
-        let expected = json!({
-            "user": "alice",
-            "uid": "u-1",
-            "groups": ["team"],
-            "extra": { "scope": ["a"] },
-            "resourceAttributes": {
-                "group": "vault-issuer.io",
-                "resource": "vaultissuers",
-                "namespace": "team",
-                "name": "vault",
-                "verb": "reference",
-                "version": "*",
-            },
-        });
-        assert_eq!(object["spec"], expected);
-    }
-
-    /// Tenants can cause such refusals: with a quota, an admission webhook, a request that takes too long to store.
-    #[tokio::test]
-    async fn refusal_of_one_request_asks_no_other_to_wait() {
-        for (code, reason) in [
-            (429, "TooManyRequests"),
-            (429, ""),
-            (500, "ServerTimeout"),
-            (503, "ServiceUnavailable"),
-        ] {
-            let service = tower::service_fn(move |_: http::Request<Body>| async move {
-                let status = json!({
-                    "kind": "Status",
-                    "apiVersion": "v1",
-                    "status": "Failure",
-                    "message": "admission webhook \"quota.team\" denied the request",
-                    "reason": reason,
-                    "details": { "retryAfterSeconds": 3600 },
-                    "code": code,
-                });
-                let mut reply = Response::new(Full::new(Bytes::from(status.to_string())));
-                *reply.status_mut() = StatusCode::from_u16(code).unwrap();
-                reply
-                    .headers_mut()
-                    .insert("Retry-After", HeaderValue::from_static("3600"));
-                Ok::<_, Infallible>(reply)
-            });
-            let api = ApiServer::new(Client::new(service, "default"), String::new());
-            let write = StatusPatch {
-                of: Key::Request(RequestKey {
-                    kind: RequestKind::CertificateRequest,
-                    namespace: "team".to_owned(),
-                    name: "web".to_owned(),
-                }),
-                kind: PatchKind::Replace,
-                body: json!({}),
-            };
-            let postponed = WriteError::Postponed(Duration::from_secs(60));
-            assert_eq!(api.write_status(&write).await, Err(postponed), "{code}");
-            assert_eq!(api.take_wait(), None, "{code} {reason}");
-        }
-    }
-
-    #[tokio::test]
-    async fn refusals_that_last_are_logged() {
-        let service = tower::service_fn(|_: http::Request<Body>| async {
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
-        });
-        let api = ApiServer::new(Client::new(service, "default"), String::new());
-        let denied = |text: &str| Failure::new(format!("admission webhook \"a\" denied the request: {text}"));
-        assert!(!api.must_log(WriteError::Conflict, &denied("no")));
-        assert!(!api.must_log(WriteError::Unavailable, &denied("no")));
-        assert!(api.must_log(WriteError::Refused, &denied("no")));
-        assert!(!api.must_log(WriteError::Refused, &denied("no")));
-        assert!(api.must_log(WriteError::Postponed(Duration::ZERO), &denied("not now")));
-        assert!(api.must_log(WriteError::Forbidden, &Failure::new("forbidden")));
-    }
-
-    #[tokio::test]
-    async fn retry_after_of_refusals_is_kept() {
-        let service = tower::service_fn(|request: http::Request<Body>| async move {
-            let seconds = if request.uri().path().ends_with("long") {
-                "7"
-            } else {
-                "2"
-            };
-            // As priority and fairness refuses: without a Status.
-            let mut reply = Response::new(Full::new(Bytes::from_static(b"Too many requests")));
-            *reply.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-            reply
-                .headers_mut()
-                .insert("Retry-After", HeaderValue::from_static(seconds));
-            Ok::<_, Infallible>(reply)
-        });
-        let api = ApiServer::new(Client::new(service, "default"), String::new());
-        for name in ["short", "long", "short"] {
-            let secret = SecretRef {
-                namespace: "team".to_owned(),
-                name: name.to_owned(),
-            };
-            assert_eq!(api.read_secret(&secret).await.err(), Some(ReadError::Unavailable));
-        }
-        assert_eq!(api.take_wait(), Some(Duration::from_secs(7)));
-        assert_eq!(api.take_wait(), None);
     }
 }
