@@ -5,11 +5,13 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::aside;
 use crate::servers::offline::Engine;
+use crate::servers::process::eventually;
 use xtask::process::run;
 
 /// The size of a cluster and the family of its addresses.
@@ -57,6 +59,9 @@ impl Shape {
         configuration
     }
 }
+
+/// How long it may take to stop the processes of a node.
+const FREEZING: Duration = Duration::from_secs(30);
 
 /// The nodes of one cluster, deleted on drop unless they end with the engine of this program.
 pub(crate) struct Nodes {
@@ -149,7 +154,8 @@ impl Nodes {
 
     /// Stops all processes of a node, which then looks lost to the others.
     pub(super) async fn freeze(&self, node: &str) -> anyhow::Result<()> {
-        docker(&["pause", node]).await
+        // On a busy machine runc gives up when processes start faster than a control group of version 1 freezes.
+        eventually(FREEZING, async || docker(&["pause", node]).await).await
     }
 
     /// Lets a frozen node go on.
