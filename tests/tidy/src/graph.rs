@@ -37,6 +37,9 @@ const FREE: [&str; 9] = [
     "xtask",
 ];
 
+/// Crates that the tools of the first steps of CI must not pull in.
+const SLOW: [&str; 6] = ["aws-lc-", "cc", "k8s-openapi", "kube-", "rcgen", "tokio"];
+
 /// Crates that issuer-core must not pull in: runtimes, sockets, HTTP and Kubernetes clients, TLS, randomness, clocks.
 /// A name that ends in `-` matches all names with this prefix.
 const IMPURE: [&str; 22] = [
@@ -94,6 +97,15 @@ pub(crate) fn check() -> anyhow::Result<Vec<Finding>> {
         file: "crates/issuer-core/Cargo.toml".into(),
         line: 1,
         rule: format!("depends on {name}, so it is not sans-IO"),
+    }));
+    let tools = ["xtask", "tidy", "codegen"].map(|tool| format!("--package={tool}"));
+    let mut args: Vec<&str> = tools.iter().map(String::as_str).collect();
+    args.extend(["--edges=normal,build", "--target=all"]);
+    let tools = tree(&args)?;
+    findings.extend(matching(&tools, &SLOW).map(|name| Finding {
+        file: "xtask/Cargo.toml".into(),
+        line: 1,
+        rule: format!("a tool that must compile within seconds, without a C compiler, depends on {name}"),
     }));
     let all = tree(&["--workspace", "--edges=all", "--target=all"])?;
     findings.extend(matching(&all, &BANNED).map(|name| Finding {

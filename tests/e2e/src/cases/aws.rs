@@ -6,7 +6,7 @@ use issuer_api::{IssuerStatus, VaultClusterIssuer, VaultIssuer};
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::auth::{account, signs};
+use super::auth::{account, grant_tokens, signs};
 use super::tools;
 use crate::pki::{Csr, Names};
 use crate::servers::aws::Aws;
@@ -106,7 +106,7 @@ pub(super) async fn service_account(test: &TestNamespace<'_>) -> anyhow::Result<
     Ok(())
 }
 
-/// The identity of the controller's own pod: only issuers of the kind for which the operator permits it log in, with each way
+/// AWS identities in a running controller. That of its own pod: only issuers of the kind for which the operator permits it log in, with each way
 /// in which EKS gives a pod an identity, and with none of access keys in variables.
 pub(super) async fn ambient(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let path = test.role(json!({})).await?;
@@ -116,7 +116,7 @@ pub(super) async fn ambient(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     test.issuer("vault", test.spec(&path, auth.clone())).await?;
     test.cluster_issuer(test.spec(&path, auth)).await?;
 
-    let [role, pod, keys] = environments(test, &model).await?;
+    let [endpoint, role, pod, keys] = environments(test, &model).await?;
     let denied = |kind: &str| format!("{kind}-ambient-credentials");
     let none = || Some("the controller's pod has no AWS identity".to_owned());
     // Each changes what the one before has left, so that no condition is an old one.
@@ -143,6 +143,18 @@ pub(super) async fn ambient(test: &TestNamespace<'_>) -> anyhow::Result<()> {
             }
         }
     }
+
+    // The role of a service account whose tokens the controller may request needs no flag.
+    grant_tokens(test, "vault-login").await?;
+    let mut auth = aws(test);
+    auth["aws"]["vaultHeaderValue"] = json!("vault.example.com");
+    auth["aws"]["serviceAccountRef"] = json!({ "name": "vault-login" });
+    auth["aws"]["iamRoleArn"] = json!(Aws::ROLE_ARN);
+    let mut local = test.env.local_servers().await?;
+    local.restart_controller_in(&endpoint, &[]).await?;
+    drop(local);
+    test.issuer("vault", test.spec(&path, auth)).await?;
+    logs_in(test, false).await?;
     test.env.local_servers().await?.restart_controller_with(&[]).await
 }
 
@@ -151,9 +163,9 @@ const CLUSTER_ISSUERS: &str = "--cluster-issuer-ambient-credentials";
 
 type Variables = Vec<(&'static str, String)>;
 
-/// Returns the variables of a pod whose service account has an IAM role, of one with an EKS Pod Identity association, and of one
-/// with access keys.
-async fn environments(test: &TestNamespace<'_>, model: &Aws) -> anyhow::Result<[Variables; 3]> {
+/// Returns the variables of a pod without an identity, of one whose service account has an IAM role, of one with an EKS Pod
+/// Identity association, and of one with access keys.
+async fn environments(test: &TestNamespace<'_>, model: &Aws) -> anyhow::Result<[Variables; 4]> {
     account(test).await?;
     let audience = ["sts.amazonaws.com"];
     let token = cluster::token_for(&test.env.client, &test.namespace, "vault-login", &audience).await?;
@@ -164,11 +176,13 @@ async fn environments(test: &TestNamespace<'_>, model: &Aws) -> anyhow::Result<[
         std::fs::write(&path, token)?;
         Ok(path.display().to_string())
     };
+    let endpoint = ("AWS_ENDPOINT_URL_STS", model.url());
     Ok([
+        vec![endpoint.clone()],
         vec![
             ("AWS_ROLE_ARN", Aws::ROLE_ARN.to_owned()),
             ("AWS_WEB_IDENTITY_TOKEN_FILE", file("web-identity-token", &token)?),
-            ("AWS_ENDPOINT_URL_STS", model.url()),
+            endpoint,
         ],
         vec![
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", model.credentials_url()),

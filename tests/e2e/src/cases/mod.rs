@@ -160,6 +160,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("controller-killed", outages::killed),
     alone!("controller-stopped", outages::graceful),
     alone!("auth-aws-ambient", aws::ambient),
+    alone!("proxy-of-environment", scope::proxy_of_environment),
     alone!("csr-certificate", csr::certificate),
     alone!("csr-permission", csr::permission),
     alone!("csr-waiting", csr::waiting),

@@ -84,27 +84,53 @@ pub(super) async fn proxy(test: &TestNamespace<'_>) -> anyhow::Result<()> {
         let message = &status.ready().context("no Ready condition")?.message;
         ensure!(message.contains(hint), "{name}: {message}");
     }
-    of_environment(test, test.spec(&path, auth.clone()), &demands).await
+    Ok(())
 }
 
 /// The credentials that a proxy demands: `user:hunter-2`.
 const BASIC: &str = "Basic dXNlcjpodW50ZXItMg==";
 
-/// The proxy of the environment, by the name of a server that only it resolves.
-async fn of_environment(test: &TestNamespace<'_>, mut spec: Value, proxy: &ConnectProxy) -> anyhow::Result<()> {
+/// The proxy of the environment, which resolves the name of the server, and hosts that are not reached through it: for the
+/// command line and for the controller.
+pub(super) async fn proxy_of_environment(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    test.env.canary("hunter-2");
+    let proxy = ConnectProxy::start(test.env.vault.port()?, Answer::Demands(BASIC)).await?;
+    let path = test.role(json!({})).await?;
+    let auth = test
+        .approle("approle", &test.policy(&[&path]).await?, json!({}))
+        .await?;
+    let mut spec = test.spec(&path, auth);
     spec["server"] = json!("https://vault.e2e.invalid:8200");
     spec["serverName"] = json!("127.0.0.1");
     test.issuer("named", spec).await?;
+
     let url = format!("http://user:hunter-2@{}", proxy.authority());
+    let through = [("HTTPS_PROXY", url.clone())];
+    let around = [("HTTPS_PROXY", url), ("NO_PROXY", "e2e.invalid".to_owned())];
     let check = ["check", "vaultissuer/named"];
-    let (good, output) = tools::run_with(test, &check, &[("HTTPS_PROXY", url.clone())]).await?;
+    let (good, output) = tools::run_with(test, &check, &through).await?;
     let line = format!("vault.e2e.invalid:8200 through proxy {}", proxy.authority());
     ensure!(good && output.contains(&line), "check says {output}");
     ensure!(!output.contains("hunter-2"), "check shows a password");
-    let variables = [("HTTPS_PROXY", url), ("NO_PROXY", "e2e.invalid".to_owned())];
-    let (good, output) = tools::run_with(test, &check, &variables).await?;
+    let (good, output) = tools::run_with(test, &check, &around).await?;
     ensure!(!good && output.contains("VaultUnreachable"), "check says {output}");
-    Ok(())
+
+    let restart = async |variables| {
+        let mut local = test.env.local_servers().await?;
+        local.restart_controller_in(variables, &[]).await
+    };
+    restart(&through).await?;
+    test.ready("named", SOON).await?;
+    let csr = Csr::new(&Names::common("through.example.com"))?;
+    let ask = Ask {
+        issuer: "named",
+        ..Ask::default()
+    };
+    test.request("through", &csr.pem, ask).await?;
+    test.issued("through", &csr, SOON).await?;
+    restart(&around).await?;
+    test.unready("named", "VaultUnreachable", SOON).await?;
+    restart(&[]).await
 }
 
 /// A controller with rights in its namespaces alone signs there, whether or not it can list all of them, and leaves the
