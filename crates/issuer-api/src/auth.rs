@@ -218,7 +218,7 @@ pub struct JwtServiceAccountRef {
 
 /// Login with an AWS identity (the `iam` type of the auth method `aws`): with the access keys in `secretName`, or as
 /// the role `iamRoleArn` that `serviceAccountRef` assumes. If neither is set, the identity of the controller's own
-/// pod is used, if the operator allows that (`--issuer-ambient-credentials`, `--cluster-issuer-ambient-credentials`).
+/// pod is used, if the operator allows that (`--issuer-ambient-credentials`; for cluster issuers the default).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [

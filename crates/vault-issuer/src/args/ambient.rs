@@ -17,11 +17,12 @@ pub struct AmbientArgs {
         action = ArgAction::Set,
     )]
     pub issuer_ambient_credentials: bool,
-    /// Whether VaultClusterIssuers and ClusterIssuers may log in to Vault with the AWS identity of the controller's own pod
+    /// Whether VaultClusterIssuers and ClusterIssuers may log in to Vault with the AWS identity of the controller's own pod, as
+    /// with cert-manager
     #[arg(
         long,
         env = "VAULT_ISSUER_CLUSTER_ISSUER_AMBIENT_CREDENTIALS",
-        default_value_t = false,
+        default_value_t = true,
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "true",

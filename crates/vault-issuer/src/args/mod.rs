@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(args.metrics_bind_address, Address("[::]:9402".parse().ok()));
         assert_eq!(args.health_probe_bind_address, Address("[::]:8081".parse().ok()));
         assert!(args.leader.leader_elect && !args.allow_http && !args.csrs.sign_kubernetes_csrs);
-        assert!(!args.ambient.issuer_ambient_credentials && !args.ambient.cluster_issuer_ambient_credentials);
+        assert!(!args.ambient.issuer_ambient_credentials && args.ambient.cluster_issuer_ambient_credentials);
         assert!(args.allow_audiences.is_empty() && args.allowed_servers.is_empty());
         assert_eq!(args.leader.leader_election_namespace, None);
         assert_eq!(args.leader.leader_election_id, "vault-issuer");

@@ -16,6 +16,11 @@ pub(super) fn of(
     controller: ServiceAccount,
 ) -> (Result<Target, SpecError>, Vec<String>) {
     let mut policy = IssuerPolicy {
+        // As with cert-manager, cluster issuers may use it by default.
+        ambient_aws: AmbientAws {
+            issuers: false,
+            ..some_identity()
+        },
         own_account: Some(controller),
         ..IssuerPolicy::default()
     };
@@ -24,6 +29,7 @@ pub(super) fn of(
         let error = match Target::parse(spec, key, namespace, &policy) {
             Ok(target) => {
                 warnings.extend(region(spec, &target));
+                warnings.extend(ambient(&target));
                 return (Ok(target), warnings);
             }
             Err(error) => error,
@@ -31,7 +37,7 @@ pub(super) fn of(
         warnings.push(error.to_string());
         // The operator may permit these, and what is behind them is still to be found.
         match error {
-            SpecError::AmbientAws(_) => policy.ambient_aws = some_identity(),
+            SpecError::AmbientAws(_) => policy.ambient_aws.issuers = true,
             SpecError::PlainHttp => policy.allow_http = true,
             SpecError::ServerNotAllowed => policy.allowed_servers = AllowedServers::All,
             SpecError::Audience(..) => policy.allowed_audiences = AllowedAudiences::All,
@@ -54,6 +60,22 @@ fn region(spec: &VaultSpec, target: &Target) -> Option<String> {
     (!is_named && !has_keys).then(|| {
         "spec.auth.aws.region is missing: it is the AWS_REGION of the controller's pod, no longer of cert-manager's, or \
          us-east-1"
+            .to_owned()
+    })
+}
+
+/// Returns a warning where the identity is that of a pod, which is another one now.
+fn ambient(target: &Target) -> Option<String> {
+    let is_ambient = matches!(
+        &target.method,
+        Method::Aws {
+            identity: AwsIdentity::Ambient(_),
+            ..
+        }
+    );
+    is_ambient.then(|| {
+        "spec.auth.aws: the AWS identity is that of the controller's pod, no longer of cert-manager's; give it to the service \
+         account of the controller"
             .to_owned()
     })
 }

@@ -121,16 +121,21 @@ pub(super) async fn ambient(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let none = || Some("the controller's pod has no AWS identity".to_owned());
     // Each changes what the one before has left, so that no condition is an old one.
     for (variables, flags, of_issuer, of_cluster_issuer) in [
+        (&role, &[][..], Some(denied("--issuer")), None),
         (
             &role,
-            &[][..],
-            Some(denied("--issuer")),
+            &[ISSUERS, NO_CLUSTER_ISSUERS][..],
+            None,
             Some(denied("--cluster-issuer")),
         ),
-        (&role, &[ISSUERS][..], None, Some(denied("--cluster-issuer"))),
-        (&pod, &[CLUSTER_ISSUERS][..], Some(denied("--issuer")), None),
-        (&pod, &[ISSUERS][..], None, Some(denied("--cluster-issuer"))),
-        (&keys, &[ISSUERS, CLUSTER_ISSUERS][..], none(), none()),
+        (&pod, &[][..], Some(denied("--issuer")), None),
+        (
+            &pod,
+            &[ISSUERS, NO_CLUSTER_ISSUERS][..],
+            None,
+            Some(denied("--cluster-issuer")),
+        ),
+        (&keys, &[ISSUERS][..], none(), none()),
     ] {
         let mut local = test.env.local_servers().await?;
         local.restart_controller_in(variables, flags).await?;
@@ -159,7 +164,7 @@ pub(super) async fn ambient(test: &TestNamespace<'_>) -> anyhow::Result<()> {
 }
 
 const ISSUERS: &str = "--issuer-ambient-credentials";
-const CLUSTER_ISSUERS: &str = "--cluster-issuer-ambient-credentials";
+const NO_CLUSTER_ISSUERS: &str = "--cluster-issuer-ambient-credentials=false";
 
 type Variables = Vec<(&'static str, String)>;
 

@@ -268,6 +268,13 @@ fn differences_are_named_before_they_happen() {
             "AWS identity of the controller's pod (--issuer-ambient-credentials)\n",
         ),
         (
+            CLUSTER_ISSUER.replace(
+                "{kubernetes: {role: web, mountPath: /v1/auth/k8s, serviceAccountRef: {name: signer}}}",
+                "{aws: {role: web}}",
+            ),
+            "# WARNING: spec.auth.aws: the AWS identity is that of the controller's pod, no longer of cert-manager's",
+        ),
+        (
             ISSUER.replace(
                 "{appRole: {path: approle, roleId: r, secretRef: {name: vault-approle, key: secretId}}}",
                 "{aws: {role: web, serviceAccountRef: {name: signer}, iamRoleArn: arn}}",
