@@ -30,7 +30,9 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/vault"
 	"github.com/cert-manager/cert-manager/pkg/logs"
+	"github.com/cert-manager/cert-manager/pkg/metrics"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 )
 
 func main() {
@@ -42,6 +44,8 @@ func main() {
 	opts.ClusterIssuerAmbientCredentials = true
 	set(&opts, "CertificateRequestMinimumBackoffDuration", time.Hour)
 	set(&opts, "CertificateRequestMaximumBackoffDuration", 32*time.Hour)
+	set(&opts, "Clock", clock.Clock(clock.RealClock{}))
+	set(&opts, "Metrics", metrics.New(klog.Background(), clock.RealClock{}))
 	opts.CopiedAnnotationPrefixes = []string{"*", "-kubectl.kubernetes.io/", "-fluxcd.io/", "-argocd.argoproj.io/"}
 	flag.StringVar(&opts.Kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty: in-cluster")
 	flag.StringVar(&opts.ClusterResourceNamespace, "cluster-resource-namespace", "kube-system", "namespace of ClusterIssuers' secrets")
@@ -111,10 +115,10 @@ func run(ctx context.Context, opts controller.ContextOptions, names []string) er
 	}
 }
 
-// set sets an option that old versions do not have.
-func set(opts *controller.ContextOptions, name string, value time.Duration) {
+// set sets an option that not all versions have.
+func set(opts *controller.ContextOptions, name string, value any) {
 	if field := reflect.ValueOf(opts).Elem().FieldByName(name); field.IsValid() {
-		field.SetInt(int64(value))
+		field.Set(reflect.ValueOf(value))
 	}
 }
 

@@ -117,7 +117,9 @@ pub(super) async fn proxy_of_environment(test: &TestNamespace<'_>) -> anyhow::Re
 
     let restart = async |variables| {
         let mut local = test.env.local_servers().await?;
-        local.restart_controller_in(variables, &[]).await
+        local
+            .restart_controller_in(variables, &["--allowed-servers=vault.e2e.invalid"])
+            .await
     };
     restart(&through).await?;
     test.ready("named", SOON).await?;
@@ -130,7 +132,7 @@ pub(super) async fn proxy_of_environment(test: &TestNamespace<'_>) -> anyhow::Re
     test.issued("through", &csr, SOON).await?;
     restart(&around).await?;
     test.unready("named", "VaultUnreachable", SOON).await?;
-    restart(&[]).await
+    test.env.local_servers().await?.restart_controller_with(&[]).await
 }
 
 /// A controller with rights in its namespaces alone signs there, whether or not it can list all of them, and leaves the

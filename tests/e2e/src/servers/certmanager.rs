@@ -41,7 +41,10 @@ impl CertManager {
         client: &Client,
     ) -> anyhow::Result<Self> {
         for entry in fs::read_dir(components.cert_manager_crds())? {
-            apply(client, &fs::read_to_string(entry?.path())?).await?;
+            let manifest = fs::read_to_string(entry?.path())?;
+            // Old ones belong to a chart, and have labels that Helm fills in.
+            let lines = manifest.lines().filter(|line| !line.contains("{{"));
+            apply(client, &lines.collect::<Vec<_>>().join("\n")).await?;
         }
         rights(client).await?;
         let binary = components.cert_manager();
