@@ -7,8 +7,9 @@ use super::warnings;
 use crate::args::MigrateArgs;
 use crate::manifest::Issuer;
 
-/// Prints the data of a Secret as a new Secret, in YAML, which allows the last comma.
-const TEMPLATE: &str = "{apiVersion: v1, kind: Secret, metadata: {name: {{.metadata.name}}}, data: { {{range $key, $value := .data}}\"{{$key}}\": \"{{$value}}\", {{end}}}}";
+/// Prints the data of a Secret as a new Secret, in YAML, which allows the last comma. With `{` at the beginning, older
+/// versions of kubectl take it for JSON.
+const TEMPLATE: &str = "--- {apiVersion: v1, kind: Secret, metadata: {name: {{.metadata.name}}}, data: { {{range $key, $value := .data}}\"{{$key}}\": \"{{$value}}\", {{end}}}}";
 
 /// The move of one of cert-manager's issuers.
 pub(super) struct Move<'a> {

@@ -211,8 +211,8 @@ pub(super) async fn status(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     end(test).await
 }
 
-/// From the built-in controller to ours and back, while requests are made all the time. A request is signed by one of the
-/// two, and by ours once.
+/// From the built-in controller to ours and back, while requests are made all the time, and Certificates of both kinds before,
+/// meanwhile and afterwards. A request is signed by one of the two, and by ours once.
 pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let path = issuers(test).await?;
     ready(test, "True").await?;
@@ -220,6 +220,8 @@ pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let plain = json!({ "audit_non_hmac_request_keys": ["common_name"] });
     test.env.vault.admin.write("sys/mounts/pki/tune", plain).await?;
 
+    test.approve_all().await?;
+    of_both_kinds(test, "before").await?;
     let mut local = test.env.local_servers().await?;
     load(test, 0..4).await?;
     local.cert_manager.stop()?;
@@ -229,7 +231,8 @@ pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     load(test, 6..8).await?;
     tokio::try_join!(local.restart_controller_with(&FLAGS), load(test, 8..12))?;
     load(test, 12..14).await?;
-    issued(test, 14 * BATCH).await?;
+    issued(test, 14 * BATCH + 2).await?;
+    of_both_kinds(test, "meanwhile").await?;
 
     load(test, 14..15).await?;
     tokio::try_join!(local.restart_controller_with(&[]), load(test, 15..17))?;
@@ -237,9 +240,14 @@ pub(super) async fn switch(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     local.cert_manager.restart_without(&[])?;
     load(test, 17..BATCHES).await?;
     drop(local);
-    issued(test, BATCHES * BATCH).await?;
+    issued(test, BATCHES * BATCH + 4).await?;
+    of_both_kinds(test, "afterwards").await?;
 
-    let signed = test.env.vault.audit.signed(&path)?;
+    let mut signed = test.env.vault.audit.signed(&path)?;
+    // Those of the Certificates, which have no common name.
+    let of_certificates = signed.remove("").unwrap_or_default();
+    let ours = of_certificates.iter().filter(|at| (begin..end).contains(*at));
+    ensure!(ours.count() == 2, "Certificates are signed at {of_certificates:?}");
     ensure!(signed.len() == BATCHES * BATCH, "{} requests are signed", signed.len());
     let (mut of_ours, mut of_both) = (0, 0);
     for (name, times) in &signed {
@@ -383,6 +391,16 @@ pub(super) async fn certificate(test: &TestNamespace<'_>, name: &str, kind: &str
         },
     }))
     .await
+}
+
+/// Creates a Certificate of the Issuer and one of the ClusterIssuer, and waits until both are issued.
+async fn of_both_kinds(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<()> {
+    for (kind, issuer) in [("Issuer", "vault"), ("ClusterIssuer", test.case)] {
+        let name = format!("{name}-{}", kind.to_lowercase());
+        certificate(test, &name, kind, issuer).await?;
+        test.stored(&name).await?;
+    }
+    Ok(())
 }
 
 /// Creates batches of requests one after the other, and does not wait for their certificates.
