@@ -9,7 +9,7 @@ use crate::manifest::Issuer;
 
 /// Prints the data of a Secret as a new Secret, in YAML, which allows the last comma. With `{` at the beginning, older
 /// versions of kubectl take it for JSON.
-const TEMPLATE: &str = "--- {apiVersion: v1, kind: Secret, metadata: {name: {{.metadata.name}}}, data: { {{range $key, $value := .data}}\"{{$key}}\": \"{{$value}}\", {{end}}}}";
+const TEMPLATE: &str = "apiVersion: v1{{\"\\n\"}}kind: Secret{{\"\\n\"}}metadata: {name: {{.metadata.name}}}{{\"\\n\"}}data: { {{range $key, $value := .data}}\"{{$key}}\": \"{{$value}}\", {{end}}}";
 
 /// The move of one of cert-manager's issuers.
 pub(super) struct Move<'a> {

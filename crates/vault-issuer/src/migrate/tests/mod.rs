@@ -120,7 +120,7 @@ fn credentials_of_cluster_issuers_move() {
     let plan = sections(CLUSTER_ISSUER);
     for expected in [
         "# ClusterIssuer vault becomes VaultClusterIssuer vault
-# BEFORE: kubectl get secret vault-ca --namespace cert-manager --output go-template='--- {apiVersion: v1, kind: Secret, metadata: {name: {{.metadata.name}}}, data: { {{range $key, $value := .data}}\"{{$key}}\": \"{{$value}}\", {{end}}}}' | kubectl apply --server-side --field-manager=vault-issuer-migrate --namespace vault-issuer -f -
+# BEFORE: kubectl get secret vault-ca --namespace cert-manager --output go-template='apiVersion: v1{{\"\\n\"}}kind: Secret{{\"\\n\"}}metadata: {name: {{.metadata.name}}}{{\"\\n\"}}data: { {{range $key, $value := .data}}\"{{$key}}\": \"{{$value}}\", {{end}}}' | kubectl apply --server-side --field-manager=vault-issuer-migrate --namespace vault-issuer -f -
 # WARNING: a copy does not follow its Secret when that is renewed; nothing is copied with cert-manager as the cluster resource namespace (--cluster-resource-namespace, here and of the controller)
 # BEFORE: vault read auth/k8s/role/web
 # EDIT: vault write auth/k8s/role/web bound_service_account_namespaces=PRESENT,vault-issuer bound_service_account_namespace_selector=PRESENT
