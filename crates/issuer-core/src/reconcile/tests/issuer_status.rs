@@ -2,28 +2,16 @@
 
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use issuer_api::{Condition, ConditionStatus};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::scenario::{Answer, Scenario, config, issuer, issuer_key, request};
+use super::vault_replies::{postponed, reply};
 use crate::access::{SecretData, Warning};
 use crate::reconcile::issuer_events::written;
 use crate::reconcile::{AwaitReply, AwaitWrite, Change, Event, Key, Outcome, Step, WriteError};
 use crate::reference::IssuerKey;
-use crate::{Body, Operation, Reply, Secret};
-
-fn reply(status: u16, body: &Value) -> Reply {
-    let body = Body::from(body.to_string().into_bytes());
-    Ok(http::Response::builder().status(status).body(body).unwrap())
-}
-
-/// Returns a reply that asks to wait for 30 seconds.
-fn throttled() -> Reply {
-    let mut throttled = reply(429, &json!({ "errors": [] }))?;
-    throttled.headers_mut().insert(RETRY_AFTER, "30".parse().unwrap());
-    Ok(throttled)
-}
+use crate::{Operation, Secret};
 
 /// Begins the check that is due, and goes on until it asks for the server's health.
 fn until_health(scenario: &mut Scenario) -> AwaitReply {
@@ -173,7 +161,7 @@ fn outdated_check_still_heeds_retry_after() {
             scenario.create(request("web").approved());
             assert_eq!(scenario.run().first().map(String::as_str), Some("sign web"));
         }
-        let step = health.resume(&mut scenario.controller, scenario.now, throttled());
+        let step = health.resume(&mut scenario.controller, scenario.now, postponed(429, 30));
         assert!(matches!(step, Step::Done(Outcome::Idle)), "{step:?}");
         let due = scenario.controller.next_due().unwrap();
         let waits = due.saturating_sub(scenario.now.monotonic);
@@ -190,7 +178,7 @@ fn other_writer_does_not_shorten_retry_after() {
     let mut written = scenario.issuer.clone();
     written.status.conditions[0].status = ConditionStatus::False;
     scenario.change(Change::Issuer(issuer_key(), written));
-    let step = health.resume(&mut scenario.controller, scenario.now, throttled());
+    let step = health.resume(&mut scenario.controller, scenario.now, postponed(429, 30));
     scenario.answer(&Key::Issuer(issuer_key()), step);
     let due = scenario.controller.next_due().unwrap();
     assert!(due >= scenario.now.monotonic + Duration::from_secs(30), "{due:?}");

@@ -37,20 +37,23 @@ pub(super) enum Answer {
     Held,
 }
 
-fn reply(status: u16, body: &Value) -> Reply {
+pub(super) fn reply(status: u16, body: &Value) -> Reply {
     let reply = http::Response::builder().status(status);
     Ok(reply.body(Body::from(body.to_string().into_bytes())).unwrap())
+}
+
+/// Returns a refusal that asks to wait for so many seconds.
+pub(super) fn postponed(status: u16, seconds: u64) -> Reply {
+    let mut postponed = reply(status, &json!({ "errors": [] }))?;
+    postponed.headers_mut().insert(RETRY_AFTER, seconds.into());
+    Ok(postponed)
 }
 
 fn refusal(answer: &Answer) -> Option<Reply> {
     match answer {
         Answer::Well | Answer::Names(_) => None,
         Answer::Refuses(status, text) => Some(reply(*status, &json!({ "errors": [text] }))),
-        Answer::Postpones(status, seconds) => {
-            let mut postponed = reply(*status, &json!({ "errors": [] })).unwrap();
-            postponed.headers_mut().insert(RETRY_AFTER, (*seconds).into());
-            Some(Ok(postponed))
-        }
+        Answer::Postpones(status, seconds) => Some(postponed(*status, *seconds)),
         Answer::Lost => Some(Err(crate::TransportError::Timeout)),
         Answer::Held => panic!("only signatures are held back"),
     }
