@@ -53,19 +53,8 @@ async fn of_requests(client: &Client, issuer: &IssuerKey) -> anyhow::Result<Opti
 /// server resets the spec and the status for the user who creates one, so nobody manages a field. So events count too.
 async fn of_csrs(client: &Client, issuer: &IssuerKey) -> anyhow::Result<Option<Trace>> {
     let kind = RequestKind::CertificateSigningRequest;
-    let mut events: BTreeMap<String, (Timestamp, String)> = BTreeMap::new();
-    let of_csrs = ListParams::default().fields("involvedObject.kind=CertificateSigningRequest");
-    // Events of objects without a namespace are in this one.
-    pages(client, "/api/v1/namespaces/default/events", of_csrs, |event: Event| {
-        if let Some((uid, trace)) = reported(event) {
-            events
-                .entry(uid)
-                .and_modify(|known| *known = trace.clone().max(known.clone()))
-                .or_insert(trace);
-        }
-    })
-    .await?;
     let mut last = None;
+    let mut of_issuer: BTreeMap<String, RequestKey> = BTreeMap::new();
     pages(
         client,
         &url(kind, issuer),
@@ -73,16 +62,27 @@ async fn of_csrs(client: &Client, issuer: &IssuerKey) -> anyhow::Result<Option<T
         |csr: CertificateSigningRequest| {
             let csr = ObservedRequest::from(csr);
             keep_later(&mut last, answer(&csr, issuer));
-            let is_of_issuer = csr.issuer().as_ref() == Some(issuer);
-            let event = events.get(csr.uid()).filter(|_| is_of_issuer);
-            let trace = event.map(|(at, manager)| Trace {
-                at: *at,
-                manager: Some(manager.clone()),
-                request: csr.key(),
-            });
-            keep_later(&mut last, trace);
+            if csr.issuer().as_ref() == Some(issuer) {
+                of_issuer.insert(csr.uid().to_owned(), csr.key());
+            }
         },
     )
+    .await?;
+    if of_issuer.is_empty() {
+        return Ok(None);
+    }
+    let of_csrs = ListParams::default().fields("involvedObject.kind=CertificateSigningRequest");
+    // Events of objects without a namespace are in this one.
+    pages(client, "/api/v1/namespaces/default/events", of_csrs, |event: Event| {
+        let trace = reported(event).and_then(|(uid, (at, manager))| {
+            Some(Trace {
+                at,
+                manager: Some(manager),
+                request: of_issuer.get(&uid)?.clone(),
+            })
+        });
+        keep_later(&mut last, trace);
+    })
     .await?;
     Ok(last)
 }
