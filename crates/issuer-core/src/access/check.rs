@@ -1,6 +1,5 @@
 //! The conversation of a check with Vault: health, a token, the permission to sign.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use issuer_api::ProbeMode;
@@ -24,7 +23,7 @@ pub(super) struct Check {
     /// The inputs that a new token will be made from.
     inputs: Inputs,
     /// The versions in which the Secrets were read.
-    versions: BTreeMap<SourceRef, String>,
+    versions: Vec<(SourceRef, String)>,
     /// How to log in, once this check has read the Secrets.
     login: Option<Login>,
     /// The access that an earlier check left. It is the result, too, unless a new token takes its place.

@@ -41,7 +41,7 @@ mod secret_data;
 mod tests;
 mod warning;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use issuer_api::VerificationMode;
@@ -74,7 +74,7 @@ pub struct Access {
     /// The inputs that the token was made from. If they change, a new token is made.
     inputs: Inputs,
     /// The versions in which the Secrets and the ConfigMap were read.
-    versions: BTreeMap<SourceRef, String>,
+    versions: Vec<(SourceRef, String)>,
     /// Checks since the Secrets were read, [`STALE`] if they must be read again.
     read: u8,
     /// How it is known that the token may sign.
@@ -150,7 +150,7 @@ impl Access {
 
     /// Returns how many bytes it may keep of Secrets and ConfigMaps.
     pub(crate) fn size(&self) -> usize {
-        self.inputs.contents.values().map(|content| content.size).sum()
+        self.inputs.contents.iter().map(|(_, content)| content.size).sum()
     }
 
     /// Notes that the server was healthy lately: the next check does not ask for its health if it relies on this
@@ -183,17 +183,18 @@ impl Access {
 
     /// Returns the version in which a Secret or ConfigMap was read.
     pub(crate) fn version(&self, source: &SourceRef) -> Option<&str> {
-        self.versions.get(source).map(String::as_str)
+        let (_, version) = self.versions.iter().find(|(read, _)| read == source)?;
+        Some(version)
     }
 
     /// Compares the Secrets with the versions that watches show, `None` of one that is not watched. If they differ,
     /// the next check reads the Secrets; if not, and all are watched, it need not.
     pub(crate) fn compare<'a>(&mut self, shown: impl Fn(&SourceRef) -> Option<&'a str>) {
         let versions = &self.versions;
-        let differs = |(source, version): (&SourceRef, &String)| shown(source).is_some_and(|shown| shown != version);
+        let differs = |(source, version): &(SourceRef, String)| shown(source).is_some_and(|shown| shown != version);
         if versions.iter().any(differs) {
             self.reread();
-        } else if self.read < STALE && versions.keys().all(|source| shown(source).is_some()) {
+        } else if self.read < STALE && versions.iter().all(|(source, _)| shown(source).is_some()) {
             self.read = 0;
         }
     }
@@ -257,7 +258,7 @@ impl Access {
 #[derive(Clone, Debug, PartialEq, Hash)]
 struct Inputs {
     target: Target,
-    contents: BTreeMap<SourceRef, Fingerprint>,
+    contents: Vec<(SourceRef, Fingerprint)>,
 }
 
 /// A question, and the state that awaits its answer.

@@ -23,7 +23,7 @@ pub(super) struct Resolved {
     pub(super) vault: Vault,
     pub(super) login: Login,
     pub(super) inputs: Inputs,
-    pub(super) versions: BTreeMap<SourceRef, String>,
+    pub(super) versions: Vec<(SourceRef, String)>,
 }
 
 /// Resolves a target whose Secrets and ConfigMap have been read from `namespace`. Connections equal to those of `held`

@@ -76,9 +76,11 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     };
     let step = match target {
         Ok(target) => {
-            state
-                .sources
-                .assign(&task.key, access::sources(&target, &namespace), now);
+            state.sources.assign(
+                &task.key,
+                access::sources(&target, &namespace).into_iter().collect(),
+                now,
+            );
             access::begin(target, &namespace, held, now)
         }
         // The token is kept: it is good again as soon as the spec is corrected.

@@ -16,7 +16,8 @@ use crate::vault::SignError;
 /// All issuers. Its methods return what follows from a change and schedule nothing themselves.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(super) struct Issuers {
-    pub(super) by_key: BTreeMap<IssuerKey, Issuer>,
+    /// In boxes, since the nodes of such a map are half empty.
+    pub(super) by_key: BTreeMap<IssuerKey, Box<Issuer>>,
     /// Their size in memory, by tenant.
     pub(super) quotas: Quotas,
 }
@@ -34,11 +35,11 @@ pub(super) enum Observed {
 
 impl Issuers {
     pub(super) fn get(&self, key: &IssuerKey) -> Option<&Issuer> {
-        self.by_key.get(key)
+        self.by_key.get(key).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, key: &IssuerKey) -> Option<&mut Issuer> {
-        self.by_key.get_mut(key)
+        self.by_key.get_mut(key).map(Box::as_mut)
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &IssuerKey> {
@@ -48,7 +49,8 @@ impl Issuers {
     /// Returns the issuers that follow a key, or all.
     pub(super) fn after(&self, last: Option<&IssuerKey>) -> impl Iterator<Item = (&IssuerKey, &Issuer)> {
         let first = last.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_key.range::<IssuerKey, _>((first, Bound::Unbounded))
+        let rest = self.by_key.range::<IssuerKey, _>((first, Bound::Unbounded));
+        rest.map(|(key, issuer)| (key, issuer.as_ref()))
     }
 
     /// Returns each issuer and whether it is ready.
@@ -86,7 +88,7 @@ impl Issuers {
             }
             _ => {
                 // Another uid is another issuer: nothing that was learned of the old one holds.
-                let replaced = self.by_key.insert(key.clone(), Issuer::new(observed, size));
+                let replaced = self.by_key.insert(key.clone(), Box::new(Issuer::new(observed, size)));
                 Observed::Replaced(replaced.and_then(|issuer| issuer.access))
             }
         };
@@ -138,6 +140,6 @@ impl Issuers {
 
     /// Returns the answers that an issuer has lost.
     pub(super) fn losses(&mut self, key: &IssuerKey) -> Option<&mut Losses> {
-        self.by_key.get_mut(key).map(Issuer::losses)
+        self.get_mut(key).map(Issuer::losses)
     }
 }

@@ -50,7 +50,7 @@ pub enum SourceEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sources {
     by_ref: BTreeMap<SourceRef, Source>,
-    by_issuer: BTreeMap<IssuerKey, BTreeSet<SourceRef>>,
+    by_issuer: BTreeMap<IssuerKey, Vec<SourceRef>>,
     /// The objects to be watched, each from this time on.
     due: WatchQueue,
     /// The number of objects that are watched, by namespace.
@@ -110,7 +110,7 @@ impl Sources {
     }
 
     /// Records what an issuer takes data from.
-    pub(super) fn assign(&mut self, issuer: &IssuerKey, sources: BTreeSet<SourceRef>, now: Now) {
+    pub(super) fn assign(&mut self, issuer: &IssuerKey, sources: Vec<SourceRef>, now: Now) {
         if self
             .by_issuer
             .get(issuer)
@@ -118,7 +118,8 @@ impl Sources {
         {
             return;
         }
-        for source in self.by_issuer.remove(issuer).unwrap_or_default().difference(&sources) {
+        let before = self.by_issuer.remove(issuer).unwrap_or_default();
+        for source in before.iter().filter(|source| !sources.contains(source)) {
             self.leave(issuer, source);
         }
         for source in &sources {
@@ -320,7 +321,7 @@ mod tests {
     fn number_of_watches_is_bounded() {
         let mut sources = Sources::new(1);
         for number in 0..WATCHES + 2 {
-            let used = BTreeSet::from([secret(format!("secret-{number}"))]);
+            let used = vec![secret(format!("secret-{number}"))];
             sources.assign(&issuer(number), used, at(0));
         }
         assert_eq!(sources.begin(at(9)), None);
@@ -335,7 +336,7 @@ mod tests {
     fn crowd_of_a_namespace_leaves_watches_to_others() {
         let mut sources = Sources::new(1);
         for number in 0..2 * WATCHES {
-            let used = BTreeSet::from([secret(format!("secret-{number}"))]);
+            let used = vec![secret(format!("secret-{number}"))];
             sources.assign(&issuer(number), used, at(0));
         }
         let crowd = std::iter::from_fn(|| sources.begin(at(20))).count();
@@ -353,7 +354,7 @@ mod tests {
                     namespace: key.namespace.clone(),
                     name: key.name.clone(),
                 });
-                sources.assign(&key, BTreeSet::from([used]), at(20));
+                sources.assign(&key, vec![used], at(20));
             }
             let begun: Vec<_> = std::iter::from_fn(|| sources.begin(at(40))).collect();
             assert!(
@@ -372,14 +373,14 @@ mod tests {
         let mut sources = Sources::new(1);
         let shared = secret("shared".to_owned());
         for number in 0..2 {
-            sources.assign(&issuer(number), BTreeSet::from([shared.clone()]), at(0));
+            sources.assign(&issuer(number), vec![shared.clone()], at(0));
         }
         assert_eq!(sources.begin(at(20)), Some(shared.clone()));
         let event = |sources: &mut Sources, event| sources.note(&shared, at(20), Ok(event));
         assert_eq!(event(&mut sources, SourceEvent::Opened), Next::Continue);
         sources.forget(&issuer(0));
         assert_eq!(event(&mut sources, SourceEvent::Bookmark), Next::Continue);
-        sources.assign(&issuer(1), BTreeSet::new(), at(20));
+        sources.assign(&issuer(1), Vec::new(), at(20));
         assert_eq!(event(&mut sources, SourceEvent::Bookmark), Next::Close);
         assert_eq!(
             (sources.by_ref.len(), sources.by_issuer.len(), sources.watches.all()),
@@ -388,7 +389,7 @@ mod tests {
         assert_eq!(sources.watches, Tally::default());
 
         // One that has not begun needs no end.
-        sources.assign(&issuer(0), BTreeSet::from([shared]), at(20));
+        sources.assign(&issuer(0), vec![shared], at(20));
         sources.forget(&issuer(0));
         assert_eq!((sources.by_ref.len(), sources.next()), (0, None));
     }
@@ -397,7 +398,7 @@ mod tests {
     fn failed_watches_are_repeated_ever_more_rarely() {
         let mut sources = Sources::new(1);
         let source = secret("token".to_owned());
-        sources.assign(&issuer(0), BTreeSet::from([source.clone()]), at(0));
+        sources.assign(&issuer(0), vec![source.clone()], at(0));
         let mut now = at(20);
         for (answer, lasts, seconds) in [
             (Err(ReadError::Unavailable), 1, 1),
