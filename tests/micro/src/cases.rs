@@ -231,7 +231,7 @@ fn scrape() -> Run {
     let mut template = fixture::request("web");
     fixture::approve(&mut template);
     for number in 0..500 {
-        driven.add_issuer(&format!("vault-{number}"));
+        driven.add_issuer(fixture::issuer_key(&format!("vault-{number}")));
     }
     for number in 0..1000 {
         let mut request = template.clone();

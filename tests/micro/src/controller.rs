@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use issuer_core::access::SecretData;
 use issuer_core::reconcile::{Change, Config, Controller, Key, Outcome, StatusPatch, Step};
-use issuer_core::reference::{IssuerKind, ListScope, Namespaces, RequestKind};
+use issuer_core::reference::{IssuerKey, IssuerKind, ListScope, Namespaces, RequestKind};
 use issuer_core::target::IssuerPolicy;
 use issuer_core::{Body, Now, Operation, Reply, Secret};
 use serde_json::json;
@@ -67,16 +67,14 @@ impl Driven {
     /// Returns a controller with the issuer `team/vault`, which is ready.
     pub(crate) fn ready() -> Self {
         let mut driven = Self::new();
-        driven.add_issuer("vault");
+        driven.add_issuer(fixture::issuer_key("vault"));
         driven
     }
 
-    /// Adds the issuer `team/NAME` and checks it.
-    pub(crate) fn add_issuer(&mut self, name: &str) {
-        self.observe(Change::Issuer(
-            fixture::issuer_key(name),
-            fixture::issuer(format!("uid-{name}")),
-        ));
+    /// Adds an issuer and checks it.
+    pub(crate) fn add_issuer(&mut self, key: IssuerKey) {
+        let uid = format!("uid-{}-{}", key.namespace, key.name);
+        self.observe(Change::Issuer(key, fixture::issuer(uid)));
         assert_eq!(self.work(fixture::NOW).1, Outcome::Ready);
     }
 

@@ -86,6 +86,7 @@ pub(crate) fn issuer(uid: String) -> ObservedIssuer {
         spec: VaultSpec {
             server: "https://vault.example:8200".to_owned(),
             path: "pki/sign/web".to_owned(),
+            ca_bundle: Some(Base64::encode(include_str!("../pki/root.pem"))),
             auth: Auth {
                 app_role: Some(AppRole {
                     role_id: Some("web".to_owned()),

@@ -1,7 +1,7 @@
-//! The memory that a waiting request takes.
+//! The memory that an object takes of which there are many.
 //!
 //! Resident memory, by which a container is limited: what the allocator does not use is in it. It grows by whole pages, so
-//! thousands of requests are counted, in a process that has used no memory before.
+//! thousands of objects are counted, in a process that has used no memory before.
 
 use std::env;
 use std::fs;
@@ -9,53 +9,85 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use issuer_core::reconcile::{Change, Outcome};
+use issuer_core::reference::IssuerKey;
 
 use crate::controller::Driven;
 use crate::fixture::{self, NOW};
 
-/// Its name among the operations.
-pub(crate) const NAME: &str = "waiting";
+/// Objects of a kind.
+pub(crate) struct Many {
+    /// The name among the operations.
+    pub(crate) name: &'static str,
+    /// A description.
+    pub(crate) about: &'static str,
+    /// The most that one may take, in bytes.
+    pub(crate) budget: u64,
+    /// Adds one.
+    add: fn(&mut Driven, u32),
+}
 
-/// The most that one may take, in bytes: a sixth more than was measured, which is less than a second copy of its CSR.
-pub(crate) const BUDGET: u64 = 3000;
+/// All kinds.
+pub(crate) const ALL: [Many; 2] = [
+    Many {
+        name: "waiting",
+        about: "the memory of a request that waits for its issuer",
+        // A sixth more than was measured, which is less than a second copy of its CSR.
+        budget: 3000,
+        add: wait,
+    },
+    Many {
+        name: "issuer",
+        about: "the memory of an issuer that is ready, with a CA bundle of one certificate",
+        // A tenth more than was measured.
+        budget: 9800,
+        add: be_ready,
+    },
+];
 
-/// How many requests wait before any is counted, and how many are counted. The CSRs of all have room.
-const REQUESTS: [u32; 2] = [1_000, 8_000];
+/// How many exist before any is counted, and how many are counted. The CSRs of all have room.
+const OBJECTS: [u32; 2] = [1_000, 8_000];
 
-/// The environment variable by which a process is told to measure.
+/// The environment variable by which a process is told what to measure.
 const VARIABLE: &str = "MICRO_MEMORY";
 
-/// Measures in a process of its own; returns the bytes of one request.
-pub(crate) fn measure() -> anyhow::Result<u64> {
-    let mut process = Command::new(env::current_exe()?);
-    let output = process.env(VARIABLE, "1").stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "cannot measure the memory of waiting requests");
-    let text = String::from_utf8(output.stdout)?;
-    text.trim().parse().context("no figure")
+impl Many {
+    /// Measures in a process of its own; returns the bytes of one object.
+    pub(crate) fn measure(&self) -> anyhow::Result<u64> {
+        let mut process = Command::new(env::current_exe()?);
+        let output = process.env(VARIABLE, self.name).stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "cannot measure {}", self.about);
+        let text = String::from_utf8(output.stdout)?;
+        text.trim().parse().context("no figure")
+    }
+
+    /// Returns what this process is to measure, if it is one of those.
+    pub(crate) fn of_environment() -> Option<&'static Self> {
+        let name = env::var(VARIABLE).ok()?;
+        ALL.iter().find(|many| many.name == name)
+    }
+
+    /// Adds objects; returns the bytes that each takes.
+    pub(crate) fn of_one(&self) -> anyhow::Result<u64> {
+        let [before, counted] = OBJECTS;
+        let mut driven = Driven::new();
+        (0..before).for_each(|number| (self.add)(&mut driven, number));
+        let least = resident()?;
+        (before..before + counted).for_each(|number| (self.add)(&mut driven, number));
+        let grown = resident()?.checked_sub(least).context("the memory has shrunk")?;
+        Ok(grown / u64::from(counted))
+    }
+
+    /// Returns the line of its table.
+    pub(crate) fn row(&self, bytes: u64) -> String {
+        let verdict = if bytes <= self.budget { "kept" } else { "EXCEEDED" };
+        format!(
+            "{:<10}{bytes:>8} bytes{:>16}  budget {:>7}  {verdict:<8}  {}",
+            self.name, "", self.budget, self.about
+        )
+    }
 }
 
-/// Returns `true` if this process is one that measures.
-pub(crate) fn is_measured_here() -> bool {
-    env::var_os(VARIABLE).is_some()
-}
-
-/// Lets requests wait for an issuer that does not exist; returns the bytes that each takes.
-pub(crate) fn of_one() -> anyhow::Result<u64> {
-    let [before, counted] = REQUESTS;
-    let mut driven = Driven::new();
-    (0..before).for_each(|number| wait(&mut driven, number));
-    let least = resident()?;
-    (before..before + counted).for_each(|number| wait(&mut driven, number));
-    let most = resident()?;
-    ensure!(
-        driven.controller.pending() == usize::try_from(before + counted)?,
-        "some do not wait"
-    );
-    let grown = most.checked_sub(least).context("the memory has shrunk")?;
-    Ok(grown / u64::from(counted))
-}
-
-/// Lets a request arrive, in one of a hundred namespaces, and wait.
+/// Lets a request arrive, in one of a hundred namespaces, and wait for an issuer that does not exist.
 fn wait(driven: &mut Driven, number: u32) {
     let mut request = fixture::request(&format!("web-{number}"));
     request.metadata.namespace = Some(format!("team-{}", number % 100));
@@ -67,6 +99,15 @@ fn wait(driven: &mut Driven, number: u32) {
     request.status = serde_json::from_value(patch.body["status"].take()).unwrap();
     request.metadata.resource_version = Some("2".to_owned());
     driven.observe(Change::Request(request.into()));
+}
+
+/// Lets an issuer arrive, in a namespace of its own, and become ready.
+fn be_ready(driven: &mut Driven, number: u32) {
+    let key = IssuerKey {
+        namespace: format!("team-{number}"),
+        ..fixture::issuer_key("vault")
+    };
+    driven.add_issuer(key);
 }
 
 /// Returns the resident memory of this process, in bytes, page by page: the sums that Linux keeps elsewhere lag.
@@ -91,6 +132,13 @@ mod tests {
         let mut driven = Driven::new();
         (0..3).for_each(|number| wait(&mut driven, number));
         assert_eq!(driven.controller.pending(), 3);
+    }
+
+    #[test]
+    fn memory_has_a_budget() {
+        let [waiting, _] = &ALL;
+        assert!(waiting.row(waiting.budget).contains("kept"));
+        assert!(waiting.row(waiting.budget + 1).contains("EXCEEDED"));
     }
 
     #[test]
