@@ -2,12 +2,28 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::PathBuf;
 
 /// Returns the resident memory in bytes of a process and its descendants (proc_pid_statm(5)), or 0 on systems without
-/// `/proc`.
+/// `/proc`. Processes of one program share the pages of its files, which count once.
 pub(super) fn resident(root: u32) -> u64 {
+    let mut anonymous = 0;
+    let mut files: HashMap<PathBuf, u64> = HashMap::new();
+    for id in family(root) {
+        let Some((resident, shared)) = fs::read_to_string(format!("/proc/{id}/statm"))
+            .ok()
+            .as_deref()
+            .and_then(pages)
+        else {
+            continue;
+        };
+        anonymous += resident.saturating_sub(shared);
+        let program = fs::read_link(format!("/proc/{id}/exe")).unwrap_or_default();
+        let most = files.entry(program).or_default();
+        *most = shared.max(*most);
+    }
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-    family(root).into_iter().filter_map(pages).sum::<u64>() * page
+    (anonymous + files.into_values().sum::<u64>()) * page
 }
 
 /// Returns a process and its descendants (proc_pid_stat(5)); none on systems without `/proc`.
@@ -48,9 +64,10 @@ fn parent(stat: &str) -> Option<u32> {
     fields.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn pages(id: u32) -> Option<u64> {
-    let statm = fs::read_to_string(format!("/proc/{id}/statm")).ok()?;
-    statm.split_whitespace().nth(1)?.parse().ok()
+/// Returns the pages in `/proc/PID/statm` that are resident, and those of them that belong to files.
+fn pages(statm: &str) -> Option<(u64, u64)> {
+    let mut fields = statm.split_whitespace().skip(1).map(str::parse);
+    Some((fields.next()?.ok()?, fields.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -61,6 +78,12 @@ mod tests {
     fn parent_follows_name_in_parentheses() {
         assert_eq!(parent("12 (a) b) S 7 12 0"), Some(7));
         assert_eq!(parent("12"), None);
+    }
+
+    #[test]
+    fn resident_pages_include_those_of_files() {
+        assert_eq!(pages("900 70 30 5 0 40 0"), Some((70, 30)));
+        assert_eq!(pages("900"), None);
     }
 
     #[test]
