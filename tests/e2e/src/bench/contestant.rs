@@ -31,6 +31,12 @@ const WARM_UP: usize = 20;
 /// The longest time for all requests.
 const LIMIT: Duration = Duration::from_secs(900);
 
+/// Flags for a controller that still leads after it was stopped while requests were created.
+const LONG_LEASE: [&str; 2] = [
+    "--leader-election-lease-duration=20m",
+    "--leader-election-renew-deadline=15m",
+];
+
 /// The time between two looks at the audit logs.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -209,10 +215,11 @@ impl Contestant {
 
     /// Starts its process.
     async fn process(self, test: &TestNamespace<'_>) -> anyhow::Result<Process> {
-        let mut local = test.env.local_servers().await?;
+        let local = test.env.local_servers().await?;
         if let Self::Ours = self {
-            local.start_controller().await?;
-            return Ok(local.controller.take().context("no controller")?.into_process());
+            let launch = local.launch(local.cluster.port)?;
+            let controller = launch.start("vault-issuer", &LONG_LEASE).await?;
+            return Ok(controller.into_process());
         }
         let mut command = Command::new(&local.cert_manager_binary);
         command.arg("-kubeconfig").arg(local.cluster.kubeconfig(CERT_MANAGER));
