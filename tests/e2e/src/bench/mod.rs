@@ -41,6 +41,9 @@ pub(crate) struct Args {
     rounds: NonZeroUsize,
     #[command(flatten)]
     servers: Choice,
+    /// Compares them with the Vault that is built, then with that of --vault-binary, such as OpenBao's bao
+    #[arg(long, requires = "vault_binary", conflicts_with = "scale")]
+    providers: bool,
     /// The vault-issuer to measure; by default one is built
     #[arg(long, value_name = "PATH")]
     controller_binary: Option<PathBuf>,
@@ -81,7 +84,11 @@ impl Args {
                 let requests = self.requests.get();
                 until_interrupted(self.sizes.run(requests, self.profile(), &self.servers))
             }
-            None => until_interrupted(self.compare()),
+            None if self.providers => until_interrupted(async {
+                self.compare(&self.servers.with_built_vault(), "bench-built").await?;
+                self.compare(&self.servers, "bench-given").await
+            }),
+            None => until_interrupted(self.compare(&self.servers, "bench")),
         }
     }
 
@@ -89,8 +96,9 @@ impl Args {
         self.controller_binary.clone().map_or(Profile::Release, Profile::Given)
     }
 
-    async fn compare(&self) -> anyhow::Result<()> {
-        let env = start_local(self.profile(), &self.servers).await?;
+    /// Prints the table of a comparison and writes its files.
+    async fn compare(&self, servers: &Choice, name: &str) -> anyhow::Result<()> {
+        let env = start_local(self.profile(), servers).await?;
         stop_others(&env).await?;
         let test = TestNamespace::open(&env, "bench").await?;
         let (requests, singles) = (self.requests.get(), self.singles.get());
@@ -114,7 +122,7 @@ impl Args {
             rounds.push(figures);
         }
         table::print(&rounds);
-        output::write(&rounds)
+        output::write(&rounds, name)
     }
 }
 

@@ -14,15 +14,15 @@ use crate::servers::say;
 /// The folder of the results, below the repository's root.
 pub(super) const FOLDER: &str = "target/bench";
 
-/// Writes `bench.json` and `bench.svg`.
-pub(super) fn write(rounds: &[Vec<Figures>]) -> anyhow::Result<()> {
+/// Writes `name`.json and `name`.svg.
+pub(super) fn write(rounds: &[Vec<Figures>], name: &str) -> anyhow::Result<()> {
     let folder = Path::new(FOLDER);
     fs::create_dir_all(folder)?;
-    for (name, text) in [
-        ("bench.json", serde_json::to_string_pretty(&document(rounds))?),
-        ("bench.svg", plot::svg(rounds)),
+    for (extension, text) in [
+        ("json", serde_json::to_string_pretty(&document(rounds))?),
+        ("svg", plot::svg(rounds)),
     ] {
-        let path = folder.join(name);
+        let path = folder.join(format!("{name}.{extension}"));
         fs::write(&path, text)?;
         say(&format!("wrote {}", path.display()));
     }

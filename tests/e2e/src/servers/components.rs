@@ -27,6 +27,16 @@ enum Versions {
     Oldest,
 }
 
+impl Choice {
+    /// Returns the same versions with the Vault that is built.
+    pub(crate) fn with_built_vault(&self) -> Self {
+        Self {
+            components: self.components,
+            vault_binary: None,
+        }
+    }
+}
+
 /// The folders with the built servers, and Vault's binary.
 pub(crate) struct Components {
     etcd: PathBuf,

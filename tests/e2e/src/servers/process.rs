@@ -186,7 +186,15 @@ pub(crate) fn run_dir(root: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     let own = std::process::id().to_string();
-    let dir = runs.join(&own);
+    // A comparison of two Vaults makes two runs.
+    let mut run = 1;
+    let dir = loop {
+        let dir = runs.join(format!("{own}-{run}"));
+        if !dir.exists() {
+            break dir;
+        }
+        run += 1;
+    };
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("pids"), own)?;
     Ok(dir)

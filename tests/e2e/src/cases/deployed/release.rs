@@ -81,7 +81,7 @@ pub(crate) async fn kustomization(test: &TestNamespace<'_>) -> anyhow::Result<()
     let folder = cluster.file("kustomization");
     fs::create_dir_all(&folder)?;
     let (name, tag) = offline::CONTROLLER.split_once(':').context("the image has no tag")?;
-    // A base is named by a relative path; the folder of a cluster is target/e2e/<process id>/<name>.
+    // A base is named by a relative path; the folder of a cluster is target/e2e/<run>/<name>.
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
