@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use kube::Client;
 
@@ -20,6 +21,8 @@ pub(crate) struct Env {
     pub(crate) vault: Vault,
     /// The processes of this program, or the cluster, that run the servers.
     pub(crate) provider: Provider,
+    /// How many requests wait at once in a case.
+    pub(crate) crowd: u32,
     canaries: Mutex<Vec<String>>,
 }
 
@@ -30,8 +33,19 @@ impl Env {
             client,
             vault,
             provider,
+            crowd: 0,
             canaries: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Sets how many requests wait at once in a case.
+    pub(crate) fn with_crowd(self, crowd: u32) -> Self {
+        Self { crowd, ..self }
+    }
+
+    /// Returns how long something may take with the crowd that takes `time` at most with 2 000 requests.
+    pub(crate) fn time_for_crowd(&self, time: Duration) -> Duration {
+        time.max(time * self.crowd / 2000)
     }
 
     /// Returns the servers on loopback; fails in a kind cluster.

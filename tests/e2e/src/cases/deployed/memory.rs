@@ -15,9 +15,6 @@ use crate::servers::process::eventually;
 use crate::servers::say;
 use crate::test_namespace::{LATER, TestNamespace};
 
-/// How many requests wait.
-const CROWD: usize = 2000;
-
 /// How many are created at once.
 const AT_ONCE: usize = 16;
 
@@ -29,6 +26,7 @@ const MEMORY: &str = "process_resident_memory_bytes";
 /// as soon as Vault is back.
 pub(crate) async fn crowd(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let release = test.release().await?;
+    let (crowd, limit) = (test.env.crowd, test.env.time_for_crowd(LATER));
     let path = test.role(json!({})).await?;
     let auth = test
         .approle("approle", &test.policy(&[&path]).await?, json!({}))
@@ -42,7 +40,7 @@ pub(crate) async fn crowd(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     test.unready("vault", "VaultUnreachable", LATER).await?;
 
     let csr = Csr::new(&Names::common("crowd.example.com"))?;
-    futures::stream::iter(0..CROWD)
+    futures::stream::iter(0..crowd)
         .map(|number| {
             let csr = &csr;
             async move { test.create_approved(&format!("crowd-{number}"), csr).await }
@@ -50,30 +48,31 @@ pub(crate) async fn crowd(test: &TestNamespace<'_>) -> anyhow::Result<()> {
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;
-    eventually(LATER, async || {
+    eventually(limit, async || {
         let pending = metric(&leader_metrics(&release).await?, PENDING)?;
-        ensure!(pending == CROWD.to_string(), "{pending} requests wait");
+        ensure!(pending == crowd.to_string(), "{pending} requests wait");
         Ok(())
     })
     .await?;
-    healthy(&release, "while they wait").await?;
+    healthy(&release, &format!("while {crowd} requests wait")).await?;
 
     away(test, false).await?;
-    eventually(LATER, async || {
+    eventually(limit, async || {
         let pending = metric(&leader_metrics(&release).await?, PENDING)?;
         ensure!(pending == "0", "{pending} requests wait");
         Ok(())
     })
     .await?;
-    healthy(&release, "after they were signed").await?;
+    healthy(&release, &format!("after {crowd} requests were signed")).await?;
     let all = test.api::<CertificateRequest>().list(&ListParams::default()).await?;
     let issued = all
         .iter()
         .filter(|request| request.condition("Ready").and_then(|ready| ready.reason.as_deref()) == Some("Issued"));
     let (issued, signatures) = (issued.count(), test.signatures(&path)?);
+    let wanted = usize::try_from(crowd)?;
     ensure!(
-        issued == CROWD && signatures == CROWD,
-        "{issued} of {CROWD} requests are issued by {signatures} signatures"
+        issued == wanted && signatures == wanted,
+        "{issued} of {crowd} requests are issued by {signatures} signatures"
     );
     Ok(())
 }
@@ -98,7 +97,7 @@ async fn healthy(release: &Release<'_>, when: &str) -> anyhow::Result<()> {
         ensure!(restarts(&pod) == 0, "{} was restarted", pod.name_any());
         let bytes: f64 = metric(&get(release, &pod, 9402, "metrics").await?, MEMORY)?.parse()?;
         say(&format!(
-            "{CROWD} requests, {when}: {:.1} MiB in {}",
+            "{when}: {:.1} MiB in {}",
             bytes / f64::from(1 << 20),
             pod.name_any()
         ));
