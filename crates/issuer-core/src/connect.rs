@@ -106,8 +106,7 @@ impl CaBundle {
 
     /// Returns the certificates to trust, DER.
     pub fn certificates(&self) -> Vec<Vec<u8>> {
-        // The text around the blocks may be in any encoding.
-        pem::plain_certificates(&String::from_utf8_lossy(&self.pem)).collect()
+        pem::certificates(&self.pem).collect()
     }
 }
 

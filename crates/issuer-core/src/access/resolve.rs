@@ -221,7 +221,7 @@ fn aws_login(
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
-    pem::plain_certificates(&String::from_utf8_lossy(pem)).next().is_some()
+    pem::certificates(pem).next().is_some()
 }
 
 /// The objects that were read, all of one namespace.
