@@ -170,9 +170,11 @@ impl CommonName {
         let mut found = Self::Absent;
         for set in der::elements(der::only(der::SEQUENCE, subject)?)? {
             for attribute in der::elements(der::only(der::SET, set.whole)?)? {
-                let [kind, value] = der::elements(der::only(der::SEQUENCE, attribute.whole)?)?
-                    .try_into()
-                    .ok()?;
+                let parts = der::elements(der::only(der::SEQUENCE, attribute.whole)?)?;
+                // Go skips what follows.
+                let [kind, value, ..] = *parts.as_slice() else {
+                    return None;
+                };
                 if der::only(der::OBJECT_IDENTIFIER, kind.whole)? != COMMON_NAME {
                     continue;
                 }
