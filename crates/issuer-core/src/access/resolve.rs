@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::login::{Login, Recipient, TokenLogin, WrappedLogin};
 use super::{Inputs, SecretData, SecretError};
@@ -346,16 +344,18 @@ impl ReadSources<'_> {
     }
 
     fn identity(&self, certificate: &SecretKey, key: &SecretKey) -> Result<Identity, SecretError> {
-        let certificate = self.certificates(&self.in_secret(certificate))?;
-        let key = self.in_secret(key);
-        let private = self.value(&key)?;
+        let (certificate, key) = (self.in_secret(certificate), self.in_secret(key));
+        let identity = Identity {
+            certificate: self.value(&certificate)?.expose().to_vec(),
+            key: self.value(&key)?.clone(),
+        };
         // Also parsed by the driver, which cannot name the Secret in its error.
-        if PrivateKeyDer::from_pem_slice(private.expose()).is_err() {
-            return Err(key.not("PEM private key"));
+        if identity.chain().is_empty() {
+            Err(certificate.not("PEM certificate"))
+        } else if identity.private_key().is_none() {
+            Err(key.not("unencrypted PEM private key"))
+        } else {
+            Ok(identity)
         }
-        Ok(Identity {
-            certificate,
-            key: private.clone(),
-        })
     }
 }
