@@ -135,8 +135,8 @@ fn differences_are_refusals() {
             "an issue endpoint makes its own key",
         ),
         (
-            json!({ "path": "pki//sign/web" }),
-            "spec.path must name a signing endpoint",
+            json!({ "path": "my pki/sign/web" }),
+            "mounts with other names are not supported",
         ),
         (
             json!({ "auth": { "clientCertificate": {} } }),

@@ -23,7 +23,7 @@ use crate::{AllowedNamespaces, Auth, Base64, ConfigMapKeySelector, GROUP, Issuer
         "fieldPath": ".server"
     },
     {
-        "rule": "self.path.matches('^/*(v1/)?[^/]+(/[^/]+)*/(sign/[^/]+|sign-verbatim(/[^/]+)?|sign-intermediate|external-policy/sign(-intermediate)?(/[^/]+)?)/*$')",
+        "rule": "self.path.matches('^/*(v1/+)?[^/]+(/+[^/]+)*/+(sign/+[^/]+|sign-verbatim(/+[^/]+)?|sign-intermediate|external-policy/+sign(-intermediate)?(/+[^/]+)?)/*$')",
         "message": "path must name a signing endpoint, such as pki/sign/my-role, with its role, or pki/root/sign-intermediate; an issue endpoint makes its own key and cannot sign a request",
         "fieldPath": ".path"
     },

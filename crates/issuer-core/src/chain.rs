@@ -14,7 +14,7 @@ use x509_parser::x509::X509Version;
 use crate::der::{self, Signed};
 use crate::name::{CommonName, Name};
 use crate::signatures::{SubjectPublicKey, Verdict};
-use crate::usage::Granted;
+use crate::usage::{Granted, Usage};
 use crate::{KnownSignatures, Signatures};
 
 /// A certificate, parsed as far as it is compared with a request or with its issuer.
@@ -75,6 +75,14 @@ impl<'a> Certificate<'a> {
     pub(crate) fn usages(&self) -> Option<Granted<'a>> {
         let key_usage = self.extension(&OID_X509_EXT_KEY_USAGE)?;
         Granted::parse(key_usage, self.extension(&OID_X509_EXT_EXTENDED_KEY_USAGE)?)
+    }
+
+    /// Returns `true` unless the key usages, if there are any, leave out the signing of certificates: every client would refuse
+    /// what it has signed (RFC 5280, section 6.1.4).
+    fn may_certify(&self) -> bool {
+        let key_usage = self.extension(&OID_X509_EXT_KEY_USAGE);
+        let granted = key_usage.and_then(|key_usage| Granted::parse(key_usage, None));
+        granted.is_some_and(|granted| granted.includes(Usage::CERT_SIGN))
     }
 
     /// Returns the value of an extension, if the certificate has it; `None` if it has it twice.
@@ -228,9 +236,13 @@ impl<'k> Verifier<'k> {
         Ok(self.verify_ca(ca, ca)? != Verdict::Wrong)
     }
 
-    /// Returns `true` if the certificate may sign others: as a CA, or as a root of X.509 version 1, which has no extensions.
+    /// Returns `true` if the certificate may sign others: as a CA whose key usages do not exclude it, or as a root of X.509
+    /// version 1, which has no extensions.
     fn may_sign(&mut self, ca: &Certificate<'_>) -> Result<bool, PathError> {
-        Ok(ca.is_ca || (ca.tbs.version != X509Version::V3 && self.is_root(ca)?))
+        if ca.is_ca {
+            return Ok(ca.may_certify());
+        }
+        Ok(ca.tbs.version != X509Version::V3 && self.is_root(ca)?)
     }
 }
 

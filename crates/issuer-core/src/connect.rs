@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_pki_types::PrivateKeyDer;
+
 use crate::digest::digest;
 use crate::target::AllowedServers;
 use crate::{ConnectError, Origin, Proxy, ProxyError, Secret, TransportError, pem, proxy};
@@ -106,8 +108,7 @@ impl CaBundle {
 
     /// Returns the certificates to trust, DER.
     pub fn certificates(&self) -> Vec<Vec<u8>> {
-        // The text around the blocks may be in any encoding.
-        pem::plain_certificates(&String::from_utf8_lossy(&self.pem)).collect()
+        pem::certificates(&self.pem).collect()
     }
 }
 
@@ -124,6 +125,22 @@ pub struct Identity {
     pub certificate: Vec<u8>,
     /// The private key, PEM (PKCS#8, PKCS#1 or SEC1).
     pub key: Secret,
+}
+
+impl Identity {
+    /// Returns the certificates, DER, leaf first: those that Go's `tls.X509KeyPair` finds.
+    pub fn chain(&self) -> Vec<Vec<u8>> {
+        let certificates = pem::decode(&self.certificate).filter(|block| block.label == b"CERTIFICATE");
+        certificates.map(|block| block.der).collect()
+    }
+
+    /// Returns the private key that Go's `tls.X509KeyPair` finds: the first whose label ends so. The bytes and not the label
+    /// tell its format. `None` if there is none, or it is encrypted.
+    pub fn private_key(&self) -> Option<PrivateKeyDer<'static>> {
+        let is_key = |label: &[u8]| label == b"PRIVATE KEY" || label.ends_with(b" PRIVATE KEY");
+        let block = pem::decode(self.key.expose()).find(|block| is_key(block.label))?;
+        PrivateKeyDer::try_from(block.der).ok()
+    }
 }
 
 impl fmt::Debug for Identity {

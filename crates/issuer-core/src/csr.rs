@@ -2,7 +2,8 @@
 //!
 //! cert-manager's webhook and Vault are written in Go, so a CSR that Go reads must be read here. x509-parser refuses a CSR
 //! for an attribute that it cannot decode, such as a `challengePassword` in Latin-1; Go ignores all attributes but
-//! the extension request.
+//! the extension request. Wherever a structure has more elements than it should, Go takes these for those of a later version
+//! and skips them; so it is done here, but for the key, which Vault would issue without them.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +34,6 @@ impl<'a> Csr<'a> {
     pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
         let signed = Signed::parse(der)?;
         let info = der::elements(der::only(der::SEQUENCE, signed.message)?)?;
-        // Go takes further elements for those of a later version.
         let [version, subject, key, attributes, ..] = info.as_slice() else {
             return None;
         };
@@ -75,7 +75,10 @@ fn extensions(attributes: &[u8]) -> Option<Vec<Extension<'_>>> {
 
 /// Returns the first value of an `extensionRequest` attribute; `None` for one without a value, and for any other attribute.
 fn extension_request(attribute: &[u8]) -> Option<&[u8]> {
-    let [kind, values] = der::elements(der::only(der::SEQUENCE, attribute)?)?.try_into().ok()?;
+    let parts = der::elements(der::only(der::SEQUENCE, attribute)?)?;
+    let [kind, values, ..] = parts.as_slice() else {
+        return None;
+    };
     let first = der::elements(der::only(der::SET, values.whole)?)?.first()?.whole;
     (der::only(der::OBJECT_IDENTIFIER, kind.whole)? == EXTENSION_REQUEST).then_some(first)
 }
@@ -83,8 +86,8 @@ fn extension_request(attribute: &[u8]) -> Option<&[u8]> {
 fn parse_extension(extension: &[u8]) -> Option<Extension<'_>> {
     let parts = der::elements(der::only(der::SEQUENCE, extension)?)?;
     let (kind, value) = match parts.as_slice() {
-        [kind, value] => (kind, value),
-        [kind, critical, value] if critical.tag == der::BOOLEAN => (kind, value),
+        [kind, critical, value, ..] if critical.tag == der::BOOLEAN => (kind, value),
+        [kind, value, ..] => (kind, value),
         _ => return None,
     };
     let kind = der::only(der::OBJECT_IDENTIFIER, kind.whole)?;

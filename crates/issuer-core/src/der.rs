@@ -73,7 +73,11 @@ pub(crate) struct Signed<'a> {
 
 impl<'a> Signed<'a> {
     pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
-        let [message, algorithm, signature] = elements(only(SEQUENCE, der)?)?.try_into().ok()?;
+        let parts = elements(only(SEQUENCE, der)?)?;
+        // Go takes further elements for those of a later version.
+        let [message, algorithm, signature, ..] = *parts.as_slice() else {
+            return None;
+        };
         let signed = Self {
             message: message.whole,
             algorithm: only(SEQUENCE, algorithm.whole)?,

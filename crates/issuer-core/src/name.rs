@@ -8,7 +8,8 @@ use crate::der::{self, Element};
 use crate::uri;
 
 /// A subject alternative name, in the form in which names are compared: DNS names and the domains of e-mail addresses
-/// in lower case, IPv4 addresses never as IPv6, URIs as Vault writes them.
+/// in lower case, both without the spaces around them, which Vault trims; IPv4 addresses never as IPv6, URIs as Vault writes
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Name {
     Dns(String),
@@ -39,17 +40,24 @@ impl Name {
         let names = der::elements(der::only(der::SEQUENCE, general_names)?)?;
         names
             .into_iter()
-            .filter(|name| !(name.content.is_empty() && matches!(name.tag, EMAIL | DNS | URI)))
             .map(|name| Self::parse(name.tag, name.content))
+            .filter(|name| name.as_ref().is_none_or(|name| !name.is_empty()))
             .collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Dns(text) | Self::Email(text) | Self::Uri(text) => text.is_empty(),
+            Self::Ip(_) | Self::Other { .. } | Self::Opaque { .. } => false,
+        }
     }
 
     fn parse(tag: u8, content: &[u8]) -> Option<Self> {
         // Go, and so Vault, refuses names that are not ASCII: they belong in an `otherName`.
         let text = || std::str::from_utf8(content).ok().filter(|text| text.is_ascii());
         Some(match tag {
-            EMAIL => Self::Email(normal_email(text()?)),
-            DNS => Self::Dns(text()?.to_ascii_lowercase()),
+            EMAIL => Self::Email(normal_email(text()?.trim())),
+            DNS => Self::Dns(text()?.trim().to_ascii_lowercase()),
             URI => Self::Uri(uri::rewritten(text()?)),
             IP => Self::Ip(match content.len() {
                 4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(content).ok()?)),
@@ -170,9 +178,11 @@ impl CommonName {
         let mut found = Self::Absent;
         for set in der::elements(der::only(der::SEQUENCE, subject)?)? {
             for attribute in der::elements(der::only(der::SET, set.whole)?)? {
-                let [kind, value] = der::elements(der::only(der::SEQUENCE, attribute.whole)?)?
-                    .try_into()
-                    .ok()?;
+                let parts = der::elements(der::only(der::SEQUENCE, attribute.whole)?)?;
+                // Go skips what follows.
+                let [kind, value, ..] = *parts.as_slice() else {
+                    return None;
+                };
                 if der::only(der::OBJECT_IDENTIFIER, kind.whole)? != COMMON_NAME {
                     continue;
                 }
@@ -304,8 +314,13 @@ mod tests {
 
     #[test]
     fn empty_names_name_nothing() {
-        assert_eq!(san(b"\x82\0\x81\0\x86\0"), Some(BTreeSet::new()));
+        assert_eq!(san(b"\x82\0\x81\0\x86\0\x82\x01 "), Some(BTreeSet::new()));
         assert_eq!(san(b"\x87\0"), None);
+    }
+
+    #[test]
+    fn spaces_around_names_mean_nothing() {
+        assert_eq!(san(b"\x82\x03 a\n\x81\x04\tm@b"), san(b"\x82\x01a\x81\x03m@b"));
     }
 
     #[test]

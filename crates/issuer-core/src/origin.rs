@@ -25,21 +25,21 @@ impl Origin {
         let uri: Uri = server.trim().parse().ok()?;
         let parts = uri.into_parts();
         let (scheme, authority) = (parts.scheme?, parts.authority?);
-        let base = parts
-            .path_and_query
-            .map_or(String::new(), |path| path.as_str().to_owned());
-        // A path with these means one thing here and may mean another to a proxy or to Vault.
-        let plain = !base.contains(['?', '%', '\\']) && !base.split('/').any(|s| s == "." || s == "..");
+        let path = parts.path_and_query.as_ref().map_or("", |path| path.as_str());
+        // Doubled slashes and `.` mean nothing, as in Go's `path.Join`, which cert-manager applies.
+        let segments = path.split('/').filter(|segment| !matches!(*segment, "" | "."));
+        // Any other character means one thing here and may mean another to a proxy or to Vault.
+        let plain = segments.clone().all(is_plain);
+        let base = segments.map(|segment| format!("/{segment}")).collect();
         let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
         // An `Authority` may also hold user information, and a port that is not a number.
         let port = authority.as_str().strip_prefix(authority.host())?;
-        let is_port = |port: &str| port.starts_with(':') && authority.port_u16().is_some();
+        // `u16` would take a sign.
+        let is_port = |port: &str| port.starts_with(':') && !port.contains('+') && authority.port_u16().is_some();
         let dialable = is_host(authority.host()) && (port.is_empty() || is_port(port));
         if !known || !plain || !dialable {
             return None;
         }
-        // A path is appended with a slash of its own.
-        let base = base.trim_end_matches('/').to_owned();
         Some(Self {
             scheme,
             authority,
@@ -84,6 +84,13 @@ impl Origin {
     }
 }
 
+/// Returns `true` if a segment is sent as it is written: it has only the characters that need no escape in a URL's path (RFC
+/// 3986, pchar).
+pub(crate) fn is_plain(segment: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(c);
+    segment != ".." && segment.chars().all(plain)
+}
+
 /// Returns `true` if a host is an IPv6 address in brackets, or has only characters of names and IPv4 addresses.
 fn is_host(host: &str) -> bool {
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -112,6 +119,8 @@ mod tests {
             ("https://vault:8200", "https://vault:8200/v1/sys/health"),
             (" https://vault/ ", "https://vault/v1/sys/health"),
             ("https://proxy/vault/", "https://proxy/vault/v1/sys/health"),
+            ("https://proxy//a/.//b/", "https://proxy/a/b/v1/sys/health"),
+            ("HTTPS://vault", "https://vault/v1/sys/health"),
             ("https://[::1]:8200", "https://[::1]:8200/v1/sys/health"),
             ("http://127.0.0.1:8200", "http://127.0.0.1:8200/v1/sys/health"),
         ] {
@@ -168,7 +177,12 @@ mod tests {
             "https://va ult",
             "https://vault/%2e%2e/",
             "https://vault/a\\..\\b",
+            "https://vault/\u{fc}",
+            "https://vault/a|b",
+            "https://v\u{fc}lt",
+            "https://user@vault",
             "https://vault:99999",
+            "https://vault:+8200",
             "https://vault:",
             "https://vault[::1]:8200",
             "https://[vault]",

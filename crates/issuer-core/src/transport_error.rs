@@ -112,7 +112,10 @@ pub enum DialError {
     #[error("the CA bundle holds no usable certificate")]
     Roots,
     /// The client certificate or its key is unusable, or they do not belong together.
-    #[error("the client certificate and its key are not a usable pair")]
+    #[error(
+        "the client certificate and its key are not a usable pair; a key may be RSA from 2048 bits on, EC P-256, P-384 or \
+         P-521, or Ed25519"
+    )]
     Identity,
     /// The server name is not a DNS name or an IP address.
     #[error("the server name is not a DNS name or an IP address")]

@@ -52,6 +52,12 @@ const USAGES: [(&str, Purpose); 23] = [
 ];
 
 impl Usage {
+    /// To sign certificates.
+    pub(crate) const CERT_SIGN: Self = Self {
+        name: "cert sign",
+        purpose: Bit(5),
+    };
+
     /// Returns the usage of a name; `None` for a name that cert-manager does not define.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (name, purpose) = *USAGES.iter().find(|(known, _)| *known == name)?;

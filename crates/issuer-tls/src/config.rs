@@ -6,7 +6,6 @@ use issuer_core::{CaBundle, Connect, DialError, Identity, Roots};
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
@@ -91,9 +90,8 @@ fn bundle_verifier(bundle: &CaBundle) -> Option<BundleVerifier> {
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn parse(identity: &Identity) -> Option<Pair> {
-    let chain = CertificateDer::pem_slice_iter(&identity.certificate).collect::<Result<_, _>>();
-    let key = PrivateKeyDer::from_pem_slice(identity.key.expose());
-    Some((chain.ok()?, key.ok()?))
+    let chain = identity.chain().into_iter().map(CertificateDer::from);
+    Some((chain.collect(), identity.private_key()?))
 }
 
 #[cfg(test)]
@@ -173,6 +171,13 @@ mod tests {
         assert_eq!(present(&certificate(&ec), &sec1), Ok(()));
         assert_eq!(present(&certificate(&ec), &(parameters + &sec1)), Ok(()));
         assert_eq!(present(&certificate(&rsa), &pkcs1), Ok(()));
+        // As for Go, the label says nothing of the format.
+        for key in [
+            pem("EC PRIVATE KEY", ec.serialized_der()),
+            sec1.replace("EC PRIVATE", "PRIVATE"),
+        ] {
+            assert_eq!(present(&certificate(&ec), &key), Ok(()), "{key}");
+        }
     }
 
     #[test]

@@ -5,15 +5,16 @@ use std::net::IpAddr;
 
 use x509_parser::extensions::GeneralName;
 
-/// Normalizes names: DNS names and e-mail domains in lower case, IP addresses in the shortest form.
+/// Normalizes names: DNS names and e-mail domains in lower case, both without spaces around them, IP addresses in the shortest
+/// form.
 pub(crate) fn of(names: &[GeneralName<'_>]) -> BTreeSet<String> {
     names.iter().map(name).collect()
 }
 
 fn name(name: &GeneralName<'_>) -> String {
     match name {
-        GeneralName::DNSName(name) => format!("dns {}", name.to_ascii_lowercase()),
-        GeneralName::RFC822Name(address) => format!("email {}", email(address)),
+        GeneralName::DNSName(name) => format!("dns {}", name.trim().to_ascii_lowercase()),
+        GeneralName::RFC822Name(address) => format!("email {}", email(address.trim())),
         GeneralName::URI(uri) => format!("uri {uri}"),
         GeneralName::IPAddress(bytes) => match ip(bytes) {
             Some(address) => format!("ip {address}"),

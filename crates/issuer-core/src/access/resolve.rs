@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::login::{Login, Recipient, TokenLogin, WrappedLogin};
 use super::{Inputs, SecretData, SecretError};
@@ -157,7 +155,11 @@ fn app_role_login(
     let mount = mount.clone();
     let role_id = match role_id {
         RoleId::Inline(id) => Secret::from(id.as_str()),
-        RoleId::Secret(key) => sources.text(&sources.in_secret(key), "role ID")?,
+        RoleId::Secret(key) => {
+            let entry = sources.in_secret(key);
+            sources.value(&entry)?;
+            sources.id(&entry, "role ID")?
+        }
     };
     let secret_id = match secret_id {
         Some(SecretIdKey {
@@ -171,9 +173,7 @@ fn app_role_login(
                 wrapped_at: path.clone(),
             }));
         }
-        Some(SecretIdKey { key, wrapped_at: None }) => {
-            Some(sources.text_or_empty(&sources.in_secret(key), "secret ID")?)
-        }
+        Some(SecretIdKey { key, wrapped_at: None }) => Some(sources.id(&sources.in_secret(key), "secret ID")?),
         None => None,
     };
     Ok(Login::With(Credentials::AppRole {
@@ -221,7 +221,7 @@ fn aws_login(
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
-    pem::plain_certificates(&String::from_utf8_lossy(pem)).next().is_some()
+    pem::certificates(pem).next().is_some()
 }
 
 /// The objects that were read, all of one namespace.
@@ -300,20 +300,24 @@ impl ReadSources<'_> {
         })
     }
 
-    /// Returns a credential: one line of text that fits into a header.
+    /// Returns a credential that fits into a header.
     fn text(&self, entry: &Entry, what: &'static str) -> Result<Secret, SecretError> {
         self.value(entry)?;
-        self.text_or_empty(entry, what)
+        self.find_text(entry, what, |text| HeaderValue::from_str(text).is_ok())
     }
 
-    /// Returns a credential that may be empty, as the secret ID of a role with `bind_secret_id=false` is.
-    fn text_or_empty(&self, entry: &Entry, what: &'static str) -> Result<Secret, SecretError> {
+    /// Returns an ID of AppRole, in any script. A secret ID may be empty: that of a role with `bind_secret_id=false` is.
+    fn id(&self, entry: &Entry, what: &'static str) -> Result<Secret, SecretError> {
+        self.find_text(entry, what, |text| !text.contains(char::is_control))
+    }
+
+    fn find_text(&self, entry: &Entry, what: &'static str, fits: fn(&str) -> bool) -> Result<Secret, SecretError> {
         let value = self.find(entry)?;
-        // A line break in a header or a control character is a mistake in the Secret, and is reported as one.
-        let fits = value
-            .expose_str()
-            .is_some_and(|text| HeaderValue::from_str(text).is_ok());
-        if fits { Ok(value.clone()) } else { Err(entry.not(what)) }
+        // A line break or another control character is a mistake in the Secret, and is reported as one.
+        match value.expose_str() {
+            Some(text) if fits(text) => Ok(value.clone()),
+            _ => Err(entry.not(what)),
+        }
     }
 
     /// Returns the access keys in a Secret.
@@ -346,16 +350,18 @@ impl ReadSources<'_> {
     }
 
     fn identity(&self, certificate: &SecretKey, key: &SecretKey) -> Result<Identity, SecretError> {
-        let certificate = self.certificates(&self.in_secret(certificate))?;
-        let key = self.in_secret(key);
-        let private = self.value(&key)?;
+        let (certificate, key) = (self.in_secret(certificate), self.in_secret(key));
+        let identity = Identity {
+            certificate: self.value(&certificate)?.expose().to_vec(),
+            key: self.value(&key)?.clone(),
+        };
         // Also parsed by the driver, which cannot name the Secret in its error.
-        if PrivateKeyDer::from_pem_slice(private.expose()).is_err() {
-            return Err(key.not("PEM private key"));
+        if identity.chain().is_empty() {
+            Err(certificate.not("PEM certificate"))
+        } else if identity.private_key().is_none() {
+            Err(key.not("unencrypted PEM private key"))
+        } else {
+            Ok(identity)
         }
-        Ok(Identity {
-            certificate,
-            key: private.clone(),
-        })
     }
 }

@@ -86,8 +86,11 @@ pub enum SigningRequestError {
     /// The subject alternative names cannot be read.
     #[error("the CSR's subject alternative names are not well-formed")]
     Names,
-    /// There is no PEM block.
-    #[error("spec.request holds no PEM block CERTIFICATE REQUEST")]
+    /// There is no PEM block that Go would find.
+    #[error(
+        "spec.request holds no whole PEM block: -----BEGIN CERTIFICATE REQUEST----- and its end each take a line of their \
+         own, with base64 in between"
+    )]
     NoRequest,
     /// The CSR's key did not make its signature.
     #[error("the CSR's signature was not made by the CSR's key")]
@@ -236,18 +239,13 @@ fn uri_san(name: &Name) -> Option<String> {
     }
 }
 
-/// Returns the DER of the first PEM block that is whole. Like Go, it ignores the block's label and the text around it.
+/// Returns the DER of the first PEM block. Like Go, it ignores the block's label and the text around it.
 fn decode(request: &[u8]) -> Result<Vec<u8>, SigningRequestError> {
     if request.len() > PEM_LIMIT {
         return Err(SigningRequestError::TooLarge);
     }
-    // The text around the block may be in any encoding.
-    let text = String::from_utf8_lossy(request);
-    let mut blocks = pem::blocks(&text).peekable();
-    if blocks.peek().is_none() {
-        return Err(SigningRequestError::NoRequest);
-    }
-    blocks.find_map(|block| block.der).ok_or(SigningRequestError::Malformed)
+    let block = pem::decode(request).next();
+    Ok(block.ok_or(SigningRequestError::NoRequest)?.der)
 }
 
 #[cfg(test)]

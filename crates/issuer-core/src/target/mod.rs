@@ -87,7 +87,10 @@ pub enum Trust {
 #[non_exhaustive]
 pub enum SpecError {
     /// The mount path is malformed.
-    #[error("{0} is not a mount path such as approle, auth/approle or /v1/auth/approle")]
+    #[error(
+        "{0} is not a mount path such as approle, auth/approle or /v1/auth/approle, of letters, digits and \
+         -._~!$&'()*+,;=:@; mounts with other names are not supported"
+    )]
     Mount(&'static str),
     /// None or several methods are set.
     #[error("spec.auth: set exactly one of tokenSecretRef, appRole, kubernetes, jwt, aws, clientCertificate")]
@@ -177,6 +180,12 @@ pub enum SpecError {
          an issue endpoint makes its own key and cannot sign a request"
     )]
     Path,
+    /// The path has other segments than those of a signing endpoint.
+    #[error(
+        "spec.path must consist of segments of letters, digits and -._~!$&'()*+,;=:@, none of which is '..'; mounts with \
+         other names are not supported"
+    )]
+    PathSegments,
     /// The bundle is too large to be kept for each issuer.
     #[error("spec.caBundle is longer than 512 KiB; set spec.caBundleConfigMapRef or spec.caBundleSecretRef instead")]
     CaBundleSize,
@@ -205,7 +214,10 @@ pub enum SpecError {
     )]
     ServerNotNamed,
     /// The URL is malformed.
-    #[error("spec.server must be a URL such as https://vault.example.com:8200")]
+    #[error(
+        "spec.server must be a URL such as https://vault.example.com:8200, with a name or address in ASCII, and without user \
+         information, query, fragment, escapes and '..'"
+    )]
     Server,
     /// The duration is malformed or out of bounds.
     #[error("spec.signTimeout must be a duration from 1s to 10m")]
@@ -282,7 +294,7 @@ impl Target {
             server_name: spec.server_name.clone().filter(|name| !name.is_empty()),
             trust,
             identity,
-            path: SignPath::parse(&spec.path).ok_or(SpecError::Path)?,
+            path: sign_path(&spec.path)?,
             probe: spec.probe.unwrap_or_default(),
             sign_timeout,
             verification: spec.verification.unwrap_or_default(),
@@ -341,6 +353,14 @@ fn vault_namespace(name: Option<&str>, field: &'static str) -> Result<Option<Hea
             .map(Some)
             .map_err(|_| SpecError::Namespace(field)),
     }
+}
+
+fn sign_path(path: &str) -> Result<SignPath, SpecError> {
+    let error = match SignPath::has_plain_segments(path) {
+        true => SpecError::Path,
+        false => SpecError::PathSegments,
+    };
+    SignPath::parse(path).ok_or(error)
 }
 
 fn trust(spec: &VaultSpec) -> Result<Trust, SpecError> {

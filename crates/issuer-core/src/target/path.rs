@@ -2,20 +2,22 @@
 
 use std::fmt;
 
+use crate::origin::is_plain;
+
 /// The longest path, in bytes; the CRD takes none that is longer.
 const PATH_LIMIT: usize = 1024;
 
 /// Splits an API path into its segments, without a leading `/v1`; `None` if a segment could escape or end the path.
+///
+/// Doubled slashes and `.` mean nothing, as in cert-manager, which cleans paths with Go's `path.Join`.
 fn segments(path: &str) -> Option<Vec<&str>> {
-    let path = path.trim().trim_matches('/');
-    let path = path.strip_prefix("v1/").unwrap_or(path);
-    // The characters that need no escape in a URL's path (RFC 3986, pchar).
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(c);
-    let segments: Vec<&str> = path.split('/').collect();
-    let sound = path.len() <= PATH_LIMIT
-        && segments
-            .iter()
-            .all(|s| !matches!(*s, "" | "." | "..") && s.chars().all(plain));
+    let all = path.trim().split('/').filter(|segment| !matches!(*segment, "" | "."));
+    let mut segments: Vec<&str> = all.collect();
+    if segments.len() > 1 && segments.first() == Some(&"v1") {
+        segments.remove(0);
+    }
+    let length = segments.iter().map(|segment| segment.len() + 1).sum::<usize>();
+    let sound = (2..=PATH_LIMIT + 1).contains(&length) && segments.iter().all(|segment| is_plain(segment));
     sound.then_some(segments)
 }
 
@@ -71,6 +73,11 @@ pub struct SignPath {
 }
 
 impl SignPath {
+    /// Returns `true` if a path has only segments that may be in one, whatever it names.
+    pub(super) fn has_plain_segments(path: &str) -> bool {
+        segments(path).is_some()
+    }
+
     /// Parses `<mount>/sign/<role>`, `<mount>/sign-verbatim[/<role>]`, `<mount>/root/sign-intermediate`, the same
     /// below `<mount>/issuer/<ref>/`, `<mount>/cel/sign/<role>`, and the endpoints of Vault Enterprise with an external
     /// policy, `external-policy/sign[/<policy>]` and `external-policy/sign-intermediate[/<policy>]`; with or without

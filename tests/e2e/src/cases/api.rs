@@ -92,6 +92,7 @@ fn spec_rows() -> Vec<Row> {
         (json!({ "path": "pki/sign" }), endpoint),
         (json!({ "path": "sign/web" }), endpoint),
         (json!({ "path": "/v1/pki/sign/web/" }), ""),
+        (json!({ "path": "//v1//pki//sign//web//" }), ""),
         (json!({ "path": "pki/cel/sign/web" }), ""),
         (json!({ "path": "pki/external-policy/sign" }), ""),
         (json!({ "path": "pki/external-policy/sign-intermediate/web" }), ""),

@@ -186,13 +186,14 @@ fn mounts_have_many_forms() {
         "/auth/approle",
         "v1/auth/approle",
         "/v1/auth/approle/",
+        "//v1//auth/./approle//",
     ] {
         assert_eq!(Mount::parse(form).unwrap().to_string(), "approle", "{form}");
     }
     assert_eq!(Mount::parse("auth/team/a").unwrap().to_string(), "team/a");
     assert_eq!(Mount::parse("auth").unwrap().to_string(), "auth");
     for form in [
-        "", "/", "a//b", "../sys", "auth/..", "a?b", "a%2fb", "a b", "ä", "a`b", "a\\b",
+        "", "/", "//", ".", "../sys", "auth/..", "a?b", "a%2fb", "a b", "ä", "a`b", "a\\b",
     ] {
         assert_eq!(Mount::parse(form), None, "{form}");
     }
@@ -224,6 +225,7 @@ fn only_signing_endpoints_are_paths() {
     for (form, path, ca) in [
         ("pki/sign/web", "pki/sign/web", false),
         ("/v1/pki/sign/web/", "pki/sign/web", false),
+        ("//v1//pki//sign/./web//", "pki/sign/web", false),
         ("team/pki/issuer/old/sign/web", "team/pki/issuer/old/sign/web", false),
         ("pki/sign-verbatim", "pki/sign-verbatim", false),
         ("pki/sign-verbatim/web", "pki/sign-verbatim/web", false),
@@ -259,12 +261,21 @@ fn only_signing_endpoints_are_paths() {
         "pki/issue/web",
         "pki/sign/../issue/web",
         "pki/sign/web?x=1",
-        "pki//sign/web",
+        "pki/sign//",
         "external-policy/sign",
         "pki/root/sign-intermediate/web",
         "pki/sign/we b",
         "sign-intermediate",
     ] {
         assert_eq!(SignPath::parse(form), None, "{form}");
+    }
+    for (form, error) in [
+        ("pki/issue/web", SpecError::Path),
+        ("pki/sign/../issue/web", SpecError::PathSegments),
+        ("my pki/sign/web", SpecError::PathSegments),
+        ("pki/sign/we%20b", SpecError::PathSegments),
+        ("pki\u{fc}/sign/web", SpecError::PathSegments),
+    ] {
+        assert_eq!(sign_path(form), Err(error), "{form}");
     }
 }

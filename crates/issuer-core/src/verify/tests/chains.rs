@@ -1,6 +1,6 @@
 //! The order and the completeness of chains.
 
-use rcgen::{CustomExtension, NameConstraints, SigningKey};
+use rcgen::{CustomExtension, KeyUsagePurpose, NameConstraints, SigningKey};
 
 use super::*;
 
@@ -267,12 +267,25 @@ fn only_a_ca_issues() {
         Err(VerifyError::BrokenChain)
     );
 
-    top.params.is_ca = IsCa::ExplicitNoCa;
-    let (root, leaf) = (top.root(), customer.leaf(&top));
-    assert_eq!(
-        customer.verify(&leaf, Some(&root), &[&root]),
-        Err(VerifyError::BrokenChain)
-    );
+    let certifies = || vec![KeyUsagePurpose::KeyCertSign];
+    for (is_ca, key_usages, may_issue) in [
+        (IsCa::Ca(BasicConstraints::Unconstrained), certifies(), true),
+        (
+            IsCa::Ca(BasicConstraints::Unconstrained),
+            vec![KeyUsagePurpose::CrlSign],
+            false,
+        ),
+        (IsCa::ExplicitNoCa, vec![], false),
+        (IsCa::ExplicitNoCa, certifies(), false),
+    ] {
+        (top.params.is_ca, top.params.key_usages) = (is_ca, key_usages);
+        let (root, leaf) = (top.root(), customer.leaf(&top));
+        let expected = match may_issue {
+            true => chain(&[&leaf], Some(&root)),
+            false => Err(VerifyError::BrokenChain),
+        };
+        assert_eq!(customer.verify(&leaf, Some(&root), &[&root]), expected);
+    }
 }
 
 #[test]

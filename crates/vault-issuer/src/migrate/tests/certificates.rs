@@ -23,8 +23,8 @@ fn what_cannot_be_signed_is_held_back() {
     let cases: [(&[&str], String, &str); 4] = [
         (
             &[],
-            ISSUER.replace("pki/sign", "pki//sign"),
-            "spec.path must name a signing endpoint",
+            ISSUER.replace("pki/sign", "my pki/sign"),
+            "spec.path must consist of segments",
         ),
         (
             &[],
