@@ -53,10 +53,11 @@ const BIN: &str = "bin";
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Programs and the Debian packages that contain them, which `.ci/run` installs.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("dockerd", "docker.io"),
     ("containerd", "containerd"),
     ("runc", "runc"),
+    ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("mmdebstrap", "mmdebstrap"),
     ("jq", "jq"),
