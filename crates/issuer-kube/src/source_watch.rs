@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use crate::object::{Json, METADATA_ONLY, event_type};
 
-/// The longest silence of a watch that works: the API server sends a bookmark about every minute.
+/// The longest silence of a watch that works: the API server sends a bookmark about every minute. It is for a server that
+/// hangs; that nothing arrives from the network is noticed sooner.
 const SILENCE: Duration = Duration::from_secs(150);
 
 /// The longest event, in bytes: more than etcd keeps of an object.
