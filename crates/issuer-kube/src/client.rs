@@ -251,6 +251,57 @@ mod tests {
         }
     }
 
+    /// Returns the configuration of a kubeconfig whose credentials are what a shell script prints.
+    async fn with_plugin(server: &str, script: &str) -> Config {
+        let exec = serde_json::json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "sh",
+            "args": ["-c", script],
+            "interactiveMode": "Never",
+        });
+        let kubeconfig = serde_json::json!({
+            "clusters": [{ "name": "a", "cluster": { "server": server } }],
+            "users": [{ "name": "a", "user": { "exec": exec } }],
+            "contexts": [{ "name": "a", "context": { "cluster": "a", "user": "a" } }],
+            "current-context": "a",
+        });
+        direct(Ok(serde_json::from_value(kubeconfig).unwrap()), None)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn credentials_of_a_plugin_are_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let credential = serde_json::json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "kind": "ExecCredential",
+            "status": { "token": "of-the-plugin" },
+        });
+        let config = with_plugin(&server, &format!("echo '{credential}'")).await;
+        let leases: Api<Lease> = Api::namespaced(build(config, Arc::default()).unwrap(), "ns");
+        let seen = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            String::from_utf8(head).unwrap()
+        };
+        let (_, head) = tokio::join!(leases.get("x"), seen);
+        assert!(head.contains("authorization: Bearer of-the-plugin\r\n"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn a_failing_plugin_is_not_quoted() {
+        let script = "echo hvs.canary; echo hvs.canary >&2; exit 1";
+        let config = with_plugin("http://127.0.0.1", script).await;
+        let error = build(config, Arc::default()).err().unwrap();
+        assert!(matches!(error, ClientError::Credentials));
+        assert!(std::error::Error::source(&error).is_none() && !error.to_string().contains("canary"));
+    }
+
     #[tokio::test]
     async fn a_broken_kubeconfig_is_not_quoted() {
         let path = std::env::temp_dir().join(format!("vault-issuer-kubeconfig-{}", std::process::id()));
