@@ -1,5 +1,6 @@
 //! Verifies that an issued certificate matches its request.
 
+use std::cell::LazyCell;
 use std::hash::{Hash, Hasher};
 use std::ptr;
 use std::time::Duration;
@@ -254,7 +255,7 @@ fn check_names(wanted: &SigningRequest, leaf: &Certificate<'_>) -> Result<(), Ve
     let names = leaf.names().ok_or(VerifyError::Malformed)?;
     let common_name = match (&wanted.common_name, leaf.common_name().ok_or(VerifyError::Malformed)?) {
         (CommonName::Text(requested), CommonName::Text(issued)) => *requested == issued,
-        (_, CommonName::Text(issued)) => wanted.names.iter().any(|name| name.is_common_name(&issued)),
+        (_, CommonName::Text(issued)) => !wanted.names.is_disjoint(&Name::meant_by(&issued)),
         (requested, CommonName::Unreadable) => *requested == CommonName::Unreadable,
         (requested, CommonName::Absent) => requested.text().is_none(),
     };
@@ -265,10 +266,8 @@ fn check_names(wanted: &SigningRequest, leaf: &Certificate<'_>) -> Result<(), Ve
         return Err(VerifyError::MissingName(missing.to_string()));
     }
     // `exclude_cn_from_sans` is always sent, but sign-verbatim and CEL roles ignore it.
-    let is_common_name = |name: &Name| {
-        let common_name = wanted.common_name.text();
-        matches!(name, Name::Dns(_) | Name::Email(_)) && common_name.is_some_and(|text| name.is_common_name(text))
-    };
+    let meant = LazyCell::new(|| wanted.common_name.text().map(Name::meant_by).unwrap_or_default());
+    let is_common_name = |name: &Name| matches!(name, Name::Dns(_) | Name::Email(_)) && meant.contains(name);
     match names.difference(&wanted.names).find(|name| !is_common_name(name)) {
         Some(unexpected) => Err(VerifyError::UnexpectedName(unexpected.to_string())),
         None => Ok(()),
