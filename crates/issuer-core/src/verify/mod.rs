@@ -198,6 +198,7 @@ struct Answer {
     pool: Vec<Vec<u8>>,
     /// How many of these are from `issuing_ca`.
     issuing: usize,
+    limits: SizeLimits,
 }
 
 impl Answer {
@@ -211,9 +212,10 @@ impl Answer {
         let mut bundle = certificates(&issued.certificate);
         let leaf = bundle.next().ok_or(VerifyError::NoCertificate)??;
         let mut answer = Self {
-            leaf,
+            leaf: readable(leaf, limits)?,
             pool: Vec::new(),
             issuing: 0,
+            limits,
         };
         answer.add(certificates(issuing_ca))?;
         answer.issuing = answer.pool.len();
@@ -223,7 +225,7 @@ impl Answer {
 
     fn add(&mut self, certificates: impl Iterator<Item = Result<Vec<u8>, VerifyError>>) -> Result<(), VerifyError> {
         for der in certificates {
-            let der = der?;
+            let der = readable(der?, self.limits)?;
             // `ca_chain` repeats `issuing_ca`, and after `sign-intermediate` the certificate itself.
             if der != self.leaf && !self.pool.contains(&der) {
                 self.pool.push(der);
@@ -234,6 +236,16 @@ impl Answer {
         }
         Ok(())
     }
+}
+
+/// Returns a certificate unless cert-manager could not read it. That is known before it is parsed, which takes many times
+/// its size.
+fn readable(der: Vec<u8>, limits: SizeLimits) -> Result<Vec<u8>, VerifyError> {
+    // As base64, without the frame and the ends of lines.
+    if der.len().div_ceil(3) * 4 > limits.certificate {
+        return Err(VerifyError::TooLarge(limits));
+    }
+    Ok(der)
 }
 
 fn certificates(text: &str) -> impl Iterator<Item = Result<Vec<u8>, VerifyError>> {
