@@ -1,11 +1,12 @@
 //! The driver's limits of time, memory and events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
-use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
+use issuer_api::{CertificateRequest, IssuerRef, RequestCondition, VaultIssuer};
 use issuer_core::reconcile::Change;
 use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
 use issuer_core::target::{AllowedServers, IssuerPolicy};
@@ -153,9 +154,14 @@ fn driver() -> Arc<Driver> {
         }
         Ok::<_, BoxError>(Response::new(Full::new(Bytes::from_static(b"{}"))))
     });
+    driver_of(Client::new(service, "default"))
+}
+
+/// A driver that has listed everything.
+fn driver_of(client: Client) -> Arc<Driver> {
     let driver = Driver::new(RunSetup {
         config: config(),
-        client: Client::new(service, "default"),
+        client,
         transport: Transport::new(),
         metrics: Arc::new(Metrics::new()),
         health: Arc::new(ControllerHealth::new()),
@@ -215,6 +221,43 @@ async fn no_task_waits_for_an_event() {
     let began = tokio::time::Instant::now();
     tasks.join_next().await.unwrap().unwrap();
     assert_eq!(began.elapsed(), EVENT_PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_objects_are_read_at_once() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let reads = Arc::clone(&count);
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        assert!(request.uri().path().starts_with("/api/v1/namespaces/team/secrets/"));
+        reads.fetch_add(1, Ordering::SeqCst);
+        futures::future::pending::<Result<Response<Full<Bytes>>, BoxError>>()
+    });
+    let driver = driver_of(Client::new(service, "default"));
+    for number in 0..2 * READS {
+        let issuer = json!({
+            "metadata": { "name": format!("vault-{number}"), "namespace": "team", "uid": "u", "generation": 1 },
+            "spec": {
+                "server": format!("https://vault-{number}"),
+                "path": "pki/sign/web",
+                "auth": { "tokenSecretRef": { "name": format!("token-{number}") } },
+            },
+        });
+        let issuer: VaultIssuer = serde_json::from_value(issuer).unwrap();
+        let key = IssuerKey {
+            kind: IssuerKind::Namespaced,
+            namespace: "team".to_owned(),
+            name: format!("vault-{number}"),
+        };
+        driver
+            .controller()
+            .observe(Transport::now(), Change::Issuer(key, issuer.into()));
+    }
+    let mut tasks = JoinSet::new();
+    driver.start(&mut tasks, || true);
+    assert_eq!(tasks.len(), 2 * READS);
+    let none_ends = tokio::time::timeout(Duration::from_secs(1), tasks.join_next()).await;
+    assert!(none_ends.is_err());
+    assert_eq!(count.load(Ordering::SeqCst), READS);
 }
 
 #[tokio::test(start_paused = true)]
