@@ -8,10 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use issuer_core::{Identity, Secret};
-use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ALL_VERSIONS, RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
@@ -38,9 +38,22 @@ pub(crate) enum Speaks {
     Tunnel,
     Tls {
         versions: &'static [&'static SupportedProtocolVersion],
-        expired: bool,
+        shows: Shown,
         client_auth: bool,
     },
+}
+
+/// The certificate that a server shows, with the CA certificates below the root.
+#[derive(Clone, Copy)]
+pub(crate) enum Shown {
+    Good,
+    Expired,
+    /// Issued by a CA with a critical extension that lists its policies.
+    UnderPolicies,
+    /// Issued by a CA with a critical extension that demands policies.
+    UnderPolicyConstraints,
+    /// Issued by a CA with a key of RSA-1024.
+    UnderShortRsa,
 }
 
 /// A server that accepts one connection for each of its scripts, one after the other.
@@ -168,14 +181,14 @@ fn read(stream: &mut impl Read) -> io::Result<String> {
 }
 
 fn config(speaks: Speaks) -> Option<Arc<ServerConfig>> {
-    let (versions, expired, client_auth) = match speaks {
+    let (versions, shows, client_auth) = match speaks {
         Speaks::Plain => return None,
-        Speaks::Tunnel => (ALL_VERSIONS, false, false),
+        Speaks::Tunnel => (ALL_VERSIONS, Shown::Good, false),
         Speaks::Tls {
             versions,
-            expired,
+            shows,
             client_auth,
-        } => (versions, expired, client_auth),
+        } => (versions, shows, client_auth),
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -189,17 +202,37 @@ fn config(speaks: Speaks) -> Option<Arc<ServerConfig>> {
     } else {
         builder.with_no_client_auth()
     };
-    let (certificate, key) = if expired { &PKI.expired } else { &PKI.server };
-    let chain = vec![certificate.der().clone()];
-    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-    Some(Arc::new(builder.with_single_cert(chain, key).unwrap()))
+    let shown = match shows {
+        Shown::Good => pem(&[&PKI.server.0], &PKI.server.1),
+        Shown::Expired => pem(&[&PKI.expired.0], &PKI.expired.1),
+        Shown::UnderPolicies => under(&[2, 5, 29, 32], ANY_POLICY),
+        Shown::UnderPolicyConstraints => under(&[2, 5, 29, 36], EXPLICIT_POLICY),
+        Shown::UnderShortRsa => SHORT_RSA.to_owned(),
+    };
+    let chain = CertificateDer::pem_slice_iter(shown.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(shown.as_bytes()).unwrap();
+    let config = builder.with_single_cert(chain.map(Result::unwrap).collect(), key);
+    Some(Arc::new(config.unwrap()))
 }
+
+/// A server's certificate, the CA below the root that has issued it and has a key of RSA-1024, and the server's key.
+const SHORT_RSA: &str = include_str!("cases/tls/handshake/under-rsa1024.pem");
+
+/// The root of that CA.
+pub(crate) const SHORT_RSA_ROOT: &str = include_str!("cases/tls/handshake/root.pem");
+
+/// The extension certificatePolicies with anyPolicy.
+const ANY_POLICY: &[u8] = &[0x30, 8, 0x30, 6, 6, 4, 0x55, 0x1d, 0x20, 0];
+
+/// The extension policyConstraints with requireExplicitPolicy.
+const EXPLICIT_POLICY: &[u8] = &[0x30, 3, 0x80, 1, 0];
 
 /// The certificates of both sides.
 pub(crate) struct Pki {
     ca: Certificate,
     stranger: Certificate,
     namesake: Certificate,
+    issuer: Issuer<'static, KeyPair>,
     server: (Certificate, KeyPair),
     expired: (Certificate, KeyPair),
     client: (Certificate, KeyPair),
@@ -217,6 +250,7 @@ pub(crate) static PKI: LazyLock<Pki> = LazyLock::new(|| {
         client: leaf(&issuer, 4000),
         strange_client: leaf(&strange_issuer, 4000),
         namesake_client: leaf(&namesake_issuer, 4000),
+        issuer,
         ca,
         stranger,
         namesake,
@@ -275,6 +309,25 @@ fn authority(name: &str) -> (Certificate, Issuer<'static, KeyPair>) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = params.self_signed(&key).unwrap();
     (certificate, Issuer::new(params, key))
+}
+
+fn pem(chain: &[&Certificate], key: &KeyPair) -> String {
+    let chain = chain.iter().map(|certificate| certificate.pem());
+    chain.chain([key.serialize_pem()]).collect()
+}
+
+/// Returns a certificate that was issued by a CA with this critical extension.
+fn under(oid: &[u64], extension: &[u8]) -> String {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "intermediate");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let mut extension = CustomExtension::from_oid_content(oid, extension.to_vec());
+    extension.set_criticality(true);
+    params.custom_extensions.push(extension);
+    let intermediate = params.signed_by(&key, &PKI.issuer).unwrap();
+    let (leaf, key) = leaf(&Issuer::new(params, key), 4000);
+    pem(&[&leaf, &intermediate], &key)
 }
 
 fn leaf(issuer: &Issuer<'static, KeyPair>, until: i32) -> (Certificate, KeyPair) {

@@ -4,6 +4,8 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::null_as_default;
+
 /// A key of a Secret in the issuer's namespace, or in the cluster resource namespace for a cluster issuer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -160,7 +162,7 @@ pub struct ServiceAccountRef {
     /// Further audiences of the token. It always has `vault://<namespace>/<issuer>` (`vault://<issuer>` for a cluster
     /// issuer) and the server's URL. An audience that does not begin with `vault://` must be allowed by the operator
     /// (`--allow-audiences`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
 }
@@ -207,7 +209,7 @@ pub struct JwtServiceAccountRef {
     /// The audiences of the token, and no others. Defaults to `vault://<namespace>/<issuer>` (`vault://<issuer>` for a
     /// cluster issuer) and the server's URL. Any other audience that does not begin with `vault://` must be allowed by
     /// the operator (`--allow-audiences`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
     /// The lifetime of the token in seconds, from 600 to 86400. Defaults to 600: it is used once, to log in.
@@ -277,7 +279,7 @@ pub struct AwsServiceAccountRef {
     pub name: String,
     /// Further audiences of the token for AWS. It always has `sts.amazonaws.com`. An audience that does not begin
     /// with `vault://` must be allowed by the operator (`--allow-audiences`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "atomic"))]
     pub audiences: Vec<String>,
 }

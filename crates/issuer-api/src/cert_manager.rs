@@ -1,8 +1,8 @@
 //! The parts of cert-manager's own issuers that concern Vault, for drop-in mode.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use crate::{Condition, ConditionStatus, IssuerStatus, VaultSpec};
+use crate::{Condition, ConditionStatus, IssuerStatus, VaultSpec, null_as_default};
 
 /// The API group of cert-manager, also meant by an empty `issuerRef.group`.
 pub const CERT_MANAGER_GROUP: &str = "cert-manager.io";
@@ -79,10 +79,6 @@ impl From<CertManagerStatus> for IssuerStatus {
         status.observed_generation = status.ready().and_then(|ready| ready.observed_generation);
         status
     }
-}
-
-fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Base64, CertificateRequestStatus};
 
@@ -50,8 +50,15 @@ pub struct CertificateSigningRequestSpec {
     #[serde(default)]
     pub groups: Vec<String>,
     /// Further attributes of the requester.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "attributes")]
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// Reads attributes, of which one without values is `null`.
+fn attributes<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    let attributes = BTreeMap::<String, Option<Vec<String>>>::deserialize(from)?;
+    let values = |(name, values): (String, Option<_>)| (name, values.unwrap_or_default());
+    Ok(attributes.into_iter().map(values).collect())
 }
 
 impl CertificateSigningRequest {
@@ -111,6 +118,15 @@ mod tests {
             assert_eq!(request.is_ca(), expected, "{value}");
         }
         assert!(!request(json!({}), json!({})).is_ca());
+    }
+
+    /// Go writes an attribute without values so.
+    #[test]
+    fn attribute_of_requester_may_be_null() {
+        let spec = json!({ "request": "", "signerName": "", "extra": { "a": null, "b": ["c"] } });
+        let spec: CertificateSigningRequestSpec = serde_json::from_value(spec).unwrap();
+        let values: Vec<_> = spec.extra.values().map(Vec::len).collect();
+        assert_eq!(values, [0, 1]);
     }
 
     #[test]

@@ -296,6 +296,45 @@ mod tests {
         }
     }
 
+    /// Sets each field of an object that a schema has and the object lacks to `null`; returns the number of these.
+    fn add_nulls(schema: &Value, object: &mut Value) -> usize {
+        let mut count = 0;
+        let (properties, fields) = (schema["properties"].as_object(), object.as_object_mut());
+        if let Some((properties, fields)) = properties.zip(fields) {
+            for (name, schema) in properties {
+                let field = fields.entry(name.clone()).or_insert_with(|| {
+                    count += 1;
+                    Value::Null
+                });
+                count += add_nulls(schema, field);
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn null_is_an_absent_field() {
+        let account = json!({ "name": "signer" });
+        let schema = serde_json::to_value(&crds().unwrap()[1].spec.versions[0].schema).unwrap();
+        let schema = &schema["openAPIV3Schema"]["properties"]["spec"];
+        for auth in [
+            json!({ "tokenSecretRef": { "name": "token" } }),
+            json!({ "appRole": { "roleId": "web" } }),
+            json!({ "kubernetes": { "role": "web", "serviceAccountRef": account } }),
+            json!({ "jwt": { "role": "web", "serviceAccountRef": account } }),
+            json!({ "aws": { "role": "web", "serviceAccountRef": account } }),
+            json!({ "clientCertificate": {} }),
+        ] {
+            let namespaces = json!({ "selector": {} });
+            let spec = json!({ "server": "https://vault", "path": "pki/sign/web", "auth": auth, "allowedNamespaces": namespaces });
+            let mut with_nulls = spec.clone();
+            assert!(add_nulls(schema, &mut with_nulls) > 20, "{with_nulls}");
+            let [plain, with_nulls]: [VaultSpec; 2] =
+                [spec, with_nulls].map(|spec| serde_json::from_value(spec).unwrap());
+            assert_eq!(with_nulls, plain);
+        }
+    }
+
     #[test]
     fn schemas_are_structural_and_have_rules() {
         let crds = crds().unwrap();

@@ -31,8 +31,15 @@ pub use condition::{Condition, ConditionStatus, IssuerStatus};
 pub use issuer::{ProbeMode, VaultClusterIssuer, VaultIssuer, VaultSpec, VerificationMode, crds};
 pub use namespaces::{AllowedNamespaces, LabelOperator, LabelRequirement, LabelSelector};
 
+use serde::{Deserialize, Deserializer};
+
 /// The API group of both issuer kinds, and the `issuerRef.group` this controller answers to.
 pub const GROUP: &str = "vault-issuer.io";
 
 /// The served version of both issuer kinds.
 pub const VERSION: &str = "v1alpha1";
+
+/// Reads an explicit `null` as an absent field, as the API server does.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
+}

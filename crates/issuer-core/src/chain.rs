@@ -215,7 +215,8 @@ impl<'k> Verifier<'k> {
     ) -> Result<&'a [u8], PathError> {
         let is_named = |candidate: &&&Certificate<'a>| certificate.is_named_by(candidate);
         let mut named: Vec<_> = candidates.iter().filter(is_named).collect();
-        named.sort_by_key(|candidate| !certificate.is_named_by_key(candidate));
+        // Cached: to find a key identifier takes time for each extension.
+        named.sort_by_cached_key(|candidate| !certificate.is_named_by_key(candidate));
         let mut tried = BTreeSet::new();
         let mut error = PathError::Broken;
         for candidate in named {

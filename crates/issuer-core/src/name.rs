@@ -71,15 +71,16 @@ impl Name {
         })
     }
 
-    /// Returns `true` if a common name means this name.
-    pub(crate) fn is_common_name(&self, common_name: &str) -> bool {
-        match self {
-            Self::Dns(name) => name.eq_ignore_ascii_case(common_name),
-            Self::Email(address) => *address == normal_email(common_name),
-            Self::Ip(address) => common_name.parse() == Ok(*address),
-            Self::Uri(uri) => *uri == uri::rewritten(common_name),
-            Self::Other { .. } | Self::Opaque { .. } => false,
-        }
+    /// Returns the names that a common name may mean. Both it and the names that it is looked up in may be long, so it is
+    /// read once.
+    pub(crate) fn meant_by(common_name: &str) -> BTreeSet<Self> {
+        let texts = [
+            Self::Dns(common_name.to_ascii_lowercase()),
+            Self::Email(normal_email(common_name)),
+            Self::Uri(uri::rewritten(common_name)),
+        ];
+        let address = common_name.parse().ok().map(Self::Ip);
+        texts.into_iter().chain(address).collect()
     }
 }
 
@@ -332,7 +333,7 @@ mod tests {
             assert_eq!(san(asked), san(issued));
         }
         assert_ne!(san(b"\x86\x05urn:a"), san(b"\x86\x05urn:A"));
-        assert!(Name::Uri("urn:a".to_owned()).is_common_name("URN:a"));
+        assert!(Name::meant_by("URN:a").contains(&Name::Uri("urn:a".to_owned())));
     }
 
     #[test]

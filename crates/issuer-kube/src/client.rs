@@ -1,28 +1,18 @@
-//! The connection to the API server.
+//! The client of the API server.
 
-use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
-use http::{Request, Response};
-use http_body::Frame;
 use kube::Config;
-use kube::client::{Body, ClientBuilder, DynBody};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use rustls::crypto::aws_lc_rs;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
-use tower::{BoxError, Layer, Service, layer::layer_fn};
 
 use crate::Metrics;
+use crate::connection::connections;
+use crate::deadline::deadline;
 use crate::measured::measured;
-
-/// Time to connect to the API server.
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// Time for a whole exchange that is no watch.
 pub(crate) const EXCHANGE: Duration = Duration::from_secs(30);
@@ -122,104 +112,29 @@ async fn direct(
     }
 }
 
-fn build(mut config: Config, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
+fn build(config: Config, metrics: Arc<Metrics>) -> Result<kube::Client, ClientError> {
     if config.accept_invalid_certs {
         return Err(ClientError::Unverified);
     }
     // Only the first call has an effect; there is no other provider in this process.
     let _ = aws_lc_rs::default_provider().install_default();
-    config.default_retry = false;
-    config.connect_timeout = Some(CONNECT);
-    // Each reader has a limit of its own. One for all that is read would set a timer, and take a system call, for each
-    // piece.
-    config.read_timeout = None;
-    config.write_timeout = Some(EXCHANGE);
-    let authority = config.cluster_url.authority();
-    let server: Arc<str> = authority.map_or("", |authority| authority.as_str()).into();
-    let measured = measured(server, metrics);
-    let builder = ClientBuilder::try_from(config).map_err(|error| match error {
+    let connections = connections(&config).map_err(|error| match error {
         // Its text may hold what a credential plugin printed.
         kube::Error::Auth(_) => ClientError::Credentials,
         error => ClientError::Setup(error),
     })?;
-    Ok(builder.with_layer(&deadline(EXCHANGE)).with_layer(&measured).build())
-}
-
-/// Ends every exchange after `limit`, its body included, but for the events of a watch.
-fn deadline<S>(limit: Duration) -> impl Layer<S, Service = Deadline<S>> {
-    layer_fn(move |service| Deadline { limit, service })
-}
-
-struct Deadline<S> {
-    limit: Duration,
-    service: S,
-}
-
-impl<S> Service<Request<Body>> for Deadline<S>
-where
-    S: Service<Request<Body>, Response = Response<Box<DynBody>>, Error = BoxError>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Box<DynBody>>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.service.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let end = Instant::now() + self.limit;
-        let query = request.uri().query().unwrap_or_default();
-        let is_watch = query.split('&').any(|part| matches!(part, "watch=true" | "watch=1"));
-        let reply = self.service.call(request);
-        Box::pin(async move {
-            let whole = async move {
-                let reply = reply.await?;
-                if is_watch && reply.status().is_success() {
-                    return Ok(reply);
-                }
-                // The body is not collected: that of a list may be large, and is decoded as it arrives.
-                Ok(reply.map(|body| {
-                    Box::new(Timed {
-                        body,
-                        deadline: Box::pin(sleep_until(end)),
-                    }) as Box<DynBody>
-                }))
-            };
-            timeout_at(end, whole).await?
-        })
-    }
-}
-
-/// A body that breaks off at its deadline.
-struct Timed {
-    body: Box<DynBody>,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl http_body::Body for Timed {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Pending if self.deadline.as_mut().poll(context).is_ready() => {
-                let late = io::Error::new(io::ErrorKind::TimedOut, "the reply was not complete in time");
-                Poll::Ready(Some(Err(late.into())))
-            }
-            polled => polled,
-        }
-    }
+    let authority = config.cluster_url.authority();
+    let server = authority.map_or("", |authority| authority.as_str()).into();
+    let builder = ClientBuilder::new(connections, config.default_namespace);
+    let builder = builder.with_layer(&deadline(EXCHANGE));
+    Ok(builder.with_layer(&measured(server, metrics)).build())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use http_body_util::{BodyExt, Empty, Full};
     use k8s_openapi::api::coordination::v1::Lease;
     use kube::Api;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -273,70 +188,6 @@ mod tests {
             assert!(code == 307 || status == Some(code), "{error}");
             assert_eq!(count.load(Ordering::SeqCst), 1, "{code}");
         }
-    }
-
-    fn stack(
-        reply: impl Fn() -> Box<DynBody> + Send + 'static,
-    ) -> impl Service<Request<Body>, Response = Response<Box<DynBody>>, Error = BoxError> {
-        let service = tower::service_fn(move |_| {
-            let reply = reply();
-            async { Ok::<_, BoxError>(Response::new(reply)) }
-        });
-        deadline(Duration::from_secs(30)).layer(service)
-    }
-
-    fn request(uri: &str) -> Request<Body> {
-        Request::get(uri).body(Body::empty()).unwrap()
-    }
-
-    fn endless() -> Box<DynBody> {
-        let frames = futures::stream::pending::<Result<Frame<Bytes>, BoxError>>();
-        Box::new(http_body_util::StreamBody::new(frames))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_a_watch_may_be_endless() {
-        let begun = Instant::now();
-        let reply = stack(endless).call(request("/api?watchful=true")).await.unwrap();
-        let error = reply.into_body().collect().await.err().unwrap();
-        assert_eq!(error.to_string(), "the reply was not complete in time");
-        assert_eq!(begun.elapsed().as_secs(), 30);
-        let watch = stack(endless).call(request("/api?a=b&watch=true")).await.unwrap();
-        let collected = tokio::time::timeout(Duration::from_secs(600), watch.into_body().collect());
-        assert!(collected.await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn refusal_of_a_watch_ends_in_time() {
-        let service = tower::service_fn(|_| async {
-            let mut refusal = Response::new(endless());
-            *refusal.status_mut() = http::StatusCode::FORBIDDEN;
-            Ok::<_, BoxError>(refusal)
-        });
-        let mut stack = deadline(Duration::from_secs(30)).layer(service);
-        let refusal = stack.call(request("/api?watch=true")).await.unwrap();
-        let begun = Instant::now();
-        assert!(refusal.into_body().collect().await.is_err());
-        assert_eq!(begun.elapsed().as_secs(), 30);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_reply_must_begin_in_time() {
-        let service = tower::service_fn(|_| futures::future::pending::<Result<Response<Box<DynBody>>, BoxError>>());
-        let call = deadline(Duration::from_secs(30)).layer(service).call(request("/api"));
-        assert!(call.await.err().unwrap().is::<tokio::time::error::Elapsed>());
-    }
-
-    #[tokio::test]
-    async fn a_body_that_ends_is_complete() {
-        let whole = || -> Box<DynBody> {
-            Box::new(Full::new(Bytes::from_static(b"x")).map_err(|never: Infallible| -> BoxError { match never {} }))
-        };
-        let reply = stack(whole).call(request("/api")).await.unwrap();
-        assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), "x");
-        let empty =
-            || -> Box<DynBody> { Box::new(Empty::new().map_err(|never: Infallible| -> BoxError { match never {} })) };
-        assert!(stack(empty).call(request("/api")).await.is_ok());
     }
 
     #[test]
@@ -398,6 +249,57 @@ mod tests {
             let out = String::from_utf8_lossy(&ended.stdout);
             assert!(ended.status.success() && out.contains("1 passed"), "{proxy}: {out}");
         }
+    }
+
+    /// Returns the configuration of a kubeconfig whose credentials are what a shell script prints.
+    async fn with_plugin(server: &str, script: &str) -> Config {
+        let exec = serde_json::json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "sh",
+            "args": ["-c", script],
+            "interactiveMode": "Never",
+        });
+        let kubeconfig = serde_json::json!({
+            "clusters": [{ "name": "a", "cluster": { "server": server } }],
+            "users": [{ "name": "a", "user": { "exec": exec } }],
+            "contexts": [{ "name": "a", "context": { "cluster": "a", "user": "a" } }],
+            "current-context": "a",
+        });
+        direct(Ok(serde_json::from_value(kubeconfig).unwrap()), None)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn credentials_of_a_plugin_are_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let credential = serde_json::json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "kind": "ExecCredential",
+            "status": { "token": "of-the-plugin" },
+        });
+        let config = with_plugin(&server, &format!("echo '{credential}'")).await;
+        let leases: Api<Lease> = Api::namespaced(build(config, Arc::default()).unwrap(), "ns");
+        let seen = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            String::from_utf8(head).unwrap()
+        };
+        let (_, head) = tokio::join!(leases.get("x"), seen);
+        assert!(head.contains("authorization: Bearer of-the-plugin\r\n"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn a_failing_plugin_is_not_quoted() {
+        let script = "echo hvs.canary; echo hvs.canary >&2; exit 1";
+        let config = with_plugin("http://127.0.0.1", script).await;
+        let error = build(config, Arc::default()).err().unwrap();
+        assert!(matches!(error, ClientError::Credentials));
+        assert!(std::error::Error::source(&error).is_none() && !error.to_string().contains("canary"));
     }
 
     #[tokio::test]

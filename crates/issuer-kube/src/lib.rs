@@ -8,6 +8,8 @@
 
 mod api_server;
 mod client;
+mod connection;
+mod deadline;
 mod dial;
 mod driver;
 mod events;

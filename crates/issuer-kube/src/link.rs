@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -59,10 +61,61 @@ impl AsyncWrite for DeferWriteErrors {
     }
 }
 
+/// A connection of which no more is read than a reply may take: a server that sends interim replies without end would keep
+/// the process busy until the request times out.
+struct Metered {
+    stream: Box<dyn Stream>,
+    /// The bytes that may still be read.
+    left: Arc<AtomicUsize>,
+}
+
+/// The bytes that a reply may take for each byte of its body: the chunks of a body have a length each.
+const OVERHEAD: usize = 8;
+
+impl AsyncRead for Metered {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = bytes.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, bytes);
+        let read = bytes.filled().len() - before;
+        match self.left.load(Ordering::Relaxed).checked_sub(read) {
+            Some(left) => self.left.store(left, Ordering::Relaxed),
+            None => return Poll::Ready(Err(ErrorKind::InvalidData.into())),
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
 /// A connection; `first` until the server has answered on it.
 pub(crate) struct Link {
     sender: SendRequest<Full<Bytes>>,
-    connection: Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>,
+    connection: Connection<TokioIo<Metered>, Full<Bytes>>,
+    left: Arc<AtomicUsize>,
     probe: std::net::TcpStream,
     since: Instant,
     first: bool,
@@ -86,11 +139,17 @@ impl Link {
         };
         let mut http = http1::Builder::new();
         http.max_buf_size(HEAD_MAX);
-        let hands = http.handshake(TokioIo::new(stream)).await;
+        let left = Arc::<AtomicUsize>::default();
+        let metered = Metered {
+            stream,
+            left: Arc::clone(&left),
+        };
+        let hands = http.handshake(TokioIo::new(metered)).await;
         let (sender, connection) = hands.map_err(|_| TransportError::Reset)?;
         Ok(Self {
             sender,
             connection,
+            left,
             probe,
             since: Instant::now(),
             first: true,
@@ -118,10 +177,12 @@ impl Link {
         let Self {
             mut sender,
             connection,
+            left,
             probe,
             since,
             first,
         } = self;
+        left.store(HEAD_MAX + OVERHEAD * limit, Ordering::Relaxed);
         let (reply, connection) = {
             let reply = pin!(async {
                 let response = sender.send_request(request).await;
@@ -135,6 +196,7 @@ impl Link {
         let link = Self {
             sender,
             connection,
+            left,
             probe,
             since,
             first: false,

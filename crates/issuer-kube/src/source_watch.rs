@@ -15,11 +15,15 @@ use tokio::time::timeout;
 
 use crate::object::{Json, METADATA_ONLY, event_type};
 
-/// The longest silence of a watch that works: the API server sends a bookmark about every minute.
+/// The longest silence of a watch that works: the API server sends a bookmark about every minute. It is for a server that
+/// hangs; that nothing arrives from the network is noticed sooner.
 const SILENCE: Duration = Duration::from_secs(150);
 
 /// The longest event, in bytes: more than etcd keeps of an object.
 const EVENT: usize = 2 << 20;
+
+/// The room that is kept between two events, in bytes: more than an ordinary one takes. There may be a thousand watches.
+const ROOM: usize = 4 << 10;
 
 /// A watch that is open.
 pub(crate) struct SourceWatch {
@@ -69,6 +73,7 @@ impl SourceWatch {
             if let Some(end) = rest.copied().position(|byte| byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=self.searched + end).collect();
                 self.searched = 0;
+                self.read.shrink_to(ROOM);
                 match event(&line) {
                     Ok(None) => continue,
                     Ok(Some(event)) => return Ok(event),
@@ -183,6 +188,15 @@ mod tests {
         let began = Instant::now();
         assert_eq!(watch.next().await, Err(ReadError::Unavailable));
         assert_eq!(began.elapsed(), SILENCE);
+    }
+
+    #[tokio::test]
+    async fn room_for_a_large_event_is_given_back() {
+        let metadata = json!({ "name": "app.role", "resourceVersion": "1", "labels": { "a": "x".repeat(1 << 20) } });
+        let event = json!({ "type": "ADDED", "object": { "metadata": metadata } });
+        let mut watch = open(StatusCode::OK, format!("{event}\n"), false).await.unwrap();
+        assert_eq!(watch.next().await, Ok(SourceEvent::Version("1".to_owned())));
+        assert!(watch.read.capacity() < 8 << 10, "{}", watch.read.capacity());
     }
 
     #[tokio::test]

@@ -334,6 +334,23 @@ mod tests {
         assert_eq!(accepted.load(Ordering::SeqCst), 5);
     }
 
+    /// A server must not keep the process busy for as long as a signature may take.
+    #[tokio::test]
+    async fn endless_interim_replies_are_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let interim = b"HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n".repeat(100);
+            while stream.write_all(&interim).await.is_ok() {}
+        });
+        let connect = connect(port);
+        let reply = tokio::time::timeout(Duration::from_secs(20), async {
+            Transport::new().call(health(&connect)).await
+        });
+        assert_eq!(reply.await.unwrap().err(), Some(TransportError::NotHttp));
+    }
+
     #[tokio::test]
     async fn connections_outlive_checks_but_grow_old() {
         let (port, accepted) = server(1).await;

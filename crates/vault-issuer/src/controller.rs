@@ -283,17 +283,23 @@ fn home_namespace() -> String {
 /// Returns a name for this process: the pod's name, and numbers that a restart within the pod changes.
 fn instance() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!(
-        "{}_{}_{:x}",
-        host.trim(),
-        std::process::id(),
-        Transport::now().unix.as_nanos()
-    )
+    process_name(host.trim(), std::process::id(), Transport::now().unix.as_nanos())
+}
+
+fn process_name(host: &str, process: u32, nanos: u128) -> String {
+    format!("{host}_{process}_{nanos:x}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An event's `reportingInstance` has at most 128 bytes, a host's name on Linux at most 64.
+    #[test]
+    fn longest_process_name_fits_into_events() {
+        let name = process_name(&"h".repeat(64), u32::MAX, u64::MAX.into());
+        assert!(name.len() <= 128, "{name}");
+    }
 
     #[test]
     fn file_limit_is_raised_to_the_maximum() {

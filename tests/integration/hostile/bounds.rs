@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
-use issuer_core::{Body, Limits, Operation, Reply};
+use issuer_core::{Body, Issued, Limits, Operation, Reply, RequestSpec, SigningRequest, VerifyError, verify};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use serde_json::{Value, json};
 
 use super::pure;
+use crate::world::BEGIN;
 
 /// The largest body that drivers pass on.
 fn limit() -> usize {
@@ -114,6 +116,32 @@ fn no_answer_is_too_much() {
             assert!(took < PATIENCE, "body {number}, status {status}: {took:?}");
         }
     }
+}
+
+/// One user may choose the names of the CSR and, with a server of their own, the common name of the certificate.
+#[test]
+fn long_common_name_is_read_once() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let uri = |number: usize| SanType::URI(format!("{number:x}").as_str().try_into().unwrap());
+    params.subject_alt_names = (0..11_500).map(uri).collect();
+    let csr = params.serialize_request(&key).unwrap().pem().unwrap();
+    let spec = RequestSpec {
+        csr: csr.as_bytes(),
+        ..RequestSpec::default()
+    };
+    let wanted = SigningRequest::parse(spec, &issuer_tls::signatures()).unwrap();
+    params.subject_alt_names.clear();
+    params.distinguished_name.push(DnType::CommonName, "x".repeat(25_000));
+    let issued = Issued {
+        certificate: params.self_signed(&key).unwrap().pem(),
+        ..Issued::default()
+    };
+    let start = Instant::now();
+    let verified = verify(&wanted, &issued, BEGIN, &issuer_tls::signatures().into());
+    assert_eq!(verified, Err(VerifyError::CommonName));
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
 
 #[test]

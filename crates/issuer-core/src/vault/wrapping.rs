@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Vault, VaultError, error};
+use super::{Misbehavior, Vault, VaultError, error};
 use crate::target::WrappingPath;
 use crate::{Now, Operation, Reply, Request, Secret};
 
@@ -101,8 +101,35 @@ struct UnwrapData {
     secret_id: String,
 }
 
+/// The longest secret ID, in bytes, which is that of a role ID. It is kept for each issuer.
+const SECRET_ID: usize = 4096;
+
+/// The field that holds it.
+const FIELD: &str = "data.secret_id";
+
 /// Reads the secret ID in the answer to [`unwrap`].
 pub(crate) fn read_secret_id(now: Now, reply: Reply) -> Result<Secret, WrappingError> {
-    let UnwrapReply { data } = error::read(now, reply, "data.secret_id").map_err(WrappingError::of)?;
+    let UnwrapReply { data } = error::read(now, reply, FIELD).map_err(WrappingError::of)?;
+    if data.secret_id.len() > SECRET_ID {
+        return Err(WrappingError::Vault(Misbehavior::Field(FIELD).into()));
+    }
     Ok(Secret::from(data.secret_id.into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Body;
+    use crate::fixture::at;
+
+    #[test]
+    fn long_secret_ids_are_refused() {
+        for (length, is_accepted) in [(4096, true), (4097, false)] {
+            let body = json!({ "data": { "secret_id": "s".repeat(length) } });
+            let reply = http::Response::new(Body::from(body.to_string().into_bytes()));
+            let read = read_secret_id(at(0), Ok(reply)).map(|secret_id| secret_id.expose().len());
+            let refused = WrappingError::Vault(Misbehavior::Field("data.secret_id").into());
+            assert_eq!(read, if is_accepted { Ok(length) } else { Err(refused) });
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Verifies that an issued certificate matches its request.
 
+use std::cell::LazyCell;
 use std::hash::{Hash, Hasher};
 use std::ptr;
 use std::time::Duration;
@@ -197,6 +198,7 @@ struct Answer {
     pool: Vec<Vec<u8>>,
     /// How many of these are from `issuing_ca`.
     issuing: usize,
+    limits: SizeLimits,
 }
 
 impl Answer {
@@ -210,9 +212,10 @@ impl Answer {
         let mut bundle = certificates(&issued.certificate);
         let leaf = bundle.next().ok_or(VerifyError::NoCertificate)??;
         let mut answer = Self {
-            leaf,
+            leaf: readable(leaf, limits)?,
             pool: Vec::new(),
             issuing: 0,
+            limits,
         };
         answer.add(certificates(issuing_ca))?;
         answer.issuing = answer.pool.len();
@@ -222,7 +225,7 @@ impl Answer {
 
     fn add(&mut self, certificates: impl Iterator<Item = Result<Vec<u8>, VerifyError>>) -> Result<(), VerifyError> {
         for der in certificates {
-            let der = der?;
+            let der = readable(der?, self.limits)?;
             // `ca_chain` repeats `issuing_ca`, and after `sign-intermediate` the certificate itself.
             if der != self.leaf && !self.pool.contains(&der) {
                 self.pool.push(der);
@@ -233,6 +236,16 @@ impl Answer {
         }
         Ok(())
     }
+}
+
+/// Returns a certificate unless cert-manager could not read it. That is known before it is parsed, which takes many times
+/// its size.
+fn readable(der: Vec<u8>, limits: SizeLimits) -> Result<Vec<u8>, VerifyError> {
+    // As base64, without the frame and the ends of lines.
+    if der.len().div_ceil(3) * 4 > limits.certificate {
+        return Err(VerifyError::TooLarge(limits));
+    }
+    Ok(der)
 }
 
 fn certificates(text: &str) -> impl Iterator<Item = Result<Vec<u8>, VerifyError>> {
@@ -254,7 +267,7 @@ fn check_names(wanted: &SigningRequest, leaf: &Certificate<'_>) -> Result<(), Ve
     let names = leaf.names().ok_or(VerifyError::Malformed)?;
     let common_name = match (&wanted.common_name, leaf.common_name().ok_or(VerifyError::Malformed)?) {
         (CommonName::Text(requested), CommonName::Text(issued)) => *requested == issued,
-        (_, CommonName::Text(issued)) => wanted.names.iter().any(|name| name.is_common_name(&issued)),
+        (_, CommonName::Text(issued)) => !wanted.names.is_disjoint(&Name::meant_by(&issued)),
         (requested, CommonName::Unreadable) => *requested == CommonName::Unreadable,
         (requested, CommonName::Absent) => requested.text().is_none(),
     };
@@ -265,10 +278,8 @@ fn check_names(wanted: &SigningRequest, leaf: &Certificate<'_>) -> Result<(), Ve
         return Err(VerifyError::MissingName(missing.to_string()));
     }
     // `exclude_cn_from_sans` is always sent, but sign-verbatim and CEL roles ignore it.
-    let is_common_name = |name: &Name| {
-        let common_name = wanted.common_name.text();
-        matches!(name, Name::Dns(_) | Name::Email(_)) && common_name.is_some_and(|text| name.is_common_name(text))
-    };
+    let meant = LazyCell::new(|| wanted.common_name.text().map(Name::meant_by).unwrap_or_default());
+    let is_common_name = |name: &Name| matches!(name, Name::Dns(_) | Name::Email(_)) && meant.contains(name);
     match names.difference(&wanted.names).find(|name| !is_common_name(name)) {
         Some(unexpected) => Err(VerifyError::UnexpectedName(unexpected.to_string())),
         None => Ok(()),

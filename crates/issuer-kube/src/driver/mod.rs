@@ -51,6 +51,10 @@ const TURN: usize = 32;
 /// Requests to the API server at once, without those for events; further ones wait.
 const API_REQUESTS: usize = 32;
 
+/// Objects that are read at once, further ones wait: each may have a megabyte and a half, which those choose who may write it,
+/// and is held until it is complete.
+const READS: usize = 8;
+
 /// Events that are recorded at once; further ones wait, and no task with them.
 const EVENT_REQUESTS: usize = 4;
 
@@ -98,6 +102,7 @@ struct Driver {
     /// tenants.
     exchanges: Semaphore,
     api_requests: Semaphore,
+    reads: Semaphore,
     event_requests: Semaphore,
     events: Arc<EventRoom>,
 }
@@ -172,6 +177,7 @@ impl Driver {
             changed: Notify::new(),
             exchanges: Semaphore::new(EXCHANGES_MAX),
             api_requests: Semaphore::new(API_REQUESTS),
+            reads: Semaphore::new(READS),
             event_requests: Semaphore::new(EVENT_REQUESTS),
             events: Arc::new(EventRoom::new()),
         }
@@ -268,7 +274,7 @@ impl Driver {
                     state.resume(&mut self.controller())
                 }
                 Step::ReadConfigMap(config_map, state) => {
-                    let answer = self.ask(Box::pin(self.api.read_config_map(&config_map))).await;
+                    let answer = self.read(Box::pin(self.api.read_config_map(&config_map))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadNamespace(name, state) => {
@@ -276,11 +282,11 @@ impl Driver {
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadRequest(request, state) => {
-                    let answer = self.ask(Box::pin(self.api.read_request(&request))).await;
+                    let answer = self.read(Box::pin(self.api.read_request(&request))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadSecret(secret, state) => {
-                    let answer = self.ask(Box::pin(self.api.read_secret(&secret))).await;
+                    let answer = self.read(Box::pin(self.api.read_secret(&secret))).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReviewReference(review, state) => {
@@ -324,6 +330,12 @@ impl Driver {
                 None => return,
             }
         }
+    }
+
+    /// Reads an object, once there is a slot for that.
+    async fn read<T>(&self, question: Pin<Box<impl Future<Output = T>>>) -> T {
+        let _slot = self.reads.acquire().await;
+        self.ask(question).await
     }
 
     /// Asks the API server, once there is a slot.

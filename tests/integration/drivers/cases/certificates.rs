@@ -6,31 +6,46 @@ use rustls::version::{TLS12, TLS13};
 use super::Event::{Call, Ended};
 use super::{CASE, Case, origin, tls};
 use crate::server::ServerStep::{Hang, Send};
-use crate::server::{PKI, Speaks};
+use crate::server::{PKI, SHORT_RSA_ROOT, Shown, Speaks};
 
 const OLD: Speaks = Speaks::Tls {
     versions: &[&TLS12],
-    expired: false,
+    shows: Shown::Good,
     client_auth: false,
 };
 const NEW: Speaks = Speaks::Tls {
     versions: &[&TLS13],
-    expired: false,
+    shows: Shown::Good,
     client_auth: false,
 };
 const EXPIRED: Speaks = Speaks::Tls {
     versions: &[&TLS13, &TLS12],
-    expired: true,
+    shows: Shown::Expired,
+    client_auth: false,
+};
+const POLICIES: Speaks = Speaks::Tls {
+    versions: &[&TLS13, &TLS12],
+    shows: Shown::UnderPolicies,
+    client_auth: false,
+};
+const POLICY_CONSTRAINTS: Speaks = Speaks::Tls {
+    versions: &[&TLS13, &TLS12],
+    shows: Shown::UnderPolicyConstraints,
+    client_auth: false,
+};
+const SHORT_RSA: Speaks = Speaks::Tls {
+    versions: &[&TLS13, &TLS12],
+    shows: Shown::UnderShortRsa,
     client_auth: false,
 };
 const OLD_MUTUAL: Speaks = Speaks::Tls {
     versions: &[&TLS12],
-    expired: false,
+    shows: Shown::Good,
     client_auth: true,
 };
 const NEW_MUTUAL: Speaks = Speaks::Tls {
     versions: &[&TLS13],
-    expired: false,
+    shows: Shown::Good,
     client_auth: true,
 };
 
@@ -113,6 +128,28 @@ pub(in crate::drivers) const CERTIFICATES: &[Case] = &[
         name: "expired",
         server: EXPIRED,
         events: &[Call(tls(TlsError::Expired))],
+        seen: 0,
+        ..CASE
+    },
+    Case {
+        name: "a CA with critical certificatePolicies",
+        server: POLICIES,
+        events: &[Call(tls(TlsError::CriticalExtension))],
+        seen: 0,
+        ..CASE
+    },
+    Case {
+        name: "a CA with critical policyConstraints",
+        server: POLICY_CONSTRAINTS,
+        events: &[Call(tls(TlsError::CriticalExtension))],
+        seen: 0,
+        ..CASE
+    },
+    Case {
+        name: "a CA with a key of RSA-1024",
+        server: SHORT_RSA,
+        client: |connect| connect.roots = Roots::bundle(SHORT_RSA_ROOT),
+        events: &[Call(tls(TlsError::Signature))],
         seen: 0,
         ..CASE
     },

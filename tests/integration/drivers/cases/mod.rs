@@ -10,11 +10,11 @@ use issuer_core::{Connect, Origin, TlsError, TransportError};
 use rustls::version::{TLS12, TLS13};
 
 use crate::server::ServerStep::{Read, Send};
-use crate::server::{ServerStep, Speaks};
+use crate::server::{ServerStep, Shown, Speaks};
 
 pub(super) const TLS: Speaks = Speaks::Tls {
     versions: &[&TLS13, &TLS12],
-    expired: false,
+    shows: Shown::Good,
     client_auth: false,
 };
 

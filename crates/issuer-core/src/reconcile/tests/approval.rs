@@ -37,6 +37,19 @@ fn denied_request_fails_without_vault() {
 }
 
 #[test]
+fn denied_request_of_unknown_kind_fails() {
+    for kind in ["", "ClusterIssuer", "<b>"] {
+        for request in [request("web").denied(), request("web").approved().denied()] {
+            let mut scenario = Scenario::ready();
+            scenario.create(request.of(kind, "vault"));
+            assert_eq!(scenario.run(), ["write web Denied"], "{kind}");
+            let status = scenario.object("web").status.as_ref().unwrap();
+            assert!(status.failure_time.is_some());
+        }
+    }
+}
+
+#[test]
 fn request_declared_invalid_is_left_alone() {
     let mut scenario = Scenario::ready();
     scenario.create(request("web").approved().condition("InvalidRequest", "Other", ""));

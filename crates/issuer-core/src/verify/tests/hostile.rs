@@ -119,6 +119,29 @@ fn refuses_more_than_cert_manager_reads() {
     assert_eq!(customer.verify_answer(&issued), Err(VerifyError::TooLarge(limits)));
 }
 
+/// To parse a certificate of many small parts takes many times its size.
+#[test]
+fn certificates_are_measured_before_they_are_parsed() {
+    let customer = Customer::new();
+    let padded = |size: usize| vec![CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0; size])];
+    let too_large = Err(VerifyError::TooLarge(SizeLimits::default()));
+    let other = Customer::new();
+    for (size, expected) in [(26_000, Err(VerifyError::Key)), (28_000, too_large.clone())] {
+        let mut params = other.params.clone();
+        params.custom_extensions = padded(size);
+        let leaf = Authority::new("CA").sign(&params, &other.key);
+        assert_eq!(customer.verify(&leaf, None, &[]), expected);
+    }
+    // One that has nothing to do with the chain.
+    for (size, is_accepted) in [(26_000, true), (28_000, false)] {
+        let (ca, mut stranger) = (Authority::new("CA"), Authority::new("stranger"));
+        stranger.params.custom_extensions = padded(size);
+        let verified = customer.verify(&customer.leaf(&ca), None, &[&ca.root(), &stranger.root()]);
+        assert_eq!(verified.is_ok(), is_accepted, "{verified:?}");
+        assert!(is_accepted || verified == too_large);
+    }
+}
+
 #[test]
 fn no_changed_certificate_is_accepted() {
     for algorithm in [
