@@ -9,7 +9,7 @@ use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
 use issuer_core::reconcile::Change;
 use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
 use issuer_core::target::AllowedServers;
-use issuer_core::{Connect, Limits, Operation, Origin, Roots};
+use issuer_core::{Connect, ConnectError, Limits, Operation, Origin, Request, Roots};
 use kube::client::Body;
 use tower::BoxError;
 
