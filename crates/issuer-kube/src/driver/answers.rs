@@ -10,19 +10,23 @@ use issuer_core::{ConnectError, Reply, Request};
 
 use super::{Driver, Task};
 use crate::source_watch::SourceWatch;
+use crate::traces::ErrorType;
 use crate::{Transport, token};
 
 impl Driver {
     /// Answers the questions of one task until it is done.
-    pub(super) async fn answer(self: Arc<Self>, task: Task, mut step: Step) {
+    pub(super) async fn answer(self: Arc<Self>, mut task: Task, mut step: Step) {
         loop {
             step = match step {
                 Step::Exchange(request, state) => {
+                    let (part, operation) = (task.trace.sends(&request), request.operation);
                     let reply = Box::pin(self.exchange(&task.tenant, request)).await;
+                    task.trace.replied(part, operation, &reply);
                     state.resume(&mut self.controller(), Transport::now(), reply)
                 }
                 Step::MintToken(source, state) => {
-                    let answer = self.ask(Box::pin(token::obtain(&self.api, source))).await;
+                    let question = Box::pin(token::obtain(&self.api, source));
+                    let answer = self.ask_for(&mut task, "mint token", question).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Publish(event, state) => {
@@ -30,31 +34,37 @@ impl Driver {
                     state.resume(&mut self.controller())
                 }
                 Step::ReadConfigMap(config_map, state) => {
-                    let answer = self.ask(Box::pin(self.api.read_config_map(&config_map))).await;
+                    let question = Box::pin(self.api.read_config_map(&config_map));
+                    let answer = self.ask_for(&mut task, "read configmap", question).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadNamespace(name, state) => {
-                    let answer = self.ask(Box::pin(self.api.read_namespace(&name))).await;
+                    let question = Box::pin(self.api.read_namespace(&name));
+                    let answer = self.ask_for(&mut task, "read namespace", question).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadRequest(request, state) => {
-                    let answer = self.ask(Box::pin(self.api.read_request(&request))).await;
+                    let question = Box::pin(self.api.read_request(&request));
+                    let answer = self.ask_for(&mut task, "read request", question).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReadSecret(secret, state) => {
-                    let answer = self.ask(Box::pin(self.api.read_secret(&secret))).await;
+                    let question = Box::pin(self.api.read_secret(&secret));
+                    let answer = self.ask_for(&mut task, "read secret", question).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::ReviewReference(review, state) => {
-                    let answer = self.ask(Box::pin(self.api.review_reference(&review))).await;
+                    let question = Box::pin(self.api.review_reference(&review));
+                    let answer = self.ask_for(&mut task, "review reference", question).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::WriteStatus(patch, state) => {
-                    let answer = self.ask(Box::pin(self.api.write_status(&patch))).await;
+                    let question = Box::pin(self.api.write_status(&patch));
+                    let answer = self.ask_for(&mut task, "save", question).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::Done(outcome) => {
-                    self.done(&task, outcome);
+                    self.done(task, outcome);
                     self.changed.notify_one();
                     return;
                 }
@@ -86,6 +96,19 @@ impl Driver {
                 None => return,
             }
         }
+    }
+
+    /// Asks the API server for a task, whose trace has the question as a part of this name.
+    async fn ask_for<T, E: ErrorType>(
+        &self,
+        task: &mut Task,
+        name: &'static str,
+        question: Pin<Box<impl Future<Output = Result<T, E>>>>,
+    ) -> Result<T, E> {
+        let part = task.trace.asks(name);
+        let answer = self.ask(question).await;
+        task.trace.answered(part, &answer);
+        answer
     }
 
     /// Asks the API server, once there is a slot.

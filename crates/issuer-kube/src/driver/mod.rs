@@ -22,8 +22,9 @@ use self::event_room::EventRoom;
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
 use crate::object::WatchedList;
+use crate::traces::TaskTrace;
 use crate::watch;
-use crate::{ControllerHealth, Leadership, Metrics, Transport};
+use crate::{ControllerHealth, Leadership, Metrics, Traces, Transport};
 
 /// Time for a stopping controller to wait for signatures under way and to save them.
 ///
@@ -70,6 +71,8 @@ pub struct RunSetup {
     pub health: Arc<ControllerHealth>,
     /// The name of this process in events.
     pub instance: String,
+    /// The traces of requests, if there are to be any.
+    pub traces: Option<Traces>,
 }
 
 /// Work on a key.
@@ -80,6 +83,7 @@ struct Task {
     /// The namespace of the issuer; empty for a cluster issuer.
     tenant: Arc<str>,
     began: Duration,
+    trace: TaskTrace,
 }
 
 /// The state that the tasks share: the controller, and the clients that answer its questions.
@@ -99,6 +103,7 @@ struct Driver {
     api_requests: Semaphore,
     event_requests: Semaphore,
     events: Arc<EventRoom>,
+    traces: Option<Traces>,
 }
 
 /// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, releases the leadership
@@ -173,6 +178,7 @@ impl Driver {
             api_requests: Semaphore::new(API_REQUESTS),
             event_requests: Semaphore::new(EVENT_REQUESTS),
             events: Arc::new(EventRoom::new()),
+            traces: setup.traces,
         }
     }
 
@@ -224,7 +230,10 @@ impl Driver {
                 Key::Request(request) => controller.issuer_of(request).cloned(),
                 Key::Issuer(_) | Key::Token(_) => None,
             };
+            let trace = self.traces.as_ref();
+            let trace = trace.map(|traces| traces.begin(&key, issuer.as_ref(), &controller, now));
             let task = Task {
+                trace: trace.unwrap_or_default(),
                 tenant: controller.tenant(&key),
                 key,
                 issuer,
@@ -232,7 +241,7 @@ impl Driver {
             };
             match step {
                 // There is nothing to ask, so it needs no task of its own.
-                Step::Done(outcome) => self.done(&task, outcome),
+                Step::Done(outcome) => self.done(task, outcome),
                 step => drop(tasks.spawn(Arc::clone(self).answer(task, step))),
             }
         }
@@ -275,14 +284,23 @@ impl Driver {
         }
     }
 
-    fn done(&self, task: &Task, outcome: Outcome) {
-        let Task { key, issuer, began, .. } = task;
-        let took = Transport::now().monotonic.saturating_sub(*began);
-        self.metrics.record_task_result(key, issuer.as_ref(), outcome);
-        self.metrics.record_task_duration(key, took);
-        let (kind, namespace, name) = object(key);
+    fn done(&self, task: Task, outcome: Outcome) {
+        let Task {
+            key,
+            issuer,
+            began,
+            trace,
+            ..
+        } = task;
+        let took = Transport::now().monotonic.saturating_sub(began);
+        self.metrics.record_task_result(&key, issuer.as_ref(), outcome);
+        self.metrics.record_task_duration(&key, took);
+        if let Some(traces) = &self.traces {
+            traces.done(&key, issuer.as_ref(), trace, outcome);
+        }
+        let (kind, namespace, name) = object(&key);
         let reason = outcome.reason();
-        match (key, outcome) {
+        match (&key, outcome) {
             (Key::Request(_), Outcome::Issued) => tracing::info!(kind, namespace, name, "certificate issued"),
             (Key::Request(_), Outcome::Denied) => tracing::info!(kind, namespace, name, "request denied"),
             _ => tracing::debug!(
