@@ -19,4 +19,5 @@ mod reference;
 mod secrets;
 mod server;
 mod snapshots;
+mod traces;
 mod world;

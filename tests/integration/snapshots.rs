@@ -54,7 +54,7 @@ fn log_and_events_of_a_run() {
         .enable_all()
         .build()
         .unwrap();
-    let (ended, logged) = capture(|| runtime.block_on(api::run(&vault, Login::AppRole)));
+    let (ended, logged) = capture(|| runtime.block_on(api::run(&vault, Login::AppRole, None)));
     expect![[r#"
         INFO issuer_kube::log: Vault verified kind="VaultIssuer" namespace="team" name="vault" reason="VaultVerified"
         INFO issuer_kube::log: Waiting for VaultIssuer team/vault to become ready kind="CertificateRequest" namespace="team" name="one" reason="IssuerNotReady"

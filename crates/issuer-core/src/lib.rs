@@ -109,6 +109,7 @@
 //! | what differs for Kubernetes' CertificateSigningRequests | `issuer-api/src/certificate_signing_request.rs`, `reconcile/observed_request.rs`, `reconcile/request/review.rs` (who may ask) |
 //! | what differs for cert-manager's own issuers | `issuer-api/src/cert_manager.rs` (their spec), `reconcile/drop_in.rs` (their status, and who else signs), `issuer-kube/src/watch/drop_in.rs` |
 //! | a metric | `issuer-kube/src/metrics/`, `reconcile/report.rs` (what it shows of the controller), `deploy/docs/metrics.md` (`UPDATE_EXPECT=1 cargo test -p integration reference`) |
+//! | a span or an attribute of the traces | `issuer-kube/src/traces/`, `deploy/docs/metrics.md` |
 //! | a flag | `vault-issuer/src/args/`, [`reconcile::Config`], the chart's `values.yaml`, `deploy/docs/cli.md` (as for a metric) |
 //! | a promise | `simulator/src/invariants/`, with a seeded bug in `simulator/src/mutant.rs` that it must find |
 //!

@@ -28,6 +28,7 @@ mod resolve;
 mod room;
 mod source_watch;
 mod token;
+mod traces;
 mod transport;
 mod watch;
 
@@ -37,4 +38,5 @@ pub use driver::{RunSetup, run};
 pub use health::ControllerHealth;
 pub use lease::{Candidate, Leadership};
 pub use metrics::{METRICS, MetricInfo, MetricKind, Metrics, TextFormat};
+pub use traces::{SpanRoom, Traces};
 pub use transport::Transport;

@@ -7,6 +7,8 @@
 mod dial;
 
 use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
 
 use issuer_core::{Body, Connect, ConnectError, Flow, Now, Reply, Request, Step, TransportError};
 use issuer_tls::{
@@ -54,16 +56,31 @@ impl Driver {
     /// [`TransportError`] if there is no whole reply; every HTTP status is a reply.
     pub fn call(&self, request: Request) -> Reply {
         let body_limit = request.body_limit();
-        let connect = request.connect;
-        let agent = self.agents.entry(&connect, || {
+        self.exchange(&request.connect, request.http, request.timeout, body_limit)
+    }
+
+    /// Sends a request that is not for Vault, like [`call`](Self::call); `body_limit` is the most bytes that the body of the
+    /// reply may have.
+    ///
+    /// # Errors
+    ///
+    /// As for `call`.
+    pub fn exchange(
+        &self,
+        connect: &Arc<Connect>,
+        request: http::Request<Body>,
+        timeout: Duration,
+        body_limit: usize,
+    ) -> Reply {
+        let agent = self.agents.entry(connect, || {
             Ok(Agent::with_parts(
-                config(&connect),
-                Dial::new(&connect)?,
-                Resolve::new(&connect),
+                config(connect),
+                Dial::new(connect)?,
+                Resolve::new(connect),
             ))
         })?;
-        let (parts, body) = request.http.into_parts();
-        let timeout = Some(request.timeout);
+        let (parts, body) = request.into_parts();
+        let timeout = Some(timeout);
         let response = if parts.method.is_safe() {
             let request = agent.configure_request(http::Request::from_parts(parts, ()));
             agent.run(request.timeout_global(timeout).build())

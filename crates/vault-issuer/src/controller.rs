@@ -24,6 +24,7 @@ use crate::args::{ControllerArgs, DropInArgs, IssuerStatusChoice, LeaderArgs};
 use crate::proxies::proxies;
 use crate::serve::{Asked, Content, Page, serve};
 use crate::telemetry;
+use crate::traces::{Collector, Exporter};
 
 /// The file that holds a pod's own namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -68,6 +69,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
     let own_account = own_account()?;
     let (metrics, health) = (Arc::new(Metrics::new()), Arc::new(ControllerHealth::new()));
     let client = issuer_kube::client(args.kubeconfig.clone(), None, Arc::clone(&metrics)).await?;
+    let exporter = exporter(&instance, &metrics)?;
     listen(&args, &metrics, &health).await?;
 
     let (give_up, given_up) = watch::channel(false);
@@ -93,6 +95,7 @@ async fn control(args: ControllerArgs) -> anyhow::Result<()> {
                 metrics: Arc::clone(&metrics),
                 health: Arc::clone(&health),
                 instance: instance.clone(),
+                traces: exporter.as_ref().map(Exporter::traces),
             };
             issuer_kube::run(setup, leadership, is_set(shutdown.clone()), release).await?;
             metrics.set_leader(false);
@@ -160,6 +163,16 @@ fn drop_in(args: &DropInArgs) -> Option<DropIn> {
             IssuerStatusChoice::Own => IssuerStatusMode::Own,
         },
     })
+}
+
+/// Starts the export of traces, if the environment names a collector.
+fn exporter(instance: &str, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Exporter>> {
+    let Some(collector) = Collector::of_environment(|name| std::env::var(name).ok())? else {
+        return Ok(None);
+    };
+    tracing::info!(%collector, "exporting traces");
+    let exporter = Exporter::start(collector, instance, Arc::clone(metrics));
+    Ok(Some(exporter.context("traces cannot be exported")?))
 }
 
 /// The parts of a process that its candidate for leadership needs.

@@ -20,6 +20,8 @@ mod sign;
 mod source;
 #[cfg(feature = "cluster")]
 mod telemetry;
+#[cfg(feature = "cluster")]
+pub mod traces;
 
 use std::ffi::OsString;
 use std::io::Write;

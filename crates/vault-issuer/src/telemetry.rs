@@ -7,7 +7,8 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::args::{LogArgs, LogFormat};
 
 /// Libraries log only warnings unless directives ask for more.
-const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,rustls=warn,tower=warn";
+const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,opentelemetry=warn,opentelemetry-otlp=off,\
+                         opentelemetry_sdk=warn,rustls=warn,tower=warn";
 
 /// Never logged, even on request: kube's client quotes replies that it cannot read, and one may be a Secret.
 const SILENT: &str = "kube_client::client=off";

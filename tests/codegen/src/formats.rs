@@ -4,7 +4,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 /// The texts by their format, as patterns of the whole text.
-const TEXTS: [(&str, &str); 12] = [
+const TEXTS: [(&str, &str); 13] = [
     // Part of a list that is separated by commas.
     ("audience", "[^,]+"),
     ("dns-label", DNS_LABEL),
@@ -16,6 +16,11 @@ const TEXTS: [(&str, &str); 12] = [
     ),
     // https://pkg.go.dev/time#ParseDuration, without negative ones.
     ("duration", r"\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+"),
+    // Without a user, whose password would be in the open.
+    (
+        "http-url",
+        r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#%\\]*)?",
+    ),
     (
         "image-repository",
         r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*",

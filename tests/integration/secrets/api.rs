@@ -16,7 +16,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use issuer_core::reconcile::{Key, PatchKind, StatusPatch};
 use issuer_core::reference::{RequestKey, RequestKind, SecretRef};
-use issuer_kube::{ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Transport};
+use issuer_kube::{ControllerHealth, Leadership, Metrics, RunSetup, TextFormat, Traces, Transport};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -36,8 +36,8 @@ pub(crate) struct Ended {
     pub(crate) events: Vec<String>,
 }
 
-/// Runs the controller until its two requests are finished.
-pub(crate) async fn run(vault: &Vault, login: Login) -> Ended {
+/// Runs the controller until its two requests are finished, with traces if there are to be any.
+pub(crate) async fn run(vault: &Vault, login: Login, traces: Option<Traces>) -> Ended {
     let mut cluster = FakeKube::default();
     world::create_issuer(&mut cluster, vault, login);
     let requests = ["one", "two"].map(|name| world::create_request(&mut cluster, name));
@@ -78,6 +78,7 @@ pub(crate) async fn run(vault: &Vault, login: Login) -> Ended {
         metrics: Arc::clone(&metrics),
         health: Arc::new(ControllerHealth::new()),
         instance: "test".to_owned(),
+        traces,
     };
     let (fake, now) = (vault.shared(), vault.server.now());
     let release = async { fake.lock().unwrap().live_tokens(now).len() };

@@ -21,6 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use self::canaries::Canaries;
 use self::capture::capture;
 use crate::drivers::Either;
+use crate::traces::Collector;
 use crate::world::{AWS_SECRET, AWS_SESSION, JWT, Login, SECRET_ID, Vault, World};
 
 /// The statuses with which a Vault may quote the request.
@@ -159,8 +160,12 @@ fn no_secret_leaks_in_a_cluster() {
         .enable_all()
         .build()
         .unwrap();
+    let collector = Collector::start();
     let (ended, logged) = capture(|| {
-        let runs = vaults.iter().map(|(login, vault)| api::run(vault, *login));
+        let exporter = collector.exporter();
+        let runs = vaults
+            .iter()
+            .map(|(login, vault)| api::run(vault, *login, Some(exporter.traces())));
         runtime.block_on(futures::future::join_all(runs))
     });
     for run in &ended {
@@ -169,6 +174,9 @@ fn no_secret_leaks_in_a_cluster() {
             .for_each(|token| canaries.add("token", token.as_bytes()));
     }
     canaries.assert_none(&logged, "what it logs");
+    let spans = collector.spans();
+    assert!(spans.len() > 8, "{spans:?}");
+    canaries.assert_none(&format!("{spans:?}"), "what it exports");
     for run in &ended {
         canaries.assert_none(&run.text, "what it stores and counts");
         assert!(run.text.contains("[redacted]"), "{}", run.text);

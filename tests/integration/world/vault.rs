@@ -155,7 +155,7 @@ fn aws(token: &TokenParams) -> AwsMethod {
     }
 }
 
-/// A fake Vault behind TLS on loopback, whose clock is stopped.
+/// A fake Vault behind TLS on loopback.
 pub(crate) struct Vault {
     fake: Arc<Mutex<FakeVault>>,
     pub(crate) server: Server,
@@ -165,8 +165,17 @@ pub(crate) struct Vault {
 }
 
 impl Vault {
-    /// Equal seeds give equal tokens.
+    /// Starts one whose clock is stopped. Equal seeds give equal tokens.
     pub(crate) fn start(seed: u64) -> Self {
+        Self::new(seed, Some(BEGIN))
+    }
+
+    /// Starts one with the system's clock, as a controller with kube's client has.
+    pub(crate) fn of_today(seed: u64) -> Self {
+        Self::new(seed, None)
+    }
+
+    fn new(seed: u64, standing: Option<Now>) -> Self {
         let clients = Authority::root("Clients");
         let mut fake = FakeVault::new(seed);
         let pki = Pki::new(Authority::root("Root").intermediate("Issuing"));
@@ -199,7 +208,7 @@ impl Vault {
         let token = fake.create_token(BEGIN, &TokenParams::policies(["signer"]));
         let fake = Arc::new(Mutex::new(fake));
         let options = Options {
-            standing: Some(BEGIN),
+            standing,
             ..Options::default()
         };
         let server = Server::start(Arc::clone(&fake), &options).unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::issuer::Phase;
 use super::observed::{Change, Config};
 use super::observed_request::{NamedIssuer, ObservedRequest};
 use super::outcome::{Key, WriteError};
@@ -198,6 +199,12 @@ impl Controller {
     pub fn issuer_of(&self, request: &RequestKey) -> Option<&IssuerKey> {
         let issuer = self.state.requests.get(request)?.issuer.as_ref()?;
         self.state.issuers.get(issuer).map(|_| issuer)
+    }
+
+    /// Returns `true` if the requests of an issuer are signed as they come; until then they wait for a check of it.
+    pub fn can_sign(&self, issuer: &IssuerKey) -> bool {
+        let issuer = self.state.issuers.get(issuer);
+        issuer.is_some_and(|issuer| issuer.phase() == Phase::Ready)
     }
 
     /// Returns the namespace of the issuer that a task is for, empty for a cluster issuer: those who may write it choose the

@@ -1,18 +1,18 @@
 //! Runs the controller: its tasks, watches, events and shutdown.
 
+mod answers;
 mod event_room;
 mod observer;
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use issuer_core::reconcile::{AwaitSourceEvent, Config, Controller, Event, Key, Outcome, SourceEvent, Step};
-use issuer_core::reference::{IssuerKey, SourceRef};
-use issuer_core::{ConnectError, Reply, Request};
+use issuer_core::reconcile::{Config, Controller, Event, Key, Outcome, Step};
+use issuer_core::reference::IssuerKey;
 use issuer_tls::EXCHANGES_MAX;
 use kube::Client;
 use tokio::sync::{Notify, Semaphore};
@@ -22,9 +22,9 @@ use self::event_room::EventRoom;
 use crate::api_server::ApiServer;
 use crate::log::{log_event, object};
 use crate::object::WatchedList;
-use crate::source_watch::SourceWatch;
+use crate::traces::TaskTrace;
 use crate::watch;
-use crate::{ControllerHealth, Leadership, Metrics, Transport, token};
+use crate::{ControllerHealth, Leadership, Metrics, Traces, Transport};
 
 /// Time for a stopping controller to wait for signatures under way and to save them.
 ///
@@ -75,6 +75,8 @@ pub struct RunSetup {
     pub health: Arc<ControllerHealth>,
     /// The name of this process in events.
     pub instance: String,
+    /// The traces of requests, if there are to be any.
+    pub traces: Option<Traces>,
 }
 
 /// Work on a key.
@@ -85,6 +87,7 @@ struct Task {
     /// The namespace of the issuer; empty for a cluster issuer.
     tenant: Arc<str>,
     began: Duration,
+    trace: TaskTrace,
 }
 
 /// The state that the tasks share: the controller, and the clients that answer its questions.
@@ -105,6 +108,7 @@ struct Driver {
     reads: Semaphore,
     event_requests: Semaphore,
     events: Arc<EventRoom>,
+    traces: Option<Traces>,
 }
 
 /// Runs the controller until `stop` resolves or the leadership is lost; then saves what is signed, releases the leadership
@@ -180,6 +184,7 @@ impl Driver {
             reads: Semaphore::new(READS),
             event_requests: Semaphore::new(EVENT_REQUESTS),
             events: Arc::new(EventRoom::new()),
+            traces: setup.traces,
         }
     }
 
@@ -231,7 +236,10 @@ impl Driver {
                 Key::Request(request) => controller.issuer_of(request).cloned(),
                 Key::Issuer(_) | Key::Token(_) => None,
             };
+            let trace = self.traces.as_ref();
+            let trace = trace.map(|traces| traces.begin(&key, issuer.as_ref(), &controller, now));
             let task = Task {
+                trace: trace.unwrap_or_default(),
                 tenant: controller.tenant(&key),
                 key,
                 issuer,
@@ -239,7 +247,7 @@ impl Driver {
             };
             match step {
                 // There is nothing to ask, so it needs no task of its own.
-                Step::Done(outcome) => self.done(&task, outcome),
+                Step::Done(outcome) => self.done(task, outcome),
                 step => drop(tasks.spawn(Arc::clone(self).answer(task, step))),
             }
         }
@@ -255,100 +263,6 @@ impl Driver {
         let due = [controller.next_due(), controller.next_watch_due()];
         let due = due.into_iter().flatten().min().unwrap_or(Duration::MAX);
         due.saturating_sub(Transport::now().monotonic).min(IDLE)
-    }
-
-    /// Answers the questions of one task until it is done.
-    async fn answer(self: Arc<Self>, task: Task, mut step: Step) {
-        loop {
-            step = match step {
-                Step::Exchange(request, state) => {
-                    let reply = Box::pin(self.exchange(&task.tenant, request)).await;
-                    state.resume(&mut self.controller(), Transport::now(), reply)
-                }
-                Step::MintToken(source, state) => {
-                    let answer = self.ask(Box::pin(token::obtain(&self.api, source))).await;
-                    state.resume(&mut self.controller(), Transport::now(), answer)
-                }
-                Step::Publish(event, state) => {
-                    self.publish(event).await;
-                    state.resume(&mut self.controller())
-                }
-                Step::ReadConfigMap(config_map, state) => {
-                    let answer = self.read(Box::pin(self.api.read_config_map(&config_map))).await;
-                    state.resume(&mut self.controller(), Transport::now(), answer)
-                }
-                Step::ReadNamespace(name, state) => {
-                    let answer = self.ask(Box::pin(self.api.read_namespace(&name))).await;
-                    state.resume(&mut self.controller(), Transport::now(), answer)
-                }
-                Step::ReadRequest(request, state) => {
-                    let answer = self.read(Box::pin(self.api.read_request(&request))).await;
-                    state.resume(&mut self.controller(), Transport::now(), answer)
-                }
-                Step::ReadSecret(secret, state) => {
-                    let answer = self.read(Box::pin(self.api.read_secret(&secret))).await;
-                    state.resume(&mut self.controller(), Transport::now(), answer)
-                }
-                Step::ReviewReference(review, state) => {
-                    let answer = self.ask(Box::pin(self.api.review_reference(&review))).await;
-                    state.resume(&mut self.controller(), Transport::now(), answer)
-                }
-                Step::WriteStatus(patch, state) => {
-                    let answer = self.ask(Box::pin(self.api.write_status(&patch))).await;
-                    state.resume(&mut self.controller(), Transport::now(), answer)
-                }
-                Step::Done(outcome) => {
-                    self.done(&task, outcome);
-                    self.changed.notify_one();
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Reports what the watch of a Secret or a ConfigMap shows, until it is to be closed.
-    async fn follow(self: Arc<Self>, source: SourceRef, mut state: AwaitSourceEvent) {
-        let mut watch = None;
-        loop {
-            let event = match &mut watch {
-                Some(open) => SourceWatch::next(open).await,
-                None => {
-                    let opened = self.ask(Box::pin(self.api.open_watch(&source))).await;
-                    opened.map(|open| {
-                        watch = Some(open);
-                        SourceEvent::Opened
-                    })
-                }
-            };
-            if event == Ok(SourceEvent::Ended) {
-                watch = None;
-            }
-            let next = state.resume(&mut self.controller(), Transport::now(), event);
-            self.changed.notify_one();
-            match next {
-                Some(next) => state = next,
-                None => return,
-            }
-        }
-    }
-
-    /// Reads an object, once there is a slot for that.
-    async fn read<T>(&self, question: Pin<Box<impl Future<Output = T>>>) -> T {
-        let _slot = self.reads.acquire().await;
-        self.ask(question).await
-    }
-
-    /// Asks the API server, once there is a slot.
-    ///
-    /// The question is boxed, so that a task takes no room for all the questions that it might ask.
-    async fn ask<T>(&self, question: Pin<Box<impl Future<Output = T>>>) -> T {
-        let _slot = self.api_requests.acquire().await;
-        let answer = question.await;
-        if let Some(wait) = self.api.take_wait() {
-            tracing::warn!(?wait, "the API server is overloaded; waiting");
-            self.controller().pause(Transport::now(), wait);
-        }
-        answer
     }
 
     /// Logs an event and has it recorded. Waits for a moment if there is no room for it, and leaves it to the log if there is
@@ -376,41 +290,23 @@ impl Driver {
         }
     }
 
-    /// Asks Vault for a tenant, once there is room. The wait is part of the time to connect, and of the time that the request may take:
-    /// its contents are as old as the request.
-    async fn exchange(&self, tenant: &str, mut request: Request) -> Reply {
-        let operation = request.operation;
-        let began = Transport::now().monotonic;
-        let patience = request.connect.limits.connect.min(request.timeout);
-        let reply = match tokio::time::timeout(patience, self.exchanges.acquire()).await {
-            Ok(_room) => {
-                request.timeout = request.timeout.saturating_sub(Transport::now().monotonic - began);
-                self.transport.call_for(tenant, request).await
-            }
-            Err(_) => Err(ConnectError::Timeout.into()),
-        };
-        let took = Transport::now().monotonic - began;
-        self.metrics.record_exchange(operation, &reply, took);
-        match &reply {
-            Ok(reply) => tracing::debug!(
-                operation = operation.as_str(),
-                status = reply.status().as_u16(),
-                ?took,
-                "Vault answered"
-            ),
-            Err(error) => tracing::debug!(operation = operation.as_str(), %error, ?took, "Vault did not answer"),
+    fn done(&self, task: Task, outcome: Outcome) {
+        let Task {
+            key,
+            issuer,
+            began,
+            trace,
+            ..
+        } = task;
+        let took = Transport::now().monotonic.saturating_sub(began);
+        self.metrics.record_task_result(&key, issuer.as_ref(), outcome);
+        self.metrics.record_task_duration(&key, took);
+        if let Some(traces) = &self.traces {
+            traces.done(&key, issuer.as_ref(), trace, outcome);
         }
-        reply
-    }
-
-    fn done(&self, task: &Task, outcome: Outcome) {
-        let Task { key, issuer, began, .. } = task;
-        let took = Transport::now().monotonic.saturating_sub(*began);
-        self.metrics.record_task_result(key, issuer.as_ref(), outcome);
-        self.metrics.record_task_duration(key, took);
-        let (kind, namespace, name) = object(key);
+        let (kind, namespace, name) = object(&key);
         let reason = outcome.reason();
-        match (key, outcome) {
+        match (&key, outcome) {
             (Key::Request(_), Outcome::Issued) => tracing::info!(kind, namespace, name, "certificate issued"),
             (Key::Request(_), Outcome::Denied) => tracing::info!(kind, namespace, name, "request denied"),
             _ => tracing::debug!(

@@ -15,7 +15,11 @@ impl Observer for Arc<Driver> {
         if let Change::IssuerGone(issuer) = &change {
             self.metrics.issuer_gone(issuer);
         }
-        self.controller().observe(Transport::now(), change);
+        let now = Transport::now();
+        if let Some(traces) = &self.traces {
+            traces.observe(now, &change);
+        }
+        self.controller().observe(now, change);
         self.changed.notify_one();
     }
 

@@ -1,16 +1,16 @@
 //! The driver's limits of time, memory and events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Method, Response};
 use http_body_util::Full;
-use issuer_api::{CertificateRequest, IssuerRef, RequestCondition, VaultIssuer};
+use issuer_api::VaultIssuer;
 use issuer_core::reconcile::Change;
 use issuer_core::reference::{IssuerKind, ListScope, RequestKind};
 use issuer_core::target::{AllowedServers, IssuerPolicy};
-use issuer_core::{Connect, Limits, Operation, Origin, Roots};
+use issuer_core::{ConnectError, Operation, Request};
 use kube::client::Body;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::BoxError;
 
 use super::*;
-use crate::fixture::config;
+use crate::fixture::{config, connect, waiting};
 
 fn room<A, B, F>(_: impl Fn(Arc<Driver>, A, B) -> F) -> usize {
     size_of::<F>()
@@ -122,6 +122,7 @@ async fn lease_is_released_before_tokens_are_revoked() {
         metrics: Arc::new(Metrics::new()),
         health: Arc::new(ControllerHealth::new()),
         instance: String::new(),
+        traces: None,
     };
     let release = async {
         // A revocation under way would end meanwhile.
@@ -166,6 +167,7 @@ fn driver_of(client: Client) -> Arc<Driver> {
         metrics: Arc::new(Metrics::new()),
         health: Arc::new(ControllerHealth::new()),
         instance: String::new(),
+        traces: None,
     });
     let requests = Change::Requests(RequestKind::CertificateRequest, ListScope::Cluster, BTreeSet::new());
     let issuers = |kind| Change::Issuers(kind, ListScope::Cluster, BTreeSet::new());
@@ -174,29 +176,6 @@ fn driver_of(client: Client) -> Arc<Driver> {
         driver.controller().observe(Transport::now(), change);
     }
     Arc::new(driver)
-}
-
-/// Builds a request that waits for its issuer, which its status and an event say.
-fn waiting(name: String) -> CertificateRequest {
-    let mut request = CertificateRequest::default();
-    request.metadata.uid = Some(format!("uid-{name}"));
-    request.metadata.name = Some(name);
-    request.metadata.namespace = Some("team".to_owned());
-    request.spec.issuer_ref = IssuerRef {
-        name: "none".to_owned(),
-        kind: Some("VaultIssuer".to_owned()),
-        group: Some(issuer_api::GROUP.to_owned()),
-    };
-    let approved = RequestCondition {
-        kind: "Approved".to_owned(),
-        status: "True".to_owned(),
-        last_transition_time: None,
-        reason: None,
-        message: None,
-        others: BTreeMap::new(),
-    };
-    request.status.get_or_insert_default().conditions.push(approved);
-    request
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,15 +243,7 @@ async fn few_objects_are_read_at_once() {
 async fn wait_for_room_is_part_of_connecting() {
     let driver = driver();
     let room = driver.exchanges.acquire_many(EXCHANGES_MAX as u32).await.unwrap();
-    let connect = Connect {
-        origin: Origin::parse("http://127.0.0.1:9").unwrap(),
-        allowed_servers: AllowedServers::All,
-        server_name: None,
-        roots: Roots::System,
-        identity: None,
-        limits: Limits::default(),
-        proxy: None,
-    };
+    let connect = connect();
     let request = |timeout| Request {
         connect: Arc::new(connect.clone()),
         operation: Operation::Sign,

@@ -43,6 +43,7 @@ pub struct Metrics {
     lease_failures: Counter,
     queue_depth: Family<QueueLabels, Gauge>,
     queue_retries: Family<QueueLabels, Counter>,
+    trace_spans: Family<SpanLabels, Counter>,
     unreadable: Family<KindLabels, Counter>,
     unsaved: Gauge,
     vault_durations: Durations<OperationLabels>,
@@ -91,6 +92,11 @@ struct QueueLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SpanLabels {
+    outcome: ClosedLabel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: ClosedLabel,
 }
@@ -130,6 +136,7 @@ impl Metrics {
             lease_failures: Counter::default(),
             queue_depth: Family::default(),
             queue_retries: Family::default(),
+            trace_spans: Family::default(),
             unreadable: Family::default(),
             unsaved: Gauge::default(),
             vault_durations: Family::new_with_constructor(histogram),
@@ -176,6 +183,7 @@ impl Metrics {
         register(registry, table::WORK_DURATION, self.work_durations.clone());
         register(registry, table::API_REQUESTS, self.api_requests.clone());
         register(registry, table::API_DURATION, self.api_durations.clone());
+        register(registry, table::TRACE_SPANS, self.trace_spans.clone());
         registry.register_collector(Box::new(ProcessMetrics::new()));
         self
     }
@@ -228,6 +236,14 @@ impl Metrics {
     pub(crate) fn record_task_duration(&self, key: &Key, took: Duration) {
         let labels = queue_label(queue(key));
         self.work_durations.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts spans of traces by their outcome; without traces there are none, and no series.
+    pub(crate) fn record_spans(&self, outcome: &'static str, spans: usize) {
+        let labels = SpanLabels {
+            outcome: ClosedLabel(outcome),
+        };
+        self.trace_spans.get_or_create(&labels).inc_by(spans as u64);
     }
 
     /// Forgets an issuer that does not exist any more.
@@ -355,6 +371,11 @@ fn queue(key: &Key) -> &'static str {
         Key::Request(_) => "certificaterequests",
         Key::Token(_) => "tokens",
     }
+}
+
+/// Returns `true` if a reply has a status that is no error of its operation.
+pub(crate) fn is_expected(operation: Operation, reply: &Reply) -> bool {
+    outcome(operation, reply) == "ok"
 }
 
 /// Classifies a reply. The error statuses of a healthy standby and of a probe without a CSR count as `ok`; a redirect, which

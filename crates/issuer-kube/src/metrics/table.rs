@@ -213,6 +213,12 @@ pub(super) const API_DURATION: MetricInfo = MetricInfo::new(
     &["host", "verb"],
     "Time from the start of a request to the API server to the head of its reply",
 );
+pub(super) const TRACE_SPANS: MetricInfo = MetricInfo::new(
+    Counter,
+    "vault_issuer_trace_spans",
+    &["outcome"],
+    "Spans of traces, where these are on: exported, failed (the collector did not take them), dropped (too many waited)",
+);
 pub(super) const CPU: MetricInfo = MetricInfo::new(
     Counter,
     "process_cpu_seconds",
@@ -239,7 +245,7 @@ pub(super) const START_TIME: MetricInfo =
     MetricInfo::new(Gauge, "process_start_time_seconds", &[], "When the process started");
 
 /// Every metric, in the order of the reference.
-pub const METRICS: [MetricInfo; 28] = [
+pub const METRICS: [MetricInfo; 29] = [
     BUILD_INFO,
     LEADER,
     LEASE_FAILURES,
@@ -262,6 +268,7 @@ pub const METRICS: [MetricInfo; 28] = [
     WORK_DURATION,
     API_REQUESTS,
     API_DURATION,
+    TRACE_SPANS,
     CPU,
     RESIDENT_MEMORY,
     VIRTUAL_MEMORY,

@@ -131,6 +131,7 @@ fn metrics_of_everything() -> Metrics {
     metrics.record_exchange(Operation::Sign, &reply(200), Duration::from_millis(3));
     metrics.api_request("10.0.0.1:443", &Method::GET, None, Duration::from_secs(1));
     metrics.withdrawn.get_or_create(&kind_label("Issuer")).set(1);
+    metrics.record_spans("dropped", 3);
     let mut report = report(&["a"]);
     let waiting = Waiting {
         requests: 2,

@@ -51,9 +51,10 @@
 {{- $variables := list }}
 {{- with .Values.https_proxy }}{{ $variables = append $variables "HTTPS_PROXY" }}{{ end }}
 {{- with .Values.no_proxy }}{{ $variables = append $variables "NO_PROXY" }}{{ end }}
+{{- with .Values.app.traces.endpoint }}{{ $variables = append $variables "OTEL_EXPORTER_OTLP_ENDPOINT" }}{{ end }}
 {{- range .Values.app.extraEnv }}
 {{- if has .name $variables }}
-{{- fail (printf "%s is given twice: in app.extraEnv, and there or as https_proxy or no_proxy" .name) }}
+{{- fail (printf "%s is given twice: in app.extraEnv, and there or as https_proxy, no_proxy or app.traces.endpoint" .name) }}
 {{- end }}
 {{- $variables = append $variables .name }}
 {{- end }}

@@ -283,6 +283,20 @@ fn settings() -> Vec<Row<'static>> {
             ],
         ),
         (
+            "/app/traces/endpoint",
+            vec![
+                json!("http://otel-collector.monitoring:4318"),
+                json!("https://[fd00::1]:4318/otlp/"),
+            ],
+            vec![
+                json!("otel-collector:4318"),
+                json!("grpc://otel-collector:4317"),
+                json!("http://user:password@otel-collector"),
+                json!("http://otel-collector/?a=b"),
+                json!("http://otel collector"),
+            ],
+        ),
+        (
             "/app/allowAudiences/-",
             vec![json!("https://vault: a")],
             vec![json!("a,b"), json!("")],

@@ -102,6 +102,10 @@ pub(super) fn unusable(helm: &Helm) -> anyhow::Result<()> {
                 "HTTPS_PROXY is given twice",
             ),
             (
+                json!({ "app": { "traces": { "endpoint": "http://a" }, "extraEnv": [{ "name": "OTEL_EXPORTER_OTLP_ENDPOINT" }] } }),
+                "OTEL_EXPORTER_OTLP_ENDPOINT is given twice",
+            ),
+            (
                 json!({ "app": { "extraEnv": [{ "name": "A" }, { "name": "A" }] } }),
                 "A is given twice",
             ),
@@ -244,7 +248,7 @@ pub(super) fn as_arguments(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The proxy becomes variables of the container, before those of one's own.
+/// The proxy and the collector of traces become variables of the container, before those of one's own.
 pub(super) fn as_variables(helm: &Helm) -> anyhow::Result<()> {
     let env = |values: &Value| -> anyhow::Result<Value> {
         let objects = helm.template(values)?;
@@ -259,6 +263,10 @@ pub(super) fn as_variables(helm: &Helm) -> anyhow::Result<()> {
         own,
     ]);
     ensure!(both == expected, "{both}");
+    let collector = "http://otel-collector.monitoring:4318";
+    let traces = env(&json!({ "app": { "traces": { "endpoint": collector }, "extraEnv": [own] } }))?;
+    let expected = json!([{ "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": collector }, own]);
+    ensure!(traces == expected, "{traces}");
     let none = env(&json!({}))?;
     ensure!(none.is_null(), "{none}");
     Ok(())
