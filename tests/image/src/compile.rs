@@ -53,8 +53,10 @@ pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> 
     let target = architecture.target();
     let folders = Folders::find()?;
     ensure!(
-        folders.sysroot.join("lib/rustlib").join(&target).is_dir(),
-        "the Rust standard library for {target} is not installed: rustup target add {target}"
+        folders.rustlib.join(&target).is_dir(),
+        "the Rust standard library for {target} is not installed: rustup target add {target}, or with Debian's \
+         compiler apt-get install libstd-rust-dev:{}",
+        architecture.name()
     );
     let mut build = cargo([
         "build",
@@ -116,8 +118,8 @@ struct Folders {
     target: PathBuf,
     /// `CARGO_HOME`.
     cargo: PathBuf,
-    /// That of the toolchain.
-    sysroot: PathBuf,
+    /// That of the toolchain with the standard library. One of a distribution is in `/usr`, which many programs name.
+    rustlib: PathBuf,
     /// The compiler's commit, of which the standard library's sources are named.
     commit: String,
 }
@@ -132,11 +134,12 @@ impl Folders {
         let rustc = || Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         let version = read(rustc().args(["--version", "--verbose"]))?;
         let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "));
+        let sysroot = read(rustc().args(["--print", "sysroot"]))?;
         Ok(Self {
             root: xtask::root(),
             target: target.context("cargo metadata names the target folder")?.into(),
             cargo: cargo.context("neither CARGO_HOME nor HOME is set")?,
-            sysroot: read(rustc().args(["--print", "sysroot"]))?.trim().into(),
+            rustlib: Path::new(sysroot.trim()).join("lib/rustlib"),
             commit: commit.unwrap_or_default().to_owned(),
         })
     }
@@ -147,9 +150,9 @@ impl Folders {
             (&self.root, "/src".into()),
             (&self.target, "/target".into()),
             (&self.cargo, "/cargo".into()),
-            (&self.sysroot, "/rust".into()),
+            (&self.rustlib, "/rust".into()),
             // As in a toolchain without the sources of the standard library.
-            (&self.sysroot, format!("/rustc/{}", self.commit)),
+            (&self.rustlib, format!("/rustc/{}", self.commit)),
         ]
     }
 
@@ -157,7 +160,7 @@ impl Folders {
         let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
         for (path, name) in self.names() {
             let path = if name.starts_with("/rustc/") {
-                path.join("lib/rustlib/src/rust")
+                path.join("src/rust")
             } else {
                 path.to_owned()
             };
@@ -193,7 +196,7 @@ mod tests {
             root: "/builds/a/repo".into(),
             target: "/builds/a/repo/target".into(),
             cargo: "/builds/a/.cargo".into(),
-            sysroot: "/builds/a/.rustup/toolchains/stable".into(),
+            rustlib: "/builds/a/.rustup/toolchains/stable/lib/rustlib".into(),
             commit: "0123".into(),
         }
     }
@@ -207,7 +210,7 @@ mod tests {
                 "--remap-path-prefix=/builds/a/repo=/src",
                 "--remap-path-prefix=/builds/a/repo/target=/target",
                 "--remap-path-prefix=/builds/a/.cargo=/cargo",
-                "--remap-path-prefix=/builds/a/.rustup/toolchains/stable=/rust",
+                "--remap-path-prefix=/builds/a/.rustup/toolchains/stable/lib/rustlib=/rust",
                 "--remap-path-prefix=/builds/a/.rustup/toolchains/stable/lib/rustlib/src/rust=/rustc/0123",
             ]
         );
@@ -217,6 +220,16 @@ mod tests {
     fn missing_program_is_noticed() {
         assert!(is_installed("rustc"));
         assert!(!is_installed("no-such-linux-gnu-gcc"));
+    }
+
+    #[test]
+    fn other_files_in_usr_may_be_named() {
+        let folders = Folders {
+            rustlib: "/usr/lib/rustlib".into(),
+            ..folders()
+        };
+        assert!(folders.shown_in(b"/usr/share/zoneinfo").is_empty());
+        assert_eq!(folders.shown_in(b"/usr/lib/rustlib/src/rust"), ["/usr/lib/rustlib"]);
     }
 
     #[test]
