@@ -174,10 +174,17 @@ impl Folders {
         self.names().into_iter().take(3).map(flag).collect()
     }
 
-    /// Returns the paths that a binary contains.
+    /// Returns the paths that a binary contains. One that is also a name in the binary, as `/src` of `deploy/Dockerfile`,
+    /// shows nothing.
     fn shown_in(&self, binary: &[u8]) -> Vec<String> {
-        let paths = self.names().into_iter().map(|(path, _)| path.display().to_string());
-        let mut shown: Vec<String> = paths.filter(|path| contains(binary, path.as_bytes())).collect();
+        let names = self.names();
+        let is_name = |path: &Path| names.iter().any(|(_, name)| Path::new(name) == path);
+        let paths = names.iter().filter(|(path, _)| !is_name(path));
+        let paths = paths.map(|(path, _)| path.display().to_string());
+        // With the slash, a short path is not found within a longer name.
+        let mut shown: Vec<String> = paths
+            .filter(|path| contains(binary, format!("{path}/").as_bytes()))
+            .collect();
         shown.dedup();
         shown
     }
@@ -230,6 +237,18 @@ mod tests {
         };
         assert!(folders.shown_in(b"/usr/share/zoneinfo").is_empty());
         assert_eq!(folders.shown_in(b"/usr/lib/rustlib/src/rust"), ["/usr/lib/rustlib"]);
+    }
+
+    #[test]
+    fn build_in_dockerfile_shows_nothing() {
+        let folders = Folders {
+            root: "/src".into(),
+            target: "/src/target".into(),
+            ..folders()
+        };
+        let shown = |text: &str| folders.shown_in(text.as_bytes());
+        assert!(shown("/cargo/registry/src/index/a/src/lib.rs").is_empty());
+        assert_eq!(shown("/src/target/release/build/a/out/b.rs"), ["/src/target"]);
     }
 
     #[test]
