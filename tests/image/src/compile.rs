@@ -53,8 +53,10 @@ pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> 
     let target = architecture.target();
     let folders = Folders::find()?;
     ensure!(
-        folders.sysroot.join("lib/rustlib").join(&target).is_dir(),
-        "the Rust standard library for {target} is not installed: rustup target add {target}"
+        folders.rustlib.join(&target).is_dir(),
+        "the Rust standard library for {target} is not installed: rustup target add {target}, or with Debian's \
+         compiler apt-get install libstd-rust-dev:{}",
+        architecture.name()
     );
     let mut build = cargo([
         "build",
@@ -116,8 +118,8 @@ struct Folders {
     target: PathBuf,
     /// `CARGO_HOME`.
     cargo: PathBuf,
-    /// That of the toolchain.
-    sysroot: PathBuf,
+    /// That of the toolchain with the standard library. One of a distribution is in `/usr`, which many programs name.
+    rustlib: PathBuf,
     /// The compiler's commit, of which the standard library's sources are named.
     commit: String,
 }
@@ -132,11 +134,12 @@ impl Folders {
         let rustc = || Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
         let version = read(rustc().args(["--version", "--verbose"]))?;
         let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "));
+        let sysroot = read(rustc().args(["--print", "sysroot"]))?;
         Ok(Self {
             root: xtask::root(),
             target: target.context("cargo metadata names the target folder")?.into(),
             cargo: cargo.context("neither CARGO_HOME nor HOME is set")?,
-            sysroot: read(rustc().args(["--print", "sysroot"]))?.trim().into(),
+            rustlib: Path::new(sysroot.trim()).join("lib/rustlib"),
             commit: commit.unwrap_or_default().to_owned(),
         })
     }
@@ -147,9 +150,9 @@ impl Folders {
             (&self.root, "/src".into()),
             (&self.target, "/target".into()),
             (&self.cargo, "/cargo".into()),
-            (&self.sysroot, "/rust".into()),
+            (&self.rustlib, "/rust".into()),
             // As in a toolchain without the sources of the standard library.
-            (&self.sysroot, format!("/rustc/{}", self.commit)),
+            (&self.rustlib, format!("/rustc/{}", self.commit)),
         ]
     }
 
@@ -157,7 +160,7 @@ impl Folders {
         let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
         for (path, name) in self.names() {
             let path = if name.starts_with("/rustc/") {
-                path.join("lib/rustlib/src/rust")
+                path.join("src/rust")
             } else {
                 path.to_owned()
             };
@@ -171,10 +174,17 @@ impl Folders {
         self.names().into_iter().take(3).map(flag).collect()
     }
 
-    /// Returns the paths that a binary contains.
+    /// Returns the paths that a binary contains. One that is also a name in the binary, as `/src` of `deploy/Dockerfile`,
+    /// shows nothing.
     fn shown_in(&self, binary: &[u8]) -> Vec<String> {
-        let paths = self.names().into_iter().map(|(path, _)| path.display().to_string());
-        let mut shown: Vec<String> = paths.filter(|path| contains(binary, path.as_bytes())).collect();
+        let names = self.names();
+        let is_name = |path: &Path| names.iter().any(|(_, name)| Path::new(name) == path);
+        let paths = names.iter().filter(|(path, _)| !is_name(path));
+        let paths = paths.map(|(path, _)| path.display().to_string());
+        // With the slash, a short path is not found within a longer name.
+        let mut shown: Vec<String> = paths
+            .filter(|path| contains(binary, format!("{path}/").as_bytes()))
+            .collect();
         shown.dedup();
         shown
     }
@@ -193,7 +203,7 @@ mod tests {
             root: "/builds/a/repo".into(),
             target: "/builds/a/repo/target".into(),
             cargo: "/builds/a/.cargo".into(),
-            sysroot: "/builds/a/.rustup/toolchains/stable".into(),
+            rustlib: "/builds/a/.rustup/toolchains/stable/lib/rustlib".into(),
             commit: "0123".into(),
         }
     }
@@ -207,7 +217,7 @@ mod tests {
                 "--remap-path-prefix=/builds/a/repo=/src",
                 "--remap-path-prefix=/builds/a/repo/target=/target",
                 "--remap-path-prefix=/builds/a/.cargo=/cargo",
-                "--remap-path-prefix=/builds/a/.rustup/toolchains/stable=/rust",
+                "--remap-path-prefix=/builds/a/.rustup/toolchains/stable/lib/rustlib=/rust",
                 "--remap-path-prefix=/builds/a/.rustup/toolchains/stable/lib/rustlib/src/rust=/rustc/0123",
             ]
         );
@@ -217,6 +227,28 @@ mod tests {
     fn missing_program_is_noticed() {
         assert!(is_installed("rustc"));
         assert!(!is_installed("no-such-linux-gnu-gcc"));
+    }
+
+    #[test]
+    fn other_files_in_usr_may_be_named() {
+        let folders = Folders {
+            rustlib: "/usr/lib/rustlib".into(),
+            ..folders()
+        };
+        assert!(folders.shown_in(b"/usr/share/zoneinfo").is_empty());
+        assert_eq!(folders.shown_in(b"/usr/lib/rustlib/src/rust"), ["/usr/lib/rustlib"]);
+    }
+
+    #[test]
+    fn build_in_dockerfile_shows_nothing() {
+        let folders = Folders {
+            root: "/src".into(),
+            target: "/src/target".into(),
+            ..folders()
+        };
+        let shown = |text: &str| folders.shown_in(text.as_bytes());
+        assert!(shown("/cargo/registry/src/index/a/src/lib.rs").is_empty());
+        assert_eq!(shown("/src/target/release/build/a/out/b.rs"), ["/src/target"]);
     }
 
     #[test]
