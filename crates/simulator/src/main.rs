@@ -33,6 +33,9 @@ struct Args {
     /// Explores only this scope; may be given several times.
     #[arg(long, requires = "explore", value_parser = scope::ALL.map(|scope| scope.name))]
     scope: Vec<String>,
+    /// Explores all scopes but this one; may be given several times.
+    #[arg(long, requires = "explore", conflicts_with = "scope", value_parser = scope::ALL.map(|scope| scope.name))]
+    skip: Vec<String>,
     /// Explores up to this number of faults in place of the scope's own.
     #[arg(long, requires = "explore", value_name = "N")]
     faults: Option<u8>,
@@ -53,8 +56,11 @@ fn main() -> ExitCode {
         (Some(seeds), _) => many(seeds) & promised(),
         (None, Some(seed)) => one(seed),
         (None, None) => {
-            let named = |scope: &&Scope| args.scope.is_empty() || args.scope.iter().any(|name| name == scope.name);
-            let scopes = scope::ALL.iter().filter(named);
+            let is_among = |names: &[String], scope: &Scope| names.iter().any(|name| name == scope.name);
+            let scopes = scope::ALL.iter().filter(|scope| match args.scope.as_slice() {
+                [] => !is_among(&args.skip, scope),
+                names => is_among(names, scope),
+            });
             // All scopes are explored, even if one breaks a promise.
             let broken = scopes.filter(|scope| !explore(scope, &args)).count();
             broken == 0
@@ -131,12 +137,13 @@ fn report<T: Display>(name: &str, run: impl FnOnce() -> Result<T, Violation>) ->
     result.is_ok()
 }
 
-/// Explores a scope; returns `true` if every state was reached and no promise was broken.
+/// Explores a scope; returns `true` if every state was reached, these are as many as expected, and no promise was broken.
 fn explore(scope: &Scope, args: &Args) -> bool {
     println!("{}: {}", scope.name, scope.about);
     let begun = Instant::now();
     let mut setup = (scope.setup)();
-    setup.max_faults = args.faults.unwrap_or(setup.max_faults);
+    let faults = setup.max_faults;
+    setup.max_faults = args.faults.unwrap_or(faults);
     let setup = Arc::new(setup);
     let report = explorer::explore(&setup, args.limit);
     let seconds = begun.elapsed().as_secs_f64();
@@ -144,5 +151,13 @@ fn explore(scope: &Scope, args: &Args) -> bool {
     for (violation, path) in report.violations.values() {
         println!("{}", explorer::as_test(scope.name, &setup, violation, path));
     }
-    report.complete && report.violations.is_empty()
+    let good = report.complete && report.violations.is_empty();
+    if !good || setup.max_faults != faults {
+        return good;
+    }
+    let expected = scope.expect(report.total());
+    if let Err(difference) = &expected {
+        println!("  {difference}");
+    }
+    expected.is_ok()
 }

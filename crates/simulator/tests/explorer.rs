@@ -8,6 +8,7 @@ use simulator::invariants;
 use simulator::mutant::Mutant;
 use simulator::prelude::*;
 use simulator::promise;
+use simulator::scope;
 use simulator::world::Setup;
 
 /// Two controllers at work on one request, with at most one lost answer.
@@ -39,10 +40,7 @@ fn two_runs_are_equal_and_complete() {
 #[test]
 fn limit_makes_report_incomplete() {
     let report = explorer::explore(&Arc::new(setup(None)), 50);
-    assert!(
-        !report.complete && report.states.iter().sum::<usize>() >= 50,
-        "{report}"
-    );
+    assert!(!report.complete && report.total() >= 50, "{report}");
 }
 
 #[test]
@@ -58,4 +56,27 @@ fn trace_is_short_and_printed_as_test() {
     }
     assert!(test.starts_with("// S5: ") && test.contains("#[test]"), "{test}");
     assert!(path.len() <= 4, "{test}");
+}
+
+#[test]
+fn unexpected_number_of_states_is_an_error() {
+    for scope in scope::ALL {
+        assert_eq!(scope.expect(scope.states), Ok(()));
+        let error = scope.expect(scope.states + 1).unwrap_err();
+        assert!(error.contains(scope.name) && error.contains("README.md"), "{error}");
+    }
+}
+
+#[test]
+fn readme_has_the_states_of_each_scope() {
+    let row = |line: &str| {
+        let (name, _) = line.strip_prefix("| `")?.split_once('`')?;
+        let states = line.split('|').nth(3)?.replace(' ', "");
+        Some((name.to_owned(), states))
+    };
+    let rows: Vec<_> = include_str!("../README.md").lines().filter_map(row).collect();
+    assert_eq!(
+        rows,
+        scope::ALL.map(|scope| (scope.name.to_owned(), scope.states.to_string()))
+    );
 }

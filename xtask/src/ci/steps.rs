@@ -85,11 +85,7 @@ pub(super) static STEPS: [Step; 18] = [
     // The scopes `pair` and `user-changes` take longer than all the rest: `cargo xtask sim --explore` explores them too.
     step(
         "explore",
-        Program::Optimized(
-            "simulator --explore --scope start --scope check --scope claimed --scope shared --scope poison --scope unsaved \
-             --scope csr --scope namespaces --scope aws --scope wrapped --scope drop-in --scope drop-in-csr \
-             --scope drop-in-auto --scope drop-in-own --scope drop-in-leave",
-        ),
+        Program::Optimized("simulator --explore --skip pair --skip user-changes"),
         &["optimized"],
     ),
     step("seeds", Program::Optimized("simulator --seeds 200"), &["optimized"]),

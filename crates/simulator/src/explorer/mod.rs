@@ -55,10 +55,17 @@ pub struct ExplorerReport {
     pub violations: BTreeMap<&'static str, (Violation, Vec<Transition>)>,
 }
 
+impl ExplorerReport {
+    /// Returns the number of all states.
+    pub fn total(&self) -> usize {
+        self.states.iter().sum()
+    }
+}
+
 impl fmt::Display for ExplorerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = if self.complete { "all" } else { "not all" };
-        let total: usize = self.states.iter().sum();
+        let total = self.total();
         let by_faults: Vec<_> = self.states.iter().map(usize::to_string).collect();
         write!(
             f,
