@@ -32,7 +32,7 @@ fn shutdown_fits_into_the_grace_period() {
     assert!(DRAIN + release + REVOKE + margin <= grace);
 }
 
-/// What happens at a shutdown, in this order.
+/// The events of a shutdown, in their order.
 type Log = Arc<Mutex<Vec<&'static str>>>;
 
 /// Answers as Vault does, and logs revocations.

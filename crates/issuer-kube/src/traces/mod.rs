@@ -1,8 +1,8 @@
 //! Traces: one for each request that is concluded.
 //!
-//! What a task asks is noted while it runs, and kept until the request is concluded; only then do the spans begin and end, all
-//! at once. So nothing of a request that waits is exported, and a trace is exported as a whole or dropped as a whole. Without
-//! traces, a task notes nothing.
+//! The questions of a task are noted while it runs, and kept until the request is concluded; only then do the spans begin and
+//! end, all at once. So nothing of a request that waits is exported, and a trace is exported as a whole or dropped as a whole.
+//! Without traces, a task notes nothing.
 
 mod part;
 mod room;
