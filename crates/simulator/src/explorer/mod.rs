@@ -29,7 +29,7 @@ pub use trace::{as_test, replay};
 const BATCH: usize = 1024;
 
 /// The number of states that meet every fault before what follows is explored: a state has many faults.
-const FAULT_BATCH: usize = 32;
+const FAULT_BATCH: usize = 128;
 
 /// The longest virtual time until convergence.
 const BOUND: Duration = Duration::from_secs(1800);
