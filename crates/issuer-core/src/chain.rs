@@ -77,8 +77,8 @@ impl<'a> Certificate<'a> {
         Granted::parse(key_usage, self.extension(&OID_X509_EXT_EXTENDED_KEY_USAGE)?)
     }
 
-    /// Returns `true` unless the key usages, if there are any, leave out the signing of certificates: every client would refuse
-    /// what it has signed (RFC 5280, section 6.1.4).
+    /// Returns `true` unless the key usages, if there are any, leave out the signing of certificates: Go's and other verifiers
+    /// refuse what it has signed (RFC 5280, section 6.1.4).
     fn may_certify(&self) -> bool {
         let key_usage = self.extension(&OID_X509_EXT_KEY_USAGE);
         let granted = key_usage.and_then(|key_usage| Granted::parse(key_usage, None));

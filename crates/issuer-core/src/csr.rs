@@ -2,8 +2,8 @@
 //!
 //! cert-manager's webhook and Vault are written in Go, so a CSR that Go reads must be read here. x509-parser refuses a CSR
 //! for an attribute that it cannot decode, such as a `challengePassword` in Latin-1; Go ignores all attributes but
-//! the extension request. Wherever a structure has more elements than it should, Go takes these for those of a later version
-//! and skips them; so it is done here, but for the key, which Vault would issue without them.
+//! the extension request. Where a structure has more elements than it should, Go takes these for those of a later version and
+//! skips them, and so does this module, except in the key: the certificate would have it without them.
 
 use std::collections::BTreeSet;
 

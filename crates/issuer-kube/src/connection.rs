@@ -23,7 +23,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// Returns a service that sends requests to the API server of `config`, with its credentials. Requests are not retried.
+/// Returns a service that sends requests to the API server of `config`, with its credentials. Requests are not retried,
+/// but for one that a connection has never taken, since it was closed before.
 ///
 /// By hand, since kube has no keepalive.
 ///

@@ -61,7 +61,7 @@ impl AsyncWrite for DeferWriteErrors {
     }
 }
 
-/// A connection of which no more is read than a reply may take: a server that sends interim replies without end would keep
+/// A connection that gives no more bytes than a reply may have: a server that sends interim replies without end would keep
 /// the process busy until the request times out.
 struct Metered {
     stream: Box<dyn Stream>,

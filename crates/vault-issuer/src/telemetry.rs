@@ -7,11 +7,12 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::args::{LogArgs, LogFormat};
 
 /// Libraries log only warnings unless directives ask for more.
-const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,opentelemetry=warn,opentelemetry-otlp=off,\
-                         opentelemetry_sdk=warn,rustls=warn,tower=warn";
+const LIBRARIES: &str = "h2=warn,hyper=warn,hyper_util=warn,kube_client=warn,opentelemetry=warn,opentelemetry_sdk=warn,\
+                         rustls=warn,tower=warn";
 
-/// Never logged, even on request: kube's client quotes replies that it cannot read, and one may be a Secret.
-const SILENT: &str = "kube_client::client=off";
+/// Never logged, even on request: kube's client quotes replies that it cannot read, and one may be a Secret; the exporter of
+/// traces quotes those of the collector, which may repeat a credential.
+const SILENT: &str = "kube_client::client=off,opentelemetry-otlp=off";
 
 /// Starts the log to stderr.
 pub(crate) fn init(args: &LogArgs) -> anyhow::Result<()> {
@@ -56,9 +57,12 @@ mod tests {
             );
         }
         let directives = filter("warn,issuer_kube=debug").unwrap().to_string();
-        assert_eq!(directives, "kube_client::client=off,issuer_kube=debug,warn");
+        assert_eq!(
+            directives,
+            "kube_client::client=off,opentelemetry-otlp=off,issuer_kube=debug,warn"
+        );
         let stubborn = filter("trace,kube_client::client=trace").unwrap().to_string();
-        assert_eq!(stubborn, "kube_client::client=off,trace");
+        assert_eq!(stubborn, "kube_client::client=off,opentelemetry-otlp=off,trace");
         for wrong in ["loud", "", "a=b=c"] {
             assert!(
                 filter(wrong)

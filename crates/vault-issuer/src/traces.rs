@@ -69,6 +69,12 @@ impl Collector {
                 "{name} cannot be used: traces are sent by http/protobuf, to port 4318 of most collectors"
             );
         }
+        if let Some((name, compression)) = first("COMPRESSION") {
+            ensure!(
+                compression == "none",
+                "{name} cannot be used: traces are sent without compression"
+            );
+        }
         let roots = match first("CERTIFICATE") {
             Some((name, file)) => {
                 Roots::bundle(std::fs::read(file).with_context(|| format!("the file of {name} cannot be read"))?)
@@ -309,6 +315,10 @@ mod tests {
             (
                 &[general, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
                 "OTEL_EXPORTER_OTLP_PROTOCOL cannot be used: traces are sent by http/protobuf",
+            ),
+            (
+                &[general, ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")],
+                "OTEL_EXPORTER_OTLP_COMPRESSION cannot be used: traces are sent without compression",
             ),
             (
                 &[general, ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/canary")],

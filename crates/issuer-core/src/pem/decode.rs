@@ -17,7 +17,7 @@ pub(crate) struct Decoded<'a> {
     pub(crate) der: Vec<u8>,
 }
 
-/// Returns the blocks that `pem.Decode` finds when it is called again and again, in linear time.
+/// Returns the blocks that `pem.Decode` of Go 1.26 finds when it is called again and again, in linear time.
 ///
 /// It must be exactly these, not more: an approver looks at the first block that Go finds, and no other may be signed. So this
 /// follows the function step by step.
@@ -29,6 +29,14 @@ pub(crate) fn decode(text: &[u8]) -> impl Iterator<Item = Decoded<'_>> {
         rest = after;
         Some(block)
     })
+}
+
+/// Returns `true` if a line may be read both as a header and as the frame of a block. Versions of Go differ about these, the
+/// older ones (before 1.25.2) take them for headers, so an approver may see another block than Vault signs.
+pub(crate) fn has_framed_header(text: &[u8]) -> bool {
+    let holds = |line: &[u8], frame: &[u8]| line.windows(frame.len()).any(|part| part == frame);
+    let mut lines = text.split(|byte| *byte == b'\n').filter(|line| line.contains(&b':'));
+    lines.any(|line| holds(line, BEGIN) || holds(line, b"-----END "))
 }
 
 /// Returns the first block and the lines after it.

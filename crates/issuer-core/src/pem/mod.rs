@@ -10,7 +10,7 @@ use issuer_api::Base64;
 
 mod decode;
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{decode, has_framed_header};
 
 const BEGIN: &str = "-----BEGIN ";
 

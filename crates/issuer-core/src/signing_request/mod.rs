@@ -244,6 +244,9 @@ fn decode(request: &[u8]) -> Result<Vec<u8>, SigningRequestError> {
     if request.len() > PEM_LIMIT {
         return Err(SigningRequestError::TooLarge);
     }
+    if pem::has_framed_header(request) {
+        return Err(SigningRequestError::NoRequest);
+    }
     let block = pem::decode(request).next();
     Ok(block.ok_or(SigningRequestError::NoRequest)?.der)
 }

@@ -129,6 +129,11 @@ fn refuses_anything_but_a_request() {
     for text in ["", "<html>", "\u{fffd}", &pem.replace("-----END", "*-----END")] {
         assert_eq!(whole(text), Err(SigningRequestError::NoRequest), "{text}");
     }
+    // Older versions of Go take the first block of each, which begins or ends in a header for newer ones.
+    for header in ["a: -----BEGIN x", "-----END CERTIFICATE REQUEST-----: a"] {
+        let other = pem.replacen('\n', &format!("\n{header}\n\n"), 1);
+        assert_eq!(whole(&(other + &pem)), Err(SigningRequestError::NoRequest), "{header}");
+    }
     // The first block counts, as in Go: what follows a key is not looked at.
     let after_key = pem::encode("PRIVATE KEY", b"k") + &pem;
     assert_eq!(whole(&after_key), Err(SigningRequestError::Malformed));

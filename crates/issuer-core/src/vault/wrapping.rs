@@ -101,7 +101,7 @@ struct UnwrapData {
     secret_id: String,
 }
 
-/// The longest secret ID, in bytes, which is that of a role ID. It is kept for each issuer.
+/// The longest secret ID in bytes, the same as for a role ID. It is kept for each issuer.
 const SECRET_ID: usize = 4096;
 
 /// The field that holds it.

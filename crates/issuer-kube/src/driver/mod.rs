@@ -51,8 +51,8 @@ const TURN: usize = 32;
 /// Requests to the API server at once, without those for events; further ones wait.
 const API_REQUESTS: usize = 32;
 
-/// Objects that are read at once, further ones wait: each may have a megabyte and a half, which those choose who may write it,
-/// and is held until it is complete.
+/// Objects that are read at once; further ones wait. Each may have a megabyte and a half, as its owner likes, and is held until it
+/// is complete.
 const READS: usize = 8;
 
 /// Events that are recorded at once; further ones wait, and no task with them.

@@ -26,14 +26,15 @@ pub use self::room::SpanRoom;
 use self::spans::Concluded;
 use crate::Transport;
 
-/// Requests that wait at most with what is noted of them; the traces of further ones begin with their last task.
-const REQUESTS: usize = 20_000;
+/// Requests that wait at most with what is noted of them; the traces of further ones begin with their last task. A tenant chooses
+/// the length of the URLs in it.
+const REQUESTS: usize = 1000;
 
 /// Checks that are kept at most, for the requests that have waited for them.
-const CHECKS: usize = 1024;
+const CHECKS: usize = 256;
 
 /// The most parts of a trace that are kept: its last ones.
-const PARTS: usize = 32;
+const PARTS: usize = 16;
 
 /// Notes what happens to requests, and makes the spans of those that are concluded.
 #[derive(Debug)]

@@ -58,6 +58,14 @@ impl ErrorType for TransportError {
     }
 }
 
+/// The longest text of an attribute, in characters: thousands are kept.
+const TEXT: usize = 256;
+
+/// Cuts a text off where it is too long to be kept.
+fn shortened(text: &str) -> String {
+    text.chars().take(TEXT).collect()
+}
+
 /// A part of a trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
@@ -99,8 +107,8 @@ impl Part {
         let origin = &request.connect.origin;
         let exchange = Exchange {
             method: request.http.method().clone(),
-            url: request.http.uri().to_string(),
-            host: origin.host().trim_matches(['[', ']']).to_owned(),
+            url: shortened(&request.http.uri().to_string()),
+            host: shortened(origin.host().trim_matches(['[', ']'])),
             port: origin.port(),
             status: None,
         };
