@@ -28,9 +28,6 @@ pub use trace::{as_test, replay};
 /// The number of states that are expanded before the results are merged.
 const BATCH: usize = 1024;
 
-/// The number of states that meet every fault before what follows is explored: a state has many faults.
-const FAULT_BATCH: usize = 128;
-
 /// The longest virtual time until convergence.
 const BOUND: Duration = Duration::from_secs(1800);
 
@@ -92,6 +89,8 @@ struct Explorer {
     limit: usize,
     /// Whether to stop at the first violation.
     first_only: bool,
+    /// The number of states that meet every fault before what follows is explored.
+    fault_batch: usize,
     report: ExplorerReport,
 }
 
@@ -103,6 +102,7 @@ pub fn explore(setup: &Arc<Setup>, limit: usize) -> ExplorerReport {
         watched: HashSet::new(),
         limit,
         first_only: setup.invariants.len() == 1,
+        fault_batch: setup.fault_batch,
         report: ExplorerReport::default(),
     };
     let world = World::new(Arc::clone(setup));
@@ -145,7 +145,7 @@ impl Explorer {
     /// Explores everything that follows these states with one fault more; returns the states that were expanded.
     fn fail(&mut self, layer: Vec<u32>) -> Vec<u32> {
         let mut next = Vec::new();
-        for batch in batches(layer, FAULT_BATCH) {
+        for batch in batches(layer, self.fault_batch) {
             let rebuilt = batch.into_iter();
             let rebuilt = rebuilt.map(|id| (id, self.rebuild.world(&self.states, id))).collect();
             let found = in_parallel(rebuilt, |(id, world): Numbered| {

@@ -40,6 +40,9 @@ pub struct Setup {
     pub crashes: bool,
     /// The maximum number of faults.
     pub max_faults: u8,
+    /// The number of states that meet every fault before what follows is explored. A state has many faults, and all that they
+    /// lead to at once is in memory.
+    pub fault_batch: usize,
     /// The maximum number of undelivered events of a watch.
     pub max_lag: usize,
     /// How often in a row timers may fire in a converged world, or while something is held back that would happen by
@@ -93,6 +96,7 @@ impl Setup {
             faults: Vec::new(),
             crashes: false,
             max_faults: 0,
+            fault_batch: 128,
             max_lag: usize::MAX,
             max_idle: 2,
             reduced: false,
