@@ -78,7 +78,7 @@ pub(crate) static CASES: [Case; 7] = [
         "check",
         check,
         &JSON,
-        [12.5, 26.0],
+        [15.0, 31.0],
         "a new issuer is checked; the token of the old one is revoked",
     ),
     case(
