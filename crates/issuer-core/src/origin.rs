@@ -26,18 +26,15 @@ impl Origin {
         let parts = uri.into_parts();
         let (scheme, authority) = (parts.scheme?, parts.authority?);
         let path = parts.path_and_query.as_ref().map_or("", |path| path.as_str());
-        // Doubled slashes and `.` mean nothing, as in Go's `path.Join`, which cert-manager applies.
-        let segments = path.split('/').filter(|segment| !matches!(*segment, "" | "."));
-        // Any other character means one thing here and may mean another to a proxy or to Vault.
-        let plain = segments.clone().all(is_plain);
-        let base = segments.map(|segment| format!("/{segment}")).collect();
+        let segments = plain_segments(path)?;
+        let base = segments.into_iter().map(|segment| format!("/{segment}")).collect();
         let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
         // An `Authority` may also hold user information, and a port that is not a number.
         let port = authority.as_str().strip_prefix(authority.host())?;
         // `u16` would take a sign.
         let is_port = |port: &str| port.starts_with(':') && !port.contains('+') && authority.port_u16().is_some();
         let dialable = is_host(authority.host()) && (port.is_empty() || is_port(port));
-        if !known || !plain || !dialable {
+        if !known || !dialable {
             return None;
         }
         Some(Self {
@@ -84,11 +81,16 @@ impl Origin {
     }
 }
 
-/// Returns `true` if a segment is sent as it is written: it has only the characters that need no escape in a URL's path (RFC
-/// 3986, pchar).
-pub(crate) fn is_plain(segment: &str) -> bool {
+/// Splits a path into its segments. Doubled slashes and `.` mean nothing, as in Go's `path.Join`, which cert-manager applies.
+///
+/// `None` unless each is sent as it is written, in characters that need no escape in a URL's path (RFC 3986, pchar): any other
+/// means one thing here and may mean another to a proxy or to Vault.
+pub(crate) fn plain_segments(path: &str) -> Option<Vec<&str>> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@".contains(c);
-    segment != ".." && segment.chars().all(plain)
+    let segments = path.split('/').filter(|segment| !matches!(*segment, "" | "."));
+    segments
+        .map(|segment| (segment != ".." && segment.chars().all(plain)).then_some(segment))
+        .collect()
 }
 
 /// Returns `true` if a host is an IPv6 address in brackets, or has only characters of names and IPv4 addresses.

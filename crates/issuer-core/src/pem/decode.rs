@@ -2,7 +2,7 @@
 
 use issuer_api::Base64;
 
-const BEGIN: &[u8] = b"-----BEGIN ";
+const BEGIN: &[u8] = super::BEGIN.as_bytes();
 
 /// A block ends at the start of a line.
 const END: &[u8] = b"\n-----END ";
@@ -36,7 +36,7 @@ pub(crate) fn decode(text: &[u8]) -> impl Iterator<Item = Decoded<'_>> {
 pub(crate) fn has_framed_header(text: &[u8]) -> bool {
     let holds = |line: &[u8], frame: &[u8]| line.windows(frame.len()).any(|part| part == frame);
     let mut lines = text.split(|byte| *byte == b'\n').filter(|line| line.contains(&b':'));
-    lines.any(|line| holds(line, BEGIN) || holds(line, b"-----END "))
+    lines.any(|line| holds(line, BEGIN) || holds(line, super::END.as_bytes()))
 }
 
 /// Returns the first block and the lines after it.

@@ -356,11 +356,10 @@ fn vault_namespace(name: Option<&str>, field: &'static str) -> Result<Option<Hea
 }
 
 fn sign_path(path: &str) -> Result<SignPath, SpecError> {
-    let error = match SignPath::has_plain_segments(path) {
+    SignPath::parse(path).ok_or_else(|| match SignPath::has_plain_segments(path) {
         true => SpecError::Path,
         false => SpecError::PathSegments,
-    };
-    SignPath::parse(path).ok_or(error)
+    })
 }
 
 fn trust(spec: &VaultSpec) -> Result<Trust, SpecError> {

@@ -2,23 +2,19 @@
 
 use std::fmt;
 
-use crate::origin::is_plain;
+use crate::origin::plain_segments;
 
 /// The longest path, in bytes; the CRD takes none that is longer.
 const PATH_LIMIT: usize = 1024;
 
 /// Splits an API path into its segments, without a leading `/v1`; `None` if a segment could escape or end the path.
-///
-/// Doubled slashes and `.` mean nothing, as in cert-manager, which cleans paths with Go's `path.Join`.
 fn segments(path: &str) -> Option<Vec<&str>> {
-    let all = path.trim().split('/').filter(|segment| !matches!(*segment, "" | "."));
-    let mut segments: Vec<&str> = all.collect();
+    let mut segments = plain_segments(path.trim())?;
     if segments.len() > 1 && segments.first() == Some(&"v1") {
         segments.remove(0);
     }
     let length = segments.iter().map(|segment| segment.len() + 1).sum::<usize>();
-    let sound = (2..=PATH_LIMIT + 1).contains(&length) && segments.iter().all(|segment| is_plain(segment));
-    sound.then_some(segments)
+    (2..=PATH_LIMIT + 1).contains(&length).then_some(segments)
 }
 
 /// Where an auth method is mounted, below `auth/`.
