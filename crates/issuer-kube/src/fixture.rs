@@ -1,6 +1,7 @@
 //! Fixtures that the tests of several modules share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::{CertificateRequest, IssuerRef, RequestCondition};
@@ -50,15 +51,15 @@ pub(crate) fn waiting(name: String) -> CertificateRequest {
     request
 }
 
-/// The parameters of connections to a server that nothing is sent to.
-pub(crate) fn connect() -> Connect {
-    Connect {
-        origin: Origin::parse("http://127.0.0.1:9").unwrap(),
+/// Returns the parameters of connections to a server on loopback.
+pub(crate) fn connect(port: u16) -> Arc<Connect> {
+    Arc::new(Connect {
+        origin: Origin::parse(&format!("http://127.0.0.1:{port}")).unwrap(),
         allowed_servers: AllowedServers::All,
         server_name: None,
         roots: Roots::System,
         identity: None,
         limits: Limits::default(),
         proxy: None,
-    }
+    })
 }

@@ -232,13 +232,13 @@ impl fmt::Debug for Pool {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use issuer_core::target::AllowedServers;
-    use issuer_core::{Limits, Operation, Origin, Roots};
+    use issuer_core::Operation;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::sync::{Barrier, Semaphore};
 
     use super::*;
+    use crate::fixture::connect;
 
     /// Serves connections, each of which answers a request once `together` of them have one; counts the connections.
     async fn server(together: usize) -> (u16, Arc<AtomicUsize>) {
@@ -264,18 +264,6 @@ mod tests {
             }
         });
         (port, accepted)
-    }
-
-    fn connect(port: u16) -> Arc<Connect> {
-        Arc::new(Connect {
-            origin: Origin::parse(&format!("http://127.0.0.1:{port}")).unwrap(),
-            allowed_servers: AllowedServers::All,
-            proxy: None,
-            server_name: None,
-            roots: Roots::System,
-            identity: None,
-            limits: Limits::default(),
-        })
     }
 
     fn health(connect: &Arc<Connect>) -> Request {

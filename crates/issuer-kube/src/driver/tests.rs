@@ -243,9 +243,9 @@ async fn few_objects_are_read_at_once() {
 async fn wait_for_room_is_part_of_connecting() {
     let driver = driver();
     let room = driver.exchanges.acquire_many(EXCHANGES_MAX as u32).await.unwrap();
-    let connect = connect();
+    let connect = connect(9);
     let request = |timeout| Request {
-        connect: Arc::new(connect.clone()),
+        connect: Arc::clone(&connect),
         operation: Operation::Sign,
         timeout,
         http: http::Request::post("http://127.0.0.1:9/v1/pki/sign/web")

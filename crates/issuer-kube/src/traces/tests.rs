@@ -97,7 +97,7 @@ fn observed() -> ObservedRequest {
 fn request(operation: Operation) -> Request {
     let path = format!("http://127.0.0.1:9/v1/{}", operation.as_str());
     Request {
-        connect: connect().into(),
+        connect: connect(9),
         operation,
         timeout: Duration::from_secs(1),
         http: http::Request::post(path).body(issuer_core::Body::default()).unwrap(),
