@@ -24,6 +24,8 @@ pub(crate) struct Many {
     pub(crate) budget: u64,
     /// Adds one.
     add: fn(&mut Driven, u32),
+    /// Counts them.
+    count: fn(&Driven) -> usize,
 }
 
 /// All kinds.
@@ -34,6 +36,7 @@ pub(crate) const ALL: [Many; 2] = [
         // A sixth more than was measured, which is less than a second copy of its CSR.
         budget: 3000,
         add: wait,
+        count: |driven| driven.controller.pending(),
     },
     Many {
         name: "issuer",
@@ -41,6 +44,7 @@ pub(crate) const ALL: [Many; 2] = [
         // A tenth more than was measured.
         budget: 9800,
         add: be_ready,
+        count: |driven| driven.controller.readiness().filter(|(_, ready)| *ready).count(),
     },
 ];
 
@@ -73,7 +77,12 @@ impl Many {
         (0..before).for_each(|number| (self.add)(&mut driven, number));
         let least = resident()?;
         (before..before + counted).for_each(|number| (self.add)(&mut driven, number));
-        let grown = resident()?.checked_sub(least).context("the memory has shrunk")?;
+        let most = resident()?;
+        ensure!(
+            (self.count)(&driven) == usize::try_from(before + counted)?,
+            "some are missing"
+        );
+        let grown = most.checked_sub(least).context("the memory has shrunk")?;
         Ok(grown / u64::from(counted))
     }
 
