@@ -309,7 +309,7 @@ pub(super) async fn others(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     end(test).await
 }
 
-/// Starts our controller, has it sign a request, and returns its CPU time and its memory at most.
+/// Starts our controller, has it sign a request, and returns its CPU time and its memory at most when it is idle.
 async fn cost(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<(Duration, u64)> {
     test.env.local_servers().await?.restart_controller_with(&FLAGS).await?;
     request(test, name).await?;
@@ -320,6 +320,15 @@ async fn cost(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<(Duration,
     })
     .await?;
     let pid = test.env.local_servers().await?.controller()?.process().id();
+    // It checks the issuers of other cases too, before the request or after it.
+    eventually(SOON, async || {
+        let before = cpu(pid)?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let busy = cpu(pid)?.saturating_sub(before);
+        ensure!(busy < Duration::from_millis(100), "busy for {busy:?} of a second");
+        Ok(())
+    })
+    .await?;
     Ok((cpu(pid)?, peak_memory(pid)?))
 }
 
