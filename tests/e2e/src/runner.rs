@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::cases::{CASES, Case, On};
 use crate::report;
 use crate::rights;
-use crate::servers::components::{Choice, Components, go_found};
+use crate::servers::components::{Choice, Components};
 use crate::servers::controller::{self, Profile};
 use crate::servers::env::Env;
 use crate::servers::kind::{self, Shape};
@@ -88,7 +88,7 @@ impl Args {
         let chosen = self.chosen()?;
         ensure!(
             self.provider == ProviderName::Local || self.servers == Choice::default(),
-            "--components and --vault-binary need --provider local"
+            "--components, --openbao and --vault-binary need --provider local"
         );
         ensure!(
             self.provider == ProviderName::Kind || !self.offline,
@@ -99,7 +99,7 @@ impl Args {
         }
         let offline = self.offline || self.provider == ProviderName::Kind && kind::missing().is_some();
         let missing = match self.provider {
-            ProviderName::Local => local_missing(),
+            ProviderName::Local => self.servers.missing().map(str::to_owned),
             ProviderName::Kind if offline => offline::missing(),
             ProviderName::Kind => None,
         };
@@ -120,9 +120,12 @@ impl Args {
                 "no case {name}; --list lists them"
             );
         }
+        let openbao = self.provider == ProviderName::Kind || self.servers.has_openbao();
         let runs = |case: &&Case| match case.on {
             On::Any => true,
             On::Loopback => self.provider == ProviderName::Local,
+            On::Vault => !openbao,
+            On::OpenBao => openbao,
             On::Kind(_) => self.provider == ProviderName::Kind,
         };
         let named = |case: &&Case| self.case.is_empty() || self.case.iter().any(|name| name == case.name);
@@ -137,23 +140,33 @@ impl Args {
             ProviderName::Local => vec![self.on_loopback(chosen).await],
             ProviderName::Kind => self.in_clusters(chosen).await?,
         };
-        let mut passed = Vec::new();
+        let mut results = Vec::new();
         let mut kept = Vec::new();
         let mut broken = Vec::new();
         for outcome in outcomes {
             match outcome {
-                Ok((results, env)) => {
-                    passed.extend(results);
+                Ok((of_these, env)) => {
+                    results.extend(of_these);
                     kept.extend(env);
                 }
                 Err(error) => broken.push(format!("{error:#}")),
             }
         }
-        let failed = passed.iter().filter(|passed| !**passed).count();
-        say(&format!("{} passed, {failed} failed", passed.len() - failed));
+        let failed: Vec<String> = results.iter().filter_map(|result| result.clone().err()).collect();
+        say(&format!(
+            "{} passed, {} failed",
+            results.len() - failed.len(),
+            failed.len()
+        ));
         self.leave(&mut kept).await?;
         ensure!(broken.is_empty(), "{}", broken.join("\n"));
-        ensure!(failed == 0, "{failed} of {} cases failed", passed.len());
+        ensure!(
+            failed.is_empty(),
+            "{} of {} cases failed:\n{}",
+            failed.len(),
+            results.len(),
+            failed.join("\n")
+        );
         Ok(())
     }
 
@@ -180,11 +193,11 @@ impl Args {
             "servers are ready after {:.1} s",
             begun.elapsed().as_secs_f64()
         ));
-        let passed = self.cases(&env, chosen).await?;
-        if self.case.is_empty() && passed.iter().all(|passed| *passed) {
+        let results = self.cases(&env, chosen).await?;
+        if self.case.is_empty() && results.iter().all(Result::is_ok) {
             rights::all_used(&env).await?;
         }
-        Ok((passed, self.keep.then_some(env)))
+        Ok((results, self.keep.then_some(env)))
     }
 
     /// Starts the clusters that the cases need beside each other, and runs the cases of each as soon as it is ready;
@@ -199,7 +212,8 @@ impl Args {
         }
         let (dir, room) = (&dir, &Semaphore::new(CLUSTERS));
         let clusters = Shape::ALL.into_iter().filter_map(|shape| {
-            let here = |case: &&Case| case.on == On::Kind(shape) || case.on == On::Any && shape == Shape::OneNode;
+            let anywhere = |case: &Case| matches!(case.on, On::Any | On::OpenBao);
+            let here = |case: &&Case| case.on == On::Kind(shape) || anywhere(case) && shape == Shape::OneNode;
             let cases: Vec<&'static Case> = chosen.iter().copied().filter(here).collect();
             (!cases.is_empty()).then(|| {
                 let engine = engine.clone();
@@ -207,42 +221,45 @@ impl Args {
                     let _room = room.acquire().await?;
                     let (client, vault, cluster) = kind::start(dir, shape, engine).await?;
                     let env = Env::new(client, vault, Provider::Kind(cluster)).with_crowd(self.crowd);
-                    let passed = self.cases(&env, &cases).await?;
+                    let results = self.cases(&env, &cases).await?;
                     say(&format!("the cases in {} are done", shape.name()));
                     if self.keep {
-                        return Ok((passed, Some(env)));
+                        return Ok((results, Some(env)));
                     }
                     if let Provider::Kind(cluster) = env.provider {
                         cluster.delete().await?;
                     }
-                    Ok((passed, None))
+                    Ok((results, None))
                 }
             })
         });
         Ok(futures::future::join_all(clusters).await)
     }
 
-    /// Runs cases on the same servers: those that run alone after the others. Returns for each whether it passed.
-    async fn cases(&self, env: &Env, cases: &[&'static Case]) -> anyhow::Result<Vec<bool>> {
+    /// Runs cases on the same servers: those that run alone after the others.
+    async fn cases(&self, env: &Env, cases: &[&'static Case]) -> anyhow::Result<Vec<CaseResult>> {
         let together = cases.iter().filter(|case| !case.alone);
-        let mut passed: Vec<bool> = futures::stream::iter(together)
+        let mut results: Vec<CaseResult> = futures::stream::iter(together)
             .map(|case| run(env, case, self.keep))
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
         for case in cases.iter().filter(|case| case.alone) {
-            let well = run(env, case, self.keep).await;
-            if !well {
+            let result = run(env, case, self.keep).await;
+            if result.is_err() {
                 env.restore().await?;
             }
-            passed.push(well);
+            results.push(result);
         }
-        Ok(passed)
+        Ok(results)
     }
 }
 
-/// Whether each of the cases on the same servers passed, and the servers if they are kept.
-type Outcome = (Vec<bool>, Option<Env>);
+/// How a case ended; a failure with the name of the case.
+type CaseResult = Result<(), String>;
+
+/// How each of the cases on the same servers ended, and the servers if they are kept.
+type Outcome = (Vec<CaseResult>, Option<Env>);
 
 /// Runs a future to completion, or drops it, and so stops all servers, on Ctrl-C or SIGTERM.
 pub(crate) fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Completion> {
@@ -259,8 +276,8 @@ pub(crate) fn until_interrupted(work: impl Future<Output = anyhow::Result<()>>) 
 
 /// Builds the servers that are not in the cache.
 pub(crate) fn build_components(choice: &Choice) -> anyhow::Result<Completion> {
-    if let Some(missing) = local_missing() {
-        return skip(&missing);
+    if let Some(missing) = choice.missing() {
+        return skip(missing);
     }
     Components::build(&xtask::root(), choice).map(|_| Completion::Done)
 }
@@ -280,11 +297,6 @@ pub(crate) async fn start_local(profile: Profile, choice: &Choice) -> anyhow::Re
     Ok(env)
 }
 
-/// Returns what keeps the local provider from running, if anything does.
-pub(crate) fn local_missing() -> Option<String> {
-    (!go_found()).then(|| "Go 1.26 (https://go.dev/dl), which builds the servers, is not found".to_owned())
-}
-
 /// Reports that nothing is run; fails in CI, where that would hide a failure.
 pub(crate) fn skip(missing: &str) -> anyhow::Result<Completion> {
     ensure!(std::env::var("CI").as_deref() != Ok("true"), "{missing}");
@@ -292,8 +304,8 @@ pub(crate) fn skip(missing: &str) -> anyhow::Result<Completion> {
     Ok(Completion::Skipped)
 }
 
-/// Runs a case in its own namespace and prints the result; returns whether it passed.
-async fn run(env: &Env, case: &Case, keep: bool) -> bool {
+/// Runs a case in its own namespace and prints the result.
+async fn run(env: &Env, case: &Case, keep: bool) -> CaseResult {
     let begun = Instant::now();
     let limit = env.time_for_crowd(LIMIT);
     let outcome = match tokio::time::timeout(limit, attempt(env, case, keep)).await {
@@ -308,7 +320,7 @@ async fn run(env: &Env, case: &Case, keep: bool) -> bool {
             println!("FAIL  {:<34}{seconds:>7.1} s\n      {error:#}\n{details}", case.name);
         }
     }
-    outcome.is_ok()
+    outcome.map_err(|error| format!("{}: {error:#}", case.name))
 }
 
 async fn attempt(env: &Env, case: &Case, keep: bool) -> anyhow::Result<()> {

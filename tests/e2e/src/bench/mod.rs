@@ -18,7 +18,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::runner::{Completion, local_missing, skip, start_local, until_interrupted};
+use crate::runner::{Completion, skip, start_local, until_interrupted};
 use crate::servers::components::Choice;
 use crate::servers::controller::Profile;
 use crate::servers::env::Env;
@@ -41,8 +41,8 @@ pub(crate) struct Args {
     rounds: NonZeroUsize,
     #[command(flatten)]
     servers: Choice,
-    /// Compares them with the Vault that is built, then with that of --vault-binary, such as OpenBao's bao
-    #[arg(long, requires = "vault_binary", conflicts_with = "scale")]
+    /// Compares them with the Vault that is built, then with OpenBao, or the server of --vault-binary
+    #[arg(long, conflicts_with = "scale")]
     providers: bool,
     /// The vault-issuer to measure; by default one is built
     #[arg(long, value_name = "PATH")]
@@ -78,17 +78,19 @@ struct Figures {
 impl Args {
     /// Runs all rounds, prints the table and writes the JSON and the plot.
     pub(crate) fn run(self) -> anyhow::Result<Completion> {
-        match local_missing() {
-            Some(missing) => skip(&missing),
+        let other = self.servers.with_other_vault();
+        let servers = if self.providers { &other } else { &self.servers };
+        match servers.missing() {
+            Some(missing) => skip(missing),
             None if self.scale => {
                 let requests = self.requests.get();
-                until_interrupted(self.sizes.run(requests, self.profile(), &self.servers))
+                until_interrupted(self.sizes.run(requests, self.profile(), servers))
             }
             None if self.providers => until_interrupted(async {
-                self.compare(&self.servers.with_built_vault(), "bench-built").await?;
-                self.compare(&self.servers, "bench-given").await
+                self.compare(&self.servers.with_built_vault(), "bench-vault").await?;
+                self.compare(servers, "bench-other").await
             }),
-            None => until_interrupted(self.compare(&self.servers, "bench")),
+            None => until_interrupted(self.compare(servers, "bench")),
         }
     }
 

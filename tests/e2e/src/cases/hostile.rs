@@ -14,11 +14,9 @@ use fake_vault::{
 };
 use http::{Request, Response};
 use issuer_core::{Body, Now, Operation};
-use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::pki::{Csr, Names};
-use crate::servers::process::eventually;
 use crate::servers::vault::{self, Admin, text};
 use crate::test_namespace::{Ask, LATER, SOON, TestNamespace};
 
@@ -137,60 +135,6 @@ pub(super) async fn answers(test: &TestNamespace<'_>) -> anyhow::Result<()> {
             }
         }
     }
-    Ok(())
-}
-
-/// The namespace of Vault Enterprise and OpenBao is sent with every request except health.
-pub(super) async fn namespace(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let fake = Fake::start()?;
-    fake.lock().set_namespace(Some("team/a"));
-    test.secret("approle", &[("secretId", SECRET_ID)]).await?;
-    let mut spec = fake.spec();
-    spec["namespace"] = json!("team/a");
-    test.issuer("vault", spec).await?;
-    test.ready("vault", SOON).await?;
-    sign_inside(test).await?;
-    let seen = fake.lock().namespaces_seen().clone();
-    ensure!(seen.iter().eq(["team/a"]), "the namespaces sent are {seen:?}");
-    Ok(())
-}
-
-/// The auth method and its tokens are in another namespace than the PKI mount. Vault's community edition has no
-/// namespaces, so this is a fake as well.
-pub(super) async fn auth_namespace(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let fake = Fake::start()?;
-    fake.lock().set_namespace(Some("team/a"));
-    fake.lock().set_auth_namespace(Some("team"));
-    test.secret("approle", &[("secretId", SECRET_ID)]).await?;
-    let mut spec = fake.spec();
-    spec["namespace"] = json!("team/a");
-    test.issuer("same", spec.clone()).await?;
-    test.unready("same", "LoginDenied", SOON).await?;
-    spec["auth"]["namespace"] = json!("team");
-    test.issuer("vault", spec).await?;
-    test.ready("vault", SOON).await?;
-    sign_inside(test).await?;
-    // Its token is revoked in the namespace that it belongs to.
-    test.api::<issuer_api::VaultIssuer>()
-        .delete("vault", &DeleteParams::default())
-        .await?;
-    eventually(SOON, async || {
-        let revoked = fake.lock().counts().revocations;
-        ensure!(revoked == 1, "{revoked} revocations");
-        Ok(())
-    })
-    .await
-}
-
-/// Has the issuer `vault` sign a request.
-async fn sign_inside(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    let csr = Csr::new(&Names {
-        common_name: "www.example.com",
-        dns: &["www.example.com"],
-        ..Names::default()
-    })?;
-    test.request("inside", &csr.pem, Ask::default()).await?;
-    test.issued("inside", &csr, SOON).await?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod healing;
 mod hostile;
 mod isolation;
 mod migrate;
+mod openbao;
 mod outages;
 mod permitted;
 mod quiet;
@@ -50,6 +51,10 @@ pub(super) enum On {
     Any,
     /// The servers as processes on loopback.
     Loopback,
+    /// The servers as processes on loopback, with Vault.
+    Vault,
+    /// The APIs of Kubernetes and OpenBao.
+    OpenBao,
     /// The release that serves a whole kind cluster of this shape; with three nodes, a release of the case's own.
     Kind(Shape),
 }
@@ -62,6 +67,14 @@ macro_rules! case {
 
 macro_rules! together {
     ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, On::Any) };
+}
+
+macro_rules! vault {
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, On::Vault) };
+}
+
+macro_rules! openbao {
+    ($name:literal, $($run:ident)::+) => { case!($name, $($run)::+, alone: false, On::OpenBao) };
 }
 
 macro_rules! loopback {
@@ -103,9 +116,9 @@ pub(super) const CASES: &[Case] = &[
     loopback!("auth-approle-no-secret-id", auth::approle_no_secret_id),
     loopback!("auth-jwt", auth::jwt),
     loopback!("auth-approle-wrapped", auth::approle_wrapped),
-    loopback!("auth-aws", aws::keys),
-    loopback!("auth-aws-pod-identity", aws::pod_identity),
-    loopback!("auth-aws-service-account", aws::service_account),
+    vault!("auth-aws", aws::keys),
+    vault!("auth-aws-pod-identity", aws::pod_identity),
+    vault!("auth-aws-service-account", aws::service_account),
     together!("login-client-certificate", auth::client_certificate),
     together!("ca-from-config-map", auth::ca_from_config_map),
     together!("mutual-tls", auth::mutual_tls),
@@ -127,7 +140,7 @@ pub(super) const CASES: &[Case] = &[
     together!("verification-vault", requests::vault_decides),
     loopback!("foreign-requests", requests::foreign),
     loopback!("fields-of-others", writes::others_fields),
-    loopback!("poison-requests", isolation::poison),
+    vault!("poison-requests", isolation::poison),
     loopback!("unknown-kind", isolation::unknown_kind),
     together!("required-parameters", roles::required_parameters),
     together!("allowed-parameters", roles::allowed_parameters),
@@ -147,9 +160,9 @@ pub(super) const CASES: &[Case] = &[
     together!("watched-secret", secrets::watched),
     together!("bad-bundles", secrets::bad_bundles),
     loopback!("bad-answers", hostile::answers),
-    loopback!("vault-namespace", hostile::namespace),
-    loopback!("auth-namespace", hostile::auth_namespace),
-    loopback!("fake-vault-conformance", hostile::conformance),
+    openbao!("openbao-namespaces", openbao::namespaces),
+    openbao!("cel-role", openbao::cel_role),
+    vault!("fake-vault-conformance", hostile::conformance),
     loopback!("simulated-cluster-conformance", cluster::conformance),
     alone!("odd-objects", isolation::odd_objects),
     alone!("waiting-crowd", isolation::waiting_crowd),
@@ -159,7 +172,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("answer-lost", outages::lost_answer),
     alone!("controller-killed", outages::killed),
     alone!("controller-stopped", outages::graceful),
-    alone!("auth-aws-ambient", aws::ambient),
+    case!("auth-aws-ambient", aws::ambient, alone: true, On::Vault),
     alone!("proxy-of-environment", scope::proxy_of_environment),
     alone!("csr-certificate", csr::certificate),
     alone!("csr-permission", csr::permission),

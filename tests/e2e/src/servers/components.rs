@@ -5,7 +5,9 @@ use std::process::Command;
 
 use anyhow::Context;
 
+use super::openbao;
 use super::recipe::{CERT_MANAGER, ETCD, KUBERNETES, Recipe, VAULT};
+use super::vault::Product;
 
 /// The servers to run
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -16,6 +18,9 @@ pub(crate) struct Choice {
     /// The Vault to run; by default one is built
     #[arg(long, value_name = "PATH")]
     vault_binary: Option<PathBuf>,
+    /// Runs OpenBao in place of Vault
+    #[arg(long, conflicts_with = "vault_binary")]
+    openbao: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -31,9 +36,32 @@ impl Choice {
     /// Returns the same versions with the Vault that is built.
     pub(crate) fn with_built_vault(&self) -> Self {
         Self {
-            components: self.components,
             vault_binary: None,
+            openbao: false,
+            ..*self
         }
+    }
+
+    /// Returns the same versions with OpenBao in place of Vault, unless another binary was given.
+    pub(crate) fn with_other_vault(&self) -> Self {
+        Self {
+            openbao: self.vault_binary.is_none(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns `true` if OpenBao is run in place of Vault.
+    pub(crate) fn has_openbao(&self) -> bool {
+        let given = self.vault_binary.as_deref().map(Product::of);
+        self.openbao || given.is_some_and(|product| product.is_ok_and(|product| product == Product::OpenBao))
+    }
+
+    /// Returns what keeps these servers from being built here, if anything does.
+    pub(crate) fn missing(&self) -> Option<&'static str> {
+        if !go_found() {
+            return Some("Go 1.26 (https://go.dev/dl), which builds the servers, is not found");
+        }
+        self.openbao.then(openbao::missing).flatten()
     }
 }
 
@@ -60,6 +88,7 @@ impl Components {
             cert_manager: folder(&CERT_MANAGER)?,
             vault: match &choice.vault_binary {
                 Some(binary) => given(binary)?,
+                None if choice.openbao => openbao::build(&current)?,
                 None => folder(&VAULT)?.join("vault"),
             },
         })
@@ -95,7 +124,7 @@ impl Components {
         self.cert_manager.join("crds")
     }
 
-    /// Returns Vault's binary.
+    /// Returns the binary of Vault, or of OpenBao.
     pub(crate) fn vault(&self) -> PathBuf {
         self.vault.clone()
     }
@@ -108,7 +137,7 @@ fn given(binary: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Returns `true` if a Go toolchain is installed.
-pub(crate) fn go_found() -> bool {
+fn go_found() -> bool {
     Command::new("go")
         .arg("version")
         .output()

@@ -15,6 +15,7 @@ pub(crate) mod kind;
 pub(crate) mod local;
 pub(crate) mod memory_limit;
 pub(crate) mod offline;
+mod openbao;
 pub(crate) mod plain_proxy;
 pub(crate) mod process;
 pub(crate) mod provider;

@@ -1,8 +1,7 @@
 //! A kind cluster with cert-manager and our chart in a namespace that enforces restricted Pod Security.
 //!
-//! With a registry, cert-manager is its own chart and the server in the pod `vault` is OpenBao; without one, both are
-//! the programs that the provider `local` runs, in images of our own. They run beside the control plane, so that a
-//! worker can be lost without them.
+//! The server in the pod `vault` is OpenBao. With a registry, cert-manager is its own chart; without one, the images of
+//! both are our own. They run beside the control plane, so that a worker can be lost without them.
 //!
 //! Cases that stop servers, approve requests themselves, or create requests that cert-manager's webhook rejects run on
 //! loopback only.

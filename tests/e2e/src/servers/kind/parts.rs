@@ -12,10 +12,10 @@ use super::{Cluster, aside};
 use crate::pki::Authority;
 use crate::servers::cluster;
 use crate::servers::offline;
-use crate::servers::vault::{Listeners, SERVER_NAME, configuration};
+use crate::servers::vault::{Listeners, Product, SERVER_NAME, configuration};
 
 const CERT_MANAGER: &str = "v1.21.2";
-const OPENBAO: &str = "openbao/openbao:2.6.2";
+const OPENBAO: &str = "openbao/openbao:2.7.2";
 
 /// Returns the namespace of a release, which enforces restricted Pod Security.
 pub(super) fn restricted_namespace(name: &str) -> Value {
@@ -112,8 +112,8 @@ pub(super) async fn install_cert_manager(cluster: &Cluster, crds: &Path) -> anyh
     aside(cluster.kubectl(&ready)).await.map(drop)
 }
 
-/// Returns a pod with OpenBao, or with Vault where there is no registry, its Service, service account and files; it
-/// listens on `host`.
+/// Returns a pod with OpenBao, whose image is our own where there is no registry, its Service, service account and files;
+/// it listens on `host`.
 pub(super) fn vault(
     servers: &Authority,
     clients: &Authority,
@@ -127,15 +127,13 @@ pub(super) fn vault(
         mutual: 8300,
         files: PathBuf::from("/vault/files"),
     };
-    let mut config = configuration(&listeners, json!({ "file": { "path": "/vault/data" } }));
-    config["api_addr"] = json!("https://vault.vault.svc:8200");
-    let (image, program) = if offline {
-        (offline::VAULT, "vault")
-    } else {
-        // By default OpenBao takes audit devices from its configuration only.
-        config["unsafe_allow_api_audit_creation"] = json!(true);
-        (OPENBAO, "bao")
-    };
+    let config = configuration(
+        Product::OpenBao,
+        &listeners,
+        "https://vault.vault.svc:8200",
+        Path::new("/vault/data"),
+    );
+    let image = if offline { offline::OPENBAO } else { OPENBAO };
     let data = json!({
         "vault.json": STANDARD.encode(config.to_string()),
         "vault.crt": STANDARD.encode(pair.certificate),
@@ -146,7 +144,7 @@ pub(super) fn vault(
     let container = json!({
         "name": "vault",
         "image": image,
-        "command": [program, "server", "-config=/vault/files/vault.json"],
+        "command": ["bao", "server", "-config=/vault/files/vault.json"],
         "env": [{ "name": "SKIP_SETCAP", "value": "true" }],
         "volumeMounts": [
             { "name": "files", "mountPath": "/vault/files", "readOnly": true },

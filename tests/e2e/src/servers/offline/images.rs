@@ -1,4 +1,4 @@
-//! The images of the pods: cert-manager, Vault and our controller.
+//! The images of the pods: cert-manager, OpenBao and our controller.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use xtask::process::read;
 /// The image of cert-manager's controllers.
 pub(crate) const CERT_MANAGER: &str = "localhost/cert-manager:e2e";
 
-/// The image of Vault.
-pub(crate) const VAULT: &str = "localhost/vault:e2e";
+/// The image of OpenBao.
+pub(crate) const OPENBAO: &str = "localhost/openbao:e2e";
 
 /// The image of our controller.
 pub(crate) const CONTROLLER: &str = "localhost/vault-issuer:e2e";
@@ -30,10 +30,10 @@ pub(super) fn write_servers(dir: &Path, components: &Components) -> anyhow::Resu
     // The cases read the audit log and metrics with these; busybox is the program that it is called as.
     let layer = ["bin/cat", "bin/nc", "bin/sh"]
         .into_iter()
-        .fold(program("bin/vault", &components.vault()), |layer, path| {
+        .fold(program("bin/bao", &components.vault()), |layer, path| {
             layer.file(path, 0o755, PathBuf::from("/bin/busybox"))
         });
-    image(VAULT, "/bin/vault", layer).write_archive(&dir.join("vault.tar"))
+    image(OPENBAO, "/bin/bao", layer).write_archive(&dir.join("openbao.tar"))
 }
 
 /// Writes the image of our controller into `dir`.

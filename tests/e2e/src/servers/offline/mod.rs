@@ -23,9 +23,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 pub(crate) use engine::Engine;
-pub(crate) use images::{CERT_MANAGER, CONTROLLER, VAULT};
+pub(crate) use images::{CERT_MANAGER, CONTROLLER, OPENBAO};
 
-use super::components::{Choice, Components, go_found};
+use super::components::{Choice, Components};
 use super::controller::{self, Profile};
 use super::process::run_dir;
 use super::say;
@@ -66,8 +66,8 @@ const PACKAGES: [(&str, &str); 8] = [
 
 /// Returns what keeps the engine from running here, if anything does.
 pub(crate) fn missing() -> Option<String> {
-    if !go_found() {
-        return Some("Go 1.26 (https://go.dev/dl), which builds the servers, is not found".into());
+    if let Some(missing) = servers().missing() {
+        return Some(missing.into());
     }
     let path = env::var_os("PATH").unwrap_or_default();
     let found = |program: &str| env::split_paths(&path).any(|folder| folder.join(program).is_file());
@@ -90,10 +90,15 @@ pub(crate) fn missing() -> Option<String> {
     }
 }
 
+/// Returns the servers: the current versions, with OpenBao.
+fn servers() -> Choice {
+    Choice::default().with_other_vault()
+}
+
 /// Builds everything, and puts it into the folder of a run.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let root = xtask::root();
-    let components = Components::build(&root, &Choice::default())?;
+    let components = Components::build(&root, &servers())?;
     let node = Node::build(&root, &components)?;
     say("building vault-issuer");
     let controller = controller::build(Profile::Dev)?;

@@ -1,7 +1,7 @@
 //! The node image, kind and Helm, built once into the cache.
 //!
 //! The Go programs are pinned by `tests/components/{node,coredns,kind,kube-router}`; `tests/components/node/image/build.sh`
-//! puts them into a minimal Debian, and with them the images of cert-manager and Vault.
+//! puts them into a minimal Debian, and with them the images of cert-manager and OpenBao.
 
 use std::fs;
 use std::path::{Path, PathBuf};

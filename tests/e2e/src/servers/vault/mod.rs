@@ -15,7 +15,7 @@ use super::audit::Audit;
 use super::process::eventually;
 use crate::pki::Authority;
 
-pub(crate) use server::{Listeners, SERVER_NAME, Server, configuration, launch};
+pub(crate) use server::{Listeners, Product, SERVER_NAME, Server, configuration, launch};
 
 /// Vault, as the cases use it.
 pub(crate) struct Vault {
@@ -59,6 +59,7 @@ pub(crate) struct Keys {
 pub(crate) struct Admin {
     agent: Agent,
     base: String,
+    namespace: String,
     token: String,
 }
 
@@ -81,6 +82,7 @@ impl Admin {
         Ok(Self {
             agent,
             base: base.into(),
+            namespace: String::new(),
             token: token.into(),
         })
     }
@@ -89,6 +91,14 @@ impl Admin {
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self {
             token: token.into(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same client for a namespace of OpenBao.
+    pub(crate) fn within(&self, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
             ..self.clone()
         }
     }
@@ -156,6 +166,7 @@ impl Admin {
             .method(method)
             .uri(format!("{}/v1/{path}", self.base))
             .header("X-Vault-Request", "true")
+            .header("X-Vault-Namespace", &self.namespace)
             .header("X-Vault-Token", &self.token)
             .body(body.map_or(Vec::new(), |body| body.to_string().into_bytes()))?;
         let agent = self.agent.clone();

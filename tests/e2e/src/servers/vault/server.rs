@@ -40,7 +40,7 @@ pub(crate) async fn launch(dir: &Path, binary: PathBuf) -> anyhow::Result<Fresh>
         Authority::new("e2e Vault servers")?,
         Authority::new("e2e Vault clients")?,
     );
-    write_configuration(dir, port, mutual, &servers, &clients)?;
+    write_configuration(Product::of(&binary)?, dir, port, mutual, &servers, &clients)?;
     let mut process = spawn(dir, &binary)?;
     let admin = Admin::new(&format!("https://127.0.0.1:{port}"), &servers.pem, "")?;
     reachable(&admin, &mut process).await?;
@@ -130,6 +130,28 @@ async fn reachable(admin: &Admin, process: &mut Process) -> anyhow::Result<()> {
     .context("Vault does not answer")
 }
 
+/// Whose server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Product {
+    /// HashiCorp's.
+    Vault,
+    /// Its fork.
+    OpenBao,
+}
+
+impl Product {
+    /// Returns whose server a binary is. The Vault that is built from `tests/components/vault` tells no version.
+    pub(crate) fn of(binary: &Path) -> anyhow::Result<Self> {
+        let output = Command::new(binary).arg("version").output();
+        let output = output.with_context(|| format!("cannot run {}", binary.display()))?;
+        Ok(if output.stdout.starts_with(b"OpenBao") {
+            Self::OpenBao
+        } else {
+            Self::Vault
+        })
+    }
+}
+
 /// The addresses and files of a server.
 pub(crate) struct Listeners {
     /// The address.
@@ -142,12 +164,14 @@ pub(crate) struct Listeners {
     pub(crate) files: PathBuf,
 }
 
-/// Returns a server's configuration, without `api_addr`.
-pub(crate) fn configuration(listeners: &Listeners, storage: Value) -> Value {
+/// Returns the configuration of a server that is reached at `address` and keeps its data in the existing folder `data`.
+pub(crate) fn configuration(product: Product, listeners: &Listeners, address: &str, data: &Path) -> Value {
     let file = |name: &str| listeners.files.join(name).display().to_string();
     let listener = |port: u16| {
         json!({
             "address": format!("{}:{port}", listeners.host),
+            // Where other servers of a cluster would connect to: there are none.
+            "cluster_address": format!("{}:0", listeners.host),
             "tls_cert_file": file("vault.crt"),
             "tls_key_file": file("vault.key"),
         })
@@ -155,15 +179,29 @@ pub(crate) fn configuration(listeners: &Listeners, storage: Value) -> Value {
     let mut mutual = listener(listeners.mutual);
     mutual["tls_require_and_verify_client_cert"] = json!(true);
     mutual["tls_client_ca_file"] = json!(file("vault-clients.crt"));
-    json!({
-        "storage": storage,
+    let mut config = json!({
         "listener": [{ "tcp": listener(listeners.port) }, { "tcp": mutual }],
-        "disable_mlock": true,
         "log_level": "warn",
-    })
+        "api_addr": address,
+    });
+    match product {
+        Product::Vault => {
+            config["storage"] = json!({ "file": { "path": data } });
+            config["disable_mlock"] = json!(true);
+        }
+        Product::OpenBao => {
+            config["storage"] = json!({ "raft": { "path": data, "node_id": "e2e" } });
+            // A name for a server that no other one connects to.
+            config["cluster_addr"] = json!("https://127.0.0.1:8201");
+            // By default it takes audit devices from its configuration only.
+            config["unsafe_allow_api_audit_creation"] = json!(true);
+        }
+    }
+    config
 }
 
 fn write_configuration(
+    product: Product,
     dir: &Path,
     port: u16,
     mutual: u16,
@@ -180,8 +218,9 @@ fn write_configuration(
         mutual,
         files: dir.to_owned(),
     };
-    let mut config = configuration(&listeners, json!({ "file": { "path": dir.join("vault-data") } }));
-    config["api_addr"] = json!(format!("https://127.0.0.1:{port}"));
+    let data = dir.join("vault-data");
+    fs::create_dir(&data)?;
+    let config = configuration(product, &listeners, &format!("https://127.0.0.1:{port}"), &data);
     fs::write(dir.join("vault.json"), config.to_string())?;
     Ok(())
 }
