@@ -12,13 +12,10 @@ use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use super::{auth, tools};
-use crate::bench::measure::{cpu, peak_memory};
 use crate::pki::{Csr, Names};
 use crate::servers::cluster::apply_object;
 use crate::servers::controller::NAMESPACE;
-use crate::servers::etcd::Batch;
 use crate::servers::process::eventually;
-use crate::servers::say;
 use crate::test_namespace::{LATER, SOON, TestNamespace};
 
 /// cert-manager's controller of CertificateRequests that signs with Vault.
@@ -44,9 +41,6 @@ const BATCHES: usize = 20;
 
 /// The requests that cert-manager works on at once.
 const WORKERS: usize = 5;
-
-/// The requests of issuers of other types.
-const OTHERS: usize = 10_000;
 
 /// Certificates of both kinds, while cert-manager's other controllers run.
 pub(super) async fn certificates(test: &TestNamespace<'_>) -> anyhow::Result<()> {
@@ -281,57 +275,6 @@ pub(super) async fn begin(test: &TestNamespace<'_>, flags: &[&str]) -> anyhow::R
     Ok(path)
 }
 
-/// Requests of issuers of other types cost the controller a look at each, and no memory.
-pub(super) async fn others(test: &TestNamespace<'_>) -> anyhow::Result<()> {
-    issuers(test).await?;
-    // Nobody else watches the many requests.
-    let mut local = test.env.local_servers().await?;
-    local.cert_manager.stop()?;
-    let etcd = local.cluster.etcd();
-    drop(local);
-    let (cpu_alone, memory_alone) = cost(test, "alone").await?;
-
-    request_of(test, "acme", "acme").await?;
-    let folder = format!("cert-manager.io/certificaterequests/{}", test.namespace);
-    let acme = etcd.read(&folder, "acme").await?;
-    let names: Vec<_> = (0..OTHERS).map(|number| format!("acme-{number}")).collect();
-    etcd.copy(&folder, &acme, &names, Batch::Many).await?;
-    let (cpu, memory) = cost(test, "among-others").await?;
-    etcd.delete(&folder, "acme").await?;
-
-    let (cpu, memory) = (cpu.saturating_sub(cpu_alone), memory.saturating_sub(memory_alone));
-    say(&format!(
-        "{OTHERS} requests of other issuers: {cpu:?} of CPU, {} KiB",
-        memory >> 10
-    ));
-    ensure!(cpu < Duration::from_secs(2), "they cost {cpu:?}");
-    ensure!(memory < 4 << 20, "they take {memory} bytes");
-    end(test).await
-}
-
-/// Starts our controller, has it sign a request, and returns its CPU time and its memory at most when it is idle.
-async fn cost(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<(Duration, u64)> {
-    test.env.local_servers().await?.restart_controller_with(&FLAGS).await?;
-    request(test, name).await?;
-    eventually(SOON, async || {
-        let request = test.api::<CertificateRequest>().get(name).await?;
-        ensure!(request.is("Ready"), "{name} is not issued");
-        Ok(())
-    })
-    .await?;
-    let pid = test.env.local_servers().await?.controller()?.process().id();
-    // It checks the issuers of other cases too, before the request or after it.
-    eventually(SOON, async || {
-        let before = cpu(pid)?;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let busy = cpu(pid)?.saturating_sub(before);
-        ensure!(busy < Duration::from_millis(100), "busy for {busy:?} of a second");
-        Ok(())
-    })
-    .await?;
-    Ok((cpu(pid)?, peak_memory(pid)?))
-}
-
 /// Ends drop-in mode, for the cases that follow.
 pub(super) async fn end(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     let mut local = test.env.local_servers().await?;
@@ -427,7 +370,7 @@ pub(super) async fn request(test: &TestNamespace<'_>, name: &str) -> anyhow::Res
 }
 
 /// Creates an approved request of another Issuer.
-async fn request_of(test: &TestNamespace<'_>, name: &str, issuer: &str) -> anyhow::Result<()> {
+pub(super) async fn request_of(test: &TestNamespace<'_>, name: &str, issuer: &str) -> anyhow::Result<()> {
     unapproved(test, name, issuer).await?;
     test.decide(name, "Approved").await
 }

@@ -7,6 +7,7 @@ mod beside;
 mod certificates;
 mod cluster;
 mod contents;
+mod crowd;
 mod csr;
 mod deployed;
 mod drop_in;
@@ -189,7 +190,7 @@ pub(super) const CASES: &[Case] = &[
     alone!("drop-in-switch", drop_in::switch),
     alone!("drop-in-beside", beside::built_in),
     alone!("drop-in-successor", beside::successor),
-    alone!("drop-in-others", drop_in::others),
+    alone!("drop-in-others", crowd::requests),
     alone!("local-servers", permitted::local_servers),
     alone!("http-servers", permitted::http_servers),
     alone!("namespaces", scope::limited),

@@ -1,4 +1,4 @@
-//! What OpenBao has, and Vault's community edition has not: namespaces and CEL roles.
+//! Namespaces and CEL roles, which OpenBao has and the community edition of Vault has not.
 
 use anyhow::ensure;
 use http::Method;
