@@ -48,6 +48,10 @@ impl Architecture {
     }
 }
 
+/// The flags for one static file. Relocations are read at the start, all of them: packed, they take 6 kB of memory instead
+/// of a megabyte. A linker that cannot pack them says so, and goes on.
+const LINKING: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Clink-arg=-Wl,-z,pack-relative-relocs"];
+
 /// Compiles the controller and returns the path of the binary.
 pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> {
     let target = architecture.target();
@@ -161,12 +165,7 @@ impl Folders {
     }
 
     fn rust_flags(&self) -> Vec<String> {
-        let mut flags = vec![
-            "-Ctarget-feature=+crt-static".to_owned(),
-            // Relocations are read at the start, all of them: packed, they take 6 kB of memory instead of a megabyte.
-            // A linker that cannot pack them says so, and goes on.
-            "-Clink-arg=-Wl,-z,pack-relative-relocs".to_owned(),
-        ];
+        let mut flags = LINKING.map(str::to_owned).to_vec();
         for (path, name) in self.names() {
             let path = if name.starts_with("/rustc/") {
                 path.join("src/rust")
@@ -221,7 +220,7 @@ mod tests {
     fn every_build_folder_is_renamed() {
         let flags = folders().rust_flags();
         assert_eq!(
-            flags.get(1..).unwrap(),
+            flags.get(LINKING.len()..).unwrap(),
             [
                 "--remap-path-prefix=/builds/a/repo=/src",
                 "--remap-path-prefix=/builds/a/repo/target=/target",

@@ -1,7 +1,6 @@
 //! cert-manager's own issuers, served by our controller. These cases run alone: they switch controllers of cert-manager off.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use issuer_api::CertificateRequest;
