@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::drop_in::{BUILT_IN, FLAGS, begin, end, issuers, ready, request, unapproved, written_by};
 use super::tools;
-use crate::servers::process::eventually;
+use crate::servers::process::{Signal, eventually};
 use crate::test_namespace::{LATER, SOON, TestNamespace};
 
 /// The field manager of the built-in's successor.
@@ -25,29 +25,47 @@ pub(super) async fn built_in(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     drop(local);
     let mut number = 0;
     eventually(LATER, async || {
-        // Both controllers race for these; the built-in must win one to be noticed.
         number += 1;
-        let burst = (0..10).map(async |place| request(test, &format!("beside-{number}-{place}")).await);
-        futures::future::try_join_all(burst).await?;
+        let name = format!("beside-{number}");
+        without_ours(test, async {
+            request(test, &name).await?;
+            signed_by_built_in(test, &name).await
+        })
+        .await?;
         has_stopped(test).await
     })
     .await?;
     stop_is_reported(test).await?;
     request(test, "after").await?;
-    eventually(SOON, async || {
-        let built_in = "cert-manager-certificaterequests-issuer-vault";
-        ensure!(
-            written_by(test, "after", built_in).await?,
-            "the built-in has not signed it"
-        );
-        Ok(())
-    })
-    .await?;
+    signed_by_built_in(test, "after").await?;
     ensure!(
         !written_by(test, "after", "vault-issuer").await?,
         "ours has written too"
     );
     end(test).await
+}
+
+/// Waits until the built-in controller has answered a request.
+async fn signed_by_built_in(test: &TestNamespace<'_>, name: &str) -> anyhow::Result<()> {
+    eventually(SOON, async || {
+        let built_in = "cert-manager-certificaterequests-issuer-vault";
+        let signed = written_by(test, name, built_in).await?;
+        ensure!(signed, "the built-in has not signed {name}");
+        Ok(())
+    })
+    .await
+}
+
+/// Lets another controller do something first, which ours notices: ours is faster, and stands still meanwhile.
+pub(super) async fn without_ours(
+    test: &TestNamespace<'_>,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let signal = async |signal| test.env.local_servers().await?.controller()?.process().signal(signal);
+    signal(Signal::STOP).await?;
+    let done = work.await;
+    signal(Signal::CONT).await?;
+    done
 }
 
 /// The built-in's successor appears, as whose controller a request is first taken up or is issued: ours stops, and `check` finds
