@@ -7,8 +7,8 @@ use issuer_api::ProbeMode;
 use super::login::{Login, Obtained, Obtaining, Recipient, TokenLogin};
 use super::resolve::Resolved;
 use super::{
-    Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, CheckedIssuer, Inputs, Proof, ReadError, STALE,
-    ServerHealth, Step, read_secrets,
+    Access, AccessError, AwaitReply, AwaitToken, CheckOutcome, CheckedIssuer, Inputs, Proof, ReadError, RefusedLogin,
+    STALE, ServerHealth, Step, read_secrets,
 };
 use crate::reference::SourceRef;
 use crate::vault::login::{self, Looked};
@@ -132,10 +132,7 @@ impl Check {
     pub(super) fn resume(self, sent: Sent, now: Now, reply: Reply) -> Step {
         match sent {
             Sent::Health => self.on_health(now, reply),
-            Sent::Login => match login::read(now, self.sent, reply) {
-                Ok(lease) => self.prove(lease, ProbedToken::New, now),
-                Err(error) => self.keep_held(AccessError::Login(error), now),
-            },
+            Sent::Login => self.on_login(now, reply),
             Sent::Lookup(token) => match login::read_lookup(now, self.sent, token, reply) {
                 Ok(Looked::Up(lease)) => self.prove(lease, ProbedToken::New, now),
                 Ok(Looked::Forbidden(lease)) => self.prove(lease, ProbedToken::Given, now),
@@ -203,13 +200,33 @@ impl Check {
         }
     }
 
-    fn log_in_with(self, credentials: &Credentials, now: Now) -> Step {
+    fn log_in_with(mut self, credentials: &Credentials, now: Now) -> Step {
+        let refused = self.issuer.refused.as_mut();
+        if let Some(error) = refused.and_then(|refused| refused.repeat(&self.versions)) {
+            return self.keep_held(AccessError::Login(error), now);
+        }
         let request = login::request(&self.vault, credentials, now);
         let sent = match credentials.given_token() {
             Some(token) => Sent::Lookup(Lease::of_unknown_ttl(token.clone())),
             None => Sent::Login,
         };
         self.send(request, sent, now)
+    }
+
+    fn on_login(mut self, now: Now, reply: Reply) -> Step {
+        let error = match login::read(now, self.sent, reply) {
+            Ok(lease) => {
+                self.issuer.refused = None;
+                return self.prove(lease, ProbedToken::New, now);
+            }
+            Err(error) => error,
+        };
+        if is_refusal(&error) && self.login.as_ref().is_some_and(Login::can_be_locked) {
+            let before = self.issuer.refused.take();
+            let refused = RefusedLogin::new(before.as_deref(), self.versions.clone(), error.clone());
+            self.issuer.refused = Some(Box::new(refused));
+        }
+        self.keep_held(AccessError::Login(error), now)
     }
 
     /// Resumes the login with the Secrets.
@@ -385,6 +402,7 @@ impl Check {
             access,
             superseded: None,
             secret_id: issuer.secret_id,
+            refused: issuer.refused,
             health,
             verdict: verdict.map(drop),
         })
@@ -419,6 +437,7 @@ impl Check {
             access: Some(access),
             superseded: self.held.filter(|_| !is_held),
             secret_id: self.issuer.secret_id,
+            refused: self.issuer.refused,
             health: self.health,
             verdict: verdict.map(drop),
         })

@@ -125,7 +125,10 @@ impl ReadPurpose {
             {
                 Check::with_held(*issuer, *held, now)
             }
-            Self::Begin(_, held) => Step::Done(CheckOutcome::failed(held.map(|held| *held), error)),
+            Self::Begin(issuer, held) => Step::Done(CheckOutcome {
+                refused: issuer.refused,
+                ..CheckOutcome::failed(held.map(|held| *held), error)
+            }),
             // The health is known by now, so the check goes on with the held token or ends.
             Self::LogIn(check) => check.keep_held(error.into(), now),
         }

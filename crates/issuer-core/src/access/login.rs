@@ -20,6 +20,13 @@ pub(super) enum Login {
     Wrapped(WrappedLogin),
 }
 
+impl Login {
+    /// Returns `true` if Vault locks its role after refusals.
+    pub(super) fn can_be_locked(&self) -> bool {
+        matches!(self, Self::With(Credentials::AppRole { .. }) | Self::Wrapped(_))
+    }
+}
+
 /// A login with a service account token that is yet to be obtained.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub(super) struct TokenLogin {

@@ -34,6 +34,7 @@ mod check;
 mod error;
 mod gathering;
 mod login;
+mod refused;
 mod resolve;
 mod room;
 mod secret_data;
@@ -49,6 +50,7 @@ use issuer_api::VerificationMode;
 pub use error::{AccessError, ReadError, SecretError};
 pub use gathering::{AwaitConfigMap, AwaitSecret};
 pub use login::UnwrappedSecretId;
+pub use refused::RefusedLogin;
 pub use room::Room;
 pub use secret_data::SecretData;
 pub use warning::Warning;
@@ -286,6 +288,8 @@ pub struct CheckOutcome {
     pub superseded: Option<Access>,
     /// The secret ID to keep for the next check, if this one or an earlier one has unwrapped it.
     pub secret_id: Option<UnwrappedSecretId>,
+    /// The login that Vault has refused last, to keep for the next check.
+    pub refused: Option<Box<RefusedLogin>>,
     /// The health of the server, if the check asked for it.
     pub health: Option<ServerHealth>,
     /// `Ok` if certificates can be signed.
@@ -315,6 +319,7 @@ impl CheckOutcome {
             access,
             superseded: None,
             secret_id: None,
+            refused: None,
             health: None,
             verdict: Err(error),
         }
@@ -329,6 +334,8 @@ struct CheckedIssuer {
     namespace: String,
     /// The secret ID that an earlier check has unwrapped.
     secret_id: Option<UnwrappedSecretId>,
+    /// The login that Vault has refused last.
+    refused: Option<Box<RefusedLogin>>,
     /// The memory that is left for Secrets and ConfigMaps.
     room: Room,
 }
@@ -364,6 +371,8 @@ pub struct Held {
     pub access: Option<Access>,
     /// The secret ID that was unwrapped.
     pub secret_id: Option<UnwrappedSecretId>,
+    /// The login that Vault has refused last.
+    pub refused: Option<Box<RefusedLogin>>,
     /// The memory that is left for Secrets and ConfigMaps.
     pub room: Room,
 }
@@ -374,6 +383,7 @@ pub fn begin(target: Target, namespace: &str, held: Held, now: Now) -> Step {
         target,
         namespace: namespace.to_owned(),
         secret_id: held.secret_id,
+        refused: held.refused,
         room: held.room,
     };
     match held.access {

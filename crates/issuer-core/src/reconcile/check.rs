@@ -54,6 +54,7 @@ pub(super) fn begin(state: &mut State, now: Now, key: IssuerKey) -> Step {
     let mut held = Held {
         access: issuer.access.clone(),
         secret_id: issuer.secret_id.clone(),
+        refused: issuer.refused.clone(),
         room: state.issuers.room(&key),
     };
     if let Some(access) = &mut held.access {
@@ -123,6 +124,7 @@ impl Task {
             access,
             superseded,
             secret_id,
+            refused,
             health,
             verdict,
         } = checked;
@@ -138,6 +140,7 @@ impl Task {
         };
         let superseded = issuer.keep(access, superseded);
         issuer.secret_id = secret_id.or_else(|| issuer.secret_id.take());
+        issuer.refused = refused.filter(|_| issuer.observed.generation == self.revision.0);
         let (revision, observed) = (issuer.revision(), issuer.observed.clone());
         let warning = issuer.warning(now);
         state.issuers.measure(&self.key);

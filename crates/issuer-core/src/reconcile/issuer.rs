@@ -13,7 +13,7 @@ use super::outcome::Outcome;
 use super::quota::Size;
 use super::recovery::Recovery;
 use crate::Now;
-use crate::access::{Access, AccessError, UnwrappedSecretId, Warning};
+use crate::access::{Access, AccessError, RefusedLogin, UnwrappedSecretId, Warning};
 use crate::reference::RequestKey;
 use crate::vault::{SignError, VaultError};
 
@@ -26,6 +26,8 @@ pub(super) struct Issuer {
     pub(super) access: Option<Access>,
     /// The secret ID that a check has unwrapped, which Vault hands out once.
     pub(super) secret_id: Option<UnwrappedSecretId>,
+    /// The login that Vault has refused last.
+    pub(super) refused: Option<Box<RefusedLogin>>,
     epoch: Epoch,
     readiness: Readiness,
     /// The epoch in which it was last not ready.
@@ -136,6 +138,7 @@ impl Issuer {
             observed,
             access: None,
             secret_id: None,
+            refused: None,
             epoch: Epoch::default(),
             readiness: Readiness::Unknown,
             outage: Epoch::default(),
@@ -222,6 +225,7 @@ impl Issuer {
         self.server = self.observed.server();
         self.readiness = Readiness::Unknown;
         (self.failures, self.throttled) = (0, 0);
+        self.refused = None;
         self.losses.forget();
         self.end_epoch();
         self.change = Some(Recovery::Corrected);

@@ -1,5 +1,7 @@
 //! Misconfigured issuers: the request waits, the issuer's condition has the cause, and both recover once it is fixed.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -64,6 +66,30 @@ pub(super) async fn wrong_secret(test: &TestNamespace<'_>) -> anyhow::Result<()>
     test.unready("vault", "LoginDenied", SOON).await?;
     let csr = waiting(test).await?;
     test.secret("approle", &[("secretId", &test.secret_id("approle").await?)])
+        .await?;
+    heals(test, &csr, &path).await
+}
+
+/// A secret ID that stays wrong for two minutes. Vault locks an AppRole at the fifth refusal, and would refuse the right one
+/// too.
+pub(super) async fn user_lockout(test: &TestNamespace<'_>) -> anyhow::Result<()> {
+    let path = test.role(json!({})).await?;
+    let mount = test.approle_mount().await?;
+    let auth = test.approle(&mount, &test.policy(&[&path]).await?, json!({})).await?;
+    test.secret("approle", &[("secretId", "11111111-2222-3333-4444-555555555555")])
+        .await?;
+    test.issuer("vault", test.spec(&path, auth)).await?;
+    test.unready("vault", "LoginDenied", SOON).await?;
+    let csr = waiting(test).await?;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let login = format!("auth/{mount}/login");
+    let answered = test.env.vault.audit.answered()?;
+    let refused = answered
+        .iter()
+        .filter(|answer| answer.path == login && !answer.done)
+        .count();
+    ensure!((2..=3).contains(&refused), "{refused} refused logins");
+    test.secret("approle", &[("secretId", &test.secret_id(&mount).await?)])
         .await?;
     heals(test, &csr, &path).await
 }

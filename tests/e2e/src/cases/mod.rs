@@ -95,6 +95,7 @@ pub(super) const CASES: &[Case] = &[
     together!("login-short", auth::short_login),
     together!("token-periodic", auth::periodic_token),
     together!("limited-uses", roles::limited_uses),
+    together!("user-lockout", healing::user_lockout),
     together!("certificate-renewal", certificates::renewal),
     together!("wrong-policy", healing::wrong_policy),
     together!("wrong-role", healing::wrong_role),

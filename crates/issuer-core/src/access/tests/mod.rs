@@ -4,6 +4,7 @@ mod check;
 mod credentials;
 mod limits;
 mod login;
+mod refused;
 mod resolve;
 mod token;
 
