@@ -48,9 +48,16 @@ impl Architecture {
     }
 }
 
-/// The flags for one static file. Relocations are read at the start, all of them: packed, they take 6 kB of memory instead
-/// of a megabyte. A linker that cannot pack them says so, and goes on.
-const LINKING: [&str; 2] = ["-Ctarget-feature=+crt-static", "-Clink-arg=-Wl,-z,pack-relative-relocs"];
+/// The flags for one static file without symbols, which would make a seventh of it: panics name file and line without them.
+/// Cargo's profile does not reach packages with settings of their own.
+///
+/// Relocations are read at the start, all of them: packed, they take 6 kB of memory instead of a megabyte. A linker that
+/// cannot pack them says so, and goes on.
+const LINKING: [&str; 3] = [
+    "-Ctarget-feature=+crt-static",
+    "-Cstrip=symbols",
+    "-Clink-arg=-Wl,-z,pack-relative-relocs",
+];
 
 /// Compiles the controller and returns the path of the binary.
 pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> {
@@ -73,8 +80,6 @@ pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> 
     build
         .arg(&target)
         // With a target, these flags are not those of build scripts.
-        // The symbols make a seventh of the binary; messages of panics have file and line without them.
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .env("CARGO_ENCODED_RUSTFLAGS", folders.rust_flags().join("\x1f"))
         .env(format!("CFLAGS_{}", target.replace('-', "_")), folders.c_flags().join(" "));
     let native = architecture == Architecture::of_this_machine()?;

@@ -18,7 +18,7 @@ use image::{Image, write_layout};
 use compile::Architecture;
 
 /// The most bytes of the image's files.
-const UNPACKED: u64 = 18_000_000;
+const UNPACKED: u64 = 15_500_000;
 
 /// The most bytes of the image's files, compressed.
 const COMPRESSED: u64 = 8_000_000;
