@@ -63,7 +63,8 @@ fn root() -> PathBuf {
 /// Returns the blocks of the README and of the pages in `deploy/docs`.
 fn blocks() -> Vec<Block> {
     let docs = fs::read_dir(root().join("deploy/docs")).unwrap();
-    let pages = docs.map(|entry| entry.unwrap().path());
+    let files = docs.map(|entry| entry.unwrap().path());
+    let pages = files.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
     let blocks: Vec<_> = pages
         .chain([root().join("README.md")])
         .flat_map(|page| fenced(&page))
