@@ -10,8 +10,9 @@ use crate::reference::SourceRef;
 use crate::vault::VaultError;
 
 /// How many checks pass without a login after the first refusal, the second, and each further one. Failed checks are up to
-/// a minute apart, so the last is a little more than 15 minutes.
-const PAUSES: [u8; 3] = [0, 1, 16];
+/// a minute apart, so these are some seconds, some minutes, for a role that is made after its issuer, and a little more than
+/// 15 minutes.
+const PAUSES: [u8; 3] = [0, 5, 16];
 
 /// A login that Vault has refused.
 #[derive(Clone, Debug, PartialEq)]

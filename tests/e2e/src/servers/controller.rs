@@ -18,7 +18,7 @@ pub(crate) const NAMESPACE: &str = "vault-issuer";
 pub(crate) enum Profile {
     /// Built with the profile that is fast to build.
     Dev,
-    /// Built as for the image.
+    /// That of the image.
     Release,
     /// A given one.
     Given(PathBuf),
@@ -137,31 +137,25 @@ impl Controller {
 
 /// Builds the binary, unless it is given.
 pub(crate) fn build(profile: Profile) -> anyhow::Result<Binary> {
-    let mut cargo = process::cargo(["build", "--quiet", "--package", "vault-issuer"]);
-    let (folder, log_level) = match profile {
-        Profile::Dev => ("debug", "debug"),
-        Profile::Release => ("release", "info"),
+    let (path, log_level) = match profile {
+        Profile::Dev => {
+            process::run(&mut process::cargo(["build", "--quiet", "--package", "vault-issuer"]))?;
+            let here = std::env::current_exe()?;
+            let folder = here.parent().context("this program lies in no folder")?;
+            (folder.join("vault-issuer"), "debug")
+        }
+        Profile::Release => {
+            let files = xtask::root().join("target/bench/image");
+            let mut image = process::cargo(["run", "--quiet", "--package", "image", "--", "--files"]);
+            process::run(image.arg(&files))?;
+            (files.join("usr/local/bin/vault-issuer"), "info")
+        }
         Profile::Given(path) => {
             let path = path.canonicalize().with_context(|| format!("no {}", path.display()))?;
-            return Ok(Binary {
-                path,
-                log_level: "info",
-            });
+            (path, "info")
         }
     };
-    if folder == "release" {
-        cargo.arg("--release");
-    }
-    process::run(&mut cargo)?;
-    let here = std::env::current_exe()?;
-    let target = here
-        .ancestors()
-        .nth(2)
-        .context("this program lies in no target folder")?;
-    Ok(Binary {
-        path: target.join(folder).join("vault-issuer"),
-        log_level,
-    })
+    Ok(Binary { path, log_level })
 }
 
 /// Returns a page of a loopback port.
