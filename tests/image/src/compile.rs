@@ -52,7 +52,7 @@ impl Architecture {
 /// Cargo's profile does not reach packages with settings of their own.
 ///
 /// Relocations are read at the start, all of them: packed, they take 6 kB of memory instead of a megabyte. A linker that
-/// cannot pack them says so, and goes on.
+/// cannot pack them says so, and goes on; the C library must be glibc 2.36 or later, which unpacks them.
 const LINKING: [&str; 3] = [
     "-Ctarget-feature=+crt-static",
     "-Cstrip=symbols",
@@ -89,7 +89,8 @@ pub(crate) fn controller(architecture: Architecture) -> anyhow::Result<PathBuf> 
     run(&mut build)?;
     let binary = folders.target.join(&target).join("release/vault-issuer");
     if native {
-        read(Command::new(&binary).arg("--version")).context("the binary does not run")?;
+        read(Command::new(&binary).arg("--version"))
+            .context("the binary does not run; does it have glibc 2.36 or later?")?;
     }
     let content = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let shown = folders.shown_in(&content);

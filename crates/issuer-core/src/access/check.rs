@@ -221,10 +221,15 @@ impl Check {
             }
             Err(error) => error,
         };
-        if is_refusal(&error) && self.login.as_ref().is_some_and(Login::can_be_locked) {
-            let before = self.issuer.refused.take();
-            let refused = RefusedLogin::new(before.as_deref(), self.versions.clone(), error.clone());
-            self.issuer.refused = Some(Box::new(refused));
+        match error {
+            VaultError::Refused { status: 400, .. } if self.login.as_ref().is_some_and(Login::can_be_locked) => {
+                let before = self.issuer.refused.take();
+                let refused = RefusedLogin::new(before.as_deref(), self.versions.clone(), error.clone());
+                self.issuer.refused = Some(Box::new(refused));
+            }
+            // A locked role is denied to all, without being counted: its end is worth noticing.
+            VaultError::Denied => self.issuer.refused = None,
+            _ => {}
         }
         self.keep_held(AccessError::Login(error), now)
     }

@@ -21,9 +21,10 @@ pub(super) enum Login {
 }
 
 impl Login {
-    /// Returns `true` if Vault locks its role after refusals.
+    /// Returns `true` if Vault locks its role after refusals: it counts wrong secret IDs only.
     pub(super) fn can_be_locked(&self) -> bool {
-        matches!(self, Self::With(Credentials::AppRole { .. }) | Self::Wrapped(_))
+        let with_secret_id = matches!(self, Self::With(Credentials::AppRole { secret_id: Some(_), .. }));
+        with_secret_id || matches!(self, Self::Wrapped(_))
     }
 }
 

@@ -1,23 +1,24 @@
-//! A login with an AppRole that Vault has refused, and how seldom it is repeated.
+//! A login with a secret ID that Vault has refused, and how seldom it is repeated.
 //!
-//! Vault locks an AppRole for 15 minutes at the fifth refusal, unless 15 minutes lie between two of them, and then refuses
+//! Vault locks an AppRole for 15 minutes at the fifth refusal, unless 15 minutes lie between two of them, and then denies
 //! the right secret ID too: <https://developer.hashicorp.com/vault/docs/concepts/user-lockout>. So the same credentials are
-//! tried three times in that time, which leaves two refusals for corrections; other credentials are tried at once.
+//! tried twice in that time, and so is a wrong correction; other credentials are tried at once. What a locked role denies
+//! does not count.
 
 use std::hash::{Hash, Hasher};
 
 use crate::reference::SourceRef;
 use crate::vault::VaultError;
 
-/// How many checks pass without a login after the first refusal, the second, and each further one. Failed checks are up to
-/// a minute apart, so these are some seconds, some minutes, for a role that is made after its issuer, and a little more than
+/// How many checks pass without a login after the first refusal, and after each further one. Checks that fail come 5, 15, 35
+/// and 75 seconds after the first, and then each minute: so it is repeated after a minute, and then after a little more than
 /// 15 minutes.
-const PAUSES: [u8; 3] = [0, 5, 16];
+const PAUSES: [u8; 2] = [3, 16];
 
 /// A login that Vault has refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefusedLogin {
-    /// The versions of the Secrets from which it was made.
+    /// The versions of the Secrets from which it was made. Not their contents: so any change of a Secret has it repeated.
     versions: Vec<(SourceRef, String)>,
     /// The answer.
     error: VaultError,

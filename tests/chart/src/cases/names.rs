@@ -69,7 +69,7 @@ pub(super) fn notes(helm: &Helm) -> anyhow::Result<()> {
     for words in [
         "--clusterrole=vi-vault-issuer-credentials",
         "--serviceaccount=vault-issuer:vi-vault-issuer",
-        "deployment/vi-vault-issuer",
+        "-l app.kubernetes.io/instance=vi ",
     ] {
         ensure!(notes.contains(words), "{words} is not in {notes}");
     }

@@ -21,7 +21,7 @@ pub(super) async fn built_in(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     issuers(test).await?;
     ready(test, "True").await?;
     let mut local = test.env.local_servers().await?;
-    local.restart_controller_with(&FLAGS).await?;
+    local.restart_controller_with(&[FLAGS, LONG_LEASE].concat()).await?;
     drop(local);
     let mut number = 0;
     eventually(LATER, async || {
@@ -55,6 +55,12 @@ async fn signed_by_built_in(test: &TestNamespace<'_>, name: &str) -> anyhow::Res
     })
     .await
 }
+
+/// A Lease that outlasts that.
+const LONG_LEASE: [&str; 2] = [
+    "--leader-election-lease-duration=2m",
+    "--leader-election-renew-deadline=90s",
+];
 
 /// Lets another controller do something first, which ours notices: ours is faster, and stands still meanwhile.
 pub(super) async fn without_ours(
@@ -146,5 +152,7 @@ pub(super) async fn stop_is_reported(test: &TestNamespace<'_>) -> anyhow::Result
 pub(super) async fn begin_with_csrs(test: &TestNamespace<'_>, flags: &[&str]) -> anyhow::Result<()> {
     let mut local = test.env.local_servers().await?;
     local.cert_manager.restart_without(&[BUILT_IN])?;
-    local.restart_controller_with(&[&FLAGS[..], flags].concat()).await
+    local
+        .restart_controller_with(&[&FLAGS, &LONG_LEASE, flags].concat())
+        .await
 }

@@ -18,7 +18,7 @@ pub(crate) struct Choice {
     /// The Vault to run; by default one is built
     #[arg(long, value_name = "PATH")]
     vault_binary: Option<PathBuf>,
-    /// Runs OpenBao in place of Vault
+    /// Runs the current OpenBao in place of Vault
     #[arg(long, conflicts_with = "vault_binary")]
     openbao: bool,
 }

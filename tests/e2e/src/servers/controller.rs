@@ -141,8 +141,9 @@ pub(crate) fn build(profile: Profile) -> anyhow::Result<Binary> {
         Profile::Dev => {
             process::run(&mut process::cargo(["build", "--quiet", "--package", "vault-issuer"]))?;
             let here = std::env::current_exe()?;
-            let folder = here.parent().context("this program lies in no folder")?;
-            (folder.join("vault-issuer"), "debug")
+            let target = here.ancestors().nth(2);
+            let target = target.context("this program lies in no target folder")?;
+            (target.join("debug/vault-issuer"), "debug")
         }
         Profile::Release => {
             let files = xtask::root().join("target/bench/image");
