@@ -10,10 +10,12 @@ use std::hash::{Hash, Hasher};
 use crate::reference::SourceRef;
 use crate::vault::VaultError;
 
-/// How many checks pass without a login after the first refusal, and after each further one. Checks that fail come 5, 15, 35
-/// and 75 seconds after the first, and then each minute: so it is repeated after a minute, and then after a little more than
-/// 15 minutes.
-const PAUSES: [u8; 2] = [3, 16];
+/// How many checks pass without a login after the first refusal. Checks that fail come 5, 15, 35 and 75 seconds after the
+/// first, so it is repeated after a minute.
+const FIRST_PAUSE: u8 = 3;
+
+/// How many pass after each further one. By then checks come each minute, so these are a little more than 15 minutes.
+const PAUSE: u8 = 16;
 
 /// A login that Vault has refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +24,6 @@ pub struct RefusedLogin {
     versions: Vec<(SourceRef, String)>,
     /// The answer.
     error: VaultError,
-    /// The refusals so far, up to the number of pauses.
-    refusals: usize,
     /// The checks that are to pass without a login.
     pause: u8,
 }
@@ -31,21 +31,18 @@ pub struct RefusedLogin {
 impl Hash for RefusedLogin {
     /// Ignores the answer: nothing depends on it but a message.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.versions, self.refusals, self.pause).hash(state);
+        (&self.versions, self.pause).hash(state);
     }
 }
 
 impl RefusedLogin {
-    /// Records a refusal, after those `before` of the same credentials.
+    /// Records a refusal after the one `before`, which may be of other credentials.
     pub(super) fn new(before: Option<&Self>, versions: Vec<(SourceRef, String)>, error: VaultError) -> Self {
-        let before = before.filter(|before| before.versions == versions);
-        let refusals = before.map_or(0, |before| before.refusals) + 1;
-        let pause = PAUSES.get(refusals - 1).or(PAUSES.last()).copied().unwrap_or_default();
+        let is_repeated = before.is_some_and(|before| before.versions == versions);
         Self {
             versions,
             error,
-            refusals: refusals.min(PAUSES.len()),
-            pause,
+            pause: if is_repeated { PAUSE } else { FIRST_PAUSE },
         }
     }
 
