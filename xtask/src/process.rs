@@ -3,7 +3,7 @@
 use std::env;
 use std::iter;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 
@@ -40,6 +40,12 @@ pub fn read(command: &mut Command) -> anyhow::Result<String> {
         bail!("{}: {}", line(command), String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Returns `true` if `command` is there and succeeds; what it prints is dropped.
+pub fn succeeds(command: &mut Command) -> bool {
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// Returns a command as people type it.

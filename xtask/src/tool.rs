@@ -2,12 +2,12 @@
 #![allow(clippy::print_stdout, reason = "the output of a tool for the terminal")]
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Context;
 
 use crate::cache;
-use crate::process::run;
+use crate::process::{run, succeeds};
 
 /// Helm.
 pub const HELM: Tool = Tool {
@@ -40,11 +40,11 @@ impl Tool {
         let cached = directory.join(self.name);
         let found = [PathBuf::from(self.name), cached.clone()]
             .into_iter()
-            .find(|program| works(Command::new(program).arg(self.version)));
+            .find(|program| succeeds(Command::new(program).arg(self.version)));
         if found.is_some() {
             return Ok(found);
         }
-        if !works(Command::new("go").arg("version")) {
+        if !succeeds(Command::new("go").arg("version")) {
             return Ok(None);
         }
         println!("building {} (once; minutes)", self.package);
@@ -72,11 +72,6 @@ impl Tool {
         let version = version.with_context(|| format!("{} has no version", self.package))?;
         Ok(format!("tools/{}-{version}", self.name))
     }
-}
-
-fn works(command: &mut Command) -> bool {
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]

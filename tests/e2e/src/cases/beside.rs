@@ -16,6 +16,12 @@ use crate::test_namespace::{LATER, SOON, TestNamespace};
 /// The field manager of the built-in's successor.
 const SUCCESSOR: &str = "vault.cert-manager.io";
 
+/// A Lease that our controller keeps while it stands still.
+const LONG_LEASE: [&str; 2] = [
+    "--leader-election-lease-duration=2m",
+    "--leader-election-renew-deadline=90s",
+];
+
 /// The built-in controller still runs.
 pub(super) async fn built_in(test: &TestNamespace<'_>) -> anyhow::Result<()> {
     issuers(test).await?;
@@ -55,12 +61,6 @@ async fn signed_by_built_in(test: &TestNamespace<'_>, name: &str) -> anyhow::Res
     })
     .await
 }
-
-/// A Lease that outlasts that.
-const LONG_LEASE: [&str; 2] = [
-    "--leader-election-lease-duration=2m",
-    "--leader-election-renew-deadline=90s",
-];
 
 /// Lets another controller do something first, which ours notices: ours is faster, and stands still meanwhile.
 pub(super) async fn without_ours(

@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::openbao;
 use super::recipe::{CERT_MANAGER, ETCD, KUBERNETES, Recipe, VAULT};
 use super::vault::Product;
+use xtask::process::succeeds;
 
 /// The servers to run
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -138,8 +139,5 @@ fn given(binary: &Path) -> anyhow::Result<PathBuf> {
 
 /// Returns `true` if a Go toolchain is installed.
 fn go_found() -> bool {
-    Command::new("go")
-        .arg("version")
-        .output()
-        .is_ok_and(|output| output.status.success())
+    succeeds(Command::new("go").arg("version"))
 }

