@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use zeroize::optimization_barrier;
 
 /// Bytes that must never be printed: a token, a secret ID, a private key.
 ///
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 /// serde_json::to_string(&issuer_core::Secret::from("hvs.x"));
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+pub struct Secret(Arc<Wiped>);
 
 impl Hash for Secret {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -34,19 +34,19 @@ impl Hash for Secret {
 impl Secret {
     /// Returns the bytes. Call it only where they are sent or parsed.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.0.0
     }
 
     /// Returns the text without surrounding white space, or `None` if the bytes are not UTF-8.
     pub fn expose_str(&self) -> Option<&str> {
         // A Secret that was created from a file often ends in a newline.
-        std::str::from_utf8(&self.0).ok().map(str::trim)
+        std::str::from_utf8(self.expose()).ok().map(str::trim)
     }
 }
 
 impl From<Vec<u8>> for Secret {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Zeroizing::new(bytes)))
+        Self(Arc::new(Wiped(bytes)))
     }
 }
 
@@ -58,23 +58,56 @@ impl From<&str> for Secret {
 
 /// The body of a request or reply: wiped on drop, printed as its length.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Body(Zeroizing<Vec<u8>>);
+pub struct Body(Wiped);
 
 impl Body {
     /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.0.0
     }
 }
 
 impl From<Vec<u8>> for Body {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Wiped(bytes))
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{} bytes]", self.0.len())
+        write!(f, "[{} bytes]", self.as_bytes().len())
+    }
+}
+
+/// Bytes that are wiped on drop, with the room behind them: as a whole, where `Zeroizing` does it byte by byte.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Wiped(Vec<u8>);
+
+impl Wiped {
+    fn wipe(&mut self) {
+        self.0.clear();
+        self.0.resize(self.0.capacity(), 0);
+        optimization_barrier(&*self.0);
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.wipe();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_buffer_held_is_wiped() {
+        let mut bytes = b"hvs.secret".to_vec();
+        bytes.truncate(3);
+        let mut wiped = Wiped(bytes);
+        let room = wiped.0.as_ptr();
+        wiped.wipe();
+        assert_eq!((wiped.0.as_ptr(), &*wiped.0), (room, &[0; 10][..]));
     }
 }
