@@ -28,8 +28,8 @@ fn parse_of(kind: IssuerKind, changes: Value) -> Result<Target, String> {
     };
     let key = IssuerKey {
         kind,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        namespace: namespace.into(),
+        name: name.into(),
     };
     let target = Target::parse(&spec.into_vault().unwrap(), &key, "team", &IssuerPolicy::default());
     target.map_err(|error| error.to_string())

@@ -273,10 +273,11 @@ impl FakeKube {
     /// Those of [`patch_status`](Self::patch_status), [`replace_status`](Self::replace_status) and
     /// [`apply_status`](Self::apply_status).
     pub fn write_status(&mut self, write: &StatusPatch) -> Result<Arc<Object>, Refusal> {
+        let body = write.value();
         match write.kind {
-            PatchKind::Apply { force } => self.apply_status(&write.of, &write.body, force),
-            PatchKind::Merge => self.patch_status(&write.of, &write.body),
-            PatchKind::Replace => self.replace_status(&write.of, &write.body),
+            PatchKind::Apply { force } => self.apply_status(&write.of, &body, force),
+            PatchKind::Merge => self.patch_status(&write.of, &body),
+            PatchKind::Replace => self.replace_status(&write.of, &body),
         }
     }
 

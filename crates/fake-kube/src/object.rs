@@ -112,8 +112,8 @@ impl Object {
     /// Returns the kind, namespace and name of the object.
     pub fn key(&self) -> Key {
         let meta = self.meta();
-        let name = meta.name.clone().unwrap_or_default();
-        let namespace = meta.namespace.clone().unwrap_or_default();
+        let name = meta.name.as_deref().unwrap_or_default().into();
+        let namespace = meta.namespace.as_deref().unwrap_or_default().into();
         match self {
             Self::ClusterIssuer(_) => Key::Issuer(IssuerKey {
                 kind: IssuerKind::Cluster,

@@ -248,8 +248,8 @@ mod tests {
         Event {
             regarding: Key::Request(RequestKey {
                 kind: RequestKind::CertificateRequest,
-                namespace: "team".to_owned(),
-                name: "web".to_owned(),
+                namespace: "team".into(),
+                name: "web".into(),
             }),
             uid: "uid".to_owned(),
             warning,

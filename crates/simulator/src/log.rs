@@ -92,10 +92,13 @@ impl Log {
             }
             Observation::Published(_, event) => *self.published.entry(event.uid.clone()).or_default() += 1,
             Observation::Wrote(Wrote {
-                patch, after: Ok(_), ..
+                patch,
+                body,
+                after: Ok(_),
+                ..
             }) => {
                 let of_request = matches!(patch.of, Key::Request(_));
-                if of_request && patch.body.pointer("/status/certificate").is_some() {
+                if of_request && body.pointer("/status/certificate").is_some() {
                     self.issued = (self.issued.0 + 1, now);
                     self.issued_at.insert(patch.of.clone(), now);
                 }
@@ -160,7 +163,7 @@ fn write(observation: &Observation, state: &mut impl Hasher) {
         Observation::Wrote(wrote) => {
             let after = wrote.after.as_ref().map(|after| (after.uid(), after.version()));
             (10_u8, wrote.process, &wrote.patch.of, after).hash(state);
-            wrote.patch.body.to_string().hash(state);
+            wrote.patch.body.hash(state);
         }
     }
 }
@@ -233,7 +236,7 @@ fn brief(observation: &Observation) -> String {
         Observation::Stopped(stopped) => format!("  {:?} stopped, {} unsaved", stopped.process, stopped.unsaved),
         Observation::Published(process, event) => told(*process, "publishes", event),
         Observation::Wrote(wrote) => {
-            let conditions = wrote.patch.body.pointer("/status/conditions").and_then(Value::as_array);
+            let conditions = wrote.body.pointer("/status/conditions").and_then(Value::as_array);
             let ready = conditions.into_iter().flatten().last();
             let summary = ready
                 .map(|ready| format!("{} {}", ready["type"], ready["reason"]))

@@ -120,15 +120,17 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) fn send(mutant: Mutant, process: &mut Process, key: &Key, step: Step, near: Surroundings<'_>) -> Step {
     match step {
         Step::WriteStatus(mut patch, waits) => {
+            let mut body = patch.value();
             if mutant == Mutant::UnconditionalWrite {
                 // A replacement without a version is refused.
                 patch.kind = PatchKind::Merge;
             }
             if let (Mutant::ForcedStatus, PatchKind::Apply { force }) = (mutant, &mut patch.kind) {
                 *force = true;
-                patch.body.as_object_mut().map(|body| body.remove("metadata"));
+                body.as_object_mut().map(|body| body.remove("metadata"));
             }
-            write(mutant, key, &mut patch.body, near);
+            write(mutant, key, &mut body, near);
+            patch.body = body.to_string();
             Step::WriteStatus(patch, waits)
         }
         Step::ReviewReference(_, waits) if mutant == Mutant::UnaskedReference => {
@@ -313,7 +315,7 @@ pub(crate) fn observe(mutant: Mutant, change: Change) -> Option<Change> {
         }
         (Mutant::MissedIssuers, Change::Issuer(..)) | (Mutant::MissedDeletes, Change::RequestGone(_)) => None,
         (Mutant::MissedDeletes, Change::Request(request)) if request.is("Ready") => None,
-        (Mutant::MissedRequests, Change::Request(request)) if request.key().name != "web-0" => None,
+        (Mutant::MissedRequests, Change::Request(request)) if &*request.key().name != "web-0" => None,
         (Mutant::HiddenIssuerStatus, Change::Issuer(key, mut issuer)) => {
             issuer.status.conditions.clear();
             Some(Change::Issuer(key, issuer))

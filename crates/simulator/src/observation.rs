@@ -125,12 +125,13 @@ pub enum Purpose {
 impl Purpose {
     /// Returns the purpose of a patch.
     pub(crate) fn of(patch: &StatusPatch) -> Self {
-        let conditions = patch.body.pointer("/status/conditions").and_then(Value::as_array);
+        let body = patch.value();
+        let conditions = body.pointer("/status/conditions").and_then(Value::as_array);
         // The condition that a patch is about is the last one.
         let is_claim = conditions
             .and_then(|all| all.last())
             .is_some_and(|last| last["type"] == "Claimed");
-        match patch.body.pointer("/status/certificate") {
+        match body.pointer("/status/certificate") {
             Some(_) => Self::Certificate,
             None if is_claim => Self::Claim,
             None => Self::Condition,
@@ -200,6 +201,8 @@ pub struct Wrote {
     pub process: ProcessId,
     /// The patch.
     pub patch: StatusPatch,
+    /// Its body.
+    pub body: Value,
     /// The object before the write.
     pub before: Option<Arc<Object>>,
     /// The object after the write, or the refusal.

@@ -99,7 +99,7 @@ impl<'a> Check<'a> {
     /// Checks that the issuer can sign, and returns its access.
     pub(crate) fn establish(&mut self, issuer: &Issuer) -> anyhow::Result<Access> {
         writeln!(self.out, "{}", issuer.key)?;
-        let namespace = match issuer.key.kind {
+        let namespace: &str = match issuer.key.kind {
             IssuerKind::Cluster => &self.args.namespaces.cluster_resource_namespace,
             IssuerKind::DropInCluster => &self.args.namespaces.drop_in_cluster_resource_namespace,
             IssuerKind::DropInNamespaced | IssuerKind::Namespaced => &issuer.key.namespace,

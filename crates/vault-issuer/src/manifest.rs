@@ -225,11 +225,15 @@ pub(crate) fn issuer(mut document: Value, kind: IssuerKind, namespace: &str) -> 
         .name
         .with_context(|| format!("the {} has no metadata.name", kind.as_str()))?;
     let namespace = if kind.is_cluster() {
-        String::new()
+        ""
     } else {
-        metadata.namespace.unwrap_or_else(|| namespace.to_owned())
+        metadata.namespace.as_deref().unwrap_or(namespace)
     };
-    let key = IssuerKey { kind, namespace, name };
+    let key = IssuerKey {
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+    };
     Ok(Some(Issuer { key, spec }))
 }
 

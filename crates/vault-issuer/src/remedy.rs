@@ -51,7 +51,7 @@ impl Needs {
                 .and_then(|rest| rest.strip_prefix('/')),
         };
         Self {
-            issuer: issuer.key.name.clone(),
+            issuer: issuer.key.name.to_string(),
             namespace: namespace.to_owned(),
             server_name: target.server_name.clone().unwrap_or_else(|| host.clone()),
             host,

@@ -67,8 +67,8 @@ fn issuers_are_read_and_accepted() {
         let issuer: VaultIssuer = serde_json::from_value(object).unwrap();
         let key = IssuerKey {
             kind: IssuerKind::Namespaced,
-            namespace: issuer.metadata.namespace.clone().unwrap(),
-            name: issuer.metadata.name.clone().unwrap(),
+            namespace: issuer.metadata.namespace.as_deref().unwrap().into(),
+            name: issuer.metadata.name.as_deref().unwrap().into(),
         };
         let target = Target::parse(&issuer.spec, &key, &key.namespace, &IssuerPolicy::default());
         let path = target.as_ref().map(|target| target.path.as_str());

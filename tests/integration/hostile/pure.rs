@@ -59,7 +59,7 @@ pub(crate) fn check(vault: &mut FakeVault, spoilt: Option<(Operation, Reply)>) -
         auth,
         ..VaultSpec::default()
     };
-    let (kind, namespace, name) = (IssuerKind::Namespaced, "team".to_owned(), "vault".to_owned());
+    let (kind, namespace, name) = (IssuerKind::Namespaced, "team".into(), "vault".into());
     let target = Target::parse(
         &spec,
         &IssuerKey { kind, namespace, name },

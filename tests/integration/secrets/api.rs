@@ -201,12 +201,12 @@ impl Server {
     }
 
     fn write(&mut self, method: &Method, plural: &str, name: &str, body: Value) -> Reply {
-        let (kind, namespace) = (kind(plural), NAMESPACE.to_owned());
+        let kind = kind(plural);
         let key = match kind {
             Kind::Requests => Key::Request(RequestKey {
                 kind: RequestKind::CertificateRequest,
-                namespace,
-                name: name.to_owned(),
+                namespace: NAMESPACE.into(),
+                name: name.into(),
             }),
             _ => world::issuer(),
         };
@@ -218,7 +218,7 @@ impl Server {
         };
         let written = self.cluster.write_status(&StatusPatch {
             of: key,
-            body,
+            body: body.to_string(),
             kind: kind_of_write,
         });
         let written = written.map(|object| value(&object));

@@ -84,8 +84,8 @@ pub(crate) fn issuer() -> Key {
 pub(crate) fn issuer_key() -> IssuerKey {
     IssuerKey {
         kind: IssuerKind::Namespaced,
-        namespace: NAMESPACE.to_owned(),
-        name: "vault".to_owned(),
+        namespace: NAMESPACE.into(),
+        name: "vault".into(),
     }
 }
 

@@ -156,7 +156,7 @@ fn request() -> Run {
     driven.observe(Change::Request(approved.clone().into()));
     assert_eq!(driven.work(NOW).1, Outcome::Issued);
     let mut issued = approved.clone();
-    issued.status = serde_json::from_value(driven.written.take().unwrap().body["status"].take()).unwrap();
+    issued.status = serde_json::from_value(driven.written.take().unwrap().value()["status"].take()).unwrap();
     driven.observe(Change::Request(issued.clone().into()));
     Box::new(move || {
         driven.observe(Change::Request(approved.clone().into()));

@@ -68,8 +68,8 @@ pub(crate) fn issued() -> Issued {
 pub(crate) fn issuer_key(name: &str) -> IssuerKey {
     IssuerKey {
         kind: IssuerKind::Namespaced,
-        namespace: "team".to_owned(),
-        name: name.to_owned(),
+        namespace: "team".into(),
+        name: name.into(),
     }
 }
 

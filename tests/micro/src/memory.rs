@@ -104,8 +104,8 @@ fn wait(driven: &mut Driven, number: u32) {
     driven.observe(Change::Request(request.clone().into()));
     assert_eq!(driven.work(NOW).1, Outcome::Pending("IssuerNotFound"));
     // The watch shows the status that says so.
-    let mut patch = driven.written.take().unwrap();
-    request.status = serde_json::from_value(patch.body["status"].take()).unwrap();
+    let patch = driven.written.take().unwrap();
+    request.status = serde_json::from_value(patch.value()["status"].take()).unwrap();
     request.metadata.resource_version = Some("2".to_owned());
     driven.observe(Change::Request(request.into()));
 }
@@ -113,7 +113,7 @@ fn wait(driven: &mut Driven, number: u32) {
 /// Lets an issuer arrive, in a namespace of its own, and become ready.
 fn be_ready(driven: &mut Driven, number: u32) {
     let key = IssuerKey {
-        namespace: format!("team-{number}"),
+        namespace: format!("team-{number}").into(),
         ..fixture::issuer_key("vault")
     };
     driven.add_issuer(key);

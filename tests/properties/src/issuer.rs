@@ -16,8 +16,8 @@ pub(crate) fn permissive() -> IssuerPolicy {
 pub(crate) fn key() -> IssuerKey {
     IssuerKey {
         kind: IssuerKind::Namespaced,
-        namespace: "team".to_owned(),
-        name: "vault".to_owned(),
+        namespace: "team".into(),
+        name: "vault".into(),
     }
 }
 

@@ -98,8 +98,8 @@ static READY: LazyLock<[Scene; 2]> = LazyLock::new(|| {
         };
         let authority = IssuerKey {
             kind: IssuerKind::Cluster,
-            namespace: String::new(),
-            name: "ca".to_owned(),
+            namespace: "".into(),
+            name: "ca".into(),
         };
         for (key, path) in [(key(), "pki/sign/any"), (authority, "pki/root/sign-intermediate")] {
             let kind = key.kind;
@@ -219,7 +219,7 @@ impl Scene {
         if let Some(refusal) = self.refusal.take() {
             return Err(refusal);
         }
-        object["status"] = patch.body["status"].clone();
+        object["status"] = patch.value()["status"].clone();
         Ok(())
     }
 }
@@ -270,9 +270,9 @@ fn assert_may_be_written(object: &Value, patch: &StatusPatch) {
     );
     for field in ["uid", "resourceVersion"] {
         let known = object["metadata"][field].as_str().unwrap_or_default();
-        assert_eq!(patch.body["metadata"][field], known);
+        assert_eq!(patch.value()["metadata"][field], known);
     }
-    let status = &patch.body["status"];
+    let status = &patch.value()["status"];
     let before = object["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     let after = status["conditions"].as_array().expect("conditions");
     for condition in after

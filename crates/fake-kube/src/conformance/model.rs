@@ -1,5 +1,7 @@
 //! The answers of the model.
 
+use std::sync::Arc;
+
 use issuer_core::reconcile::Key;
 use issuer_core::reference::{IssuerKey, IssuerKind, RequestKey, RequestKind};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -24,10 +26,10 @@ pub fn expected(subject: Subject) -> Vec<(&'static str, Answer)> {
 
 impl Subject {
     fn key(self) -> Key {
-        let name = NAME.to_owned();
-        let namespace = if self.is_namespaced() { NAMESPACE } else { "" }.to_owned();
+        let name = Arc::from(NAME);
+        let namespace: Arc<str> = if self.is_namespaced() { NAMESPACE } else { "" }.into();
         let request = |kind| {
-            let (name, namespace) = (name.clone(), namespace.clone());
+            let (name, namespace) = (Arc::clone(&name), Arc::clone(&namespace));
             Key::Request(RequestKey { kind, namespace, name })
         };
         match self {

@@ -1,5 +1,6 @@
 //! The conversation of a check with Vault: health, a token, the permission to sign.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::ProbeMode;
@@ -21,9 +22,9 @@ pub(super) struct Check {
     issuer: CheckedIssuer,
     vault: Vault,
     /// The inputs that a new token will be made from.
-    inputs: Inputs,
+    inputs: Arc<Inputs>,
     /// The versions in which the Secrets were read.
-    versions: Vec<(SourceRef, String)>,
+    versions: Arc<[(SourceRef, String)]>,
     /// How to log in, once this check has read the Secrets.
     login: Option<Login>,
     /// The access that an earlier check left. It is the result, too, unless a new token takes its place.
@@ -69,8 +70,8 @@ impl Check {
         let check = Self {
             issuer,
             vault: held.vault.clone(),
-            inputs: held.inputs.clone(),
-            versions: held.versions.clone(),
+            inputs: Arc::clone(&held.inputs),
+            versions: Arc::clone(&held.versions),
             login: None,
             held: Some(held),
             health: None,

@@ -43,6 +43,7 @@ mod tests;
 mod warning;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::VerificationMode;
@@ -74,9 +75,9 @@ pub struct Access {
     /// The token.
     pub lease: Lease,
     /// The inputs that the token was made from. If they change, a new token is made.
-    inputs: Inputs,
+    inputs: Arc<Inputs>,
     /// The versions in which the Secrets and the ConfigMap were read.
-    versions: Vec<(SourceRef, String)>,
+    versions: Arc<[(SourceRef, String)]>,
     /// Checks since the Secrets were read, [`STALE`] if they must be read again.
     read: u8,
     /// How it is known that the token may sign.

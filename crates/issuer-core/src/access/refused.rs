@@ -6,6 +6,7 @@
 //! does not count.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use crate::reference::SourceRef;
 use crate::vault::VaultError;
@@ -21,7 +22,7 @@ const PAUSE: u8 = 16;
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefusedLogin {
     /// The versions of the Secrets from which it was made. Not their contents: so any change of a Secret has it repeated.
-    versions: Vec<(SourceRef, String)>,
+    versions: Arc<[(SourceRef, String)]>,
     /// The answer.
     error: VaultError,
     /// The checks that are to pass without a login.
@@ -37,7 +38,7 @@ impl Hash for RefusedLogin {
 
 impl RefusedLogin {
     /// Records a refusal after the one `before`, which may be of other credentials.
-    pub(super) fn new(before: Option<&Self>, versions: Vec<(SourceRef, String)>, error: VaultError) -> Self {
+    pub(super) fn new(before: Option<&Self>, versions: Arc<[(SourceRef, String)]>, error: VaultError) -> Self {
         let is_repeated = before.is_some_and(|before| before.versions == versions);
         Self {
             versions,
@@ -48,7 +49,7 @@ impl RefusedLogin {
 
     /// Returns the earlier answer if Secrets of these versions must not be tried again yet, and counts the check.
     pub(super) fn repeat(&mut self, versions: &[(SourceRef, String)]) -> Option<VaultError> {
-        if self.versions != versions || self.pause == 0 {
+        if *self.versions != *versions || self.pause == 0 {
             return None;
         }
         self.pause -= 1;

@@ -20,8 +20,8 @@ const AWS_TOKEN_SECONDS: i64 = 600;
 pub(super) struct Resolved {
     pub(super) vault: Vault,
     pub(super) login: Login,
-    pub(super) inputs: Inputs,
-    pub(super) versions: Vec<(SourceRef, String)>,
+    pub(super) inputs: Arc<Inputs>,
+    pub(super) versions: Arc<[(SourceRef, String)]>,
 }
 
 /// Resolves a target whose Secrets and ConfigMap have been read from `namespace`. Connections equal to those of `held`
@@ -48,10 +48,10 @@ pub(super) fn resolve(
         .iter()
         .map(|(source, data)| (source.clone(), data.resource_version.clone()));
     let versions = versions.collect();
-    let inputs = Inputs {
+    let inputs = Arc::new(Inputs {
         target: target.clone(),
         contents: contents.collect(),
-    };
+    });
     let sources = ReadSources { namespace, sources };
     Ok(Resolved {
         vault: vault(target, &sources, held)?,

@@ -218,7 +218,7 @@ impl Controller {
             }
             Key::Token(token) => self.state.retired(*token).map(|retired| &retired.issuer),
         };
-        issuer.map_or_else(Arc::default, |issuer| issuer.namespace.as_str().into())
+        issuer.map_or_else(Arc::default, |issuer| Arc::clone(&issuer.namespace))
     }
 
     /// Returns the kinds of cert-manager's issuers that are no longer served, since another controller signs for them.

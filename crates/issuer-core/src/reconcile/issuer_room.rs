@@ -58,8 +58,8 @@ mod tests {
     fn key(namespace: &str, number: usize) -> IssuerKey {
         IssuerKey {
             kind: IssuerKind::Namespaced,
-            namespace: namespace.to_owned(),
-            name: format!("vault-{number}"),
+            namespace: namespace.into(),
+            name: format!("vault-{number}").into(),
         }
     }
 

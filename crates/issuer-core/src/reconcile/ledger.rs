@@ -209,8 +209,8 @@ mod tests {
         Account {
             issuer: IssuerKey {
                 kind: IssuerKind::Cluster,
-                namespace: String::new(),
-                name: "shared".to_owned(),
+                namespace: "".into(),
+                name: "shared".into(),
             },
             requester: format!("team-{requester}").into(),
         }

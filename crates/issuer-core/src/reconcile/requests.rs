@@ -75,8 +75,8 @@ impl Requests {
     pub(super) fn keys_near(&self, issuer: &IssuerKey, wanted: impl Fn(&Tracked) -> bool) -> Vec<RequestKey> {
         let first = |kind, namespace: &str| RequestKey {
             kind,
-            namespace: namespace.to_owned(),
-            name: String::new(),
+            namespace: namespace.into(),
+            name: Arc::default(),
         };
         let near = RequestKind::ALL.into_iter().flat_map(|kind| {
             let namespace = match kind {
@@ -84,7 +84,7 @@ impl Requests {
                 RequestKind::CertificateSigningRequest => "",
             };
             let is_near =
-                move |key: &RequestKey| key.kind == kind && (issuer.kind.is_cluster() || key.namespace == namespace);
+                move |key: &RequestKey| key.kind == kind && (issuer.kind.is_cluster() || *key.namespace == *namespace);
             let range = self.by_key.range(first(kind, namespace)..);
             range.take_while(move |(key, _)| is_near(key))
         });
@@ -211,8 +211,8 @@ mod tests {
         ] {
             let key = RequestKey {
                 kind,
-                namespace: namespace.to_owned(),
-                name: "web".to_owned(),
+                namespace: namespace.into(),
+                name: "web".into(),
             };
             requests.observe(&key, CertificateRequest::default().into(), None);
         }
@@ -223,15 +223,15 @@ mod tests {
         ] {
             let issuer = IssuerKey {
                 kind,
-                namespace: namespace.to_owned(),
-                name: "vault".to_owned(),
+                namespace: namespace.into(),
+                name: "vault".into(),
             };
             let seen = std::cell::Cell::new(0);
             let keys = requests.keys_near(&issuer, |_| {
                 seen.set(seen.get() + 1);
                 true
             });
-            let namespaces: Vec<_> = keys.iter().map(|key| key.namespace.as_str()).collect();
+            let namespaces: Vec<_> = keys.iter().map(|key| &*key.namespace).collect();
             assert_eq!((namespaces, seen.get()), (near.to_vec(), near.len()));
         }
     }
@@ -240,8 +240,8 @@ mod tests {
     fn requests_missing_from_a_list_are_found() {
         let key = |namespace: &str, name: &str| RequestKey {
             kind: RequestKind::CertificateRequest,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+            namespace: namespace.into(),
+            name: name.into(),
         };
         let mut requests = Requests::default();
         for (namespace, name) in [
@@ -336,8 +336,8 @@ mod tests {
             let object = CertificateRequest::default();
             let key = RequestKey {
                 kind: RequestKind::CertificateRequest,
-                namespace: "team".to_owned(),
-                name: name.to_owned(),
+                namespace: "team".into(),
+                name: name.into(),
             };
             requests.observe(&key, object.into(), None);
             digest(&requests)
@@ -379,8 +379,8 @@ mod tests {
         let object = ObservedRequest::from(object);
         let keys = (0..COUNT).map(|number| RequestKey {
             kind: RequestKind::CertificateRequest,
-            namespace: "team".to_owned(),
-            name: format!("web-{number}"),
+            namespace: "team".into(),
+            name: format!("web-{number}").into(),
         });
         let keys: Vec<_> = keys.collect();
         for key in &keys {
@@ -393,7 +393,7 @@ mod tests {
 
         // The crowd of one requester takes no room of another.
         let other = RequestKey {
-            namespace: "other".to_owned(),
+            namespace: "other".into(),
             ..keys[0].clone()
         };
         assert!(!requests.observe(&other, object.clone(), None).lacks_csr);

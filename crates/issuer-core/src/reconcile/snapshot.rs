@@ -95,7 +95,7 @@ impl Packed {
     /// Returns the request, which has this key; `None` if it was never encoded.
     pub(super) fn decode(&self, key: &RequestKey) -> Option<Snapshot> {
         let mut metadata = ObjectMeta {
-            name: Some(key.name.clone()),
+            name: Some(key.name.to_string()),
             uid: Some(self.uid.to_string()),
             resource_version: Some(self.version.to_string()),
             ..ObjectMeta::default()
@@ -103,7 +103,7 @@ impl Packed {
         Some(Snapshot::from(match key.kind {
             RequestKind::CertificateRequest => {
                 let (spec, status) = serde_json::from_slice(&self.rest).ok()?;
-                metadata.namespace = Some(key.namespace.clone());
+                metadata.namespace = Some(key.namespace.to_string());
                 ObservedRequest::from(CertificateRequest { metadata, spec, status })
             }
             RequestKind::CertificateSigningRequest => {

@@ -307,8 +307,8 @@ mod tests {
     fn issuer(number: usize) -> IssuerKey {
         IssuerKey {
             kind: IssuerKind::Namespaced,
-            namespace: "team".to_owned(),
-            name: format!("vault-{number}"),
+            namespace: "team".into(),
+            name: format!("vault-{number}").into(),
         }
     }
 
@@ -347,12 +347,12 @@ mod tests {
         for namespace in 0..2 * RESERVE / OWN {
             for number in 0..OWN + 1 {
                 let key = IssuerKey {
-                    namespace: format!("other-{namespace}"),
+                    namespace: format!("other-{namespace}").into(),
                     ..issuer(number)
                 };
                 let used = SourceRef::Secret(SecretRef {
-                    namespace: key.namespace.clone(),
-                    name: key.name.clone(),
+                    namespace: key.namespace.to_string(),
+                    name: key.name.to_string(),
                 });
                 sources.assign(&key, vec![used], at(20));
             }

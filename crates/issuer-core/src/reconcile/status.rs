@@ -22,10 +22,17 @@ use crate::reference::IssuerKey;
 pub struct StatusPatch {
     /// The issuer or request whose status is written.
     pub of: Key,
-    /// The patch, or the object without its spec.
-    pub body: Value,
+    /// The patch, or the object without its spec, as JSON.
+    pub body: String,
     /// How the body is applied.
     pub kind: PatchKind,
+}
+
+impl StatusPatch {
+    /// Returns the body as a JSON value.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
 }
 
 /// How the body of a write is applied.
@@ -165,7 +172,7 @@ pub(super) fn issuer(
     };
     (!same).then(|| StatusPatch {
         of,
-        body: body(&issuer.uid, &issuer.resource_version, &status),
+        body: merge(&issuer.uid, &issuer.resource_version, &status),
         kind: PatchKind::Merge,
     })
 }
@@ -183,11 +190,16 @@ pub(super) fn drop_in(
     let same = issuer.status.ready() == Some(&ready);
     (!same).then(|| StatusPatch {
         of: Key::Issuer(of.clone()),
-        body: json!({
-            "apiVersion": of.kind.api_version(),
-            "kind": of.kind.as_str(),
-            "metadata": { "name": of.name, "uid": issuer.uid, "resourceVersion": issuer.resource_version },
-            "status": { "conditions": [ready] },
+        body: encode(&Body {
+            api_version: Some(&of.kind.api_version()),
+            kind: Some(of.kind.as_str()),
+            metadata: Metadata {
+                name: Some(&of.name),
+                namespace: None,
+                uid: &issuer.uid,
+                resource_version: &issuer.resource_version,
+            },
+            status: json!({ "conditions": [ready] }),
         }),
         kind: PatchKind::Apply { force },
     })
@@ -228,26 +240,50 @@ fn is_variant(one: &str, other: &str) -> bool {
     words(one) == words(other)
 }
 
+/// The body of a write.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a, Status> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    metadata: Metadata<'a>,
+    status: Status,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    uid: &'a str,
+    resource_version: &'a str,
+}
+
 fn request_patch(request: &ObservedRequest, status: &CertificateRequestStatus) -> StatusPatch {
     debug_assert!(!request.is_terminal(), "S3, S4: the request has finished");
     let of = request.key();
+    let (uid, resource_version) = (request.uid(), request.version());
     let (body, kind) = match request {
         ObservedRequest::CertManager(_) => {
-            let object = json!({
-                "apiVersion": of.kind.api_version(),
-                "kind": of.kind.as_str(),
-                "metadata": {
-                    "name": of.name,
-                    "namespace": of.namespace,
-                    "uid": request.uid(),
-                    "resourceVersion": request.version(),
+            let object = Body {
+                api_version: Some(of.kind.api_version()),
+                kind: Some(of.kind.as_str()),
+                metadata: Metadata {
+                    name: Some(&of.name),
+                    namespace: Some(&of.namespace),
+                    uid,
+                    resource_version,
                 },
-                "status": status,
-            });
-            (object, PatchKind::Replace)
+                status,
+            };
+            (encode(&object), PatchKind::Replace)
         }
         // Of a kind that is no custom resource, a replacement of the status replaces labels and annotations too.
-        ObservedRequest::Kubernetes(_) => (body(request.uid(), request.version(), status), PatchKind::Merge),
+        ObservedRequest::Kubernetes(_) => (merge(uid, resource_version, status), PatchKind::Merge),
     };
     StatusPatch {
         of: Key::Request(of),
@@ -256,8 +292,24 @@ fn request_patch(request: &ObservedRequest, status: &CertificateRequestStatus) -
     }
 }
 
-fn body(uid: &str, resource_version: &str, status: &impl Serialize) -> Value {
-    json!({ "metadata": { "uid": uid, "resourceVersion": resource_version }, "status": status })
+/// Returns a merge patch.
+fn merge(uid: &str, resource_version: &str, status: &impl Serialize) -> String {
+    encode(&Body {
+        api_version: None,
+        kind: None,
+        metadata: Metadata {
+            name: None,
+            namespace: None,
+            uid,
+            resource_version,
+        },
+        status,
+    })
+}
+
+fn encode(body: &impl Serialize) -> String {
+    // Encoding fails only for maps whose keys are not strings; there are none.
+    serde_json::to_string(body).unwrap_or_default()
 }
 
 fn status_of(request: &ObservedRequest) -> CertificateRequestStatus {

@@ -1,5 +1,7 @@
 //! The questions of tasks to the driver, and the continuations that take the answers.
 
+use std::sync::Arc;
+
 use super::outcome::{Ending, Event, Outcome};
 use super::request::ReferenceReview;
 use super::status::StatusPatch;
@@ -20,7 +22,7 @@ pub enum Step {
     /// Read this ConfigMap.
     ReadConfigMap(ConfigMapRef, AwaitConfigMap),
     /// Read the labels of this namespace from the API server, not from a cache.
-    ReadNamespace(String, AwaitNamespace),
+    ReadNamespace(Arc<str>, AwaitNamespace),
     /// Read this request from the API server, not from a cache.
     ReadRequest(RequestKey, AwaitRequest),
     /// Read this Secret.

@@ -11,7 +11,7 @@ pub(super) enum Tenant {
     /// The owner of a cluster issuer.
     ClusterIssuer(IssuerKey),
     /// The authors of the issuers of a namespace.
-    Namespace(String),
+    Namespace(Arc<str>),
 }
 
 impl Tenant {
@@ -20,7 +20,7 @@ impl Tenant {
         if issuer.kind.is_cluster() {
             Self::ClusterIssuer(issuer.clone())
         } else {
-            Self::Namespace(issuer.namespace.clone())
+            Self::Namespace(Arc::clone(&issuer.namespace))
         }
     }
 

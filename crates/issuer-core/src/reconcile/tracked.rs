@@ -126,7 +126,7 @@ impl Tracked {
 
     /// Returns its requester, whose turns and room it takes, given its key.
     pub(super) fn requester(&self, key: &RequestKey) -> Arc<str> {
-        self.requester.clone().unwrap_or_else(|| key.namespace.as_str().into())
+        self.requester.clone().unwrap_or_else(|| Arc::clone(&key.namespace))
     }
 
     /// Returns `true` if the request may be signed as soon as its issuer can.

@@ -1,6 +1,7 @@
 //! Issuers: their kinds, and how requests refer to them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use issuer_api::IssuerRef;
 
@@ -97,15 +98,15 @@ impl IssuerKind {
     }
 }
 
-/// Names an issuer.
+/// Names an issuer. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IssuerKey {
     /// Its kind.
     pub kind: IssuerKind,
     /// Its namespace; empty for a cluster issuer.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl IssuerKey {
@@ -116,8 +117,8 @@ impl IssuerKey {
         let namespace = if kind.is_cluster() { "" } else { namespace };
         Some(Self {
             kind,
-            namespace: namespace.to_owned(),
-            name: reference.name.clone(),
+            namespace: namespace.into(),
+            name: reference.name.as_str().into(),
         })
     }
 
@@ -137,8 +138,8 @@ impl IssuerKey {
         let is_valid = is_object_name(name) && (kind.is_cluster() || is_object_name(namespace));
         is_valid.then(|| Self {
             kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+            namespace: namespace.into(),
+            name: name.into(),
         })
     }
 

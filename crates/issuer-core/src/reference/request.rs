@@ -1,6 +1,7 @@
 //! Requests: their kinds and names.
 
 use std::fmt;
+use std::sync::Arc;
 
 use issuer_api::{CertificateRequest, CertificateSigningRequest};
 
@@ -42,15 +43,15 @@ impl RequestKind {
     }
 }
 
-/// Names a request.
+/// Names a request. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestKey {
     /// Its kind.
     pub kind: RequestKind,
     /// Its namespace; empty for a CertificateSigningRequest.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl RequestKey {
@@ -59,8 +60,8 @@ impl RequestKey {
         let meta = &request.metadata;
         Self {
             kind: RequestKind::CertificateRequest,
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
+            namespace: meta.namespace.as_deref().unwrap_or_default().into(),
+            name: meta.name.as_deref().unwrap_or_default().into(),
         }
     }
 
@@ -68,8 +69,8 @@ impl RequestKey {
     pub fn of_csr(request: &CertificateSigningRequest) -> Self {
         Self {
             kind: RequestKind::CertificateSigningRequest,
-            namespace: String::new(),
-            name: request.metadata.name.clone().unwrap_or_default(),
+            namespace: Arc::default(),
+            name: request.metadata.name.as_deref().unwrap_or_default().into(),
         }
     }
 }

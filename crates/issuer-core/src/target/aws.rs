@@ -134,8 +134,8 @@ mod tests {
         let issuer = Issuer {
             key: &IssuerKey {
                 kind,
-                namespace: "team".to_owned(),
-                name: "vault".to_owned(),
+                namespace: "team".into(),
+                name: "vault".into(),
             },
             namespace: "team",
             policy,

@@ -45,8 +45,8 @@ mod tests {
     fn server_behind_own_proxy_is_no_audience() {
         let key = IssuerKey {
             kind: IssuerKind::Namespaced,
-            namespace: "team".to_owned(),
-            name: "vault".to_owned(),
+            namespace: "team".into(),
+            name: "vault".into(),
         };
         let policy = IssuerPolicy::default();
         let url = "https://kubernetes.default.svc".to_owned();

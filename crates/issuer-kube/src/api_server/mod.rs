@@ -160,13 +160,14 @@ impl ApiServer {
     /// # Errors
     ///
     /// [`WriteError`], classified by the API server's answer; `Conflict` if the object has changed.
-    pub async fn write_status(&self, write: &StatusPatch) -> Result<(), WriteError> {
-        let (url, name) = match &write.of {
+    pub async fn write_status(&self, write: StatusPatch) -> Result<(), WriteError> {
+        let StatusPatch { of, body, kind } = write;
+        let (url, name) = match &of {
             Key::Issuer(key) => (issuers_url(key), &key.name),
             Key::Request(key) => (requests_url(key), &key.name),
             Key::Token(_) => return Ok(()),
         };
-        let mut request = status_request(url, name, write).map_err(|_| WriteError::Unavailable)?;
+        let mut request = status_request(url, name, kind, body).map_err(|_| WriteError::Unavailable)?;
         // The watch shows the object anyway.
         request
             .headers_mut()
@@ -174,7 +175,7 @@ impl ApiServer {
         self.send(request).await.map(drop).map_err(|failure| {
             let error = failure.write_error();
             if self.must_log(error, &failure) {
-                let (kind, namespace, name) = object(&write.of);
+                let (kind, namespace, name) = object(&of);
                 tracing::warn!(kind, namespace, name, %failure, "the API server refuses a status");
             } else {
                 tracing::debug!(code = failure.code, "failed to write a status");

@@ -1,6 +1,6 @@
 //! The requests that ask the controller's questions, and their paths.
 
-use issuer_core::reconcile::{PatchKind, ReferenceReview, Requester, StatusPatch};
+use issuer_core::reconcile::{PatchKind, ReferenceReview, Requester};
 use issuer_core::reference::{IssuerKey, RequestKey, RequestKind};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -14,28 +14,29 @@ use crate::object::FIELD_MANAGER;
 pub(super) fn status_request(
     url: String,
     name: &str,
-    write: &StatusPatch,
+    kind: PatchKind,
+    body: String,
 ) -> Result<http::Request<Vec<u8>>, RequestError> {
     let request = Request::new(url);
     let field_manager = Some(FIELD_MANAGER.to_owned());
-    let patch = |patch: Patch<&Value>, force| {
+    let patch = |as_patch: fn(Value) -> Patch<Value>, force| {
         let params = PatchParams {
             field_manager: field_manager.clone(),
             force,
             ..PatchParams::default()
         };
-        request.patch_subresource("status", name, &params, &patch)
+        let body = serde_json::from_str(&body).map_err(RequestError::SerializeBody)?;
+        request.patch_subresource("status", name, &params, &as_patch(body))
     };
-    match write.kind {
-        PatchKind::Apply { force } => patch(Patch::Apply(&write.body), force),
-        PatchKind::Merge => patch(Patch::Merge(&write.body), false),
+    match kind {
+        PatchKind::Apply { force } => patch(Patch::Apply, force),
+        PatchKind::Merge => patch(Patch::Merge, false),
         PatchKind::Replace => {
             let params = PostParams {
                 field_manager: field_manager.clone(),
                 ..PostParams::default()
             };
-            let body = serde_json::to_vec(&write.body).map_err(RequestError::SerializeBody)?;
-            request.replace_subresource("status", name, &params, body)
+            request.replace_subresource("status", name, &params, body.into_bytes())
         }
     }
 }
@@ -75,8 +76,8 @@ pub(super) fn access_review(review: &ReferenceReview) -> SubjectAccessReview {
             extra: Some(extra),
             resource_attributes: Some(ResourceAttributes {
                 group: Some(review.group.to_owned()),
-                name: Some(review.name.clone()),
-                namespace: Some(review.namespace.clone()),
+                name: Some(review.name.to_string()),
+                namespace: Some(review.namespace.to_string()),
                 resource: Some(review.resource.to_owned()),
                 verb: Some("reference".to_owned()),
                 version: Some("*".to_owned()),

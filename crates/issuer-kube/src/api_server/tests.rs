@@ -68,8 +68,8 @@ fn review() -> ReferenceReview {
         },
         group: "vault-issuer.io",
         resource: "vaultissuers",
-        namespace: "team".to_owned(),
-        name: "vault".to_owned(),
+        namespace: "team".into(),
+        name: "vault".into(),
     }
 }
 
@@ -123,14 +123,14 @@ async fn refusal_of_one_request_asks_no_other_to_wait() {
         let write = StatusPatch {
             of: Key::Request(RequestKey {
                 kind: RequestKind::CertificateRequest,
-                namespace: "team".to_owned(),
-                name: "web".to_owned(),
+                namespace: "team".into(),
+                name: "web".into(),
             }),
             kind: PatchKind::Replace,
-            body: json!({}),
+            body: "{}".to_owned(),
         };
         let postponed = WriteError::Postponed(Duration::from_secs(60));
-        assert_eq!(api.write_status(&write).await, Err(postponed), "{code}");
+        assert_eq!(api.write_status(write).await, Err(postponed), "{code}");
         assert_eq!(api.take_wait(), None, "{code} {reason}");
     }
 }

@@ -59,7 +59,7 @@ impl Driver {
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }
                 Step::WriteStatus(patch, state) => {
-                    let question = Box::pin(self.api.write_status(&patch));
+                    let question = Box::pin(self.api.write_status(patch));
                     let answer = self.ask_for(&mut task, "save", question).await;
                     state.resume(&mut self.controller(), Transport::now(), answer)
                 }

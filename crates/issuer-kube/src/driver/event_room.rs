@@ -112,8 +112,8 @@ mod tests {
     fn request(namespace: &str) -> Key {
         Key::Request(RequestKey {
             kind: RequestKind::CertificateRequest,
-            namespace: namespace.to_owned(),
-            name: "web".to_owned(),
+            namespace: namespace.into(),
+            name: "web".into(),
         })
     }
 

@@ -224,8 +224,8 @@ async fn few_objects_are_read_at_once() {
         let issuer: VaultIssuer = serde_json::from_value(issuer).unwrap();
         let key = IssuerKey {
             kind: IssuerKind::Namespaced,
-            namespace: "team".to_owned(),
-            name: format!("vault-{number}"),
+            namespace: "team".into(),
+            name: format!("vault-{number}").into(),
         };
         driver
             .controller()

@@ -69,8 +69,8 @@ impl RequestHeader {
     pub(crate) fn key(&self) -> RequestKey {
         RequestKey {
             kind: self.kind,
-            namespace: self.names.namespace.clone(),
-            name: self.names.name.clone(),
+            namespace: self.names.namespace.as_str().into(),
+            name: self.names.name.as_str().into(),
         }
     }
 

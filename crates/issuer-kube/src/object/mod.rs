@@ -8,6 +8,7 @@ mod managed;
 mod watched;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use issuer_api::{
     CertManagerSpec, CertManagerStatus, CertificateRequest, CertificateRequestSpec, CertificateRequestStatus,
@@ -120,8 +121,8 @@ impl Watched {
             Self::Issuers(kind) => Key::Issuer(issuer_key(kind, meta)),
             Self::Requests(kind) => Key::Request(RequestKey {
                 kind,
-                namespace: meta.namespace.clone(),
-                name: meta.name.clone(),
+                namespace: meta.namespace.as_str().into(),
+                name: meta.name.as_str().into(),
             }),
         }
     }
@@ -181,8 +182,8 @@ fn decode_csr(json: Json<'_>) -> serde_json::Result<Decoded> {
     let named: Object<Signer, IgnoredAny> = json.decode()?;
     let key = RequestKey {
         kind: RequestKind::CertificateSigningRequest,
-        namespace: String::new(),
-        name: named.metadata.name,
+        namespace: Arc::default(),
+        name: named.metadata.name.into(),
     };
     let change = match IssuerKey::of_signer(&named.spec.signer_name) {
         Some(_) => Change::Request(csr(json.decode()?).into()),
@@ -276,8 +277,8 @@ fn drop_in(object: Object<CertManagerSpec, CertManagerStatus>) -> Option<Observe
 fn issuer_key(kind: IssuerKind, meta: &Meta) -> IssuerKey {
     IssuerKey {
         kind,
-        namespace: meta.namespace.clone(),
-        name: meta.name.clone(),
+        namespace: meta.namespace.as_str().into(),
+        name: meta.name.as_str().into(),
     }
 }
 

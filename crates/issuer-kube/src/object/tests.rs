@@ -185,7 +185,7 @@ fn unused_bits_of_base64_are_ignored() {
     let Change::Issuer(key, observed) = change else {
         panic!("{change:?}");
     };
-    assert_eq!((key.namespace.as_str(), key.name.as_str()), ("ns", "a"));
+    assert_eq!((&*key.namespace, &*key.name), ("ns", "a"));
     assert_eq!((observed.generation, observed.uid.as_str()), (3, "uid-1"));
     assert_eq!(
         observed.spec.ca_bundle.and_then(|bundle| bundle.decode()).as_deref(),

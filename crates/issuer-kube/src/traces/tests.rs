@@ -85,8 +85,8 @@ fn world(sampler: Sampler) -> World {
 fn issuer() -> IssuerKey {
     IssuerKey {
         kind: IssuerKind::Namespaced,
-        namespace: "team".to_owned(),
-        name: "vault".to_owned(),
+        namespace: "team".into(),
+        name: "vault".into(),
     }
 }
 
@@ -356,7 +356,7 @@ fn what_is_kept_is_bounded() {
     let now = Transport::now();
     for number in 0..=REQUESTS {
         let key = RequestKey {
-            name: number.to_string(),
+            name: number.to_string().into(),
             ..observed().key()
         };
         state.note(key, "uid", now);
@@ -364,14 +364,14 @@ fn what_is_kept_is_bounded() {
     assert_eq!(state.requests.len(), REQUESTS);
     for number in 0..=CHECKS {
         let issuer = IssuerKey {
-            name: number.to_string(),
+            name: number.to_string().into(),
             ..issuer()
         };
         state.checked(&issuer, Duration::from_secs(number as u64), Part::new("check", now));
     }
     assert_eq!(state.checks.len(), CHECKS);
     let first = IssuerKey {
-        name: "0".to_owned(),
+        name: "0".into(),
         ..issuer()
     };
     assert!(!state.checks.contains_key(&first));

@@ -1,6 +1,7 @@
 //! The issuers of cert-manager that sign with Vault, which decide whose requests are decoded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_core::reconcile::Key;
@@ -46,7 +47,7 @@ pub(super) enum Part {
     /// All of them.
     All,
     /// Those of a namespace.
-    Namespace(String),
+    Namespace(Arc<str>),
     /// The CertificateSigningRequests with a signer name.
     Signer(String),
 }
@@ -145,7 +146,7 @@ impl Part {
             return Some(Self::All);
         }
         let is_covered = list.scope.covers(&issuer.namespace);
-        is_covered.then(|| Self::Namespace(issuer.namespace.clone()))
+        is_covered.then(|| Self::Namespace(Arc::clone(&issuer.namespace)))
     }
 }
 

@@ -68,7 +68,7 @@ fn logs_in_as(world: &World, issuer: IssuerId, login: LoginRequest, sent: &Sent)
 pub(super) fn secrets_stay_secret(world: &World, observation: &Observation) -> Finding {
     let text = match observation {
         Observation::Published(_, event) => format!("{} {}", event.reason, event.note),
-        Observation::Wrote(wrote) => wrote.patch.body.to_string(),
+        Observation::Wrote(wrote) => wrote.patch.body.clone(),
         _ => return Ok(()),
     };
     let token = world

@@ -129,7 +129,6 @@ pub(super) fn writes_are_guarded(_: &World, observation: &Observation) -> Findin
     };
     let given = |field: &str| {
         let value = wrote
-            .patch
             .body
             .pointer(&format!("/metadata/{field}"))
             .and_then(Value::as_str);
@@ -164,7 +163,7 @@ pub(super) fn messages_are_clean(_: &World, observation: &Observation) -> Findin
     match observation {
         Observation::Published(_, event) => check(event.reason, &event.note),
         Observation::Wrote(wrote) => {
-            let conditions = wrote.patch.body.pointer("/status/conditions").and_then(Value::as_array);
+            let conditions = wrote.body.pointer("/status/conditions").and_then(Value::as_array);
             let text = |condition: &Value, field| {
                 condition
                     .get(field)

@@ -184,7 +184,8 @@ impl World {
         };
         let (due, before) = (process.controller.next_due(), accepted.next_due());
         let delays_others = before.is_some_and(|before| due.is_none_or(|due| due > before.max(own)));
-        let uid = patch.body.pointer("/metadata/uid").and_then(Value::as_str);
+        let body = patch.value();
+        let uid = body.pointer("/metadata/uid").and_then(Value::as_str);
         self.note(&Observation::Refused(Refused {
             process: id,
             key: key.clone(),

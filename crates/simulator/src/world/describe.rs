@@ -55,7 +55,8 @@ fn describe_step(step: &Step) -> String {
         Step::ReadSecret(..) => "read its Secret".to_owned(),
         Step::ReviewReference(..) => "ask whether its requester may reference the issuer".to_owned(),
         Step::WriteStatus(patch, _) => {
-            let conditions = patch.body.pointer("/status/conditions").and_then(Value::as_array);
+            let body = patch.value();
+            let conditions = body.pointer("/status/conditions").and_then(Value::as_array);
             let reasons = conditions
                 .into_iter()
                 .flatten()

@@ -94,6 +94,7 @@ impl World {
                 self.note(&Observation::Wrote(Wrote {
                     process: id,
                     patch: patch.clone(),
+                    body: patch.value(),
                     before,
                     after,
                 }))?;

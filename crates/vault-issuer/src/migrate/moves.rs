@@ -39,7 +39,7 @@ impl<'a> Move<'a> {
         let namespace = if kind.is_cluster() {
             args.namespaces.cluster_resource_namespace.clone()
         } else {
-            new.namespace.clone()
+            new.namespace.to_string()
         };
         let controller = ServiceAccount {
             namespace: args.controller_namespace.clone(),

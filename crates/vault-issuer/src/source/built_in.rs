@@ -164,8 +164,8 @@ mod tests {
     fn issuer() -> IssuerKey {
         IssuerKey {
             kind: IssuerKind::DropInNamespaced,
-            namespace: "team".to_owned(),
-            name: "vault".to_owned(),
+            namespace: "team".into(),
+            name: "vault".into(),
         }
     }
 
@@ -278,7 +278,7 @@ mod tests {
     fn only_requests_that_may_name_it_are_listed() {
         let cluster = IssuerKey {
             kind: IssuerKind::DropInCluster,
-            namespace: String::new(),
+            namespace: "".into(),
             ..issuer()
         };
         let requests = RequestKind::CertificateRequest;

@@ -77,13 +77,17 @@ impl Reader {
 }
 
 async fn read(client: Client, name: &IssuerName, namespace: Option<&str>) -> anyhow::Result<Issuer> {
-    let IssuerName { kind, name } = name.clone();
+    let kind = name.kind;
     let namespace = if kind.is_cluster() {
-        String::new()
+        ""
     } else {
-        namespace.unwrap_or_else(|| client.default_namespace()).to_owned()
+        namespace.unwrap_or_else(|| client.default_namespace())
     };
-    let key = IssuerKey { kind, namespace, name };
+    let key = IssuerKey {
+        kind,
+        namespace: namespace.into(),
+        name: name.name.as_str().into(),
+    };
     let issuer = issuer(object(&client, &key).await?, kind, &key.namespace)?;
     issuer.with_context(|| format!("{key} does not sign with Vault"))
 }

@@ -176,7 +176,7 @@ fn in_files(args: &IssuerArgs, name: Option<&IssuerName>) -> anyhow::Result<(Vec
     let mut manifests = Manifests::read(&args.files, namespace)?;
     let mut issuers = std::mem::take(&mut manifests.issuers);
     if let Some(IssuerName { kind, name }) = name {
-        issuers.retain(|issuer| issuer.key.kind == *kind && issuer.key.name == *name);
+        issuers.retain(|issuer| issuer.key.kind == *kind && *issuer.key.name == **name);
         ensure!(!issuers.is_empty(), "the files hold no {} {name}", kind.as_str());
     }
     ensure!(!issuers.is_empty(), "the files hold no issuer that signs with Vault");

@@ -254,8 +254,8 @@ impl Scenario {
     fn run(mut self) -> Checked {
         let key = IssuerKey {
             kind: IssuerKind::Namespaced,
-            namespace: "team".to_owned(),
-            name: "vault".to_owned(),
+            namespace: "team".into(),
+            name: "vault".into(),
         };
         let target = Target::parse(&self.spec, &key, "team", &self.policy).unwrap();
         let (mut asked, mut requests, mut tokens) = (Vec::new(), Vec::new(), Vec::new());

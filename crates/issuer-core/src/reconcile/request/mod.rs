@@ -5,6 +5,7 @@ mod review;
 mod signing;
 mod writing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use self::review::Reviewing;
@@ -58,7 +59,7 @@ pub(super) struct Task {
 pub(super) enum Step {
     Send(Request, Box<Signing>),
     Read(RequestKey, Task),
-    ReadNamespace(String, Task),
+    ReadNamespace(Arc<str>, Task),
     Review(ReferenceReview, Box<Reviewing>),
     Write(StatusPatch, Box<Writing>),
     Publish(Event, Ending),
@@ -187,7 +188,7 @@ impl Task {
             return self.end(state, Outcome::Idle, Again::WhenReady);
         };
         if admission == Admission::DependsOnLabels {
-            return Step::ReadNamespace(self.key.namespace.clone(), self);
+            return Step::ReadNamespace(Arc::clone(&self.key.namespace), self);
         }
         match self.question(&issuer) {
             Some(question) => self.review(question),

@@ -5,6 +5,7 @@
 //! (<https://cert-manager.io/docs/usage/kube-csr/#referencing-issuers>).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use issuer_api::{CERT_MANAGER_GROUP, CertificateSigningRequestSpec, GROUP};
@@ -36,9 +37,9 @@ pub struct ReferenceReview {
     /// The resource: the plural of the issuer's kind, or cert-manager's `signers`.
     pub resource: &'static str,
     /// The namespace of the issuer; empty for a cluster issuer.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// The name of the issuer, or `*`.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// The user who has created a CertificateSigningRequest, as the API server has recorded it.
@@ -81,8 +82,8 @@ impl ReferenceReview {
             requester: Requester::from(&request.spec),
             group,
             resource,
-            namespace: issuer.namespace.clone(),
-            name: issuer.name.clone(),
+            namespace: Arc::clone(&issuer.namespace),
+            name: Arc::clone(&issuer.name),
         })
     }
 
@@ -108,8 +109,8 @@ impl ReferenceReview {
     /// Returns the question that follows when this one was answered with no: cert-manager takes the name `*` in a role for
     /// all names, which to RBAC is a name like any other.
     fn widened(self) -> Option<Self> {
-        (self.name != ALL).then(|| Self {
-            name: ALL.to_owned(),
+        (&*self.name != ALL).then(|| Self {
+            name: ALL.into(),
             ..self
         })
     }

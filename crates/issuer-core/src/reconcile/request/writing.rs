@@ -1,5 +1,6 @@
 //! The write of a request's status, its conflicts and its retries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Step, Task, UNSAVED};
@@ -112,7 +113,7 @@ impl Writing {
     /// Ends the task, and publishes its event unless that is routine and the budget of such events is used up.
     fn publish(self, state: &mut State, now: Now, outcome: Outcome, again: Again) -> Step {
         let (is_routine, rate) = (self.is_routine, state.config.event_rate);
-        let tenant = self.task.key.namespace.as_str().into();
+        let tenant = Arc::clone(&self.task.key.namespace);
         let ending = Ending::new(Key::Request(self.task.key), outcome, again);
         match self
             .event

@@ -69,7 +69,7 @@ impl State {
         match key.kind {
             IssuerKind::Cluster => self.config.cluster_resource_namespace.clone(),
             IssuerKind::DropInCluster => self.drop_in_namespace(),
-            IssuerKind::DropInNamespaced | IssuerKind::Namespaced => key.namespace.clone(),
+            IssuerKind::DropInNamespaced | IssuerKind::Namespaced => key.namespace.to_string(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Changes of requests, and the work that follows.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::State;
@@ -229,7 +230,7 @@ impl State {
         let tracked = self.requests.get(key);
         Account {
             issuer: issuer.clone(),
-            requester: tracked.map_or_else(|| key.namespace.as_str().into(), |tracked| tracked.requester(key)),
+            requester: tracked.map_or_else(|| Arc::clone(&key.namespace), |tracked| tracked.requester(key)),
         }
     }
 

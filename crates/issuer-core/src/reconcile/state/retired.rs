@@ -192,11 +192,11 @@ mod tests {
                 IssuerKind::Namespaced
             },
             namespace: if is_cluster {
-                String::new()
+                "".into()
             } else {
-                format!("team-{}", number % 2)
+                format!("team-{}", number % 2).into()
             },
-            name: format!("vault-{number}"),
+            name: format!("vault-{number}").into(),
         }
     }
 
@@ -287,8 +287,8 @@ mod tests {
         let mut tokens = RetiredTokens::default();
         let mut insert = |namespace: &str, number: u16| {
             let key = IssuerKey {
-                namespace: namespace.to_owned(),
-                name: format!("vault-{}", number / 8),
+                namespace: namespace.into(),
+                name: format!("vault-{}", number / 8).into(),
                 ..issuer(1)
             };
             tokens.insert(&key, &login(0), lease(number))

@@ -14,8 +14,8 @@ pub(super) fn cluster_issuer(generation: i64, allowed: Option<AllowedNamespaces>
     observed.spec.allowed_namespaces = allowed;
     let key = IssuerKey {
         kind: IssuerKind::Cluster,
-        namespace: String::new(),
-        name: "vault".to_owned(),
+        namespace: "".into(),
+        name: "vault".into(),
     };
     Change::Issuer(key, observed)
 }
@@ -183,7 +183,7 @@ fn denial_during_the_read_wins() {
     let Step::ReadNamespace(name, waits) = step else {
         panic!("{step:?}");
     };
-    assert_eq!(name, "team");
+    assert_eq!(&*name, "team");
     let denied = request("web").approved().denied().of("VaultClusterIssuer", "vault");
     scenario.create(denied);
     let step = waits.resume(&mut scenario.controller, scenario.now, Ok(labels("yes")));

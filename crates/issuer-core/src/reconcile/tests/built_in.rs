@@ -194,7 +194,7 @@ fn own_answers_to_csrs_mean_nothing() {
     let (key, Step::WriteStatus(patch, waits)) = scenario.controller.poll(scenario.now).unwrap() else {
         panic!("the certificate is not written again");
     };
-    let saved = csr_of_issuer(|csr| csr.status = serde_json::from_value(patch.body["status"].clone()).unwrap());
+    let saved = csr_of_issuer(|csr| csr.status = serde_json::from_value(patch.value()["status"].clone()).unwrap());
     scenario.change(Change::Request(saved.clone()));
     scenario.answer(&key, Step::WriteStatus(patch, waits));
     scenario.run();
@@ -360,7 +360,7 @@ fn unsaved_certificate_is_told_from_anothers() {
             panic!("the certificate is not written again");
         };
         scenario.create(of_issuer("web").with(|request| {
-            request.status = serde_json::from_value(patch.body["status"].clone()).unwrap();
+            request.status = serde_json::from_value(patch.value()["status"].clone()).unwrap();
             if !is_ours {
                 set_certificate(request);
             }

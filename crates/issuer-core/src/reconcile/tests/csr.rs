@@ -206,7 +206,7 @@ fn status_is_patched_with_its_version() {
     };
     assert_eq!(patch.kind, PatchKind::Merge);
     assert_eq!(
-        patch.body["metadata"],
+        patch.value()["metadata"],
         json!({ "uid": "uid-web", "resourceVersion": "1" })
     );
 }
@@ -336,7 +336,7 @@ fn cert_managers_permission_counts_for_its_issuers() {
         scenario.grants.insert("alice signers.cert-manager.io team/vault");
         let key = IssuerKey {
             kind,
-            namespace: namespace.to_owned(),
+            namespace: namespace.into(),
             ..issuer_key()
         };
         scenario.change(Change::Issuer(key, issuer(1)));

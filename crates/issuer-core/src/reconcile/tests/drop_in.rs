@@ -151,8 +151,8 @@ fn cluster_issuers_have_own_namespace() {
     let mut scenario = empty(IssuerStatusMode::Leave);
     let key = IssuerKey {
         kind: IssuerKind::DropInCluster,
-        namespace: String::new(),
-        name: "vault".to_owned(),
+        namespace: "".into(),
+        name: "vault".into(),
     };
     scenario.change(Change::Issuer(key, issuer(1)));
     let (_, step) = scenario.controller.poll(scenario.now).unwrap();
@@ -233,13 +233,13 @@ fn own_status_is_applied_by_force() {
         };
         assert_eq!(key, Key::Issuer(scenario.issuer_key.clone()));
         assert_eq!(patch.kind, PatchKind::Apply { force: forced });
-        assert_eq!(patch.body["apiVersion"], "cert-manager.io/v1");
-        assert_eq!(patch.body["kind"], "Issuer");
+        assert_eq!(patch.value()["apiVersion"], "cert-manager.io/v1");
+        assert_eq!(patch.value()["kind"], "Issuer");
         assert_eq!(
-            patch.body["metadata"]["resourceVersion"],
+            patch.value()["metadata"]["resourceVersion"],
             *scenario.issuer.resource_version
         );
-        assert_eq!(patch.body["status"]["conditions"].as_array().unwrap().len(), 1);
+        assert_eq!(patch.value()["status"]["conditions"].as_array().unwrap().len(), 1);
     }
 }
 
@@ -263,8 +263,8 @@ fn unneeded_requests_are_recognized() {
     assert!(!needs(&scenario, "web", "vault", Some("awspca.cert-manager.io")));
     let key = crate::reference::RequestKey {
         kind: crate::reference::RequestKind::CertificateSigningRequest,
-        namespace: String::new(),
-        name: "csr".to_owned(),
+        namespace: "".into(),
+        name: "csr".into(),
     };
     for (signer, expected) in [
         ("issuers.cert-manager.io/team.vault", true),

@@ -39,7 +39,10 @@ impl Fleet {
                 .unwrap()
                 .name
                 .clone_from(&name);
-            let key = IssuerKey { name, ..issuer_key() };
+            let key = IssuerKey {
+                name: name.into(),
+                ..issuer_key()
+            };
             (key, observed)
         });
         let issuers: BTreeMap<_, _> = issuers.collect();
@@ -124,7 +127,7 @@ impl Fleet {
                     self.to_api_server += 1;
                     let Key::Issuer(key) = key else { panic!("{key:?}") };
                     let observed = self.issuers.get_mut(key).unwrap();
-                    observed.status = serde_json::from_value(patch.body["status"].clone()).unwrap();
+                    observed.status = serde_json::from_value(patch.value()["status"].clone()).unwrap();
                     observed.resource_version.push('+');
                     let step = waits.resume(controller, now, Ok(()));
                     controller.observe(now, Change::Issuer(key.clone(), observed.clone()));

@@ -203,7 +203,7 @@ fn token_of_a_deleted_issuer_is_revoked() {
 fn issuers_of_one_server_share_its_health() {
     let mut scenario = Scenario::ready();
     for number in 0..9 {
-        let name = format!("other-{number}");
+        let name = format!("other-{number}").into();
         scenario.change(Change::Issuer(IssuerKey { name, ..issuer_key() }, issuer(1)));
     }
     scenario.run();

@@ -12,7 +12,7 @@ fn issuer_without_room_says_so() {
     let mut scenario = Scenario::empty(config());
     for number in 0..32 {
         let key = IssuerKey {
-            name: format!("vault-{number}"),
+            name: format!("vault-{number}").into(),
             ..issuer_key()
         };
         let mut large = issuer(1);
@@ -20,7 +20,7 @@ fn issuer_without_room_says_so() {
         scenario.change(Change::Issuer(key, large));
     }
     let other = IssuerKey {
-        namespace: "other".to_owned(),
+        namespace: "other".into(),
         ..issuer_key()
     };
     scenario.change(Change::Issuer(other.clone(), issuer(1)));

@@ -45,7 +45,7 @@ fn report_is_made_in_portions() {
     let mut scenario = Scenario::empty(config());
     for number in 0..600 {
         let mut key = issuer_key();
-        key.name = format!("vault-{number}");
+        key.name = format!("vault-{number}").into();
         scenario.change(Change::Issuer(key.clone(), issuer(1)));
         let name = key.name;
         scenario.create(request(&format!("web-{number}")).approved().of("VaultIssuer", &name));

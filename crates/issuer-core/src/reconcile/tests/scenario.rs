@@ -45,8 +45,8 @@ pub(super) fn config() -> Config {
 pub(super) fn issuer_key() -> IssuerKey {
     IssuerKey {
         kind: IssuerKind::Namespaced,
-        namespace: "team".to_owned(),
-        name: "vault".to_owned(),
+        namespace: "team".into(),
+        name: "vault".into(),
     }
 }
 
@@ -348,21 +348,20 @@ impl Scenario {
     }
 
     fn write(&mut self, patch: &StatusPatch, waits: AwaitWrite) -> Step {
+        let body = patch.value();
         let Key::Request(key) = &patch.of else {
-            self.log.push(format!(
-                "write issuer {}",
-                patch.body["status"]["conditions"][0]["reason"]
-            ));
-            self.issuer.status = serde_json::from_value(patch.body["status"].clone()).unwrap();
+            let reason = &body["status"]["conditions"][0]["reason"];
+            self.log.push(format!("write issuer {reason}"));
+            self.issuer.status = serde_json::from_value(body["status"].clone()).unwrap();
             self.issuer.resource_version.push('+');
             let step = waits.resume(&mut self.controller, self.now, Ok(()));
             self.change(Change::Issuer(self.issuer_key.clone(), self.issuer.clone()));
             return step;
         };
         let answer = self.apply(key, patch);
-        let conditions = patch.body["status"]["conditions"].as_array().unwrap();
+        let conditions = body["status"]["conditions"].as_array().unwrap();
         let ends = |condition: &&Value| matches!(condition["type"].as_str(), Some("Failed" | "Ready"));
-        let unended = if patch.body["status"]["certificate"].is_null() {
+        let unended = if body["status"]["certificate"].is_null() {
             "Claimed"
         } else {
             "Issued"
@@ -388,7 +387,8 @@ impl Scenario {
             return Err(error);
         }
         let object = self.objects.get_mut(key).ok_or(WriteError::NotFound)?;
-        let precondition = &patch.body["metadata"];
+        let mut body = patch.value();
+        let precondition = &body["metadata"];
         assert_eq!(precondition["uid"], object.uid(), "a status for another object");
         if precondition["resourceVersion"] != object.version() {
             return Err(WriteError::Conflict);
@@ -398,7 +398,7 @@ impl Scenario {
             ObservedRequest::CertManager(request) => (&mut request.metadata, &mut request.status),
             ObservedRequest::Kubernetes(csr) => (&mut csr.metadata, &mut csr.status),
         };
-        *status = serde_json::from_value(patch.body["status"].clone()).unwrap();
+        *status = serde_json::from_value(body["status"].take()).unwrap();
         metadata.resource_version = Some((version + 1).to_string());
         Ok(())
     }
@@ -408,8 +408,8 @@ impl Scenario {
 pub(super) fn key(name: &str) -> RequestKey {
     RequestKey {
         kind: RequestKind::CertificateRequest,
-        namespace: "team".to_owned(),
-        name: name.to_owned(),
+        namespace: "team".into(),
+        name: name.into(),
     }
 }
 
@@ -417,14 +417,14 @@ pub(super) fn key(name: &str) -> RequestKey {
 pub(super) fn csr_key(name: &str) -> RequestKey {
     RequestKey {
         kind: RequestKind::CertificateSigningRequest,
-        namespace: String::new(),
-        name: name.to_owned(),
+        namespace: "".into(),
+        name: name.into(),
     }
 }
 
 fn name(key: &Key) -> String {
     match key {
-        Key::Request(key) => key.name.clone(),
+        Key::Request(key) => key.name.to_string(),
         key => panic!("{key:?} is signed"),
     }
 }

@@ -11,8 +11,8 @@ use crate::reference::{IssuerKey, IssuerKind};
 
 fn namespaced(namespace: &str, name: &str) -> IssuerKey {
     IssuerKey {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        namespace: namespace.into(),
+        name: name.into(),
         ..issuer_key()
     }
 }
@@ -20,8 +20,8 @@ fn namespaced(namespace: &str, name: &str) -> IssuerKey {
 fn cluster(name: &str) -> IssuerKey {
     IssuerKey {
         kind: IssuerKind::Cluster,
-        namespace: String::new(),
-        name: name.to_owned(),
+        namespace: "".into(),
+        name: name.into(),
     }
 }
 
@@ -223,7 +223,7 @@ fn held_signatures_delay_no_check() {
     }
     scenario.run();
     let ready = scenario.controller.readiness();
-    let new = ready.filter(|(key, is_ready)| key.namespace == "team-b" && *is_ready);
+    let new = ready.filter(|(key, is_ready)| &*key.namespace == "team-b" && *is_ready);
     assert_eq!(new.count(), 40);
 }
 

@@ -311,8 +311,8 @@ fn few_tokens_of_an_issuer_are_kept() {
 /// Creates issuers of a namespace, each of which logs in; returns their keys.
 fn log_in(scenario: &mut Scenario, namespace: &str, servers: &[&str]) -> Vec<IssuerKey> {
     let keys = (0..servers.len()).map(|number| IssuerKey {
-        namespace: namespace.to_owned(),
-        name: format!("vault-{number}"),
+        namespace: namespace.into(),
+        name: format!("vault-{number}").into(),
         ..issuer_key()
     });
     let keys: Vec<_> = keys.collect();

@@ -16,8 +16,8 @@ fn secs(seconds: u64) -> Duration {
 fn shared() -> IssuerKey {
     IssuerKey {
         kind: IssuerKind::Cluster,
-        namespace: String::new(),
-        name: "shared".to_owned(),
+        namespace: "".into(),
+        name: "shared".into(),
     }
 }
 
@@ -104,7 +104,7 @@ fn demanded_issuers_are_checked_first() {
     let mut scenario = Scenario::empty(super::scenario::config());
     for number in 0..100 {
         let key = IssuerKey {
-            name: format!("a-{number}"),
+            name: format!("a-{number}").into(),
             ..issuer_key()
         };
         scenario.change(Change::Issuer(key, issuer(1)));

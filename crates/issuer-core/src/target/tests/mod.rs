@@ -23,8 +23,8 @@ fn spec() -> VaultSpec {
 fn parse(spec: &VaultSpec, policy: &IssuerPolicy) -> Result<Target, SpecError> {
     let key = IssuerKey {
         kind: IssuerKind::Namespaced,
-        namespace: "web".to_owned(),
-        name: "vault".to_owned(),
+        namespace: "web".into(),
+        name: "vault".into(),
     };
     Target::parse(spec, &key, "web", policy)
 }
@@ -107,8 +107,8 @@ fn only_cluster_issuers_limit_namespaces() {
     assert_eq!(parse(&spec, &policy), Err(SpecError::AllowedNamespaces));
     let key = IssuerKey {
         kind: IssuerKind::Cluster,
-        namespace: String::new(),
-        name: "vault".to_owned(),
+        namespace: "".into(),
+        name: "vault".into(),
     };
     assert!(Target::parse(&spec, &key, "web", &policy).is_ok());
 }

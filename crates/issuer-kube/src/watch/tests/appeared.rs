@@ -123,8 +123,8 @@ async fn expired_version_leads_to_whole_list() {
 fn key(namespace: &str) -> Key {
     Key::Issuer(issuer_core::reference::IssuerKey {
         kind: IssuerKind::DropInNamespaced,
-        namespace: namespace.to_owned(),
-        name: "vault".to_owned(),
+        namespace: namespace.into(),
+        name: "vault".into(),
     })
 }
 
@@ -153,7 +153,7 @@ async fn issuer_that_comes_and_goes_costs_ever_less() {
     appears(&drop_in, "loop");
     appears(&drop_in, "quiet");
     let parts = appeared.next().await;
-    assert_eq!(parts, [Part::Namespace("quiet".to_owned())]);
+    assert_eq!(parts, [Part::Namespace("quiet".into())]);
     assert_eq!(begun.elapsed().as_secs(), 1);
     for part in parts {
         appeared.part_listed(part);

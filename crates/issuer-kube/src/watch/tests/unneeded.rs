@@ -50,7 +50,7 @@ impl Serving {
 impl Observer for Serving {
     fn observe(&self, change: Change) {
         if let Change::Request(request) = &change {
-            self.decoded.lock().unwrap().push(request.key().name);
+            self.decoded.lock().unwrap().push(request.key().name.to_string());
         }
         self.controller.lock().unwrap().observe(Now::default(), change);
     }
