@@ -34,7 +34,7 @@ pub(crate) const ALL: [Many; 2] = [
         name: "waiting",
         about: "the memory of a request that waits for its issuer",
         // A sixth more than was measured, which is less than a second copy of its CSR.
-        budget: 3000,
+        budget: 2640,
         add: wait,
         count: |driven| driven.controller.pending(),
     },
@@ -42,7 +42,7 @@ pub(crate) const ALL: [Many; 2] = [
         name: "issuer",
         about: "the memory of an issuer that is ready, with a CA bundle of one certificate",
         // A tenth more than was measured.
-        budget: 9800,
+        budget: 9200,
         add: be_ready,
         count: |driven| driven.controller.readiness().filter(|(_, ready)| *ready).count(),
     },
