@@ -123,9 +123,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Returns the purpose of a patch.
-    pub(crate) fn of(patch: &StatusPatch) -> Self {
-        let body = patch.value();
+    /// Returns the purpose of a patch with this body.
+    pub(crate) fn of(body: &Value) -> Self {
         let conditions = body.pointer("/status/conditions").and_then(Value::as_array);
         // The condition that a patch is about is the last one.
         let is_claim = conditions
@@ -201,7 +200,7 @@ pub struct Wrote {
     pub process: ProcessId,
     /// The patch.
     pub patch: StatusPatch,
-    /// Its body.
+    /// The body of the patch, decoded.
     pub body: Value,
     /// The object before the write.
     pub before: Option<Arc<Object>>,

@@ -224,16 +224,7 @@ pub(crate) fn issuer(mut document: Value, kind: IssuerKind, namespace: &str) -> 
     let name = metadata
         .name
         .with_context(|| format!("the {} has no metadata.name", kind.as_str()))?;
-    let namespace = if kind.is_cluster() {
-        ""
-    } else {
-        metadata.namespace.as_deref().unwrap_or(namespace)
-    };
-    let key = IssuerKey {
-        kind,
-        namespace: namespace.into(),
-        name: name.into(),
-    };
+    let key = IssuerKey::new(kind, metadata.namespace.as_deref().unwrap_or(namespace), &name);
     Ok(Some(Issuer { key, spec }))
 }
 

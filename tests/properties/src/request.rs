@@ -268,11 +268,12 @@ fn assert_may_be_written(object: &Value, patch: &StatusPatch) {
         is_open(object) && is_ours(object),
         "written though finished or another's"
     );
+    let body = patch.value();
     for field in ["uid", "resourceVersion"] {
         let known = object["metadata"][field].as_str().unwrap_or_default();
-        assert_eq!(patch.value()["metadata"][field], known);
+        assert_eq!(body["metadata"][field], known);
     }
-    let status = &patch.value()["status"];
+    let status = &body["status"];
     let before = object["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     let after = status["conditions"].as_array().expect("conditions");
     for condition in after

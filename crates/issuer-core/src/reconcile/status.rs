@@ -2,7 +2,7 @@
 
 use issuer_api::{Base64, CertificateRequestStatus, Condition, ConditionStatus, IssuerStatus, RequestCondition};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::claim;
 use super::ledger::Conclusion;
@@ -29,7 +29,7 @@ pub struct StatusPatch {
 }
 
 impl StatusPatch {
-    /// Returns the body as a JSON value.
+    /// Returns the body, decoded; null if it is not JSON. A driver sends the text.
     pub fn value(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
@@ -190,7 +190,7 @@ pub(super) fn drop_in(
     let same = issuer.status.ready() == Some(&ready);
     (!same).then(|| StatusPatch {
         of: Key::Issuer(of.clone()),
-        body: encode(&Body {
+        body: encode(&Object {
             api_version: Some(&of.kind.api_version()),
             kind: Some(of.kind.as_str()),
             metadata: Metadata {
@@ -199,7 +199,10 @@ pub(super) fn drop_in(
                 uid: &issuer.uid,
                 resource_version: &issuer.resource_version,
             },
-            status: json!({ "conditions": [ready] }),
+            status: IssuerStatus {
+                observed_generation: None,
+                conditions: vec![ready],
+            },
         }),
         kind: PatchKind::Apply { force },
     })
@@ -240,10 +243,10 @@ fn is_variant(one: &str, other: &str) -> bool {
     words(one) == words(other)
 }
 
-/// The body of a write.
+/// The part of an object that is written.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a, Status> {
+struct Object<'a, Status> {
     #[serde(skip_serializing_if = "Option::is_none")]
     api_version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -269,7 +272,7 @@ fn request_patch(request: &ObservedRequest, status: &CertificateRequestStatus) -
     let (uid, resource_version) = (request.uid(), request.version());
     let (body, kind) = match request {
         ObservedRequest::CertManager(_) => {
-            let object = Body {
+            let object = Object {
                 api_version: Some(of.kind.api_version()),
                 kind: Some(of.kind.as_str()),
                 metadata: Metadata {
@@ -294,7 +297,7 @@ fn request_patch(request: &ObservedRequest, status: &CertificateRequestStatus) -
 
 /// Returns a merge patch.
 fn merge(uid: &str, resource_version: &str, status: &impl Serialize) -> String {
-    encode(&Body {
+    encode(&Object {
         api_version: None,
         kind: None,
         metadata: Metadata {

@@ -110,16 +110,21 @@ pub struct IssuerKey {
 }
 
 impl IssuerKey {
+    /// Creates the key of an issuer; one for all namespaces has none of its own.
+    pub fn new(kind: IssuerKind, namespace: &str, name: &str) -> Self {
+        let namespace = if kind.is_cluster() { "" } else { namespace };
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+
     /// Returns the issuer that a request in `namespace` refers to; `None` if its kind is unknown or no object can have
     /// its name.
     pub fn of(reference: &IssuerRef, namespace: &str) -> Option<Self> {
         let kind = IssuerKind::of(reference).filter(|_| is_object_name(&reference.name))?;
-        let namespace = if kind.is_cluster() { "" } else { namespace };
-        Some(Self {
-            kind,
-            namespace: namespace.into(),
-            name: reference.name.as_str().into(),
-        })
+        Some(Self::new(kind, namespace, &reference.name))
     }
 
     /// Returns the issuer that a Kubernetes `CertificateSigningRequest` refers to by its signer name, such as
@@ -136,11 +141,7 @@ impl IssuerKey {
         };
         // Both become segments of URLs of the API server.
         let is_valid = is_object_name(name) && (kind.is_cluster() || is_object_name(namespace));
-        is_valid.then(|| Self {
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-        })
+        is_valid.then(|| Self::new(kind, namespace, name))
     }
 
     /// Returns the signer name that refers to this issuer in a Kubernetes `CertificateSigningRequest`.

@@ -6,7 +6,6 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Request;
 use kube::core::request::Error as RequestError;
-use serde_json::Value;
 
 use crate::object::FIELD_MANAGER;
 
@@ -17,28 +16,30 @@ pub(super) fn status_request(
     kind: PatchKind,
     body: String,
 ) -> Result<http::Request<Vec<u8>>, RequestError> {
+    // It makes the URL and the headers; the body is encoded already.
     let request = Request::new(url);
     let field_manager = Some(FIELD_MANAGER.to_owned());
-    let patch = |as_patch: fn(Value) -> Patch<Value>, force| {
+    let patch = |patch: Patch<()>, force| {
         let params = PatchParams {
             field_manager: field_manager.clone(),
             force,
             ..PatchParams::default()
         };
-        let body = serde_json::from_str(&body).map_err(RequestError::SerializeBody)?;
-        request.patch_subresource("status", name, &params, &as_patch(body))
+        request.patch_subresource("status", name, &params, &patch)
     };
-    match kind {
-        PatchKind::Apply { force } => patch(Patch::Apply, force),
-        PatchKind::Merge => patch(Patch::Merge, false),
+    let mut request = match kind {
+        PatchKind::Apply { force } => patch(Patch::Apply(()), force),
+        PatchKind::Merge => patch(Patch::Merge(()), false),
         PatchKind::Replace => {
             let params = PostParams {
                 field_manager: field_manager.clone(),
                 ..PostParams::default()
             };
-            request.replace_subresource("status", name, &params, body.into_bytes())
+            request.replace_subresource("status", name, &params, Vec::new())
         }
-    }
+    }?;
+    *request.body_mut() = body.into_bytes();
+    Ok(request)
 }
 
 /// Returns the path of the issuers of the same kind and namespace.

@@ -275,11 +275,7 @@ fn drop_in(object: Object<CertManagerSpec, CertManagerStatus>) -> Option<Observe
 }
 
 fn issuer_key(kind: IssuerKind, meta: &Meta) -> IssuerKey {
-    IssuerKey {
-        kind,
-        namespace: meta.namespace.as_str().into(),
-        name: meta.name.as_str().into(),
-    }
+    IssuerKey::new(kind, &meta.namespace, &meta.name)
 }
 
 #[cfg(test)]

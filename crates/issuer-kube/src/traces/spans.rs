@@ -1,6 +1,7 @@
 //! The spans of a request, by OpenTelemetry's semantic conventions
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client>).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use issuer_core::Now;
@@ -55,7 +56,7 @@ impl Concluded<'_> {
         let request = self.request;
         let mut attributes = vec![
             KeyValue::new("vault_issuer.request.kind", request.kind.as_str()),
-            KeyValue::new("vault_issuer.request.name", request.name.clone()),
+            KeyValue::new("vault_issuer.request.name", Arc::clone(&request.name)),
             KeyValue::new("vault_issuer.outcome", self.outcome.as_str()),
         ];
         let mut add = |name: &'static str, value: &str| attributes.push(KeyValue::new(name, value.to_owned()));

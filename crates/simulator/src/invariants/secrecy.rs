@@ -1,5 +1,7 @@
 //! Promises about credentials and other secrets.
 
+use std::borrow::Cow;
+
 use issuer_core::Operation;
 use issuer_core::reconcile::Key;
 
@@ -67,8 +69,8 @@ fn logs_in_as(world: &World, issuer: IssuerId, login: LoginRequest, sent: &Sent)
 /// S10: no secret appears in an event or a status.
 pub(super) fn secrets_stay_secret(world: &World, observation: &Observation) -> Finding {
     let text = match observation {
-        Observation::Published(_, event) => format!("{} {}", event.reason, event.note),
-        Observation::Wrote(wrote) => wrote.patch.body.clone(),
+        Observation::Published(_, event) => Cow::Owned(format!("{} {}", event.reason, event.note)),
+        Observation::Wrote(wrote) => Cow::Borrowed(&*wrote.patch.body),
         _ => return Ok(()),
     };
     let token = world

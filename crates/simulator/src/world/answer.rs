@@ -190,7 +190,7 @@ impl World {
             process: id,
             key: key.clone(),
             uid: uid.unwrap_or_default().to_owned(),
-            purpose: Purpose::of(&patch),
+            purpose: Purpose::of(&body),
             is_for_now: error != WriteError::Refused,
             delays_others,
         }))?;

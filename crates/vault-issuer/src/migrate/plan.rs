@@ -73,12 +73,12 @@ impl<'a> Plan<'a> {
         let Move { issuer, new, .. } = step;
         let mut comments = vec![format!("{} becomes {new}", issuer.key)];
         comments.extend(step.warnings.iter().map(|warning| format!("WARNING: {warning}")));
-        let mut metadata = json!({ "name": new.name });
+        let mut metadata = json!({ "name": &*new.name });
         if new.kind.is_cluster() {
             let from = &self.args.namespaces.drop_in_cluster_resource_namespace;
             comments.extend(step.credentials(from, self.moves.values()));
         } else if let Some(metadata) = metadata.as_object_mut() {
-            metadata.insert("namespace".to_owned(), json!(new.namespace));
+            metadata.insert("namespace".to_owned(), json!(&*new.namespace));
         }
         let object = json!({
             "apiVersion": new.kind.api_version(),
@@ -189,7 +189,7 @@ fn certificate_section(certificate: &Certificate, step: &Move<'_>) -> Section {
             "issuerRef": {
                 "group": issuer_api::GROUP,
                 "kind": new.kind.as_str(),
-                "name": new.name,
+                "name": &*new.name,
             },
         },
     });

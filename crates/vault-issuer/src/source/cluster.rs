@@ -78,16 +78,8 @@ impl Reader {
 
 async fn read(client: Client, name: &IssuerName, namespace: Option<&str>) -> anyhow::Result<Issuer> {
     let kind = name.kind;
-    let namespace = if kind.is_cluster() {
-        ""
-    } else {
-        namespace.unwrap_or_else(|| client.default_namespace())
-    };
-    let key = IssuerKey {
-        kind,
-        namespace: namespace.into(),
-        name: name.name.as_str().into(),
-    };
+    let namespace = namespace.unwrap_or_else(|| client.default_namespace());
+    let key = IssuerKey::new(kind, namespace, &name.name);
     let issuer = issuer(object(&client, &key).await?, kind, &key.namespace)?;
     issuer.with_context(|| format!("{key} does not sign with Vault"))
 }

@@ -1,5 +1,7 @@
 //! Requests of cluster issuers that sign for some namespaces only.
 
+use std::sync::Arc;
+
 use super::{SIGN_FAILED, Step, Task};
 use crate::Now;
 use crate::access::ReadError;
@@ -64,7 +66,7 @@ impl Task {
                     return self.retry_later(state, now);
                 };
                 let again = state.back_off(&self.key, self.uid(), SIGN_FAILED, now);
-                let namespace = self.key.namespace.clone();
+                let namespace = Arc::clone(&self.key.namespace);
                 self.pend(
                     state,
                     now,

@@ -233,13 +233,11 @@ fn own_status_is_applied_by_force() {
         };
         assert_eq!(key, Key::Issuer(scenario.issuer_key.clone()));
         assert_eq!(patch.kind, PatchKind::Apply { force: forced });
-        assert_eq!(patch.value()["apiVersion"], "cert-manager.io/v1");
-        assert_eq!(patch.value()["kind"], "Issuer");
-        assert_eq!(
-            patch.value()["metadata"]["resourceVersion"],
-            *scenario.issuer.resource_version
-        );
-        assert_eq!(patch.value()["status"]["conditions"].as_array().unwrap().len(), 1);
+        let body = patch.value();
+        assert_eq!(body["apiVersion"], "cert-manager.io/v1");
+        assert_eq!(body["kind"], "Issuer");
+        assert_eq!(body["metadata"]["resourceVersion"], *scenario.issuer.resource_version);
+        assert_eq!(body["status"]["conditions"].as_array().unwrap().len(), 1);
     }
 }
 
