@@ -112,24 +112,18 @@ impl Object {
     /// Returns the kind, namespace and name of the object.
     pub fn key(&self) -> Key {
         let meta = self.meta();
-        let name = meta.name.as_deref().unwrap_or_default().into();
-        let namespace = meta.namespace.as_deref().unwrap_or_default().into();
+        let issuer = |kind| {
+            let namespace = meta.namespace.as_deref().unwrap_or_default();
+            Key::Issuer(IssuerKey::new(
+                kind,
+                namespace,
+                meta.name.as_deref().unwrap_or_default(),
+            ))
+        };
         match self {
-            Self::ClusterIssuer(_) => Key::Issuer(IssuerKey {
-                kind: IssuerKind::Cluster,
-                namespace,
-                name,
-            }),
-            Self::DropInIssuer(_) => Key::Issuer(IssuerKey {
-                kind: IssuerKind::DropInNamespaced,
-                namespace,
-                name,
-            }),
-            Self::Issuer(_) => Key::Issuer(IssuerKey {
-                kind: IssuerKind::Namespaced,
-                namespace,
-                name,
-            }),
+            Self::ClusterIssuer(_) => issuer(IssuerKind::Cluster),
+            Self::DropInIssuer(_) => issuer(IssuerKind::DropInNamespaced),
+            Self::Issuer(_) => issuer(IssuerKind::Namespaced),
             Self::Request(request) => Key::Request(RequestKey::of(request)),
             Self::Csr(csr) => Key::Request(RequestKey::of_csr(csr)),
         }

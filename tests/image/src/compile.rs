@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use serde_json::Value;
-use xtask::process::{cargo, read, run};
+use xtask::process::{cargo, read, run, succeeds};
 
 /// An architecture, by the name of Go and of image manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -121,7 +121,7 @@ fn cross(build: &mut Command, architecture: Architecture) -> anyhow::Result<()> 
 
 /// Returns `true` if there is a program of this name.
 fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
+    succeeds(Command::new(program).arg("--version"))
 }
 
 /// The folders whose paths a build could leave in a binary.

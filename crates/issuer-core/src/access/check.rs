@@ -225,7 +225,7 @@ impl Check {
         match error {
             VaultError::Refused { status: 400, .. } if self.login.as_ref().is_some_and(Login::can_be_locked) => {
                 let before = self.issuer.refused.take();
-                let refused = RefusedLogin::new(before.as_deref(), self.versions.clone(), error.clone());
+                let refused = RefusedLogin::new(before.as_deref(), Arc::clone(&self.versions), error.clone());
                 self.issuer.refused = Some(Box::new(refused));
             }
             // A locked role is denied to all, without being counted: its end is worth noticing.
